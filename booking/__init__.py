@@ -1,0 +1,1 @@
+"""A ticket booking service for flash sales."""

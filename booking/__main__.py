@@ -1,0 +1,5 @@
+"""`python -m booking` is the command `booking`."""
+
+from booking.cli import main
+
+main()

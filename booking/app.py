@@ -1,0 +1,134 @@
+"""The composition root of a web worker: settings → clients → routes → lifespan."""
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Router
+from starlette.types import ASGIApp
+
+from booking import logs
+from booking.founding import found
+from booking.inventory.box_office import BoxOffice, RateLimit
+from booking.inventory.changes import ChangeStreams
+from booking.inventory.lane import Lane
+from booking.inventory.link import Link
+from booking.inventory.scripts import all_scripts
+from booking.ledger.ledger import Ledger
+from booking.settings import Settings, SettingsError
+from booking.sweeper import sweep
+from booking.web.access_log import AccessLog, console_line, json_line
+from booking.web.accounts import AccountEndpoints
+from booking.web.credentials import Credentials
+from booking.web.events import EventEndpoints
+from booking.web.frame import Failures, Frame
+from booking.web.health import HealthEndpoints
+from booking.web.passwords import Passwords
+from booking.web.routes import routes
+from booking.web.sale import SaleEndpoints
+from booking.web.tokens import TokenVerifier, sign_token
+
+PASSWORD_THREADS = 2
+"""Passwords checked at a time in one worker, at 19 MiB and some 25 ms each."""
+
+GARBAGE_OBJECTS = 50_000
+"""Objects that may be made and not freed before the collector looks for cycles among them: some 10 MB."""
+
+TOKEN_SECONDS = 3600
+"""How long a token from /auth/* is good (contract)."""
+
+EXPOSED_HEADERS = (
+    "ETag",
+    "Idempotent-Replayed",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "X-Request-ID",
+)
+"""What a page of another origin may read besides the body."""
+
+
+class Application:
+    """One worker's application; its parts are opened in `lifespan`, on the loop they belong to."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._access_log = AccessLog(console_line if settings.log_format == "console" else json_line)
+        self._router = Router(redirect_slashes=False, lifespan=self._lifespan)
+        application: ASGIApp = self._router
+        if settings.cors_origins:
+            application = CORSMiddleware(
+                Failures(application),
+                allow_origins=settings.cors_origins,
+                allow_methods=("GET", "POST", "PATCH"),
+                allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "X-Request-ID"),
+                expose_headers=EXPOSED_HEADERS,
+            )
+        self.frame = Frame(application, self._access_log)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: object) -> AsyncIterator[None]:
+        settings = self._settings
+        logs.configure(settings.log_format)
+        async with contextlib.AsyncExitStack() as stack:
+            ledger = Ledger.open(settings.database_address)
+            stack.push_async_callback(ledger.close)
+            streams = ChangeStreams(settings.redis_address)
+            try:
+                records = await found(settings, ledger, streams)
+            finally:
+                await streams.close()
+            limit = auth_limit = None
+            if settings.rate_limit == "on":
+                limit = RateLimit(settings.rate_limit_burst, settings.rate_limit_per_second)
+                auth_limit = RateLimit(settings.auth_rate_limit_per_minute, settings.auth_rate_limit_per_minute / 60)
+            lane = Lane(Link(settings.redis_address, all_scripts()), settings.queue_limit)
+            epochs = [records[shard].epoch for shard in sorted(records)]
+            office = BoxOffice([lane], epochs, limit, settings.persister_lag_limit)
+            stack.push_async_callback(office.close)
+            passwords = Passwords(PASSWORD_THREADS)
+            stack.callback(passwords.close)
+            secret = settings.signing_secret()
+            try:
+                tokens = TokenVerifier(
+                    secret,
+                    public_key=settings.jwt_public_key,
+                    jwks_url=settings.jwt_jwks_url,
+                    issuer=settings.jwt_issuer,
+                    audience=settings.jwt_audience,
+                    leeway_seconds=settings.jwt_leeway_seconds,
+                )
+            except ValueError as error:
+                raise SettingsError(f"BOOKING_JWT_PUBLIC_KEY or BOOKING_JWT_SECRET: {error}") from None
+
+            def sign(subject: str, role: str | None) -> str:
+                issuer, audience = settings.jwt_issuer, settings.jwt_audience
+                return sign_token(secret, subject, role, TOKEN_SECONDS, issuer=issuer, audience=audience)
+
+            credentials = Credentials(tokens, passwords, ledger.find_account)
+            self._router.routes = routes(
+                SaleEndpoints(credentials, office, limit),
+                EventEndpoints(credentials, office),
+                AccountEndpoints(ledger, passwords, credentials, sign, office, auth_limit),
+                HealthEndpoints(office, ledger, settings.persister_lag_limit),
+            )
+            sweeper = asyncio.create_task(sweep(office), name="sweeper")
+            # What is here now stays; what requests make is freed as they end. Left alone, the collector would look
+            # through both every few requests, for 8 % of a worker's time.
+            gc.freeze()
+            gc.set_threshold(GARBAGE_OBJECTS)
+            try:
+                yield
+            finally:
+                sweeper.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await sweeper
+                self._access_log.flush()
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """The application of one web worker."""
+    return Application(settings).frame

@@ -1,0 +1,73 @@
+"""The data folder of a running service: whose it is (a lock), and where the service is found (service.json)."""
+
+import errno
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+
+TAKEOVER_SECONDS = 5.0
+"""How long a killed service's last process may take to let go of the folder before the next start gives up."""
+
+
+class DataFolderTaken(Exception):
+    """Another service runs on this data folder; the message is one line that says which."""
+
+
+class DataFolder:
+    """Holds the folder from `open` to `close`, for this process and for those that inherit `lock`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = -1
+        """The lock's descriptor. A child that inherits it keeps the folder locked for as long as it lives."""
+
+    def open(self) -> None:
+        """Makes the folder (mode 0700) and locks it.
+
+        Raises DataFolderTaken when a living process has it, and OSError when it cannot be made or written.
+        """
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        patience_ends = time.monotonic() + TAKEOVER_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    os.close(lock)
+                    raise
+            owner = os.pread(lock, 32, 0).decode(errors="replace").strip()
+            if _is_alive(owner) or time.monotonic() > patience_ends:
+                os.close(lock)
+                raise DataFolderTaken(f"another booking serve (pid {owner}) is using {self.path}")
+            # Its owner was killed and the embedded server, which shares the lock, is on its way out.
+            time.sleep(0.05)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self.lock = lock
+
+    def describe(self, service: dict[str, object]) -> None:
+        """Writes service.json, whole at any moment."""
+        aside = self.path / ".service.json"
+        aside.write_text(json.dumps(service, indent=2) + "\n", encoding="utf-8")
+        aside.replace(self.path / "service.json")
+
+    def close(self) -> None:
+        """Removes service.json and lets go of the folder."""
+        if self.lock >= 0:
+            (self.path / "service.json").unlink(missing_ok=True)
+            os.close(self.lock)
+            self.lock = -1
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return True
+    except (ValueError, OSError):
+        return False
+    return True

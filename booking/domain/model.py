@@ -1,0 +1,108 @@
+"""Events and bookings as every layer speaks of them."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+CAPACITY_MAX = 10_000_000
+"""Tickets of one event, at most (contract)."""
+
+MAX_PER_USER_MAX = 100
+"""The largest `max_per_user` an organizer may set (contract)."""
+
+HOLD_SECONDS_MAX = 86_400
+"""The longest hold, in seconds (contract)."""
+
+
+class BookingStatus(StrEnum):
+    """Where a booking stands. The first three are live: a user has at most one live booking of an event."""
+
+    CONFIRMED = "confirmed"
+    HELD = "held"
+    WAITING = "waiting"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class Source(StrEnum):
+    """How a booking came to its tickets: straight from the sale, or by way of the waiting list."""
+
+    SALE = "sale"
+    WAITLIST = "waitlist"
+
+
+class EventState(StrEnum):
+    """What a sale is doing at a moment of Redis's clock."""
+
+    SCHEDULED = "scheduled"
+    OPEN = "open"
+    PAUSED = "paused"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an organizer decides about an event. Times are milliseconds since 1970 in UTC."""
+
+    name: str
+    capacity: int
+    max_per_user: int = 1
+    hold_seconds: int = 0
+    waitlist_limit: int | None = None
+    opens_at_ms: int | None = None
+    closes_at_ms: int | None = None
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event with its counters, as of `seq` and of `now_ms` on Redis's clock.
+
+    Always `rules.capacity == available + tickets_held + tickets_sold`.
+    """
+
+    id: int
+    rules: Rules
+    available: int
+    tickets_sold: int
+    tickets_held: int
+    bookings_count: int
+    held_count: int
+    waiting_count: int
+    seq: int
+    created_at_ms: int
+    now_ms: int
+
+    @property
+    def state(self) -> EventState:
+        """Paused outranks the window: the order in which `book` refuses."""
+        rules = self.rules
+        if rules.paused:
+            return EventState.PAUSED
+        if rules.opens_at_ms is not None and self.now_ms < rules.opens_at_ms:
+            return EventState.SCHEDULED
+        if rules.closes_at_ms is not None and self.now_ms >= rules.closes_at_ms:
+            return EventState.CLOSED
+        return EventState.OPEN
+
+
+# Not frozen, though nothing changes it: each request makes one, and a frozen one takes four times as long to make.
+@dataclass(slots=True)
+class Booking:
+    """One user's booking of one event. `number` is the event's `seq` at the change that made it."""
+
+    event_id: int
+    number: int
+    user_id: str
+    quantity: int
+    status: BookingStatus
+    source: Source
+    created_at_ms: int
+    expires_at_ms: int | None = None
+    """End of the hold; only while `held`."""
+    position: int | None = None
+    """Place on the waiting list, 1 is next; only while `waiting`, and only where it was asked for."""
+
+    @property
+    def id(self) -> str:
+        """What clients call this booking."""
+        return f"{self.event_id}-{self.number}"

@@ -1,0 +1,111 @@
+"""The reference model of `BoxOffice`: finds the sale, sweeps it, and repeats the first answer to a used key."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from booking.domain.changes import ChangeKind
+from booking.domain.model import Event, Rules
+from booking.domain.outcomes import EventOutcome, IdempotencyKey, Outcome, Status
+from booking.domain.reference.sale import Sale, is_inverted
+
+RULES = {"opens_at": "opens_at_ms", "closes_at": "closes_at_ms"}
+"""What a change calls a rule, where that is not the rule's own name."""
+
+Request = tuple[str, str | int | None]
+"""A verb and what was asked of it; whatever differs in either makes another request."""
+
+
+class ReferenceBoxOffice:
+    """Any number of events. Every command is told the time, in milliseconds since 1970."""
+
+    def __init__(self) -> None:
+        self.sales: dict[int, Sale] = {}
+        self._answers: dict[tuple[int, str, str], tuple[Request, Outcome]] = {}
+
+    def create(self, event_id: int, rules: Rules, *, now_ms: int) -> EventOutcome:
+        """Opens the books of a new event. None begins paused: that is a change."""
+        if event_id in self.sales:
+            return EventOutcome(Status.EVENT_EXISTS)
+        if is_inverted(rules):
+            return EventOutcome(Status.WINDOW_INVERTED)
+        sale = self.sales[event_id] = Sale(event_id, replace(rules, paused=False), now_ms)
+        sale.record_rules(ChangeKind.CREATED, now_ms)
+        return EventOutcome(Status.CREATED, sale.view(now_ms))
+
+    def change(self, event_id: int, rules: Mapping[str, int | str | None], *, now_ms: int) -> EventOutcome:
+        """Changes the named rules, which are called as in the contract, with times as milliseconds."""
+        sale = self._swept(event_id, now_ms)
+        if sale is None:
+            return EventOutcome(Status.EVENT_NOT_FOUND)
+        named = {RULES.get(name, name): bool(value) if name == "paused" else value for name, value in rules.items()}
+        return sale.change(replace(sale.rules, **named), now_ms)  # type: ignore[arg-type]  # each by its own name
+
+    def book(
+        self, event_id: int, user_id: str, quantity: int = 1, key: IdempotencyKey | None = None, *, now_ms: int
+    ) -> Outcome:
+        """Gives `quantity` tickets to a user, all or nothing, or a place on the waiting list."""
+        request = ("book", quantity)
+        return self._decide(event_id, user_id, key, request, now_ms, lambda sale: sale.book(user_id, quantity, now_ms))
+
+    def cancel(
+        self,
+        event_id: int,
+        user_id: str,
+        caller_id: str | None = None,
+        key: IdempotencyKey | None = None,
+        *,
+        now_ms: int,
+    ) -> Outcome:
+        """Takes a user's live booking back; a key is the caller's, who may be an organizer."""
+        request = ("cancel", user_id)
+        return self._decide(
+            event_id, caller_id or user_id, key, request, now_ms, lambda sale: sale.cancel(user_id, now_ms)
+        )
+
+    def confirm(self, event_id: int, user_id: str, key: IdempotencyKey | None = None, *, now_ms: int) -> Outcome:
+        """Makes a held booking final."""
+        request = ("confirm", None)
+        return self._decide(event_id, user_id, key, request, now_ms, lambda sale: sale.confirm(user_id, now_ms))
+
+    def look(self, event_id: int, *, now_ms: int) -> Event | None:
+        """The event as it stands."""
+        sale = self._swept(event_id, now_ms)
+        return None if sale is None else sale.view(now_ms)
+
+    def look_booking(self, event_id: int, user_id: str, *, now_ms: int) -> Outcome:
+        """A user's own live booking, with its place while it waits."""
+        sale = self._swept(event_id, now_ms)
+        if sale is None:
+            return Outcome(Status.EVENT_NOT_FOUND)
+        booking = sale.live(user_id)
+        return Outcome(Status.BOOKING_NOT_FOUND) if booking is None else Outcome(Status.FOUND, booking)
+
+    def _swept(self, event_id: int, now_ms: int) -> Sale | None:
+        """Whatever reads or changes an event sweeps it first."""
+        sale = self.sales.get(event_id)
+        if sale is not None:
+            sale.sweep(now_ms)
+        return sale
+
+    def _decide(
+        self,
+        event_id: int,
+        caller_id: str,
+        key: IdempotencyKey | None,
+        request: Request,
+        now_ms: int,
+        decide: Callable[[Sale], Outcome],
+    ) -> Outcome:
+        """Decides a request once; under a key that was used, gives the first answer again, or says that it differs."""
+        sale = self._swept(event_id, now_ms)
+        if sale is None:
+            return Outcome(Status.EVENT_NOT_FOUND)
+        if key is None:
+            return decide(sale)
+        name = (event_id, caller_id, key.key)
+        if name in self._answers:
+            first, answer = self._answers[name]
+            return answer if first == request else Outcome(Status.IDEMPOTENCY_KEY_REUSED)
+        outcome = decide(sale)
+        self._answers[name] = (request, replace(outcome, first_request_id=key.request_id))
+        return outcome

@@ -1,0 +1,204 @@
+"""One event in the reference model: its rules, its bookings, its waiting list, and what each command does to them."""
+
+from dataclasses import dataclass, field, replace
+
+from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
+from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
+from booking.domain.outcomes import EventOutcome, Outcome, Status
+
+CONFIRMED, HELD, WAITING = BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING
+CANCELLED, EXPIRED = BookingStatus.CANCELLED, BookingStatus.EXPIRED
+
+CAPACITY_STEP = 5_000
+"""Tickets added in one change while people wait: a larger change is several, each atomic."""
+
+
+def is_inverted(rules: Rules) -> bool:
+    """A sale that would close before it opens, or at once."""
+    return rules.opens_at_ms is not None and rules.closes_at_ms is not None and rules.opens_at_ms >= rules.closes_at_ms
+
+
+@dataclass(slots=True)
+class Sale:
+    """An event. Its methods take it to be swept up to `now_ms`, as `sweep` does."""
+
+    id: int
+    rules: Rules
+    created_at_ms: int
+    seq: int = 0
+    bookings: dict[str, Booking] = field(default_factory=dict)
+    """By user: live bookings, and holds that expired and were not followed by another booking."""
+    waiting: list[str] = field(default_factory=list)
+    """Who waits, in the order in which they joined."""
+    changes: list[Change] = field(default_factory=list)
+
+    def tickets(self, status: BookingStatus) -> int:
+        """How many tickets the bookings of one status are for."""
+        return sum(booking.quantity for booking in self.bookings.values() if booking.status is status)
+
+    def count(self, status: BookingStatus) -> int:
+        """How many bookings have one status."""
+        return sum(1 for booking in self.bookings.values() if booking.status is status)
+
+    @property
+    def tickets_taken(self) -> int:
+        """Sold and held, below which the capacity cannot go."""
+        return self.tickets(CONFIRMED) + self.tickets(HELD)
+
+    @property
+    def available(self) -> int:
+        """Tickets that nobody has."""
+        return self.rules.capacity - self.tickets_taken
+
+    def hold_ends(self) -> list[tuple[int, str]]:
+        """When each hold ends, in milliseconds, and whose it is."""
+        held = [booking for booking in self.bookings.values() if booking.expires_at_ms is not None]
+        return [(booking.expires_at_ms or 0, booking.user_id) for booking in held]
+
+    def live(self, user_id: str) -> Booking | None:
+        """A user's live booking, with its place while it waits."""
+        booking = self.bookings.get(user_id)
+        if booking is None or booking.status is EXPIRED:
+            return None
+        return replace(booking, position=self.waiting.index(user_id) + 1) if booking.status is WAITING else booking
+
+    def view(self, now_ms: int) -> Event:
+        """The event as an answer shows it."""
+        return Event(
+            id=self.id,
+            rules=self.rules,
+            available=self.available,
+            tickets_sold=self.tickets(CONFIRMED),
+            tickets_held=self.tickets(HELD),
+            bookings_count=self.count(CONFIRMED),
+            held_count=self.count(HELD),
+            waiting_count=self.count(WAITING),
+            seq=self.seq,
+            created_at_ms=self.created_at_ms,
+            now_ms=now_ms,
+        )
+
+    def sweep(self, now_ms: int) -> None:
+        """Ends the holds whose time has come, those that end first before the others, and passes their tickets on."""
+        dead = sorted(end for end in self.hold_ends() if end[0] <= now_ms)
+        for _, user_id in dead:
+            expired = replace(self.bookings[user_id], status=EXPIRED, expires_at_ms=None)
+            self._put(ChangeKind.EXPIRED, expired, now_ms)
+        if dead:
+            self._promote(now_ms)
+
+    def book(self, user_id: str, quantity: int, now_ms: int) -> Outcome:
+        """Gives `quantity` tickets to a user, all or nothing, or a place on the waiting list."""
+        rules, had = self.rules, self.live(user_id)
+        if had is not None:
+            return Outcome(Status.ALREADY_WAITING if had.status is WAITING else Status.ALREADY_BOOKED, had)
+        if rules.paused:
+            return Outcome(Status.SALE_PAUSED)
+        if rules.opens_at_ms is not None and now_ms < rules.opens_at_ms:
+            return Outcome(Status.SALE_NOT_OPEN, opens_at_ms=rules.opens_at_ms, now_ms=now_ms)
+        if rules.closes_at_ms is not None and now_ms >= rules.closes_at_ms:
+            return Outcome(Status.SALE_CLOSED)
+        if quantity > rules.max_per_user or quantity > rules.capacity:
+            return Outcome(Status.QUANTITY_OVER_LIMIT)
+        booking = Booking(self.id, self.seq + 1, user_id, quantity, WAITING, Source.SALE, now_ms)
+        if not self.waiting and quantity <= self.available:
+            booking = self._with_tickets(booking, now_ms)
+            status, kind = (Status.HELD, ChangeKind.HELD) if rules.hold_seconds else (Status.BOOKED, ChangeKind.BOOKED)
+            self._put(kind, booking, now_ms)
+            return Outcome(status, booking)
+        if rules.waitlist_limit == 0:
+            return Outcome(Status.SOLD_OUT)
+        if rules.waitlist_limit is not None and self.tickets(WAITING) + quantity > rules.waitlist_limit:
+            return Outcome(Status.WAITLIST_FULL)
+        self.waiting.append(user_id)
+        self._put(ChangeKind.JOINED, booking, now_ms)
+        return Outcome(Status.JOINED, self.live(user_id))
+
+    def cancel(self, user_id: str, now_ms: int) -> Outcome:
+        """Takes a user's live booking back; what it frees, and a head that left, let others move up."""
+        if self.live(user_id) is None:
+            return Outcome(Status.BOOKING_NOT_FOUND)
+        waited = self.bookings[user_id].status is WAITING
+        kind = ChangeKind.LEFT if waited else ChangeKind.CANCELLED
+        booking = self._remove(kind, user_id, now_ms)
+        self._promote(now_ms)
+        return Outcome(Status.LEFT if waited else Status.CANCELLED, booking)
+
+    def confirm(self, user_id: str, now_ms: int) -> Outcome:
+        """Makes a held booking final."""
+        booking = self.bookings.get(user_id)
+        if booking is None:
+            return Outcome(Status.BOOKING_NOT_FOUND)
+        if booking.status is EXPIRED:
+            return Outcome(Status.HOLD_EXPIRED)
+        if booking.status is WAITING:
+            return Outcome(Status.STILL_WAITING)
+        if booking.status is HELD:
+            booking = replace(booking, status=CONFIRMED, expires_at_ms=None)
+            self._put(ChangeKind.CONFIRMED, booking, now_ms)
+        return Outcome(Status.CONFIRMED, booking)
+
+    def change(self, rules: Rules, now_ms: int) -> EventOutcome:
+        """Puts other rules in place of the event's; the same ones are no change."""
+        if is_inverted(rules):
+            return EventOutcome(Status.WINDOW_INVERTED)
+        if rules.capacity < self.tickets_taken:
+            return EventOutcome(Status.CAPACITY_BELOW_SOLD, tickets_taken=self.tickets_taken)
+        while self.waiting and rules.capacity > self.rules.capacity + CAPACITY_STEP:
+            self._apply(replace(rules, capacity=self.rules.capacity + CAPACITY_STEP), now_ms)
+        if rules != self.rules:
+            self._apply(rules, now_ms)
+        return EventOutcome(Status.CHANGED, self.view(now_ms))
+
+    def record_rules(self, kind: ChangeKind, now_ms: int) -> None:
+        """Appends a change of the event itself, with its rules as they are after it."""
+        self.seq += 1
+        self.changes.append(EventChange(self.id, self.seq, kind, now_ms, self.rules))
+
+    def _apply(self, rules: Rules, now_ms: int) -> None:
+        """Whoever waits for more tickets than there can ever be leaves, and the others move up."""
+        self.rules = rules
+        self.record_rules(ChangeKind.CHANGED, now_ms)
+        for user_id in [user for user in self.waiting if self.bookings[user].quantity > rules.capacity]:
+            self._remove(ChangeKind.LEFT, user_id, now_ms)
+        self._promote(now_ms)
+
+    def _promote(self, now_ms: int) -> None:
+        """Gives what is free to the head of the waiting list, again and again, until the head does not fit."""
+        while self.waiting and self.bookings[self.waiting[0]].quantity <= self.available:
+            booking = self._with_tickets(self.bookings[self.waiting.pop(0)], now_ms)
+            self._put(ChangeKind.PROMOTED, replace(booking, source=Source.WAITLIST), now_ms)
+
+    def _with_tickets(self, booking: Booking, now_ms: int) -> Booking:
+        """The booking as a hold that begins now, or as a confirmed one where there are no holds."""
+        if self.rules.hold_seconds:
+            return replace(booking, status=HELD, expires_at_ms=now_ms + 1000 * self.rules.hold_seconds)
+        return replace(booking, status=CONFIRMED)
+
+    def _remove(self, kind: ChangeKind, user_id: str, now_ms: int) -> Booking:
+        booking = replace(self.bookings[user_id], status=CANCELLED, expires_at_ms=None)
+        self._put(kind, booking, now_ms)
+        del self.bookings[user_id]
+        if user_id in self.waiting:
+            self.waiting.remove(user_id)
+        return booking
+
+    def _put(self, kind: ChangeKind, booking: Booking, now_ms: int) -> None:
+        """Keeps a booking as its user's last, and appends the change with the booking as it stands after it."""
+        self.bookings[booking.user_id] = booking
+        self.seq += 1
+        self.changes.append(
+            BookingChange(
+                event_id=self.id,
+                seq=self.seq,
+                kind=kind,
+                at_ms=now_ms,
+                number=booking.number,
+                user_id=booking.user_id,
+                quantity=booking.quantity,
+                status=booking.status,
+                source=booking.source,
+                created_at_ms=booking.created_at_ms,
+                expires_at_ms=booking.expires_at_ms,
+            )
+        )

@@ -1,0 +1,24 @@
+"""The first start: gives each shard its epoch, in SQL and then in Redis. At every later one, compares."""
+
+import secrets
+
+from booking.inventory.changes import ChangeStreams
+from booking.ledger.ledger import Ledger
+from booking.ledger.records import ShardRecord
+from booking.settings import Settings, SettingsError
+
+
+async def found(settings: Settings, ledger: Ledger, streams: ChangeStreams) -> dict[int, ShardRecord]:
+    """Each shard's epoch and cursor, made now if this is the first start; safe when many processes start at once.
+
+    Raises SettingsError when the database was founded with another number of shards, LedgerUnavailable and
+    InventoryUnavailable.
+    """
+    records = await ledger.found_shards([secrets.token_hex(8) for _ in range(settings.shards)])
+    if len(records) != settings.shards:
+        raise SettingsError(
+            f"BOOKING_SHARDS: this database was founded with {len(records)} shards, and its events cannot move; "
+            f"set it to {len(records)}"
+        )
+    await streams.found({shard: (record.epoch, record.cursor) for shard, record in records.items()})
+    return records

@@ -1,0 +1,1 @@
+"""Redis: what is true now. Stock, bookings, waiting lists and holds, changed by atomic scripts."""

@@ -1,0 +1,244 @@
+"""What can be done with a sale, one method a script: builds the call, waits for its row, and says what it means."""
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from booking.domain.model import Event, Rules
+from booking.domain.outcomes import EventOutcome, IdempotencyKey, Outcome, Status
+from booking.inventory import keys
+from booking.inventory.lane import Lane, Reply, Target
+from booking.inventory.link import Argument
+from booking.inventory.records import read_event, read_record
+from booking.inventory.scripts import Script, load
+
+DESKS_MAX = 65_536
+"""Desks kept for reuse: an event's are built once, not once a request."""
+
+Decision = Coroutine[Any, Any, Outcome]
+"""What an `async def` would return; the verbs hand it on as it is, which spares each call two coroutines."""
+
+STATUSES = {int(status): status for status in Status}
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """Calls that may come at once, and how fast new ones are let in. The draft's `q` is the burst."""
+
+    burst: int
+    per_second: float
+
+    @property
+    def interval_us(self) -> int:
+        """Microseconds after which one more call is let in."""
+        return max(1, round(1_000_000 / self.per_second))
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """What a shard's stream holds that SQL does not have yet."""
+
+    entries: int
+    oldest_ms: int
+    """Milliseconds since the oldest of them was written; 0 when there is none."""
+    whole: bool
+    """False: Redis does not hold the shard that the service was founded on, and nothing is sold from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all commands of one verb about one event have in common."""
+
+    lane: Lane
+    target: Target
+
+
+class BoxOffice:
+    """The only way to the stock. Lanes are dealt to the shards in turn; one serves them all outside a cluster."""
+
+    def __init__(
+        self, lanes: Sequence[Lane], epochs: Sequence[str], rate_limit: RateLimit | None, unsaved_limit: int
+    ) -> None:
+        self._lanes = lanes
+        self._epochs = epochs
+        self._rate_limit = rate_limit
+        self._unsaved_limit = unsaved_limit
+        self._desks: dict[tuple[str, int], Desk] = {}
+
+    def book(self, event_id: int, user_id: str, quantity: int = 1, key: IdempotencyKey | None = None) -> Decision:
+        """Gives `quantity` tickets to a user, all or nothing, or a place on the waiting list."""
+        return self._decide("book", event_id, user_id, (user_id, quantity), key, f"book {quantity}")
+
+    def cancel(
+        self, event_id: int, user_id: str, caller_id: str | None = None, key: IdempotencyKey | None = None
+    ) -> Decision:
+        """Takes a user's live booking back; what it frees goes to the head of the waiting list in the same step."""
+        caller_id = caller_id or user_id
+        return self._decide("cancel", event_id, caller_id, (user_id, caller_id), key, f"cancel {user_id}")
+
+    def confirm(self, event_id: int, user_id: str, key: IdempotencyKey | None = None) -> Decision:
+        """Makes a held booking final."""
+        return self._decide("confirm", event_id, user_id, (user_id,), key, "confirm")
+
+    async def look(self, event_id: int) -> Event | None:
+        """The event as it stands; those who ask at the same time share one reading, and one object."""
+        desk = self._desk("look", event_id)
+        reply, _ = await desk.lane.submit(desk.target)
+        return _event_of(event_id, reply)
+
+    async def look_booking(self, event_id: int, user_id: str) -> Outcome:
+        """A user's own live booking, with its place while it waits."""
+        desk = self._desk("look", event_id)
+        reply, row = await desk.lane.submit(desk.target, (user_id,))
+        if _event_of(event_id, reply) is None:
+            return Outcome(Status.EVENT_NOT_FOUND)
+        return _outcome(event_id, user_id, reply.rows[row])
+
+    async def create(self, event_id: int, rules: Rules) -> EventOutcome:
+        """Opens the books of a new event."""
+        head = (
+            rules.name,
+            rules.capacity,
+            rules.max_per_user,
+            rules.hold_seconds * 1000,
+            *(_or_empty(value) for value in (rules.waitlist_limit, rules.opens_at_ms, rules.closes_at_ms)),
+        )
+        return await self._settle("create", event_id, head)
+
+    async def change(self, event_id: int, rules: Mapping[str, Argument | None]) -> EventOutcome:
+        """Changes the named rules. A very large capacity is reached in several atomic steps while people wait."""
+        head = [part for name, value in rules.items() for part in (name, _or_empty(value))]
+        while True:
+            outcome = await self._settle("change", event_id, head)
+            if outcome.status is not Status.CHANGED_IN_PART:
+                return outcome
+
+    async def charge(self, event_id: int, user_id: str) -> int:
+        """Takes one call out of a user's bucket without booking anything. Returns 0, or the milliseconds to wait."""
+        if self._rate_limit is None:
+            return 0
+        limit = self._rate_limit
+        buckets = keys.event_keys(event_id, self.shards)[-2:]
+        target = Target(load("charge"), buckets, (limit.interval_us, limit.burst, user_id))
+        return await self._first_number(target, self._lane(event_id))
+
+    async def charge_address(self, address: str, limit: RateLimit) -> int:
+        """Takes one call out of a client address's bucket. Returns 0, or the milliseconds to wait."""
+        bucket = keys.address_rate(address).encode()
+        target = Target(load("throttle"), (bucket,), (limit.interval_us, limit.burst))
+        return await self._first_number(target, self._lanes[0])
+
+    async def next_event_id(self) -> int:
+        """An id that no event has had."""
+        return await self._first_number(Target(load("number"), (keys.LAST_EVENT,), (1,)), self._lanes[0])
+
+    async def last_event_id(self) -> int:
+        """The highest id that was given out; 0 before the first."""
+        return await self._first_number(Target(load("number"), (keys.LAST_EVENT,), (0,)), self._lanes[0])
+
+    async def lags(self) -> list[Lag]:
+        """How much of each shard's stream is not in SQL yet. Raises as every call does when Redis is away."""
+        asked = [
+            self._lane(shard).submit(
+                Target(load("lag"), (keys.changes(shard), keys.epoch(shard)), (self._epochs[shard],))
+            )
+            for shard in range(len(self._epochs))
+        ]
+        replies = await asyncio.gather(*asked)
+        return [Lag(int(row[0]), int(row[1]), row[2] == 1) for reply, _ in replies for row in reply.rows]
+
+    async def due_events(self, shard: int, me: str, lease_ms: int, most: int) -> list[int]:
+        """Up to `most` events of a shard with dead holds; none while somebody else is the shard's sweeper."""
+        target = Target(load("due"), (keys.due(shard), keys.sweeper(shard)), (me, lease_ms, most))
+        reply, _ = await self._lane(shard).submit(target)
+        return [int(event_id) for event_id in reply.rows[0]]
+
+    @property
+    def shards(self) -> int:
+        """How many parts the events are spread over."""
+        return len(self._epochs)
+
+    async def close(self) -> None:
+        """Answers what is queued, then lets the connections go."""
+        for lane in self._lanes:
+            await lane.close()
+
+    async def _decide(
+        self,
+        verb: str,
+        event_id: int,
+        caller_id: str,
+        item: tuple[Argument, ...],
+        key: IdempotencyKey | None,
+        asked: str,
+    ) -> Outcome:
+        desk = self._desk(verb, event_id)
+        replay, request = None, ""
+        if key is not None:
+            replay = keys.replay(event_id, self.shards, caller_id, key.key)
+            request = f"{key.request_id}\n{asked}"
+        reply, row = await desk.lane.submit(desk.target, item, replay, request)
+        return _outcome(event_id, str(item[0]), reply.rows[row])
+
+    async def _settle(self, verb: str, event_id: int, head: Sequence[Argument]) -> EventOutcome:
+        target = self._new_target(load(verb), event_id, *head)
+        reply, _ = await self._lane(event_id).submit(target)
+        row = reply.rows[0]
+        status = Status(int(row[0]))
+        if status is Status.CAPACITY_BELOW_SOLD:
+            return EventOutcome(status, tickets_taken=int(row[1]))
+        return EventOutcome(status, read_event(event_id, row) if len(row) > 1 else None)
+
+    async def _first_number(self, target: Target, lane: Lane) -> int:
+        reply, _ = await lane.submit(target)
+        return int(reply.rows[0][0])
+
+    def _lane(self, event_id: int) -> Lane:
+        return self._lanes[keys.shard_of(event_id, self.shards) % len(self._lanes)]
+
+    def _desk(self, verb: str, event_id: int) -> Desk:
+        desk = self._desks.get((verb, event_id))
+        if desk is None:
+            script = load(verb)
+            limit = self._rate_limit
+            limits = {
+                "interval_us": 0 if limit is None else limit.interval_us,
+                "burst": 0 if limit is None else limit.burst,
+                "unsaved_limit": self._unsaved_limit,
+            }
+            target = self._new_target(script, event_id, *(limits[name] for name in script.header.arguments[2:]))
+            if len(self._desks) >= DESKS_MAX:
+                self._desks.clear()
+            desk = Desk(self._lane(event_id), target)
+            self._desks[verb, event_id] = desk
+        return desk
+
+    def _new_target(self, script: Script, event_id: int, *head: Argument) -> Target:
+        founded = self._epochs[keys.shard_of(event_id, self.shards)]
+        event_keys = keys.event_keys(event_id, self.shards)[: len(script.header.keys)]
+        return Target(script, event_keys, (founded, event_id, *head))
+
+
+def _or_empty(value: Argument | None) -> Argument:
+    return "" if value is None else value
+
+
+def _event_of(event_id: int, reply: Reply) -> Event | None:
+    if reply.event is None and reply.rows[0][0] != Status.EVENT_NOT_FOUND:
+        reply.event = read_event(event_id, reply.rows[0])
+    return reply.event
+
+
+def _outcome(event_id: int, user_id: str, row: Sequence[Any]) -> Outcome:
+    """A row is status, number, text and first request id; the status tells what number and text are."""
+    status, number, text, first = STATUSES[row[0]], row[1], row[2], row[3]
+    first_request_id = first.decode() if first else None
+    if status is Status.SALE_NOT_OPEN:
+        return Outcome(status, opens_at_ms=number, now_ms=int(text), first_request_id=first_request_id)
+    if status is Status.RATE_LIMITED:
+        return Outcome(status, wait_ms=number)
+    if not text:
+        return Outcome(status, first_request_id=first_request_id)
+    booking = read_record(event_id, user_id, text, position=number or None)
+    return Outcome(status, booking, first_request_id=first_request_id)

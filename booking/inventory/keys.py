@@ -1,0 +1,67 @@
+"""Every key in Redis is built here, and nowhere else.
+
+All keys of a shard carry its hash tag, `{3}`, so that they share one slot of a cluster and one script may touch them.
+"""
+
+from functools import lru_cache
+
+PREFIX = "booking"
+EVENT_KEY_NAMES = ("event", "bookings", "waiting", "holds", "due", "changes", "epoch", "rates_even", "rates_odd")
+"""The KEYS that every script about an event begins with, by the names in its header; some stop after `epoch`."""
+
+
+def shard_of(event_id: int, shards: int) -> int:
+    """Events are dealt to the shards in turn."""
+    return event_id % shards
+
+
+def changes(shard: int) -> bytes:
+    """The shard's stream of changes."""
+    return f"{PREFIX}:{{{shard}}}:changes".encode()
+
+
+def epoch(shard: int) -> bytes:
+    """The random id that the shard was founded with; another one, or none, means that Redis has lost data."""
+    return f"{PREFIX}:{{{shard}}}:epoch".encode()
+
+
+def due(shard: int) -> bytes:
+    """The shard's events with live holds, by the end of the first."""
+    return f"{PREFIX}:{{{shard}}}:due".encode()
+
+
+def sweeper(shard: int) -> bytes:
+    """Who sweeps the shard's dead holds, for as long as its lease lasts."""
+    return f"{PREFIX}:{{{shard}}}:sweeper".encode()
+
+
+@lru_cache(maxsize=65_536)
+def event_keys(event_id: int, shards: int) -> tuple[bytes, ...]:
+    """The keys of `EVENT_KEY_NAMES`, in that order."""
+    shard = shard_of(event_id, shards)
+    event = f"{PREFIX}:{{{shard}}}:{event_id}"
+    return (
+        event.encode(),
+        f"{event}:bookings".encode(),
+        f"{event}:waiting".encode(),
+        f"{event}:holds".encode(),
+        due(shard),
+        changes(shard),
+        epoch(shard),
+        f"{event}:rates:even".encode(),
+        f"{event}:rates:odd".encode(),
+    )
+
+
+def replay(event_id: int, shards: int, user_id: str, key: str) -> str:
+    """The first answer under a user's idempotency key. The key's length keeps a colon in either from mattering."""
+    return f"{PREFIX}:{{{shard_of(event_id, shards)}}}:{event_id}:replay:{len(key)}:{key}:{user_id}"
+
+
+def address_rate(address: str) -> str:
+    """The bucket of one client address's calls to `/auth/*`."""
+    return f"{PREFIX}:rate:{address}"
+
+
+LAST_EVENT = f"{PREFIX}:last-event".encode()
+"""The highest event id that was given out."""

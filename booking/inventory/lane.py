@@ -1,0 +1,171 @@
+"""The batcher: commands that wait at the same time share one exchange with Redis, first in, first into the script."""
+
+import asyncio
+from collections import deque
+
+from booking.domain.model import Event
+from booking.inventory.errors import InventoryUnavailable, Overloaded
+from booking.inventory.link import Argument, Call, Link, Rows
+from booking.inventory.scripts import Script
+
+BATCH_MAX = 256
+"""Commands in one exchange. A larger batch gains little, and keeps Redis from everyone else for longer."""
+
+
+class Target:
+    """What a call is about: a script, the keys it begins with and the arguments before its items.
+
+    Neighbours in the queue that name the same target, the very object, go into one call.
+    """
+
+    __slots__ = ("head", "keeps", "keys", "script")
+
+    def __init__(self, script: Script, keys: tuple[bytes, ...], head: tuple[Argument, ...]) -> None:
+        self.script = script
+        self.keys = keys
+        self.head = head
+        self.keeps = "replay" in script.header.items
+
+
+class Reply:
+    """The rows of one call, shared by all commands that were in it."""
+
+    __slots__ = ("event", "rows")
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.event: Event | None = None
+        """The row about the event, once the first of them has read it."""
+
+
+class Command:
+    """One caller's item of a call, and the future that the caller waits on: the reply, and which row is its own."""
+
+    __slots__ = ("future", "item", "replay", "request", "target")
+
+    def __init__(
+        self,
+        target: Target,
+        item: tuple[Argument, ...],
+        replay: str | None,
+        request: str,
+        future: asyncio.Future[tuple[Reply, int]],
+    ) -> None:
+        self.target = target
+        self.item = item
+        self.replay = replay
+        self.request = request
+        self.future = future
+
+
+class Lane:
+    """A bounded queue in front of one connection.
+
+    A batch is what waits when the previous reply has come; no timer is involved. One item's refusal is a row of its
+    own, and a caller that goes away gives up its row, not the call.
+    """
+
+    def __init__(self, link: Link, queue_limit: int) -> None:
+        self._link = link
+        self._queue_limit = queue_limit
+        self._queue: deque[Command] = deque()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task = asyncio.create_task(self._run(), name="lane")
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def submit(
+        self,
+        target: Target,
+        item: tuple[Argument, ...] = (),
+        replay: str | None = None,
+        request: str = "",
+    ) -> asyncio.Future[tuple[Reply, int]]:
+        """Queues a command. `replay` is a key that this item alone touches, `request` what is kept there.
+
+        The future raises InventoryUnavailable or OutcomeUnknown. Raises Overloaded when the queue is full.
+        """
+        if self._closing:
+            raise InventoryUnavailable("the service is shutting down")
+        if len(self._queue) >= self._queue_limit:
+            raise Overloaded(f"{self._queue_limit} commands are waiting")
+        future = asyncio.get_running_loop().create_future()
+        self._queue.append(Command(target, item, replay, request, future))
+        self._wake.set()
+        return future
+
+    async def close(self) -> None:
+        """Answers everything that was queued, then drops the connection."""
+        self._closing = True
+        self._wake.set()
+        await self._task
+        await self._link.close()
+
+    async def _run(self) -> None:
+        queue = self._queue
+        while queue or not self._closing:
+            if not queue:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            batch = [queue.popleft() for _ in range(min(len(queue), BATCH_MAX))]
+            runs = _runs(batch)
+            calls = [_call(run) for run in runs]
+            lost = await self._link.exchange(calls)
+            for run, call in zip(runs, calls, strict=True):
+                _answer(run, call.answer)
+            if lost:  # whoever waited meanwhile has waited long enough, and nothing of theirs was sent
+                while queue:
+                    _fail(queue.popleft(), InventoryUnavailable("Redis cannot be reached"))
+
+
+def _runs(batch: list[Command]) -> list[list[Command]]:
+    """Neighbours with the same target, in order. A caller that has gone before its command was sent takes it along."""
+    runs: list[list[Command]] = []
+    last: Target | None = None
+    for command in batch:
+        if command.future.done():
+            continue
+        if command.target is last:
+            runs[-1].append(command)
+        else:
+            last = command.target
+            runs.append([command])
+    return runs
+
+
+def _call(run: list[Command]) -> Call:
+    target = run[0].target
+    keys: list[Argument] = list(target.keys)
+    arguments: list[Argument] = list(target.head)
+    keeps = target.keeps
+    for command in run:
+        arguments += command.item
+        if keeps:
+            place = 0
+            if command.replay is not None:
+                keys.append(command.replay)
+                place = len(keys)
+            arguments += (place, command.request)
+    return Call(target.script, keys, arguments)
+
+
+def _answer(run: list[Command], answer: Rows | Exception | None) -> None:
+    if not isinstance(answer, list):
+        for command in run:
+            _fail(command, answer or InventoryUnavailable("the call was not sent"))
+        return
+    reply = Reply(answer)
+    # Rows about the event itself come first, then one for each item, in order.
+    own = max(0, len(answer) - sum(1 for command in run if command.item))
+    for command in run:
+        if not command.future.done():
+            command.future.set_result((reply, own if command.item else 0))
+        own += 1 if command.item else 0
+
+
+def _fail(command: Command, error: Exception) -> None:
+    if not command.future.done():
+        command.future.set_exception(error)

@@ -1,0 +1,126 @@
+"""The Lua scripts: each file's header is its contract, read once and turned into the script's named arguments."""
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from booking.domain.outcomes import FIRST_REFUSAL, Status
+
+HEADER_LINE = re.compile(r"^--\s+(?:(KEYS\[(?:\d+|\*)\]|[A-Z]{3,})\s+)?(.*)$")
+
+
+class ScriptError(Exception):
+    """A script's header does not say what it has to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The comment at the top of a script or of a shared fragment."""
+
+    purpose: str
+    keys: tuple[str, ...]
+    key_types: tuple[str, ...]
+    arguments: tuple[str, ...]
+    items: tuple[str, ...]
+    uses: tuple[str, ...]
+    statuses: tuple[Status, ...]
+    events: str
+    returns: str
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A verb, ready for EVALSHA: `KEYS` as in the header, then `arguments`, then the items one after another."""
+
+    name: str
+    header: Header
+    source: bytes = field(repr=False)
+    sha: bytes
+
+    @property
+    def changes(self) -> bool:
+        """Whether its caller asks for a change, and is unsure of it when the reply is lost."""
+        return any(status < FIRST_REFUSAL and status is not Status.FOUND for status in self.header.statuses)
+
+
+def folder() -> Path:
+    """Where the scripts are: inside the package when it was installed as a wheel, beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    inside = package / "lua"
+    return inside if inside.is_dir() else package.parent / "lua"
+
+
+def read_header(text: str) -> Header:
+    """Raises ScriptError for a key out of order or a status that the enum does not have."""
+    said: dict[str, list[str]] = {}
+    keys: list[tuple[str, str]] = []
+    word = "PURPOSE"
+    for line in text.splitlines():
+        match = HEADER_LINE.match(line)
+        if match is None:
+            break
+        word, rest = match[1] or word, match[2]
+        if word.startswith("KEYS["):
+            if word == "KEYS[*]":
+                continue
+            if word != f"KEYS[{len(keys) + 1}]":
+                raise ScriptError(f"{word} is out of order")
+            name, kind = rest.split()[:2]
+            keys.append((name, kind))
+        else:
+            said.setdefault(word, []).append(rest)
+    words = {name: " ".join(lines).split() for name, lines in said.items()}
+    try:
+        statuses = tuple(Status[name] for name in words.get("STATUSES", []))
+    except KeyError as error:
+        raise ScriptError(f"no status is called {error}") from None
+    return Header(
+        purpose=" ".join(said.get("PURPOSE", [])),
+        keys=tuple(name for name, _ in keys),
+        key_types=tuple(kind for _, kind in keys),
+        arguments=tuple(words.get("ARGV", [])),
+        items=tuple(words.get("ITEMS", [])),
+        uses=tuple(words.get("USES", [])),
+        statuses=statuses,
+        events=" ".join(said.get("EVENTS", [])),
+        returns=" ".join(said.get("RETURNS", [])),
+    )
+
+
+@cache
+def load(name: str) -> Script:
+    """Reads `lua/{name}.lua`, puts the fragments that it names in front of it, and binds its arguments by name."""
+    text = (folder() / f"{name}.lua").read_text(encoding="utf-8")
+    header = read_header(text)
+    fragments = [(folder() / "shared" / f"{used}.lua").read_text(encoding="utf-8") for used in header.uses]
+    statuses = dict.fromkeys((*header.statuses, *(s for part in fragments for s in read_header(part).statuses)))
+    source = "\n".join((_bindings(header, tuple(statuses)), *fragments, text)).encode()
+    return Script(name, header, source, hashlib.sha1(source, usedforsecurity=False).hexdigest().encode())
+
+
+def all_scripts() -> list[Script]:
+    """Every verb that there is."""
+    return [load(path.stem) for path in sorted(folder().glob("*.lua"))]
+
+
+def _bindings(header: Header, statuses: tuple[Status, ...]) -> str:
+    """The header's names as Lua locals, so that a script and its callers cannot mean different arguments."""
+    lines = [_locals(header.keys, [f"KEYS[{i + 1}]" for i in range(len(header.keys))])]
+    lines.append(f"local FIXED_KEYS, FIRST_REFUSAL = {len(header.keys)}, {FIRST_REFUSAL}")
+    lines.append(_locals(header.arguments, [f"ARGV[{i + 1}]" for i in range(len(header.arguments))]))
+    if statuses:
+        lines.append(_locals([status.name for status in statuses], [str(int(status)) for status in statuses]))
+    if header.items:
+        first, size = len(header.arguments) + 1, len(header.items)
+        fields = ", ".join(f"ARGV[at + {i}]" for i in range(size))
+        lines.append(
+            f"local function items() local at, i = {first - size}, 0 return function()"
+            f" at, i = at + {size}, i + 1 if at <= #ARGV then return i, {fields} end end end"
+        )
+    return "\n".join(lines)
+
+
+def _locals(names: "tuple[str, ...] | list[str]", values: list[str]) -> str:
+    return f"local {', '.join(names)} = {', '.join(values)}"

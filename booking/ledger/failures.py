@@ -1,0 +1,77 @@
+"""Turns what the database and its drivers raise into the ledger's own errors, with nothing in them that is secret."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg  # type: ignore[import-untyped]  # it ships no types
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from booking.ledger.errors import LedgerError, LedgerUnavailable
+
+# Classes and codes of SQLSTATE (PostgreSQL's manual, appendix A) that pass when the server or its operator mends
+# something. Everything else is a fault in this service.
+_PASSING = {
+    "08": "the connection broke",
+    "0A": "the server does not support it",
+    "25006": "the server is read-only",
+    "28": "the server refused the user or the password",
+    "3D": "there is no such database",
+    "3F": "there is no such schema",
+    "40": "the server undid the transaction",
+    "42501": "the user may not do this",
+    "42P01": "the tables are missing or old; booking migrate makes them",
+    "42703": "the tables are missing or old; booking migrate makes them",
+    "53": "the server is short of connections, memory or disk",
+    "55": "something else holds a lock",
+    "57": "the server is starting, stopping or was told to stop this",
+    "58": "the server's system failed",
+}
+
+
+class Repeated(LedgerError):
+    """A row is there already. Only the caller knows which promise that is about."""
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Raises LedgerUnavailable for what may pass and LedgerError for the rest, in place of the driver's error.
+
+    The original is not chained: its text holds the query, and PostgreSQL's details hold values.
+    """
+    try:
+        yield
+    except (IntegrityError, asyncpg.IntegrityConstraintViolationError):
+        raise Repeated("a row is there already") from None
+    except DBAPIError as error:
+        raise _plain(error.orig or error) from None
+    except PoolTimeoutError:
+        raise LedgerUnavailable("every connection is in use") from None
+    except SQLAlchemyError as error:
+        raise LedgerError(f"the database layer failed ({type(error).__name__})") from None
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        raise _plain(error) from None  # not every error on the way to a connection is wrapped
+
+
+def _plain(error: BaseException) -> LedgerError:
+    if isinstance(error, sqlite3.OperationalError):
+        # SQLite's own words name no value: "database is locked", "database or disk is full", "no such table: users".
+        return LedgerUnavailable(str(error))
+    if isinstance(error, sqlite3.DatabaseError) and type(error) is sqlite3.DatabaseError:
+        return LedgerUnavailable(str(error))  # "file is not a database", "database disk image is malformed"
+    state = getattr(error, "sqlstate", None)
+    if state:
+        reason = _PASSING.get(state) or _PASSING.get(state[:2])
+        if reason is not None:
+            return LedgerUnavailable(f"{reason} (SQLSTATE {state})")
+        return LedgerError(f"the database refused a statement (SQLSTATE {state})")
+    cause = error.__cause__
+    if isinstance(error, TimeoutError) or isinstance(cause, TimeoutError):
+        return LedgerUnavailable("the server did not answer in time")
+    for one in (error, cause):
+        if isinstance(one, OSError):
+            return LedgerUnavailable(f"the server can't be reached ({one.strerror or type(one).__name__})")
+    if isinstance(cause or error, asyncpg.InterfaceError | asyncpg.ConnectionDoesNotExistError):
+        return LedgerUnavailable("the connection broke")
+    return LedgerError(f"the database refused a statement ({type(error).__name__})")

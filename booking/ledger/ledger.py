@@ -1,0 +1,187 @@
+"""The ledger: the one way into the database for every other part."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import chain
+from typing import Self
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from booking.domain.accounts import Account
+from booking.domain.changes import Change, ShardBatch
+from booking.domain.model import Booking, BookingStatus
+from booking.ledger import accounts, reads, shards, writer
+from booking.ledger.engine import open_engine
+from booking.ledger.errors import LedgerUnavailable
+from booking.ledger.failures import Repeated, told_plainly
+from booking.ledger.fold import fold
+from booking.ledger.records import Count, EventRecord, SeqGap, ShardRecord
+
+PING_SECONDS_MAX = 1.0
+"""How long `ping` waits before it calls the database unavailable."""
+
+LIVE_SPAN = 2_000
+"""Booking numbers that `live_bookings` reads at a time, and so the most that it holds in memory."""
+
+
+class Ledger:
+    """A pool of connections to one database. Every method raises LedgerUnavailable when the database can't be used."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._writing_engine = engine.execution_options(writing=True)
+        self._pings: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def open(cls, address: str) -> Self:
+        """Takes a SQLAlchemy URL (`Settings.database_address`) and connects when first used.
+
+        Raises ValueError for an address that is neither PostgreSQL's nor a SQLite file's.
+        """
+        return cls(open_engine(address))
+
+    async def close(self) -> None:
+        """Closes every connection. To be called once, when nothing uses the ledger any more."""
+        for ping in self._pings:
+            ping.cancel()
+        await asyncio.gather(*self._pings, return_exceptions=True)
+        await self._engine.dispose()
+
+    async def ping(self) -> None:
+        """Asks the database for a sign of life. Raises LedgerUnavailable within a second if there is none."""
+        ping = asyncio.create_task(self._ping())
+        self._pings.add(ping)
+        ping.add_done_callback(self._pings.discard)
+        # Not wait_for: to cancel a call that hangs may take the driver longer than the caller has.
+        done, _ = await asyncio.wait((ping,), timeout=PING_SECONDS_MAX)
+        if not done:
+            ping.cancel()
+            raise LedgerUnavailable("the database did not answer in time")
+        ping.result()
+
+    async def _ping(self) -> None:
+        async with self._reading() as connection:
+            await connection.execute(text("SELECT 1 FROM shards LIMIT 1"))
+
+    # The stream
+
+    async def shards(self) -> dict[int, ShardRecord]:
+        """Each shard with its epoch and cursor; empty before the service's first start."""
+        async with self._reading() as connection:
+            return await shards.read(connection)
+
+    async def found_shards(self, epochs: Sequence[str]) -> dict[int, ShardRecord]:
+        """Makes shard 0 to n-1 with these epochs if there are none yet, and answers what stands there then.
+
+        Of several processes that start at once, one makes them and all get the same answer. A number of shards other
+        than that of the epochs is for the caller to refuse.
+        """
+        standing = await self.shards()  # at every start but the first there is nothing to lock for
+        if standing:
+            return standing
+        async with self._writing() as connection:
+            return await shards.found(connection, epochs)
+
+    async def apply(self, batches: Sequence[ShardBatch]) -> int:
+        """Applies the batches in one transaction, all of it or nothing, and answers how many changes they held.
+
+        Raises CursorMoved where a shard does not stand at a batch's `after` in its epoch, and LedgerConflict where
+        an event's `seq` would skip or repeat. LedgerUnavailable may come after the commit; the cursors tell.
+        """
+        # Folded before the transaction begins: meanwhile others get their turn at SQLite's single write lock.
+        folded = fold(chain.from_iterable(batch.changes for batch in batches))
+        try:
+            async with self._writing() as connection:
+                await writer.move_cursors(connection, batches)
+                await writer.write(connection, folded)
+        except Repeated as error:
+            async with self._reading() as connection:
+                raise await writer.first_repeated(connection, folded) or error from None
+        return len(folded.changes)
+
+    # Accounts
+
+    async def add_account(self, email: str, email_key: str, password_hash: str, organizer: bool = False) -> Account:
+        """Adds an account. Raises EmailTaken where one has this `email_key` (the email as it is compared)."""
+        async with self._writing() as connection:
+            return await accounts.add(connection, email, email_key, password_hash, organizer)
+
+    async def find_account(self, email_key: str) -> Account | None:
+        """The account with this `email_key`."""
+        async with self._reading() as connection:
+            return await accounts.find(connection, email_key)
+
+    async def change_account(
+        self, email_key: str, *, password_hash: str | None = None, organizer: bool | None = None
+    ) -> Account | None:
+        """Sets what is given, and answers the account as it is then; None where there is no such account."""
+        async with self._writing() as connection:
+            return await accounts.change(connection, email_key, password_hash, organizer)
+
+    # Reads
+
+    async def event(self, event_id: int) -> EventRecord | None:
+        """One event with its rules."""
+        async with self._reading() as connection:
+            return await reads.event(connection, event_id)
+
+    async def event_ids(self) -> list[int]:
+        """Every event's id, in order."""
+        async with self._reading() as connection:
+            return await reads.event_ids(connection)
+
+    async def last_event_id(self) -> int:
+        """The highest event id, 0 where there is none."""
+        async with self._reading() as connection:
+            return await reads.last_event_id(connection)
+
+    async def live_bookings(self, event_id: int) -> AsyncIterator[Booking]:
+        """An event's waiting, held and confirmed bookings by number (so in join order), in constant memory.
+
+        Read span by span, so no connection is held in between; what changes meanwhile may or may not be seen.
+        """
+        record = await self.event(event_id)
+        for after in range(0, record.seq if record else 0, LIVE_SPAN):
+            async with self._reading() as connection:
+                span = await reads.live_span(connection, event_id, after, after + LIVE_SPAN)
+            for booking in span:
+                yield booking
+
+    async def counts(self, event_id: int) -> dict[BookingStatus, Count]:
+        """An event's bookings and their tickets by status; every status is there."""
+        async with self._reading() as connection:
+            return await reads.counts(connection, event_id)
+
+    async def seq_gaps(self, event_id: int) -> list[SeqGap]:
+        """The changes of an event that are missing below its highest `seq`; at most 1,000 gaps."""
+        async with self._reading() as connection:
+            return await reads.seq_gaps(connection, event_id)
+
+    async def changes(self, event_id: int, after_seq: int = 0, limit: int = 1_000) -> list[Change]:
+        """An event's changes with a `seq` greater than `after_seq`, in order."""
+        async with self._reading() as connection:
+            return await reads.changes_page(connection, event_id, after_seq, limit)
+
+    async def user_bookings(
+        self, user_id: str, limit: int, starting_after: tuple[int, int] | None = None
+    ) -> list[Booking] | None:
+        """A user's bookings over all events, newest first.
+
+        `starting_after` is the event id and number of a booking of theirs; None is answered where it isn't one.
+        """
+        async with self._reading() as connection:
+            return await reads.user_page(connection, user_id, limit, starting_after)
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        with told_plainly():
+            async with self._engine.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        with told_plainly():
+            async with self._writing_engine.begin() as connection:
+                yield connection

@@ -1,0 +1,46 @@
+"""Brings a database's tables up to date; safe to run again, and by several processes at once."""
+
+import os
+from pathlib import Path
+
+from sqlalchemy import Connection, make_url, text
+
+from booking.ledger.engine import open_engine
+from booking.ledger.failures import told_plainly
+
+_ADVISORY_LOCK = 0x626F6F6B696E67
+"""PostgreSQL's advisory locks are known by a number; this one spells "booking"."""
+
+
+async def migrate(address: str) -> None:
+    """Takes the database at this SQLAlchemy URL to the newest migration, in one transaction.
+
+    Makes the file, and its folder, of a SQLite database, readable by nobody else. Raises LedgerUnavailable where the
+    database can't be reached or used, ValueError for an address that open_engine doesn't take.
+    """
+    engine = open_engine(address, connections=1)
+    try:
+        with told_plainly():
+            if engine.dialect.name == "sqlite":
+                _make_file(Path(make_url(address).database or ""))
+            async with engine.execution_options(writing=True).begin() as connection:
+                if engine.dialect.name == "postgresql":
+                    await connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+                await connection.run_sync(_upgrade)
+    finally:
+        await engine.dispose()
+
+
+def _make_file(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command  # here, because only this needs it and every process would pay at its start
+    from alembic.config import Config
+
+    configuration = Config()
+    configuration.set_main_option("script_location", "booking.ledger:migrations")
+    configuration.attributes["connection"] = connection
+    command.upgrade(configuration, "head")

@@ -1,0 +1,151 @@
+"""What people and audits ask of the database. Every list is read in pages, so that none is held in memory whole."""
+
+from sqlalchemy import Row, desc, func, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
+from booking.domain.model import Booking, BookingStatus, Rules, Source
+from booking.ledger.fold import rules_from_text
+from booking.ledger.records import Count, EventRecord, SeqGap
+from booking.ledger.tables import bookings, changes, events
+
+LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING)
+"""A user has at most one booking of an event with one of these."""
+
+# Looked up rather than called, here where there are millions of them.
+_STATUSES = {status.value: status for status in BookingStatus}
+_SOURCES = {source.value: source for source in Source}
+
+_BOOKING = (
+    bookings.c.event_id,
+    bookings.c.number,
+    bookings.c.user_id,
+    bookings.c.quantity,
+    bookings.c.status,
+    bookings.c.source,
+    bookings.c.created_at_ms,
+    bookings.c.expires_at_ms,
+)
+
+GAPS_MAX = 1_000
+"""Gaps that `seq_gaps` lists, at most."""
+
+
+async def event(connection: AsyncConnection, event_id: int) -> EventRecord | None:
+    """One event."""
+    row = (await connection.execute(select(events).where(events.c.id == event_id))).mappings().one_or_none()
+    if row is None:
+        return None
+    rules = Rules(**{name: row[name] for name in Rules.__slots__})
+    return EventRecord(row["id"], rules, row["created_at_ms"], row["seq"])
+
+
+async def event_ids(connection: AsyncConnection) -> list[int]:
+    """Every event's id, in order."""
+    return list((await connection.execute(select(events.c.id).order_by(events.c.id))).scalars())
+
+
+async def last_event_id(connection: AsyncConnection) -> int:
+    """The highest event id, 0 where there is none."""
+    highest = (await connection.execute(select(func.max(events.c.id)))).scalar_one()
+    return highest or 0
+
+
+async def live_span(connection: AsyncConnection, event_id: int, after: int, upto: int) -> list[Booking]:
+    """An event's live bookings with a number above `after` and up to `upto`, in order.
+
+    By span and not by limit: PostgreSQL would take the index by status for that, and sort the whole rest each time.
+    """
+    rows = await connection.execute(
+        select(*_BOOKING)
+        .where(
+            bookings.c.event_id == event_id,
+            bookings.c.number > after,
+            bookings.c.number <= upto,
+            bookings.c.status.in_(LIVE),
+        )
+        .order_by(bookings.c.number)
+    )
+    return [_booking(row) for row in rows]
+
+
+async def counts(connection: AsyncConnection, event_id: int) -> dict[BookingStatus, Count]:
+    """An event's bookings and their tickets by status; every status is there."""
+    rows = await connection.execute(
+        select(bookings.c.status, func.count(), func.sum(bookings.c.quantity))
+        .where(bookings.c.event_id == event_id)
+        .group_by(bookings.c.status)
+    )
+    counted = {BookingStatus(status): Count(number, int(tickets)) for status, number, tickets in rows}
+    return {status: counted.get(status, Count(0, 0)) for status in BookingStatus}
+
+
+async def seq_gaps(connection: AsyncConnection, event_id: int) -> list[SeqGap]:
+    """The changes of an event that are missing below its highest `seq`."""
+    of_event = changes.c.event_id == event_id
+    previous = func.coalesce(func.lag(changes.c.seq).over(order_by=changes.c.seq), 0)
+    steps = select(previous.label("before"), changes.c.seq).where(of_event).subquery()
+    rows = await connection.execute(
+        select(steps).where(steps.c.seq != steps.c.before + 1).order_by(steps.c.seq).limit(GAPS_MAX)
+    )
+    gaps = [SeqGap(row.before + 1, row.seq - 1) for row in rows]
+    last = (await connection.execute(select(func.coalesce(func.max(changes.c.seq), 0)).where(of_event))).scalar_one()
+    claimed = (await connection.execute(select(events.c.seq).where(events.c.id == event_id))).scalar_one_or_none() or 0
+    return [*gaps, SeqGap(last + 1, claimed)] if claimed > last else gaps
+
+
+async def changes_page(connection: AsyncConnection, event_id: int, after_seq: int, limit: int) -> list[Change]:
+    """An event's changes with a `seq` greater than `after_seq`, in order."""
+    rows = await connection.execute(
+        select(changes)
+        .where(changes.c.event_id == event_id, changes.c.seq > after_seq)
+        .order_by(changes.c.seq)
+        .limit(limit)
+    )
+    return [_change(row) for row in rows]
+
+
+async def user_page(
+    connection: AsyncConnection, user_id: str, limit: int, starting_after: tuple[int, int] | None
+) -> list[Booking] | None:
+    """A user's bookings, newest first; None where `starting_after` is none of theirs."""
+    newest_first = (bookings.c.created_at_ms, bookings.c.event_id, bookings.c.number)
+    query = select(*_BOOKING).where(bookings.c.user_id == user_id)
+    if starting_after is not None:
+        event_id, number = starting_after
+        at = await connection.execute(
+            select(bookings.c.created_at_ms).where(
+                bookings.c.event_id == event_id, bookings.c.number == number, bookings.c.user_id == user_id
+            )
+        )
+        created_at_ms = at.scalar_one_or_none()
+        if created_at_ms is None:
+            return None
+        query = query.where(tuple_(*newest_first) < (created_at_ms, event_id, number))
+    rows = await connection.execute(query.order_by(*map(desc, newest_first)).limit(limit))
+    return [_booking(row) for row in rows]
+
+
+def _booking(row: Row[int, int, str, int, str, str, int, int | None]) -> Booking:
+    event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms = row
+    return Booking(
+        event_id, number, user_id, quantity, _STATUSES[status], _SOURCES[source], created_at_ms, expires_at_ms
+    )
+
+
+def _change(row: Row[tuple[object, ...]]) -> Change:
+    if row.rules is not None:
+        return EventChange(row.event_id, row.seq, ChangeKind(row.kind), row.at_ms, rules_from_text(row.rules))
+    return BookingChange(
+        event_id=row.event_id,
+        seq=row.seq,
+        kind=ChangeKind(row.kind),
+        at_ms=row.at_ms,
+        number=row.number,
+        user_id=row.user_id,
+        quantity=row.quantity,
+        status=BookingStatus(row.status),
+        source=Source(row.source),
+        created_at_ms=row.created_at_ms,
+        expires_at_ms=row.expires_at_ms,
+    )

@@ -1,0 +1,33 @@
+"""The shards: how many there are, and how far the stream of each is applied."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from booking.ledger.records import ShardRecord
+from booking.ledger.tables import shards
+
+CURSOR_START = "0-0"
+"""The cursor of a stream of which nothing is applied; every entry's id is greater."""
+
+
+async def read(connection: AsyncConnection) -> dict[int, ShardRecord]:
+    """Each shard with its epoch and cursor; empty before the service's first start."""
+    rows = await connection.execute(select(shards).order_by(shards.c.shard))
+    return {row.shard: ShardRecord(row.epoch, row.cursor) for row in rows}
+
+
+async def found(connection: AsyncConnection, epochs: Sequence[str]) -> dict[int, ShardRecord]:
+    """Makes a shard for each epoch where there are none yet, and reads what stands there then."""
+    if connection.dialect.name == "postgresql":
+        # Of two first starts the second waits here; SQLite's write lock is held from the beginning.
+        await connection.execute(text("LOCK TABLE shards IN SHARE ROW EXCLUSIVE MODE"))
+    standing = await read(connection)
+    if standing or not epochs:
+        return standing
+    await connection.execute(
+        insert(shards),
+        [{"shard": shard, "epoch": epoch, "cursor": CURSOR_START} for shard, epoch in enumerate(epochs)],
+    )
+    return await read(connection)

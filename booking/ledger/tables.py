@@ -1,0 +1,93 @@
+"""The tables. A time is milliseconds since 1970 in UTC, as Redis's clock gave it, and its name ends in _ms."""
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, SmallInteger, Table, Text
+
+# A name for every constraint, the same on every database: a later migration can then drop it.
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+# SQLite counts an account's id up by itself only in a column of type INTEGER.
+_AccountId = BigInteger().with_variant(Integer(), "sqlite")
+
+# How far each shard's stream is applied. The number of rows is the service's number of shards.
+shards = Table(
+    "shards",
+    metadata,
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Text, nullable=False),
+    Column("cursor", Text, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("capacity", Integer, nullable=False),
+    Column("max_per_user", Integer, nullable=False),
+    Column("hold_seconds", Integer, nullable=False),
+    Column("waitlist_limit", Integer),
+    Column("opens_at_ms", BigInteger),
+    Column("closes_at_ms", BigInteger),
+    Column("paused", Boolean, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+)
+
+# Every booking as its last change left it. There are no foreign keys to events, here and in changes: the writer moves
+# events.seq in the same transaction and refuses where there is no such event, so a check on each row adds only time.
+bookings = Table(
+    "bookings",
+    metadata,
+    Column("event_id", BigInteger, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("quantity", SmallInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger),
+    Column("updated_at_ms", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    # A user's own history, read backwards from the newest.
+    Index(None, "user_id", "created_at_ms", "event_id", "number"),
+    # An event's bookings of one status in order, and the counts by status without touching the table.
+    Index(None, "event_id", "status", "number", "quantity"),
+    sqlite_with_rowid=False,
+)
+
+# What happened, append-only. A change of the event itself fills `rules` (JSON); one of a booking, all the others.
+changes = Table(
+    "changes",
+    metadata,
+    Column("event_id", BigInteger, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("number", BigInteger),
+    Column("user_id", Text),
+    Column("quantity", SmallInteger),
+    Column("status", Text),
+    Column("source", Text),
+    Column("created_at_ms", BigInteger),
+    Column("expires_at_ms", BigInteger),
+    Column("rules", Text),
+    sqlite_with_rowid=False,
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", _AccountId, primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("email_key", Text, nullable=False, unique=True),
+    Column("password_hash", Text, nullable=False),
+    Column("organizer", Boolean, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    sqlite_autoincrement=True,  # an id is never given twice, not even after a deletion
+)

@@ -1,0 +1,150 @@
+"""Applies the stream's changes: exactly once, in one transaction with the cursors that say how far they go."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from booking.domain.changes import ShardBatch
+from booking.ledger.errors import CursorMoved, LedgerConflict, LedgerError
+from booking.ledger.fold import BookingRow, ChangeRow, EventStep, Fold
+from booking.ledger.records import ShardRecord
+from booking.ledger.tables import bookings, changes, events, shards
+
+PARAMETERS_MAX = 10_000
+"""Parameters of one statement; the databases' own limits begin at 32,766."""
+
+MovedRow = tuple[int, str, str, int | None, int, int, int, int]
+"""What a change can move of a booking, and then its event and number."""
+
+_CHANGE_COLUMNS = [column.name for column in changes.columns]
+_BOOKING_COLUMNS = [column.name for column in bookings.columns]
+
+# Each database takes rows in the way that was measured to be the fastest for it. A booking that is made in a batch is
+# inserted, one that was there is updated: an upsert of both takes half as long again.
+_SQLITE_INSERT_CHANGES = """
+    INSERT INTO changes (event_id, seq, kind, at_ms, number, user_id, quantity, status, source, created_at_ms,
+        expires_at_ms, rules)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_SQLITE_INSERT_BOOKINGS = """
+    INSERT INTO bookings (event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms,
+        updated_at_ms, seq)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+# The user, and when it was asked for, never change.
+_SQLITE_UPDATE_BOOKINGS = """
+    UPDATE bookings SET quantity = ?, status = ?, source = ?, expires_at_ms = ?, updated_at_ms = ?, seq = ?
+    WHERE event_id = ? AND number = ?
+"""
+_POSTGRESQL_UPDATE_BOOKINGS = """
+    UPDATE bookings SET quantity = new.quantity, status = new.status, source = new.source,
+        expires_at_ms = new.expires_at_ms, updated_at_ms = new.updated_at_ms, seq = new.seq
+    FROM unnest($1::smallint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+        $8::bigint[])
+        AS new (quantity, status, source, expires_at_ms, updated_at_ms, seq, event_id, number)
+    WHERE bookings.event_id = new.event_id AND bookings.number = new.number
+"""
+
+
+async def move_cursors(connection: AsyncConnection, batches: Sequence[ShardBatch]) -> None:
+    """Moves each batch's cursor from `after` to `upto`. Raises CursorMoved where it does not stand at `after`.
+
+    This comes first in the transaction: the rows stay locked until the commit, so of two appliers one waits here and
+    then finds its cursor moved. In the order of the shards, so that the two can't hold what the other waits for.
+    """
+    for batch in sorted(batches, key=lambda batch: batch.shard):
+        moved = await connection.execute(
+            update(shards)
+            .where(shards.c.shard == batch.shard, shards.c.cursor == batch.after, shards.c.epoch == batch.epoch)
+            .values(cursor=batch.upto)
+        )
+        if moved.rowcount != 1:
+            row = (await connection.execute(select(shards).where(shards.c.shard == batch.shard))).one_or_none()
+            raise CursorMoved(batch.shard, batch.after, None if row is None else ShardRecord(row.epoch, row.cursor))
+
+
+async def write(connection: AsyncConnection, folded: Fold) -> None:
+    """Writes what was folded. Raises LedgerConflict where it doesn't follow on what the database has of an event."""
+    await _write_events(connection, folded.events)
+    write_rows = _write_postgresql if connection.dialect.name == "postgresql" else _write_sqlite
+    moved = [
+        (quantity, status, source, expires_at_ms, updated_at_ms, seq, event_id, number)
+        for event_id, number, _, quantity, status, source, _, expires_at_ms, updated_at_ms, seq in folded.moved.values()
+    ]
+    updated = await write_rows(connection, folded.changes, list(folded.made.values()), moved)
+    if updated != len(moved):
+        raise LedgerError(f"{len(moved) - updated} changes are of bookings that were never made")
+
+
+async def _write_events(connection: AsyncConnection, steps: dict[int, EventStep]) -> None:
+    created = [
+        {"id": event_id, "created_at_ms": step.created.at_ms, "seq": 0, **asdict(step.created.rules)}
+        for event_id, step in steps.items()
+        if step.created is not None
+    ]
+    ids = list(steps)
+    known: dict[int, int] = {}
+    for start in range(0, len(ids), PARAMETERS_MAX):
+        some = events.c.id.in_(ids[start : start + PARAMETERS_MAX])
+        known.update({row.id: row.seq for row in await connection.execute(select(events).where(some))})
+    for event_id, step in steps.items():
+        due = known.get(event_id, 0) + 1
+        if step.first_seq != due or (due == 1 and step.created is None):
+            raise LedgerConflict(event_id, step.first_seq, due)
+    if created:
+        await connection.execute(insert(events), created)
+    changed = [
+        {"event": event_id, **asdict(step.changed.rules)}
+        for event_id, step in steps.items()
+        if step.changed is not None and step.changed is not step.created
+    ]
+    if changed:
+        await connection.execute(update(events).where(events.c.id == bindparam("event")), changed)
+    if steps:
+        await connection.execute(
+            update(events).where(events.c.id == bindparam("event")).values(seq=bindparam("last")),
+            [{"event": event_id, "last": step.last_seq} for event_id, step in steps.items()],
+        )
+
+
+async def first_repeated(connection: AsyncConnection, folded: Fold) -> LedgerConflict | None:
+    """What to raise where the database refused rows of these changes because it has them already."""
+    for event_id, step in folded.events.items():
+        there = changes.c.event_id == event_id, changes.c.seq.between(step.first_seq, step.last_seq)
+        seq = (await connection.execute(select(func.min(changes.c.seq)).where(*there))).scalar_one()
+        if seq is not None:
+            return LedgerConflict(event_id, seq, step.last_seq + 1)
+    return None
+
+
+async def _write_sqlite(
+    connection: AsyncConnection, changed: list[ChangeRow], made: list[BookingRow], moved: list[MovedRow]
+) -> int:
+    """Lists of rows straight to the driver: SQLAlchemy's own handling of a row takes as long as SQLite's."""
+    if changed:
+        await connection.exec_driver_sql(_SQLITE_INSERT_CHANGES, changed)
+    if made:
+        await connection.exec_driver_sql(_SQLITE_INSERT_BOOKINGS, made)
+    if moved:
+        return (await connection.exec_driver_sql(_SQLITE_UPDATE_BOOKINGS, moved)).rowcount
+    return 0
+
+
+async def _write_postgresql(
+    connection: AsyncConnection, changed: list[ChangeRow], made: list[BookingRow], moved: list[MovedRow]
+) -> int:
+    """COPY for what is new, and one statement for all that moved, its rows as one array a column.
+
+    The driver's connection is in SQLAlchemy's transaction, which `move_cursors` has begun.
+    """
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None
+    await driver.copy_records_to_table("changes", records=changed, columns=_CHANGE_COLUMNS)
+    if made:
+        await driver.copy_records_to_table("bookings", records=made, columns=_BOOKING_COLUMNS)
+    if moved:
+        columns = tuple(map(list, zip(*moved, strict=True)))
+        return (await connection.exec_driver_sql(_POSTGRESQL_UPDATE_BOOKINGS, columns)).rowcount
+    return 0

@@ -1,0 +1,191 @@
+"""`booking loadtest`: its options, and what they come to."""
+
+import asyncio
+import os
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+
+from booking.domain.model import CAPACITY_MAX, MAX_PER_USER_MAX
+from booking.loadtest.opening import Organizer, UnusableServiceError
+from booking.loadtest.plan import (
+    BUYERS_MAX,
+    CONNECTIONS_MAX,
+    PROCESSES_MAX,
+    RATE_MAX,
+    SECONDS_MAX,
+    Plan,
+    address_of,
+)
+from booking.loadtest.player import LoadProcessError
+from booking.loadtest.report import LiveProgress, print_report
+from booking.loadtest.run import Outcome, run
+from booking.settings import JWT_SECRET_BYTES_MIN, Settings, SettingsError
+from booking.web.tokens import ORGANIZER, sign_token
+
+EXIT_FAULTS = 1
+EXIT_USAGE = 2
+EXIT_STOPPED = 130
+ORGANIZER_TOKEN_SECONDS = 86_400 + 3_600
+
+
+def loadtest(
+    url: Annotated[str, typer.Option(help="The running service.")] = "http://127.0.0.1:8000",
+    tickets: Annotated[int, typer.Option(min=1, max=CAPACITY_MAX, help="Tickets on sale.")] = 10_000,
+    buyers: Annotated[
+        int, typer.Option(min=1, max=BUYERS_MAX, help="Buyers, each with a token of their own.")
+    ] = 50_000,
+    cancel: Annotated[float, typer.Option(min=0, max=1, help="Share of the buyers who cancel.")] = 0.1,
+    status: Annotated[float, typer.Option(min=0, max=100, help="Status reads for each booking asked for.")] = 0.2,
+    quantity_max: Annotated[
+        int, typer.Option(min=1, max=MAX_PER_USER_MAX, help="Each buyer wants 1 to this many tickets.")
+    ] = 1,
+    connections: Annotated[
+        int, typer.Option(min=1, max=CONNECTIONS_MAX, help="Closed loop: calls in flight at once.")
+    ] = 64,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=1, max=RATE_MAX, help="Open loop: calls a second, timed from when each was due."),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=SECONDS_MAX, help="The sale ends after this at the latest.")
+    ] = (600.0),
+    timeout: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds until an answer is given up.")] = 10.0,
+    processes: Annotated[int, typer.Option(min=1, max=PROCESSES_MAX, help="Processes that make the load.")] = 1,
+    seed: Annotated[int, typer.Option(help="Who cancels and who wants how many is drawn from this.")] = 1,
+    idempotent: Annotated[
+        bool, typer.Option("--idempotent", help="Send an Idempotency-Key, and repeat a call whose outcome is unknown.")
+    ] = False,
+    secret_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the service's JWT secret; else BOOKING_JWT_SECRET or the data folder."),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="The service's data folder, for its secret and its database.")
+    ] = None,
+    database_url: Annotated[
+        str | None, typer.Option(help="The service's database; else BOOKING_DATABASE_URL or the data folder.")
+    ] = None,
+    database_seconds: Annotated[
+        float, typer.Option(min=0, max=600, help="How long SQL may take after the end to equal Redis.")
+    ] = 2.0,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+    yes_i_own_this_host: Annotated[
+        bool, typer.Option("--yes-i-own-this-host", help="Allow a host other than this machine.")
+    ] = False,
+) -> None:
+    """Play a flash sale against a running service, and judge what became of it.
+
+    Opens an event of its own, lets every buyer book, some cancel and some look, then reads everything back: from the
+    service, and from its database where that can be reached. Exit 0: the verdict is clean; 1: it is not; 2: the test
+    could not be run.
+
+    booking loadtest --tickets 10000 --buyers 50000
+
+    booking loadtest --rate 2000 --buyers 20000 --json figures.json
+    """
+    errors = Console(stderr=True)
+    try:
+        _refuse_strangers(url, yes_i_own_this_host)
+        settings = Settings.read(os.environ, data_dir=data_dir, database_url=database_url)
+        secret = _secret(settings, secret_file)
+        plan = Plan(
+            url=url.rstrip("/"),
+            event_id=0,
+            tickets=tickets,
+            buyers=buyers,
+            cancel_share=cancel,
+            status_share=status,
+            quantity_max=min(quantity_max, tickets),
+            connections=connections,
+            rate=rate,
+            seconds_max=seconds,
+            timeout_seconds=timeout,
+            processes=min(processes, buyers, connections),
+            seed=seed,
+            idempotent=idempotent,
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+        )
+        outcome = _run(plan, secret, settings, database_seconds, errors)
+    except (UnusableServiceError, SettingsError, LoadProcessError, ValueError) as error:
+        errors.print(f"booking loadtest: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_USAGE) from None
+    except KeyboardInterrupt:
+        errors.print("booking loadtest: stopped, so there is no verdict")
+        raise typer.Exit(EXIT_STOPPED) from None
+    if json is not None:
+        _write(json, outcome, errors)
+    print_report(Console(), outcome)
+    if not outcome.clean:
+        raise typer.Exit(EXIT_FAULTS)
+
+
+def _run(plan: Plan, secret: str, settings: Settings, database_seconds: float, console: Console) -> Outcome:
+    token = sign_token(
+        secret.encode(),
+        "load-test",
+        ORGANIZER,
+        ORGANIZER_TOKEN_SECONDS,
+        issuer=plan.issuer,
+        audience=plan.audience,
+    )
+    with LiveProgress(console, {"selling": plan.calls_expected, "reading": plan.buyers}) as progress:
+        return asyncio.run(
+            run(plan, secret, Organizer(plan.url, token), _database(settings), database_seconds, progress.show)
+        )
+
+
+def _write(path: Path, outcome: Outcome, errors: Console) -> None:
+    try:
+        path.write_bytes(orjson.dumps(outcome.to_json()) + b"\n")
+    except OSError as error:
+        # The run is over and its verdict still counts: it is printed all the same.
+        errors.print(f"booking loadtest: the figures were not written: {error}", markup=False, soft_wrap=True)
+
+
+def _database(settings: Settings) -> str | None:
+    """The database's address; None where none was named and the data folder holds none."""
+    if settings.database_url is None and not (settings.data_dir / "booking.sqlite3").exists():
+        return None
+    return settings.database_address
+
+
+def _refuse_strangers(url: str, owned: bool) -> None:
+    try:
+        host, _, _ = address_of(url)
+    except ValueError as error:
+        raise UnusableServiceError(f"--url {error}") from None
+    if owned or host == "localhost":
+        return
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise UnusableServiceError(f"{host} is not this machine; --yes-i-own-this-host if the load is welcome there")
+
+
+def _secret(settings: Settings, secret_file: Path | None) -> str:
+    """The secret, from the first place that has one; a load test never makes one, which could only be the wrong one."""
+    path = secret_file if secret_file is not None else settings.data_dir / "jwt-secret"
+    if secret_file is None and settings.jwt_secret is not None:
+        return settings.jwt_secret
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise UnusableServiceError(
+            f"the service's JWT secret can't be read ({error}); name it with --secret-file, BOOKING_JWT_SECRET or"
+            " --data-dir"
+        ) from None
+    if len(secret.encode()) < JWT_SECRET_BYTES_MIN:
+        raise UnusableServiceError(f"{path} holds fewer than {JWT_SECRET_BYTES_MIN} bytes, so it is no JWT secret")
+    return secret
+
+
+if __name__ == "__main__":
+    typer.run(loadtest)

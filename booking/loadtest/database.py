@@ -1,0 +1,58 @@
+"""Reads a sale's history from SQL, once it has caught up with Redis."""
+
+import asyncio
+from dataclasses import dataclass
+from time import perf_counter_ns
+
+from booking.ledger import Ledger
+from booking.loadtest.history import History
+
+POLL_SECONDS = 0.01
+CHANGES_A_PAGE = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """Whether SQL reached the `seq` that Redis stood at, and how long after the end of the load it was seen there."""
+
+    reached: bool
+    seconds: float
+    seq: int
+
+
+class Database:
+    """The service's SQL database, opened for reading. Errors are LedgerError."""
+
+    def __init__(self, address: str, event_id: int) -> None:
+        self._ledger = Ledger.open(address)
+        self._event_id = event_id
+
+    async def caught_up(self, name: str, seq: int, ended_ns: int, seconds_max: float) -> CaughtUp | None:
+        """Waits until SQL has the event up to `seq`. None when another event has its id: it is another's database.
+
+        `ended_ns` is when the load ended, on perf_counter_ns.
+        """
+        while True:
+            event = await self._ledger.event(self._event_id)
+            seconds = (perf_counter_ns() - ended_ns) / 1e9
+            if event is not None and event.rules.name != name:
+                return None
+            reached = 0 if event is None else event.seq
+            if event is not None and reached >= seq:
+                return CaughtUp(True, seconds, reached)
+            if seconds > seconds_max:
+                return CaughtUp(False, seconds, reached)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def history(self, tickets: int) -> History:
+        """Plays all of the event's changes back, a page at a time, and reads the bookings they left."""
+        history = History(tickets)
+        while page := await self._ledger.changes(self._event_id, history.seq, CHANGES_A_PAGE):
+            history.take(page)
+        async for booking in self._ledger.live_bookings(self._event_id):
+            history.stored(booking)
+        return history
+
+    async def close(self) -> None:
+        """Gives the connections back."""
+        await self._ledger.close()

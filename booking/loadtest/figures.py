@@ -1,0 +1,112 @@
+"""The figures of one run: what its processes measured, added up."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from booking.loadtest.calls import Kind
+from booking.loadtest.histogram import Histogram
+
+BUSY_SHARE = 0.9
+"""A process that had work for this share of the time had no room left: what it measured is itself."""
+
+LATE_NS = 5_000_000
+"""An arrival noticed this long after its time (p99) was late through the generator's own doing."""
+
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
+
+
+@dataclass(slots=True)
+class Figures:
+    """Everything that was measured, over all processes. Times are in seconds unless the name says otherwise."""
+
+    latencies: dict[Kind, Histogram] = field(default_factory=lambda: {kind: Histogram() for kind in Kind})
+    lateness: Histogram = field(default_factory=Histogram)
+    answers: dict[tuple[Kind, str], int] = field(default_factory=dict)
+    seconds: float = 0.0
+    cpu_shares: list[float] = field(default_factory=list)
+    """Of each process, the share of a core that it used."""
+    waited_shares: list[float] = field(default_factory=list)
+    """Of each process, the share of the run in which it had work and no core to do it on."""
+    kept_waiting: int = 0
+    refused_connections: int = 0
+
+    def add(self, told: dict[str, Any]) -> None:
+        """Adds what one process measured."""
+        for kind, histogram in told["latencies"].items():
+            self.latencies[Kind[kind]].add_json(histogram)
+        self.lateness.add_json(told["lateness"])
+        for kind, what, count in told["answers"]:
+            key = (Kind[kind], what)
+            self.answers[key] = self.answers.get(key, 0) + count
+        wall_ns = told["wall_ns"]
+        self.seconds = max(self.seconds, wall_ns / 1e9)
+        self.cpu_shares.append(told["cpu_ns"] / wall_ns)
+        self.waited_shares.append(told["waited_ns"] / wall_ns)
+        self.kept_waiting += told["kept_waiting"]
+        self.refused_connections += told["refused_connections"]
+
+    @property
+    def answered(self) -> int:
+        """Answers during the sale; the reading after it is not counted."""
+        return sum(histogram.count for kind, histogram in self.latencies.items() if kind is not Kind.READ)
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return self.answered / self.seconds if self.seconds else 0.0
+
+    def bottlenecks(self) -> list[str]:
+        """Why the generator, and not the service, set the figures; empty when it did not."""
+        reasons = []
+        if max(self.cpu_shares, default=0) >= BUSY_SHARE:
+            reasons.append(
+                f"a load process used {max(self.cpu_shares):.0%} of a core: more --processes, or a machine of its own"
+            )
+        else:
+            # Work without a core to do it on: the service, or something else on this machine, had the core.
+            shares = zip(self.cpu_shares, self.waited_shares, strict=True)
+            worked, waited = max(((cpu + waited, waited) for cpu, waited in shares), default=(0.0, 0.0))
+            if worked >= BUSY_SHARE:
+                reasons.append(
+                    f"a load process had work for {worked:.0%} of the time, and for {waited:.0%} no core to do it on:"
+                    " a machine of its own"
+                )
+        late_ns = self.lateness.quantile_ns(0.99)
+        if late_ns >= LATE_NS:
+            reasons.append(
+                f"1 % of the arrivals left at least {late_ns / 1e6:.1f} ms late by the generator's own doing"
+            )
+        if self.kept_waiting:
+            reasons.append("arrivals waited for a free connection, as many as are allowed being busy (it counts)")
+        return reasons
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as they stand in the file of `--json`."""
+        return {
+            "seconds": round(self.seconds, 3),
+            "answers": self.answered,
+            "answers_per_second": round(self.rate, 1),
+            "latency_ms": {kind.label: _latency(histogram) for kind, histogram in self.latencies.items()},
+            "by_answer": {
+                kind.label: {what: count for (of, what), count in sorted(self.answers.items()) if of is kind}
+                for kind in Kind
+            },
+            "generator": {
+                "cpu_shares": [round(share, 3) for share in self.cpu_shares],
+                "waited_for_a_core_shares": [round(share, 3) for share in self.waited_shares],
+                "cpu_us_per_answer": round(1e6 * sum(self.cpu_shares) * self.seconds / max(1, self.answered), 1),
+                "lateness_ms": _latency(self.lateness),
+                "refused_connections": self.refused_connections,
+                "bottlenecks": self.bottlenecks(),
+            },
+        }
+
+
+def _latency(histogram: Histogram) -> dict[str, Any]:
+    figures: dict[str, Any] = {"count": histogram.count}
+    if histogram.count:
+        figures |= {name: round(histogram.quantile_ns(share) / 1e6, 3) for name, share in QUANTILES.items()}
+        figures["max"] = round(histogram.max_ns / 1e6, 3)
+        figures["mean"] = round(histogram.sum_ns / histogram.count / 1e6, 3)
+        figures["histogram"] = [[round(upper_ns / 1e6, 6), count] for upper_ns, count in histogram.buckets()]
+    return figures

@@ -1,0 +1,119 @@
+"""What the buyers of one process write down of the answers they get, and the faults that show at once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from booking.loadtest.calls import Call, Kind
+from booking.loadtest.plan import Intent
+from booking.loadtest.records import ACKNOWLEDGED, BuyerRecord, Fault, Findings, Found, Seen
+
+
+class Notes:
+    """The records of one process's buyers, by their index."""
+
+    def __init__(self, tickets: int, minds: Mapping[int, Intent]) -> None:
+        self.buyers = {index: BuyerRecord(index, mind.quantity) for index, mind in minds.items()}
+        self.findings = Findings()
+        self.answers: dict[tuple[Kind, str], int] = {}
+        """How often each kind of call ended in what: a status with its code, or what went wrong."""
+        self.seq_seen = 0
+        """The latest change of which any answer told."""
+        self._tickets = tickets
+
+    def succeeded(self, call: Call, status: int, data: Any, now_ns: int) -> None:
+        """Takes an answer below 300. Raises KeyError, TypeError or ValueError for what the contract does not say."""
+        kind, record = call.kind, self.buyers.get(call.buyer)
+        if kind is Kind.STATUS:
+            self._check_event(call, data)
+            return
+        assert record is not None
+        if kind is Kind.CANCEL:
+            record.seen |= Seen.CANCELLED.value
+        elif kind is Kind.READ:
+            record.found = Found(data["status"])
+            record.found_number = _number(data["id"])
+            record.found_quantity = int(data["quantity"])
+            record.found_position = int(data.get("position") or 0)
+        elif status not in (201, 202):
+            self.unexpected(call, str(status))
+        else:
+            number = _number(data["id"])
+            # Asked twice, one may be told twice that one waits; given tickets, one is refused the second time.
+            if record.seen & (ACKNOWLEDGED if status == 201 else Seen.BOOKED).value:
+                self.findings.add(Fault.DOUBLE_BOOKED, f"{record.user_id} asked twice and was given tickets twice")
+            elif record.number and record.number != number:
+                self.findings.add(
+                    Fault.DOUBLE_BOOKED, f"{record.user_id} has the bookings {record.number} and {number}"
+                )
+            record.seen |= Seen.BOOKED.value if status == 201 else Seen.JOINED.value
+            self._know(record, number, now_ns)
+
+    def refused(self, call: Call, status: int, code: str, document: Any, now_ns: int) -> bool:
+        """Takes a refusal that a buyer may meet; False for one that nobody should. Raises as `succeeded` does."""
+        if call.kind in (Kind.BOOK, Kind.AGAIN) and (status, code) == (409, "already_booked"):
+            record = self.buyers[call.buyer]
+            record.seen |= Seen.TAKEN.value
+            booking = (document.get("data") or {}).get("booking")
+            if booking:
+                self._know(record, _number(booking["id"]), now_ns)
+            return True
+        if (status, code) != (404, "booking_not_found"):
+            return False
+        record = self.buyers[call.buyer]
+        if call.kind is Kind.READ:
+            record.found = Found.ABSENT
+            return True
+        if call.kind is Kind.CANCEL:
+            # Only an attempt of one's own that went through unseen may have taken the booking away before.
+            if not call.unknown:
+                self.findings.add(Fault.LOST, f"{record.user_id} cancelled booking {record.number}: not found")
+            record.seen |= Seen.CANCEL_UNKNOWN.value
+            return True
+        return False
+
+    def unexpected(self, call: Call, what: str) -> None:
+        """Writes down an answer that nobody should get; what became of the call is unknown."""
+        who = "somebody" if call.kind is Kind.STATUS else self.buyers[call.buyer].user_id
+        self.findings.add(Fault.UNEXPECTED, f"{call.kind.label} of {who}: {what}")
+        self.mark_unknown(call)
+
+    def mark_unknown(self, call: Call) -> None:
+        """Writes down that a call may have gone through, and that nobody said whether it did."""
+        if call.kind in (Kind.BOOK, Kind.AGAIN):
+            self.buyers[call.buyer].seen |= Seen.UNKNOWN.value
+        elif call.kind is Kind.CANCEL:
+            self.buyers[call.buyer].seen |= Seen.CANCEL_UNKNOWN.value
+
+    def _know(self, record: BuyerRecord, number: int, now_ns: int) -> None:
+        if not record.number:
+            record.number, record.acknowledged_ns = number, now_ns
+        self.seq_seen = max(self.seq_seen, number)
+
+    def _check_event(self, call: Call, event: Any) -> None:
+        fault = event_fault(event, self._tickets)
+        if fault:
+            self.findings.add(*fault)
+        if int(event["seq"]) < call.seq_floor:
+            self.findings.add(
+                Fault.DISAGREEMENT, f"a status read showed seq {event['seq']} after {call.seq_floor} was acknowledged"
+            )
+
+    def count(self, call: Call, what: str) -> None:
+        """Counts how an attempt ended."""
+        key = (call.kind, what)
+        self.answers[key] = self.answers.get(key, 0) + 1
+
+
+def event_fault(event: Any, tickets: int) -> tuple[Fault, str] | None:
+    """What is wrong with an event's counters: they have to add up, and never promise more than there is."""
+    available, held, sold = (int(event[name]) for name in ("available_tickets", "tickets_held", "tickets_sold"))
+    if sold + held > tickets or available < 0:
+        return Fault.OVERSOLD, f"a status read showed {sold} sold and {held} held of {tickets} tickets"
+    if int(event["capacity"]) != tickets or available + held + sold != tickets:
+        return Fault.DISAGREEMENT, f"{available} available, {held} held and {sold} sold are not {tickets} tickets"
+    return None
+
+
+def _number(booking_id: object) -> int:
+    """The number in `event-number`. Raises ValueError for another form."""
+    return int(str(booking_id).partition("-")[2])

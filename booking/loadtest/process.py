@@ -1,0 +1,155 @@
+"""One process of the load: told its plan on standard input, it signs, waits for the start, plays, reads, and tells.
+
+What it is told: a line with the plan, then `go`, then `read`; the end of the input ends it, so that none outlives the
+process that began it. What it tells, a JSON document a line, each with one key that says what it is.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from queue import Queue
+from time import perf_counter_ns, process_time_ns
+from typing import Any
+
+import orjson
+import uvloop
+
+from booking.loadtest.calls import Kind
+from booking.loadtest.crowd import Crowd
+from booking.loadtest.pace import Pace
+from booking.loadtest.plan import Plan, intents
+from booking.loadtest.records import user_id
+from booking.web.tokens import sign_token
+
+PROGRESS_NS = 250_000_000
+RECORDS_A_LINE = 2_000
+READ_SECONDS_MAX = 1_800.0
+"""The reading after the sale has a bound of its own: a short sale of many buyers is read to its end, too."""
+
+TOKEN_SECONDS = 86_400 + 3_600
+"""Longer than any run."""
+
+_heard: Queue[bytes] = Queue()
+
+
+def main() -> None:
+    """Plays one process's part."""
+    # Ctrl-C reaches every process of the terminal; this one ends when the one that began it does.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_listen, daemon=True).start()
+    told = orjson.loads(_heard.get())
+    plan, process = Plan(**told["plan"]), int(told["process"])
+    minds = intents(plan)
+    secret = told["secret"].encode()
+    mine = plan.share_of(process)
+    tokens = {
+        index: sign_token(
+            secret, user_id(index), None, TOKEN_SECONDS, issuer=plan.issuer, audience=plan.audience
+        ).encode()
+        for index in mine
+    }
+    crowd = Crowd(plan, {index: minds[index] for index in mine}, tokens)
+    # Nothing made during the run is cyclic; a collection in the middle of it would only be measured as latency.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    _tell("ready", len(tokens))
+    started_ns = int(_hear("go"))
+    uvloop.run(_play(plan, process, crowd, started_ns))
+    _hear("read")
+    crowd.read_back()
+    uvloop.run(_read_back(plan, process, crowd))
+
+
+async def _play(plan: Plan, process: int, crowd: Crowd, started_ns: int) -> None:
+    await asyncio.sleep(max(0.0, (started_ns - perf_counter_ns()) / 1e9))
+    pace = Pace(plan, process, crowd, plan.rate / plan.processes if plan.rate else None, plan.seconds_max)
+    progress = Progress(pace, crowd)
+    cpu_ns, waited_ns, began_ns = process_time_ns(), _waited_for_a_core_ns(), perf_counter_ns()
+    await pace.run(perf_counter_ns(), progress.tell_now_and_then)
+    wall_ns = perf_counter_ns() - began_ns
+    _tell(
+        "played",
+        {
+            "latencies": {kind.name: histogram.to_json() for kind, histogram in pace.latencies.items()},
+            "lateness": pace.lateness.to_json(),
+            "answers": [[kind.name, what, count] for (kind, what), count in crowd.notes.answers.items()],
+            "kept_waiting": pace.arrivals_kept_waiting,
+            "refused_connections": pace.refused_connections,
+            "wall_ns": wall_ns,
+            "cpu_ns": process_time_ns() - cpu_ns,
+            "waited_ns": _waited_for_a_core_ns() - waited_ns,
+        },
+    )
+
+
+async def _read_back(plan: Plan, process: int, crowd: Crowd) -> None:
+    pace = Pace(plan, process, crowd, None, READ_SECONDS_MAX)
+    await pace.run(perf_counter_ns(), Progress(pace, crowd).tell_now_and_then)
+    records = [record for record in crowd.notes.buyers.values() if record.seen]
+    for start in range(0, len(records), RECORDS_A_LINE):
+        _tell("records", [list(asdict(record).values()) for record in records[start : start + RECORDS_A_LINE]])
+    _tell("findings", crowd.notes.findings.to_json())
+    _tell("read", {"latencies": pace.latencies[Kind.READ].to_json()})
+
+
+class Progress:
+    """Tells now and then how far the run is and how fast the latest answers were."""
+
+    def __init__(self, pace: Pace, crowd: Crowd) -> None:
+        self._pace = pace
+        self._crowd = crowd
+        self._next_ns = 0
+        self._told: dict[int, int] = {}
+
+    def tell_now_and_then(self) -> None:
+        """Tells, if the last time is long enough ago."""
+        now_ns = perf_counter_ns()
+        if now_ns < self._next_ns:
+            return
+        self._next_ns = now_ns + PROGRESS_NS
+        whole: dict[int, int] = {}
+        for histogram in self._pace.latencies.values():
+            for upper_ns, count in histogram.buckets():
+                whole[upper_ns] = whole.get(upper_ns, 0) + count
+        latest = [[upper_ns, count - self._told.get(upper_ns, 0)] for upper_ns, count in whole.items()]
+        self._told = whole
+        _tell("progress", {"answers": sum(whole.values()), "latest": [pair for pair in latest if pair[1]]})
+
+
+def _waited_for_a_core_ns() -> int:
+    """How long this process had work and no core to do it on; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _tell(what: str, document: Any) -> None:
+    sys.stdout.buffer.write(orjson.dumps({what: document}) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _hear(wanted: str) -> str:
+    word, _, rest = _heard.get().decode().partition(" ")
+    assert word == wanted
+    return rest
+
+
+def _listen() -> None:
+    """Takes the input line by line, in a thread, so that its end ends the process whatever it is doing."""
+    rest = b""
+    while data := os.read(sys.stdin.fileno(), 65_536):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            _heard.put(line)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""What is written down during a sale, buyer by buyer, and the faults that the writing may show."""
+
+from dataclasses import dataclass, field
+from enum import IntFlag, StrEnum
+
+EXAMPLES_MAX = 5
+"""Examples kept of each kind of fault; all are counted."""
+
+
+class Seen(IntFlag):
+    """What the service let one buyer see."""
+
+    SENT = 1
+    BOOKED = 2
+    """201: acknowledged as booked."""
+    JOINED = 4
+    """202: acknowledged as waiting."""
+    TAKEN = 8
+    """409 `already_booked`."""
+    UNKNOWN = 16
+    """A booking was asked for, and what became of it was never said."""
+    CANCELLED = 32
+    """A cancel was acknowledged."""
+    CANCEL_UNKNOWN = 64
+    """A cancel was asked for, and what became of it was never said."""
+
+
+ACKNOWLEDGED = Seen.BOOKED | Seen.JOINED
+
+
+class Found(StrEnum):
+    """What reading a buyer's booking after the sale showed."""
+
+    UNREAD = ""
+    """It could not be read, so this buyer's case stays open."""
+    ABSENT = "absent"
+    CONFIRMED = "confirmed"
+    HELD = "held"
+    WAITING = "waiting"
+
+
+@dataclass(slots=True)
+class BuyerRecord:
+    """One buyer's sale. Moments are perf_counter_ns, which all processes of a machine share; 0 is never."""
+
+    index: int
+    quantity: int
+    seen: int = 0
+    """Flags of `Seen`; a plain int, since one is written for every answer."""
+    number: int = 0
+    """The booking's number, from the first answer that named it; 0 for none."""
+    sent_ns: int = 0
+    """When a booking was first asked for: before the first byte left."""
+    acknowledged_ns: int = 0
+    """When it was first acknowledged: after the last byte came."""
+    cancel_sent_ns: int = 0
+    found: Found = Found.UNREAD
+    found_number: int = 0
+    found_quantity: int = 0
+    found_position: int = 0
+
+    @property
+    def user_id(self) -> str:
+        """The buyer's name; the event is new in every run, so that the names need not be."""
+        return user_id(self.index)
+
+    @property
+    def may_be_gone(self) -> bool:
+        """Whether a cancel may have taken the booking away."""
+        return bool(self.seen & (Seen.CANCELLED | Seen.CANCEL_UNKNOWN))
+
+
+def user_id(index: int) -> str:
+    """The `sub` of one buyer's token."""
+    return f"buyer-{index}"
+
+
+class Fault(StrEnum):
+    """What a sale must not show; a verdict is clean when it found none of them."""
+
+    OVERSOLD = "oversold"
+    DOUBLE_BOOKED = "double-booked"
+    LOST = "lost"
+    INVERSION = "waiting-list inversions"
+    IDLE = "unsold while somebody waits"
+    DISAGREEMENT = "disagreements"
+    """Two things the service says, or Redis and SQL, that can't both be true."""
+    UNEXPECTED = "unexpected answers"
+    UNSETTLED = "never settled"
+    """A buyer whose booking could not be read after the sale, so that nothing can be said."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """Faults by kind, with a few examples of each."""
+
+    counts: dict[Fault, int] = field(default_factory=dict)
+    examples: dict[Fault, list[str]] = field(default_factory=dict)
+
+    def add(self, fault: Fault, example: str, count: int = 1) -> None:
+        """Counts a fault; `count` may stand for several that one example describes."""
+        self.counts[fault] = self.counts.get(fault, 0) + count
+        examples = self.examples.setdefault(fault, [])
+        if len(examples) < EXAMPLES_MAX:
+            examples.append(example)
+
+    def merge(self, other: "Findings") -> None:
+        """Adds another's faults to these."""
+        for fault, count in other.counts.items():
+            first, *rest = other.examples[fault]
+            self.add(fault, first, count)
+            for example in rest:
+                self.add(fault, example, 0)
+
+    def to_json(self) -> dict[str, tuple[int, list[str]]]:
+        """What `from_json` reads back."""
+        return {str(fault): (count, self.examples[fault]) for fault, count in self.counts.items()}
+
+    @classmethod
+    def from_json(cls, found: dict[str, tuple[int, list[str]]]) -> "Findings":
+        """Reads what another process found."""
+        return cls(
+            {Fault(fault): count for fault, (count, _) in found.items()},
+            {Fault(fault): list(examples) for fault, (_, examples) in found.items()},
+        )

@@ -1,0 +1,146 @@
+"""What a person sees: a progress bar while it runs, and tables and a verdict at the end."""
+
+from collections.abc import Callable
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from booking.loadtest.calls import Kind
+from booking.loadtest.figures import QUANTILES, Figures
+from booking.loadtest.records import Fault
+from booking.loadtest.run import Outcome
+
+RATE_SECONDS_MIN = 0.5
+"""The live rate is taken over at least this long."""
+
+
+class LiveProgress:
+    """The bar: how far, how many answers a second, and how slow the latest of them were. Silent off a terminal.
+
+    `calls` says how many each phase has, as far as that is known.
+    """
+
+    def __init__(self, console: Console, calls: dict[str, int], clock: Callable[[], float] = monotonic) -> None:
+        self._calls = calls
+        self._phase = ""
+        self._answers: dict[int, int] = {}
+        self._latest: dict[int, int] = {}
+        self._since = (0.0, 0)
+        self._progress = Progress(
+            TextColumn("{task.description:>8}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[live]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+            get_time=clock,
+        )
+        self._task = self._progress.add_task("signing", total=None, live="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, phase: str, process: int, answers: int, latest: list[list[int]]) -> None:
+        """Takes what one process tells (see booking.loadtest.player.ShowProgress)."""
+        now = self._progress.get_time()
+        if phase != self._phase:
+            self._phase, self._since = phase, (now, 0)
+            self._answers.clear()
+            self._progress.reset(self._task, total=self._calls.get(phase), description=phase, live="")
+        self._answers[process] = answers
+        for upper_ns, count in latest:
+            self._latest[upper_ns] = self._latest.get(upper_ns, 0) + count
+        done, (since, before) = sum(self._answers.values()), self._since
+        self._progress.update(self._task, completed=done)
+        if now - since >= RATE_SECONDS_MIN:
+            rate = (done - before) / (now - since)
+            live = f"{rate:,.0f}/s  p50 {self._quantile_ms(0.5):.1f} ms  p99 {self._quantile_ms(0.99):.1f} ms"
+            self._progress.update(self._task, live=live)
+            self._since = (now, done)
+            self._latest.clear()
+
+    def _quantile_ms(self, share: float) -> float:
+        wanted, seen = share * sum(self._latest.values()), 0
+        for upper_ns, count in sorted(self._latest.items()):
+            seen += count
+            if seen >= wanted:
+                return upper_ns / 1e6
+        return 0.0
+
+
+def print_report(console: Console, outcome: Outcome) -> None:
+    """Prints the tables, what limited the figures, and the verdict."""
+    figures, plan = outcome.figures, outcome.plan
+    loop = f"{plan.rate:g} calls/s due" if plan.rate else f"{plan.connections} connections, closed loop"
+    console.print(
+        f"\n[bold]{plan.tickets:,} tickets, {outcome.buyers_sent:,} of {plan.buyers:,} buyers[/] ({loop},"
+        f" seed {plan.seed}): {figures.answered:,} answers in {figures.seconds:.1f} s,"
+        f" [bold]{figures.rate:,.0f}/s[/]",
+        soft_wrap=True,
+    )
+    console.print(_latency_table(figures))
+    console.print(_answer_table(figures))
+    if figures.lateness.count:
+        late = [f"{name} {figures.lateness.quantile_ns(share) / 1e6:.2f} ms" for name, share in QUANTILES.items()]
+        console.print(f"of which the generator's own lateness: {', '.join(late)}", soft_wrap=True)
+    for reason in figures.bottlenecks():
+        console.print(f"[yellow]The load generator was the bottleneck, not the service:[/] {reason}", soft_wrap=True)
+    _print_event(console, outcome)
+    _print_verdict(console, outcome)
+
+
+def _latency_table(figures: Figures) -> Table:
+    table = Table(title="latency in ms", title_justify="left")
+    for heading in ("call", "answers", *QUANTILES, "max"):
+        table.add_column(heading, justify="left" if heading == "call" else "right")
+    for kind, histogram in figures.latencies.items():
+        if histogram.count:
+            quantiles = [f"{histogram.quantile_ns(share) / 1e6:.2f}" for share in QUANTILES.values()]
+            name = f"{kind.label} (after)" if kind is Kind.READ else kind.label
+            table.add_row(name, f"{histogram.count:,}", *quantiles, f"{histogram.max_ns / 1e6:.2f}")
+    return table
+
+
+def _answer_table(figures: Figures) -> Table:
+    table = Table(title="answers", title_justify="left")
+    table.add_column("call")
+    table.add_column("answer")
+    table.add_column("count", justify="right")
+    for (kind, what), count in sorted(figures.answers.items()):
+        table.add_row(kind.label, what, f"{count:,}")
+    return table
+
+
+def _print_event(console: Console, outcome: Outcome) -> None:
+    event = outcome.event
+    if event:
+        console.print(
+            f"after the sale: {event['tickets_sold']:,} sold, {event['available_tickets']:,} available,"
+            f" {event['waiting_list_count']:,} waiting",
+            soft_wrap=True,
+        )
+    if outcome.caught_up is None:
+        console.print(f"[yellow]SQL was not judged:[/] {outcome.database_note}", soft_wrap=True)
+    elif outcome.caught_up.reached:
+        console.print(f"SQL had every change within {outcome.caught_up.seconds:.2f} s of the end", soft_wrap=True)
+
+
+def _print_verdict(console: Console, outcome: Outcome) -> None:
+    counts = ", ".join(f"{outcome.findings.counts.get(fault, 0):,} {fault}" for fault in Fault)
+    colour, word = ("green", "clean") if outcome.clean else ("red", "NOT CLEAN")
+    console.print(f"[bold {colour}]verdict: {word}[/] ({counts})", soft_wrap=True)
+    for fault, examples in outcome.findings.examples.items():
+        for example in examples:
+            console.print(f"  {fault}: {example}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,126 @@
+"""Judges a sale by the service's own answers: what was promised during it, and what could be read after it."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from booking.loadtest.notes import event_fault
+from booking.loadtest.records import ACKNOWLEDGED, BuyerRecord, Fault, Findings, Found, Seen
+
+
+def judge(tickets: int, records: Sequence[BuyerRecord], event: dict[str, Any]) -> Findings:
+    """Every fault that the records and the event's last state prove. No finding rests on a guess."""
+    findings = Findings()
+    for record in records:
+        _judge_buyer(record, findings)
+    _judge_stock(tickets, records, findings)
+    _judge_order(records, findings)
+    _judge_waiting_list(records, findings)
+    fault = event_fault(event, tickets)
+    if fault:
+        findings.add(*fault)
+    if Fault.UNSETTLED not in findings.counts:
+        _judge_counters(records, event, findings)
+    return findings
+
+
+def _judge_buyer(record: BuyerRecord, findings: Findings) -> None:
+    """What one buyer was told against what they have."""
+    who, acknowledged = record.user_id, bool(record.seen & ACKNOWLEDGED)
+    if record.found is Found.UNREAD:
+        findings.add(Fault.UNSETTLED, f"the booking of {who} could not be read")
+    elif record.found is Found.ABSENT:
+        if (acknowledged or record.number) and not record.may_be_gone:
+            findings.add(Fault.LOST, f"{who} was given booking {record.number}, and has none")
+    elif record.seen & Seen.CANCELLED:
+        findings.add(Fault.LOST, f"{who} was told that the booking is cancelled, and has {record.found_number}")
+    elif record.number and record.number != record.found_number:
+        findings.add(Fault.DOUBLE_BOOKED, f"{who} was given booking {record.number}, and has {record.found_number}")
+    elif record.seen & Seen.BOOKED and record.found is Found.WAITING:
+        findings.add(Fault.LOST, f"{who} was given tickets, and waits")
+    elif not acknowledged and not record.seen & Seen.UNKNOWN:
+        findings.add(Fault.DISAGREEMENT, f"{who} was refused every time, and has booking {record.found_number}")
+    elif record.quantity != record.found_quantity:
+        findings.add(Fault.DISAGREEMENT, f"{who} asked for {record.quantity} and has {record.found_quantity} tickets")
+
+
+def _judge_stock(tickets: int, records: Sequence[BuyerRecord], findings: Findings) -> None:
+    """Neither at the end nor at any moment may more tickets be in hands than there are; no booking is two people's."""
+    at_end = sum(r.found_quantity for r in records if r.found in (Found.CONFIRMED, Found.HELD))
+    # Certainly in somebody's hands: from the moment it was acknowledged until its cancel was sent.
+    moves = [(r.acknowledged_ns, r.quantity) for r in records if r.seen & Seen.BOOKED]
+    moves += [(r.cancel_sent_ns, -r.quantity) for r in records if r.seen & Seen.BOOKED and r.cancel_sent_ns]
+    held = peak = 0
+    for _, quantity in sorted(moves):
+        held += quantity
+        peak = max(peak, held)
+    excess = max(at_end, peak) - tickets
+    if excess > 0:
+        findings.add(
+            Fault.OVERSOLD, f"{max(at_end, peak)} tickets were in buyers' hands at once, of {tickets}", count=excess
+        )
+    owners: dict[int, str] = {}
+    for record in records:
+        if record.number:
+            other = owners.setdefault(record.number, record.user_id)
+            if other != record.user_id:
+                findings.add(
+                    Fault.DOUBLE_BOOKED, f"booking {record.number} was given to {other} and to {record.user_id}"
+                )
+
+
+def _judge_order(records: Sequence[BuyerRecord], findings: Findings) -> None:
+    """Who was answered before another had even asked came first, so their booking has the lower number."""
+    latest_sent_ns, latest = 0, ""
+    for record in sorted((r for r in records if r.number and r.acknowledged_ns), key=lambda r: r.number):
+        if record.acknowledged_ns < latest_sent_ns:
+            findings.add(
+                Fault.INVERSION, f"{record.user_id} was answered before {latest} asked, and stands behind them"
+            )
+        if record.sent_ns > latest_sent_ns:
+            latest_sent_ns, latest = record.sent_ns, record.user_id
+
+
+def _judge_waiting_list(records: Sequence[BuyerRecord], findings: Findings) -> None:
+    """While somebody waits, nobody who came later has been served."""
+    waiting = sorted((r for r in records if r.found is Found.WAITING), key=lambda r: r.found_number)
+    for ahead, behind in pairwise(waiting):
+        if ahead.found_position >= behind.found_position:
+            findings.add(
+                Fault.INVERSION,
+                f"{ahead.user_id} joined before {behind.user_id}, and waits at {ahead.found_position},"
+                f" not before {behind.found_position}",
+            )
+    if not waiting:
+        return
+    first = waiting[0]
+    for record in records:
+        served = record.found in (Found.CONFIRMED, Found.HELD) or record.seen & Seen.BOOKED
+        number = record.found_number or record.number
+        if served and number > first.found_number:
+            findings.add(
+                Fault.INVERSION,
+                f"{record.user_id} (booking {number}) was served while {first.user_id} (booking {first.found_number})"
+                " still waits",
+            )
+
+
+def _judge_counters(records: Sequence[BuyerRecord], event: dict[str, Any], findings: Findings) -> None:
+    """The event's counters are the sums of the bookings, and no ticket lies idle while somebody waits for it."""
+    served = [r for r in records if r.found is Found.CONFIRMED]
+    waiting = [r for r in records if r.found is Found.WAITING]
+    for name, counted in (
+        ("tickets_sold", sum(r.found_quantity for r in served)),
+        ("bookings_count", len(served)),
+        ("waiting_list_count", len(waiting)),
+    ):
+        if int(event[name]) != counted:
+            findings.add(Fault.DISAGREEMENT, f"{name} is {event[name]}; its buyers have {counted}")
+    if waiting:
+        head = min(waiting, key=lambda r: r.found_number)
+        if int(event["available_tickets"]) >= head.found_quantity:
+            findings.add(
+                Fault.IDLE,
+                f"{event['available_tickets']} tickets are free while {head.user_id} waits for {head.found_quantity}",
+                count=int(event["available_tickets"]),
+            )

@@ -1,0 +1,36 @@
+"""How the service's own log lines look; those of requests come from `web/access_log.py`, in the same form."""
+
+import logging
+import sys
+from typing import Literal
+
+import orjson
+import structlog
+
+
+def configure(log_format: Literal["json", "console"]) -> None:
+    """One line an event on standard output, as JSON or for people. Libraries' warnings come along."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+    if log_format == "json":
+        renderer = structlog.processors.JSONRenderer(
+            serializer=lambda line, **_: orjson.dumps(line, default=str).decode()
+        )
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

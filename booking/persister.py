@@ -1,0 +1,118 @@
+"""Carries the change streams into the ledger, exactly once: the cursor moves in the transaction that applies."""
+
+import asyncio
+import contextlib
+
+import structlog
+
+from booking.founding import found
+from booking.inventory.changes import ChangeStreams
+from booking.inventory.errors import InventoryUnavailable
+from booking.ledger.errors import CursorMoved, LedgerError
+from booking.ledger.ledger import Ledger
+from booking.ledger.records import ShardRecord
+from booking.settings import Settings
+
+BATCH_ENTRIES = 4_000
+"""Entries of one shard in a transaction, at most."""
+
+PERIOD_SECONDS = 0.2
+"""Between two looks at streams that do not fill a batch: entries that come in between share one transaction, which
+costs as much as some fifty of them. Adds itself to the lag, and to no request."""
+
+RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
+"""Waits after a failure in a row; the last one repeats. The contract of the fault suite is to resume within 2 s."""
+
+DRAIN_SECONDS_MAX = 4.0
+"""How long a stop carries on where others are still selling; what is left then is the next persister's."""
+
+log = structlog.get_logger()
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Carries until `stop` is set, and then until the streams are drained or a part is away."""
+    ledger = Ledger.open(settings.database_address)
+    streams = ChangeStreams(settings.redis_address)
+    try:
+        await Persister(settings, ledger, streams).run(stop)
+    finally:
+        await streams.close()
+        await ledger.close()
+
+
+class Persister:
+    """One carrier. Two at once do no harm: of two that apply the same entries, one's cursor has moved."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, streams: ChangeStreams) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._streams = streams
+        self._positions: dict[int, tuple[str, str]] | None = None
+        self._untrimmed: set[int] = set()
+        self._lost: set[int] = set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """As the module's `run`."""
+        failures = 0
+        loop = asyncio.get_running_loop()
+        end: float | None = None
+        while end is None or loop.time() < end:
+            if end is None and stop.is_set():
+                end = loop.time() + DRAIN_SECONDS_MAX
+            try:
+                carried = await self.carry()
+                if failures:
+                    log.info("the persister goes on", after_failures=failures)
+                failures = 0
+            except (LedgerError, InventoryUnavailable) as error:
+                self._positions = None  # a commit may have gone through: the cursors in SQL tell
+                if stop.is_set() and not isinstance(error, CursorMoved):
+                    log.warning("the persister stops with entries left; the next one carries them", reason=str(error))
+                    return
+                if not isinstance(error, CursorMoved) and failures in (0, 10, 100):
+                    log.warning("the persister waits", reason=str(error))
+                await _wait(stop, RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+                failures += 1
+                continue
+            if carried == 0 and stop.is_set():
+                return
+            if carried < BATCH_ENTRIES:
+                await _wait(stop, PERIOD_SECONDS)
+
+    async def carry(self) -> int:
+        """One transaction's worth: reads, applies, trims. Returns the entries carried.
+
+        Raises LedgerUnavailable, CursorMoved, LedgerConflict and InventoryUnavailable.
+        """
+        if self._positions is None:
+            self._positions = _positions(await found(self._settings, self._ledger, self._streams))
+            self._untrimmed = set(self._positions)  # whoever committed last may not have come to it
+        batches, lost = await self._streams.read(self._positions, BATCH_ENTRIES)
+        self._tell_lost(set(lost))
+        if batches:
+            await self._ledger.apply(batches)
+        for batch in batches:
+            self._positions[batch.shard] = (batch.epoch, batch.upto)
+            self._untrimmed.add(batch.shard)
+        behind = {shard: self._positions[shard][1] for shard in self._untrimmed - self._lost}
+        if behind:
+            await self._streams.trim(behind)
+            self._untrimmed -= behind.keys()
+        return sum(len(batch.changes) for batch in batches)
+
+    def _tell_lost(self, lost: set[int]) -> None:
+        if lost - self._lost:
+            log.error(
+                "Redis does not hold what these shards were founded on; they are not sold from", shards=sorted(lost)
+            )
+        self._lost = lost
+
+
+def _positions(records: dict[int, ShardRecord]) -> dict[int, tuple[str, str]]:
+    return {shard: (record.epoch, record.cursor) for shard, record in records.items()}
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

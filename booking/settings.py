@@ -1,0 +1,249 @@
+"""Every setting, from the environment, with its unit and bounds."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from hashlib import sha256
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import quote, urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+JWT_SECRET_BYTES_MIN = 32
+"""RFC 7518, section 3.2: an HS256 key is at least as long as the hash."""
+
+SOCKET_PATH_BYTES_MAX = 100
+"""A little under what a Unix socket's address holds (Linux 107 bytes, macOS 103)."""
+
+SHORT_FOLDER = Path("/tmp")  # noqa: S108 - what is made in it belongs to its owner alone, and that is checked.
+"""Where sockets go whose data folder's path is too long."""
+
+EXIT_WRONG_SETTING = 2
+"""The exit code of every command that finds one."""
+
+
+class SettingsError(Exception):
+    """One line for each setting that is wrong."""
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+PLATFORM_SPELLINGS = {"port": "PORT", "redis_url": "REDIS_URL", "database_url": "DATABASE_URL"}
+"""Names that hosting platforms set; the one that begins with `BOOKING_` wins where both are there."""
+
+
+class Settings(BaseModel):
+    """The settings of one service, read once by `booking …` and handed to every process it starts.
+
+    A field is read from the variable `BOOKING_` and its name in capitals. An empty value counts as unset, so that a
+    platform's blank form field means the default. Secrets stay out of the repr, and out of the children's environment:
+    they travel as `model_dump_json` over a pipe.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65_535)
+    """0 lets the system choose; the port chosen is printed and kept in `service.json` in the data folder."""
+    workers: int = Field(1, ge=1, le=64)
+    data_dir: Path = Field(Path("data"), validate_default=True)
+    """Everything that has to last; made absolute, so that every process means the same folder."""
+
+    redis_url: str | None = Field(None, repr=False)
+    """Unset: an embedded server, kept in the data folder."""
+    redis_server: str | None = None
+    """The program of the embedded server; unset: the one that is installed with the service, else one on the PATH."""
+    database_url: str | None = Field(None, repr=False)
+    """Unset: SQLite in the data folder."""
+    shards: int = Field(8, ge=1, le=1024)
+    """How many parts the events are spread over; fixed at the first start and kept in SQL."""
+
+    jwt_secret: str | None = Field(None, repr=False)
+    """Unset: made once and kept in the data folder."""
+    jwt_public_key: str | None = None
+    """A PEM text, or the path of a file that holds one."""
+    jwt_jwks_url: str | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_leeway_seconds: int = Field(0, ge=0, le=300)
+
+    rate_limit: Literal["on", "off"] = "on"
+    rate_limit_burst: int = Field(20, ge=1, le=10_000)
+    """Calls of one user on one event that may come at once."""
+    rate_limit_per_second: float = Field(10.0, gt=0, le=10_000)
+    auth_rate_limit_per_minute: int = Field(60, ge=1, le=100_000)
+    """Calls to /auth/* from one client address."""
+
+    cors_origins: CommaSeparated = ()
+    trusted_proxies: CommaSeparated = ()
+    """Addresses whose X-Forwarded-For is believed."""
+    log_format: Literal["json", "console"] = "json"
+
+    queue_limit: int = Field(4_096, ge=1, le=1_000_000)
+    """Commands that may wait for Redis in one worker; one more is answered `overloaded`."""
+    persister_lag_limit: int = Field(500_000, ge=1_000)
+    """Stream entries of one shard that may wait for SQL before its events stop selling (503 `overloaded`)."""
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _long_enough(cls, value: str | None) -> str | None:
+        if value is not None and len(value.encode()) < JWT_SECRET_BYTES_MIN:
+            raise ValueError(f"needs at least {JWT_SECRET_BYTES_MIN} bytes (openssl rand -base64 48 makes a good one)")
+        return value
+
+    @field_validator("jwt_public_key")
+    @classmethod
+    def _pem_text(cls, value: str | None) -> str | None:
+        if value is None or "-----BEGIN" in value:
+            return value
+        try:
+            text = Path(value).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            # Not the error itself: it repeats the value, which may be a secret in the wrong place.
+            reason = error.strerror if isinstance(error, OSError) else "not a text"
+            raise ValueError(f"is neither a PEM text nor a file that can be read ({reason})") from None
+        if "-----BEGIN" not in text:
+            raise ValueError("names a file that holds no PEM text")
+        return text
+
+    @field_validator("jwt_jwks_url")
+    @classmethod
+    def _https_or_loopback(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        url = urlsplit(value)
+        if url.scheme == "https" and url.hostname:
+            return value
+        if url.scheme == "http" and _is_loopback(url.hostname):
+            return value
+        raise ValueError("has to be an https:// address (http:// only on loopback)")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, value: str | None) -> str | None:
+        if value is not None and not _is_url(value, "redis", "rediss", "unix"):
+            raise ValueError("has to be a URL that begins with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_scheme(cls, value: str | None) -> str | None:
+        if value is not None and not _is_url(value, "postgresql", "postgres", "sqlite"):
+            raise ValueError("has to be a URL that begins with postgresql:// or sqlite:///")
+        return value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        try:
+            return value.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError("names a home folder that there is not") from None
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str], **overrides: object) -> "Settings":
+        """Reads `environment`; an override that is not None, from the command line, outranks it.
+
+        Raises SettingsError with one line for each value that is wrong, naming the variable but never its value.
+        """
+        given: dict[str, object] = {}
+        for name in cls.model_fields:
+            value = environment.get(_variable(name)) or environment.get(PLATFORM_SPELLINGS.get(name, ""))
+            if value:
+                given[name] = value
+        given.update((name, value) for name, value in overrides.items() if value is not None)
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise SettingsError(
+                "\n".join(
+                    f"{_variable(str(fault['loc'][0]))}: {fault['msg'].removeprefix('Value error, ')}"
+                    for fault in error.errors(include_url=False, include_input=False)
+                )
+            ) from None
+
+    @property
+    def database_address(self) -> str:
+        """The SQLAlchemy URL, with the asynchronous driver that belongs to its database."""
+        if self.database_url is None:
+            return f"sqlite+aiosqlite:///{self.data_dir / 'booking.sqlite3'}"
+        scheme, rest = self.database_url.split("://", 1)
+        driver = "sqlite+aiosqlite" if scheme.lower().startswith("sqlite") else "postgresql+asyncpg"
+        return f"{driver}://{rest}"
+
+    @property
+    def redis_address(self) -> str:
+        """The URL that clients connect to: the one that was set, or the embedded server's socket."""
+        if self.redis_url is None:
+            return f"unix://{quote(str(self.embedded_socket))}"
+        return self.redis_url
+
+    @property
+    def embedded_socket(self) -> Path:
+        """The embedded server's socket: in the data folder, or in a private short one where that path is too long."""
+        inside = self.data_dir / "redis.sock"
+        if len(os.fsencode(inside)) <= SOCKET_PATH_BYTES_MAX:
+            return inside
+        # Worked out from the data folder and the user alone, so that every process comes to the same path whatever
+        # its environment; the embedded server's start makes the folder and checks whose it is.
+        name = sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
+        return SHORT_FOLDER / f"booking-{os.geteuid()}-{name}" / "redis.sock"
+
+    @property
+    def embedded_redis(self) -> bool:
+        """Whether `booking serve` runs Redis itself."""
+        return self.redis_url is None
+
+    def signing_secret(self) -> bytes:
+        """The HS256 secret; made in the data folder (mode 0600) the first time, by whichever process comes first."""
+        if self.jwt_secret is not None:
+            return self.jwt_secret.encode()
+        path = self.data_dir / "jwt-secret"
+        if not path.exists():
+            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Written aside and linked into place: nobody ever reads half a secret, and a second maker loses.
+            aside = path.with_name(f".jwt-secret-{secrets.token_hex(8)}")
+            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_urlsafe(48))
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                path.hardlink_to(aside)
+            except FileExistsError:
+                pass
+            finally:
+                aside.unlink()
+        secret = path.read_bytes().strip()
+        if len(secret) < JWT_SECRET_BYTES_MIN:
+            raise SettingsError(
+                f"{path} holds fewer than {JWT_SECRET_BYTES_MIN} bytes; delete it to have one made anew"
+            )
+        return secret
+
+
+def _variable(field: str) -> str:
+    return f"BOOKING_{field.upper()}"
+
+
+def _is_url(text: str, *schemes: str) -> bool:
+    scheme, separator, _ = text.partition("://")
+    try:
+        url = urlsplit(text)
+        _ = "," in url.netloc or url.port  # several hosts, each with its port, are for the driver to read
+    except ValueError:
+        return False
+    return bool(separator) and scheme.lower().split("+")[0] in schemes
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return host == "localhost" or (host is not None and ip_address(host).is_loopback)
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""HTTP: endpoints, credentials, payloads and problems, as the contract has them."""

@@ -1,0 +1,75 @@
+"""The service's own accounts: registering, and logging in for a token."""
+
+from collections.abc import Callable
+
+from starlette.types import Receive, Scope, Send
+
+from booking.domain.accounts import Account
+from booking.inventory.box_office import BoxOffice, RateLimit
+from booking.ledger.errors import EmailTaken
+from booking.ledger.ledger import Ledger
+from booking.web.answers import send_json, success
+from booking.web.credentials import Credentials, email_key
+from booking.web.passwords import Passwords
+from booking.web.payloads import LoginRequest, RegisterRequest, validate
+from booking.web.problems import Problem
+from booking.web.rates import rate_limited
+from booking.web.requests import USER, read_json
+from booking.web.tokens import ORGANIZER
+
+Sign = Callable[[str, str | None], str]
+"""Makes a token for a subject and a role."""
+
+
+class AccountEndpoints:
+    """`/auth/*`. Every call, right or wrong, is charged to its client address first."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        passwords: Passwords,
+        credentials: Credentials,
+        sign: Sign,
+        office: BoxOffice,
+        limit: RateLimit | None,
+    ) -> None:
+        self._ledger = ledger
+        self._passwords = passwords
+        self._credentials = credentials
+        self._sign = sign
+        self._office = office
+        self._limit = limit
+
+    async def register(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`POST /auth/register`."""
+        await self._charge(scope)
+        wanted = validate(RegisterRequest, await read_json(scope, receive))
+        password_hash = await self._passwords.hash(wanted.password)
+        try:
+            account = await self._ledger.add_account(wanted.email, email_key(wanted.email), password_hash)
+        except EmailTaken:
+            raise Problem("email_taken") from None
+        await self._welcome(scope, send, 201, "Account created successfully", account)
+
+    async def login(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`POST /auth/login`."""
+        await self._charge(scope)
+        given = validate(LoginRequest, await read_json(scope, receive))
+        account = await self._credentials.account(given.email, given.password)
+        if account is None:
+            raise Problem("invalid_credentials")
+        await self._welcome(scope, send, 200, "Logged in successfully", account)
+
+    async def _charge(self, scope: Scope) -> None:
+        if self._limit is None:
+            return
+        address = scope["client"][0] if scope.get("client") else "unknown"
+        wait_ms = await self._office.charge_address(address, self._limit)
+        if wait_ms:
+            raise rate_limited("auth", self._limit, wait_ms)
+
+    async def _welcome(self, scope: Scope, send: Send, status: int, message: str, account: Account) -> None:
+        scope[USER] = str(account.id)
+        token = self._sign(str(account.id), ORGANIZER if account.organizer else None)
+        user = {"id": account.id, "email": account.email}
+        await send_json(send, status, success(message, {"token": token, "user": user}))

@@ -1,0 +1,122 @@
+"""Events: made and changed by organizers, read by anyone."""
+
+import asyncio
+
+from starlette.types import Receive, Scope, Send
+
+from booking.domain.callers import Caller
+from booking.domain.model import Event
+from booking.domain.outcomes import Status
+from booking.inventory.box_office import BoxOffice
+from booking.web.answers import booking_data, event_data, send_json, success
+from booking.web.credentials import Credentials
+from booking.web.payloads import ChangeRequest, InitializeRequest, validate, window_inverted
+from booking.web.problems import Problem, invalid
+from booking.web.requests import USER, not_in_list, read_event_id, read_json, read_page
+
+PREPARED_MAX = 4_096
+"""Events whose answer is kept as bytes until they change."""
+
+
+class EventEndpoints:
+    """Plain ASGI like the hot path, since a storm reads `/status` as often as it books."""
+
+    def __init__(self, credentials: Credentials, office: BoxOffice) -> None:
+        self._credentials = credentials
+        self._office = office
+        self._listing = asyncio.Lock()
+        self._prepared: dict[int, tuple[tuple[object, ...], bytes, bytes]] = {}
+
+    async def initialize(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`POST /initialize`."""
+        await self._organizer(scope)
+        rules = validate(InitializeRequest, await read_json(scope, receive)).rules()
+        outcome = await self._office.create(await self._office.next_event_id(), rules)
+        while outcome.status is Status.EVENT_EXISTS:  # the counter is behind; it moves with each try
+            outcome = await self._office.create(await self._office.next_event_id(), rules)
+        event = outcome.event
+        if event is None:
+            raise invalid(window_inverted())
+        body = success("Event created successfully", event_data(event), event_id=event.id, eventd=event.id)
+        await send_json(send, 201, body, (b"location", b"/events/%d" % event.id))
+
+    async def change(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`PATCH /events/{event_id}`."""
+        await self._organizer(scope)
+        rules = validate(ChangeRequest, await read_json(scope, receive)).changes()
+        outcome = await self._office.change(read_event_id(scope), rules)
+        if outcome.status is Status.CAPACITY_BELOW_SOLD:
+            raise Problem("capacity_below_sold", data={"floor": outcome.tickets_taken})
+        if outcome.status is Status.WINDOW_INVERTED:
+            raise invalid(window_inverted())
+        if outcome.event is None:
+            raise Problem("event_not_found")
+        await send_json(send, 200, success("Event updated successfully", event_data(outcome.event)))
+
+    async def look(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+        """`GET /status/{event_id}` and `GET /events/{event_id}`."""
+        event = await self._office.look(read_event_id(scope))
+        if event is None:
+            raise Problem("event_not_found")
+        body, etag = self._prepare(event)
+        for name, value in scope["headers"]:
+            if name == b"if-none-match" and _names(value, etag):
+                await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", etag)]})
+                await send({"type": "http.response.body", "body": b""})
+                return
+        await send_json(send, 200, body, (b"etag", etag), (b"cache-control", b"no-cache"))
+
+    async def look_booking(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's
+        """`GET /events/{event_id}/booking`: one's own."""
+        caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
+        scope[USER] = caller.user_id
+        outcome = await self._office.look_booking(read_event_id(scope), caller.user_id)
+        if outcome.booking is None:
+            raise Problem(outcome.status.name.lower())
+        await send_json(send, 200, success("Fetched booking", booking_data(outcome.booking)))
+
+    async def index(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+        """`GET /events`: newest first, which is by id from the highest down."""
+        page = read_page(scope)
+        if page.starting_after is None:
+            below = await self._office.last_event_id() + 1
+        elif await self._office.look(page.starting_after) is None:
+            raise invalid(not_in_list())
+        else:
+            below = page.starting_after
+        events: list[Event] = []
+        while below > 1 and len(events) <= page.limit:
+            ids = range(below - 1, max(0, below - 2 - page.limit), -1)
+            # One list at a time: each takes up to a hundred places in the queue, and buyers have to find some there.
+            async with self._listing:
+                found = await asyncio.gather(*map(self._office.look, ids))
+            events += [event for event in found if event is not None]
+            below = ids[-1]
+        data = [event_data(event) for event in events[: page.limit]]
+        await send_json(send, 200, success("Fetched events", data, has_more=len(events) > page.limit))
+
+    async def _organizer(self, scope: Scope) -> Caller:
+        """Who is calling, if an organizer. Raises Unauthenticated, Problem."""
+        caller = await self._credentials.caller(scope, afresh=True)
+        scope[USER] = caller.user_id
+        if not caller.organizer:
+            raise Problem("forbidden")
+        return caller
+
+    def _prepare(self, event: Event) -> tuple[bytes, bytes]:
+        """An event's body and its ETag. The clock is in the answer only by way of the state."""
+        state = event.state
+        version = (event.seq, state, event.created_at_ms, event.available, event.tickets_sold, event.waiting_count)
+        prepared = self._prepared.get(event.id)
+        if prepared is None or prepared[0] != version:
+            body, etag = success("Fetched event", event_data(event)), f'"{event.seq}-{state}"'.encode()
+            if len(self._prepared) >= PREPARED_MAX:
+                self._prepared.clear()
+            prepared = self._prepared[event.id] = (version, body, etag)
+        return prepared[1], prepared[2]
+
+
+def _names(if_none_match: bytes, etag: bytes) -> bool:
+    """Whether the header names this version: RFC 9110's weak comparison."""
+    wanted = [tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")]
+    return etag in wanted or wanted == [b"*"]

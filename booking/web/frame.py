@@ -1,0 +1,138 @@
+"""Around every request: its id, its log line, and an answer for whatever an endpoint raises."""
+
+import os
+from collections.abc import Callable
+from itertools import count
+from time import perf_counter_ns
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+from booking.ledger.errors import LedgerUnavailable
+from booking.web.access_log import AccessLog
+from booking.web.answers import send_problem
+from booking.web.credentials import Unauthenticated
+from booking.web.key_set import KeySetUnavailable
+from booking.web.passwords import TooBusy
+from booking.web.problems import Problem
+from booking.web.requests import REQUEST_ID, ClientGone
+
+REQUEST_ID_BYTES_MAX = 128
+"""A longer id from outside is replaced (contract)."""
+
+STATUS_CLIENT_GONE = 499
+"""What the log says of a request that nobody waited for; nginx's number for it."""
+
+log = structlog.get_logger()
+
+PROBLEMS: dict[type[Exception], Callable[[Exception], Problem]] = {
+    Overloaded: lambda _: Problem("overloaded"),
+    TooBusy: lambda _: Problem("overloaded"),
+    OutcomeUnknown: lambda _: Problem("outcome_unknown"),
+    LedgerUnavailable: lambda _: Problem("database_unavailable"),
+    KeySetUnavailable: lambda _: Problem("identity_unavailable"),
+}
+
+
+class Frame:
+    """The outermost application. Starlette's own would put three more layers around the hot path, each with a wrapped
+    `send`; the router inside is Starlette's, and raises HTTPException for us as it does inside its application.
+    """
+
+    def __init__(self, application: ASGIApp, access_log: AccessLog) -> None:
+        self._application = application
+        self._access_log = access_log
+        # Unique over workers and restarts by its beginning, and cheap by its end.
+        self._prefix = os.urandom(8).hex()
+        self._numbers = count()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        began_ns = perf_counter_ns()
+        request_id = self._request_id(scope)
+        scope[REQUEST_ID] = request_id
+        scope["app"] = self
+        status = 0
+
+        async def send_framed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"].append((b"x-request-id", request_id.encode()))
+            await send(message)
+
+        try:
+            await self._application(scope, receive, send_framed)
+        except ClientGone:
+            status = STATUS_CLIENT_GONE
+        except Exception as error:  # the one place where everything finds its answer
+            if status:
+                raise  # half an answer is out; the server closes the connection
+            await send_problem(send_framed, problem_for(error, request_id), request_id)
+        finally:
+            self._access_log.write(scope, status, (perf_counter_ns() - began_ns) // 1000, request_id)
+
+    def _request_id(self, scope: Scope) -> str:
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                if 0 < len(value) <= REQUEST_ID_BYTES_MAX and all(0x21 <= byte <= 0x7E for byte in value):
+                    text: str = value.decode()
+                    return text
+                break
+        return f"{self._prefix}-{next(self._numbers):x}"
+
+
+class Failures:
+    """Answers for what is raised inside it. Only for a layer between it and the frame that has to see those answers."""
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        begun = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._application(scope, receive, send_and_note)
+        except ClientGone:
+            raise
+        except Exception as error:
+            if begun:
+                raise
+            await send_problem(send, problem_for(error, scope[REQUEST_ID]), scope[REQUEST_ID])
+
+
+def problem_for(error: Exception, request_id: str) -> Problem:
+    """What an exception is to the client. Whatever nobody foresaw is logged, and told as a fault of ours."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, Unauthenticated):
+        challenges = [(b"www-authenticate", challenge.encode()) for challenge in error.challenges]
+        return Problem("unauthenticated", error.detail, headers=challenges)
+    if isinstance(error, HTTPException):
+        return _routing_problem(error)
+    if isinstance(error, InventoryUnavailable):
+        log.warning("inventory unavailable", reason=str(error), request_id=request_id)
+        return Problem("inventory_unavailable")
+    make = PROBLEMS.get(type(error))
+    if make is not None:
+        return make(error)
+    log.error("a request failed", request_id=request_id, exc_info=error)
+    return Problem("internal_error")
+
+
+def _routing_problem(error: HTTPException) -> Problem:
+    if error.status_code == 405:
+        allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
+        return Problem("method_not_allowed", headers=[(b"allow", allow.encode())])
+    return Problem("not_found")

@@ -1,0 +1,63 @@
+"""Whether the service lives, and whether it can serve."""
+
+import asyncio
+from typing import Any
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from booking.inventory.box_office import BoxOffice
+from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+from booking.ledger.errors import LedgerUnavailable
+from booking.ledger.ledger import Ledger
+from booking.web.answers import send_json
+
+LAG_SECONDS_MAX = 30.0
+"""A persister that has left something lying for this long is not well."""
+
+ALIVE = b'{"status":"alive"}'
+
+
+class HealthEndpoints:
+    """For load balancers and people on call."""
+
+    def __init__(self, office: BoxOffice, ledger: Ledger, unsaved_limit: int) -> None:
+        self._office = office
+        self._ledger = ledger
+        self._unsaved_limit = unsaved_limit
+
+    async def alive(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+        """`GET /healthz`: the process answers."""
+        await send_json(send, 200, ALIVE)
+
+    async def ready(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+        """`GET /readyz`: every part does its work, or which one does not and why."""
+        (redis, persister), database = await asyncio.gather(self._redis_and_persister(), self._database())
+        parts = {"redis": redis, "database": database, "persister": persister}
+        ready = all(part["ok"] for part in parts.values())
+        body = orjson.dumps({"status": "ready" if ready else "unavailable", "parts": parts})
+        retry = [] if ready else [(b"retry-after", b"1")]
+        await send_json(send, 200 if ready else 503, body, *retry)
+
+    async def _redis_and_persister(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        try:
+            lags = await self._office.lags()
+        except (InventoryUnavailable, OutcomeUnknown, Overloaded) as error:
+            reason = "Redis does not answer" if not isinstance(error, Overloaded) else "overloaded"
+            unknown = {"ok": False, "lag_entries": None, "lag_seconds": None, "reason": "unknown without Redis"}
+            return {"ok": False, "reason": reason}, unknown
+        lost = [shard for shard, lag in enumerate(lags) if not lag.whole]
+        redis: dict[str, Any] = {"ok": not lost, "shards": len(lags)}
+        if lost:
+            redis |= {"reason": "Redis has lost the data of these shards; they are not sold from", "lost": lost}
+        seconds = max(lag.oldest_ms for lag in lags) / 1000
+        well = seconds <= LAG_SECONDS_MAX and all(lag.entries <= self._unsaved_limit for lag in lags)
+        persister = {"ok": well, "lag_entries": sum(lag.entries for lag in lags), "lag_seconds": seconds}
+        return redis, persister
+
+    async def _database(self) -> dict[str, Any]:
+        try:
+            await self._ledger.ping()
+        except LedgerUnavailable as error:
+            return {"ok": False, "reason": str(error)}
+        return {"ok": True}

@@ -1,0 +1,184 @@
+"""The bodies that clients send: what each field may be, and every fault of a body at once."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from booking.domain.callers import user_id_fault
+from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MAX, Rules
+from booking.web import times
+from booking.web.credentials import normalise_email
+from booking.web.problems import Fault, invalid, pointer_to
+
+INTEGER_MAX = 2**53 - 1
+"""The largest integer that every JSON reader sees alike (RFC 7493)."""
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("cannot hold a NUL character")
+    return text
+
+
+def _time(value: object) -> object:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError("has to be an RFC 3339 time in a string, or null")  # noqa: TRY004  # pydantic's protocol
+    return times.from_text(value)
+
+
+def _user_id(text: str) -> str:
+    fault = user_id_fault(text)
+    if fault is not None:
+        raise ValueError(fault)
+    return text
+
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_no_nul)]
+Capacity = Annotated[int, Field(ge=1, le=CAPACITY_MAX)]
+MaxPerUser = Annotated[int, Field(ge=1, le=MAX_PER_USER_MAX)]
+WaitlistLimit = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
+Time = Annotated[int | None, BeforeValidator(_time)]
+Email = Annotated[str, AfterValidator(normalise_email)]
+NewPassword = Annotated[str, StringConstraints(min_length=8, max_length=256), AfterValidator(_no_nul)]
+
+
+class Payload(BaseModel):
+    """A JSON object with these fields and no others, and no value taken for another type's."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class BookRequest(Payload):
+    """`POST /book`."""
+
+    event_id: int
+    quantity: Annotated[int, Field(ge=1)] = 1
+
+
+class CancelRequest(Payload):
+    """`POST /cancel`. An organizer may name the user whose booking it is; unnamed, it is the caller's own."""
+
+    event_id: int
+    user_id: Annotated[str, AfterValidator(_user_id)] = ""
+
+
+class ConfirmRequest(Payload):
+    """`POST /confirm`."""
+
+    event_id: int
+
+
+class _Named(Payload):
+    @model_validator(mode="before")
+    @classmethod
+    def _one_spelling(cls, body: Any) -> Any:
+        """`name` is another spelling of `event_name`."""
+        if isinstance(body, dict) and "name" in body:
+            if "event_name" in body:
+                raise ValueError("event_name and name are two spellings of one field; send one of them")
+            body = {("event_name" if field == "name" else field): value for field, value in body.items()}
+        return body
+
+
+class InitializeRequest(_Named):
+    """`POST /initialize`."""
+
+    event_name: Name
+    available_tickets: Capacity
+    max_per_user: MaxPerUser = 1
+    hold_seconds: Annotated[int, Field(ge=0, le=HOLD_SECONDS_MAX)] = 0
+    waitlist_limit: WaitlistLimit | None = None
+    opens_at: Time = None
+    closes_at: Time = None
+
+    def rules(self) -> Rules:
+        """The event's rules. Raises Problem for a window that closes before it opens."""
+        if self.opens_at is not None and self.closes_at is not None and self.opens_at >= self.closes_at:
+            raise invalid(window_inverted())
+        return Rules(
+            name=self.event_name,
+            capacity=self.available_tickets,
+            max_per_user=self.max_per_user,
+            hold_seconds=self.hold_seconds,
+            waitlist_limit=self.waitlist_limit,
+            opens_at_ms=self.opens_at,
+            closes_at_ms=self.closes_at,
+        )
+
+
+class ChangeRequest(_Named):
+    """`PATCH /events/{id}`: what is named changes; null stands for the default where there is one."""
+
+    event_name: Name = ""
+    capacity: Capacity = 0
+    opens_at: Time = None
+    closes_at: Time = None
+    paused: bool = False
+    waitlist_limit: WaitlistLimit | None = None
+    max_per_user: MaxPerUser = 0
+
+    def changes(self) -> Mapping[str, str | int | None]:
+        """What was named, by the names that the scripts know. Raises Problem when nothing was."""
+        if not self.model_fields_set:
+            raise invalid(Fault("", "The body names nothing to change."))
+        values = {field: getattr(self, field) for field in type(self).model_fields if field in self.model_fields_set}
+        if "event_name" in values:
+            values = {"name": values.pop("event_name"), **values}
+        return {field: int(value) if field == "paused" else value for field, value in values.items()}
+
+
+class RegisterRequest(Payload):
+    """`POST /auth/register`."""
+
+    email: Email
+    password: NewPassword
+
+
+class LoginRequest(Payload):
+    """`POST /auth/login`: whatever is not an account's email and password is simply wrong."""
+
+    email: str
+    password: str
+
+
+def window_inverted() -> Fault:
+    """A sale that would close before it opens, or at once."""
+    return Fault("/opens_at", "opens_at has to be before closes_at.")
+
+
+PayloadType = TypeVar("PayloadType", bound=Payload)
+
+
+def validate(payload: type[PayloadType], body: object, also: Sequence[Fault] = ()) -> PayloadType:
+    """Reads a body. Raises Problem with every fault it has, and with those that were found elsewhere."""
+    try:
+        value = payload.model_validate(body)
+    except ValidationError as error:
+        raise invalid(*(_fault(details, body) for details in error.errors(include_url=False)), *also) from None
+    if also:
+        raise invalid(*also)
+    return value
+
+
+def _fault(details: Any, body: object) -> Fault:
+    place = list(details["loc"])
+    if place and place[0] == "event_name" and isinstance(body, dict) and "name" in body:
+        place[0] = "name"
+    if details["type"] == "model_type":
+        return Fault(pointer_to(*place), "The body has to be a JSON object.")
+    message = details["msg"].removeprefix("Value error, ").rstrip(".")
+    if place:
+        message = f"{place[-1]}: {message[0].lower()}{message[1:]}"
+    return Fault(pointer_to(*place), f"{message}.")

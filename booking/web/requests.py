@@ -1,0 +1,150 @@
+"""What a request brings besides its credentials: its body, its idempotency key, its place in a list."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from starlette.datastructures import QueryParams
+from starlette.types import Receive, Scope
+
+from booking.domain.outcomes import IdempotencyKey
+from booking.web.problems import Fault, Problem, invalid, pointer_to
+
+BODY_BYTES_MAX = 16 * 1024
+"""No call needs more (contract)."""
+
+REQUEST_ID = "booking.request_id"
+USER = "booking.user"
+"""Where the frame keeps the request's id, and endpoints the caller's, for the log line."""
+
+KEY_BYTES_MAX = 255
+"""The longest Idempotency-Key (contract)."""
+
+EVENT_ID_DIGITS_MAX = 15
+"""What every JSON reader sees alike; no event comes near it."""
+
+LIMIT_DEFAULT, LIMIT_MAX = 20, 100
+"""Things in a page of a list (contract)."""
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was whole; nobody is there to be answered."""
+
+
+async def read_json(scope: Scope, receive: Receive) -> Any:
+    """The body, in the contract's order of checks: media type, size, JSON. Raises Problem, ClientGone."""
+    declared = 0
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            if not _is_json(value):
+                raise Problem("unsupported_media_type")
+        elif name == b"content-length":
+            declared = int(value)
+    body = b"" if declared > BODY_BYTES_MAX else await _read(receive)
+    if declared > BODY_BYTES_MAX or len(body) > BODY_BYTES_MAX:
+        raise Problem("body_too_large", headers=[(b"connection", b"close")])
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Problem("malformed_json") from None
+    # Each member has a colon of its own, so only a body with more of them than members can name one twice.
+    if type(value) is dict and body.count(b":") > len(value):
+        _refuse_repeated_names(body)
+    return value
+
+
+def _refuse_repeated_names(body: bytes) -> None:
+    """Of two values under one name, readers differ about which counts (RFC 8259, section 4)."""
+    faults: list[Fault] = []
+
+    def members(pairs: list[tuple[str, Any]]) -> None:
+        times = Counter(name for name, _ in pairs)
+        twice = [name for name, number in times.items() if number > 1]
+        faults.extend(Fault(pointer_to(name), f"{name} is there more than once.") for name in twice)
+
+    try:
+        json.loads(body, object_pairs_hook=members)
+    except RecursionError:
+        raise Problem("malformed_json") from None
+    if faults:
+        raise invalid(*faults)
+
+
+async def _read(receive: Receive) -> bytes:
+    """The whole body, or a little more than is allowed of one that is too large."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body") and len(body) <= BODY_BYTES_MAX:
+        message = await receive()
+        body += message.get("body", b"")
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return body
+
+
+def _is_json(content_type: bytes) -> bool:
+    media_type = content_type.partition(b";")[0].strip().lower()
+    return media_type == b"application/json" or (
+        media_type.startswith(b"application/") and media_type.endswith(b"+json")
+    )
+
+
+def read_idempotency_key(scope: Scope, faults: list[Fault]) -> IdempotencyKey | None:
+    """The Idempotency-Key header, bare or as a quoted string. What is wrong with it goes into `faults`."""
+    found = [value for name, value in scope["headers"] if name == b"idempotency-key"]
+    if not found:
+        return None
+    value = found[0].strip()
+    if len(value) >= 2 and value.startswith(b'"') and value.endswith(b'"'):
+        value = value[1:-1]
+    if len(found) == 1 and 1 <= len(value) <= KEY_BYTES_MAX and all(0x21 <= byte <= 0x7E for byte in value):
+        return IdempotencyKey(value.decode(), scope[REQUEST_ID])
+    detail = f"Idempotency-Key has to be 1 to {KEY_BYTES_MAX} visible ASCII characters, once."
+    faults.append(Fault("Idempotency-Key", detail))
+    return None
+
+
+def read_event_id(scope: Scope) -> int:
+    """The event's id in the path. Raises Problem for what no event can have."""
+    event_id = event_id_of(scope["path_params"]["event_id"])
+    if event_id is None:
+        raise Problem("event_not_found")
+    return event_id
+
+
+def event_id_of(text: str) -> int | None:
+    """The event's id that `text` is the decimal writing of, if it is one."""
+    if text.isascii() and text.isdigit() and text[0] != "0" and len(text) <= EVENT_ID_DIGITS_MAX:
+        return int(text)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list of events is asked for."""
+
+    limit: int
+    starting_after: int | None
+
+
+def read_page(scope: Scope) -> Page:
+    """The `limit` and `starting_after` of a list's query. Raises Problem with all that is wrong with them."""
+    query = QueryParams(scope["query_string"])
+    faults: list[Fault] = []
+    text = query.get("limit", str(LIMIT_DEFAULT))
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= LIMIT_MAX):
+        faults.append(Fault("?limit", f"limit has to be a whole number from 1 to {LIMIT_MAX}."))
+    starting_after = query.get("starting_after")
+    event_id = None if starting_after is None else event_id_of(starting_after)
+    if starting_after is not None and event_id is None:
+        faults.append(not_in_list())
+    if faults:
+        raise invalid(*faults)
+    return Page(int(text), event_id)
+
+
+def not_in_list() -> Fault:
+    """`starting_after` names nothing of the list."""
+    return Fault("?starting_after", "starting_after has to be the id of something in the list.")

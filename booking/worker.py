@@ -1,0 +1,102 @@
+"""What runs inside a child of `booking serve`: a web server on the inherited socket, the persister, or the migration.
+
+    python -m booking.worker web DESCRIPTOR | persist | migrate
+
+The settings arrive as JSON on standard input, and their arrival is the go-ahead: what can be imported before is.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+
+from booking.settings import EXIT_WRONG_SETTING, Settings, SettingsError
+
+EXIT_FAILED = 1
+
+PERSISTER_NICENESS = 5
+"""A quarter of a core is still its own where everything is busy, which carries more than is booked."""
+
+
+def web(descriptor: int) -> None:
+    """Serves until SIGTERM."""
+    from booking.app import create_app
+    from booking.inventory.errors import InventoryUnavailable
+    from booking.ledger.errors import LedgerUnavailable
+    from booking.web.server import serve
+
+    settings = _receive_settings()
+    with socket.socket(fileno=descriptor) as listener:
+        try:
+            serve(create_app(settings), settings, listener)
+        except (InventoryUnavailable, LedgerUnavailable) as error:
+            _complain(str(error))
+            sys.exit(EXIT_FAILED)
+
+
+def persist() -> None:
+    """Carries the stream into SQL until SIGTERM."""
+    import uvloop
+
+    from booking.persister import run
+
+    # A buyer waits for the web workers and Redis; nobody waits for this. On two busy cores its transactions are what
+    # the p99 of bookings is made of (booking loadtest --rate, at half of what one worker can do).
+    os.nice(PERSISTER_NICENESS)
+    uvloop.run(until_told(_receive_settings(), run))
+
+
+def migrate() -> None:
+    """Brings the database's tables up to date."""
+    from booking.ledger.errors import LedgerUnavailable
+    from booking.ledger.migrate import migrate as migrate_ledger
+
+    settings = _receive_settings()
+    try:
+        asyncio.run(migrate_ledger(settings.database_address))
+    except ValueError as error:
+        raise SettingsError(f"BOOKING_DATABASE_URL: {error}") from None
+    except LedgerUnavailable as error:
+        _complain(f"database: {error}")
+        sys.exit(EXIT_FAILED)
+
+
+async def until_told(settings: Settings, run: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
+    """Runs the persister; SIGTERM or SIGINT tells it to drain and return."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await run(settings, stop)
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the part that is named; exits with EXIT_WRONG_SETTING and a line for each when settings are wrong."""
+    try:
+        match arguments:
+            case ["web", descriptor]:
+                web(int(descriptor))
+            case ["persist"]:
+                persist()
+            case ["migrate"]:
+                migrate()
+            case _:
+                sys.exit(__doc__)
+    except SettingsError as error:
+        _complain(str(error))
+        sys.exit(EXIT_WRONG_SETTING)
+
+
+def _receive_settings() -> Settings:
+    return Settings.model_validate_json(sys.stdin.buffer.read())
+
+
+def _complain(message: str) -> None:
+    for line in message.splitlines():
+        print(f"booking: {line}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

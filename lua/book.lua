@@ -1,0 +1,56 @@
+-- book: gives tickets of one event to buyers, or places on its waiting list, first come first served.
+-- KEYS[1] event     hash    counters and rules
+-- KEYS[2] bookings  hash    user -> record
+-- KEYS[3] waiting   zset    users by the number of their booking, which is join order
+-- KEYS[4] holds     zset    users by the end of their hold
+-- KEYS[5] due       zset    of the shard: events by the end of their first hold
+-- KEYS[6] changes   stream  of the shard: one entry a change
+-- KEYS[7] epoch     string  of the shard
+-- KEYS[8] rates_even hash   callers and when their bucket is full again, of even windows
+-- KEYS[9] rates_odd  hash   the same of odd windows
+-- KEYS[*] answers   string  kept under idempotency keys, named by the items
+-- ARGV    founded event_id interval_us burst unsaved_limit
+-- ITEMS   user quantity replay request
+-- USES    clock sale promote sweep rate rates admit commit
+-- STATUSES BOOKED HELD JOINED ALREADY_WAITING ALREADY_BOOKED SALE_PAUSED SALE_NOT_OPEN SALE_CLOSED
+--          QUANTITY_OVER_LIMIT SOLD_OUT WAITLIST_FULL LEDGER_BEHIND
+-- RETURNS one row an item: status, number (place in line, wait in ms, opening), record or Redis's time, first request id
+-- EVENTS  booked held joined; expired promoted by the sweep
+local buyers, rows = {}, {}
+for _, user in items() do buyers[#buyers + 1] = user end
+if sale then load(buyers) end
+load_buckets(buyers)
+
+local function place(booking)
+  return call('ZCOUNT', waiting, '-inf', booking.number) - #left_queue -- the sweep promotes from the head
+end
+
+local function book(user, quantity) -- in the contract's order of checks
+  local mine = known[user]
+  if mine and mine.status == 'w' then return ALREADY_WAITING, mine.place or place(mine), mine.record end
+  if mine and mine.status ~= 'x' then return ALREADY_BOOKED, 0, mine.record end
+  if sale.paused == 1 then return SALE_PAUSED end
+  if sale.opens_at and now < sale.opens_at then return SALE_NOT_OPEN, sale.opens_at, now_text end
+  if sale.closes_at and now >= sale.closes_at then return SALE_CLOSED end
+  local most = math.min(sale.max_per_user, sale.capacity)
+  if not (quantity >= 1 and quantity <= most and quantity % 1 == 0) then return QUANTITY_OVER_LIMIT end
+  mine = {quantity = quantity, created = now_text, source = 's'}
+  if queue_length == 0 and quantity <= sale.available then
+    take(user, mine)
+    return mine.status == 'h' and HELD or BOOKED, 0, mine.record
+  end
+  if sale.waitlist_limit == 0 then return SOLD_OUT end
+  if sale.waitlist_limit and sale.backlog + quantity > sale.waitlist_limit then return WAITLIST_FULL end
+  mine.status, mine.expires, sale.backlog, queue_length = 'w', 0, sale.backlog + quantity, queue_length + 1
+  mine.place = queue_length
+  emit('joined', user, mine)
+  return JOINED, mine.place, mine.record
+end
+
+for i, user, quantity, replay, request in items() do
+  rows[i] = admit(user, replay, request) or unsaved > tonumber(unsaved_limit) and {LEDGER_BEHIND, 0, '', ''}
+    or decide(replay, request, book(user, tonumber(quantity) or 0))
+end
+if sale then commit() end
+settle()
+return rows

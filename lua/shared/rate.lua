@@ -1,0 +1,11 @@
+-- rate: a token bucket in one number, the time at which it will be full again (the generic cell rate algorithm).
+-- NEEDS   clock interval_us burst
+interval_us, burst = tonumber(interval_us), tonumber(burst)
+local now_us = clock[1] * 1000000 + clock[2]
+
+local function next_full(full_at) -- the new time, or nil and the milliseconds to wait
+  local after = math.max(tonumber(full_at or 0) or 0, now_us) + interval_us
+  local early_us = after - now_us - burst * interval_us
+  if early_us > 0 then return nil, math.ceil(early_us / 1000) end
+  return after
+end

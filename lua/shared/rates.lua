@@ -1,0 +1,29 @@
+-- rates: the buckets of an event's callers, in two hashes that take turns. Each is written during one window and read
+-- during that and the next; a window lasts as long as an empty bucket takes to fill, so what is older is full anyway.
+-- NEEDS   clock rate rates_even rates_odd interval_us burst (0 us: no limit)
+local span_us = math.max(1, interval_us * burst)
+local window = math.floor(now_us / span_us)
+local current, previous = rates_even, rates_odd
+if window % 2 == 1 then current, previous = rates_odd, rates_even end
+local buckets, spent = {}, {}
+
+local function load_buckets(callers)
+  if interval_us == 0 or #callers == 0 then return end
+  local newer, older = call('HMGET', current, unpack(callers)), call('HMGET', previous, unpack(callers))
+  for i, caller in ipairs(callers) do
+    buckets[caller] = math.max(tonumber(newer[i] or 0), tonumber(older[i] or 0)) -- `current` may not have expired yet
+  end
+end
+
+local function spend(caller) -- nil, or the milliseconds to wait
+  if interval_us == 0 then return end
+  local full_at, wait_ms = next_full(buckets[caller])
+  if not full_at then return wait_ms end
+  buckets[caller] = full_at
+  spent[#spent + 1], spent[#spent + 2] = caller, whole(full_at)
+end
+
+local function keep_buckets()
+  for at = 1, #spent, 4000 do call('HSET', current, unpack(spent, at, math.min(at + 3999, #spent))) end
+  if #spent > 0 then call('PEXPIRE', current, math.ceil(((window + 2) * span_us - now_us) / 1000)) end
+end

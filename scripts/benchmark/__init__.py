@@ -1,0 +1,1 @@
+"""What `scripts/bench` measures, and against what: the rivals, the load, the sums and the table."""

@@ -1,0 +1,92 @@
+"""The bench's command line: `scripts/bench`."""
+
+import json
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from scripts.benchmark import wrk
+from scripts.benchmark.contenders import CHECKOUT
+from scripts.benchmark.processes import PartError
+from scripts.benchmark.report import as_json, show
+from scripts.benchmark.run import FULL, QUICK, Extent, measure
+
+FOLDER = CHECKOUT / ".bench"
+"""On the checkout's own disk, so that an fsync is one: /tmp may be memory."""
+
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
+
+TABLE_COLUMNS = 165
+"""Width of the table where it is not a terminal that it goes to."""
+
+
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="About a minute: fewer and shorter rounds.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file, too.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, max=100, help="Rounds of each contender.")] = None,
+    seconds: Annotated[int | None, typer.Option(min=1, max=60, help="Length of a round.")] = None,
+    workers: Annotated[str | None, typer.Option(help="Worker counts to try beside 1: 2,3")] = None,
+    sold_out: Annotated[bool, typer.Option("--sold-out", help="Also the minutes after the tickets have gone.")] = False,
+    only_throughput: Annotated[
+        bool, typer.Option("--only-throughput", help="Just the rounds: no latency, memory or persister.")
+    ] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Also where a worker's time goes, by function.")] = False,
+) -> None:
+    """Measures this service beside its rivals, in turn and in one run, and prints one table.
+
+    Exit code 1 when a figure could not be measured or must not be trusted, never because a mark was missed.
+    """
+    problem = wrk.missing()
+    if problem is not None:
+        print(problem, file=sys.stderr)
+        raise typer.Exit(2)
+    preset = QUICK if quick else FULL
+    try:
+        more_workers = tuple(int(part) for part in workers.split(",")) if workers else preset.more_workers
+    except ValueError:
+        print("--workers takes whole numbers with commas between them: 2,3", file=sys.stderr)
+        raise typer.Exit(2) from None
+    extent = Extent(
+        rounds or preset.rounds,
+        seconds or preset.seconds,
+        more_workers,
+        sold_out=sold_out,
+        beyond_throughput=not only_throughput,
+        profile=profile,
+    )
+    for number in INTERRUPTIONS:
+        signal.signal(number, _interrupted)
+    FOLDER.mkdir(exist_ok=True)
+    progress = Console(stderr=True, highlight=False)
+    try:
+        with tempfile.TemporaryDirectory(dir=FOLDER, prefix="run-") as folder:
+            report = measure(Path(folder), extent, lambda line: progress.print(line, markup=False))
+    except KeyboardInterrupt:
+        print("interrupted; everything that was started has been stopped", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except (PartError, wrk.LoadError) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+    cores = os.cpu_count() or 1
+    if json_file is not None:
+        json_file.write_text(json.dumps(as_json(report, cores), indent=2) + "\n", encoding="utf-8")
+    show(report, cores, Console(width=None if sys.stdout.isatty() else TABLE_COLUMNS))
+    if not all(contest.trusted for contest in report.contests):
+        raise typer.Exit(1)
+
+
+def _interrupted(*_: object) -> NoReturn:
+    """Once: a second Ctrl-C must not cut the cleaning up short, which takes a few seconds."""
+    for number in INTERRUPTIONS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    typer.run(bench)

@@ -1,0 +1,110 @@
+"""What the service is held against: an empty Starlette endpoint, and the service as one would first write it.
+
+    python -m scripts.benchmark.rivals empty|tuned|naive FD
+
+serves one of them on the listening socket FD, with uvicorn set up as in the service's own worker. `empty` and `naive`
+are Starlette and uvicorn as their documentation has them; `tuned` is the empty endpoint once more, with the service's
+own transport and orjson. None logs, limits rates or persists anything in SQL, and the naive one's commands are sent by
+SHA.
+"""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jwt
+import orjson
+import uvicorn
+from redis.asyncio import Redis
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from booking.settings import Settings
+from booking.web.server import configuration, serve
+
+REDIS_URL = "BENCH_REDIS_URL"
+SECRET = "BENCH_SECRET"  # noqa: S105 - a variable's name
+
+
+class OrjsonResponse(JSONResponse):
+    """A JSON answer written by orjson."""
+
+    def render(self, content: object) -> bytes:
+        return orjson.dumps(content)
+
+
+def booked(event_id: int, user_id: str, number: int, response: type[JSONResponse] = JSONResponse) -> JSONResponse:
+    """An answer of the shape and size of the service's own 201."""
+    at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    booking = {
+        "id": f"{event_id}-{number}",
+        "event_id": event_id,
+        "user_id": user_id,
+        "quantity": 1,
+        "status": "confirmed",
+        "source": "sale",
+        "created_at": at,
+    }
+    return response({"error": False, "message": "Ticket booked successfully", "data": booking}, 201)
+
+
+def empty(response: type[JSONResponse]) -> Starlette:
+    """Parses the body and answers: what Starlette itself can do, and nothing else."""
+
+    async def book(request: Request) -> JSONResponse:
+        body = await request.json()
+        return booked(body["event_id"], "buyer-000000000", 1, response)
+
+    return Starlette(routes=[Route("/book", book, methods=["POST"])])
+
+
+def naive(redis_url: str, secret: str) -> Starlette:
+    """PyJWT's decode, then one EVALSHA of its own for each request, over redis-py's own pool."""
+    redis = Redis.from_url(redis_url)
+    script = ""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        nonlocal script
+        script = await redis.script_load(Path(__file__).with_name("naive.lua").read_text(encoding="ascii"))
+        yield
+        await redis.aclose()
+
+    async def book(request: Request) -> JSONResponse:
+        token = request.headers["authorization"].removeprefix("Bearer ")
+        try:
+            user_id = jwt.decode(token, secret, algorithms=["HS256"], options={"require": ["exp", "sub"]})["sub"]
+        except jwt.InvalidTokenError:
+            return JSONResponse({"error": True, "message": "Unauthenticated"}, 401)
+        body = await request.json()
+        event_id = body["event_id"]
+        keys = (f"event:{event_id}", f"bookings:{event_id}", "changes")
+        outcome, number = await redis.evalsha(script, len(keys), *keys, user_id, str(time.time_ns() // 1_000_000))
+        if outcome != b"booked":
+            return JSONResponse({"error": True, "message": outcome.decode()}, 409)
+        return booked(event_id, user_id, number)
+
+    return Starlette(routes=[Route("/book", book, methods=["POST"])], lifespan=lifespan)
+
+
+def main(name: str, descriptor: int) -> None:
+    """Serves the rival until it is told to end."""
+    settings, listener = Settings.read({}), socket.socket(fileno=descriptor)
+    if name == "tuned":
+        serve(empty(OrjsonResponse), settings, listener)
+        return
+    app = empty(JSONResponse) if name == "empty" else naive(os.environ[REDIS_URL], os.environ[SECRET])
+    config = configuration(app, settings)
+    config.http = "httptools"
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

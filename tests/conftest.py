@@ -1,0 +1,3 @@
+"""What every test may ask for by name."""
+
+pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.service", "tests.fixtures.valkey"]

@@ -1,0 +1,51 @@
+"""The running services: one with the rate limit off for nearly everything, others with the settings they are about."""
+
+from collections.abc import Iterator
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from .house import House, serving
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """The service that most tests share, each with events and users of its own."""
+    with serving(tmp_path_factory.mktemp("contract") / "data", {"BOOKING_RATE_LIMIT": "off"}) as house:
+        yield house
+
+
+@pytest.fixture(scope="session")
+def busy_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A service of two workers, with the rate limits as they are by default."""
+    with serving(tmp_path_factory.mktemp("limits") / "data", {"BOOKING_WORKERS": "2"}) as house:
+        yield house
+
+
+@pytest.fixture(scope="session")
+def outside_key() -> ec.EllipticCurvePrivateKey:
+    """The private key of an identity provider outside."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+@pytest.fixture(scope="session")
+def strict_house(tmp_path_factory: pytest.TempPathFactory, outside_key: ec.EllipticCurvePrivateKey) -> Iterator[House]:
+    """A service with an outside key, an issuer, an audience, some leeway and two origins of its own."""
+    folder = tmp_path_factory.mktemp("strict")
+    pem = folder / "key.pem"
+    pem.write_bytes(
+        outside_key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    environment = {
+        "BOOKING_RATE_LIMIT": "off",
+        "BOOKING_JWT_PUBLIC_KEY": str(pem),
+        "BOOKING_JWT_ISSUER": "https://id.example.com",
+        "BOOKING_JWT_AUDIENCE": "booking",
+        "BOOKING_JWT_LEEWAY_SECONDS": "30",
+        "BOOKING_CORS_ORIGINS": "https://shop.example.com, http://localhost:5173",
+    }
+    with serving(folder / "data", environment) as house:
+        yield house

@@ -1,0 +1,121 @@
+"""The house that a test sells tickets in: a running service, the people who call it, and the events on sale."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import jwt
+
+from tests.fixtures.service import RunningService, running_service
+
+from .client import ANSWER_SECONDS_MAX, Answer, Caller, Line, fresh
+
+TOKEN_SECONDS = 600
+CONNECTIONS_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """One running service, and the secret that its tokens are signed with."""
+
+    http: httpx.Client
+    base_url: str
+    secret: str
+    environment: Mapping[str, str]
+    """What the service's own commands need to reach its data folder."""
+
+    @property
+    def command(self) -> list[str]:
+        """How to run the service's own commands, in `environment`."""
+        return [sys.executable, "-m", "booking"]
+
+    @property
+    def anyone(self) -> Caller:
+        """A caller who sends no credentials."""
+        return Caller(self.http)
+
+    @property
+    def organizer(self) -> Caller:
+        """An organizer; the same one each time."""
+        return self.bearer("the-organizer", {**self.claims("the-organizer"), "role": "organizer"})
+
+    @property
+    def line(self) -> Line:
+        """A bare connection."""
+        url = urlsplit(self.base_url)
+        assert url.hostname is not None
+        assert url.port is not None
+        return Line(url.hostname, url.port)
+
+    def user(self, user_id: str | None = None) -> Caller:
+        """A user nobody else is, unless an id is given."""
+        user_id = fresh("user") if user_id is None else user_id
+        return self.bearer(user_id, self.claims(user_id))
+
+    def users(self, count: int) -> list[Caller]:
+        """`count` users."""
+        return [self.user() for _ in range(count)]
+
+    def claims(self, user_id: str) -> dict[str, Any]:
+        """What a good token of `user_id` says."""
+        return {"sub": user_id, "exp": int(time.time()) + TOKEN_SECONDS}
+
+    def bearer(self, user_id: str, claims: dict[str, Any]) -> Caller:
+        """A caller whose token says `claims`, whatever they are."""
+        return self.with_token(jwt.encode(claims, self.secret, algorithm="HS256"), user_id)
+
+    def with_token(self, token: str, user_id: str = "") -> Caller:
+        """A caller with this very token."""
+        return Caller(self.http, user_id, f"Bearer {token}")
+
+    def initialize(self, **fields: Any) -> Answer:
+        """`POST /initialize` by the organizer, with a name of its own and one ticket unless told otherwise."""
+        return self.organizer.post("/initialize", {"event_name": fresh("event"), "available_tickets": 1, **fields})
+
+    def event(self, **fields: Any) -> int:
+        """The id of a new event."""
+        answer = self.initialize(**fields)
+        assert answer.status == 201, answer
+        event_id: int = answer.body["event_id"]
+        return event_id
+
+    def sold_out(self, **fields: Any) -> tuple[int, list[Caller]]:
+        """The id of a new event all of whose tickets are booked one by one, and who has them."""
+        event_id = self.event(**fields)
+        buyers = self.users(fields.get("available_tickets", 1))
+        for buyer in buyers:
+            answer = buyer.book(event_id)
+            assert answer.status == 201, answer
+        return event_id, buyers
+
+    def look(self, event_id: int) -> Any:
+        """The event as `/status` gives it."""
+        answer = self.anyone.get(f"/status/{event_id}")
+        assert answer.status == 200, answer
+        return answer.data
+
+
+@contextmanager
+def open_house(service: RunningService) -> Iterator[House]:
+    """A client for a running service; redirects are answers, and no proxy stands between."""
+    limits = httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX)
+    with httpx.Client(
+        base_url=service.base_url, timeout=ANSWER_SECONDS_MAX, limits=limits, trust_env=False, follow_redirects=False
+    ) as http:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("BOOKING_")}
+        environment |= {"BOOKING_DATA_DIR": str(service.data_dir), "BOOKING_JWT_SECRET": service.secret}
+        yield House(http, service.base_url, service.secret, environment)
+
+
+@contextmanager
+def serving(data_dir: Path, environment: Mapping[str, str]) -> Iterator[House]:
+    """A service of its own with these settings."""
+    with running_service(data_dir, environment) as service, open_house(service) as house:
+        yield house

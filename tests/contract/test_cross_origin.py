@@ -1,0 +1,50 @@
+"""Browsers on other origins: none may read by default, the configured ones may."""
+
+import httpx
+import pytest
+
+from .house import House
+
+SHOP = "https://shop.example.com"
+
+
+def preflight(house: House, origin: str, method: str = "POST", path: str = "/book") -> httpx.Response:
+    """What a browser asks before it sends a JSON body with a token and a key."""
+    asked = {
+        "Origin": origin,
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": "authorization,content-type,idempotency-key,x-request-id",
+    }
+    return house.http.options(path, headers=asked)
+
+
+def test_no_other_origin_is_allowed_by_default(house: House) -> None:
+    assert "access-control-allow-origin" not in preflight(house, SHOP).headers
+    answer = house.anyone.call("GET", "/events", headers={"Origin": SHOP})
+    assert answer.status == 200
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("origin", [SHOP, "http://localhost:5173"])
+def test_a_configured_origin_may_read_successes_and_failures(strict_house: House, origin: str) -> None:
+    for path, status in (("/events", 200), ("/nowhere", 404), ("/events/1/booking", 401), ("/events?limit=0", 422)):
+        answer = strict_house.anyone.call("GET", path, headers={"Origin": origin})
+        assert answer.status == status
+        assert answer.headers["access-control-allow-origin"] in (origin, "*")
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/book"), ("PATCH", "/events/1"), ("POST", "/confirm")])
+def test_a_configured_origin_may_send_a_token_and_a_key(strict_house: House, method: str, path: str) -> None:
+    answer = preflight(strict_house, SHOP, method, path)
+    assert answer.status_code in (200, 204)
+    assert answer.headers["access-control-allow-origin"] == SHOP
+    allowed = {name.strip().lower() for name in answer.headers["access-control-allow-headers"].split(",")}
+    assert allowed >= {"authorization", "content-type", "idempotency-key"}
+    assert method in answer.headers["access-control-allow-methods"]
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example.com", "http://shop.example.com", f"{SHOP}.evil.com", "null"])
+def test_any_other_origin_may_not(strict_house: House, origin: str) -> None:
+    assert preflight(strict_house, origin).headers.get("access-control-allow-origin") not in (origin, "*")
+    answer = strict_house.anyone.call("GET", "/events", headers={"Origin": origin})
+    assert answer.headers.get("access-control-allow-origin") not in (origin, "*")

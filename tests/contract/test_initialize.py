@@ -1,0 +1,152 @@
+"""`POST /initialize`: what an organizer may put on sale, and how it is answered."""
+
+from typing import Any
+
+import pytest
+
+from .client import fresh
+from .house import House
+
+NAMES = [
+    "a",
+    "n" * 200,
+    "🎟" * 200,
+    "e\u0301" * 100,
+    "קוֹנצרט של השנה",
+    "حفلة موسيقية",
+    "東京ドーム",
+    "\U0001f468\u200d\U0001f467 family",
+    "<script>alert(1)</script>",
+    "Robert'); DROP TABLE events;--",
+    "a\u202eb",
+    "\\ / \" ' %s {0} $1",
+    "null",
+]
+
+
+def test_an_event_is_answered_in_the_seeds_words_and_whole(house: House) -> None:
+    name = fresh("event")
+    answer = house.initialize(event_name=name, available_tickets=5)
+    assert answer.status == 201
+    assert answer.body["message"] == "Event created successfully"
+    assert type(answer.body["event_id"]) is int
+    assert answer.body["eventd"] == answer.body["event_id"] == answer.data["id"]
+    assert answer.data["name"] == name
+    assert answer.data["capacity"] == answer.data["available_tickets"] == 5
+
+
+def test_a_new_event_has_the_defaults(house: House) -> None:
+    event = house.initialize(available_tickets=7).data
+    expected = {
+        "capacity": 7,
+        "available_tickets": 7,
+        "bookings_count": 0,
+        "held_count": 0,
+        "tickets_sold": 0,
+        "tickets_held": 0,
+        "waiting_list_count": 0,
+        "max_per_user": 1,
+        "hold_seconds": 0,
+        "waitlist_limit": None,
+        "opens_at": None,
+        "closes_at": None,
+        "paused": False,
+        "state": "open",
+    }
+    assert {field: event[field] for field in expected} == expected
+
+
+def test_what_was_answered_is_what_stands(house: House) -> None:
+    created = house.initialize(available_tickets=3, max_per_user=2, hold_seconds=60, waitlist_limit=9).data
+    assert (created["max_per_user"], created["hold_seconds"], created["waitlist_limit"]) == (2, 60, 9)
+    assert house.look(created["id"]) == created
+
+
+def test_each_event_has_an_id_of_its_own_and_grows(house: House) -> None:
+    ids = [house.event(event_name="the same name") for _ in range(3)]
+    assert ids == sorted(set(ids))
+
+
+def test_name_is_another_spelling_of_event_name(house: House) -> None:
+    name = fresh("event")
+    answer = house.organizer.post("/initialize", {"name": name, "available_tickets": 1})
+    assert answer.status == 201
+    assert answer.data["name"] == name
+
+
+def test_both_spellings_at_once_are_refused(house: House) -> None:
+    answer = house.organizer.post("/initialize", {"name": "x", "event_name": "x", "available_tickets": 1})
+    assert answer.verdict == (422, "invalid_request")
+    assert answer.pointers <= {"", "/name", "/event_name"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_in_any_script_is_kept_as_it_is(house: House, name: str) -> None:
+    answer = house.initialize(event_name=name)
+    assert answer.status == 201
+    assert answer.data["name"] == name
+    assert house.look(answer.data["id"])["name"] == name
+
+
+def test_a_name_is_trimmed_before_it_is_measured(house: House) -> None:
+    assert house.initialize(event_name="  padded \t\n").data["name"] == "padded"
+    assert house.initialize(event_name=f"  {'n' * 200}  ").data["name"] == "n" * 200
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t\n", "n" * 201, "🎟" * 201, None, 1, True, [], ["x"], {}])
+@pytest.mark.parametrize("field", ["event_name", "name"])
+def test_a_name_is_1_to_200_characters_of_text(house: House, field: str, name: Any) -> None:
+    answer = house.organizer.post("/initialize", {field: name, "available_tickets": 1})
+    assert answer.verdict == (422, "invalid_request")
+    assert answer.pointers == {f"/{field}"}
+
+
+@pytest.mark.parametrize("tickets", [1, 2, 10_000_000])
+def test_1_to_10_000_000_tickets_may_be_sold(house: House, tickets: int) -> None:
+    answer = house.initialize(available_tickets=tickets)
+    assert answer.status == 201
+    assert answer.data["capacity"] == tickets
+    assert answer.data["available_tickets"] == tickets
+
+
+@pytest.mark.parametrize("tickets", [0, -1, 10_000_001, 2**31, 2**63, 2**64, 10**30, 1.5, "1", "", None, True, [], {}])
+def test_any_other_count_of_tickets_is_refused(house: House, tickets: Any) -> None:
+    answer = house.initialize(available_tickets=tickets)
+    assert answer.verdict == (422, "invalid_request")
+    assert answer.pointers == {"/available_tickets"}
+
+
+@pytest.mark.parametrize(
+    ("field", "least", "most"),
+    [("max_per_user", 1, 100), ("hold_seconds", 0, 86_400), ("waitlist_limit", 0, 10_000_000)],
+)
+def test_the_rules_have_their_bounds(house: House, field: str, least: int, most: int) -> None:
+    for value in (least, most):
+        answer = house.initialize(**{field: value})
+        assert answer.status == 201
+        assert answer.data[field] == value
+    wrong: list[Any] = [least - 1, 0.5, str(least), True, [], {}]
+    if field != "waitlist_limit":  # Null is unbounded there, and no largest number is named.
+        wrong += [most + 1, None]
+    for value in wrong:
+        answer = house.initialize(**{field: value})
+        assert answer.verdict == (422, "invalid_request"), value
+        assert answer.pointers == {f"/{field}"}, value
+
+
+def test_an_unbounded_waiting_list_may_be_asked_for_by_null(house: House) -> None:
+    assert house.initialize(waitlist_limit=None).data["waitlist_limit"] is None
+
+
+@pytest.mark.parametrize("field", ["capacity", "id", "seq", "price", "", "Event_Name"])
+def test_an_unknown_field_is_refused(house: House, field: str) -> None:
+    answer = house.initialize(**{field: 1})
+    assert answer.verdict == (422, "invalid_request")
+    assert answer.pointers == {f"/{field}"}
+
+
+def test_a_refused_event_is_not_made(house: House) -> None:
+    before = house.anyone.get("/events?limit=1").data
+    house.initialize(available_tickets=0)
+    house.user().post("/initialize", {"event_name": "x", "available_tickets": 1})
+    assert house.anyone.get("/events?limit=1").data == before

@@ -1,0 +1,135 @@
+"""The rate limits, as they are by default: per user and event, and per address on /auth/*."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from .client import Answer, Caller
+from .house import House
+
+BURST = 20
+TRIES = 80
+"""Calls in a row that empty any bucket here: far more than the burst and what is refilled meanwhile."""
+
+
+def spend(user: Caller, event_id: int) -> Answer:
+    """Calls until the bucket of this user and event is empty; the refusal."""
+    for _ in range(TRIES):
+        answer = user.confirm(event_id)
+        if answer.status == 429:
+            return answer
+    raise AssertionError(f"{TRIES} calls in a row were let through")
+
+
+def test_a_whole_burst_may_come_at_once(busy_house: House) -> None:
+    event_id = busy_house.event()
+    user = busy_house.user()
+    with ThreadPoolExecutor(BURST) as pool:
+        answers = list(pool.map(lambda _: user.book(event_id), range(BURST)))
+    assert sorted(answer.status for answer in answers) == [201] + [409] * (BURST - 1)
+
+
+def test_one_call_too_many_is_told_when_to_come_back(busy_house: House) -> None:
+    refusal = spend(busy_house.user(), busy_house.event())
+    assert refusal.verdict == (429, "rate_limited")
+    assert refusal.headers["ratelimit-policy"] == '"booking";q=20;w=2'
+    assert refusal.headers["ratelimit"] == '"booking";r=0;t=1'
+    assert int(refusal.headers["retry-after"]) >= 1
+
+
+def test_the_three_verbs_share_one_bucket(busy_house: House) -> None:
+    event_id = busy_house.event()
+    user = busy_house.user()
+    spend(user, event_id)
+    # Two more in a row cannot both have been refilled: a token takes a tenth of a second.
+    calls = [user.book, user.cancel, user.confirm] * 10
+    assert {call.__name__ for call in calls if call(event_id).status == 429} == {"book", "cancel", "confirm"}
+
+
+def test_a_refused_call_changes_nothing(busy_house: House) -> None:
+    event_id = busy_house.event()
+    before = busy_house.look(event_id)
+    user = busy_house.user()
+    spend(user, event_id)
+    assert busy_house.look(event_id) == before
+
+
+def test_the_limit_is_each_users_own(busy_house: House) -> None:
+    event_id = busy_house.event()
+    spend(busy_house.user(), event_id)
+    assert busy_house.user().book(event_id).status == 201
+
+
+def test_the_limit_is_for_each_event(busy_house: House) -> None:
+    user = busy_house.user()
+    spend(user, busy_house.event())
+    assert user.book(busy_house.event()).status == 201
+
+
+def test_reading_is_not_limited(busy_house: House) -> None:
+    event_id = busy_house.event()
+    user = busy_house.user()
+    spend(user, event_id)
+    assert {user.booking(event_id).status for _ in range(BURST * 2)} == {404}
+    assert {user.get(f"/status/{event_id}").status for _ in range(BURST * 2)} == {200}
+
+
+def test_after_the_time_given_the_call_goes_through(busy_house: House) -> None:
+    event_id = busy_house.event()
+    user = busy_house.user()
+    refusal = spend(user, event_id)
+    time.sleep(int(refusal.headers["retry-after"]) + 0.2)
+    assert user.book(event_id).status == 201
+
+
+def test_credentials_come_before_the_rate_limit(busy_house: House) -> None:
+    event_id = busy_house.event()
+    spend(busy_house.user(), event_id)
+    assert busy_house.anyone.book(event_id).verdict == (401, "unauthenticated")
+
+
+def test_the_rate_limit_comes_before_the_fields(busy_house: House) -> None:
+    event_id = busy_house.event()
+    user = busy_house.user()
+    spend(user, event_id)
+    answers = [user.post("/book", {"event_id": event_id, "nonsense": 1}) for _ in range(5)]
+    assert (429, "rate_limited") in [answer.verdict for answer in answers]
+
+
+def test_a_rate_limited_call_is_not_recorded_under_its_key(busy_house: House) -> None:
+    event_id = busy_house.event()
+    user = busy_house.user()
+    spend(user, event_id)
+    keys = [f"key-{number}" for number in range(TRIES)]
+    refused = next(key for key in keys if user.book(event_id, key=key).status == 429)
+    time.sleep(1.2)
+    answer = user.book(event_id, key=refused)
+    assert answer.status in (201, 409)
+    assert "idempotent-replayed" not in answer.headers
+
+
+def test_60_calls_a_minute_from_one_address_may_try_to_sign_in(busy_house: House) -> None:
+    paths = ["/auth/login", "/auth/register"] * (TRIES // 2)
+    answers = [busy_house.anyone.call("POST", path, {}) for path in paths]
+    assert {answer.status for answer in answers[:60]} == {422}
+    refusal = next(answer for answer in answers[60:] if answer.status != 422)
+    assert refusal.verdict == (429, "rate_limited")
+    assert int(refusal.headers["retry-after"]) >= 1
+    # The rate limit comes before the media type, the size and the JSON.
+    text = [
+        busy_house.anyone.call("POST", "/auth/login", content=b"{", headers={"Content-Type": "text/plain"})
+        for _ in range(5)
+    ]
+    assert (429, "rate_limited") in [answer.verdict for answer in text]
+    # A client cannot pass for another by saying so: no proxy is trusted here.
+    elsewhere = [
+        busy_house.anyone.call("POST", "/auth/login", {}, headers={"X-Forwarded-For": f"192.0.2.{number}"})
+        for number in range(5)
+    ]
+    assert (429, "rate_limited") in [answer.verdict for answer in elsewhere]
+
+
+def test_the_limit_can_be_turned_off(house: House) -> None:
+    event_id = house.event()
+    user = house.user()
+    assert {user.confirm(event_id).status for _ in range(TRIES)} == {404}
+    assert {house.anyone.post("/auth/login", {}).status for _ in range(TRIES)} == {422}

@@ -1,0 +1,152 @@
+"""The sale window and the pause: they stop `/book`, and nothing else."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from .house import House
+
+LONG_AGO = "2020-01-01T00:00:00Z"
+FAR_AWAY = "2099-01-01T00:00:00Z"
+
+
+def sleep_until(moment: datetime) -> None:
+    """Sleeps until a little after `moment`."""
+    time.sleep(max(0.0, (moment - datetime.now(UTC)).total_seconds()) + 0.1)
+
+
+def test_a_sale_that_is_not_open_says_when_it_will_be(house: House) -> None:
+    created = house.initialize(opens_at=FAR_AWAY).data
+    assert (created["state"], created["opens_at"]) == ("scheduled", "2099-01-01T00:00:00.000Z")
+    answer = house.user().book(created["id"])
+    assert answer.verdict == (403, "sale_not_open")
+    assert answer.data["opens_at"] == "2099-01-01T00:00:00.000Z"
+    told = datetime.fromisoformat(answer.data["server_time"])
+    assert abs(datetime.now(UTC) - told) < timedelta(seconds=30)
+    assert answer.data["server_time"].endswith("Z")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert house.look(created["id"])["available_tickets"] == 1
+
+
+def test_a_sale_opens_and_closes_by_itself(house: House) -> None:
+    now = datetime.now(UTC)
+    opens, closes = now + timedelta(seconds=1.5), now + timedelta(seconds=3)
+    event_id = house.event(available_tickets=2, opens_at=opens.isoformat(), closes_at=closes.isoformat())
+    user = house.user()
+    assert user.book(event_id).verdict == (403, "sale_not_open")
+    etags = [house.anyone.get(f"/events/{event_id}").headers["etag"]]
+    sleep_until(opens)
+    etags.append(house.anyone.get(f"/events/{event_id}").headers["etag"])
+    assert house.look(event_id)["state"] == "open"
+    assert user.book(event_id).status == 201
+    etags.append(house.anyone.get(f"/events/{event_id}").headers["etag"])
+    sleep_until(closes)
+    etags.append(house.anyone.get(f"/events/{event_id}").headers["etag"])
+    assert len(set(etags)) == 4
+    assert house.look(event_id)["state"] == "closed"
+    assert house.user().book(event_id).verdict == (403, "sale_closed")
+    assert user.cancel(event_id).status == 200
+
+
+def test_a_window_in_the_past_is_closed(house: House) -> None:
+    event_id = house.event(opens_at="2019-01-01T00:00:00Z", closes_at=LONG_AGO)
+    assert house.look(event_id)["state"] == "closed"
+    assert house.user().book(event_id).verdict == (403, "sale_closed")
+
+
+def test_an_opening_in_the_past_is_open(house: House) -> None:
+    event_id = house.event(opens_at=LONG_AGO, closes_at=FAR_AWAY)
+    assert house.look(event_id)["state"] == "open"
+    assert house.user().book(event_id).status == 201
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("2098-06-01T12:00:00Z", "2098-06-01T12:00:00.000Z"),
+        ("2098-06-01T12:00:00z", "2098-06-01T12:00:00.000Z"),
+        ("2098-06-01T12:00:00.125Z", "2098-06-01T12:00:00.125Z"),
+        ("2098-06-01T12:00:00+05:30", "2098-06-01T06:30:00.000Z"),
+        ("2098-06-01T12:00:00-08:00", "2098-06-01T20:00:00.000Z"),
+        ("2098-06-01T00:30:00.5+14:00", "2098-05-31T10:30:00.500Z"),
+    ],
+)
+def test_times_may_be_in_any_offset_and_come_back_in_utc(house: House, given: str, kept: str) -> None:
+    assert house.initialize(closes_at=given).data["closes_at"] == kept
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["", "soon", "2098-06-01", "2098-06-01T12:00:00", "12:00:00Z", "2098-13-01T00:00:00Z", "2098-02-30T00:00:00Z",
+     "2098-06-01T25:00:00Z", "0000-00-00T00:00:00Z", "2098-06-01T12:00:00+99:00", 4_000_000_000, 1.5, True, [], {},
+     "99999-01-01T00:00:00Z", "\u0662\u0660\u0669\u0668-06-01T12:00:00Z"],
+)  # fmt: skip
+@pytest.mark.parametrize("field", ["opens_at", "closes_at"])
+def test_anything_else_is_no_time(house: House, field: str, moment: Any) -> None:
+    answer = house.initialize(**{field: moment})
+    assert answer.verdict == (422, "invalid_request")
+    assert answer.pointers == {f"/{field}"}
+
+
+@pytest.mark.parametrize("closes", ["2098-01-01T00:00:00Z", "2097-01-01T00:00:00Z", "2098-01-01T01:00:00+01:00"])
+def test_a_sale_has_to_open_before_it_closes(house: House, closes: str) -> None:
+    answer = house.initialize(opens_at="2098-01-01T00:00:00Z", closes_at=closes)
+    assert answer.verdict == (422, "invalid_request")
+    assert answer.pointers <= {"/opens_at", "/closes_at"}
+
+
+def test_a_change_cannot_close_a_sale_before_it_opens(house: House) -> None:
+    event_id = house.event(opens_at="2098-01-01T00:00:00Z", closes_at=FAR_AWAY)
+    before = house.look(event_id)
+    assert house.organizer.change(event_id, closes_at="2097-01-01T00:00:00Z").verdict == (422, "invalid_request")
+    assert house.organizer.change(event_id, opens_at=FAR_AWAY).verdict == (422, "invalid_request")
+    assert house.look(event_id) == before
+    both = house.organizer.change(event_id, opens_at="2096-01-01T00:00:00Z", closes_at="2097-01-01T00:00:00Z")
+    assert both.status == 200
+
+
+def test_the_window_may_be_moved_and_taken_away(house: House) -> None:
+    event_id = house.event(opens_at=FAR_AWAY)
+    assert house.organizer.change(event_id, opens_at=None).data["state"] == "open"
+    assert house.user().book(event_id).status == 201
+    assert house.organizer.change(event_id, closes_at=LONG_AGO).data["state"] == "closed"
+    assert house.organizer.change(event_id, closes_at=None).data["closes_at"] is None
+
+
+def test_a_paused_sale_books_nothing_until_it_goes_on(house: House) -> None:
+    event_id = house.event()
+    paused = house.organizer.change(event_id, paused=True)
+    assert (paused.data["paused"], paused.data["state"]) == (True, "paused")
+    user = house.user()
+    assert user.book(event_id).verdict == (403, "sale_paused")
+    assert house.organizer.change(event_id, paused=False).data["state"] == "open"
+    assert user.book(event_id).status == 201
+
+
+@pytest.mark.parametrize("stopped", [{"paused": True}, {"closes_at": LONG_AGO}, {"opens_at": FAR_AWAY}])
+def test_confirming_cancelling_and_promotion_go_on_in_a_stopped_sale(house: House, stopped: dict[str, Any]) -> None:
+    event_id = house.event(available_tickets=2, hold_seconds=60)
+    confirming, cancelling, waiting, leaving = house.users(4)
+    for user in (confirming, cancelling, waiting, leaving):
+        user.book(event_id)
+    assert house.organizer.change(event_id, **stopped).status == 200
+    assert confirming.confirm(event_id).data["status"] == "confirmed"
+    assert leaving.cancel(event_id).body["message"] == "Removed from the waiting list."
+    assert cancelling.cancel(event_id).status == 200
+    assert waiting.booking(event_id).data["status"] == "held"
+    assert waiting.confirm(event_id).status == 200
+    assert house.organizer.change(event_id, capacity=3).data["available_tickets"] == 1
+    assert house.user().book(event_id).status == 403
+
+
+def test_a_hold_expires_in_a_paused_sale(house: House) -> None:
+    event_id = house.event(hold_seconds=1)
+    user, waiting = house.users(2)
+    user.book(event_id)
+    waiting.book(event_id)
+    house.organizer.change(event_id, paused=True)
+    time.sleep(1.1)
+    assert user.confirm(event_id).verdict == (410, "hold_expired")
+    assert waiting.booking(event_id).data["status"] == "held"

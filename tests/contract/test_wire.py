@@ -1,0 +1,207 @@
+"""The wire: HTTP/1.1 as clients and proxies speak it, down to the bytes."""
+
+import contextlib
+import http.client
+import socket
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from .client import ANSWER_SECONDS_MAX, Answer, checked
+from .house import House
+
+
+class Wire:
+    """An open connection that any number of requests may be written to and answers read from."""
+
+    def __init__(self, house: House, connection: socket.socket) -> None:
+        self.connection = connection
+        self.file = connection.makefile("rb")
+        self.host = f"{house.line.host}:{house.line.port}"
+
+    def write(self, octets: bytes) -> None:
+        """Sends these octets now."""
+        self.connection.sendall(octets)
+
+    def read(self, method: str = "POST") -> Answer:
+        """The next answer."""
+        response = http.client.HTTPResponse(_Borrowed(self), method=method)  # type: ignore[arg-type]  # a file is enough
+        response.begin()
+        return checked(method, response.status, httpx.Headers(response.getheaders()), response.read())
+
+    def ended(self) -> bool:
+        """Whether the service has closed the connection; waits for it."""
+        try:
+            return self.file.read(1) == b""
+        except ConnectionResetError:
+            return True
+
+
+class _Borrowed:
+    """Lends the connection's one buffered file to each answer in turn, so that nothing read ahead is lost."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+
+    def makefile(self, _mode: str) -> "_Borrowed":
+        return self
+
+    def readline(self, size: int = -1) -> bytes:
+        return self.wire.file.readline(size)
+
+    def read(self, size: int = -1) -> bytes:
+        return self.wire.file.read(size)
+
+    def readinto(self, buffer: bytearray) -> int:
+        return self.wire.file.readinto(buffer)
+
+    def flush(self) -> None:
+        """Nothing is ever written to it."""
+
+    def close(self) -> None:
+        """Left open for the next answer."""
+
+
+@contextlib.contextmanager
+def connected(house: House) -> Iterator[Wire]:
+    """A connection to the service."""
+    address = (house.line.host, house.line.port)
+    with socket.create_connection(address, timeout=ANSWER_SECONDS_MAX) as connection:
+        wire = Wire(house, connection)
+        with wire.file:
+            yield wire
+
+
+def booking(house: House, wire: Wire, event_id: int, *lines: str, version: str = "HTTP/1.1") -> bytes:
+    """The octets of a `/book` by a fresh user, with further header lines."""
+    body = b'{"event_id": %d}' % event_id
+    head = [f"POST /book {version}", f"Host: {wire.host}", f"Authorization: {house.user().authorization}", *lines]
+    return "\r\n".join([*head, f"Content-Length: {len(body)}", "", ""]).encode() + body
+
+
+def test_requests_sent_together_are_answered_in_order(house: House) -> None:
+    event_id = house.event(available_tickets=2)
+    with connected(house) as wire:
+        status = f"GET /status/{event_id} HTTP/1.1\r\nHost: {wire.host}\r\n\r\n".encode()
+        wire.write(b"".join(booking(house, wire, event_id) for _ in range(3)) + status)
+        assert [wire.read().status for _ in range(3)] == [201, 201, 202]
+        assert wire.read("GET").data["waiting_list_count"] == 1
+
+
+def test_answers_of_different_speed_keep_their_order(house: House) -> None:
+    event_id = house.event()
+    with connected(house) as wire:
+        missing = f"GET /nowhere HTTP/1.1\r\nHost: {wire.host}\r\n\r\n".encode()
+        read = f"GET /events/{event_id} HTTP/1.1\r\nHost: {wire.host}\r\n\r\n".encode()
+        wire.write((booking(house, wire, event_id) + missing + read) * 5)
+        statuses = [wire.read(method).status for _ in range(5) for method in ("POST", "GET", "GET")]
+    assert statuses == [201, 404, 200] + [409, 404, 200] * 4
+
+
+def test_a_connection_is_kept_for_the_next_request_and_closed_when_asked(house: House) -> None:
+    event_id = house.event(available_tickets=5)
+    with connected(house) as wire:
+        for _ in range(3):
+            wire.write(booking(house, wire, event_id))
+            assert wire.read().status == 201
+        wire.write(booking(house, wire, event_id, "Connection: close"))
+        assert wire.read().status == 201
+        assert wire.ended()
+
+
+def test_a_body_that_nobody_asked_for_is_not_taken_for_the_next_request(house: House) -> None:
+    event_id = house.event()
+    with connected(house) as wire:
+        body = booking(house, wire, event_id)
+        head = f"GET /status/{event_id} HTTP/1.1\r\nHost: {wire.host}\r\nContent-Length: {len(body)}\r\n\r\n"
+        for _ in range(2):
+            wire.write(head.encode() + body)
+            assert wire.read("GET").data["available_tickets"] == 1
+
+
+def test_http_1_0_is_answered_and_the_connection_closed(house: House) -> None:
+    event_id = house.event()
+    with connected(house) as wire:
+        wire.write(booking(house, wire, event_id, version="HTTP/1.0"))
+        assert wire.read().status == 201
+        assert wire.ended()
+
+
+def test_a_request_may_arrive_octet_by_octet(house: House) -> None:
+    event_id = house.event()
+    with connected(house) as wire:
+        wire.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for octet in booking(house, wire, event_id):
+            wire.write(bytes([octet]))
+        assert wire.read().status == 201
+
+
+def test_header_names_are_read_without_case(house: House) -> None:
+    event_id = house.event()
+    with connected(house) as wire:
+        head, body = booking(house, wire, event_id, "IDEMPOTENCY-KEY: k", "x-REQUEST-id: mixed").split(b"\r\n\r\n")
+        head = head.replace(b"Authorization", b"AUTHORIZATION").replace(b"Content-Length", b"content-LENGTH")
+        wire.write(head + b"\r\n\r\n" + body)
+        answer = wire.read()
+        assert (answer.status, answer.headers["x-request-id"]) == (201, "mixed")
+        wire.write(head + b"\r\n\r\n" + body)
+        assert wire.read().headers["idempotent-replayed"] == "true"
+
+
+def test_a_client_that_waits_for_100_continue_is_told_to_go_on(house: House) -> None:
+    event_id = house.event()
+    with connected(house) as wire:
+        head, body = booking(house, wire, event_id, "Expect: 100-continue").split(b"\r\n\r\n")
+        wire.write(head + b"\r\n\r\n")
+        assert wire.file.readline().startswith(b"HTTP/1.1 100")
+        assert wire.file.readline() == b"\r\n"
+        wire.write(body)
+        assert wire.read().status == 201
+
+
+@pytest.mark.parametrize("sent", ["half of the body", "no body", "half of the head"])
+def test_a_client_that_goes_away_before_the_end_books_nothing(house: House, sent: str) -> None:
+    event_id = house.event()
+    with connected(house) as wire:
+        request = booking(house, wire, event_id)
+        head_octets = request.index(b"\r\n\r\n") + 4
+        wire.write(
+            request[: {"half of the body": len(request) - 4, "no body": head_octets}.get(sent, head_octets // 2)]
+        )
+        time.sleep(0.05)
+    time.sleep(0.05)
+    assert house.look(event_id)["available_tickets"] == 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "POST /book HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6",
+        "POST /book HTTP/1.1\r\nHost: x\r\nContent-Length: -1",
+        "POST /book HTTP/1.1\r\nHost: x\r\nContent-Length: five",
+        "POST /book HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+        "POST /book HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity",
+        "GET /events HTTP/1.1\r\nHost: x\r\nNo colon here",
+        "GET /events HTTP/1.1\r\nHost: x\r\nA\x00B: c",
+        "GET /events HTTP/9.9\r\nHost: x",
+        "GET  HTTP/1.1\r\nHost: x",
+        "BREW /coffee HTTP/1.1\r\nHost: x",
+        "\x16\x03\x01\x02\x00",
+    ],
+)
+def test_what_is_no_http_is_refused_and_smuggles_nothing(house: House, head: str) -> None:
+    """One answer at most, never a success, and the connection is closed, so that nothing after it is believed."""
+    event_id = house.event()
+    with connected(house) as wire:
+        smuggled = booking(house, wire, event_id)
+        try:
+            wire.write(head.encode("latin-1") + b"\r\n\r\n" + b"0\r\n\r\n" + smuggled)
+            wire.connection.shutdown(socket.SHUT_WR)
+            answered = wire.file.read()
+        except ConnectionResetError:
+            answered = b""
+    assert answered == b"" or answered.startswith(b"HTTP/1.1 4")
+    assert answered.count(b"HTTP/1.1 ") <= 1
+    assert house.look(event_id)["available_tickets"] == 1

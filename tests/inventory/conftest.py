@@ -1,0 +1,13 @@
+"""A stock on this test process's own server, empty at first."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.fixtures.stock import Stock, open_stock
+
+
+@pytest.fixture
+async def stock(clean_valkey: str) -> AsyncIterator[Stock]:
+    async with open_stock(clean_valkey) as opened:
+        yield opened

@@ -1,0 +1,266 @@
+"""What the box office says of a script's row: kept answers, rate buckets, refusals, and an overfull stream."""
+
+import asyncio
+
+import pytest
+
+from booking.domain.outcomes import IdempotencyKey, Outcome, Status
+from booking.inventory import keys
+from booking.inventory.box_office import RateLimit
+from tests.fixtures.stock import SHARDS, Stock, contents, open_stock
+
+DAY_MS = 86_400_000
+YEAR_9999_MS = 253_402_300_799_999
+
+
+def key(text: str = "key", request: str = "first") -> IdempotencyKey:
+    return IdempotencyKey(text, request)
+
+
+def same(first: Outcome, again: Outcome) -> bool:
+    """Whether a caller would see the same answer twice."""
+    return (first.status, first.booking, first.opens_at_ms, first.now_ms) == (
+        again.status,
+        again.booking,
+        again.opens_at_ms,
+        again.now_ms,
+    )
+
+
+# Idempotency keys
+
+
+async def test_an_answer_is_given_again_after_everything_that_came_since(stock: Stock) -> None:
+    await stock.sale(capacity=1)
+    office = stock.office
+    booked = await office.book(1, "ann", 1, key("a"))
+    joined = await office.book(1, "bob", 1, key("b"))
+    assert (booked.status, joined.status) == (Status.BOOKED, Status.JOINED)
+    cancelled = await office.cancel(1, "ann", key=key("c"))
+    before = await stock.entries()
+    for first, again in (
+        (booked, await office.book(1, "ann", 1, key("a", "second"))),
+        (joined, await office.book(1, "bob", 1, key("b", "second"))),
+        (cancelled, await office.cancel(1, "ann", key=key("c", "second"))),
+    ):
+        assert same(first, again)
+        assert (first.first_request_id, again.first_request_id) == (None, "first")
+    assert await stock.entries() == before
+
+
+async def test_a_place_in_line_is_given_again_as_it_was(stock: Stock) -> None:
+    await stock.sale(capacity=1)
+    await stock.office.book(1, "ann")
+    await stock.office.book(1, "bob")
+    joined = await stock.office.book(1, "cid", 1, key())
+    assert joined.booking is not None
+    assert joined.booking.position == 2
+    await stock.office.cancel(1, "bob")
+    again = await stock.office.book(1, "cid", 1, key(request="second"))
+    assert same(joined, again)
+
+
+async def test_refusals_of_the_atomic_step_are_kept_as_well(stock: Stock) -> None:
+    await stock.sale(1, capacity=1, waitlist_limit=0)
+    await stock.office.book(1, "ann")
+    assert (await stock.office.book(1, "bob", 1, key())).status is Status.SOLD_OUT
+    await stock.office.cancel(1, "ann")
+    again = await stock.office.book(1, "bob", 1, key(request="second"))
+    assert (again.status, again.first_request_id) == (Status.SOLD_OUT, "first")
+    await stock.sale(2, opens_at_ms=YEAR_9999_MS)
+    early = await stock.office.book(2, "ann", 1, key())
+    assert (early.status, early.opens_at_ms) == (Status.SALE_NOT_OPEN, YEAR_9999_MS)
+    assert 0 < early.now_ms < YEAR_9999_MS
+    assert same(early, await stock.office.book(2, "ann", 1, key(request="second")))
+
+
+async def test_a_key_that_was_used_for_something_else_is_refused_and_changes_nothing(stock: Stock) -> None:
+    await stock.sale(hold_seconds=60)
+    office = stock.office
+    await office.book(1, "ann", 1, key())
+    before = await contents(stock.redis)
+    for again in (
+        office.book(1, "ann", 2, key(request="second")),
+        office.cancel(1, "ann", key=key(request="second")),
+        office.confirm(1, "ann", key(request="second")),
+        office.cancel(1, "bob", "ann", key(request="second")),
+    ):
+        assert (await again).status is Status.IDEMPOTENCY_KEY_REUSED
+    assert await contents(stock.redis) == before
+
+
+async def test_a_key_belongs_to_one_caller_and_one_event(stock: Stock) -> None:
+    await stock.sale(1)
+    await stock.sale(3)
+    for event_id, user in ((1, "ann"), (1, "bob"), (3, "ann")):
+        outcome = await stock.office.book(event_id, user, 1, key())
+        assert (outcome.status, outcome.first_request_id) == (Status.BOOKED, None)
+
+
+async def test_a_colon_in_a_key_or_a_user_never_makes_two_records_one(stock: Stock) -> None:
+    await stock.sale(capacity=100)
+    pairs = [("a:b", "c"), ("a", "b:c"), ("a:b:c", ""), ("1:a", "b"), ("a", "1:a:b")]
+    names = {keys.replay(1, SHARDS, user, text) for text, user in pairs}
+    assert len(names) == len(pairs)
+    assert keys.replay(11, SHARDS, "u", "k") != keys.replay(1, SHARDS, "1:u", "k")
+
+
+async def test_the_second_use_of_a_key_in_one_call_is_the_first_answer_too(stock: Stock) -> None:
+    await stock.sale()
+    first, again, other = await asyncio.gather(
+        stock.office.book(1, "ann", 1, key()),
+        stock.office.book(1, "ann", 1, key(request="second")),
+        stock.office.book(1, "ann", 2, key(request="third")),
+    )
+    assert (first.status, first.first_request_id) == (Status.BOOKED, None)
+    assert (again.status, again.first_request_id) == (Status.BOOKED, "first")
+    assert other.status is Status.IDEMPOTENCY_KEY_REUSED
+    assert len(await stock.entries()) == 2
+
+
+async def test_a_kept_answer_lasts_a_day_and_none_is_kept_without_a_key(stock: Stock) -> None:
+    await stock.sale()
+    await stock.office.book(1, "bob")
+    assert await stock.redis.keys("*replay*") == []
+    await stock.office.book(1, "ann", 1, key())
+    (kept,) = await stock.redis.keys("*replay*")
+    assert DAY_MS - 60_000 < await stock.redis.pttl(kept) <= DAY_MS
+
+
+async def test_an_unknown_event_keeps_nothing_and_a_user_may_come_again_once_it_is_there(stock: Stock) -> None:
+    assert (await stock.office.book(1, "ann", 1, key())).status is Status.EVENT_NOT_FOUND
+    assert await stock.redis.keys("*replay*") == []
+    await stock.sale()
+    assert (await stock.office.book(1, "ann", 1, key(request="second"))).status is Status.BOOKED
+
+
+# Rate buckets
+
+SLOW = RateLimit(burst=3, per_second=0.001)
+
+
+async def test_a_burst_may_come_at_once_and_the_next_call_waits(clean_valkey: str) -> None:
+    async with open_stock(clean_valkey, rate_limit=SLOW) as stock:
+        await stock.sale()
+        outcomes = await asyncio.gather(*(stock.office.book(1, "ann") for _ in range(5)))
+        assert [outcome.status for outcome in outcomes] == [
+            Status.BOOKED, Status.ALREADY_BOOKED, Status.ALREADY_BOOKED, Status.RATE_LIMITED, Status.RATE_LIMITED,
+        ]  # fmt: skip
+        assert 900_000 < outcomes[-1].wait_ms <= 1_000_000
+
+
+async def test_one_bucket_serves_the_three_verbs_and_the_calls_that_never_reach_the_step(clean_valkey: str) -> None:
+    async with open_stock(clean_valkey, rate_limit=SLOW) as stock:
+        await stock.sale(hold_seconds=60)
+        assert (await stock.office.book(1, "ann")).status is Status.HELD
+        assert (await stock.office.confirm(1, "ann")).status is Status.CONFIRMED
+        assert await stock.office.charge(1, "ann") == 0
+        before = await contents(stock.redis)
+        assert (await stock.office.cancel(1, "ann")).status is Status.RATE_LIMITED
+        assert (await stock.office.book(1, "ann", 1, key())).status is Status.RATE_LIMITED
+        assert await stock.office.charge(1, "ann") > 0
+        assert await contents(stock.redis) == before, "nothing is kept of a call that was not let in"
+
+
+async def test_every_user_has_a_bucket_for_every_event_and_an_organizer_pays_for_themselves(clean_valkey: str) -> None:
+    async with open_stock(clean_valkey, rate_limit=RateLimit(1, 0.001)) as stock:
+        await stock.sale(1)
+        await stock.sale(3)
+        for event_id, user in ((1, "ann"), (1, "bob"), (3, "ann")):
+            assert (await stock.office.book(event_id, user)).status is Status.BOOKED
+        assert (await stock.office.cancel(1, "ann", "boss")).status is Status.CANCELLED
+        assert (await stock.office.cancel(1, "bob", "boss")).status is Status.RATE_LIMITED
+
+
+async def test_a_bucket_fills_again_and_leaves_nothing_behind_when_it_is_full(clean_valkey: str) -> None:
+    async with open_stock(clean_valkey, rate_limit=RateLimit(2, 50)) as stock:
+        await stock.sale()
+        first = await asyncio.gather(*(stock.office.charge(1, "ann") for _ in range(3)))
+        assert first[:2] == [0, 0]
+        assert 0 < first[2] <= 20
+        for bucket in await stock.redis.keys("*rate*"):
+            assert await stock.redis.pttl(bucket) <= 80  # two windows, each as long as the bucket takes to fill
+        waits = 0
+        while await stock.office.charge(1, "ann"):
+            waits += 1
+            await asyncio.sleep(0.005)
+            assert waits < 1_000, "the bucket never fills"
+        while await stock.redis.keys("*rate*"):
+            await asyncio.sleep(0.005)
+
+
+async def test_an_unknown_event_is_charged_too(clean_valkey: str) -> None:
+    async with open_stock(clean_valkey, rate_limit=RateLimit(1, 0.001)) as stock:
+        assert (await stock.office.book(99, "ann")).status is Status.EVENT_NOT_FOUND
+        assert (await stock.office.book(99, "ann")).status is Status.RATE_LIMITED
+
+
+async def test_without_a_limit_nothing_is_counted(stock: Stock) -> None:
+    await stock.sale()
+    for _ in range(50):
+        assert await stock.office.charge(1, "ann") == 0
+        assert (await stock.office.cancel(1, "ann")).status is Status.BOOKING_NOT_FOUND
+    assert await stock.redis.keys("*rate*") == []
+
+
+async def test_an_address_has_a_bucket_of_its_own(stock: Stock) -> None:
+    assert [await stock.office.charge_address("192.0.2.1", SLOW) for _ in range(3)] == [0, 0, 0]
+    assert await stock.office.charge_address("192.0.2.1", SLOW) > 0
+    assert await stock.office.charge_address("192.0.2.2", SLOW) == 0
+
+
+@pytest.mark.parametrize(("limit", "interval_us"), [(RateLimit(20, 10), 100_000), (RateLimit(1, 10_000), 100)])
+def test_a_limits_interval_is_what_one_call_costs(limit: RateLimit, interval_us: int) -> None:
+    assert limit.interval_us == interval_us
+
+
+# Numbers, and the rest
+
+
+async def test_event_ids_are_given_out_once_by_however_many_at_a_time(stock: Stock) -> None:
+    assert await stock.office.last_event_id() == 0
+    given = await asyncio.gather(*(stock.office.next_event_id() for _ in range(50)))
+    assert sorted(given) == list(range(1, 51))
+    assert await stock.office.last_event_id() == 50
+
+
+async def test_an_event_is_not_opened_twice(stock: Stock) -> None:
+    await stock.sale()
+    await stock.office.book(1, "ann")
+    before = await contents(stock.redis)
+    with pytest.raises(AssertionError):
+        await stock.sale()
+    assert await contents(stock.redis) == before
+
+
+async def test_nothing_is_sold_past_the_limit_of_the_stream_and_everything_else_goes_on(clean_valkey: str) -> None:
+    async with open_stock(clean_valkey, unsaved_limit=4) as stock:
+        await stock.sale(capacity=1)
+        for user in ("ann", "bob", "cid", "dan"):
+            assert (await stock.office.book(1, user)).status in (Status.BOOKED, Status.JOINED)
+        refused = await stock.office.book(1, "eve", 1, key())
+        assert refused.status is Status.LEDGER_BEHIND
+        assert await stock.redis.keys("*replay*") == []
+        assert (await stock.office.cancel(1, "ann")).status is Status.CANCELLED
+        await stock.redis.xtrim(keys.changes(1), 0)
+        assert (await stock.office.book(1, "eve", 1, key())).status is Status.JOINED
+
+
+async def test_a_large_capacity_reaches_a_long_line_whole_in_several_steps(stock: Stock) -> None:
+    await stock.sale(capacity=1)
+    await asyncio.gather(*(stock.office.book(1, f"buyer-{number}") for number in range(100)))
+    outcome = await stock.office.change(1, {"capacity": 12_000, "name": "Larger night"})
+    assert outcome.status is Status.CHANGED
+    event = outcome.event
+    assert event is not None
+    assert (event.rules.capacity, event.rules.name) == (12_000, "Larger night")
+    assert (event.tickets_sold, event.waiting_count, event.available) == (100, 0, 11_900)
+
+
+async def test_an_event_shows_its_refusals_nowhere_but_counts_them(stock: Stock) -> None:
+    await stock.sale(capacity=1, waitlist_limit=0)
+    for user in ("ann", "ann", "bob", "cid"):
+        await stock.office.book(1, user)
+    counted = await stock.redis.hgetall(keys.event_keys(1, SHARDS)[0])
+    assert counted[b"refused:%d" % Status.ALREADY_BOOKED] == b"1"
+    assert counted[b"refused:%d" % Status.SOLD_OUT] == b"2"

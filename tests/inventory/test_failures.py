@@ -1,0 +1,411 @@
+"""What goes wrong between a worker and Redis, on a real server: a clear error, and a change whole or absent."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from booking.domain.outcomes import IdempotencyKey, Outcome, Status
+from booking.inventory import keys
+from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, ShardFenced
+from booking.inventory.lane import Target
+from booking.inventory.link import ANSWER_SECONDS_MAX, Argument, Call, Link
+from booking.inventory.scripts import load
+from tests.fixtures.proxy import LossyProxy, lossy_proxy
+from tests.fixtures.stock import EPOCHS, SHARDS, Stock, contents, open_stock
+from tests.fixtures.valkey import ValkeyServer, running_valkey
+
+PATIENCE_SECONDS = 20
+"""A bound on waits that would otherwise be for ever; not a measurement."""
+
+
+@pytest.fixture
+async def proxy(clean_valkey: str) -> AsyncIterator[LossyProxy]:
+    async with lossy_proxy(clean_valkey) as running:
+        yield running
+
+
+@pytest.fixture
+async def remote(proxy: LossyProxy, clean_valkey: str) -> AsyncIterator[Stock]:
+    """A stock whose replies can be lost."""
+    async with open_stock(proxy.address, behind=clean_valkey) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ValkeyServer]:
+    """A server to stop, fill or demote."""
+    with running_valkey("--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024") as running:
+        yield running
+
+
+@pytest.fixture
+async def own(server: ValkeyServer) -> AsyncIterator[Stock]:
+    async with open_stock(server.address) as opened:
+        yield opened
+
+
+def call(verb: str, event_id: int, *items: Argument) -> Call:
+    """One EVALSHA as a lane would send it, for items without a rate or an idempotency key."""
+    script = load(verb)
+    head: dict[str, Argument] = {"interval_us": 1, "burst": 1, "unsaved_limit": 1_000_000}
+    arguments = (EPOCHS[event_id % SHARDS], event_id, *(head[name] for name in script.header.arguments[2:]))
+    target = Target(script, keys.event_keys(event_id, SHARDS), arguments)
+    return Call(target.script, target.keys, (*target.head, *items))
+
+
+def test_a_call_gives_up_before_the_two_seconds_of_the_contract() -> None:
+    assert ANSWER_SECONDS_MAX < 2
+
+
+async def test_a_change_whose_reply_is_lost_is_unknown_and_made_once_and_replayed_under_its_key(
+    remote: Stock, proxy: LossyProxy
+) -> None:
+    await remote.sale()
+    proxy.lose_after(0)
+    key = IdempotencyKey("ann's key", "first-request")
+    with pytest.raises(OutcomeUnknown):
+        await remote.office.book(1, "ann", 2, key)
+    proxy.heal()
+    assert [entry.split(" ")[2] for entry in await remote.entries()] == ["created", "booked"]
+    again = await remote.office.book(1, "ann", 2, IdempotencyKey("ann's key", "second-request"))
+    assert (again.status, again.first_request_id) == (Status.BOOKED, "first-request")
+    assert len(await remote.entries()) == 2
+    event = await remote.office.look(1)
+    assert event is not None
+    assert (event.tickets_sold, event.available) == (2, 8)
+
+
+async def test_wherever_the_replies_are_cut_each_change_is_made_once_and_nobody_hears_anything_false(
+    remote: Stock, proxy: LossyProxy
+) -> None:
+    for event_id in (1, 2, 3):
+        await remote.sale(event_id, capacity=10_000)
+    await remote.office.last_event_id()
+
+    async def batch(name: str) -> list[Outcome | BaseException]:
+        return await asyncio.gather(
+            *(remote.office.book(event_id, f"{name}-{event_id}") for event_id in (1, 2, 3)), return_exceptions=True
+        )
+
+    proxy.lose_after(10**9)
+    await batch("whole")
+    whole = proxy.reply_bytes
+    assert whole > 100
+    for cut in range(0, whole, 7):
+        proxy.heal()
+        await remote.office.look(1)  # connected, so that only answers of the batch are cut
+        proxy.lose_after(cut)
+        outcomes = await batch(f"cut-{cut}")
+        assert isinstance(outcomes[-1], OutcomeUnknown), "the last answer cannot have come whole"
+        for event_id, outcome in zip((1, 2, 3), outcomes, strict=True):
+            user = f"cut-{cut}-{event_id}"
+            told = [entry for entry in await remote.entries(event_id) if entry.endswith(f" {user}")]
+            assert len(told) == 1, f"{user} of {cut} bytes"
+            if not isinstance(outcome, OutcomeUnknown):
+                assert isinstance(outcome, Outcome)
+                assert outcome.booking is not None
+                assert outcome.booking.user_id == user
+
+
+async def test_a_reading_whose_reply_is_lost_is_unavailable_since_there_is_nothing_to_be_unsure_of(
+    remote: Stock, proxy: LossyProxy
+) -> None:
+    await remote.sale()
+    for reading in (
+        lambda: remote.office.look(1),
+        lambda: remote.office.look_booking(1, "ann"),
+        remote.office.last_event_id,
+        remote.office.lags,
+    ):
+        proxy.lose_after(0)
+        with pytest.raises(InventoryUnavailable):
+            await reading()
+        proxy.heal()
+
+
+async def test_a_server_that_falls_silent_leaves_nobody_waiting_and_those_in_the_queue_unsent(
+    remote: Stock, proxy: LossyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await remote.sale()
+    exchange, exchanges = remote.link.exchange, 0
+
+    async def counted(calls: Sequence[Call]) -> bool:
+        nonlocal exchanges
+        exchanges += 1
+        return await exchange(calls)
+
+    monkeypatch.setattr(remote.link, "exchange", counted)
+    proxy.lose_after(0, hang=True)
+    sent = asyncio.create_task(remote.office.book(1, "sent"))
+    while not proxy.reply_bytes:
+        await asyncio.sleep(0.001)
+    queued = [asyncio.create_task(remote.office.book(1, f"queued-{number}")) for number in range(20)]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        outcomes = await asyncio.gather(sent, *queued, return_exceptions=True)
+    assert isinstance(outcomes[0], OutcomeUnknown)
+    assert all(isinstance(outcome, InventoryUnavailable) for outcome in outcomes[1:])
+    assert exchanges == 1, "those in the queue have waited long enough for one silence"
+    proxy.heal()
+    assert [entry.split(" ")[-1] for entry in (await remote.entries())[1:]] == ["sent"]
+    assert (await remote.office.book(1, "sent")).status is Status.ALREADY_BOOKED
+
+
+async def test_forgotten_scripts_are_given_again_without_a_wrong_answer(stock: Stock) -> None:
+    await stock.sale(capacity=1_000)
+    stop = asyncio.Event()
+
+    async def forget() -> None:
+        while not stop.is_set():
+            await stock.redis.script_flush()
+            await asyncio.sleep(0)
+
+    forgetting = asyncio.create_task(forget())
+    try:
+        for round_ in range(30):
+            users = [f"buyer-{round_}-{number}" for number in range(5)]
+            outcomes = await asyncio.gather(*(stock.office.book(1, user) for user in users), return_exceptions=True)
+            for user, outcome in zip(users, outcomes, strict=True):
+                # Forgotten again between the loading and the call is a refusal, and then nothing was done.
+                told = [entry for entry in await stock.entries() if entry.endswith(f" {user}")]
+                if isinstance(outcome, Outcome):
+                    assert (outcome.status, len(told)) == (Status.BOOKED, 1)
+                else:
+                    assert isinstance(outcome, InventoryUnavailable)
+                    assert told == []
+    finally:
+        stop.set()
+        await forgetting
+    assert (await stock.office.book(1, "last")).status is Status.BOOKED
+
+
+async def test_a_script_forgotten_in_the_middle_of_a_pipeline_runs_once_and_its_neighbours_do_too(
+    stock: Stock, clean_valkey: str
+) -> None:
+    await stock.sale()
+    await stock.office.book(1, "ann")
+    link = Link(clean_valkey, [load("book"), load("cancel"), load("look")])
+    try:
+        await link.exchange([call("look", 1)])
+        await stock.redis.script_flush()
+        await stock.redis.script_load(load("book").source.decode())
+        calls = [
+            call("book", 1, "bob", 1, 0, 0, ""),
+            call("cancel", 1, "ann", 0, 0, ""),
+            call("book", 1, "cid", 1, 0, 0, ""),
+        ]
+        assert await link.exchange(calls) is False
+    finally:
+        await link.close()
+    assert [one.answer[0][0] for one in calls if isinstance(one.answer, list)] == [
+        Status.BOOKED, Status.CANCELLED, Status.BOOKED,
+    ]  # fmt: skip
+    told = sorted(tuple(entry.split(" ")[2::8]) for entry in (await stock.entries())[1:])
+    assert told == [("booked", "ann"), ("booked", "bob"), ("booked", "cid"), ("cancelled", "ann")]
+
+
+async def test_a_replica_refuses_and_changes_nothing(own: Stock) -> None:
+    await own.sale()
+    await own.office.book(1, "ann")
+    before = await contents(own.redis)
+    await own.redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+    for change in (own.office.book(1, "bob"), own.office.cancel(1, "ann"), own.sale(2)):
+        with pytest.raises(InventoryUnavailable):
+            await change
+    assert await contents(own.redis) == before
+    await own.redis.execute_command("REPLICAOF", "NO", "ONE")
+    assert (await own.office.book(1, "bob")).status is Status.BOOKED
+
+
+async def test_a_server_busy_with_somebodys_script_refuses_and_changes_nothing(
+    own: Stock, server: ValkeyServer
+) -> None:
+    await own.sale()
+    await own.redis.config_set("busy-reply-threshold", 20)
+    other: Any = Redis.from_url(server.address, protocol=2, socket_timeout=PATIENCE_SECONDS)
+    spin = """
+        local function seconds() local t = redis.call('TIME') return t[1] + t[2] / 1e6 end
+        local stop = seconds() + 0.8
+        repeat until seconds() > stop
+    """
+    spinning = asyncio.create_task(other.eval(spin, 0))
+    await asyncio.sleep(0.2)
+    with pytest.raises(InventoryUnavailable, match="BUSY"):
+        await own.office.book(1, "ann")
+    await spinning
+    await other.aclose()
+    assert len(await own.entries()) == 1
+    assert (await own.office.book(1, "ann")).status is Status.BOOKED
+
+
+async def test_a_server_that_is_loading_refuses_and_changes_nothing(own: Stock) -> None:
+    await own.sale(1)
+    await own.sale(2)
+    for number in range(60):
+        await own.redis.set(f"ballast:{number}", "x" * 4_000 + str(number))
+    await own.redis.config_set("key-load-delay", 10_000)
+    refused = 0
+    reloading = asyncio.create_task(own.redis.execute_command("DEBUG", "RELOAD"))
+    number = 0
+    while not reloading.done():
+        number += 1
+        outcomes = await asyncio.gather(
+            *(own.office.book(event_id, f"buyer-{number}") for event_id in (1, 2)), return_exceptions=True
+        )
+        for outcome in outcomes:
+            assert not isinstance(outcome, OutcomeUnknown), "LOADING says for certain that nothing ran"
+            if isinstance(outcome, Outcome):
+                assert outcome.status in (Status.BOOKED, Status.JOINED)
+            else:
+                assert isinstance(outcome, InventoryUnavailable)
+                refused += 1
+        await asyncio.sleep(0.01)
+    await reloading
+    assert refused, "the reload was over too soon to be seen"
+    told = [entry.split(" ")[2] for event_id in (1, 2) for entry in await own.entries(event_id)]
+    assert sum(kind in ("booked", "joined") for kind in told) == 2 * number - refused
+
+
+async def test_a_full_memory_refuses_bookings_whole_and_still_takes_cancellations(own: Stock) -> None:
+    await own.sale(1, capacity=100_000)
+    held = await own.sale(2, capacity=100_000, hold_seconds=60)
+    line = await own.sale(3, capacity=1)
+    for number in range(20):
+        await own.office.book(1, f"early-{number}")
+        await own.office.book(held, f"early-{number}")
+        await own.office.book(line, f"early-{number}")
+    used = int((await own.redis.info("memory"))["used_memory"])
+    await own.redis.config_set("maxmemory", used + 20_000)
+    refused = False
+    for number in range(2_000):
+        before = await contents(own.redis) if number % 50 == 0 or refused else None
+        try:
+            await own.office.book(1, f"late-{number}", 1, IdempotencyKey(f"key-{number}", "request"))
+        except InventoryUnavailable:
+            refused = True
+            if before is not None:
+                assert await contents(own.redis) == before
+                break
+    assert refused, "the memory was never full"
+    for event_id in (1, held, line):
+        before = await contents(own.redis)
+        with pytest.raises(InventoryUnavailable):
+            await own.office.book(event_id, "one more")
+        assert await contents(own.redis) == before
+    assert (await own.office.cancel(1, "early-0")).status is Status.CANCELLED
+    assert (await own.office.cancel(held, "early-0")).status is Status.CANCELLED
+    assert (await own.office.cancel(line, "early-0")).status is Status.CANCELLED
+    assert (await own.office.cancel(line, "early-5")).status is Status.LEFT
+    assert (await own.office.confirm(held, "early-1")).status is Status.CONFIRMED
+    promoted = await own.office.look_booking(line, "early-1")
+    assert promoted.booking is not None
+    assert promoted.booking.status == "confirmed"
+    for event_id in (1, held, line):
+        event = await own.office.look(event_id)
+        assert event is not None
+        assert event.rules.capacity == event.available + event.tickets_held + event.tickets_sold
+        entries = [entry for entry in await own.entries(event_id) if entry.startswith(f"{event_id} ")]
+        assert event.seq == len(entries), "a change without its entry, or an entry without its change"
+
+
+async def test_a_stopped_server_leaves_nobody_hanging_and_goes_on_where_it_was(
+    own: Stock, server: ValkeyServer
+) -> None:
+    await own.sale(capacity=1_000)
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            asked = [asyncio.create_task(own.office.book(1, f"buyer-{number}")) for number in range(300)]
+            while not all(task.done() for task in asked):
+                late = asyncio.create_task(own.office.look(1))
+                await asyncio.wait([late])
+                assert isinstance(late.exception(), InventoryUnavailable)
+        unknown = [task for task in asked if isinstance(task.exception(), OutcomeUnknown)]
+        unsent = [task for task in asked if isinstance(task.exception(), InventoryUnavailable)]
+        assert len(unknown) + len(unsent) == 300
+        assert unsent, "those beyond the first call were never sent"
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            with contextlib.suppress(InventoryUnavailable, OutcomeUnknown):
+                event = await own.office.look(1)
+                break
+    assert event is not None
+    users = [entry.split(" ")[-1] for entry in (await own.entries())[1:]]
+    assert len(users) == len(set(users)) == event.tickets_sold
+    assert set(users) <= {f"buyer-{number}" for number, task in enumerate(asked) if task in unknown}
+
+
+async def test_a_server_that_is_gone_is_unavailable_and_one_that_returns_is_used_again(clean_valkey: str) -> None:
+    async with open_stock("unix:///nowhere/at-all.sock", behind=clean_valkey) as stock:
+        with pytest.raises(InventoryUnavailable):
+            await stock.office.book(1, "ann")
+    async with lossy_proxy(clean_valkey) as proxy, open_stock(proxy.address, behind=clean_valkey) as stock:
+        await stock.sale()
+        address = proxy.address
+        await proxy.stop()
+        for _ in range(2):
+            with pytest.raises((InventoryUnavailable, OutcomeUnknown)):
+                await stock.office.book(1, "ann")
+        await proxy.start(int(address.rpartition(":")[2]))
+        assert (await stock.office.book(1, "bob")).status is Status.BOOKED
+
+
+async def test_an_emptied_server_is_not_sold_from(stock: Stock) -> None:
+    await stock.sale()
+    await stock.office.book(1, "ann")
+    await stock.redis.flushall()
+    calls = (
+        stock.office.book(1, "bob"), stock.office.cancel(1, "ann"), stock.office.confirm(1, "ann"),
+        stock.office.look(1), stock.office.look_booking(1, "ann"),
+        stock.sale(1), stock.office.change(1, {"capacity": 5}),
+    )  # fmt: skip
+    for each in calls:
+        with pytest.raises(ShardFenced):
+            await each
+    assert await stock.redis.dbsize() == 0
+    assert [lag.whole for lag in await stock.office.lags()] == [False] * SHARDS
+
+
+async def test_a_shard_of_another_founding_is_fenced_off_and_its_neighbour_sells_on(stock: Stock) -> None:
+    await stock.sale(1)
+    await stock.sale(2)
+    await stock.redis.set(keys.epoch(1), "another")
+    with pytest.raises(ShardFenced):
+        await stock.office.book(1, "ann")
+    assert (await stock.office.book(2, "ann")).status is Status.BOOKED
+    assert [lag.whole for lag in await stock.office.lags()] == [True, False]
+
+
+async def test_an_exchange_that_is_broken_off_leaves_no_reply_for_the_next_one_to_read(
+    stock: Stock, clean_valkey: str
+) -> None:
+    await stock.sale(1)
+    await stock.sale(2)
+    link = Link(clean_valkey, [load("book"), load("look")])
+    try:
+        await link.exchange([call("look", 1)])
+        await stock.redis.execute_command("CLIENT", "PAUSE", 100, "WRITE")
+        broken_off = asyncio.create_task(link.exchange([call("book", 1, "ann", 1, 0, 0, "")]))
+        await asyncio.sleep(0.02)
+        broken_off.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await broken_off
+        mine = call("book", 2, "bob", 4, 0, 0, "")
+        await link.exchange([mine])
+        assert isinstance(mine.answer, list)
+        assert b" 4 " in bytes(mine.answer[0][2])[:5]
+    finally:
+        await link.close()
+
+
+async def test_a_connection_that_the_server_closed_while_idle_costs_nobody_an_answer(own: Stock) -> None:
+    await own.sale()
+    await own.redis.client_kill_filter(_type="normal", skipme=True)
+    await asyncio.sleep(0.05)  # for the end of the connection to arrive
+    assert (await own.office.book(1, "ann")).status is Status.BOOKED

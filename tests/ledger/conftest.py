@@ -1,0 +1,27 @@
+"""A ledger on each of the two databases, with its tables made."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from booking.ledger import Ledger, migrate
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The SQLAlchemy URL of an empty database, as `Settings.database_address` gives it."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'booking.sqlite3'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
+
+
+@pytest.fixture
+async def ledger(address: str) -> AsyncIterator[Ledger]:
+    """A ledger with its tables made, and the shards 0 and 1 in the epochs `first` and `second`."""
+    await migrate(address)
+    ledger = Ledger.open(address)
+    await ledger.found_shards(["first", "second"])
+    yield ledger
+    await ledger.close()

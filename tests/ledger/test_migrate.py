@@ -1,0 +1,108 @@
+"""The migrations make the tables that the code speaks of, however often and by however many they are run."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect
+
+from booking.ledger import Ledger, LedgerUnavailable, migrate
+from booking.ledger.engine import open_engine
+from booking.ledger.tables import metadata
+
+MIGRATIONS = Path(__file__).parents[2] / "booking" / "ledger" / "migrations"
+
+
+def differences(connection: Connection) -> list[object]:
+    return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata))
+
+
+async def test_the_migrations_make_the_tables_of_the_code(address: str) -> None:
+    await migrate(address)
+    engine = open_engine(address)
+    try:
+        async with engine.connect() as connection:
+            found = await connection.run_sync(differences)
+            names = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
+    finally:
+        await engine.dispose()
+    assert found == []
+    assert names == {*metadata.tables, "alembic_version"}
+
+
+async def test_an_index_serves_each_list(address: str) -> None:
+    await migrate(address)
+    engine = open_engine(address)
+    try:
+        async with engine.connect() as connection:
+            indexes = await connection.run_sync(lambda sync: inspect(sync).get_indexes("bookings"))
+    finally:
+        await engine.dispose()
+    assert sorted(tuple(index["column_names"]) for index in indexes) == [
+        ("event_id", "status", "number", "quantity"),
+        ("user_id", "created_at_ms", "event_id", "number"),
+    ]
+
+
+async def test_migrating_again_changes_nothing(address: str) -> None:
+    await migrate(address)
+    ledger = Ledger.open(address)
+    try:
+        founded = await ledger.found_shards(["a"])
+        account = await ledger.add_account("a@example.org", "a@example.org", "hash")
+        await migrate(address)
+        assert await ledger.shards() == founded
+        assert await ledger.find_account("a@example.org") == account
+    finally:
+        await ledger.close()
+
+
+async def test_processes_that_migrate_at_once_all_succeed(address: str) -> None:
+    program = "import asyncio, sys; from booking.ledger import migrate; asyncio.run(migrate(sys.argv[1]))"
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-W", "error", "-c", program, address, stderr=asyncio.subprocess.PIPE
+        )
+        for _ in range(4)
+    ]
+    errors = [(await process.communicate())[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0, 0], errors
+    ledger = Ledger.open(address)
+    try:
+        await ledger.ping()
+        assert await ledger.shards() == {}
+    finally:
+        await ledger.close()
+
+
+async def test_migrating_makes_the_folder_and_a_file_that_nobody_else_reads(tmp_path: Path) -> None:
+    path = tmp_path / "some" / "folder" / "booking.sqlite3"
+    await migrate(f"sqlite+aiosqlite:///{path}")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_database_that_is_not_migrated_says_what_to_do(postgres_url: str) -> None:
+    ledger = Ledger.open(postgres_url)
+    try:
+        with pytest.raises(LedgerUnavailable, match="booking migrate"):
+            await ledger.ping()
+    finally:
+        await ledger.close()
+
+
+async def test_a_folder_that_can_not_be_made_is_said(tmp_path: Path) -> None:
+    with pytest.raises(LedgerUnavailable):
+        await migrate(f"sqlite+aiosqlite:///{Path(__file__) / 'booking.sqlite3'}")
+
+
+def test_the_migrations_are_one_line_of_steps() -> None:
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    revisions = [script.revision for script in scripts.walk_revisions()]
+    assert len(scripts.get_heads()) == 1
+    assert sorted(revisions, reverse=True) == revisions
+    assert len(revisions) == len(list((MIGRATIONS / "versions").glob("0*.py")))

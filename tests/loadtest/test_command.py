@@ -1,0 +1,143 @@
+"""The command's exit codes, its one clear line when it can't begin, and its figures as JSON."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from booking.loadtest.command import loadtest
+from tests.loadtest.lying_service import SECRET, Lie, LyingService, serving
+
+SALE = ("--tickets", "20", "--buyers", "60", "--connections", "4")
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """None of this machine's settings, and an empty data folder."""
+    for name in ("BOOKING_JWT_SECRET", "BOOKING_DATABASE_URL", "DATABASE_URL", "REDIS_URL", "PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BOOKING_DATA_DIR", str(tmp_path))
+
+
+@pytest.fixture
+def secret_file(tmp_path: Path) -> Path:
+    """A file with the service's secret."""
+    path = tmp_path / "secret"
+    path.write_text(SECRET + "\n")
+    return path
+
+
+async def call(*arguments: object) -> Result:
+    app = typer.Typer()
+    app.command()(loadtest)
+    return await asyncio.to_thread(CliRunner().invoke, app, [str(argument) for argument in arguments])
+
+
+async def test_a_clean_sale_exits_with_0_and_writes_its_figures(secret_file: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    async with serving(LyingService()) as url:
+        result = await call("--url", url, "--secret-file", secret_file, "--json", figures, *SALE)
+    assert result.exit_code == 0, result.output
+    assert "verdict: clean" in result.output
+    assert "SQL was not judged" in result.output
+    told = json.loads(figures.read_text())
+    assert told["verdict"]["clean"] is True
+    assert told["buyers_sent"] == 60
+    assert told["event"]["tickets_sold"] == 20
+    book = told["load"]["latency_ms"]["book"]
+    assert book["count"] == 60 == sum(count for _, count in book["histogram"])
+    assert book["p50"] <= book["p99"] <= book["p99.9"] <= book["max"]
+    assert told["load"]["by_answer"]["book"] == {"201": 20, "202": 40}
+
+
+async def test_a_fault_exits_with_1(secret_file: Path) -> None:
+    async with serving(LyingService(Lie.OVERSELLS)) as url:
+        result = await call("--url", url, "--secret-file", secret_file, *SALE)
+    assert result.exit_code == 1, result.output
+    assert "verdict: NOT CLEAN" in result.output
+    assert "25 tickets were in buyers' hands at once, of 20" in result.output
+
+
+async def test_figures_that_cannot_be_written_do_not_hide_the_verdict(secret_file: Path, tmp_path: Path) -> None:
+    async with serving(LyingService()) as url:
+        result = await call("--url", url, "--secret-file", secret_file, "--json", tmp_path / "no" / "f.json", *SALE)
+    assert result.exit_code == 0
+    assert "the figures were not written" in result.output
+    assert "verdict: clean" in result.output
+
+
+async def test_the_data_folder_s_secret_is_found(tmp_path: Path) -> None:
+    (tmp_path / "jwt-secret").write_text(SECRET)
+    async with serving(LyingService()) as url:
+        result = await call("--url", url, *SALE)
+    assert result.exit_code == 0, result.output
+
+
+async def test_the_environment_s_secret_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOOKING_JWT_SECRET", SECRET)
+    async with serving(LyingService()) as url:
+        result = await call("--url", url, *SALE)
+    assert result.exit_code == 0, result.output
+
+
+async def test_another_secret_is_told_from_the_service_s(tmp_path: Path) -> None:
+    (tmp_path / "jwt-secret").write_text("another service's secret, just as long as it needs")
+    async with serving(LyingService()) as url:
+        result = await call("--url", url, *SALE)
+    assert result.exit_code == 2
+    assert "does not accept a token signed with this secret" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--url", "http://192.0.2.1:8000"), "192.0.2.1 is not this machine"),
+        (("--url", "http://tickets.example"), "tickets.example is not this machine"),
+        (("--url", "ftp://127.0.0.1"), "--url has to look like http://127.0.0.1:8000"),
+        (("--url", "http://127.0.0.1:9"), "can't be reached"),
+        (("--secret-file", "/nowhere/at/all"), "the service's JWT secret can't be read"),
+        (("--secret-file", "/dev/null"), "fewer than 32 bytes"),
+        (("--database-url", "mysql://127.0.0.1/x"), "BOOKING_DATABASE_URL"),
+        (("--buyers", "0"), "--buyers"),
+    ],
+)
+async def test_what_cannot_begin_exits_with_2_and_says_why(
+    arguments: tuple[str, ...], line: str, secret_file: Path
+) -> None:
+    result = await call("--secret-file", secret_file, *arguments)
+    assert result.exit_code == 2
+    assert line in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+
+
+async def test_a_missing_secret_is_never_made_up(tmp_path: Path) -> None:
+    result = await call()
+    assert result.exit_code == 2
+    assert not (tmp_path / "jwt-secret").exists()
+
+
+async def test_ctrl_c_ends_every_process_without_a_verdict(secret_file: Path) -> None:
+    service = LyingService()
+    async with serving(service) as url:
+        command = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "booking.loadtest.command", "--url", url, "--secret-file", str(secret_file)),
+            *("--rate", "20", "--buyers", "10000", "--processes", "2"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        while service.seq < 5:
+            await asyncio.sleep(0.05)
+        # A terminal sends it to every process at once.
+        os.killpg(command.pid, signal.SIGINT)
+        output, _ = await command.communicate()
+    assert command.returncode == 130
+    assert output.decode().splitlines() == ["booking loadtest: stopped, so there is no verdict"]
+    with pytest.raises(ProcessLookupError):
+        os.killpg(command.pid, 0)

@@ -1,0 +1,75 @@
+"""SQL is read once it has caught up, and another sale's database is told from this one's."""
+
+from pathlib import Path
+from time import perf_counter_ns
+
+import pytest
+
+from booking.domain.changes import ShardBatch
+from booking.ledger import Ledger, LedgerUnavailable, migrate
+from booking.loadtest.database import Database
+from tests.loadtest.test_history import HONEST, RECORDS, TICKETS
+
+
+@pytest.fixture
+async def address(tmp_path: Path) -> str:
+    """A SQLite database that holds the honest history."""
+    address = f"sqlite+aiosqlite:///{tmp_path / 'booking.sqlite3'}"
+    await migrate(address)
+    ledger = Ledger.open(address)
+    await ledger.found_shards(["epoch"])
+    await ledger.apply([ShardBatch(0, "epoch", "0-0", "8-0", HONEST)])
+    await ledger.close()
+    return address
+
+
+async def test_a_history_is_read_and_found_clean(address: str) -> None:
+    database = Database(address, 1)
+    try:
+        caught_up = await database.caught_up("Load test", 8, perf_counter_ns(), 2.0)
+        history = await database.history(TICKETS)
+    finally:
+        await database.close()
+    assert caught_up is not None
+    assert (caught_up.reached, caught_up.seq) == (True, 8)
+    history.compare(RECORDS)
+    assert history.findings.examples == {}
+    assert sorted(history.live) == ["buyer-2", "buyer-3"]
+
+
+async def test_sql_that_stays_behind_is_told_so(address: str) -> None:
+    database = Database(address, 1)
+    try:
+        caught_up = await database.caught_up("Load test", 9, perf_counter_ns(), 0.1)
+    finally:
+        await database.close()
+    assert caught_up is not None
+    assert (caught_up.reached, caught_up.seq) == (False, 8)
+    assert caught_up.seconds > 0.1
+
+
+async def test_a_sale_that_never_reached_sql_is_told_so(address: str) -> None:
+    database = Database(address, 2)
+    try:
+        caught_up = await database.caught_up("Load test", 1, perf_counter_ns(), 0.1)
+    finally:
+        await database.close()
+    assert caught_up is not None
+    assert (caught_up.reached, caught_up.seq) == (False, 0)
+
+
+async def test_another_database_is_not_taken_for_this_service_s(address: str) -> None:
+    database = Database(address, 1)
+    try:
+        assert await database.caught_up("Another sale", 1, perf_counter_ns(), 0.1) is None
+    finally:
+        await database.close()
+
+
+async def test_a_database_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'none' / 'booking.sqlite3'}", 1)
+    try:
+        with pytest.raises(LedgerUnavailable):
+            await database.caught_up("Load test", 1, perf_counter_ns(), 0.1)
+    finally:
+        await database.close()

@@ -1,0 +1,128 @@
+"""Open and closed loop, and what becomes of calls when connections or the service fail."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from booking.loadtest.calls import Kind
+from booking.loadtest.crowd import ATTEMPTS_MAX
+from booking.loadtest.plan import intents
+from booking.loadtest.records import Found, Seen
+from tests.loadtest.lying_service import LyingService
+from tests.loadtest.sale import PLAN, crowd_of, drive, play, play_here
+
+
+@asynccontextmanager
+async def answering(answer: Callable[[int], bytes | None]) -> AsyncIterator[tuple[str, list[int]]]:
+    """A server whose nth request, from 0, gets `answer(n)`; None leaves it without one. Gives address and counter."""
+    requests = [0]
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            if b"Content-Length: " in head:
+                await reader.readexactly(int(head.partition(b"Content-Length: ")[2].split(b"\r\n")[0]))
+            data = answer(requests[0])
+            requests[0] += 1
+            if data is not None:
+                writer.write(data)
+
+    async def serve_until_gone(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await serve(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(serve_until_gone, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
+    finally:
+        server.close()
+        for writer in writers:
+            writer.close()
+        await server.wait_closed()
+
+
+def answer(status: int, body: bytes, head: bytes = b"") -> bytes:
+    return b"HTTP/1.1 %d X\r\n%sContent-Length: %d\r\n\r\n%s" % (status, head, len(body), body)
+
+
+async def test_an_open_loop_sells_the_same_sale() -> None:
+    outcome = await play(LyingService(), replace(PLAN, rate=1_000.0))
+    assert outcome.findings.examples == {}
+    assert outcome.event["tickets_sold"] == PLAN.tickets
+    assert outcome.figures.lateness.count >= outcome.figures.answered > PLAN.buyers
+
+
+async def test_an_open_loop_does_not_wait_for_answers() -> None:
+    plan = replace(PLAN, buyers=20, rate=1_000.0, connections=1, timeout_seconds=1.0, status_share=0.0)
+    async with answering(lambda _: None) as (url, requests):
+        crowd = crowd_of(replace(plan, url=url))
+        await drive(replace(plan, url=url), crowd)
+    asked_twice = sum(mind.again for mind in intents(plan))
+    assert requests == [20 + asked_twice]
+    assert crowd.notes.answers[Kind.BOOK, "no answer in time"] == 20
+
+
+async def test_a_service_that_never_answers_leaves_every_outcome_unknown() -> None:
+    plan = replace(PLAN, buyers=8, timeout_seconds=0.2)
+    async with answering(lambda _: None) as (url, _):
+        crowd = crowd_of(replace(plan, url=url))
+        await drive(replace(plan, url=url), crowd)
+    assert all(record.seen & Seen.UNKNOWN for record in crowd.notes.buyers.values())
+    assert crowd.notes.findings.examples == {}
+
+
+async def test_a_refusal_is_tried_again_a_bounded_number_of_times() -> None:
+    busy = answer(503, b'{"code": "overloaded"}', b"Retry-After: 0\r\n")
+    plan = replace(PLAN, buyers=1, status_share=0.0, connections=1)
+    async with answering(lambda _: busy) as (url, requests):
+        crowd = crowd_of(replace(plan, url=url))
+        await drive(replace(plan, url=url), crowd)
+    assert requests == [ATTEMPTS_MAX]
+    # Every refusal was definite, so nothing is unknown, and nothing was booked.
+    assert crowd.notes.buyers[0].seen == Seen.SENT
+
+
+async def test_a_reading_that_is_refused_to_the_end_stays_open() -> None:
+    plan = replace(PLAN, buyers=1, status_share=0.0, connections=1)
+    booked = answer(201, b'{"data": {"id": "1-2", "status": "confirmed"}}')
+    busy = answer(503, b'{"code": "overloaded"}', b"Retry-After: 0\r\n")
+    async with answering(lambda n: booked if n == 0 else busy) as (url, _):
+        crowd = crowd_of(replace(plan, url=url))
+        await drive(replace(plan, url=url), crowd)
+        crowd.read_back()
+        await drive(replace(plan, url=url), crowd)
+    assert crowd.notes.buyers[0].seen == Seen.SENT | Seen.BOOKED
+    assert crowd.notes.buyers[0].found is Found.UNREAD
+
+
+async def test_what_is_not_http_is_an_unknown_outcome_and_not_a_crash() -> None:
+    plan = replace(PLAN, buyers=3, status_share=0.0, connections=1)
+    async with answering(lambda _: b"220 smtp\r\n\r\n") as (url, _):
+        crowd = crowd_of(replace(plan, url=url))
+        await drive(replace(plan, url=url), crowd)
+    assert crowd.notes.answers[Kind.BOOK, "an answer without a Content-Length"] == 3
+    assert all(record.seen == Seen.SENT | Seen.UNKNOWN for record in crowd.notes.buyers.values())
+
+
+async def test_the_sale_ends_when_its_time_is_up() -> None:
+    crowd, findings = await play_here(LyingService(), replace(PLAN, rate=50.0, seconds_max=0.5))
+    assert 0 < sum(bool(record.seen) for record in crowd.notes.buyers.values()) < PLAN.buyers
+    assert findings.examples == {}
+
+
+async def test_a_service_that_went_away_leaves_the_reading_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("booking.loadtest.pace.CONNECT_FAILURES_MAX", 3)
+    plan = replace(PLAN, buyers=1, status_share=0.0, connections=2)
+    async with answering(lambda _: answer(201, b'{"data": {"id": "1-2"}}')) as (url, _):
+        crowd = crowd_of(replace(plan, url=url))
+        await drive(replace(plan, url=url), crowd)
+    crowd.read_back()
+    pace = await drive(replace(plan, url=url), crowd)
+    assert pace.refused_connections == 6
+    assert crowd.notes.buyers[0].found is Found.UNREAD

@@ -1,0 +1,55 @@
+"""The real service, all of it, sells without a fault, and goes on doing so while its parts are killed."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from booking.loadtest.opening import Organizer
+from booking.loadtest.player import ShowProgress
+from booking.loadtest.run import Outcome, run
+from booking.settings import Settings
+from tests.fixtures.service import RunningService, running_service
+from tests.loadtest.sale import PLAN, show_nothing
+
+SALE = replace(PLAN, tickets=200, buyers=1_500, connections=32, timeout_seconds=20.0)
+SQL_SECONDS_MAX = 30.0
+"""Patience with SQL on a busy machine; how long it took is measured, not promised, here."""
+
+
+async def play_for_real(service: RunningService, show: ShowProgress, *, idempotent: bool = False) -> Outcome:
+    organizer = Organizer(service.url, service.token("organizer", "organizer"))
+    database = Settings(data_dir=service.data_dir).database_address
+    plan = replace(SALE, url=service.url, idempotent=idempotent)
+    return await run(plan, service.secret, organizer, database, SQL_SECONDS_MAX, show)
+
+
+async def test_the_service_sells_out_without_a_fault_and_sql_has_it_all(service: RunningService) -> None:
+    outcome = await play_for_real(service, show_nothing)
+    assert outcome.findings.examples == {}
+    assert outcome.caught_up is not None, outcome.database_note
+    assert outcome.caught_up.reached
+    assert outcome.event["tickets_sold"] == SALE.tickets
+    assert outcome.buyers_sent == SALE.buyers
+
+
+@pytest.mark.parametrize("idempotent", [False, True], ids=["without keys", "with keys"])
+async def test_a_killed_worker_and_a_killed_persister_leave_the_sale_without_a_fault(
+    tmp_path: Path, idempotent: bool
+) -> None:
+    killed: list[str] = []
+    with running_service(tmp_path / "data", {"BOOKING_WORKERS": "2"}) as service:
+
+        def kill(phase: str, process: int, answers: int, latest: list[list[int]]) -> None:
+            for part, after in (("worker-1", 100), ("persister", 500)):
+                if phase == "selling" and answers > after and part not in killed:
+                    killed.append(part)
+                    service.kill(part)
+
+        outcome = await asyncio.wait_for(play_for_real(service, kill, idempotent=idempotent), 90)
+    assert killed == ["worker-1", "persister"]
+    assert outcome.findings.examples == {}
+    assert outcome.caught_up is not None, outcome.database_note
+    assert outcome.caught_up.reached
+    assert outcome.event["tickets_sold"] == SALE.tickets

@@ -1,0 +1,64 @@
+"""The bar moves on a terminal and is silent off it."""
+
+from io import StringIO
+from itertools import count
+
+from rich.console import Console
+
+from booking.loadtest.database import CaughtUp
+from booking.loadtest.figures import Figures
+from booking.loadtest.records import Fault, Findings
+from booking.loadtest.report import LiveProgress, print_report
+from booking.loadtest.run import Outcome
+from tests.loadtest.sale import PLAN
+from tests.loadtest.test_figures import told
+
+
+def shown(*, terminal: bool) -> str:
+    screen, seconds = StringIO(), count()
+    console = Console(file=screen, force_terminal=terminal, width=120)
+    with LiveProgress(console, {"selling": 1_000}, lambda: next(seconds)) as progress:
+        progress.show("selling", 0, 100, [[2_000_000, 99], [9_000_000, 1]])
+        progress.show("selling", 1, 300, [[2_000_000, 300]])
+        progress._progress.refresh()
+    return screen.getvalue()
+
+
+def test_the_bar_shows_how_far_and_how_fast() -> None:
+    screen = shown(terminal=True)
+    assert "selling" in screen
+    assert "400/1000" in screen
+    assert "p50 2.0 ms" in screen
+
+
+def printed(findings: Findings, event: dict[str, int], caught_up: CaughtUp | None) -> str:
+    figures = Figures()
+    figures.add(told(cpu=0.95, late_ms=2))
+    paper = StringIO()
+    outcome = Outcome(PLAN, figures, findings, event, 290, caught_up, "no database was named")
+    print_report(Console(file=paper, width=120), outcome)
+    return paper.getvalue()
+
+
+def test_a_verdict_that_is_not_clean_gives_examples() -> None:
+    findings = Findings()
+    findings.add(Fault.LOST, "buyer-7 was given booking [9], and has none", count=3)
+    text = printed(findings, {}, None)
+    assert "verdict: NOT CLEAN (0 oversold, 0 double-booked, 3 lost," in text
+    assert "lost: buyer-7 was given booking [9], and has none" in text
+    assert "SQL was not judged: no database was named" in text
+
+
+def test_a_clean_verdict_says_what_was_measured_and_by_whom() -> None:
+    event = {"tickets_sold": 60, "available_tickets": 0, "waiting_list_count": 12}
+    text = printed(Findings(), event, CaughtUp(True, 0.25, 99))
+    assert "290 of 300 buyers" in text
+    assert "verdict: clean" in text
+    assert "60 sold, 0 available, 12 waiting" in text
+    assert "SQL had every change within 0.25 s of the end" in text
+    assert "the generator's own lateness: p50 2.00 ms" in text
+    assert "The load generator was the bottleneck, not the service: a load process used 95% of a core" in text
+
+
+def test_nothing_is_drawn_where_nobody_looks() -> None:
+    assert shown(terminal=False) == ""

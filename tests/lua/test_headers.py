@@ -1,0 +1,236 @@
+"""A script's header, its body, the enum of statuses and the method that uses it mean the same thing."""
+
+import ast
+import inspect
+import re
+
+import pytest
+
+from booking.domain.changes import ChangeKind
+from booking.domain.outcomes import Status
+from booking.inventory import box_office
+from booking.inventory.box_office import BoxOffice
+from booking.inventory.keys import EVENT_KEY_NAMES
+from booking.inventory.scripts import Header, ScriptError, all_scripts, folder, load, read_header
+
+SCRIPTS = [script.name for script in all_scripts()]
+FRAGMENTS = sorted(path.stem for path in (folder() / "shared").glob("*.lua"))
+TYPES = {"H": "hash", "P": "hash", "Z": "zset", "X": "stream"}  # the one PEXPIRE is of a hash
+STRING_COMMANDS = {"GET", "SET", "INCRBY", "MGET"}
+KINDS = {kind.value for kind in ChangeKind}
+
+METHODS = {
+    "book": {"book"},
+    "cancel": {"cancel"},
+    "change": {"change"},
+    "confirm": {"confirm"},
+    "create": {"create"},
+    "due": {"due_events"},
+    "lag": {"lags"},
+    "look": {"look", "look_booking"},  # one reading answers both, so that they can share a call
+    "number": {"next_event_id", "last_event_id"},  # a step of one, and of none
+    "charge": {"charge"},
+    "throttle": {"charge_address"},
+}
+
+
+def text(name: str) -> str:
+    place = folder() / "shared" if name in FRAGMENTS else folder()
+    return (place / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def code(name: str) -> str:
+    """The text without its comments."""
+    return re.sub(r"--.*", "", text(name))
+
+
+def words(name: str) -> set[str]:
+    """The names that the code speaks of, those in quotes left out."""
+    return set(re.findall(r"[A-Za-z_]\w*", re.sub(r"'[^']*'", "", code(name))))
+
+
+def header(name: str) -> Header:
+    return read_header(text(name))
+
+
+def sources(script: str) -> list[str]:
+    return [*header(script).uses, script]
+
+
+def needs(fragment: str) -> list[str]:
+    line = re.search(r"^-- NEEDS\s+([\w ]+)", text(fragment), re.MULTILINE)
+    return line[1].split() if line else []
+
+
+def kinds_in(name: str) -> set[str]:
+    return set(re.findall(r"'(\w+)'", code(name))) & KINDS
+
+
+def statuses_in(name: str) -> set[str]:
+    return words(name) & set(Status.__members__)
+
+
+def test_there_are_scripts_and_fragments() -> None:
+    assert {"book", "cancel"} <= set(SCRIPTS)
+    assert {"sale", "commit"} <= set(FRAGMENTS)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_header_begins_with_the_scripts_name_and_says_what_it_returns(script: str) -> None:
+    assert header(script).purpose.startswith(f"{script}: ")
+    assert header(script).returns
+
+
+@pytest.mark.parametrize("fragment", FRAGMENTS)
+def test_a_fragments_header_begins_with_its_name_and_some_verb_uses_it(fragment: str) -> None:
+    assert header(fragment).purpose.startswith(f"{fragment}: ")
+    assert any(fragment in header(script).uses for script in SCRIPTS)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_verb_puts_a_fragment_behind_those_that_it_needs(script: str) -> None:
+    said = header(script)
+    for place, fragment in enumerate(said.uses):
+        for need in needs(fragment):
+            if need in FRAGMENTS:
+                assert need in said.uses[:place], f"{fragment} needs {need}"
+            else:
+                assert need in (*said.keys, *said.arguments), f"{fragment} needs {need}"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_key_argument_and_item_of_a_header_is_used(script: str) -> None:
+    said = header(script)
+    used = set[str]().union(*map(words, sources(script)))
+    # Every verb about an event is given all of its keys, so that a fragment finds them under the same names.
+    named = said.arguments if said.keys == EVENT_KEY_NAMES else (*said.keys, *said.arguments)
+    assert set(named) <= used
+    assert {name for loop in item_loops(script) for name in loop} >= set(said.items)
+
+
+def item_loops(script: str) -> list[list[str]]:
+    """The names that each loop over the items gives to their parts."""
+    return [re.split(r",\s*", names)[1:] for names in re.findall(r"for ([\w, ]+) in items\(\)", code(script))]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_loop_over_items_names_their_parts_in_the_headers_order(script: str) -> None:
+    for loop in item_loops(script):
+        assert len(loop) <= len(header(script).items)
+        for name, declared in zip(loop, header(script).items, strict=False):
+            assert name in (declared, "_")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_verb_about_an_event_is_given_all_of_its_keys_in_their_order(script: str) -> None:
+    said = header(script)
+    if "sale" in said.uses:
+        assert said.keys == EVENT_KEY_NAMES[: 9 if "rates" in said.uses else 7]
+        assert said.arguments[:2] == ("founded", "event_id")
+
+
+def test_a_key_is_of_the_same_type_wherever_it_is_named() -> None:
+    types: dict[str, set[str]] = {}
+    for script in SCRIPTS:
+        for name, kind in zip(header(script).keys, header(script).key_types, strict=True):
+            types.setdefault(name, set()).add(kind)
+    assert {name: kinds for name, kinds in types.items() if len(kinds) > 1} == {}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_command_fits_the_type_of_its_key(script: str) -> None:
+    said = header(script)
+    types = dict(zip(said.keys, said.key_types, strict=True))
+    for source in sources(script):
+        for command, key in re.findall(r"(?:call|write)\('([A-Z]+)'(?:, (\w+))?", code(source)):
+            if command == "TIME":
+                continue
+            wanted = "string" if command in STRING_COMMANDS else TYPES[command[0]]
+            # `key` and `unpack(KEYS…)` stand for the strings that items name, `current` and `previous` for the rates.
+            stands_for = {"key": "string", "unpack": "string", "current": "hash", "previous": "hash"}
+            assert types.get(key, stands_for.get(key)) == wanted, (source, command, key)
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS, *FRAGMENTS])
+def test_the_statuses_of_a_header_are_those_of_its_body(name: str) -> None:
+    assert {status.name for status in header(name).statuses} == statuses_in(name)
+
+
+def test_every_status_is_some_scripts_answer() -> None:
+    assert set[str]().union(*map(statuses_in, [*SCRIPTS, *FRAGMENTS])) == set(Status.__members__)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_changes_that_a_header_promises_are_those_that_its_body_makes(script: str) -> None:
+    promised = set(re.findall(r"\w+", header(script).events)) & KINDS
+    own = kinds_in(script)
+    assert own <= promised
+    assert promised <= own.union(*(kinds_in(fragment) for fragment in header(script).uses))
+
+
+def test_every_kind_of_change_is_promised_by_some_script() -> None:
+    promised = {word for script in SCRIPTS for word in re.findall(r"\w+", header(script).events)}
+    assert promised >= KINDS
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS, *FRAGMENTS])
+def test_a_script_keeps_to_what_every_server_has(name: str) -> None:
+    assert {
+        "pcall",
+        "xpcall",
+        "cjson",
+        "cmsgpack",
+        "struct",
+        "bit",
+        "os",
+        "loadstring",
+        "setfenv",
+        "random",
+    }.isdisjoint(words(name))
+    assert set(re.findall(r"redis\.(\w+)", code(name))) <= {"call", "error_reply"}
+    assert re.findall(r"KEYS\[\d|ARGV\[\d", code(name)) == [], "the header's names stand for places"
+    assert len(text(name).splitlines()) <= 60
+
+
+def test_each_script_has_its_method_and_no_other_one_uses_it() -> None:
+    users: dict[str, set[str]] = {}
+    office = next(
+        node
+        for node in ast.parse(inspect.getsource(box_office)).body
+        if isinstance(node, ast.ClassDef) and node.name == BoxOffice.__name__
+    )
+    for method in office.body:
+        if isinstance(method, ast.AsyncFunctionDef | ast.FunctionDef):
+            calls = [node for node in ast.walk(method) if isinstance(node, ast.Call)]
+            for call in calls:
+                first = call.args[0] if call.args else None
+                if isinstance(first, ast.Constant) and first.value in SCRIPTS:
+                    users.setdefault(str(first.value), set()).add(method.name)
+    assert users == METHODS
+
+
+def test_the_statuses_that_end_nothing_are_those_of_readings() -> None:
+    assert {script for script in SCRIPTS if not load(script).changes} == {
+        "charge",
+        "due",
+        "lag",
+        "look",
+        "number",
+        "throttle",
+    }
+
+
+def test_a_key_out_of_order_is_told() -> None:
+    with pytest.raises(ScriptError, match="KEYS\\[3\\] is out of order"):
+        read_header("-- odd: has a gap.\n-- KEYS[1] event hash\n-- KEYS[3] bookings hash\n")
+
+
+def test_a_status_that_the_enum_does_not_have_is_told() -> None:
+    with pytest.raises(ScriptError, match="SOLD_OFF"):
+        read_header("-- odd: misspells.\n-- STATUSES BOOKED SOLD_OFF\n")
+
+
+def test_a_scripts_name_for_redis_is_the_hash_of_what_it_is_loaded_with() -> None:
+    shas = {script.sha for script in all_scripts()}
+    assert len(shas) == len(SCRIPTS)
+    assert all(re.fullmatch(rb"[0-9a-f]{40}", sha) for sha in shas)

@@ -1,0 +1,129 @@
+"""A key of the wrong type is an error for the event that it belongs to, and never half a change."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from booking.domain.outcomes import IdempotencyKey, Outcome, Status
+from booking.inventory import keys
+from booking.inventory.errors import InventoryUnavailable
+from tests.fixtures.stock import SHARDS, Stock, contents
+
+EVENT = 1
+KEYS = dict(zip(keys.EVENT_KEY_NAMES, keys.event_keys(EVENT, SHARDS), strict=True))
+
+Verb = Callable[[Stock], Awaitable[object]]
+VERBS: dict[str, Verb] = {
+    "book": lambda stock: stock.office.book(EVENT, "new"),
+    "cancel": lambda stock: stock.office.cancel(EVENT, "ann"),
+    "leave": lambda stock: stock.office.cancel(EVENT, "cid"),
+    "confirm": lambda stock: stock.office.confirm(EVENT, "ann"),
+    "enlarge": lambda stock: stock.office.change(EVENT, {"capacity": 5}),
+    "look": lambda stock: stock.office.look(EVENT),
+    "look_booking": lambda stock: stock.office.look_booking(EVENT, "cid"),
+}
+SURE_TO_FAIL = {
+    # What each verb cannot do without, whether or not bookings are held first.
+    "event": set(VERBS),
+    "bookings": {"book", "cancel", "leave", "confirm", "enlarge", "look_booking"},
+    "waiting": set(VERBS),
+    "changes": set(VERBS),
+    "epoch": set(VERBS),
+}
+
+
+async def plant(stock: Stock, name: str) -> None:
+    key = KEYS[name]
+    await stock.redis.delete(key)
+    if name == "epoch":
+        await stock.redis.rpush(key, "planted")
+    else:
+        await stock.redis.set(key, "planted")
+
+
+async def prepare(stock: Stock, case: str) -> None:
+    """Two tickets sold or held, and somebody waiting; `dead` holds are past their time when the verb comes."""
+    await stock.sale(EVENT, capacity=2, hold_seconds=0 if case == "sold" else 60)
+    for user in ("ann", "bob", "cid"):
+        await stock.office.book(EVENT, user)
+    if case == "dead":
+        record = await stock.redis.hget(KEYS["bookings"], "bob")
+        await stock.redis.hset(KEYS["bookings"], "bob", record.rsplit(b" ", 1)[0] + b" 1")
+        await stock.redis.zadd(KEYS["holds"], {"bob": 1})
+        await stock.redis.zadd(KEYS["due"], {EVENT: 1})
+
+
+@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("case", ["sold", "held", "dead"])
+async def test_a_wrongly_typed_key_lets_a_verb_do_all_or_nothing(stock: Stock, case: str, verb: str, name: str) -> None:
+    await stock.sale(2)
+    await prepare(stock, case)
+    await plant(stock, name)
+    before = await contents(stock.redis)
+    try:
+        await VERBS[verb](stock)
+    except InventoryUnavailable:
+        assert await contents(stock.redis) == before
+    else:
+        assert verb not in SURE_TO_FAIL.get(name, set())
+        assert (await contents(stock.redis))[KEYS[name]] == before[KEYS[name]], "it was written over"
+    # Another shard's event knows nothing of it.
+    assert (await stock.office.book(2, "ann")).status is Status.BOOKED
+
+
+@pytest.mark.parametrize("name", ["event", "waiting", "changes", "epoch"])
+async def test_an_event_is_not_opened_over_a_wrongly_typed_key(stock: Stock, name: str) -> None:
+    await plant(stock, name)
+    before = await contents(stock.redis)
+    with pytest.raises(InventoryUnavailable):
+        await stock.sale(EVENT)
+    assert await contents(stock.redis) == before
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["held", "sold", "bookings", "holding", "backlog", "seq", "capacity", "max_per_user", "hold_ms", "paused"],
+)
+@pytest.mark.parametrize("how", ["missing", "no number"])
+async def test_a_counter_that_is_missing_or_no_number_lets_nothing_be_written(
+    stock: Stock, field: str, how: str
+) -> None:
+    await prepare(stock, "sold")
+    if how == "missing":
+        await stock.redis.hdel(KEYS["event"], field)
+    else:
+        await stock.redis.hset(KEYS["event"], field, "planted")
+    before = await contents(stock.redis)
+    for verb in VERBS.values():
+        with pytest.raises(InventoryUnavailable, match=f"DAMAGED .* {field}"):
+            await verb(stock)
+    assert await contents(stock.redis) == before
+
+
+async def test_somebody_in_line_without_a_booking_keeps_everything_as_it_is(stock: Stock) -> None:
+    await prepare(stock, "sold")
+    await stock.redis.hdel(KEYS["bookings"], "cid")
+    before = await contents(stock.redis)
+    with pytest.raises(InventoryUnavailable, match="waiting list names people without a booking"):
+        await stock.office.cancel(EVENT, "ann")
+    assert await contents(stock.redis) == before
+
+
+@pytest.mark.parametrize("planted", ["list", "text"])
+async def test_an_odd_rate_bucket_or_kept_answer_never_breaks_a_booking_in_two(stock: Stock, planted: str) -> None:
+    await prepare(stock, "sold")
+    kept = keys.replay(EVENT, SHARDS, "cid", "key")
+    if planted == "list":
+        await stock.redis.rpush(kept, "planted")
+    else:
+        await stock.redis.set(kept, "planted")
+    outcome = await stock.office.cancel(EVENT, "cid", key=IdempotencyKey("key", "request"))
+    assert isinstance(outcome, Outcome)
+    if planted == "list":
+        assert outcome.status is Status.LEFT
+        again = await stock.office.cancel(EVENT, "cid", key=IdempotencyKey("key", "second"))
+        assert (again.status, again.first_request_id) == (Status.LEFT, "request")
+    else:
+        assert outcome.status is Status.IDEMPOTENCY_KEY_REUSED
+        assert (await stock.entries(EVENT))[-1].split(" ")[2] == "joined"

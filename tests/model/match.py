@@ -1,0 +1,160 @@
+"""One match: the same steps done to the reference model and to the scripts on a real server, compared after each."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from types import TracebackType
+from typing import Self
+
+from redis import Redis
+
+from booking.domain.model import Event
+from booking.domain.outcomes import EventOutcome, Outcome
+from booking.domain.reference.box_office import ReferenceBoxOffice
+from booking.inventory import keys
+from booking.inventory.box_office import BoxOffice
+from booking.inventory.lane import Lane
+from booking.inventory.scripts import Script
+from tests.model.state import StateReader, expected
+from tests.model.steps import (
+    EVENTS,
+    SHARDS,
+    START_MS,
+    Book,
+    Cancel,
+    Change,
+    Command,
+    Confirm,
+    Create,
+    Due,
+    Look,
+    LookBooking,
+    Pass,
+    Scenario,
+    Step,
+    Together,
+)
+from tests.model.told_clock import CLOCK_KEY, RewrittenLink
+
+Answer = Outcome | EventOutcome | Event | list[int] | None
+SWEEPER_LEASE_MS = 60_000
+EPOCHS = [f"epoch-{shard}" for shard in range(SHARDS)]
+WITHIN_MS_US = 999
+"""Microseconds that the clock shows beyond each millisecond: the scripts have to leave them out."""
+
+
+class Difference(AssertionError):
+    """The model and the scripts do not agree."""
+
+
+class Arena:
+    """One server for many matches, each of which begins with nothing in it."""
+
+    def __init__(self, address: str, scripts: Mapping[str, Script]) -> None:
+        self._address = address
+        self._scripts = scripts
+        self._runner = asyncio.Runner()
+        self._redis: Redis = Redis.from_url(address)
+        self.steps = 0
+        """Commands compared so far, in all matches, and moves of the clock."""
+
+    def __enter__(self) -> Self:
+        self._office = self._runner.run(self._open())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._runner.run(self._office.close())
+        self._runner.close()
+        self._redis.close()
+
+    async def _open(self) -> BoxOffice:
+        lane = Lane(RewrittenLink(self._address, self._scripts), queue_limit=1_000)
+        return BoxOffice([lane], EPOCHS, rate_limit=None, unsaved_limit=1_000_000)
+
+    def play(self, scenario: Scenario) -> None:
+        """Raises Difference at the first step after which the two are not the same."""
+        self._redis.flushall()
+        for shard, epoch in enumerate(EPOCHS):
+            self._redis.set(keys.epoch(shard), epoch)
+        match = Match(self._office, self._redis)
+        made = [Create(event_id, rules) for event_id, rules in zip(EVENTS, scenario.rules, strict=False)]
+        for step in (*made, *scenario.steps):
+            self.steps += len(step.commands) if isinstance(step, Together) else 1
+            self._runner.run(match.do(step))
+
+
+class Match:
+    """A model and an emptied server side by side."""
+
+    def __init__(self, office: BoxOffice, redis: Redis) -> None:
+        self._model = ReferenceBoxOffice()
+        self._office = office
+        self._redis = redis
+        self._reader = StateReader(redis)
+        self._set_clock(START_MS)
+
+    async def do(self, step: Step) -> None:
+        """Does one step on both sides and compares. Raises Difference."""
+        if isinstance(step, Pass):
+            self._set_clock(self._now_ms + step.milliseconds)
+            return
+        commands = step.commands if isinstance(step, Together) else (step,)
+        said = await asyncio.gather(*(really(self._office, command) for command in commands))
+        for command, answer in zip(commands, said, strict=True):
+            _compare(f"the answer to {command}", answer, by_the_model(self._model, command, self._now_ms))
+        found, wanted = self._reader.read(), expected(self._model)
+        _compare(f"the entries of the streams after {step}", found.news, wanted.news)
+        _compare(f"the events after {step}", found.events, wanted.events)
+        _compare(f"the ends of the first holds after {step}", found.due, wanted.due)
+
+    def _set_clock(self, now_ms: int) -> None:
+        self._now_ms = now_ms
+        self._redis.set(CLOCK_KEY, now_ms * 1000 + WITHIN_MS_US)
+
+
+def really(office: BoxOffice, command: Command) -> Awaitable[Answer]:
+    """The command, done by the scripts."""
+    match command:
+        case Book(event_id, user_id, quantity, key):
+            return office.book(event_id, user_id, quantity, key)
+        case Cancel(event_id, user_id, caller_id, key):
+            return office.cancel(event_id, user_id, caller_id, key)
+        case Confirm(event_id, user_id, key):
+            return office.confirm(event_id, user_id, key)
+        case Look(event_id):
+            return office.look(event_id)
+        case LookBooking(event_id, user_id):
+            return office.look_booking(event_id, user_id)
+        case Create(event_id, rules):
+            return office.create(event_id, rules)
+        case Change(event_id, changed):
+            return office.change(event_id, changed)
+        case Due(shard):
+            return office.due_events(shard, "the only sweeper", SWEEPER_LEASE_MS, most=2)
+
+
+def by_the_model(model: ReferenceBoxOffice, command: Command, now_ms: int) -> Answer:
+    """The command, done by the specification."""
+    match command:
+        case Book(event_id, user_id, quantity, key):
+            return model.book(event_id, user_id, quantity, key, now_ms=now_ms)
+        case Cancel(event_id, user_id, caller_id, key):
+            return model.cancel(event_id, user_id, caller_id, key, now_ms=now_ms)
+        case Confirm(event_id, user_id, key):
+            return model.confirm(event_id, user_id, key, now_ms=now_ms)
+        case Look(event_id):
+            return model.look(event_id, now_ms=now_ms)
+        case LookBooking(event_id, user_id):
+            return model.look_booking(event_id, user_id, now_ms=now_ms)
+        case Create(event_id, rules):
+            return model.create(event_id, rules, now_ms=now_ms)
+        case Change(event_id, changed):
+            return model.change(event_id, changed, now_ms=now_ms)
+        case Due(shard):
+            sales = [sale for sale in model.sales.values() if keys.shard_of(sale.id, SHARDS) == shard]
+            firsts = sorted((min(sale.hold_ends())[0], sale.id) for sale in sales if sale.hold_ends())
+            return [event_id for end, event_id in firsts if end <= now_ms][:2]
+
+
+def _compare(what: str, found: object, wanted: object) -> None:
+    if found != wanted:
+        raise Difference(f"{what}:\n  the scripts: {found}\n  the model:   {wanted}")

@@ -1,0 +1,38 @@
+"""The search for a scenario in which the scripts and the model differ, from a seed, for a number of steps."""
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from tests.model.match import Arena
+from tests.model.steps import Scenario, scenarios
+
+
+def search(arena: Arena, seed_text: str, steps: int, *, shrink: bool = True) -> None:
+    """Plays random scenarios until at least `steps` more are compared; the same seed gives the same ones.
+
+    Raises Difference, or whatever a script fails with, from the smallest scenario found if it is to be shrunk; the
+    error's notes show that scenario.
+    """
+    enough, scenario = arena.steps + steps, 0
+    while arena.steps < enough:
+        _search_one(arena, f"{seed_text}:{scenario}", shrink)
+        scenario += 1
+
+
+def _search_one(arena: Arena, seed_text: str, shrink: bool) -> None:
+    """The empty scenario and a random one. Given more, Hypothesis would mostly vary the ones it had: little new."""
+
+    @seed(seed_text)
+    @settings(
+        max_examples=2,
+        deadline=None,
+        database=None,
+        print_blob=False,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
+    )
+    @given(scenarios())
+    def play(scenario: Scenario) -> None:
+        arena.play(scenario)
+
+    play()

@@ -1,0 +1,122 @@
+"""What Redis holds about every event, read from its keys, and what the reference model says it should hold."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from redis import Redis
+
+from booking.domain.changes import Change
+from booking.domain.model import Booking, BookingStatus
+from booking.domain.reference.box_office import ReferenceBoxOffice
+from booking.domain.reference.sale import Sale
+from booking.inventory import keys
+from booking.inventory.records import read_change, read_record
+from tests.model.steps import EVENTS, SHARDS
+
+
+@dataclass(frozen=True)
+class EventState:
+    """One event's keys. The name and the rules are compared by way of the answers and of the stream."""
+
+    counters: dict[str, int]
+    bookings: dict[str, Booking]
+    waiting: list[str]
+    holds: list[tuple[int, str]]
+
+
+@dataclass
+class State:
+    """All of it. `news` are the entries of the streams since the last look, in each shard's order."""
+
+    events: dict[int, EventState] = field(default_factory=dict)
+    due: dict[int, int] = field(default_factory=dict)
+    """By event: when its first hold ends."""
+    news: list[list[Change]] = field(default_factory=list)
+
+
+def expected_event(sale: Sale) -> EventState:
+    """What an event's keys have to hold."""
+    counters = {
+        "available": sale.available,
+        "held": sale.tickets(BookingStatus.HELD),
+        "sold": sale.tickets(BookingStatus.CONFIRMED),
+        "bookings": sale.count(BookingStatus.CONFIRMED),
+        "holding": sale.count(BookingStatus.HELD),
+        "backlog": sale.tickets(BookingStatus.WAITING),
+        "seq": sale.seq,
+        "created_at": sale.created_at_ms,
+    }
+    bookings = {user: replace(booking, position=None) for user, booking in sale.bookings.items()}
+    return EventState(counters, bookings, list(sale.waiting), sorted(sale.hold_ends()))
+
+
+def expected(model: ReferenceBoxOffice) -> State:
+    """The state that the model says; its record of changes begins anew."""
+    state = State(news=[[] for _ in range(SHARDS)])
+    for event_id, sale in sorted(model.sales.items()):
+        state.events[event_id] = expected_event(sale)
+        if sale.hold_ends():
+            state.due[event_id] = min(end for end, _ in sale.hold_ends())
+        state.news[keys.shard_of(event_id, SHARDS)] += sale.changes
+        sale.changes.clear()
+    for news in state.news:
+        news.sort(key=lambda change: change.event_id)
+    return state
+
+
+class StateReader:
+    """Reads the keys of one server, over a connection of its own, and each entry of the streams once."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._last = [b"0-0"] * SHARDS
+
+    def read(self) -> State:
+        """Everything, in one exchange."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for event_id in EVENTS:
+            event, bookings, waiting, holds, *_ = keys.event_keys(event_id, SHARDS)
+            pipeline.hgetall(event)
+            pipeline.hgetall(bookings)
+            pipeline.zrange(waiting, 0, -1)
+            pipeline.zrange(holds, 0, -1, withscores=True)
+        for shard in range(SHARDS):
+            pipeline.zrange(keys.due(shard), 0, -1, withscores=True)
+            pipeline.xrange(keys.changes(shard), b"(" + self._last[shard])
+        replies: list[Any] = pipeline.execute()
+        state = State()
+        for i, event_id in enumerate(EVENTS):
+            found = _event(event_id, *replies[4 * i : 4 * i + 4])
+            if found is not None:
+                state.events[event_id] = found
+        for shard in range(SHARDS):
+            due, entries = replies[4 * len(EVENTS) + 2 * shard :][:2]
+            state.due |= {int(event_id): int(end) for event_id, end in due}
+            if entries:
+                self._last[shard] = entries[-1][0]
+            # Events of a shard do not wait for each other, so only the order within each is a promise.
+            state.news.append(sorted(_changes(entries), key=lambda change: change.event_id))
+        return state
+
+
+def _event(
+    event_id: int,
+    fields: dict[bytes, bytes],
+    records: dict[bytes, bytes],
+    waiting: list[bytes],
+    holds: list[tuple[bytes, float]],
+) -> EventState | None:
+    if not (fields or records or waiting or holds):
+        return None
+    names = ("available", "held", "sold", "bookings", "holding", "backlog", "seq", "created_at")
+    return EventState(
+        {name: int(fields[name.encode()]) for name in names if name.encode() in fields},
+        {user.decode(): read_record(event_id, user.decode(), text) for user, text in records.items()},
+        [user.decode() for user in waiting],
+        [(int(end), user.decode()) for user, end in holds],
+    )
+
+
+def _changes(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[Change]:
+    return [read_change(fields[b"c"]) for _, fields in entries]

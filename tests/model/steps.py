@@ -1,0 +1,190 @@
+"""What may happen to a few events: commands, batches of them and time passing, as Hypothesis draws them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+
+from booking.domain.model import Rules
+from booking.domain.outcomes import IdempotencyKey
+from booking.domain.reference.sale import CAPACITY_STEP
+
+START_MS = 1_800_000_000_000
+"""When every example begins."""
+
+SHARDS = 2
+EVENTS = (1, 2, 3)
+"""1 and 3 share a shard, and so a stream; 3 is not there from the start."""
+
+USERS = ("ann", "bob", "cy", "dee", "g h", "ünal")
+MOMENTS = (-62_135_596_800_000, *range(START_MS - 500, START_MS + 6000, 500), 253_402_300_799_999)
+"""From the year 1 to the year 9999, and around the beginning."""
+
+STEPS_MAX = 80
+TOGETHER_MAX = 12
+LIMIT_MAX = 9_007_199_254_740_991
+"""The largest limit of a waiting list that the contract's JSON can say exactly."""
+
+
+@dataclass(frozen=True)
+class Book:
+    """Buys."""
+
+    event_id: int
+    user_id: str
+    quantity: int
+    key: IdempotencyKey | None = None
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Gives back, or leaves the list; by a caller who may be somebody else."""
+
+    event_id: int
+    user_id: str
+    caller_id: str | None = None
+    key: IdempotencyKey | None = None
+
+
+@dataclass(frozen=True)
+class Confirm:
+    """Makes a hold final."""
+
+    event_id: int
+    user_id: str
+    key: IdempotencyKey | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """Reads an event."""
+
+    event_id: int
+
+
+@dataclass(frozen=True)
+class LookBooking:
+    """Reads one's own booking."""
+
+    event_id: int
+    user_id: str
+
+
+@dataclass(frozen=True)
+class Create:
+    """Makes an event."""
+
+    event_id: int
+    rules: Rules
+
+
+@dataclass(frozen=True)
+class Change:
+    """Changes an event's rules."""
+
+    event_id: int
+    rules: Mapping[str, int | str | None]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Moves the clock; backwards, too, as clocks do."""
+
+    milliseconds: int
+
+
+@dataclass(frozen=True)
+class Due:
+    """Asks for a shard's events with dead holds, as the sweeper does."""
+
+    shard: int
+
+
+Command = Due | Book | Cancel | Confirm | Look | LookBooking | Create | Change
+
+
+@dataclass(frozen=True)
+class Together:
+    """Commands that wait at the same time: they share one exchange, and neighbours of a kind one call."""
+
+    commands: tuple[Command, ...]
+
+
+Step = Command | Together | Pass
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """The rules of the first events, since nothing happens without an event, and then anything."""
+
+    rules: tuple[Rules, ...]
+    steps: list[Step]
+
+
+def weighted(*choices: tuple[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
+    """One of several, each as often as its weight says; `one_of` would take no notice of repetitions."""
+    return st.sampled_from([strategy for weight, strategy in choices for _ in range(weight)]).flatmap(lambda s: s)
+
+
+events = st.sampled_from((1, 1, 1, 1, 1, 1, 1, 2, 2, 3))
+users = st.sampled_from(USERS)
+quantities = st.sampled_from((1, 1, 1, 1, 2, 2, 3, 4, 6))
+keys = weighted((5, st.none()), (1, st.builds(IdempotencyKey, st.sampled_from("KL"), st.sampled_from("rst"))))
+capacities = st.sampled_from((1, 2, 3, 3, 4, 5, 6, 8, 12, 99, 100))
+names = st.sampled_from(("A", "B", "two words", "Ω 5 6 7"))
+limits = st.sampled_from((None, None, None, None, None, 0, 1, 2, 4, 8, LIMIT_MAX))
+most_per_user = st.sampled_from((4, 4, 4, 4, 4, 1, 2, 3, 100))
+moments = weighted((8, st.none()), (1, st.sampled_from(MOMENTS)))
+
+all_rules = st.builds(
+    Rules,
+    name=names,
+    capacity=capacities,
+    max_per_user=most_per_user,
+    hold_seconds=st.sampled_from((0, 0, 1, 1, 1, 2, 86_400)),
+    waitlist_limit=limits,
+    opens_at_ms=moments,
+    closes_at_ms=moments,
+)
+changed_rules = {
+    "name": names,
+    "capacity": weighted((11, capacities), (1, st.just(3 * CAPACITY_STEP))),
+    "opens_at": moments,
+    "closes_at": moments,
+    "paused": st.sampled_from((0, 0, 0, 1)),
+    "waitlist_limit": limits,
+    "max_per_user": most_per_user,
+}
+changes = st.fixed_dictionaries({}, optional=changed_rules).filter(bool)
+one_change = st.one_of([st.fixed_dictionaries({name: values}) for name, values in changed_rules.items()])
+growth = capacities.map(lambda capacity: {"capacity": capacity})
+
+books = st.builds(Book, events, users, quantities, keys)
+cancels = st.builds(Cancel, events, users, weighted((3, st.none()), (1, users)), keys)
+confirms = st.builds(Confirm, events, users, keys)
+looks = st.builds(Look, events)
+own_looks = st.builds(LookBooking, events, users)
+dues = st.builds(Due, st.sampled_from((1, 1, 0)))
+commands = weighted((12, books), (6, cancels), (5, confirms), (2, looks), (3, own_looks), (2, dues))
+together = weighted(
+    # Neighbours of a kind, which the batcher puts into one call, and a mixture, which it does not.
+    *((1, st.lists(kind, min_size=2, max_size=TOGETHER_MAX)) for kind in (books, cancels, confirms, looks | own_looks)),
+    (2, st.lists(weighted((9, commands), (1, st.builds(Change, events, growth))), min_size=2, max_size=TOGETHER_MAX)),
+).map(lambda drawn: Together(tuple(drawn)))
+times = st.sampled_from((500, 500, 500, 1000, 1000, 1000, 1000, 2000, 5000, 1, 999, -500)).map(Pass)
+steps: st.SearchStrategy[Step] = weighted(
+    (60, commands),
+    (10, together),
+    (14, times),
+    (4, st.builds(Change, events, one_change)),
+    (4, st.builds(Change, events, changes)),
+    (1, st.builds(Create, events, all_rules)),
+)
+
+
+@st.composite
+def scenarios(draw: st.DrawFn) -> Scenario:
+    """Long ones mostly: a plain `lists` strategy would make short ones, where nobody waits for anything."""
+    rules = (draw(all_rules), draw(all_rules))
+    return Scenario(rules, [draw(steps) for _ in range(draw(st.integers(0, STEPS_MAX)))])

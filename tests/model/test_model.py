@@ -1,0 +1,21 @@
+"""The scripts do what the reference model says, step by step, whatever happens in whatever order."""
+
+import os
+
+import pytest
+
+from tests.model.match import Arena
+from tests.model.search import search
+
+SEED = os.environ.get("BOOKING_MODEL_SEED", "1")
+STEPS = 2_000
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_the_scripts_and_the_reference_model_agree_on_every_answer_and_on_the_whole_state(
+    arena: Arena, part: int
+) -> None:
+    print(f"BOOKING_MODEL_SEED={SEED}, part {part}")
+    search(arena, f"suite:{SEED}:{part}", STEPS)
+    print(f"{arena.steps:,} steps")
+    assert arena.steps >= STEPS

@@ -1,0 +1,204 @@
+"""The commands other than `serve`, as a person runs them."""
+
+import asyncio
+import base64
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from booking.domain.accounts import Account
+from booking.ledger import Ledger
+from booking.settings import Settings
+from booking.web.credentials import email_key
+from booking.web.passwords import Passwords
+
+SECRET = "an-hour-before-the-doors-open-and-the-queue-is-long"
+
+
+def booking(
+    data_dir: Path, *arguments: str, given: bytes = b"", **environment: Any
+) -> "subprocess.CompletedProcess[bytes]":
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("BOOKING_")}
+    return subprocess.run(
+        [sys.executable, "-m", "booking", *arguments],
+        input=given,
+        env=clean | {"BOOKING_DATA_DIR": str(data_dir)} | environment,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def find_account(data_dir: Path, email: str) -> Account | None:
+    async def find() -> Account | None:
+        ledger = Ledger.open(Settings(data_dir=data_dir).database_address)
+        try:
+            return await ledger.find_account(email_key(email))
+        finally:
+            await ledger.close()
+
+    return asyncio.run(find())
+
+
+def opens(account: Account | None, password: str) -> bool:
+    async def verify() -> bool:
+        passwords = Passwords(threads=1)
+        try:
+            return account is not None and await passwords.verify(account.password_hash, password)
+        finally:
+            passwords.close()
+
+    return asyncio.run(verify())
+
+
+def test_a_token_is_all_that_is_printed_and_says_who_and_until_when(tmp_path: Path) -> None:
+    made = booking(
+        tmp_path, "token", "--user", "17", "--role", "organizer", "--expires-in", "60", BOOKING_JWT_SECRET=SECRET
+    )
+    assert made.stderr == b""
+    token = made.stdout.decode().removesuffix("\n")
+    header = token.split(".")[0]
+    assert base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)) == b'{"alg":"HS256","typ":"JWT"}'
+    claims = jwt.decode(token, SECRET, algorithms=["HS256"])
+    assert (claims["sub"], claims["role"]) == ("17", "organizer")
+    assert claims["exp"] - claims["iat"] == 60
+    assert abs(claims["iat"] - time.time()) < 60
+
+
+def test_a_user_s_token_has_no_role_and_carries_the_issuer_and_audience_that_are_set(tmp_path: Path) -> None:
+    made = booking(
+        tmp_path, "token", "--user", "a b", BOOKING_JWT_SECRET=SECRET, BOOKING_JWT_ISSUER="i", BOOKING_JWT_AUDIENCE="a"
+    )
+    claims = jwt.decode(made.stdout.strip(), SECRET, algorithms=["HS256"], issuer="i", audience="a")
+    assert claims["sub"] == "a b"
+    assert "role" not in claims
+
+
+def test_a_token_is_signed_with_the_secret_in_the_data_folder(tmp_path: Path) -> None:
+    token = booking(tmp_path, "token", "--user", "17").stdout.strip()
+    secret = (tmp_path / "jwt-secret").read_bytes()
+    assert jwt.decode(token, secret, algorithms=["HS256"])["sub"] == "17"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (("token", "--user", ""), {}, "booking: the subject is empty\n"),
+        (("token", "--user", "1"), {"BOOKING_JWT_SECRET": "short"}, "booking: BOOKING_JWT_SECRET: needs at least 32"),
+        (
+            ("migrate",),
+            {"BOOKING_DATABASE_URL": "mysql://db"},
+            "booking: BOOKING_DATABASE_URL: has to be a URL that begins with",
+        ),
+        (("persist",), {"BOOKING_SHARDS": "0"}, "booking: BOOKING_SHARDS: "),
+        (("user", "add", "nobody"), {}, "booking: An email address must have an @-sign.\n"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_with_exit_code_2(
+    tmp_path: Path, arguments: tuple[str, ...], environment: dict[str, Any], said: str
+) -> None:
+    ended = booking(tmp_path, *arguments, **environment)
+    assert ended.returncode == 2
+    assert ended.stderr.decode().startswith(said)
+    assert ended.stderr.count(b"\n") == 1
+    assert ended.stdout == b""
+
+
+@pytest.mark.parametrize("command", [("migrate",), ("user", "add", "ann@example.com")])
+def test_a_database_that_is_away_is_said_in_one_line_with_exit_code_1(tmp_path: Path, command: tuple[str, ...]) -> None:
+    address = "postgresql://shop:s3cret-word@127.0.0.1:1/shop"
+    ended = booking(tmp_path, *command, given=b"long enough\n", BOOKING_DATABASE_URL=address)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(b"booking: database: ")
+    assert ended.stderr.count(b"\n") == 1
+    assert b"s3cret-word" not in ended.stderr
+
+
+def test_migrate_may_be_run_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        ended = booking(tmp_path, "migrate")
+        assert (ended.returncode, ended.stdout) == (0, b"The database is up to date.\n")
+
+
+def test_an_account_is_added_and_the_next_time_changed(tmp_path: Path) -> None:
+    added = booking(tmp_path, "user", "add", "Ann@example.com", given=b"first password\r\n")
+    assert added.stdout == b"Ann@example.com is added (user 1), as a user.\n"
+    account = find_account(tmp_path, "ann@example.com")
+    assert account is not None
+    assert not account.organizer
+    assert opens(account, "first password")
+
+    changed = booking(tmp_path, "user", "add", "ann@EXAMPLE.com", "--organizer", given=b"second password")
+    assert changed.stdout.endswith(b"was there already (user 1): its password is set anew, and it is an organizer.\n")
+    account = find_account(tmp_path, "ann@example.com")
+    assert account is not None
+    assert account.organizer
+    assert opens(account, "second password")
+
+    again = booking(tmp_path, "user", "add", "ann@example.com", given=b"third password\n")
+    assert again.stdout.endswith(b"and it is an organizer.\n")
+
+
+@pytest.mark.parametrize("given", [b"", b"short\n", b"x" * 257 + b"\n", b"not utf-8 \xff\n"])
+def test_a_password_that_will_not_do_is_refused(tmp_path: Path, given: bytes) -> None:
+    ended = booking(tmp_path, "user", "add", "ann@example.com", given=given)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(b"booking: the password has to ")
+    assert not (tmp_path / "booking.sqlite3").exists()
+
+
+@pytest.mark.parametrize(("second", "code"), [("open sesame", 0), ("open barley", 2)])
+def test_a_terminal_is_asked_twice_and_shows_nothing(tmp_path: Path, second: str, code: int) -> None:
+    keyboard, terminal = pty.openpty()
+    environment = {**os.environ, "BOOKING_DATA_DIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "booking", "user", "add", "ann@example.com"],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=environment,
+        start_new_session=True,
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        for prompt, answer in ((b"Password: ", "open sesame"), (b"The same again: ", second)):
+            while prompt not in shown:
+                shown += os.read(keyboard, 1024)
+            os.write(keyboard, answer.encode() + b"\n")
+        assert process.wait(60) == code
+        shown += os.read(keyboard, 4096)
+    os.close(keyboard)
+    assert b"open" not in shown
+    assert (b"is added" in shown) == (code == 0)
+    assert (b"the two passwords differ" in shown) == (code == 2)
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    shown = booking(tmp_path, "--help").stdout.decode()
+    for command in ("serve", "migrate", "persist", "token", "user", "loadtest"):
+        assert f" {command} " in shown
+
+
+def test_a_quick_command_imports_neither_the_database_s_nor_redis_s_library(tmp_path: Path) -> None:
+    program = (
+        "import json, sys\n"
+        "import booking.cli\n"
+        "sys.argv = ['booking', 'token', '--user', '17']\n"
+        "try:\n    booking.cli.main()\n"
+        "except SystemExit:\n    print(json.dumps(sorted(sys.modules)))\n"
+    )
+    environment = {**os.environ, "BOOKING_DATA_DIR": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, timeout=60, check=True
+    )
+    loaded = set(json.loads(ended.stdout.splitlines()[-1]))
+    assert loaded.isdisjoint({"sqlalchemy", "redis", "starlette", "uvicorn", "alembic"})
+    assert "booking.web.tokens" in loaded

@@ -1,0 +1,90 @@
+"""Whose the data folder is."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from booking import data_folder
+from booking.data_folder import DataFolder, DataFolderTaken
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> "Iterator[subprocess.Popen[str]]":
+    """Another process that inherited the folder's lock, from a service that is gone."""
+    folder = DataFolder(tmp_path)
+    folder.open()
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(folder.lock,), text=True
+    ) as process:
+        folder.close()
+        (tmp_path / "lock").write_text("999999999\n")
+        yield process
+        process.kill()
+
+
+def test_a_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
+    first, second = DataFolder(tmp_path), DataFolder(tmp_path)
+    first.open()
+    with pytest.raises(DataFolderTaken, match=rf"another booking serve \(pid {os.getpid()}\) is using {tmp_path}"):
+        second.open()
+    first.close()
+    second.open()
+    second.close()
+
+
+def test_an_owner_that_is_somebody_else_s_process_is_alive(
+    tmp_path: Path, holder: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_pid: int, _number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    with pytest.raises(DataFolderTaken, match="pid 999999999"):
+        DataFolder(tmp_path).open()
+    assert holder.poll() is None
+
+
+def test_closing_twice_is_harmless(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    folder.open()
+    folder.close()
+    folder.close()
+    assert folder.lock == -1
+
+
+def test_a_folder_is_taken_over_once_a_dead_owner_s_last_child_has_gone(
+    tmp_path: Path, holder: "subprocess.Popen[str]"
+) -> None:
+    folder = DataFolder(tmp_path)
+    holder.kill()
+    folder.open()
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    folder.close()
+
+
+def test_a_dead_owner_s_child_that_stays_keeps_the_folder(
+    tmp_path: Path, holder: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_folder, "TAKEOVER_SECONDS", 0.1)
+    with pytest.raises(DataFolderTaken):
+        DataFolder(tmp_path).open()
+    assert holder.poll() is None
+
+
+def test_a_lock_that_cannot_be_made_is_an_error_of_the_system_s(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(IsADirectoryError):
+        DataFolder(tmp_path).open()
+
+
+def test_the_description_is_gone_when_the_service_is(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    folder.open()
+    folder.describe({"pid": 1})
+    assert (tmp_path / "service.json").read_text() == '{\n  "pid": 1\n}\n'
+    folder.close()
+    assert not (tmp_path / "service.json").exists()

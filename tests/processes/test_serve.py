@@ -1,0 +1,256 @@
+"""`booking serve` as a whole: it starts, it stops, it mends itself, and it leaves nothing behind."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.fixtures.process_tree import descendants, eventually, is_alive, listens_on_tcp
+from tests.fixtures.service import RunningService, running_service
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service with two workers for the tests that leave it running."""
+    with running_service(tmp_path_factory.mktemp("lasting") / "data", {"BOOKING_WORKERS": "2"}) as running:
+        yield running
+
+
+def supervisor_pid(service: RunningService) -> int:
+    assert service.process is not None
+    return service.process.pid
+
+
+def answers(service: RunningService, path: str = "/healthz") -> bool:
+    try:
+        return httpx.get(service.base_url + path, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def serve(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """A `booking serve` that is expected to end by itself."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("BOOKING_")}
+    return subprocess.run(
+        [sys.executable, "-m", "booking", "serve", *arguments],
+        env=clean | {"BOOKING_PORT": "0"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def stored_events(service: RunningService) -> list[tuple[str]]:
+    with closing(sqlite3.connect(service.data_dir / "booking.sqlite3")) as database:
+        return database.execute("SELECT name FROM events").fetchall()
+
+
+def test_it_answers_and_says_where(lasting: RunningService) -> None:
+    described = json.loads((lasting.data_dir / "service.json").read_bytes())
+    assert answers(lasting)
+    assert described["url"] == lasting.base_url
+    assert described["port"] == httpx.URL(lasting.base_url).port
+    assert set(described["parts"]) == {"worker-1", "worker-2", "persister", "redis"}
+    assert f"serving on {lasting.base_url}" in lasting.output
+
+
+def test_a_second_copy_on_the_same_folder_is_refused_in_one_line(lasting: RunningService) -> None:
+    second = serve({"BOOKING_DATA_DIR": str(lasting.data_dir)})
+    assert second.returncode == 2
+    assert second.stderr == (
+        f"booking: another booking serve (pid {supervisor_pid(lasting)}) is using {lasting.data_dir}\n"
+    )
+    assert answers(lasting)
+
+
+@pytest.mark.parametrize("part", ["worker-1", "persister", "redis"])
+def test_a_part_that_is_killed_comes_back(lasting: RunningService, part: str) -> None:
+    killed = lasting.kill(part)
+    eventually(lambda: lasting.parts().get(part, killed) != killed, f"{part} has been started again")
+    eventually(lambda: answers(lasting, "/readyz"), "all of it is ready again")
+    assert f"{part} was ended by SIGKILL; starting it again" in lasting.output
+
+
+def test_no_connection_is_refused_while_a_worker_is_away(lasting: RunningService) -> None:
+    lasting.kill("worker-2")
+    for _ in range(10):
+        assert httpx.get(f"{lasting.base_url}/healthz", timeout=30).status_code == 200
+    eventually(lambda: "worker-2" in lasting.parts(), "worker-2 has been started again")
+
+
+def test_no_secret_is_seen_on_a_command_line_or_in_a_child_s_environment(lasting: RunningService) -> None:
+    children = descendants(supervisor_pid(lasting))
+    assert len(children) >= 4
+    for pid in children:
+        assert lasting.secret.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        assert lasting.secret.encode() not in environment
+        assert b"BOOKING_" not in environment
+
+
+def test_the_embedded_server_is_its_owner_s_alone(lasting: RunningService) -> None:
+    data_dir = lasting.data_dir
+    assert stat.S_IMODE((data_dir / "redis.sock").stat().st_mode) == 0o600
+    assert stat.S_IMODE((data_dir / "redis.conf").stat().st_mode) == 0o600
+    assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
+    assert not listens_on_tcp(lasting.parts()["redis"])
+    assert listens_on_tcp(lasting.parts()["worker-1"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_with_exit_code_0_and_leaves_no_process_behind(tmp_path: Path, number: signal.Signals) -> None:
+    with running_service(tmp_path / "data") as service:
+        children = descendants(supervisor_pid(service))
+        if number is signal.SIGINT:
+            os.killpg(supervisor_pid(service), number)  # as a terminal does it
+        assert service.stop(number) == 0
+        assert [pid for pid in children if is_alive(pid)] == []
+        assert not (tmp_path / "data" / "service.json").exists()
+        assert "Traceback" not in service.output
+
+
+def test_a_killed_supervisor_leaves_no_process_behind_and_the_next_start_has_the_data(tmp_path: Path) -> None:
+    with running_service(tmp_path / "data") as service:
+        organizer = {"Authorization": f"Bearer {service.token('boss', 'organizer')}"}
+        buyer = {"Authorization": f"Bearer {service.token(17)}"}
+        made = httpx.post(
+            f"{service.base_url}/initialize", json={"event_name": "E", "available_tickets": 5}, headers=organizer
+        )
+        event = made.json()["event_id"]
+        booked = httpx.post(f"{service.base_url}/book", json={"event_id": event}, headers=buyer)
+        assert booked.status_code == 201
+
+        children = descendants(supervisor_pid(service))
+        service.kill("service")
+        assert service.stop() == -signal.SIGKILL
+        eventually(lambda: not any(is_alive(pid) for pid in children), "nothing of it lives on")
+
+        service.start()
+        found = httpx.get(f"{service.base_url}/events/{event}/booking", headers=buyer)
+        assert found.status_code == 200
+        assert found.json()["data"] == booked.json()["data"]
+
+
+def test_a_second_signal_hurries(tmp_path: Path) -> None:
+    with running_service(tmp_path / "data") as service:
+        service.kill("worker-1", signal.SIGSTOP)  # it will not take notice of the first one
+        service.kill("service", signal.SIGTERM)
+        eventually(lambda: "stopping" in service.output, "the first signal is taken")
+        assert service.stop(signal.SIGTERM) == 0
+        assert "hurrying" in service.output
+
+
+def test_a_data_folder_with_a_long_path_is_served(tmp_path: Path) -> None:
+    data_dir = tmp_path / ("d" * 100) / "data"
+    with running_service(data_dir) as service:
+        assert answers(service)
+        assert not (data_dir / "redis.sock").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "lines"),
+    [
+        ({"BOOKING_WORKERS": "none"}, ["BOOKING_WORKERS"]),
+        ({"BOOKING_PORT": "70000", "BOOKING_LOG_FORMAT": "xml"}, ["BOOKING_PORT", "BOOKING_LOG_FORMAT"]),
+        ({"BOOKING_JWT_SECRET": "too-short-to-be-safe"}, ["BOOKING_JWT_SECRET"]),
+        ({"BOOKING_DATA_DIR": "/dev/null/data"}, ["BOOKING_DATA_DIR"]),
+        ({"BOOKING_HOST": "203.0.113.1"}, ["BOOKING_HOST"]),
+        ({"BOOKING_REDIS_SERVER": "/nonexistent/valkey-server"}, ["BOOKING_REDIS_SERVER"]),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_wrong_setting_is_one_clear_line_and_exit_code_2(
+    tmp_path: Path, environment: dict[str, str], lines: list[str]
+) -> None:
+    ended = serve({"BOOKING_DATA_DIR": str(tmp_path / "data")} | environment)
+    assert ended.returncode == 2
+    said = ended.stderr.splitlines()
+    assert [line.removeprefix("booking: ").split()[0].rstrip(":,") for line in said] == lines
+    assert "too-short-to-be-safe" not in ended.stderr
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = serve({"BOOKING_DATA_DIR": str(tmp_path / "data")}, "--port", port)
+    assert ended.returncode == 2
+    assert ended.stderr == f"booking: BOOKING_HOST, BOOKING_PORT: 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_a_database_that_is_away_ends_the_start_in_one_line(tmp_path: Path) -> None:
+    address = "postgresql://shop:s3cret-word@127.0.0.1:1/shop"
+    ended = serve({"BOOKING_DATA_DIR": str(tmp_path / "data"), "BOOKING_DATABASE_URL": address})
+    assert ended.returncode == 1
+    assert "booking: database: " in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "s3cret-word" not in ended.stderr
+
+
+def test_a_redis_that_is_away_ends_the_start_with_its_reason(tmp_path: Path) -> None:
+    ended = serve({"BOOKING_DATA_DIR": str(tmp_path / "data"), "BOOKING_REDIS_URL": f"unix://{tmp_path}/none.sock"})
+    assert ended.returncode == 1
+    assert ended.stderr.count("booking: Redis cannot be reached") == 3
+    assert ended.stderr.endswith("booking: worker-1 died 3 times at its start\n")
+    assert "Traceback" not in ended.stderr + ended.stdout
+
+
+def test_a_setting_that_the_stored_data_contradicts_is_one_clear_line(tmp_path: Path) -> None:
+    with running_service(tmp_path / "data"):
+        pass
+    ended = serve({"BOOKING_DATA_DIR": str(tmp_path / "data"), "BOOKING_SHARDS": "4"})
+    assert ended.returncode == 2
+    starting, refusal = ended.stderr.splitlines()
+    assert starting.startswith("booking: starting an embedded Redis")
+    assert refusal.startswith("booking: BOOKING_SHARDS: ")
+    assert ended.stdout == ""
+
+
+def test_the_persister_may_be_a_process_of_its_own(tmp_path: Path) -> None:
+    with running_service(tmp_path / "data", arguments=["--without-persister"]) as service:
+        assert set(service.parts()) == {"worker-1", "redis"}
+        environment = {**os.environ, "BOOKING_DATA_DIR": str(service.data_dir)}
+        with subprocess.Popen([sys.executable, "-m", "booking", "persist"], env=environment) as persister:
+            organizer = {"Authorization": f"Bearer {service.token('boss', 'organizer')}"}
+            sale = {"event_name": "E", "available_tickets": 5}
+            made = httpx.post(f"{service.base_url}/initialize", json=sale, headers=organizer)
+            assert made.status_code == 201
+            eventually(lambda: stored_events(service) == [("E",)], "the event is in the database")
+            persister.terminate()
+            assert persister.wait(30) == 0
+
+
+def test_a_signal_during_the_start_ends_it(tmp_path: Path) -> None:
+    program = tmp_path / "valkey-server"
+    program.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(600)\n")
+    program.chmod(0o700)
+    with subprocess.Popen(
+        [sys.executable, "-m", "booking", "serve", "--port", "0", "--data-dir", str(tmp_path / "data")],
+        env={**os.environ, "BOOKING_REDIS_SERVER": str(program)},
+        stderr=subprocess.PIPE,
+    ) as process:
+        eventually(lambda: len(descendants(process.pid)) >= 4, "all parts are being started")
+        children = descendants(process.pid)
+        process.terminate()
+        assert process.wait(30) == 0
+        assert [pid for pid in children if is_alive(pid)] == []
+
+
+def test_an_embedded_server_that_cannot_run_is_shown_with_its_last_words(tmp_path: Path) -> None:
+    program = tmp_path / "valkey-server"
+    program.write_text("#!/bin/sh\necho the disk is on fire\nexit 1\n")
+    program.chmod(0o700)
+    ended = serve({"BOOKING_DATA_DIR": str(tmp_path / "data"), "BOOKING_REDIS_SERVER": str(program)})
+    assert ended.returncode == 1
+    assert "the embedded server ended at its start" in ended.stderr
+    assert "the disk is on fire" in ended.stderr

@@ -1,0 +1,18 @@
+"""Holds that have ended without anybody having looked at them since."""
+
+from booking.inventory import keys
+from tests.fixtures.stock import SHARDS, Stock
+
+
+def event_key(event_id: int, name: str) -> bytes:
+    """One of an event's keys, by the name that the scripts' headers give it."""
+    return dict(zip(keys.EVENT_KEY_NAMES, keys.event_keys(event_id, SHARDS), strict=True))[name]
+
+
+async def end_hold(stock: Stock, event_id: int, user: str) -> None:
+    """Moves the end of somebody's hold to the year 1970."""
+    bookings = event_key(event_id, "bookings")
+    record = await stock.redis.hget(bookings, user)
+    await stock.redis.hset(bookings, user, record.rpartition(b" ")[0] + b" 1")
+    await stock.redis.zadd(event_key(event_id, "holds"), {user: 1})
+    await stock.redis.zadd(event_key(event_id, "due"), {event_id: 1})

@@ -1,0 +1,280 @@
+"""Every rule of a sale, asked of the atomic step itself: nothing in front of it checks anything here."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from booking.domain.model import BookingStatus, Rules
+from booking.domain.outcomes import IdempotencyKey, Status
+from booking.inventory import keys
+from booking.inventory.box_office import RateLimit
+from booking.inventory.errors import InventoryUnavailable
+from tests.fixtures.stock import SHARDS, Stock, contents, open_stock
+
+from .dead_holds import end_hold, event_key
+
+EVENT = 1
+PAST_MS, FUTURE_MS = 1_000, 4_000_000_000_000
+STOPPED: list[dict[str, Any]] = [{"paused": 1}, {"closes_at": PAST_MS}, {"opens_at": FUTURE_MS}]
+
+
+async def ask(stock: Stock, user: str, quantity: int = 1) -> Status:
+    return (await stock.office.book(EVENT, user, quantity)).status
+
+
+async def standing(stock: Stock, user: str) -> BookingStatus | None:
+    booking = (await stock.office.look_booking(EVENT, user)).booking
+    return None if booking is None else booking.status
+
+
+@pytest.mark.parametrize(("most", "quantity"), [(1, 2), (2, 3), (100, 101), (100, 10_000_000)])
+async def test_nobody_books_more_than_max_per_user(stock: Stock, most: int, quantity: int) -> None:
+    await stock.office.create(EVENT, Rules("Night", 10_000_000, most))
+    before = await contents(stock.redis)
+    assert await ask(stock, "ann", quantity) is Status.QUANTITY_OVER_LIMIT
+    after = await contents(stock.redis)
+    assert {key for key in after if before.get(key) != after[key]} <= {event_key(EVENT, "event")}, "a count only"
+    assert await ask(stock, "ann", most) is Status.BOOKED
+
+
+async def test_nobody_books_or_waits_for_more_than_the_capacity(stock: Stock) -> None:
+    await stock.sale(EVENT, capacity=3)
+    assert await ask(stock, "ann", 4) is Status.QUANTITY_OVER_LIMIT
+    assert await ask(stock, "ann", 3) is Status.BOOKED
+    assert await ask(stock, "bob", 4) is Status.QUANTITY_OVER_LIMIT
+    assert await ask(stock, "bob", 3) is Status.JOINED
+
+
+@pytest.mark.parametrize(
+    ("rules", "refusal"),
+    [
+        ({"opens_at_ms": FUTURE_MS}, Status.SALE_NOT_OPEN),
+        ({"closes_at_ms": PAST_MS}, Status.SALE_CLOSED),
+        ({"opens_at_ms": PAST_MS - 1, "closes_at_ms": PAST_MS}, Status.SALE_CLOSED),
+    ],
+)
+async def test_nothing_is_booked_or_joined_outside_the_window(stock: Stock, rules: Any, refusal: Status) -> None:
+    await stock.sale(EVENT, capacity=1, **rules)
+    assert [await ask(stock, user) for user in ("ann", "bob")] == [refusal, refusal]
+    event = await stock.office.look(EVENT)
+    assert event is not None
+    assert (event.available, event.waiting_count, event.seq) == (1, 0, 1)
+
+
+async def test_a_window_that_closes_before_it_opens_is_refused_by_both_steps_that_could_make_one(stock: Stock) -> None:
+    inverted = await stock.office.create(EVENT, Rules("Night", 1, opens_at_ms=FUTURE_MS, closes_at_ms=FUTURE_MS))
+    assert inverted.status is Status.WINDOW_INVERTED
+    assert await stock.redis.exists(event_key(EVENT, "event")) == 0
+    await stock.sale(EVENT, opens_at_ms=PAST_MS, closes_at_ms=FUTURE_MS)
+    for change in ({"opens_at": FUTURE_MS}, {"closes_at": PAST_MS}, {"opens_at": FUTURE_MS + 1}):
+        assert (await stock.office.change(EVENT, change)).status is Status.WINDOW_INVERTED
+    event = await stock.office.look(EVENT)
+    assert event is not None
+    assert (event.rules.opens_at_ms, event.rules.closes_at_ms, event.seq) == (PAST_MS, FUTURE_MS, 1)
+
+
+async def test_a_paused_sale_refuses_whoever_asks(stock: Stock) -> None:
+    await stock.sale(EVENT, capacity=1)
+    await stock.office.change(EVENT, {"paused": 1})
+    assert await ask(stock, "ann") is Status.SALE_PAUSED
+    await stock.office.change(EVENT, {"paused": 0})
+    assert await ask(stock, "ann") is Status.BOOKED
+
+
+async def test_the_waiting_list_is_limited_in_tickets_and_a_smaller_group_still_fits_it(stock: Stock) -> None:
+    await stock.sale(EVENT, capacity=4, waitlist_limit=3)
+    assert await ask(stock, "ann", 4) is Status.BOOKED
+    asked = [("bob", 4), ("bob", 2), ("cid", 2), ("cid", 1), ("dan", 1)]
+    assert [await ask(stock, user, quantity) for user, quantity in asked] == [
+        Status.WAITLIST_FULL, Status.JOINED, Status.WAITLIST_FULL, Status.JOINED, Status.WAITLIST_FULL,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("hold_seconds", [0, 60])
+async def test_the_capacity_never_falls_below_what_is_sold_and_held(stock: Stock, hold_seconds: int) -> None:
+    await stock.sale(EVENT, capacity=5, hold_seconds=hold_seconds)
+    await ask(stock, "ann", 3)
+    for capacity in (2, 1):
+        refused = await stock.office.change(EVENT, {"capacity": capacity})
+        assert (refused.status, refused.tickets_taken) == (Status.CAPACITY_BELOW_SOLD, 3)
+    lowered = await stock.office.change(EVENT, {"capacity": 3})
+    assert lowered.event is not None
+    assert lowered.event.available == 0
+
+
+async def test_one_user_has_one_live_booking_whatever_its_kind(stock: Stock) -> None:
+    await stock.sale(EVENT, capacity=1, hold_seconds=60)
+    assert [await ask(stock, "ann"), await ask(stock, "ann")] == [Status.HELD, Status.ALREADY_BOOKED]
+    assert [await ask(stock, "bob"), await ask(stock, "bob", 2)] == [Status.JOINED, Status.ALREADY_WAITING]
+    assert (await stock.office.confirm(EVENT, "ann")).status is Status.CONFIRMED
+    assert await ask(stock, "ann") is Status.ALREADY_BOOKED
+    bookings = await stock.redis.hgetall(event_key(EVENT, "bookings"))
+    assert {user: record.split(b" ")[:2] for user, record in bookings.items()} == {
+        b"ann": [b"c", b"1"],
+        b"bob": [b"w", b"1"],
+    }
+
+
+async def test_only_a_live_hold_is_confirmed(stock: Stock) -> None:
+    await stock.sale(EVENT, capacity=1, hold_seconds=60)
+    await ask(stock, "ann")
+    await ask(stock, "bob")
+    confirm = stock.office.confirm
+    assert (await confirm(EVENT, "nobody")).status is Status.BOOKING_NOT_FOUND
+    assert (await confirm(EVENT, "bob")).status is Status.STILL_WAITING
+    await end_hold(stock, EVENT, "ann")
+    assert (await confirm(EVENT, "ann")).status is Status.HOLD_EXPIRED
+    assert (await confirm(EVENT, "bob")).status is Status.CONFIRMED
+
+
+@pytest.mark.parametrize("verb", ["book", "cancel", "confirm", "look", "look_booking", "change"])
+async def test_whatever_reads_or_changes_an_event_ends_its_dead_holds_first_in_the_same_step(
+    stock: Stock, verb: str
+) -> None:
+    await stock.sale(EVENT, capacity=1, hold_seconds=60)
+    await ask(stock, "ann")
+    await ask(stock, "bob")
+    await end_hold(stock, EVENT, "ann")
+    scripts = await stock.calls()
+    match verb:
+        case "change":
+            await stock.office.change(EVENT, {"name": "Renamed"})
+        case "look":
+            await stock.office.look(EVENT)
+        case _:
+            await getattr(stock.office, verb)(EVENT, "cid")
+    assert await stock.calls() == scripts + 1
+    kinds = [entry.split(" ")[2] for entry in await stock.entries()]
+    assert kinds[3:5] == ["expired", "promoted"]
+
+
+@pytest.mark.parametrize("stopped", STOPPED)
+async def test_a_stopped_sale_still_confirms_cancels_expires_and_promotes(stock: Stock, stopped: Any) -> None:
+    await stock.sale(EVENT, capacity=3, hold_seconds=60)
+    for user in ("confirms", "cancels", "lets go", "first", "second", "third", "leaves"):
+        await ask(stock, user)
+    assert (await stock.office.change(EVENT, stopped)).status is Status.CHANGED
+    assert await ask(stock, "late") in {Status.SALE_PAUSED, Status.SALE_CLOSED, Status.SALE_NOT_OPEN}
+    assert (await stock.office.confirm(EVENT, "confirms")).status is Status.CONFIRMED
+    assert (await stock.office.cancel(EVENT, "leaves")).status is Status.LEFT
+    assert (await stock.office.cancel(EVENT, "cancels")).status is Status.CANCELLED
+    assert await standing(stock, "first") is BookingStatus.HELD
+    await end_hold(stock, EVENT, "lets go")
+    assert await standing(stock, "second") is BookingStatus.HELD
+    assert await standing(stock, "lets go") is None
+    assert (await stock.office.change(EVENT, {"capacity": 4})).status is Status.CHANGED
+    assert await standing(stock, "third") is BookingStatus.HELD
+
+
+async def test_a_smaller_max_per_user_or_waiting_list_leaves_those_who_are_there(stock: Stock) -> None:
+    await stock.sale(EVENT, capacity=4, hold_seconds=60)
+    for user in ("holds", "waits", "waits too"):
+        await ask(stock, user, 4)
+    await stock.office.change(EVENT, {"max_per_user": 1, "waitlist_limit": 1})
+    assert [await ask(stock, "new", 4), await ask(stock, "new", 1)] == [
+        Status.QUANTITY_OVER_LIMIT,
+        Status.WAITLIST_FULL,
+    ]
+    assert (await stock.office.confirm(EVENT, "holds")).status is Status.CONFIRMED
+    assert (await stock.office.cancel(EVENT, "holds")).status is Status.CANCELLED
+    assert [await standing(stock, user) for user in ("waits", "waits too")] == [
+        BookingStatus.HELD,
+        BookingStatus.WAITING,
+    ]
+
+
+async def test_a_key_is_free_again_once_its_day_is_over_and_a_replay_does_not_make_the_day_longer(stock: Stock) -> None:
+    await stock.sale(EVENT)
+    await stock.office.book(EVENT, "ann", 1, IdempotencyKey("key", "first"))
+    await stock.office.cancel(EVENT, "ann")
+    kept = keys.replay(EVENT, SHARDS, "ann", "key")
+    await stock.redis.pexpire(kept, 60_000)
+    again = await stock.office.book(EVENT, "ann", 1, IdempotencyKey("key", "second"))
+    assert (again.status, again.first_request_id) == (Status.BOOKED, "first")
+    assert 0 < await stock.redis.pttl(kept) <= 60_000
+    await stock.redis.pexpire(kept, 1)
+    while await stock.redis.exists(kept):
+        await asyncio.sleep(0.002)
+    anew = await stock.office.book(EVENT, "ann", 1, IdempotencyKey("key", "third"))
+    assert (anew.status, anew.first_request_id) == (Status.BOOKED, None)
+    assert await standing(stock, "ann") is BookingStatus.CONFIRMED
+
+
+async def test_a_call_without_a_key_touches_no_key_of_its_own(stock: Stock) -> None:
+    await stock.sale(EVENT, hold_seconds=60)
+    for verb in (stock.office.book, stock.office.confirm, stock.office.cancel):
+        await verb(EVENT, "ann")
+    shard = keys.shard_of(EVENT, SHARDS)
+    known = {*keys.event_keys(EVENT, SHARDS), *(keys.epoch(s) for s in range(SHARDS)), keys.changes(shard)}
+    assert set(await stock.redis.keys("*")) <= known
+
+
+async def test_what_the_step_did_not_decide_is_not_kept_under_the_key(clean_valkey: str) -> None:
+    key = IdempotencyKey("key", "first")
+    async with open_stock(clean_valkey, rate_limit=RateLimit(1, 0.001)) as stock:
+        await stock.sale(EVENT)
+        assert await ask(stock, "ann") is Status.BOOKED
+        assert (await stock.office.cancel(EVENT, "ann", key=key)).status is Status.RATE_LIMITED
+        assert (await stock.office.book(99, "ann", 1, key)).status is Status.EVENT_NOT_FOUND
+    async with open_stock(clean_valkey, unsaved_limit=1) as stock:
+        assert (await stock.office.book(EVENT, "bob", 1, key)).status is Status.LEDGER_BEHIND
+        assert await stock.redis.keys("*replay*") == []
+
+
+async def test_a_first_answer_is_given_again_also_while_nothing_new_is_sold_because_sql_is_behind(
+    clean_valkey: str,
+) -> None:
+    async with open_stock(clean_valkey, unsaved_limit=1) as stock:
+        await stock.sale(EVENT)
+        first = await stock.office.book(EVENT, "ann", 1, IdempotencyKey("key", "first"))
+        assert first.status is Status.BOOKED
+        assert await ask(stock, "bob") is Status.LEDGER_BEHIND
+        again = await stock.office.book(EVENT, "ann", 1, IdempotencyKey("key", "second"))
+        assert (again.status, again.booking, again.first_request_id) == (first.status, first.booking, "first")
+
+
+OUT_OF_BOUNDS: list[tuple[str, Any]] = [
+    *(("capacity", value) for value in (0, -1, 10_000_001, "1.5", "nan", "", "many")),
+    *(("max_per_user", value) for value in (0, -1, 101, "2.5", "")),
+    *(("waitlist_limit", value) for value in (-1, "0.5", "inf", "none")),
+]
+
+
+@pytest.mark.parametrize(("rule", "value"), OUT_OF_BOUNDS)
+async def test_the_step_itself_refuses_a_rule_out_of_its_bounds_and_changes_nothing(
+    stock: Stock, rule: str, value: Any
+) -> None:
+    with pytest.raises(InventoryUnavailable, match=rule):
+        await stock.office.create(EVENT, replace(Rules("Night", 10, 4), **{rule: value}))
+    assert await stock.redis.exists(event_key(EVENT, "event"), event_key(EVENT, "changes")) == 0
+    await stock.sale(EVENT)
+    before = await contents(stock.redis)
+    with pytest.raises(InventoryUnavailable, match=rule):
+        await stock.office.change(EVENT, {"name": "Renamed", rule: value})
+    assert await contents(stock.redis) == before
+
+
+@pytest.mark.parametrize("hold_seconds", [-1, 86_401])
+async def test_the_step_itself_refuses_a_hold_out_of_its_bounds(stock: Stock, hold_seconds: int) -> None:
+    with pytest.raises(InventoryUnavailable, match="hold_ms"):
+        await stock.sale(EVENT, hold_seconds=hold_seconds)
+    assert await stock.redis.exists(event_key(EVENT, "event")) == 0
+
+
+@pytest.mark.parametrize("rule", ["available", "sold", "seq", "hold_ms", "refused:27", "anything"])
+async def test_a_change_reaches_no_counter_and_no_other_rule_than_those_that_may_change(
+    stock: Stock, rule: str
+) -> None:
+    await stock.sale(EVENT)
+    before = await contents(stock.redis)
+    with pytest.raises(InventoryUnavailable, match=rule):
+        await stock.office.change(EVENT, {rule: 3})
+    assert await contents(stock.redis) == before
+
+
+async def test_every_rule_may_go_to_the_edge_of_its_bounds(stock: Stock) -> None:
+    await stock.office.create(EVENT, Rules("Night", 10_000_000, 100, 86_400, 0))
+    for change in ({"capacity": 1}, {"max_per_user": 1}, {"waitlist_limit": 2**53 - 1}, {"waitlist_limit": None}):
+        assert (await stock.office.change(EVENT, change)).status is Status.CHANGED

@@ -1,0 +1,71 @@
+"""The table of rules: every rule names a test, every test that is named is there, and so is every script."""
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+TABLE = Path(__file__).with_name("README.md")
+IN_FRONT = {"a change that names nothing is refused", "a key is 1 to 255 visible characters, quoted or bare"}
+"""Rules about the request and not about the sale: no script ever hears of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One rule with its scripts, from `lua/`, and its tests, from `tests/`."""
+
+    rule: str
+    scripts: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+def rows() -> list[Row]:
+    """The table's rows, without its head and the headings between."""
+    lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    quoted = re.compile("`([^`]+)`")
+    return [
+        Row(rule, tuple(quoted.findall(scripts)), tuple(quoted.findall(tests)))
+        for rule, scripts, tests in cells
+        if not rule.startswith("**")
+    ]
+
+
+@cache
+def collected() -> frozenset[str]:
+    """Every test that pytest finds in the files that the table names, without its class and parameters."""
+    files = sorted({test.partition("::")[0] for row in rows() for test in row.tests})
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
+    run = subprocess.run(
+        [*command, *(f"tests/{file}" for file in files)], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    found = (line.partition("[")[0].split("::") for line in run.stdout.splitlines() if "::" in line)
+    return frozenset(f"{parts[0].removeprefix('tests/')}::{parts[-1]}" for parts in found)
+
+
+def test_every_rule_names_a_test_and_every_rule_of_a_sale_a_script() -> None:
+    found = rows()
+    assert len(found) > 50
+    assert len({row.rule for row in found}) == len(found), "a rule is there twice"
+    assert [row.rule for row in found if not row.tests] == []
+    assert {row.rule for row in found if not row.scripts} == IN_FRONT
+
+
+def test_every_test_that_the_table_names_is_there() -> None:
+    named = {test for row in rows() for test in row.tests}
+    assert sorted(named - collected()) == []
+
+
+def test_every_script_that_the_table_names_is_there() -> None:
+    named = {script for row in rows() for script in row.scripts}
+    assert sorted(script for script in named if not (CHECKOUT / "lua" / script).is_file()) == []
+
+
+def test_every_test_of_a_rule_here_is_in_the_table() -> None:
+    named = {test for row in rows() for test in row.tests}
+    own = {test for test in collected() if test.startswith("rules/")}
+    assert sorted(own - named) == []

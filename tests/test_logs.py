@@ -1,0 +1,52 @@
+"""The service's own log lines, as a process of its own prints them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import logging, sys, structlog
+from booking import logs
+logs.configure(sys.argv[1])
+log = structlog.get_logger()
+log.debug("too quiet to be told")
+log.info("a part goes on", after_failures=3)
+try:
+    raise RuntimeError("boom")
+except RuntimeError as error:
+    log.error("a request failed", request_id="an-id", exc_info=error)
+logging.getLogger("a.library").info("also too quiet")
+logging.getLogger("a.library").warning("a library warns of %s", "something")
+"""
+
+
+def said(log_format: str) -> list[str]:
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM, log_format], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert run.stderr == ""
+    return run.stdout.splitlines()
+
+
+def test_each_line_for_programs_is_one_json_object() -> None:
+    info, error, library = map(json.loads, said("json"))
+    assert (info["level"], info["event"], info["after_failures"]) == ("info", "a part goes on", 3)
+    assert info["at"].endswith("Z")
+    assert (error["level"], error["request_id"]) == ("error", "an-id")
+    assert "RuntimeError: boom" in error["exception"]
+    assert (library["level"], library["event"], library["logger"]) == (
+        "warning", "a library warns of something", "a.library",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words", [("a part goes on", "after_failures=3"), ("RuntimeError: boom",), ("a library warns",)]
+)
+def test_lines_for_people_say_the_same_without_colours_in_a_file(words: tuple[str, ...]) -> None:
+    text = "\n".join(said("console"))
+    for word in words:
+        assert word in text
+    assert "\x1b" not in text
+    assert "too quiet" not in text

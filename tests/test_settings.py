@@ -1,0 +1,277 @@
+"""Every setting: its variable, its bounds, one clear line for each wrong value, and no secret in any text."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from booking.settings import PLATFORM_SPELLINGS, SOCKET_PATH_BYTES_MAX, Settings, SettingsError
+
+SECRET = "a secret that is long enough for HS256"
+PEM = "-----BEGIN PUBLIC KEY-----\nnot really\n-----END PUBLIC KEY-----\n"
+
+GOOD: dict[str, list[tuple[str, object]]] = {
+    "host": [("0.0.0.0", "0.0.0.0"), ("::1", "::1")],
+    "port": [("0", 0), ("65535", 65_535)],
+    "workers": [("1", 1), ("64", 64)],
+    "data_dir": [("/srv/booking", Path("/srv/booking"))],
+    "redis_url": [
+        (url, url) for url in ("redis://localhost:6379/0", "rediss://user:word@host", "unix:///run/redis.sock")
+    ],
+    "redis_server": [("redis-server", "redis-server")],
+    "database_url": [
+        (url, url)
+        for url in (
+            "postgresql://user:word@host:5432/db?sslmode=require",
+            "postgres://host/db",
+            "sqlite:////srv/b.db",
+            "postgresql://a:1,b:2/db",
+        )
+    ],
+    "shards": [("1", 1), ("1024", 1024)],
+    "jwt_secret": [(SECRET, SECRET), ("ü" * 16, "ü" * 16)],
+    "jwt_public_key": [(PEM, PEM)],
+    "jwt_jwks_url": [
+        (url, url)
+        for url in ("https://id.example.com/keys", "http://127.0.0.1:9/keys", "http://localhost/k", "http://[::1]/k")
+    ],
+    "jwt_issuer": [("https://id.example.com", "https://id.example.com")],
+    "jwt_audience": [("tickets", "tickets")],
+    "jwt_leeway_seconds": [("0", 0), ("300", 300)],
+    "rate_limit": [("on", "on"), ("off", "off")],
+    "rate_limit_burst": [("1", 1), ("10000", 10_000)],
+    "rate_limit_per_second": [("0.5", 0.5), ("10000", 10_000.0)],
+    "auth_rate_limit_per_minute": [("1", 1), ("100000", 100_000)],
+    "cors_origins": [("https://a.example, http://b.example ,", ("https://a.example", "http://b.example")), (",", ())],
+    "trusted_proxies": [("10.0.0.1,10.0.0.2", ("10.0.0.1", "10.0.0.2"))],
+    "log_format": [("json", "json"), ("console", "console")],
+    "queue_limit": [("1", 1), ("1000000", 1_000_000)],
+    "persister_lag_limit": [("1000", 1_000), ("999999999", 999_999_999)],
+}
+
+BAD: dict[str, list[str]] = {
+    "port": ["-1", "65536", "http", "80.5"],
+    "workers": ["0", "65", "two"],
+    "data_dir": ["~nobody-of-this-name/data"],
+    "redis_url": ["localhost:6379", "http://localhost", "redis:localhost", "redis://localhost:port", "redis://h:99999"],
+    "database_url": ["mysql://host/db", "booking.db", "sqlite:/srv/b.db", "postgresql:db", "postgresql://host:port/db"],
+    "shards": ["0", "1025"],
+    "jwt_secret": ["short", "x" * 31],
+    "jwt_public_key": ["/nowhere/key.pem", "c2VjcmV0LWtleS1pbi10aGUtd3JvbmctcGxhY2U=", "x" * 5_000],
+    "jwt_jwks_url": ["http://id.example.com/keys", "ftp://id.example.com", "https://", "keys", "http://[::1"],
+    "jwt_leeway_seconds": ["-1", "301"],
+    "rate_limit": ["yes", "OFF"],
+    "rate_limit_burst": ["0", "10001"],
+    "rate_limit_per_second": ["0", "-1", "10001", "nan", "inf"],
+    "auth_rate_limit_per_minute": ["0", "100001"],
+    "log_format": ["text"],
+    "queue_limit": ["0", "1000001"],
+    "persister_lag_limit": ["999"],
+}
+
+
+def variable(name: str) -> str:
+    return f"BOOKING_{name.upper()}"
+
+
+def read(**environment: str) -> Settings:
+    return Settings.read(environment)
+
+
+@pytest.mark.parametrize(("name", "text", "value"), [(name, *case) for name, cases in GOOD.items() for case in cases])
+def test_a_setting_is_read_from_its_variable(name: str, text: str, value: object) -> None:
+    assert getattr(read(**{variable(name): text}), name) == value
+
+
+def test_every_setting_has_its_cases_here() -> None:
+    assert set(GOOD) == set(Settings.model_fields)
+    bounded = set(GOOD) - {"host", "redis_server", "jwt_issuer", "jwt_audience", "cors_origins", "trusted_proxies"}
+    assert set(BAD) == bounded
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BAD.items() for text in texts])
+def test_a_wrong_value_is_one_clear_line_that_names_the_variable_and_not_the_value(name: str, text: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        read(**{variable(name): text})
+    line = str(raised.value)
+    assert line.startswith(f"{variable(name)}: ")
+    assert "\n" not in line
+    assert len(line) < 250
+    if len(text) > 8:
+        assert text not in line
+
+
+def test_every_wrong_value_has_its_line() -> None:
+    with pytest.raises(SettingsError) as raised:
+        read(BOOKING_PORT="http", BOOKING_WORKERS="0", BOOKING_JWT_SECRET="short")
+    assert [line.split(":")[0] for line in str(raised.value).splitlines()] == [
+        "BOOKING_PORT", "BOOKING_WORKERS", "BOOKING_JWT_SECRET",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "platforms"), PLATFORM_SPELLINGS.items())
+def test_a_platforms_spelling_counts_and_ours_outranks_it(name: str, platforms: str) -> None:
+    values = {
+        "port": ("1", "2"),
+        "redis_url": ("redis://a", "redis://b"),
+        "database_url": ("postgres://a/d", "postgres://b/d"),
+    }
+    first, second = values[name]
+    assert str(getattr(read(**{platforms: first}), name)) == first
+    assert str(getattr(read(**{platforms: first, variable(name): second}), name)) == second
+    assert str(getattr(read(**{platforms: first, variable(name): ""}), name)) == first
+
+
+@pytest.mark.parametrize("name", sorted(GOOD))
+def test_an_empty_variable_means_the_default(name: str) -> None:
+    assert getattr(read(**{variable(name): ""}), name) == getattr(read(), name)
+
+
+def test_the_command_line_outranks_the_environment() -> None:
+    settings = Settings.read({"BOOKING_PORT": "1", "BOOKING_WORKERS": "2"}, port=9, workers=None)
+    assert (settings.port, settings.workers) == (9, 2)
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    settings = read()
+    assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
+    assert settings.data_dir == Path.cwd() / "data"
+    assert (settings.rate_limit, settings.rate_limit_burst, settings.rate_limit_per_second) == ("on", 20, 10.0)
+    assert settings.auth_rate_limit_per_minute == 60
+    assert settings.embedded_redis
+    assert settings.database_address == f"sqlite+aiosqlite:///{Path.cwd()}/data/booking.sqlite3"
+
+
+def test_no_secret_is_in_what_settings_print(tmp_path: Path) -> None:
+    settings = read(
+        BOOKING_JWT_SECRET=SECRET,
+        BOOKING_REDIS_URL="redis://:hush-redis@localhost",
+        BOOKING_DATABASE_URL="postgresql://user:hush-database@localhost/db",
+    )
+    assert "hush" not in f"{settings!r} {settings}"
+    assert SECRET not in f"{settings!r} {settings}"
+    with pytest.raises(SettingsError) as raised:
+        read(
+            BOOKING_JWT_SECRET="hush-and-too-short",
+            BOOKING_REDIS_URL="redes://:hush@localhost",
+            BOOKING_DATABASE_URL="postgresql://user:hush@localhost:port/db",
+        )
+    assert "hush" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_settings_survive_the_way_to_a_child_process() -> None:
+    settings = read(BOOKING_JWT_SECRET=SECRET, BOOKING_CORS_ORIGINS="https://a.example", BOOKING_DATA_DIR="relative")
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_a_public_key_is_read_from_a_file_too(tmp_path: Path) -> None:
+    file = tmp_path / "key.pem"
+    file.write_text(PEM)
+    assert read(BOOKING_JWT_PUBLIC_KEY=str(file)).jwt_public_key == PEM
+    file.write_bytes(b"\xff\xfe not text")
+    with pytest.raises(SettingsError, match="BOOKING_JWT_PUBLIC_KEY: "):
+        read(BOOKING_JWT_PUBLIC_KEY=str(file))
+    file.write_text("no key")
+    with pytest.raises(SettingsError, match="holds no PEM text"):
+        read(BOOKING_JWT_PUBLIC_KEY=str(file))
+
+
+def test_the_data_folder_is_one_place_whatever_folder_a_process_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read(BOOKING_DATA_DIR="here/data").data_dir == tmp_path / "here" / "data"
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert read(BOOKING_DATA_DIR="~/data").data_dir == Path("/home/somebody/data")
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("postgresql://u@h/d", "postgresql+asyncpg://u@h/d"),
+        ("postgres://u@h/d", "postgresql+asyncpg://u@h/d"),
+        ("postgresql+psycopg://u@h/d", "postgresql+asyncpg://u@h/d"),
+        ("POSTGRESQL://u@h/d", "postgresql+asyncpg://u@h/d"),
+        ("sqlite:////srv/b.db", "sqlite+aiosqlite:////srv/b.db"),
+        ("SQLite:////srv/b.db", "sqlite+aiosqlite:////srv/b.db"),
+    ],
+)
+def test_a_database_url_gets_the_driver_that_belongs_to_it(url: str, address: str) -> None:
+    assert read(BOOKING_DATABASE_URL=url).database_address == address
+
+
+def test_a_redis_of_ones_own_is_used_instead_of_the_embedded_one() -> None:
+    settings = read(REDIS_URL="redis://localhost:1")
+    assert (settings.embedded_redis, settings.redis_address) == (False, "redis://localhost:1")
+
+
+def test_the_embedded_socket_lies_in_the_data_folder_or_in_a_short_private_one(tmp_path: Path) -> None:
+    near = read(BOOKING_DATA_DIR="/srv/booking")
+    assert near.embedded_socket == Path("/srv/booking/redis.sock")
+    assert near.redis_address == "unix:///srv/booking/redis.sock"
+    assert read(BOOKING_DATA_DIR="/srv/a b%").redis_address == "unix:///srv/a%20b%25/redis.sock"
+    far = read(BOOKING_DATA_DIR=f"/srv/{'x' * 200}")
+    assert len(os.fsencode(far.embedded_socket)) <= SOCKET_PATH_BYTES_MAX
+    assert far.embedded_socket != read(BOOKING_DATA_DIR=f"/srv/{'y' * 200}").embedded_socket
+    assert far.embedded_socket == read(BOOKING_DATA_DIR=f"/srv/{'x' * 200}").embedded_socket
+
+
+# The signing secret
+
+
+def test_the_secret_that_was_set_is_the_one_that_signs(tmp_path: Path) -> None:
+    settings = read(BOOKING_JWT_SECRET=SECRET, BOOKING_DATA_DIR=str(tmp_path / "data"))
+    assert settings.signing_secret() == SECRET.encode()
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_secret_is_made_once_and_is_for_its_owner_alone(tmp_path: Path) -> None:
+    settings = read(BOOKING_DATA_DIR=str(tmp_path / "deep" / "data"))
+    first = settings.signing_secret()
+    assert len(first) >= 48
+    assert settings.signing_secret() == first
+    (file,) = settings.data_dir.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(settings.data_dir.stat().st_mode) == 0o700
+    assert read(BOOKING_DATA_DIR=str(tmp_path / "other")).signing_secret() != first
+
+
+def test_many_processes_at_once_make_one_secret(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    program = (
+        "import sys; from booking.settings import Settings; s = Settings(data_dir=sys.argv[1]); "
+        "sys.stdin.read(); sys.stdout.buffer.write(s.signing_secret())"
+    )
+    makers = [
+        subprocess.Popen([sys.executable, "-c", program, data_dir], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(6)
+    ]
+    for maker in makers:  # all are ready by the time that they are let go
+        assert maker.stdin is not None
+        maker.stdin.close()
+        maker.stdin = None
+    secrets = {maker.communicate(timeout=60)[0] for maker in makers}
+    assert [maker.returncode for maker in makers] == [0] * len(makers)
+    assert len(secrets) == 1
+    assert [path.name for path in data_dir.iterdir()] == ["jwt-secret"]
+
+
+def test_the_loser_of_a_race_takes_the_winners_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(BOOKING_DATA_DIR=str(tmp_path))
+    winner = settings.signing_secret()
+    seen = iter([False])
+    real = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: next(seen, None) if path.name == "jwt-secret" else real(path))
+    assert settings.signing_secret() == winner
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["jwt-secret"]
+
+
+def test_a_kept_secret_that_is_too_short_is_told_and_not_used(tmp_path: Path) -> None:
+    (tmp_path / "jwt-secret").write_text("short\n")
+    with pytest.raises(SettingsError, match="fewer than 32 bytes"):
+        read(BOOKING_DATA_DIR=str(tmp_path)).signing_secret()

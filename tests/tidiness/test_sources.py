@@ -1,0 +1,66 @@
+"""What every source file keeps to, so that a newcomer can read any of them in one sitting."""
+
+import ast
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+MODULES = sorted((CHECKOUT / "booking").rglob("*.py"))
+SOURCES = [*MODULES, *sorted((CHECKOUT / "tests").rglob("*.py")), *sorted((CHECKOUT / "scripts").rglob("*.py"))]
+LUA = sorted((CHECKOUT / "lua").rglob("*.lua"))
+
+MODULE_LINES_MAX = 250
+SCRIPT_LINES_MAX = 60
+VAGUE_NAMES = {"base", "common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
+BARE_IGNORE = re.compile(r"#\s*type:\s*ignore(?:\[[\w, -]*\])?\s*$")
+
+
+def those(paths: Iterable[Path], wrong: Callable[[Path], bool]) -> list[str]:
+    return [str(path.relative_to(CHECKOUT)) for path in paths if wrong(path)]
+
+
+def line_count(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_the_sources_are_found() -> None:
+    assert CHECKOUT / "booking" / "settings.py" in MODULES
+    assert Path(__file__) in SOURCES
+    assert LUA
+
+
+def test_a_module_can_be_read_in_one_sitting() -> None:
+    assert those(MODULES, lambda path: line_count(path) > MODULE_LINES_MAX) == [], "a missing concept"
+
+
+def test_a_script_fits_on_a_screen() -> None:
+    assert those(LUA, lambda path: line_count(path) > SCRIPT_LINES_MAX) == [], "a missing concept"
+
+
+def test_a_module_says_first_what_it_owns() -> None:
+    def is_silent(path: Path) -> bool:
+        source = path.read_text(encoding="utf-8")
+        said = ast.get_docstring(ast.parse(source)) or ""
+        return bool(source.strip()) and not said.split("\n\n")[0].endswith((".", ":", "?"))
+
+    assert those(SOURCES, is_silent) == []
+
+
+def test_every_exception_from_the_types_gives_its_reason() -> None:
+    """The reason stands behind the exception or on the line above it."""
+    unexplained = [
+        f"{path.relative_to(CHECKOUT)}:{number}"
+        for path in SOURCES
+        for lines in [["", *path.read_text(encoding="utf-8").splitlines()]]
+        for number in range(1, len(lines))
+        if BARE_IGNORE.search(lines[number]) and not lines[number - 1].lstrip().startswith("#")
+    ]
+    assert unexplained == []
+
+
+def test_a_module_is_named_for_what_it_owns() -> None:
+    def is_vague(path: Path) -> bool:
+        return not VAGUE_NAMES.isdisjoint(path.relative_to(CHECKOUT).with_suffix("").parts)
+
+    assert those([*SOURCES, *LUA], is_vague) == []

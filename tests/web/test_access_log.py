@@ -1,0 +1,98 @@
+"""The log line of a request: its fields, when it is written, and what is never in it."""
+
+import asyncio
+from pathlib import Path
+
+import orjson
+from starlette.routing import Route
+
+from booking.web.access_log import FLUSH_LINES, AccessLog, console_line, json_line
+from booking.web.requests import USER
+from tests.web.asgi import scope
+
+
+def route(path: str) -> Route:
+    return Route(path, lambda _: None)
+
+
+async def test_a_line_says_what_was_asked_and_answered_and_nothing_else(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as file:
+        log = AccessLog(json_line, file.fileno())
+        headers = [(b"authorization", b"Bearer hush"), (b"cookie", b"hush")]
+        request = scope("POST", "/events/hush@example.com/booking", headers, b"token=hush")
+        log.write({**request, "route": route("/events/{event_id}/booking"), USER: "17"}, 201, 1_234, "an-id")
+        log.flush()
+    text = (tmp_path / "log").read_bytes()
+    assert b"hush" not in text
+    line = orjson.loads(text)
+    assert line.pop("at").endswith("Z")
+    assert line == {
+        "level": "info",
+        "event": "request",
+        "method": "POST",
+        "route": "/events/{event_id}/booking",
+        "status": 201,
+        "duration_ms": 1.234,
+        "user": "17",
+        "request_id": "an-id",
+    }
+
+
+async def test_an_email_that_is_a_users_id_is_told_by_its_hash(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as file:
+        log = AccessLog(json_line, file.fileno())
+        for user in ("zoe@example.com", "zoe@example.com", "ann@example.com"):
+            log.write({**scope(), USER: user}, 200, 1, "an-id")
+        log.flush()
+    text = (tmp_path / "log").read_text()
+    assert "example.com" not in text
+    users = [orjson.loads(line)["user"] for line in text.splitlines()]
+    assert users[0] == users[1] != users[2]
+    assert users[0].startswith("sha256:")
+
+
+async def test_lines_are_written_soon_or_when_there_are_many(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("wb") as file:
+        log = AccessLog(json_line, file.fileno())
+        for number in range(FLUSH_LINES - 1):
+            log.write(scope(), 200, 1, str(number))
+        assert path.read_bytes() == b""
+        log.write(scope(), 200, 1, "last")
+        assert len(path.read_bytes().splitlines()) == FLUSH_LINES
+        log.write(scope(), 200, 1, "late")
+        async with asyncio.timeout(30):
+            while len(path.read_bytes().splitlines()) == FLUSH_LINES:
+                await asyncio.sleep(0.01)
+        assert orjson.loads(path.read_bytes().splitlines()[-1])["request_id"] == "late"
+        log.flush()
+
+
+def line(user: str | None, route: str | None = "/book") -> bytes:
+    return console_line(
+        {
+            "at": "2026-11-22T21:30:00.125Z",
+            "status": 201,
+            "method": "POST",
+            "route": route,
+            "duration_ms": 1.5,
+            "user": user,
+            "request_id": "an-id",
+        }
+    )
+
+
+def test_a_line_for_people_is_one_line() -> None:
+    text = line("17").decode()
+    assert text.startswith("21:30:00.125 201 POST   /book ")
+    assert text.endswith("1.500 ms  user=17 id=an-id\n")
+    assert " -  " in line(None, None).decode()
+    assert "user=- " in line(None, None).decode()
+
+
+def test_a_users_id_cannot_forge_a_line_or_colour_the_terminal() -> None:
+    text = line("x\n21:30:00.125 201 POST /book\r\x1b[31m\x85\u2028")
+    assert text.count(b"\n") == 1
+    assert b"\r" not in text
+    assert b"\x1b" not in text
+    assert len(text.decode().splitlines()) == 1

@@ -1,0 +1,284 @@
+"""One worker's application in this process: what only shows inside, from the start to the log's last line."""
+
+import asyncio
+import base64
+import sqlite3
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from redis.asyncio import Redis
+
+from booking import app as module
+from booking.app import Application, create_app
+from booking.inventory import keys
+from booking.ledger import migrate
+from booking.persister import run
+from booking.settings import Settings, SettingsError
+from booking.web.access_log import AccessLog, json_line
+from booking.web.tokens import ORGANIZER, sign_token
+from tests.fixtures.stock import SHARDS
+
+SECRET = "the secret of these tests, of more than 32 bytes"
+EMAIL, PASSWORD = "zoe@example.com", "a password to keep"
+
+
+def token(user: str, role: str | None = None) -> str:
+    return sign_token(SECRET.encode(), user, role, 600)
+
+
+class Worker:
+    """A running application, and its log."""
+
+    def __init__(self, settings: Settings, client: httpx.AsyncClient, log: Path, access: AccessLog) -> None:
+        self.settings = settings
+        self.client = client
+        self._log = log
+        self._access = access
+
+    async def call(
+        self, method: str, path: str, user: str | None = None, role: str | None = None, **more: Any
+    ) -> httpx.Response:
+        headers = dict(more.pop("headers", {}))
+        if user is not None:
+            headers["Authorization"] = f"Bearer {token(user, role)}"
+        return await self.client.request(method, path, headers=headers, **more)
+
+    async def open_sale(self, **rules: Any) -> int:
+        body = {"event_name": "Opening night", "available_tickets": 5, **rules}
+        answer = await self.call("POST", "/initialize", "boss", ORGANIZER, json=body)
+        assert answer.status_code == 201, answer.text
+        event_id: int = answer.json()["event_id"]
+        return event_id
+
+    def log(self) -> bytes:
+        self._access.flush()
+        return self._log.read_bytes()
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [orjson.loads(line) for line in self.log().splitlines()]
+
+
+@asynccontextmanager
+async def running(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, redis_url: str, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Worker]:
+    """Runs the application's lifespan by hand, as uvicorn does around the requests."""
+    monkeypatch.setattr("booking.logs.configure", lambda _: None)  # pytest's own output is not the service's
+    settings = Settings.read(
+        {
+            "BOOKING_REDIS_URL": redis_url,
+            "BOOKING_DATA_DIR": str(folder),
+            "BOOKING_SHARDS": str(SHARDS),
+            "BOOKING_JWT_SECRET": SECRET,
+            **(environment or {}),
+        }
+    )
+    await migrate(settings.database_address)
+    with (folder / "access.log").open("wb") as log:
+        access = AccessLog(json_line, log.fileno())
+        monkeypatch.setattr(module, "AccessLog", lambda _: access)
+        application = Application(settings)
+        async with application._lifespan(None):
+            transport = httpx.ASGITransport(application.frame, client=("192.0.2.7", 4711))
+            async with httpx.AsyncClient(transport=transport, base_url="http://booking.test") as client:
+                yield Worker(settings, client, folder / "access.log", access)
+
+
+@pytest.fixture
+async def worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clean_valkey: str) -> AsyncIterator[Worker]:
+    async with running(monkeypatch, tmp_path, clean_valkey) as opened:
+        yield opened
+
+
+async def test_a_buyers_way_through_the_application(worker: Worker) -> None:
+    event_id = await worker.open_sale(available_tickets=1)
+    booked = await worker.call("POST", "/book", "ann", json={"event_id": event_id})
+    assert (booked.status_code, booked.headers["location"]) == (201, f"/events/{event_id}/booking")
+    joined = await worker.call("POST", "/book", "bob", json={"event_id": event_id})
+    assert (joined.status_code, joined.json()["data"]["position"]) == (202, 1)
+    assert (await worker.call("POST", "/cancel", "ann", json={"event_id": event_id})).status_code == 200
+    mine = await worker.call("GET", f"/events/{event_id}/booking", "bob")
+    assert (mine.json()["data"]["status"], mine.json()["data"]["source"]) == ("confirmed", "waitlist")
+
+
+async def test_the_log_tells_each_request_and_no_secret(worker: Worker) -> None:
+    event_id = await worker.open_sale()
+    credentials = {"email": EMAIL, "password": PASSWORD}
+    registered = await worker.call("POST", "/auth/register", json=credentials)
+    assert registered.status_code == 201
+    await worker.call("POST", "/auth/login", json={**credentials, "password": "a wrong password"})
+    given = registered.json()["data"]["token"]
+    await worker.client.get(f"/events/{event_id}/booking", headers={"Authorization": f"Bearer {given}"})
+    basic = base64.b64encode(f"{EMAIL}:{PASSWORD}".encode()).decode()
+    await worker.client.post("/book", json={"event_id": event_id}, headers={"Authorization": f"Basic {basic}"})
+    await worker.client.post("/book", json={"event_id": event_id}, headers={"Authorization": "Bearer forged.hush.x"})
+    await worker.call("GET", f"/nowhere/{EMAIL}?token=hush")
+    await worker.call("DELETE", "/book")
+    text = worker.log().decode()
+    for secret in (EMAIL, PASSWORD, "a wrong password", given, basic, "hush", "zoe", token("boss", ORGANIZER)):
+        assert secret not in text
+    told = [(line["method"], line["route"], line["status"], line["user"]) for line in worker.lines()]
+    user = str(registered.json()["data"]["user"]["id"])
+    assert told == [
+        ("POST", "/initialize", 201, "boss"),
+        ("POST", "/auth/register", 201, user),
+        ("POST", "/auth/login", 401, None),
+        ("GET", "/events/{event_id}/booking", 404, user),
+        ("POST", "/book", 201, user),
+        ("POST", "/book", 401, None),
+        ("GET", None, 404, None),
+        ("DELETE", "/book", 405, None),
+    ]
+
+
+async def test_a_reader_that_has_the_newest_version_is_told_so(worker: Worker) -> None:
+    event_id = await worker.open_sale()
+    first = await worker.call("GET", f"/events/{event_id}")
+    etag = first.headers["etag"]
+    for header in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        again = await worker.call("GET", f"/events/{event_id}", headers={"If-None-Match": header})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    await worker.call("POST", "/book", "ann", json={"event_id": event_id})
+    changed = await worker.call("GET", f"/events/{event_id}", headers={"If-None-Match": etag})
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != etag
+
+
+async def test_prepared_answers_never_outlive_a_change(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("booking.web.events.PREPARED_MAX", 2)
+    ids = [await worker.open_sale(event_name=f"Night {number}") for number in range(4)]
+    for event_id in ids * 2:
+        await worker.call("POST", "/book", f"buyer-{event_id}", json={"event_id": event_id})
+        data = (await worker.call("GET", f"/status/{event_id}")).json()["data"]
+        assert (data["id"], data["available_tickets"], data["seq"]) == (event_id, 4, 2)
+
+
+async def test_head_is_answered_wherever_get_is_and_nowhere_else(worker: Worker) -> None:
+    event_id = await worker.open_sale()
+    for path in (f"/status/{event_id}", f"/events/{event_id}", "/events", "/healthz", "/readyz"):
+        assert (await worker.call("HEAD", path)).status_code == (await worker.call("GET", path)).status_code
+    assert (await worker.call("HEAD", "/book")).status_code == 405
+
+
+async def test_ready_tells_the_lag_until_it_is_carried(worker: Worker) -> None:
+    await worker.open_sale()
+    answer = await worker.call("GET", "/readyz")
+    assert answer.status_code == 200
+    parts = answer.json()["parts"]
+    assert (parts["persister"]["lag_entries"], parts["persister"]["ok"]) == (1, True)
+    assert parts["persister"]["lag_seconds"] >= 0
+    stop = asyncio.Event()
+    stop.set()
+    await run(worker.settings, stop)
+    parts = (await worker.call("GET", "/readyz")).json()["parts"]
+    assert (parts["persister"]["lag_entries"], parts["persister"]["lag_seconds"]) == (0, 0.0)
+
+
+async def test_ready_names_the_part_that_is_not_well(
+    worker: Worker, clean_valkey: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event_id = await worker.open_sale()
+    redis: Any = Redis.from_url(clean_valkey, protocol=2)
+    try:
+        # An entry that nobody has carried since long ago.
+        changes = keys.changes(event_id % SHARDS)
+        await redis.delete(changes)
+        await redis.xadd(changes, {"c": "1 1 left over"}, id="1-1")
+        answer = await worker.call("GET", "/readyz")
+        assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+        assert answer.headers["retry-after"] == "1"
+        parts = answer.json()["parts"]
+        assert [name for name, part in parts.items() if not part["ok"]] == ["persister"]
+        await redis.delete(changes)
+        await redis.set(keys.epoch(1), "another")
+        parts = (await worker.call("GET", "/readyz")).json()["parts"]
+        assert parts["redis"]["lost"] == [1]
+        assert not parts["redis"]["ok"]
+        lost = next(number for number in range(1, 9) if number % SHARDS == 1)
+        refused = await worker.call("POST", "/book", "ann", json={"event_id": lost})
+        assert (refused.status_code, refused.json()["code"]) == (503, "inventory_unavailable")
+        await redis.set(changes, "planted")
+        answer = await worker.call("GET", "/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["parts"]["redis"] == {"ok": False, "reason": "Redis does not answer"}
+        assert answer.json()["parts"]["persister"]["lag_entries"] is None
+        assert (await worker.call("GET", "/healthz")).json() == {"status": "alive"}
+    finally:
+        await redis.aclose()
+
+
+async def test_ready_says_that_the_database_is_away(worker: Worker) -> None:
+    database = worker.settings.data_dir / "booking.sqlite3"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("ALTER TABLE shards RENAME TO gone")
+    answer = await worker.call("GET", "/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["parts"]["database"]["ok"] is False
+    assert answer.json()["parts"]["redis"]["ok"] is True
+
+
+async def test_one_address_may_not_try_passwords_for_ever(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clean_valkey: str
+) -> None:
+    limits = {"BOOKING_AUTH_RATE_LIMIT_PER_MINUTE": "2"}
+    async with running(monkeypatch, tmp_path, clean_valkey, limits) as worker:
+        answers = [await worker.call("POST", "/auth/login", json={}) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [422, 422, 429]
+        assert answers[2].headers["ratelimit-policy"] == '"auth";q=2;w=60'
+        assert int(answers[2].headers["retry-after"]) >= 1
+
+
+async def test_a_call_that_never_reaches_the_step_is_charged_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clean_valkey: str
+) -> None:
+    limits = {"BOOKING_RATE_LIMIT_BURST": "2", "BOOKING_RATE_LIMIT_PER_SECOND": "0.01"}
+    async with running(monkeypatch, tmp_path, clean_valkey, limits) as worker:
+        for body, event in ((b"{", None), (b'{"event_id": 7, "x": 1}', 7)):
+            codes = [(await worker.call("POST", "/book", "ann", content=body)).json()["code"] for _ in range(3)]
+            assert codes[2] == "rate_limited", event
+            assert "rate_limited" not in codes[:2]
+        assert (await worker.call("POST", "/book", "bob", content=b"{")).json()["code"] == "malformed_json"
+
+
+async def test_without_limits_nothing_is_limited(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clean_valkey: str
+) -> None:
+    async with running(monkeypatch, tmp_path, clean_valkey, {"BOOKING_RATE_LIMIT": "off"}) as worker:
+        codes = {(await worker.call("POST", "/book", "ann", content=b"{")).status_code for _ in range(40)}
+        codes |= {(await worker.call("POST", "/auth/login", json={})).status_code for _ in range(80)}
+        assert codes == {400, 422}
+
+
+async def test_other_origins_may_read_every_answer_where_they_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clean_valkey: str
+) -> None:
+    shop = {"BOOKING_CORS_ORIGINS": "https://shop.example.com"}
+    async with running(monkeypatch, tmp_path, clean_valkey, shop) as worker:
+        origin = {"Origin": "https://shop.example.com"}
+        for path, status in (("/events", 200), ("/nowhere", 404), ("/status/77", 404), ("/events?limit=0", 422)):
+            answer = await worker.call("GET", path, headers=origin)
+            assert answer.status_code == status
+            assert answer.headers["access-control-allow-origin"] == "https://shop.example.com"
+            assert "x-request-id" in answer.headers["access-control-expose-headers"].lower()
+
+
+@pytest.mark.parametrize("key", ["-----BEGIN PUBLIC KEY-----\nnonsense\n-----END PUBLIC KEY-----"])
+async def test_a_public_key_that_is_none_ends_the_start_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clean_valkey: str, key: str
+) -> None:
+    with pytest.raises(SettingsError) as raised:
+        async with running(monkeypatch, tmp_path, clean_valkey, {"BOOKING_JWT_PUBLIC_KEY": key}):
+            pass
+    assert "BOOKING_JWT_PUBLIC_KEY" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_application_is_made_without_touching_anything(tmp_path: Path) -> None:
+    settings = Settings.read({"BOOKING_DATA_DIR": str(tmp_path / "none"), "BOOKING_LOG_FORMAT": "console"})
+    assert callable(create_app(settings))
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,123 @@
+"""What a client's connection promises: answers in one piece, and nobody who is slow keeps the others waiting."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from booking.settings import Settings
+from booking.web import connection
+from booking.web.listener import listen
+from booking.web.server import Server, configuration
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with the body it was sent."""
+    if scope["type"] == "lifespan":
+        for answer in ("lifespan.startup.complete", "lifespan.shutdown.complete"):
+            await receive()
+            await send({"type": answer})
+        return
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body += message["body"]
+        more = message["more_body"]
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@asynccontextmanager
+async def serving(keep_alive_seconds: int = 75) -> AsyncIterator[tuple[str, int]]:
+    listener = listen("127.0.0.1", 0)
+    config = configuration(echo, Settings())
+    config.timeout_keep_alive = keep_alive_seconds
+    server = Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+    try:
+        yield listener.getsockname()
+    finally:
+        server.should_exit = True
+        await task
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same rules in less time."""
+    monkeypatch.setattr(connection, "REQUEST_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(connection, "LOOK_SECONDS", 0.05)
+
+
+async def post(streams: Streams, body: bytes) -> bytes:
+    reader, writer = streams
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    await reader.readuntil(b"\r\n\r\n")
+    return await reader.readexactly(len(body))
+
+
+@asynccontextmanager
+async def connected(address: tuple[str, int]) -> AsyncIterator[Streams]:
+    reader, writer = await asyncio.open_connection(*address)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def test_an_answer_s_head_and_body_arrive_in_one_piece() -> None:
+    async with serving() as address, connected(address) as (reader, writer):
+        for number in range(20):
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nbody%02d" % number)
+            piece = await reader.read(65_536)
+            assert piece.startswith(b"HTTP/1.1 200")
+            assert piece.endswith(b"body%02d" % number)
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    async with serving() as address, connected(address) as (reader, writer):
+        for number in range(5):
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nbody%d" % number)
+        for number in range(5):
+            await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(5) == b"body%d" % number
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    "beginning",
+    [b"P", b"POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"],
+    ids=["its first byte", "its head", "its body"],
+)
+async def test_a_client_that_is_slow_over_a_request_is_cut_off_and_others_are_served(beginning: bytes) -> None:
+    async with serving() as address, connected(address) as slow, connected(address) as quick:
+        slow[1].write(beginning)
+        cut_off = asyncio.create_task(slow[0].read())
+        for _ in range(500):  # a byte now and then does not buy more time
+            if cut_off.done():
+                break
+            assert await post(quick, b"quick") == b"quick"
+            slow[1].write(b"A")
+            await asyncio.sleep(0.02)
+        with suppress(ConnectionError):
+            assert b"200" not in await cut_off
+        assert await post(quick, b"still there") == b"still there"
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_connection_that_stays_quiet_is_closed_only_after_the_keep_alive() -> None:
+    async with serving(keep_alive_seconds=1) as address, connected(address) as streams:
+        begun = asyncio.get_running_loop().time()
+        assert await post(streams, b"once") == b"once"
+        assert await streams[0].read() == b""
+        assert asyncio.get_running_loop().time() - begun > 1
