@@ -1,7 +1,6 @@
 """Every setting, from the environment, with its unit and bounds."""
 
 import os
-import secrets
 from collections.abc import Mapping
 from hashlib import sha256
 from ipaddress import ip_address
@@ -10,6 +9,8 @@ from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from booking.secret_file import read_or_make
 
 JWT_SECRET_BYTES_MIN = 32
 """RFC 7518, section 3.2: an HS256 key is at least as long as the hash."""
@@ -201,26 +202,11 @@ class Settings(BaseModel):
         return self.redis_url is None
 
     def signing_secret(self) -> bytes:
-        """The HS256 secret; made in the data folder (mode 0600) the first time, by whichever process comes first."""
+        """The HS256 secret: the one that was set, or the data folder's own. Raises SettingsError, OSError."""
         if self.jwt_secret is not None:
             return self.jwt_secret.encode()
         path = self.data_dir / "jwt-secret"
-        if not path.exists():
-            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Written aside and linked into place: nobody ever reads half a secret, and a second maker loses.
-            aside = path.with_name(f".jwt-secret-{secrets.token_hex(8)}")
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(48))
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                path.hardlink_to(aside)
-            except FileExistsError:
-                pass
-            finally:
-                aside.unlink()
-        secret = path.read_bytes().strip()
+        secret = read_or_make(path)
         if len(secret) < JWT_SECRET_BYTES_MIN:
             raise SettingsError(
                 f"{path} holds fewer than {JWT_SECRET_BYTES_MIN} bytes; delete it to have one made anew"

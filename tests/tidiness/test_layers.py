@@ -15,6 +15,7 @@ LAYERS = (
     {"inventory", "ledger"},
     {"domain", "logs"},
     {"settings"},
+    {"secret_file"},
 )
 """From top to bottom. A module may import those below its own layer; neighbours in a layer never import each other."""
 
