@@ -11,6 +11,9 @@ from booking.inventory.scripts import Script
 BATCH_MAX = 256
 """Commands in one exchange. A larger batch gains little, and keeps Redis from everyone else for longer."""
 
+EARLY_BATCH = 16
+"""With this many waiting, an idle Redis is given them at once, and works while the rest of a burst is read."""
+
 
 class Target:
     """What a call is about: a script, the keys it begins with and the arguments before its items.
@@ -61,17 +64,20 @@ class Command:
 class Lane:
     """A bounded queue in front of one connection.
 
-    A batch is what waits when the previous reply has come; no timer is involved. One item's refusal is a row of its
-    own, and a caller that goes away gives up its row, not the call.
+    A batch is what waits when the previous reply has come or, where nothing is on its way, when the loop has gone round
+    once; no timer is involved. One item's refusal is a row of its own, and a caller that goes away gives up its row,
+    not the call.
     """
 
     def __init__(self, link: Link, queue_limit: int) -> None:
         self._link = link
         self._queue_limit = queue_limit
         self._queue: deque[Command] = deque()
-        self._wake = asyncio.Event()
-        self._closing = False
-        self._task = asyncio.create_task(self._run(), name="lane")
+        self._flushing = False
+        self._last_size = 0
+        self._in_flight: tuple[list[list[Command]], list[Call]] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._drained: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -87,38 +93,56 @@ class Lane:
 
         The future raises InventoryUnavailable or OutcomeUnknown. Raises Overloaded when the queue is full.
         """
-        if self._closing:
+        if self._drained is not None:
             raise InventoryUnavailable("the service is shutting down")
-        if len(self._queue) >= self._queue_limit:
+        waiting = len(self._queue)
+        if waiting >= self._queue_limit:
             raise Overloaded(f"{self._queue_limit} commands are waiting")
-        future = asyncio.get_running_loop().create_future()
+        future = self._loop.create_future()
         self._queue.append(Command(target, item, replay, request, future))
-        self._wake.set()
+        if self._in_flight is None:
+            if waiting + 1 >= EARLY_BATCH:
+                self._flush()
+            elif not self._flushing:
+                self._flushing = True
+                self._loop.call_soon(self._flush)
         return future
 
     async def close(self) -> None:
         """Answers everything that was queued, then drops the connection."""
-        self._closing = True
-        self._wake.set()
-        await self._task
+        self._drained = self._loop.create_future()
+        if self._queue or self._in_flight is not None:
+            await self._drained
         await self._link.close()
 
-    async def _run(self) -> None:
+    def _flush(self) -> None:
+        """Sends what waits, unless something is on its way: then its replies bring us here again."""
+        self._flushing = False
         queue = self._queue
-        while queue or not self._closing:
-            if not queue:
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            batch = [queue.popleft() for _ in range(min(len(queue), BATCH_MAX))]
+        while queue and self._in_flight is None:
+            # As many as came back last, where there are more: two like parts of the crowd take turns, one of them with
+            # Redis while the answers of the other are written. Else a burst stays one batch, and each waits for each.
+            half = (len(queue) + self._last_size + 1) // 2
+            size = self._last_size = min(len(queue), BATCH_MAX, max(EARLY_BATCH, half))
+            batch = [queue.popleft() for _ in range(size)]
             runs = _runs(batch)
-            calls = [_call(run) for run in runs]
-            lost = await self._link.exchange(calls)
-            for run, call in zip(runs, calls, strict=True):
-                _answer(run, call.answer)
-            if lost:  # whoever waited meanwhile has waited long enough, and nothing of theirs was sent
-                while queue:
-                    _fail(queue.popleft(), InventoryUnavailable("Redis cannot be reached"))
+            if runs:
+                calls = [_call(run) for run in runs]
+                self._in_flight = runs, calls
+                self._link.exchange(calls, self._answered)
+        if self._drained is not None and self._in_flight is None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def _answered(self, lost: bool) -> None:
+        assert self._in_flight is not None
+        runs, calls = self._in_flight
+        self._in_flight = None
+        if lost:  # whoever waited meanwhile has waited long enough, and nothing of theirs was sent
+            while self._queue:
+                _fail(self._queue.popleft(), InventoryUnavailable("Redis cannot be reached"))
+        self._flush()  # first, so that Redis has work while the answers are handed out
+        for run, call in zip(runs, calls, strict=True):
+            _answer(run, call.answer)
 
 
 def _runs(batch: list[Command]) -> list[list[Command]]:

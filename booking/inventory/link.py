@@ -1,14 +1,14 @@
-"""One connection to Redis: sends several script calls at once, and reads their replies in order."""
+"""One connection to Redis: sends several script calls at once, and hands their replies out in order."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
-from hiredis import pack_command
+import hiredis
 from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
 
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, ShardFenced
 from booking.inventory.scripts import Script
@@ -32,11 +32,28 @@ class Call:
         self.answer: Rows | Exception | None = None
 
 
-class Link:
+class Exchange:
+    """Calls on their way, whose replies are due in this order; None stands for a script that is given to Redis."""
+
+    __slots__ = ("answered", "calls", "due", "forgotten", "healed", "received", "sent", "timer")
+
+    def __init__(self, calls: Sequence[Call], answered: Callable[[bool], None], timer: asyncio.TimerHandle) -> None:
+        self.calls = calls
+        self.answered = answered
+        self.timer = timer
+        self.due: Sequence[Call | None] = ()
+        self.received = 0
+        self.forgotten: list[Call] = []
+        self.healed = False
+        self.sent = False
+
+
+class Link(asyncio.Protocol):
     """A connection of its own, so that no command of anybody else can come between a call and its reply.
 
-    redis-py repeats a command whose reply was lost, which would book twice: here nothing is ever repeated but a call
-    that Redis says it did not know (NOSCRIPT), since that one did not run.
+    redis-py opens it, with all that its URLs can say, and hands its transport over: its streams would cost as much an
+    exchange as the rest of it. It also repeats a command whose reply was lost, which would book twice: here nothing is
+    ever repeated but a call that Redis says it did not know (NOSCRIPT), since that one did not run.
     """
 
     def __init__(self, address: str, scripts: Iterable[Script]) -> None:
@@ -44,81 +61,150 @@ class Link:
             address, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=None, protocol=2
         )
         self._scripts = tuple(scripts)
-        self._connection: AbstractConnection | None = None
+        self._loads = b"".join(_packed(b"SCRIPT", b"LOAD", script.source) for script in self._scripts)
+        self._writer: asyncio.StreamWriter | None = None  # kept, since its end is the transport's
+        self._transport: asyncio.Transport | None = None
+        self._reader = hiredis.Reader()
+        self._exchange: Exchange | None = None
+        self._connecting: asyncio.Task[None] | None = None
 
-    async def exchange(self, calls: Sequence[Call]) -> bool:
-        """Sends all, then reads all; every call has its `answer` afterwards. True if the connection was lost."""
-        sent = False
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                connection = await self._fresh_connection()
-                packed = _pack(calls)
-                sent = True
-                await connection.send_packed_command(packed, check_health=False)
-                unknown = [call for call in calls if not await self._read(connection, call)]
-                if unknown:  # SCRIPT FLUSH, or a failover to a server that never had them
-                    await self._load_scripts(connection)
-                    await connection.send_packed_command(_pack(unknown), check_health=False)
-                    for call in unknown:
-                        if not await self._read(connection, call):
-                            call.answer = InventoryUnavailable("Redis does not keep scripts")
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
-            await self.close()
-            reason = type(error).__name__
-            for call in calls:
-                if call.answer is None and sent and call.script.changes:
-                    call.answer = OutcomeUnknown(f"Redis did not answer ({reason})")
-                elif call.answer is None:
-                    call.answer = InventoryUnavailable(f"Redis cannot be reached ({reason})")
-            return True
-        except BaseException:  # cancelled with replies on their way, which nobody else must read
-            await self.close()
-            raise
-        return False
+    def exchange(self, calls: Sequence[Call], answered: Callable[[bool], None]) -> None:
+        """Sends all; once every call has its `answer`, calls `answered`, with True if the connection was lost.
+
+        One exchange at a time. It ends within ANSWER_SECONDS_MAX, whatever Redis does.
+        """
+        timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS_MAX, self._lose, "TimeoutError")
+        self._exchange = Exchange(calls, answered, timer)
+        if self._transport is None or self._transport.is_closing():
+            self._drop()
+            self._connecting = asyncio.create_task(self._connect(), name="connect to Redis")
+        else:
+            self._send(calls)
 
     async def close(self) -> None:
         """Drops the connection, and with it any reply that may still come."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.disconnect(nowait=True)
+        self._lose("closed")
 
-    async def _fresh_connection(self) -> AbstractConnection:
-        """The connection, or a new one where the server has closed it since: what is not sent is never unknown."""
-        if self._connection is not None and await self._connection.can_read():
-            await self.close()
-        return self._connection or await self._connect()
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop with bytes from Redis."""
+        self._reader.feed(data)
+        exchange = self._exchange
+        try:
+            while (reply := self._reader.gets()) is not False:
+                if exchange is None or exchange.received == len(exchange.due):
+                    raise hiredis.ProtocolError("a reply that nobody asked for")  # noqa: TRY301 - as hiredis does
+                call = exchange.due[exchange.received]
+                exchange.received += 1
+                if call is not None:
+                    self._take(exchange, call, reply)
+        except hiredis.ProtocolError:
+            self._lose("ProtocolError")
+            return
+        if exchange is not None and exchange.received == len(exchange.due):
+            self._end_of(exchange)
 
-    async def _connect(self) -> AbstractConnection:
+    def connection_lost(self, error: Exception | None) -> None:
+        """Called by the loop when the connection has ended, at whichever end."""
+        self._lose(type(error).__name__ if error else "closed by the server")
+
+    def _send(self, calls: Sequence[Call], before: bytes = b"", loads: int = 0) -> None:
+        """Writes calls, behind `before`, which `loads` replies are due to. One that cannot be packed is not sent."""
+        exchange, transport = self._exchange, self._transport
+        assert exchange is not None
+        assert transport is not None
+        due: list[Call | None] = [None] * loads
+        packed = [before]
+        for call in calls:
+            try:
+                packed.append(_packed(b"EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.arguments))
+                due.append(call)
+            except (TypeError, ValueError) as error:
+                call.answer = InventoryUnavailable(f"the call cannot be sent ({type(error).__name__})")
+        exchange.due, exchange.received, exchange.sent = due, 0, True
+        if due:
+            transport.write(b"".join(packed))
+        else:
+            asyncio.get_running_loop().call_soon(self._end_of, exchange)
+
+    def _take(self, exchange: Exchange, call: Call, reply: object) -> None:
+        """An error reply means that nothing was written (see lua/)."""
+        if not isinstance(reply, hiredis.ReplyError):
+            call.answer = cast("Rows", reply)
+            return
+        text = str(reply)
+        if text.startswith("NOSCRIPT"):  # SCRIPT FLUSH, or a failover to a server that never had them
+            if exchange.healed:
+                call.answer = InventoryUnavailable("Redis does not keep scripts")
+            else:
+                exchange.forgotten.append(call)
+        else:
+            call.answer = (ShardFenced if text.startswith("FENCED") else InventoryUnavailable)(text)
+
+    def _end_of(self, exchange: Exchange) -> None:
+        if self._exchange is not exchange:
+            return
+        if exchange.forgotten and not exchange.healed:
+            exchange.healed = True
+            self._send(exchange.forgotten, self._loads, len(self._scripts))
+            return
+        self._exchange = None
+        exchange.timer.cancel()
+        exchange.answered(False)
+
+    def _lose(self, reason: str) -> None:
+        """Ends the connection, and the exchange in it: what was sent and not answered may have been done."""
+        self._drop()
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            return
+        exchange.timer.cancel()
+        for call in exchange.calls:
+            if call.answer is None and exchange.sent and call.script.changes:
+                call.answer = OutcomeUnknown(f"Redis did not answer ({reason})")
+            elif call.answer is None:
+                call.answer = InventoryUnavailable(f"Redis cannot be reached ({reason})")
+        exchange.answered(True)
+
+    def _drop(self) -> None:
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            # What comes late finds nobody: not this link, which may have another connection by then.
+            transport.set_protocol(asyncio.Protocol())
+            transport.abort()
+
+    async def _connect(self) -> None:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
-            await self._load_scripts(connection)
-        except BaseException:
+            for script in self._scripts:
+                await connection.send_command("SCRIPT", "LOAD", script.source)
+                await connection.read_response()
+        except asyncio.CancelledError:
             await connection.disconnect(nowait=True)
             raise
-        self._connection = connection
-        return connection
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
+            await connection.disconnect(nowait=True)
+            self._connecting = None
+            self._lose(type(error).__name__)
+            return
+        self._connecting = None
+        self._take_over(connection)
+        if self._exchange is not None:
+            self._send(self._exchange.calls)
 
-    async def _load_scripts(self, connection: AbstractConnection) -> None:
-        loads = [("SCRIPT", "LOAD", script.source) for script in self._scripts]
-        await connection.send_packed_command(connection.pack_commands(loads), check_health=False)
-        for _ in loads:
-            await connection.read_response()
-
-    async def _read(self, connection: AbstractConnection, call: Call) -> bool:
-        """False when Redis did not know the script. An error reply means that nothing was written (see lua/)."""
-        try:
-            # The rest of the replies is on its way whatever this one is; redis-py would hang up after LOADING.
-            call.answer = await connection.read_response(disconnect_on_error=False)
-        except NoScriptError:
-            return False
-        except (ResponseError, BusyLoadingError) as error:
-            refusal = ShardFenced if str(error).startswith("FENCED") else InventoryUnavailable
-            call.answer = refusal(str(error))
-        return True
+    def _take_over(self, connection: AbstractConnection) -> None:
+        # redis-py has no other way to its transport. Without its streams the connection is done with.
+        self._writer, connection._writer, connection._reader = connection._writer, None, None  # noqa: SLF001
+        assert self._writer is not None
+        self._transport = cast("asyncio.Transport", self._writer.transport)
+        self._transport.set_protocol(self)
+        self._transport.set_write_buffer_limits(high=0)  # uvloop: written at once, not after whatever else is ready
+        self._reader = hiredis.Reader()
 
 
-def _pack(calls: Sequence[Call]) -> bytes:
-    # By hiredis itself: redis-py's asynchronous connections pack in Python, which takes five times as long.
-    commands = [(b"EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.arguments) for call in calls]
-    return b"".join([pack_command(command) for command in commands])  # type: ignore[arg-type]  # its stub names a tuple of one
+def _packed(*words: Argument) -> bytes:
+    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub names a tuple of one
+    return packed

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from booking.domain.model import Event
 from booking.domain.outcomes import IdempotencyKey, Outcome, Status
 from booking.inventory.errors import InventoryUnavailable, Overloaded
 from booking.inventory.lane import BATCH_MAX
@@ -56,25 +57,27 @@ async def test_commands_about_one_target_that_wait_together_share_one_call(stock
     first = await busy(stock)
     before = await stock.calls()
     await asyncio.gather(first, *(stock.office.book(1, f"buyer-{number}") for number in range(100)))
-    assert await stock.calls() - before <= 2  # one for all the bookings; the first call may count before or after
+    assert await stock.calls() - before <= 3  # half and half; the first call may count before or after
 
 
 async def test_a_call_holds_no_more_than_its_share(stock: Stock) -> None:
-    await stock.sale(capacity=4 * BATCH_MAX)
+    await stock.sale(capacity=8 * BATCH_MAX)
     first = await busy(stock)
     await first
     before = await stock.calls()
-    asked = [asyncio.create_task(stock.office.book(1, f"buyer-{number}")) for number in range(3 * BATCH_MAX + 1)]
+    asked = [asyncio.create_task(stock.office.book(1, f"buyer-{number}")) for number in range(5 * BATCH_MAX)]
     outcomes = await asyncio.gather(*asked)
     assert {outcome.status for outcome in outcomes} == {Status.BOOKED}
-    assert await stock.calls() - before == 4
+    # No more than 256 at a time; the first call is an early one, and the last two share what is left.
+    assert 6 <= await stock.calls() - before <= 8
 
 
 async def test_readers_of_one_event_share_one_reading_and_one_object(stock: Stock) -> None:
     await stock.sale()
-    events = await asyncio.gather(*(stock.office.look(1) for _ in range(50)))
-    assert len({id(event) for event in events}) == 1
-    assert events[0] is not None
+    first = await busy(stock)
+    _, *events = await asyncio.gather(first, *(stock.office.look(1) for _ in range(50)))
+    assert len({id(event) for event in events}) <= 2  # in one call or, half and half, in two
+    assert isinstance(events[0], Event)
     assert events[0].available == 10
 
 

@@ -5,7 +5,7 @@ The service has no such switch: the scripts are changed here, as text, and sent 
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from booking.inventory.link import Call, Link
 from booking.inventory.scripts import Script, all_scripts
@@ -41,8 +41,8 @@ class RewrittenLink(Link):
         super().__init__(address, instead.values())
         self._instead = instead
 
-    async def exchange(self, calls: Sequence[Call]) -> bool:
+    def exchange(self, calls: Sequence[Call], answered: Callable[[bool], None]) -> None:
         """As `Link.exchange`."""
         for call in calls:
             call.script = self._instead[call.script.name]
-        return await super().exchange(calls)
+        super().exchange(calls, answered)
