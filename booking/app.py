@@ -6,7 +6,6 @@ import gc
 from collections.abc import AsyncIterator
 
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from booking import logs
@@ -26,7 +25,7 @@ from booking.web.events import EventEndpoints
 from booking.web.frame import Failures, Frame
 from booking.web.health import HealthEndpoints
 from booking.web.passwords import Passwords
-from booking.web.routes import routes
+from booking.web.routes import DirectRouter, routes
 from booking.web.sale import SaleEndpoints
 from booking.web.tokens import TokenVerifier, sign_token
 
@@ -57,7 +56,7 @@ class Application:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._access_log = AccessLog(console_line if settings.log_format == "console" else json_line)
-        self._router = Router(redirect_slashes=False, lifespan=self._lifespan)
+        self._router = DirectRouter(redirect_slashes=False, lifespan=self._lifespan)
         application: ASGIApp = self._router
         if settings.cors_origins:
             application = CORSMiddleware(
@@ -109,11 +108,13 @@ class Application:
                 return sign_token(secret, subject, role, TOKEN_SECONDS, issuer=issuer, audience=audience)
 
             credentials = Credentials(tokens, passwords, ledger.find_account)
-            self._router.routes = routes(
-                SaleEndpoints(credentials, office, limit),
-                EventEndpoints(credentials, office),
-                AccountEndpoints(ledger, passwords, credentials, sign, office, auth_limit),
-                HealthEndpoints(office, ledger, settings.persister_lag_limit),
+            self._router.open(
+                routes(
+                    SaleEndpoints(credentials, office, limit),
+                    EventEndpoints(credentials, office),
+                    AccountEndpoints(ledger, passwords, credentials, sign, office, auth_limit),
+                    HealthEndpoints(office, ledger, settings.persister_lag_limit),
+                )
             )
             sweeper = asyncio.create_task(sweep(office), name="sweeper")
             # What is here now stays; what requests make is freed as they end. Left alone, the collector would look

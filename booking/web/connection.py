@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from booking.web.cycle import Cycle
 
 REQUEST_SECONDS_MAX = 10.0
 """A request whose head and body have not arrived within this is cut off (contract of the fault suite)."""
@@ -13,47 +15,8 @@ LOOK_SECONDS = 1.0
 """How often connections are looked at."""
 
 
-class CorkedTransport:
-    """A transport that writes once a turn of the event loop.
-
-    Uvicorn writes an answer's head and its body apart: two system calls and two packets, where the first wakes the
-    client for nothing. A write is what an answer costs most (scripts/bench --profile).
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._waiting: list[bytes] = []
-        # Asked once or more a request: not by way of __getattr__.
-        self.is_closing = transport.is_closing
-
-    def write(self, data: bytes) -> None:
-        """Queues `data` behind what is waiting; all of it goes out before the loop waits for anything else."""
-        if not self._waiting:
-            self._loop.call_soon(self._flush)
-        self._waiting.append(data)
-
-    def writelines(self, parts: Iterable[bytes]) -> None:
-        """As `write`, for several pieces."""
-        for part in parts:
-            self.write(part)
-
-    def close(self) -> None:
-        """Closes once everything is out."""
-        self._flush()
-        self._transport.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            self._transport.write(b"".join(waiting))
-
-
 class Connection(HttpToolsProtocol):
-    """Uvicorn's protocol on a corked transport, without its timer: one look at all connections serves instead.
+    """Uvicorn's protocol with our own cycle, without its timer: one look at all connections serves instead.
 
     Uvicorn sets and clears a timer for each request, which costs as much as checking a token, and has none for a
     client that is slow to send.
@@ -63,13 +26,21 @@ class Connection(HttpToolsProtocol):
         """Called by the loop with a client's transport."""
         self._quiet_since = self.loop.time()
         self._sending_since: float | None = None
-        corked = CorkedTransport(cast("asyncio.Transport", transport), self.loop)
-        super().connection_made(cast("asyncio.Transport", corked))
+        super().connection_made(cast("asyncio.Transport", transport))
 
     def on_message_begin(self) -> None:
         """Called by the parser at a request's first byte."""
         self._sending_since = self.loop.time()
         super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser when a request's head is whole."""
+        before = self.cycle
+        super().on_headers_complete()
+        if self.cycle is not before:
+            # Uvicorn names the class of its cycles nowhere but in the middle of this; the task it has made for this
+            # one begins in a later turn of the loop.
+            self.cycle.__class__ = Cycle
 
     def on_message_complete(self) -> None:
         """Called by the parser when a request is whole."""

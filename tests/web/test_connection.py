@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from booking.settings import Settings
 from booking.web import connection
@@ -35,9 +35,9 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def serving(keep_alive_seconds: int = 75) -> AsyncIterator[tuple[str, int]]:
+async def serving(keep_alive_seconds: int = 75, application: ASGIApp = echo) -> AsyncIterator[tuple[str, int]]:
     listener = listen("127.0.0.1", 0)
-    config = configuration(echo, Settings())
+    config = configuration(application, Settings())
     config.timeout_keep_alive = keep_alive_seconds
     server = Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -121,3 +121,55 @@ async def test_a_connection_that_stays_quiet_is_closed_only_after_the_keep_alive
         assert await post(streams, b"once") == b"once"
         assert await streams[0].read() == b""
         assert asyncio.get_running_loop().time() - begun > 1
+
+
+@pytest.mark.parametrize(
+    "header",
+    [(b"x", b"a\r\nset-cookie: b"), (b"x", b"a\nb: c"), (b"x", b"a\rb"), (b"x", b"a\0b"), (b"x\r\ny", b"a")],
+)
+async def test_a_header_never_ends_its_line_early(header: tuple[bytes, bytes]) -> None:
+    async def split(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await echo(scope, receive, send)
+            return
+        headers = [(b"content-length", b"2"), header]
+        with pytest.raises(RuntimeError, match="Invalid HTTP header"):
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.start", "status": 500, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"no"})
+
+    async with serving(application=split) as address, connected(address) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 500 ")
+        assert await reader.readexactly(2) == b"no"
+
+
+async def test_a_body_of_another_length_than_was_said_ends_the_connection_and_not_the_next_answer() -> None:
+    async def shorter(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await echo(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+        await send({"type": "http.response.body", "body": b"four"})
+
+    async with serving(application=shorter) as address, connected(address) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.read()).endswith(b"\r\n\r\nfour")
+
+
+async def test_an_answer_in_several_pieces_and_one_to_head_are_framed_as_they_have_to_be() -> None:
+    async def pieces(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await echo(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"6")]})
+        await send({"type": "http.response.body", "body": b"two", "more_body": True})
+        await send({"type": "http.response.body", "body": b"six", "more_body": True})
+        await send({"type": "http.response.body"})
+
+    async with serving(application=pieces) as address, connected(address) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"content-length: 6" in await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readexactly(6) == b"twosix"
+        writer.write(b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).endswith(b"\r\n\r\n")
