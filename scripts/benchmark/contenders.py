@@ -33,6 +33,7 @@ class Sale:
 
     url: str
     body: str
+    """Empty: everybody just looks."""
     event_id: int
     refuses: bool = False
     """Whether buyers are refused once it is sold out (409); else they wait (202)."""
@@ -85,6 +86,24 @@ class Empty:
 
     def faults(self, sale: Sale, load: Load) -> list[str]:  # noqa: ARG002 - it keeps no books
         return load_faults(load)
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyLook:
+    """The empty endpoint's page for looking at an event, with nothing behind it."""
+
+    empty: Empty
+    servers: int = 1
+
+    def open_sale(self) -> Sale:
+        sale = self.empty.open_sale()
+        return Sale(sale.url.replace("/book", "/status"), "", sale.event_id)
+
+    def parts(self) -> Mapping[str, list[int]]:
+        return self.empty.parts()
+
+    def faults(self, sale: Sale, load: Load) -> list[str]:
+        return self.empty.faults(sale, load)
 
 
 class Naive:

@@ -1,4 +1,5 @@
--- One sale for wrk: every request books with a token of its own, read from a file, one a line.
+-- One sale for wrk: every request books with a token of its own, read from a file, one a line. Without a body, everybody
+-- just looks (GET), as anyone may.
 -- wrk … -s load.lua URL -- TOKENS BODY     prints one line that begins with "figures ", as JSON.
 -- No `response` function: with one, wrk hands every answer to Lua, and the generator gets in its own way.
 
@@ -9,15 +10,20 @@ function setup(thread)
 end
 
 function init(args)
-  next_token = assert(io.open(args[1])):lines()
+  exhausted = false
   local body = args[2]
+  if not body or body == '' then
+    looking = 'GET ' .. wrk.path .. ' HTTP/1.1\r\nHost: ' .. wrk.headers['Host'] .. '\r\n\r\n'
+    return
+  end
+  next_token = assert(io.open(args[1])):lines()
   head = 'POST ' .. wrk.path .. ' HTTP/1.1\r\nHost: ' .. wrk.headers['Host']
     .. '\r\nContent-Type: application/json\r\nContent-Length: ' .. #body .. '\r\nAuthorization: Bearer '
   tail = '\r\n\r\n' .. body
-  exhausted = false
 end
 
 function request()
+  if looking then return looking end
   local token = next_token and next_token()
   if not token then
     -- wrk has to be given something; it stops at once, and the driver throws the round away.

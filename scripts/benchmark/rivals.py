@@ -33,6 +33,19 @@ REDIS_URL = "BENCH_REDIS_URL"
 SECRET = "BENCH_SECRET"  # noqa: S105 - a variable's name
 
 
+EVENT = {
+    "error": False,
+    "message": "Fetched event",
+    "data": {
+        "id": 1, "name": "bench", "capacity": 10_000_000, "available_tickets": 10_000_000, "bookings_count": 0,
+        "held_count": 0, "tickets_sold": 0, "tickets_held": 0, "waiting_list_count": 0, "max_per_user": 1,
+        "hold_seconds": 0, "waitlist_limit": None, "opens_at": None, "closes_at": None, "paused": False,
+        "state": "open", "seq": 1, "created_at": "2026-11-22T21:30:00.125Z",
+    },
+}  # fmt: skip
+"""An answer of the shape and size of the service's own to /status."""
+
+
 class OrjsonResponse(JSONResponse):
     """A JSON answer written by orjson."""
 
@@ -62,7 +75,10 @@ def empty(response: type[JSONResponse]) -> Starlette:
         body = await request.json()
         return booked(body["event_id"], "buyer-000000000", 1, response)
 
-    return Starlette(routes=[Route("/book", book, methods=["POST"])])
+    async def status(_: Request) -> JSONResponse:
+        return response(EVENT)
+
+    return Starlette(routes=[Route("/book", book, methods=["POST"]), Route("/status", status)])
 
 
 def naive(redis_url: str, secret: str) -> Starlette:

@@ -20,7 +20,7 @@ from scripts.benchmark.postgres import postgres
 from scripts.benchmark.profile import LEAD_S, Share, profile
 from scripts.benchmark.report import TIMES, Contest, Mark, Report, ratio_mark
 from scripts.benchmark.rounds import take_turns, tokens_for, wait_for_quiet
-from scripts.benchmark.service import Service, SoldOut, serve
+from scripts.benchmark.service import Service, SoldOut, Storm, serve
 from scripts.benchmark.tokens import Buyers
 from scripts.benchmark.wrk import CONNECTIONS
 
@@ -28,6 +28,8 @@ EMPTY = "Starlette, empty endpoint"
 TUNED = "the same, with orjson and our transport"
 NAIVE = "Starlette, PyJWT, EVALSHA each"
 ONE_WORKER = "this service, 1 worker"
+EMPTY_LOOK = "Starlette, empty GET"
+STORM = "this service, /status storm"
 
 OTHERS_CORES_MAX = 0.1
 """More than this taken by other programs, and the run says so."""
@@ -96,8 +98,9 @@ class Run:
 
     def _start(self, running: ExitStack) -> tuple[dict[str, Contender], Service]:
         self._say("starting the contenders")
+        empty = running.enter_context(contenders.empty(self._folder))
         parties: dict[str, Contender] = {
-            EMPTY: running.enter_context(contenders.empty(self._folder)),
+            EMPTY: empty,
             TUNED: running.enter_context(contenders.empty(self._folder, "tuned")),
             NAIVE: running.enter_context(contenders.naive(self._folder, self._secret)),
         }
@@ -105,6 +108,9 @@ class Run:
         for workers in self._extent.more_workers:
             there = self._folder / f"service-{workers}"
             parties[f"this service, {workers} workers"] = running.enter_context(serve(there, self._secret, workers))
+        if self._extent.beyond_throughput:
+            parties[EMPTY_LOOK] = contenders.EmptyLook(empty)
+            parties[STORM] = Storm(service)
         if self._extent.sold_out:
             parties["sold out, buyers wait"] = SoldOut(service, waiting_list=True)
             parties["sold out, buyers are refused"] = SoldOut(service, waiting_list=False)
@@ -189,10 +195,12 @@ def throughput_marks(contests: Mapping[str, Contest]) -> list[Mark]:
         ratio_mark("one worker against the tuned empty endpoint", one, contests[TUNED]),
         ratio_mark("one worker against the naive service", one, contests[NAIVE], 4.0),
     ]
-    more = [contest for name, contest in contests.items() if name.startswith("this service") and contest is not one]
+    more = [contest for name, contest in contests.items() if name.endswith("workers")]
     if more:
         best = max(more, key=lambda contest: median(contest.rates))
         marks.append(ratio_mark(f"{best.servers} workers, the best of more than one, against one", best, one, 1.0))
+    if STORM in contests:
+        marks.append(ratio_mark("a /status storm against the empty GET", contests[STORM], contests[EMPTY_LOOK], 0.8))
     return marks
 
 

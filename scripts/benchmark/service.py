@@ -110,6 +110,27 @@ class SoldOut:
         return self.service.faults(sale, load)
 
 
+@dataclass(frozen=True, slots=True)
+class Storm:
+    """The same service while everybody looks at one event and nobody buys."""
+
+    service: Service
+
+    @property
+    def servers(self) -> int:
+        return self.service.servers
+
+    def open_sale(self) -> Sale:
+        sale = self.service.open_sale()
+        return Sale(f"{self.service.url}/status/{sale.event_id}", "", sale.event_id)
+
+    def parts(self) -> Mapping[str, list[int]]:
+        return self.service.parts()
+
+    def faults(self, sale: Sale, load: Load) -> list[str]:  # noqa: ARG002 - nothing was sold
+        return load_faults(load)
+
+
 @contextmanager
 def serve(
     data_dir: Path,
