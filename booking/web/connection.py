@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -15,18 +15,58 @@ LOOK_SECONDS = 1.0
 """How often connections are looked at."""
 
 
+class CorkedTransport:
+    """A transport that writes when everything that is ready has run.
+
+    The answers of a turn then go out one right behind the other, and clients that share a processor are woken once:
+    where each write wakes a client that has gone to sleep again, it costs three times as much.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._waiting: list[bytes] = []
+        # Asked once or more a request: not by way of __getattr__.
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Queues `data` behind what is waiting; all of it goes out before the loop waits for anything else."""
+        if not self._waiting:
+            self._loop.call_soon(self._flush)
+        self._waiting.append(data)
+
+    def writelines(self, parts: Iterable[bytes]) -> None:
+        """As `write`, for several pieces."""
+        for part in parts:
+            self.write(part)
+
+    def close(self) -> None:
+        """Closes once everything is out."""
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._transport.write(b"".join(waiting))
+
+
 class Connection(HttpToolsProtocol):
-    """Uvicorn's protocol with our own cycle, without its timer: one look at all connections serves instead.
+    """Uvicorn's protocol with our own cycle on a corked transport, and without its timer.
 
     Uvicorn sets and clears a timer for each request, which costs as much as checking a token, and has none for a
-    client that is slow to send.
+    client that is slow to send; here one look at all connections serves instead.
     """
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop with a client's transport."""
         self._quiet_since = self.loop.time()
         self._sending_since: float | None = None
-        super().connection_made(cast("asyncio.Transport", transport))
+        corked = CorkedTransport(cast("asyncio.Transport", transport), self.loop)
+        super().connection_made(cast("asyncio.Transport", corked))
 
     def on_message_begin(self) -> None:
         """Called by the parser at a request's first byte."""

@@ -10,9 +10,7 @@ BODILESS = (204, 304)
 class Cycle(RequestResponseCycle):
     """Writes an answer whose length is known in one piece; every other goes uvicorn's way.
 
-    Uvicorn writes an answer's head and its body apart: two system calls and two packets, where the first wakes the
-    client for nothing. A write is what an answer costs most (scripts/bench --profile). It also looks through each
-    header with two regular expressions; here the head as a whole is looked through once.
+    Uvicorn looks through each header with two regular expressions; here the head as a whole is looked through once.
     """
 
     _head: bytes | None = None
