@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import time
+from collections.abc import Iterable
 
 import structlog
 
+from booking.domain.changes import ShardBatch
 from booking.founding import found
 from booking.inventory.changes import ChangeStreams
 from booking.inventory.errors import InventoryUnavailable
@@ -26,15 +29,31 @@ RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
 DRAIN_SECONDS_MAX = 4.0
 """How long a stop carries on where others are still selling; what is left then is the next persister's."""
 
+BEHIND_SECONDS_MAX = 2.0
+"""How old an entry may become before a persister that gives way to everybody else is called behind: the bound within
+which SQL has to be equal to Redis after a sale."""
+
 log = structlog.get_logger()
 
 
-async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Carries until `stop` is set, and then until the streams are drained or a part is away."""
+class FallenBehind(Exception):
+    """Giving way to everything else on the machine leaves too little to carry what is sold."""
+
+
+async def run_giving_way(settings: Settings, stop: asyncio.Event) -> None:
+    """As `run`, for one that works when nobody else does. Raises FallenBehind."""
+    await run(settings, stop, BEHIND_SECONDS_MAX)
+
+
+async def run(settings: Settings, stop: asyncio.Event, behind_seconds_max: float | None = None) -> None:
+    """Carries until `stop` is set, and then until the streams are drained or a part is away.
+
+    Raises FallenBehind once an entry was older than `behind_seconds_max` when it was read.
+    """
     ledger = Ledger.open(settings.database_address)
     streams = ChangeStreams(settings.redis_address)
     try:
-        await Persister(settings, ledger, streams).run(stop)
+        await Persister(settings, ledger, streams, behind_seconds_max).run(stop)
     finally:
         await streams.close()
         await ledger.close()
@@ -43,7 +62,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 class Persister:
     """One carrier. Two at once do no harm: of two that apply the same entries, one's cursor has moved."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, streams: ChangeStreams) -> None:
+    def __init__(
+        self, settings: Settings, ledger: Ledger, streams: ChangeStreams, behind_seconds_max: float | None = None
+    ) -> None:
+        self._behind_seconds_max = behind_seconds_max
         self._settings = settings
         self._ledger = ledger
         self._streams = streams
@@ -90,6 +112,8 @@ class Persister:
         batches, lost = await self._streams.read(self._positions, BATCH_ENTRIES)
         self._tell_lost(set(lost))
         if batches:
+            if self._behind_seconds_max is not None and _age_seconds(batches) > self._behind_seconds_max:
+                raise FallenBehind
             await self._ledger.apply(batches)
         for batch in batches:
             self._positions[batch.shard] = (batch.epoch, batch.upto)
@@ -106,6 +130,11 @@ class Persister:
                 "Redis does not hold what these shards were founded on; they are not sold from", shards=sorted(lost)
             )
         self._lost = lost
+
+
+def _age_seconds(batches: Iterable[ShardBatch]) -> float:
+    """How long the oldest change has waited, if Redis's clock is right by ours."""
+    return time.time() - min(batch.changes[0].at_ms for batch in batches) / 1000
 
 
 def _positions(records: dict[int, ShardRecord]) -> dict[int, tuple[str, str]]:

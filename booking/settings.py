@@ -24,6 +24,9 @@ SHORT_FOLDER = Path("/tmp")  # noqa: S108 - what is made in it belongs to its ow
 EXIT_WRONG_SETTING = 2
 """The exit code of every command that finds one."""
 
+EXIT_BEHIND = 75
+"""The exit code of a persister that cannot keep up while it gives way to everybody else (sysexits.h: try again)."""
+
 
 class SettingsError(Exception):
     """One line for each setting that is wrong."""

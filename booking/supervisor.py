@@ -10,7 +10,7 @@ from functools import partial
 from booking.data_folder import DataFolder, DataFolderTaken
 from booking.inventory.embedded import EmbeddedServer, EmbeddedServerFailed
 from booking.parts import Command, Part, describe_end
-from booking.settings import EXIT_WRONG_SETTING, Settings, SettingsError
+from booking.settings import EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
 from booking.web.listener import Listeners, answers
 
 STOP_ORDER = ((("worker", "migration"), 8.0), (("persister",), 9.0), (("redis",), 9.7))
@@ -43,6 +43,7 @@ class Supervisor:
         self._listeners: Listeners | None = None
         self._told_to_stop = asyncio.Event()
         self._answers = False
+        self._pressing = False
         self._parts: list[Part] = []
         self._workers: list[Part] = []
         self._keepers: list[asyncio.Task[None]] = []
@@ -86,7 +87,7 @@ class Supervisor:
             self._part(f"worker-{number}", partial(self._web_command, listeners, number))
             for number in range(1, self._settings.workers + 1)
         ]
-        persisters = [self._part("persister", partial(self._command, "persist"))] if self._with_persister else []
+        persisters = [self._part("persister", self._persister_command)] if self._with_persister else []
         migration = self._part("migration", partial(self._command, "migrate"))
         for part in (migration, *self._workers, *persisters):
             part.launch()
@@ -146,6 +147,9 @@ class Supervisor:
         descriptor = listeners.of(worker).fileno()
         return self._command("web", str(descriptor), pass_fds=(descriptor,))
 
+    def _persister_command(self) -> Command:
+        return self._command("persist", *(["pressing"] if self._pressing else []))
+
     def _command(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Command:
         return Command((sys.executable, "-m", "booking.worker", *arguments), self._settings_json, pass_fds)
 
@@ -159,6 +163,7 @@ class Supervisor:
         if part in self._workers and part.deaths and self._listeners is not None:
             # The second death in a row: what comes in meanwhile is better off with the others.
             self._listeners.give_up(self._workers.index(part) + 1)
+        self._pressing = self._pressing or (part.name == "persister" and code == EXIT_BEHIND)
         return self._answers or code != EXIT_WRONG_SETTING
 
     async def _first_answer(self, url: str) -> None:

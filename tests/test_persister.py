@@ -21,7 +21,7 @@ from booking.domain.changes import ShardBatch
 from booking.inventory import keys
 from booking.inventory.changes import ChangeStreams
 from booking.ledger import Ledger, LedgerUnavailable, engine
-from booking.persister import Persister
+from booking.persister import FallenBehind, Persister, run
 from booking.settings import Settings, SettingsError
 from tests.fixtures.notes import Notes, take_notes
 from tests.fixtures.postgres import PostgresServer
@@ -410,3 +410,14 @@ async def test_a_redis_that_is_away_is_waited_for(sqlite_spine: Spine, notes: No
     await running
     await streams.close()
     assert isinstance(sqlite_spine.ledger, Ledger)
+
+
+async def test_one_that_gives_way_says_when_what_it_reads_has_waited_for_too_long(sqlite_spine: Spine) -> None:
+    await sqlite_spine.stock.sale(9)
+    await asyncio.sleep(0.02)
+    with pytest.raises(FallenBehind):
+        await run(sqlite_spine.settings, asyncio.Event(), behind_seconds_max=0.01)
+    stop = asyncio.Event()
+    stop.set()
+    await run(sqlite_spine.settings, stop, behind_seconds_max=3_600)
+    assert [lag.entries for lag in await sqlite_spine.stock.office.lags()] == [0] * SHARDS
