@@ -15,6 +15,7 @@ from booking.inventory.changes import ChangeStreams
 from booking.inventory.lane import Lane
 from booking.inventory.link import Link
 from booking.inventory.scripts import all_scripts
+from booking.inventory.stockroom import Stockroom
 from booking.ledger.ledger import Ledger
 from booking.settings import Settings, SettingsError
 from booking.sweeper import sweep
@@ -23,8 +24,11 @@ from booking.web.accounts import AccountEndpoints
 from booking.web.credentials import Credentials
 from booking.web.events import EventEndpoints
 from booking.web.frame import Failures, Frame
+from booking.web.freshness import Freshness
 from booking.web.health import HealthEndpoints
+from booking.web.lists import ListEndpoints
 from booking.web.passwords import Passwords
+from booking.web.reports import ReportEndpoints
 from booking.web.routes import DirectRouter, routes
 from booking.web.sale import SaleEndpoints
 from booking.web.tokens import TokenVerifier, sign_token
@@ -88,6 +92,9 @@ class Application:
             epochs = [records[shard].epoch for shard in sorted(records)]
             office = BoxOffice([lane], epochs, limit, settings.persister_lag_limit)
             stack.push_async_callback(office.close)
+            room = Stockroom(settings.redis_address, settings.shards)
+            stack.push_async_callback(room.close)
+            freshness = Freshness(office, ledger)
             passwords = Passwords(PASSWORD_THREADS)
             stack.callback(passwords.close)
             secret = settings.signing_secret()
@@ -112,6 +119,8 @@ class Application:
                 routes(
                     SaleEndpoints(credentials, office, limit),
                     EventEndpoints(credentials, office),
+                    ListEndpoints(credentials, office, ledger, freshness),
+                    ReportEndpoints(credentials, office, ledger, room, freshness),
                     AccountEndpoints(ledger, passwords, credentials, sign, office, auth_limit),
                     HealthEndpoints(office, ledger, settings.persister_lag_limit),
                 )

@@ -102,6 +102,24 @@ def persist(data_dir: DataDir = None) -> None:
 
 
 @app.command()
+def audit(
+    event_ids: Annotated[list[int] | None, typer.Argument(help="Events; all of them if none is named.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Compare Redis with the database, booking by booking, while the service runs. Repairs nothing.
+
+    Exit code 0: they agree. 1: there are differences; each is listed with what it means. 3: a side cannot be read.
+
+        booking audit
+        booking audit 17 --json
+    """
+    from booking.audit.command import audit as run_audit
+
+    sys.exit(run_audit(_read_settings(data_dir=data_dir), event_ids or [], as_json=as_json))
+
+
+@app.command()
 def token(
     user: Annotated[str, typer.Option(help="The user's id.")],
     role: Annotated[Literal["organizer", "user"], typer.Option(help="Organizers make and change events.")] = "user",

@@ -5,6 +5,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from booking.domain.lags import Lag
 from booking.domain.model import Event, Rules
 from booking.domain.outcomes import EventOutcome, IdempotencyKey, Outcome, Status
 from booking.inventory import keys
@@ -33,17 +34,6 @@ class RateLimit:
     def interval_us(self) -> int:
         """Microseconds after which one more call is let in."""
         return max(1, round(1_000_000 / self.per_second))
-
-
-@dataclass(frozen=True, slots=True)
-class Lag:
-    """What a shard's stream holds that SQL does not have yet."""
-
-    entries: int
-    oldest_ms: int
-    """Milliseconds since the oldest of them was written; 0 when there is none."""
-    whole: bool
-    """False: Redis does not hold the shard that the service was founded on, and nothing is sold from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +136,11 @@ class BoxOffice:
             for shard in range(len(self._epochs))
         ]
         replies = await asyncio.gather(*asked)
-        return [Lag(int(row[0]), int(row[1]), row[2] == 1) for reply, _ in replies for row in reply.rows]
+        return [
+            Lag(int(entries), int(oldest_ms), whole == 1, bytes(newest).decode())
+            for reply, _ in replies
+            for entries, oldest_ms, whole, newest in reply.rows
+        ]
 
     async def due_events(self, shard: int, me: str, lease_ms: int, most: int) -> list[int]:
         """Up to `most` events of a shard with dead holds; none while somebody else is the shard's sweeper."""
@@ -158,6 +152,10 @@ class BoxOffice:
     def shards(self) -> int:
         """How many parts the events are spread over."""
         return len(self._epochs)
+
+    def shard_of(self, event_id: int) -> int:
+        """The part that an event is in."""
+        return keys.shard_of(event_id, self.shards)
 
     async def close(self) -> None:
         """Answers what is queued, then lets the connections go."""

@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from booking.domain.accounts import Account
 from booking.domain.changes import Change, ShardBatch
-from booking.domain.model import Booking, BookingStatus
+from booking.domain.model import Booking, BookingStatus, Rules
 from booking.ledger import accounts, reads, shards, writer
 from booking.ledger.engine import open_engine
-from booking.ledger.errors import LedgerUnavailable
+from booking.ledger.errors import LedgerError, LedgerUnavailable
 from booking.ledger.failures import Repeated, told_plainly
 from booking.ledger.fold import fold
 from booking.ledger.records import Count, EventRecord, SeqGap, ShardRecord
@@ -62,14 +62,14 @@ class Ledger:
         ping.result()
 
     async def _ping(self) -> None:
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             await connection.execute(text("SELECT 1 FROM shards LIMIT 1"))
 
     # The stream
 
     async def shards(self) -> dict[int, ShardRecord]:
         """Each shard with its epoch and cursor; empty before the service's first start."""
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             return await shards.read(connection)
 
     async def found_shards(self, epochs: Sequence[str]) -> dict[int, ShardRecord]:
@@ -97,7 +97,7 @@ class Ledger:
                 await writer.move_cursors(connection, batches)
                 await writer.write(connection, folded)
         except Repeated as error:
-            async with self._reading() as connection:
+            async with self.reading() as connection:
                 raise await writer.first_repeated(connection, folded) or error from None
         return len(folded.changes)
 
@@ -110,7 +110,7 @@ class Ledger:
 
     async def find_account(self, email_key: str) -> Account | None:
         """The account with this `email_key`."""
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             return await accounts.find(connection, email_key)
 
     async def change_account(
@@ -124,17 +124,17 @@ class Ledger:
 
     async def event(self, event_id: int) -> EventRecord | None:
         """One event with its rules."""
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             return await reads.event(connection, event_id)
 
     async def event_ids(self) -> list[int]:
         """Every event's id, in order."""
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             return await reads.event_ids(connection)
 
     async def last_event_id(self) -> int:
         """The highest event id, 0 where there is none."""
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             return await reads.last_event_id(connection)
 
     async def live_bookings(self, event_id: int) -> AsyncIterator[Booking]:
@@ -144,24 +144,69 @@ class Ledger:
         """
         record = await self.event(event_id)
         for after in range(0, record.seq if record else 0, LIVE_SPAN):
-            async with self._reading() as connection:
+            async with self.reading() as connection:
                 span = await reads.live_span(connection, event_id, after, after + LIVE_SPAN)
             for booking in span:
                 yield booking
 
+    async def bookings_as_of(self, event_id: int, seq: int) -> AsyncIterator[list[Booking]]:
+        """All bookings of an event as they were at its `seq`, by number, a span at a time and in constant memory.
+
+        Read span by span, so no connection is held in between, and exact all the same. `seq` has to be one that the
+        database has reached.
+        """
+        for after in range(0, seq, LIVE_SPAN):
+            async with self.reading() as connection:
+                span = await reads.span_as_of(connection, event_id, after, after + LIVE_SPAN, seq)
+            if span:
+                yield span
+
+    async def counts_as_of(self, event_id: int, seq: int) -> dict[BookingStatus, Count]:
+        """An event's bookings and their tickets by status at its `seq`; every status is there."""
+        counted = {status: [0, 0] for status in BookingStatus}
+        async for span in self.bookings_as_of(event_id, seq):
+            for booking in span:
+                count = counted[booking.status]
+                count[0] += 1
+                count[1] += booking.quantity
+        return {status: Count(*count) for status, count in counted.items()}
+
+    async def rules_as_of(self, event_id: int, seq: int) -> Rules:
+        """An event's rules at its `seq`. Raises LedgerError where the database has no such event by then."""
+        async with self.reading() as connection:
+            rules = await reads.rules_as_of(connection, event_id, seq)
+        if rules is None:
+            raise LedgerError(f"event {event_id} has no rules at seq {seq}")
+        return rules
+
+    async def live_bookings_of(self, event_id: int, users: Sequence[str]) -> dict[str, Booking]:
+        """The live bookings that these users (at most some thousands) have of an event, by user."""
+        async with self.reading() as connection:
+            return await reads.live_of(connection, event_id, list(users)) if users else {}
+
+    async def inversions(self, event_id: int) -> list[Booking]:
+        """Bookings that got their tickets after one that had joined the waiting list later; at most 1,000."""
+        async with self.reading() as connection:
+            return await reads.inversions(connection, event_id)
+
+    async def users_with_several_bookings(self, event_id: int) -> list[str]:
+        """Users with more than one live booking of an event; at most 1,000."""
+        async with self.reading() as connection:
+            return await reads.users_with_several(connection, event_id)
+
     async def counts(self, event_id: int) -> dict[BookingStatus, Count]:
         """An event's bookings and their tickets by status; every status is there."""
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             return await reads.counts(connection, event_id)
 
     async def seq_gaps(self, event_id: int) -> list[SeqGap]:
         """The changes of an event that are missing below its highest `seq`; at most 1,000 gaps."""
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             return await reads.seq_gaps(connection, event_id)
 
     async def changes(self, event_id: int, after_seq: int = 0, limit: int = 1_000) -> list[Change]:
         """An event's changes with a `seq` greater than `after_seq`, in order."""
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             return await reads.changes_page(connection, event_id, after_seq, limit)
 
     async def user_bookings(
@@ -171,11 +216,12 @@ class Ledger:
 
         `starting_after` is the event id and number of a booking of theirs; None is answered where it isn't one.
         """
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             return await reads.user_page(connection, user_id, limit, starting_after)
 
     @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection from the pool for a query of one's own, whose errors are the ledger's."""
         with told_plainly():
             async with self._engine.connect() as connection:
                 yield connection

@@ -1,5 +1,7 @@
 """What people and audits ask of the database. Every list is read in pages, so that none is held in memory whole."""
 
+from typing import Any
+
 from sqlalchemy import Row, desc, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,7 +18,7 @@ LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING)
 _STATUSES = {status.value: status for status in BookingStatus}
 _SOURCES = {source.value: source for source in Source}
 
-_BOOKING = (
+BOOKING_COLUMNS = (
     bookings.c.event_id,
     bookings.c.number,
     bookings.c.user_id,
@@ -57,7 +59,7 @@ async def live_span(connection: AsyncConnection, event_id: int, after: int, upto
     By span and not by limit: PostgreSQL would take the index by status for that, and sort the whole rest each time.
     """
     rows = await connection.execute(
-        select(*_BOOKING)
+        select(*BOOKING_COLUMNS)
         .where(
             bookings.c.event_id == event_id,
             bookings.c.number > after,
@@ -66,7 +68,7 @@ async def live_span(connection: AsyncConnection, event_id: int, after: int, upto
         )
         .order_by(bookings.c.number)
     )
-    return [_booking(row) for row in rows]
+    return [booking_of(row) for row in rows]
 
 
 async def counts(connection: AsyncConnection, event_id: int) -> dict[BookingStatus, Count]:
@@ -78,6 +80,87 @@ async def counts(connection: AsyncConnection, event_id: int) -> dict[BookingStat
     )
     counted = {BookingStatus(status): Count(number, int(tickets)) for status, number, tickets in rows}
     return {status: counted.get(status, Count(0, 0)) for status in BookingStatus}
+
+
+async def span_as_of(connection: AsyncConnection, event_id: int, after: int, upto: int, seq: int) -> list[Booking]:
+    """An event's bookings with a number above `after` and up to `upto`, in order, as they were at `seq`.
+
+    No snapshot is needed: a booking that has changed since is read off the changes, which nobody ever changes.
+    """
+    rows = list(
+        await connection.execute(
+            select(*BOOKING_COLUMNS, bookings.c.seq)
+            .where(
+                bookings.c.event_id == event_id,
+                bookings.c.number > after,
+                bookings.c.number <= min(upto, seq),
+            )
+            .order_by(bookings.c.number)
+        )
+    )
+    since = [row.number for row in rows if row.seq > seq]
+    before = await _last_changes(connection, event_id, since, seq)
+    return [before[row.number] if row.seq > seq else booking_of(row[:8]) for row in rows]
+
+
+async def _last_changes(connection: AsyncConnection, event_id: int, numbers: list[int], seq: int) -> dict[int, Booking]:
+    """What the last change up to `seq` made of each of these bookings, by number."""
+    if not numbers:
+        return {}
+    of_these = (changes.c.event_id == event_id, changes.c.number.in_(numbers), changes.c.seq <= seq)
+    columns = (changes.c[column.name] for column in BOOKING_COLUMNS)
+    # Between the booking's own number, which is its first change's seq, and `seq`: the primary key finds them.
+    query = select(*columns).where(*of_these, changes.c.seq >= min(numbers)).order_by(changes.c.seq)
+    return {row.number: booking_of(row) for row in await connection.execute(query)}
+
+
+async def rules_as_of(connection: AsyncConnection, event_id: int, seq: int) -> Rules | None:
+    """An event's rules at `seq`; None where it was not made by then."""
+    row = await connection.execute(
+        select(changes.c.rules)
+        .where(changes.c.event_id == event_id, changes.c.seq <= seq, changes.c.rules.is_not(None))
+        .order_by(changes.c.seq.desc())
+        .limit(1)
+    )
+    text = row.scalar_one_or_none()
+    return None if text is None else rules_from_text(text)
+
+
+async def live_of(connection: AsyncConnection, event_id: int, users: list[str]) -> dict[str, Booking]:
+    """The live bookings that these users have of an event, by user."""
+    rows = await connection.execute(
+        select(*BOOKING_COLUMNS).where(
+            bookings.c.user_id.in_(users), bookings.c.event_id == event_id, bookings.c.status.in_(LIVE)
+        )
+    )
+    return {row.user_id: booking_of(row) for row in rows}
+
+
+async def inversions(connection: AsyncConnection, event_id: int) -> list[Booking]:
+    """Bookings that got their tickets after one that had joined the waiting list later, by their last state."""
+    previous = func.max(changes.c.number).over(order_by=changes.c.seq, rows=(None, -1))
+    steps = (
+        select(changes.c.number, previous.label("before"))
+        .where(changes.c.event_id == event_id, changes.c.kind == ChangeKind.PROMOTED.value)
+        .subquery()
+    )
+    overtaken = select(steps.c.number).where(steps.c.number < steps.c.before).limit(GAPS_MAX)
+    rows = await connection.execute(
+        select(*BOOKING_COLUMNS).where(bookings.c.event_id == event_id, bookings.c.number.in_(overtaken))
+    )
+    return [booking_of(row) for row in rows]
+
+
+async def users_with_several(connection: AsyncConnection, event_id: int) -> list[str]:
+    """Users with more than one live booking of an event."""
+    rows = await connection.execute(
+        select(bookings.c.user_id)
+        .where(bookings.c.event_id == event_id, bookings.c.status.in_(LIVE))
+        .group_by(bookings.c.user_id)
+        .having(func.count() > 1)
+        .limit(GAPS_MAX)
+    )
+    return list(rows.scalars())
 
 
 async def seq_gaps(connection: AsyncConnection, event_id: int) -> list[SeqGap]:
@@ -110,7 +193,7 @@ async def user_page(
 ) -> list[Booking] | None:
     """A user's bookings, newest first; None where `starting_after` is none of theirs."""
     newest_first = (bookings.c.created_at_ms, bookings.c.event_id, bookings.c.number)
-    query = select(*_BOOKING).where(bookings.c.user_id == user_id)
+    query = select(*BOOKING_COLUMNS).where(bookings.c.user_id == user_id)
     if starting_after is not None:
         event_id, number = starting_after
         at = await connection.execute(
@@ -123,10 +206,11 @@ async def user_page(
             return None
         query = query.where(tuple_(*newest_first) < (created_at_ms, event_id, number))
     rows = await connection.execute(query.order_by(*map(desc, newest_first)).limit(limit))
-    return [_booking(row) for row in rows]
+    return [booking_of(row) for row in rows]
 
 
-def _booking(row: Row[int, int, str, int, str, str, int, int | None]) -> Booking:
+def booking_of(row: Row[int, int, str, int, str, str, int, int | None] | tuple[Any, ...]) -> Booking:
+    """A row of BOOKING_COLUMNS as a booking."""
     event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms = row
     return Booking(
         event_id, number, user_id, quantity, _STATUSES[status], _SOURCES[source], created_at_ms, expires_at_ms

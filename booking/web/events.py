@@ -4,15 +4,15 @@ import asyncio
 
 from starlette.types import Receive, Scope, Send
 
-from booking.domain.callers import Caller
 from booking.domain.model import Event
 from booking.domain.outcomes import Status
 from booking.inventory.box_office import BoxOffice
 from booking.web.answers import booking_data, event_data, send_json, success
 from booking.web.credentials import Credentials
+from booking.web.organizers import organizer
 from booking.web.payloads import ChangeRequest, InitializeRequest, validate, window_inverted
 from booking.web.problems import Problem, invalid
-from booking.web.requests import USER, not_in_list, read_event_id, read_json, read_page
+from booking.web.requests import USER, event_id_of, not_in_list, read_event_id, read_json, read_page
 
 PREPARED_MAX = 4_096
 """Events whose answer is kept as bytes until they change."""
@@ -29,7 +29,7 @@ class EventEndpoints:
 
     async def initialize(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`POST /initialize`."""
-        await self._organizer(scope)
+        await organizer(self._credentials, scope)
         rules = validate(InitializeRequest, await read_json(scope, receive)).rules()
         outcome = await self._office.create(await self._office.next_event_id(), rules)
         while outcome.status is Status.EVENT_EXISTS:  # the counter is behind; it moves with each try
@@ -42,7 +42,7 @@ class EventEndpoints:
 
     async def change(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`PATCH /events/{event_id}`."""
-        await self._organizer(scope)
+        await organizer(self._credentials, scope)
         rules = validate(ChangeRequest, await read_json(scope, receive)).changes()
         outcome = await self._office.change(read_event_id(scope), rules)
         if outcome.status is Status.CAPACITY_BELOW_SOLD:
@@ -77,7 +77,7 @@ class EventEndpoints:
 
     async def index(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /events`: newest first, which is by id from the highest down."""
-        page = read_page(scope)
+        page = read_page(scope, event_id_of)
         if page.starting_after is None:
             below = await self._office.last_event_id() + 1
         elif await self._office.look(page.starting_after) is None:
@@ -94,14 +94,6 @@ class EventEndpoints:
             below = ids[-1]
         data = [event_data(event) for event in events[: page.limit]]
         await send_json(send, 200, success("Fetched events", data, has_more=len(events) > page.limit))
-
-    async def _organizer(self, scope: Scope) -> Caller:
-        """Who is calling, if an organizer. Raises Unauthenticated, Problem."""
-        caller = await self._credentials.caller(scope, afresh=True)
-        scope[USER] = caller.user_id
-        if not caller.organizer:
-            raise Problem("forbidden")
-        return caller
 
     def _prepare(self, event: Event) -> tuple[bytes, bytes]:
         """An event's body and its ETag. The clock is in the answer only by way of the state."""

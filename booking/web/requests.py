@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import orjson
 from starlette.datastructures import QueryParams
@@ -121,28 +122,41 @@ def event_id_of(text: str) -> int | None:
     return None
 
 
+def booking_id_of(text: str) -> tuple[int, int] | None:
+    """The event's id and the number that a booking's id is made of, if `text` is one."""
+    event_text, _, number_text = text.partition("-")
+    event_id, number = (event_id_of(part) if part else None for part in (event_text, number_text))
+    return None if event_id is None or number is None else (event_id, number)
+
+
+Place = TypeVar("Place")
+
+
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Which part of a list of events is asked for."""
+class Page(Generic[Place]):
+    """Which part of a list is asked for."""
 
     limit: int
-    starting_after: int | None
+    starting_after: Place | None
 
 
-def read_page(scope: Scope) -> Page:
-    """The `limit` and `starting_after` of a list's query. Raises Problem with all that is wrong with them."""
+def read_page(scope: Scope, place_of: Callable[[str], Place | None], faults: list[Fault] | None = None) -> Page[Place]:
+    """The `limit` and `starting_after` of a list's query; `place_of` reads the latter.
+
+    Raises Problem with all that is wrong with them, after what is in `faults` already.
+    """
     query = QueryParams(scope["query_string"])
-    faults: list[Fault] = []
+    faults = [] if faults is None else faults
     text = query.get("limit", str(LIMIT_DEFAULT))
     if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= LIMIT_MAX):
         faults.append(Fault("?limit", f"limit has to be a whole number from 1 to {LIMIT_MAX}."))
     starting_after = query.get("starting_after")
-    event_id = None if starting_after is None else event_id_of(starting_after)
-    if starting_after is not None and event_id is None:
+    place = None if starting_after is None else place_of(starting_after)
+    if starting_after is not None and place is None:
         faults.append(not_in_list())
     if faults:
         raise invalid(*faults)
-    return Page(int(text), event_id)
+    return Page(int(text), place)
 
 
 def not_in_list() -> Fault:

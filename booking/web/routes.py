@@ -10,6 +10,8 @@ from booking.web import pages
 from booking.web.accounts import AccountEndpoints
 from booking.web.events import EventEndpoints
 from booking.web.health import HealthEndpoints
+from booking.web.lists import ListEndpoints
+from booking.web.reports import ReportEndpoints
 from booking.web.sale import SaleEndpoints
 
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -61,7 +63,12 @@ def _route(path: str, **endpoints: Endpoint) -> Route:
 
 
 def routes(
-    sale: SaleEndpoints, events: EventEndpoints, accounts: AccountEndpoints, health: HealthEndpoints
+    sale: SaleEndpoints,
+    events: EventEndpoints,
+    lists: ListEndpoints,
+    reports: ReportEndpoints,
+    accounts: AccountEndpoints,
+    health: HealthEndpoints,
 ) -> list[BaseRoute]:
     """Every address of the service."""
     return [
@@ -70,6 +77,10 @@ def routes(
         _route("/cancel", POST=sale.cancel),
         _route("/confirm", POST=sale.confirm),
         _route("/events/{event_id}/booking", GET=events.look_booking),
+        _route("/events/{event_id}/bookings", GET=lists.of_event),
+        _route("/events/{event_id}/report", GET=reports.report),
+        _route("/events/{event_id}/audit", GET=reports.audit),
+        _route("/bookings", GET=lists.own),
         _route("/events/{event_id}", GET=events.look, PATCH=events.change),
         _route("/events", GET=events.index),
         _route("/initialize", POST=events.initialize),

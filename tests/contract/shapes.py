@@ -86,7 +86,7 @@ def check_success(headers: httpx.Headers, body: Any) -> None:
         assert isinstance(data, dict), data
         assert not {"data", "event", "booking"} & data.keys(), f"wrapped once more: {data}"
     for item in data if isinstance(data, list) else [data]:
-        if "capacity" in item:
+        if "capacity" in item and "differences" not in item:
             check_event(item)
         elif "quantity" in item:
             check_booking(item)

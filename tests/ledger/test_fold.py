@@ -48,7 +48,7 @@ async def apply_cut(ledger: Ledger, sale: Sale, cuts: list[int]) -> None:
 
 async def tables(ledger: Ledger) -> dict[str, list[tuple[object, ...]]]:
     """All that is in the tables that changes are folded into."""
-    async with ledger._reading() as connection:
+    async with ledger.reading() as connection:
         return {
             table: sorted(map(tuple, await connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY 1, 2")))
             for table in ("events", "bookings", "changes", "shards")

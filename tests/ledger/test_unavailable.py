@@ -104,7 +104,7 @@ async def test_a_server_that_stands_still_in_the_midst_is_given_up_and_used_agai
 
 
 async def backend_pids(ledger: Ledger) -> list[int]:
-    async with ledger._reading() as connection:
+    async with ledger.reading() as connection:
         rows = await connection.exec_driver_sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'booking'")
         return [row.pid for row in rows]
 
@@ -183,14 +183,14 @@ async def test_a_full_disk_is_unavailable_and_leaves_nothing_half_done(tmp_path:
     sale = Sale()
     for number in range(2_000):
         sale.ask(str(number))
-    async with ledger._reading() as connection:
+    async with ledger.reading() as connection:
         pages = (await connection.exec_driver_sql("PRAGMA page_count")).scalar_one()
         await connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 4}")
     with pytest.raises(LedgerUnavailable, match="full"):
         await ledger.apply([sale.all()])
     assert (await ledger.shards())[0].cursor == "0-0"
     assert await ledger.changes(1) == []
-    async with ledger._reading() as connection:
+    async with ledger.reading() as connection:
         await connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
     assert await ledger.apply([sale.all()]) == 2_001
     await ledger.close()
@@ -221,7 +221,7 @@ async def test_calls_that_wait_too_long_for_a_connection_are_told(
     monkeypatch.setattr(engine_module, "POOL_WAIT_SECONDS", 0.05)
     await migrate(address)
     ledger = Ledger.open(address)
-    async with ledger._reading(), ledger._reading(), ledger._reading(), ledger._reading():
+    async with ledger.reading(), ledger.reading(), ledger.reading(), ledger.reading():
         with pytest.raises(LedgerUnavailable, match="in use"):
             await ledger.shards()
     assert await ledger.shards() == {}
@@ -238,7 +238,7 @@ async def test_what_the_database_refuses_is_told_without_its_values(ledger: Ledg
 
 async def test_a_fault_of_ours_is_told_by_its_code_alone(postgres_ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="22012") as error:
-        async with postgres_ledger._reading() as connection:
+        async with postgres_ledger.reading() as connection:
             await connection.exec_driver_sql("SELECT 'their-name', 1 / 0")
     assert not isinstance(error.value, LedgerUnavailable)
     assert "their-name" not in told(error)
@@ -267,6 +267,6 @@ async def test_a_commit_is_on_disk_whatever_the_servers_default(
     await other.execute(f"ALTER DATABASE {postgres_url.split('/')[3].split('?')[0]} SET synchronous_commit = off")
     await other.close()
     ledger = Ledger.open(postgres_url)
-    async with ledger._reading() as connection:
+    async with ledger.reading() as connection:
         assert (await connection.exec_driver_sql("SHOW synchronous_commit")).scalar_one() == "on"
     await ledger.close()

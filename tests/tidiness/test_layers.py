@@ -11,7 +11,7 @@ LAYERS = (
     {"supervisor", "worker", "loadtest", "newcomers"},
     {"app", "data_folder", "parts"},
     {"web", "persister", "sweeper"},
-    {"founding"},
+    {"founding", "audit"},
     {"inventory", "ledger"},
     {"domain", "logs"},
     {"settings"},

@@ -154,20 +154,20 @@ def test_what_no_event_can_have_is_no_id(text: str) -> None:
     [(b"", 20, None), (b"limit=1", 1, None), (b"limit=100&starting_after=7", 100, 7), (b"other=1", 20, None)],
 )
 def test_a_page_is_read_from_the_query(query: bytes, limit: int, starting_after: int | None) -> None:
-    page = read_page(scope(query=query))
+    page = read_page(scope(query=query), event_id_of)
     assert (page.limit, page.starting_after) == (limit, starting_after)
 
 
 @pytest.mark.parametrize("query", [b"limit=0", b"limit=101", b"limit=", b"limit=-1", b"limit=1000", b"limit=%D9%A1"])
 def test_a_limit_out_of_bounds_is_a_fault(query: bytes) -> None:
     with pytest.raises(Problem) as raised:
-        read_page(scope(query=query))
+        read_page(scope(query=query), event_id_of)
     assert raised.value.faults is not None
     assert [fault.pointer for fault in raised.value.faults] == ["?limit"]
 
 
 def test_every_fault_of_a_query_is_told() -> None:
     with pytest.raises(Problem) as raised:
-        read_page(scope(query=b"limit=0&starting_after=x"))
+        read_page(scope(query=b"limit=0&starting_after=x"), event_id_of)
     assert raised.value.faults is not None
     assert [fault.pointer for fault in raised.value.faults] == ["?limit", "?starting_after"]

@@ -1,0 +1,102 @@
+"""The stock as it lies in Redis, for those who count it: read in pieces, by no script, and never changed."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from booking.inventory import keys
+from booking.inventory.errors import InventoryUnavailable
+
+PAGE = 1_000
+"""Bookings read in one call, which takes Redis about a millisecond."""
+
+READ_SECONDS_MAX = 5.0
+"""How long one call may take."""
+
+Numbers = dict[str, int]
+
+
+class Stockroom:
+    """Reads over a connection of its own. Every method raises InventoryUnavailable when Redis cannot be read."""
+
+    def __init__(self, address: str, shards: int) -> None:
+        self._redis: Any = Redis.from_url(
+            address,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=READ_SECONDS_MAX,
+            socket_connect_timeout=READ_SECONDS_MAX,
+            protocol=2,
+        )
+        self._shards = shards
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._redis.aclose()
+
+    async def epoch(self, shard: int) -> str | None:
+        """The shard's epoch, if it has one."""
+        with _told_plainly():
+            found = await self._redis.get(keys.epoch(shard))
+        return None if found is None else found.decode(errors="replace")
+
+    async def event(self, event_id: int) -> Numbers | None:
+        """An event's counters and rules that are numbers, all as of its `seq`; None where there is no such event."""
+        with _told_plainly():
+            stored = await self._redis.hgetall(self._keys(event_id)[0])
+        return {name.decode(): int(value) for name, value in stored.items() if _is_number(value)} if stored else None
+
+    async def sizes(self, event_id: int) -> tuple[int, int, float | None]:
+        """How many wait by the waiting list, how many hold by the list of holds, and when the event is due (ms)."""
+        _, _, waiting, holds, due, *_ = self._keys(event_id)
+        with _told_plainly():
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.zcard(waiting).zcard(holds).zscore(due, str(event_id))
+            waits, held, due_ms = await pipeline.execute()
+        return waits, held, due_ms
+
+    async def records(self, event_id: int) -> AsyncIterator[dict[str, bytes]]:
+        """Every booking's text by its user, some at a time; one that changes meanwhile may be seen before or after."""
+        cursor = None
+        while cursor != 0:
+            with _told_plainly():
+                cursor, found = await self._redis.hscan(self._keys(event_id)[1], cursor or 0, count=PAGE)
+            yield {user.decode(errors="replace"): text for user, text in found.items()}
+
+    async def records_of(self, event_id: int, users: Sequence[str]) -> list[bytes | None]:
+        """The texts of these users' bookings, in their order."""
+        if not users:
+            return []
+        with _told_plainly():
+            texts: list[bytes | None] = await self._redis.hmget(self._keys(event_id)[1], list(users))
+        return texts
+
+    async def places(
+        self, event_id: int, waiting: Sequence[str], holding: Sequence[str]
+    ) -> tuple[list[float | None], list[float | None]]:
+        """Where these stand on the waiting list, and when the holds of those end (ms), in their order."""
+        _, _, waiting_key, holds_key, *_ = self._keys(event_id)
+        with _told_plainly():
+            found: list[list[float | None]] = []
+            for key, users in ((waiting_key, waiting), (holds_key, holding)):
+                found.append(await self._redis.zmscore(key, list(users)) if users else [])
+        return found[0], found[1]
+
+    def _keys(self, event_id: int) -> tuple[bytes, ...]:
+        return keys.event_keys(event_id, self._shards)
+
+
+@contextmanager
+def _told_plainly() -> Any:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise InventoryUnavailable(f"Redis cannot be read ({type(error).__name__})") from None
+
+
+def _is_number(value: bytes) -> bool:
+    return value.removeprefix(b"-").isdigit()

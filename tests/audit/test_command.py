@@ -1,0 +1,51 @@
+"""`booking audit` at a shell, beside the running service."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from redis import Redis
+
+from tests.contract.house import open_house
+from tests.fixtures.service import RunningService, running_service
+
+
+def booking_audit(service: RunningService, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "BOOKING_DATA_DIR": str(service.data_dir), "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "booking", "audit", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_an_audit_tells_what_differs_and_what_to_do_and_its_exit_code_says_so_too(tmp_path: Path) -> None:
+    with running_service(tmp_path / "data") as service:
+        with open_house(service) as house:
+            event_id, (buyer,) = house.sold_out()
+            sound = house.organizer.get(f"/events/{event_id}/audit")
+            assert (sound.status, sound.data["ok"], sound.data["differences"]) == (200, True, [])
+            assert sound.data["capacity"] == sound.data["tickets_sold"] == 1
+            clean = booking_audit(service)
+            assert (clean.returncode, clean.stderr) == (0, "")
+            assert "1 events, all clean." in clean.stdout
+            with Redis(unix_socket_path=str(service.data_dir / "redis.sock")) as redis:
+                (bookings,) = redis.keys("*:bookings")
+                redis.hdel(bookings, buyer.id)
+            wrong = house.organizer.get(f"/events/{event_id}/audit")
+            assert (wrong.status, wrong.data["ok"]) == (200, False)
+            (difference,) = (one for one in wrong.data["differences"] if one["kind"] == "booking")
+            assert (difference["user_id"], difference["redis"]) == (buyer.id, None)
+            assert difference["database"]["status"] == "confirmed"
+            assert house.organizer.get("/events/987654/audit").status == 404
+            assert buyer.get(f"/events/{event_id}/audit").status == 403
+            assert house.anyone.get(f"/events/{event_id}/audit").status == 401
+        told = booking_audit(service)
+        assert told.returncode == 1
+        assert f"event {event_id}, user {buyer.id}: booking" in told.stdout
+        assert "booking restore" in told.stdout
+        as_json = booking_audit(service, str(event_id), "--json")
+        assert as_json.returncode == 1
+        assert json.loads(as_json.stdout)[0]["differences"][0]["kind"] == "booking"
+    away = booking_audit(service)
+    assert away.returncode == 3
+    assert away.stderr.startswith("booking: Redis cannot be read")

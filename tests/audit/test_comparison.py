@@ -1,0 +1,187 @@
+"""The audit finds what was planted on either side, says nothing of a sound sale, and changes nothing."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from booking.audit import comparison
+from booking.audit.comparison import audit_event
+from booking.audit.findings import DIFFERENCES_MAX, MEANINGS, EventAudit
+from booking.inventory import keys
+from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.stockroom import Stockroom
+from booking.ledger import Ledger, LedgerUnavailable
+from tests.fixtures.spine import Spine, open_spine
+from tests.fixtures.stock import SHARDS, contents
+
+EVENT, BOOKINGS, WAITING, HOLDS, DUE, *_ = (key.decode() for key in keys.event_keys(1, SHARDS))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'booking.sqlite3'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+async def spine(clean_valkey: str, database_url: str, tmp_path: Path) -> AsyncIterator[Spine]:
+    async with open_spine(clean_valkey, database_url, tmp_path) as opened:
+        yield opened
+
+
+async def sell(spine: Spine) -> None:
+    """An event with bookings of every kind: confirmed, held, waiting, cancelled and expired, promoted ones included."""
+    office = spine.stock.office
+    await spine.stock.sale(1, capacity=6, hold_seconds=3_600)
+    for user in ("ann", "bob", "cid", "dan"):
+        await office.book(1, user, 1)
+    for user in ("ann", "bob"):
+        await office.confirm(1, user)
+    await office.book(1, "eve", 4)
+    await office.book(1, "fay", 1)
+    await office.book(1, "gil", 2)
+    await office.cancel(1, "ann")
+    await office.cancel(1, "cid")
+    await office.change(1, {"capacity": 7})
+    await spine.drain()
+
+
+@asynccontextmanager
+async def opened(spine: Spine) -> AsyncIterator[Callable[[], Awaitable[EventAudit]]]:
+    room = Stockroom(spine.settings.redis_address, SHARDS)
+    try:
+        yield lambda: audit_event(room, spine.ledger, 1)
+    finally:
+        await room.close()
+
+
+async def write(spine: Spine, statement: str) -> None:
+    async with spine.ledger._writing() as connection:
+        await connection.execute(text(statement))
+
+
+async def test_a_sound_event_is_clean_and_is_left_as_it_was(spine: Spine) -> None:
+    await sell(spine)
+    before = await contents(spine.stock.redis)
+    async with opened(spine) as audited:
+        audit = await audited()
+    assert audit.differences == []
+    assert (audit.ok, audit.unsettled, audit.more_differences) == (True, 0, 0)
+    assert audit.seq_redis == audit.seq_database
+    assert audit.redis == audit.database
+    assert audit.redis["capacity"] == 7
+    assert await contents(spine.stock.redis) == before
+
+
+REDIS_PLANTS: dict[str, tuple[Callable[[Spine], Awaitable[object]], str, str | None]] = {
+    "a counter that is off": (lambda s: s.stock.redis.hincrby(EVENT, "sold", 1), "counter", None),
+    "tickets that are in no counter": (lambda s: s.stock.redis.hincrby(EVENT, "available", -1), "capacity", None),
+    "a booking that is gone": (lambda s: s.stock.redis.hdel(BOOKINGS, "bob"), "booking", "bob"),
+    "a booking out of nowhere": (lambda s: s.stock.redis.hset(BOOKINGS, "zoe", "c 1 3 1 s 0"), "booking", "zoe"),
+    "a booking of another quantity": (lambda s: s.stock.redis.hset(BOOKINGS, "bob", "c 2 3 1 s 0"), "booking", "bob"),
+    "a record that is none": (lambda s: s.stock.redis.hset(BOOKINGS, "bob", "what?"), "unreadable", "bob"),
+    "a place that is gone": (lambda s: s.stock.redis.zrem(WAITING, "gil"), "place", "gil"),
+    "a place that is another": (lambda s: s.stock.redis.zadd(WAITING, {"gil": 1}), "place", "gil"),
+    "a hold that is not listed": (lambda s: s.stock.redis.zrem(HOLDS, "dan"), "hold", "dan"),
+    "a place of nobody": (lambda s: s.stock.redis.zadd(WAITING, {"nobody": 99}), "counter", None),
+    "holds that nobody will sweep": (lambda s: s.stock.redis.zrem(DUE, "1"), "counter", None),
+    "an event that is gone": (lambda s: s.stock.redis.delete(EVENT), "event_missing", None),
+    "a shard that is another": (lambda s: s.stock.redis.set(keys.epoch(1), "another"), "shard_lost", None),
+}
+
+SQL_PLANTS = {
+    "a booking that is gone": ("DELETE FROM bookings WHERE user_id = 'bob'", "booking", "bob"),
+    "a booking in another state": ("UPDATE bookings SET status = 'held' WHERE user_id = 'bob'", "booking", "bob"),
+    "a change that is gone": ("DELETE FROM changes WHERE event_id = 1 AND seq = 2", "seq_gap", None),
+    "somebody with two bookings": (
+        "UPDATE bookings SET user_id = 'bob', status = 'confirmed' WHERE user_id = 'ann'", "two_bookings", "bob",
+    ),
+    "somebody who was overtaken": (
+        "UPDATE changes SET kind = 'promoted' WHERE event_id = 1 AND kind = 'cancelled'", "inversion", "ann",
+    ),
+    "a counter that fell behind": ("UPDATE events SET seq = seq - 1 WHERE id = 1", "seq", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REDIS_PLANTS)
+async def test_what_is_wrong_in_redis_is_found_by_its_name(spine: Spine, name: str) -> None:
+    plant, kind, user = REDIS_PLANTS[name]
+    await sell(spine)
+    await plant(spine)
+    async with opened(spine) as audited:
+        audit = await audited()
+    assert not audit.ok
+    assert (kind, user) in [(found.kind, found.user_id) for found in audit.differences], audit.differences
+    assert {found.kind for found in audit.differences} <= MEANINGS.keys()
+
+
+@pytest.mark.parametrize("name", SQL_PLANTS)
+async def test_what_is_wrong_in_sql_is_found_by_its_name(
+    spine: Spine, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "CATCH_UP_SECONDS", 0.2)
+    statement, kind, user = SQL_PLANTS[name]
+    await sell(spine)
+    if name == "somebody who was overtaken":  # it takes two: one was promoted before, of a later number
+        await write(spine, "UPDATE changes SET kind = 'promoted' WHERE event_id = 1 AND kind = 'joined'")
+    await write(spine, statement)
+    async with opened(spine) as audited:
+        audit = await audited()
+    assert (kind, user) in [(found.kind, found.user_id) for found in audit.differences], audit.differences
+
+
+async def test_a_sale_that_goes_on_meanwhile_is_no_difference(spine: Spine) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")
+    for event_id in (1, 2, 3):
+        await spine.stock.sale(event_id, capacity=200)
+    stop = asyncio.Event()
+
+    async def carry() -> None:
+        async with spine.persister() as persister:
+            while not stop.is_set():
+                await persister.carry()
+                await asyncio.sleep(0.01)
+
+    async with asyncio.TaskGroup() as group, opened(spine) as audited:
+        group.create_task(spine.load(seed, stop))
+        group.create_task(carry())
+        for _ in range(10):
+            audit = await audited()
+            assert audit.differences == []
+            await asyncio.sleep(0.05)
+        stop.set()
+    assert audit.bookings
+
+
+async def test_many_differences_are_counted_and_not_all_listed(spine: Spine) -> None:
+    await spine.stock.sale(1, capacity=1_000)
+    for number in range(DIFFERENCES_MAX + 20):
+        await spine.stock.office.book(1, f"buyer-{number}")
+    await spine.drain()
+    await spine.stock.redis.delete(BOOKINGS)
+    async with opened(spine) as audited:
+        audit = await audited()
+    assert len(audit.differences) == DIFFERENCES_MAX
+    assert audit.more_differences == 20
+
+
+async def test_a_side_that_is_away_is_said_and_not_taken_for_a_difference(spine: Spine, tmp_path: Path) -> None:
+    await sell(spine)
+    gone = Stockroom("unix:///nowhere/at-all.sock", SHARDS)
+    with pytest.raises(InventoryUnavailable):
+        await audit_event(gone, spine.ledger, 1)
+    await gone.close()
+    ledger = Ledger.open(f"sqlite+aiosqlite:///{tmp_path / 'nothing.sqlite3'}")
+    room = Stockroom(spine.settings.redis_address, SHARDS)
+    with pytest.raises(LedgerUnavailable):
+        await audit_event(room, ledger, 1)
+    await room.close()
+    await ledger.close()
