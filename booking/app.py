@@ -4,19 +4,22 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator
+from functools import partial
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from booking import logs
-from booking.founding import found
+from booking.founding import found, vouch
 from booking.inventory.box_office import BoxOffice, RateLimit
 from booking.inventory.changes import ChangeStreams
 from booking.inventory.lane import Lane
 from booking.inventory.link import Link
 from booking.inventory.scripts import all_scripts
 from booking.inventory.stockroom import Stockroom
+from booking.ledger.errors import LedgerUnavailable
 from booking.ledger.ledger import Ledger
+from booking.restore.restoration import restore_empty
 from booking.settings import Settings, SettingsError
 from booking.sweeper import sweep
 from booking.web.access_log import AccessLog, console_line, json_line
@@ -38,6 +41,9 @@ PASSWORD_THREADS = 2
 
 GARBAGE_OBJECTS = 50_000
 """Objects that may be made and not freed before the collector looks for cycles among them: some 10 MB."""
+
+EPOCHS_SECONDS = 1.0
+"""Between two looks at the shards' epochs."""
 
 TOKEN_SECONDS = 3600
 """How long a token from /auth/* is good (contract)."""
@@ -80,18 +86,18 @@ class Application:
             ledger = Ledger.open(settings.database_address)
             stack.push_async_callback(ledger.close)
             streams = ChangeStreams(settings.redis_address)
-            try:
-                records = await found(settings, ledger, streams)
-            finally:
-                await streams.close()
+            stack.push_async_callback(streams.close)
+            await found(settings, ledger, streams)
+            await restore_empty(settings, ledger, streams, await vouch(ledger, streams))
             limit = auth_limit = None
             if settings.rate_limit == "on":
                 limit = RateLimit(settings.rate_limit_burst, settings.rate_limit_per_second)
                 auth_limit = RateLimit(settings.auth_rate_limit_per_minute, settings.auth_rate_limit_per_minute / 60)
-            lane = Lane(Link(settings.redis_address, all_scripts()), settings.queue_limit)
-            epochs = [records[shard].epoch for shard in sorted(records)]
-            office = BoxOffice([lane], epochs, limit, settings.persister_lag_limit)
+            link = Link(settings.redis_address, all_scripts(), partial(vouch, ledger, streams))
+            lane = Lane(link, settings.queue_limit)
+            office = BoxOffice([lane], await _epochs(ledger), limit, settings.persister_lag_limit)
             stack.push_async_callback(office.close)
+            await office.lags()  # connects, while there is a database to vouch by
             room = Stockroom(settings.redis_address, settings.shards)
             stack.push_async_callback(room.close)
             freshness = Freshness(office, ledger)
@@ -125,7 +131,10 @@ class Application:
                     HealthEndpoints(office, ledger, settings.persister_lag_limit),
                 )
             )
-            sweeper = asyncio.create_task(sweep(office), name="sweeper")
+            tasks = [
+                asyncio.create_task(sweep(office), name="sweeper"),
+                asyncio.create_task(_go_by_new_epochs(office, ledger), name="epochs"),
+            ]
             # What is here now stays; what requests make is freed as they end. Left alone, the collector would look
             # through both every few requests, for 8 % of a worker's time.
             gc.freeze()
@@ -133,10 +142,23 @@ class Application:
             try:
                 yield
             finally:
-                sweeper.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await sweeper
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
                 self._access_log.flush()
+
+
+async def _epochs(ledger: Ledger) -> list[str]:
+    records = await ledger.shards()
+    return [records[shard].epoch for shard in sorted(records)]
+
+
+async def _go_by_new_epochs(office: BoxOffice, ledger: Ledger) -> None:
+    """Runs until it is cancelled: what was restored is sold from within a second."""
+    while True:
+        await asyncio.sleep(EPOCHS_SECONDS)
+        with contextlib.suppress(LedgerUnavailable):
+            office.refound(await _epochs(ledger))
 
 
 def create_app(settings: Settings) -> ASGIApp:

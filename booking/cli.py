@@ -120,6 +120,25 @@ def audit(
 
 
 @app.command()
+def restore(
+    shard: Annotated[list[int] | None, typer.Option(help="This shard; every lost one if none is named.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also write anew what Redis has not lost.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Bring back into Redis what it has lost (emptied, an old copy), out of the database, while the rest sells on.
+
+    What is lost is not sold from (503) until this has run. Killed half-way, it can be run again. It ends with an audit.
+    Exit code 0: restored, or nothing was lost. 1: the audit found differences. 2: not done. 3: a side is away.
+
+        booking restore --yes
+    """
+    from booking.restore.command import restore as run_restore
+
+    sys.exit(run_restore(_read_settings(data_dir=data_dir), shard or [], yes=yes, force=force))
+
+
+@app.command()
 def token(
     user: Annotated[str, typer.Option(help="The user's id.")],
     role: Annotated[Literal["organizer", "user"], typer.Option(help="Organizers make and change events.")] = "user",

@@ -1,6 +1,7 @@
 """The first start: gives each shard its epoch, in SQL and then in Redis. At every later one, compares."""
 
 import secrets
+from collections.abc import Mapping
 
 from booking.inventory.changes import ChangeStreams
 from booking.ledger.ledger import Ledger
@@ -20,5 +21,19 @@ async def found(settings: Settings, ledger: Ledger, streams: ChangeStreams) -> d
             f"BOOKING_SHARDS: this database was founded with {len(records)} shards, and its events cannot move; "
             f"set it to {len(records)}"
         )
-    await streams.found({shard: (record.epoch, record.cursor) for shard, record in records.items()})
+    await streams.found(positions_of(records))
     return records
+
+
+async def vouch(ledger: Ledger, streams: ChangeStreams) -> list[int]:
+    """The shards in Redis that do not have all that the database has; nothing is sold from them any more.
+
+    To be asked before anything is sold over a new connection: there may be another Redis behind it, or an old copy.
+    Raises LedgerUnavailable and InventoryUnavailable.
+    """
+    return await streams.vouch(positions_of(await ledger.shards()))
+
+
+def positions_of(records: Mapping[int, ShardRecord]) -> dict[int, tuple[str, str]]:
+    """Each shard's epoch and cursor."""
+    return {shard: (record.epoch, record.cursor) for shard, record in records.items()}

@@ -8,12 +8,11 @@ from collections.abc import Iterable
 import structlog
 
 from booking.domain.changes import ShardBatch
-from booking.founding import found
-from booking.inventory.changes import ChangeStreams
+from booking.founding import found, positions_of
+from booking.inventory.changes import ChangeStreams, Reading
 from booking.inventory.errors import InventoryUnavailable
-from booking.ledger.errors import CursorMoved, LedgerError
+from booking.ledger.errors import CursorMoved, LedgerConflict, LedgerError
 from booking.ledger.ledger import Ledger
-from booking.ledger.records import ShardRecord
 from booking.settings import Settings
 
 BATCH_ENTRIES = 4_000
@@ -72,6 +71,7 @@ class Persister:
         self._positions: dict[int, tuple[str, str]] | None = None
         self._untrimmed: set[int] = set()
         self._lost: set[int] = set()
+        self._unreadable: set[int] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """As the module's `run`."""
@@ -107,14 +107,15 @@ class Persister:
         Raises LedgerUnavailable, CursorMoved, LedgerConflict and InventoryUnavailable.
         """
         if self._positions is None:
-            self._positions = _positions(await found(self._settings, self._ledger, self._streams))
+            self._positions = positions_of(await found(self._settings, self._ledger, self._streams))
             self._untrimmed = set(self._positions)  # whoever committed last may not have come to it
-        batches, lost = await self._streams.read(self._positions, BATCH_ENTRIES)
-        self._tell_lost(set(lost))
+        reading = await self._streams.read(self._positions, BATCH_ENTRIES)
+        batches = reading.batches
+        await self._mind(reading)
         if batches:
             if self._behind_seconds_max is not None and _age_seconds(batches) > self._behind_seconds_max:
                 raise FallenBehind
-            await self._ledger.apply(batches)
+            batches = await self._apply(batches)
         for batch in batches:
             self._positions[batch.shard] = (batch.epoch, batch.upto)
             self._untrimmed.add(batch.shard)
@@ -124,21 +125,45 @@ class Persister:
             self._untrimmed -= behind.keys()
         return sum(len(batch.changes) for batch in batches)
 
-    def _tell_lost(self, lost: set[int]) -> None:
+    async def _apply(self, batches: list[ShardBatch]) -> list[ShardBatch]:
+        """Applies all of them, or, where one does not follow on what the database has, each that does by itself."""
+        try:
+            await self._ledger.apply(batches)
+        except LedgerConflict:
+            if len(batches) == 1:
+                await self._give_up(batches[0])
+                return []
+            return [batch for one in batches for batch in await self._apply([one])]
+        return batches
+
+    async def _give_up(self, batch: ShardBatch) -> None:
+        """Redis has gone another way than the database: an old copy was sold from. No more is."""
+        log.error(
+            "a shard's changes do not follow on the database's; it is not sold from until `booking restore`",
+            shard=batch.shard,
+            after=batch.after,
+        )
+        await self._streams.fence([batch.shard])
+
+    async def _mind(self, reading: Reading) -> None:
+        """Says once what is wrong, and looks again soon: somebody may be restoring it."""
+        lost, unreadable = set(reading.lost), set(reading.unreadable)
         if lost - self._lost:
             log.error(
-                "Redis does not hold what these shards were founded on; they are not sold from", shards=sorted(lost)
+                "Redis does not hold what these shards were founded on; they are not sold from until `booking restore`",
+                shards=sorted(lost),
             )
-        self._lost = lost
+        if unreadable - self._unreadable:
+            log.error("these shards' streams cannot be read; they are not sold from", reasons=reading.unreadable)
+            await self._streams.fence(unreadable)
+        if lost:
+            self._positions = positions_of(await self._ledger.shards())  # a restored shard has another epoch
+        self._lost, self._unreadable = lost, unreadable
 
 
 def _age_seconds(batches: Iterable[ShardBatch]) -> float:
     """How long the oldest change has waited, if Redis's clock is right by ours."""
     return time.time() - min(batch.changes[0].at_ms for batch in batches) / 1000
-
-
-def _positions(records: dict[int, ShardRecord]) -> dict[int, tuple[str, str]]:
-    return {shard: (record.epoch, record.cursor) for shard, record in records.items()}
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from booking.founding import found
 from booking.inventory import keys
-from booking.inventory.changes import ChangeStreams
+from booking.inventory.changes import ChangeStreams, Reading
 from booking.inventory.errors import InventoryUnavailable
 from booking.ledger import Ledger, LedgerUnavailable, migrate
 from booking.ledger.records import ShardRecord
@@ -21,7 +21,7 @@ CHECKOUT = Path(__file__).parents[1]
 PROGRAM = """
 import asyncio, sys
 from booking.founding import found
-from booking.inventory.changes import ChangeStreams
+from booking.inventory.changes import ChangeStreams, Reading
 from booking.ledger import Ledger
 from booking.settings import Settings
 
@@ -127,7 +127,7 @@ async def test_a_founding_that_broke_off_between_sql_and_redis_is_finished_by_th
     streams = ChangeStreams(clean_valkey)
     try:
         positions = {shard: (record.epoch, record.cursor) for shard, record in records.items()}
-        assert await streams.read(positions, 1) == ([], [])
+        assert await streams.read(positions, 1) == Reading()
     finally:
         await streams.close()
 

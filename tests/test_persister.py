@@ -165,7 +165,7 @@ async def test_what_was_committed_and_not_let_go_of_is_not_carried_again(spine: 
     positions = {shard: (record.epoch, record.cursor) for shard, record in (await spine.ledger.shards()).items()}
     streams = ChangeStreams(spine.settings.redis_address)
     try:
-        batches, _ = await streams.read(positions, 1_000)
+        batches = (await streams.read(positions, 1_000)).batches
     finally:
         await streams.close()
     await spine.ledger.apply(batches)  # and here the first persister dies
@@ -184,7 +184,7 @@ async def test_a_persister_that_stands_where_another_has_been_since_looks_again(
 
         async def overtaken(*arguments: Any) -> Any:
             found = await read(*arguments)
-            if found[0]:
+            if found.batches:
                 late._streams.read = read  # type: ignore[method-assign]  # once
                 await spine.drain()
             return found

@@ -153,6 +153,12 @@ class BoxOffice:
         """How many parts the events are spread over."""
         return len(self._epochs)
 
+    def refound(self, epochs: Sequence[str]) -> None:
+        """Goes by these epochs from now on: a shard that was restored has another one."""
+        if list(epochs) != list(self._epochs):
+            self._epochs = epochs
+            self._desks.clear()
+
     def shard_of(self, event_id: int) -> int:
         """The part that an event is in."""
         return keys.shard_of(event_id, self.shards)

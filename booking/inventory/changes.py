@@ -1,20 +1,36 @@
-"""The change streams, as the persister reads them: from a cursor on, and trimmed behind it."""
+"""The change streams, as the persister reads them: from a cursor on, trimmed behind it, and vouched for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from booking.domain.changes import ShardBatch
 from booking.inventory import keys
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.records import read_change
+from booking.inventory.scripts import load
 
 READ_SECONDS_MAX = 5.0
 """How long one reading may take; a few thousand entries take milliseconds."""
+
+Positions = Mapping[int, tuple[str, str]]
+"""Each shard's epoch and cursor, as the database has them."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """What came of one look at the streams."""
+
+    batches: list[ShardBatch] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    """Shards that are not what the database knows: emptied, of another founding, or an old copy."""
+    unreadable: dict[int, str] = field(default_factory=dict)
+    """Shards whose stream holds what no script of ours writes, and why it cannot be read."""
 
 
 class ChangeStreams:
@@ -31,57 +47,125 @@ class ChangeStreams:
         # The reply as it came: redis-py's own callback makes a dictionary of each entry, at three times the cost.
         self._redis.response_callbacks["XREAD"] = _as_it_came  # type: ignore[assignment]  # it takes any options
 
-    async def found(self, epochs: Mapping[int, tuple[str, str]]) -> None:
-        """Gives each shard its epoch, from `(epoch, cursor)`, if nothing of it was ever there.
+    async def found(self, positions: Positions) -> list[int]:
+        """Gives each shard its epoch if nothing of it was ever there, and vouches for the others, as `vouch` does.
 
         A shard whose cursor has moved has had an epoch in Redis: where it is missing now, data is missing too, and the
         shard is left without one, which keeps every script from selling from it.
         """
         try:
-            for shard, (epoch, cursor) in epochs.items():
+            for shard, (epoch, cursor) in positions.items():
                 if cursor == "0-0" and not await self._redis.exists(keys.changes(shard)):
                     await self._redis.set(keys.epoch(shard), epoch, nx=True)
         except (RedisError, OSError) as error:
             raise InventoryUnavailable(f"Redis cannot be reached ({type(error).__name__})") from None
+        return await self.vouch(positions)
 
-    async def read(self, positions: Mapping[int, tuple[str, str]], count: int) -> tuple[list[ShardBatch], list[int]]:
-        """Up to `count` entries a shard after each `(epoch, cursor)`, and the shards that have another epoch.
+    async def vouch(self, positions: Positions) -> list[int]:
+        """The shards that do not have all that the database has of them; nothing is sold from these any more.
 
         Raises InventoryUnavailable.
         """
         pipeline = self._redis.pipeline(transaction=False)
-        for shard, (_, cursor) in positions.items():
-            pipeline.get(keys.epoch(shard))
+        for shard, (epoch, cursor) in positions.items():
+            _vouch(pipeline, shard, epoch, cursor)
+        replies = await self._execute(pipeline)
+        return [shard for shard, reply in zip(positions, replies, strict=True) if not _is_whole(reply)]
+
+    async def read(self, positions: Positions, count: int) -> Reading:
+        """Up to `count` entries a shard after each cursor. Raises InventoryUnavailable.
+
+        What is wrong with one shard is told of that shard, and keeps no other from being read.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard, (epoch, cursor) in positions.items():
+            _vouch(pipeline, shard, epoch, cursor)
             pipeline.execute_command("XREAD", "COUNT", count, "STREAMS", keys.changes(shard), cursor)
         replies = await self._execute(pipeline)
-        batches, lost = [], []
-        for (shard, (epoch, cursor)), found, reply in zip(positions.items(), replies[::2], replies[1::2], strict=True):
-            if found is None or found.decode() != epoch:
-                lost.append(shard)
+        reading = Reading()
+        for (shard, (epoch, cursor)), whole, reply in zip(positions.items(), replies[::2], replies[1::2], strict=True):
+            if not _is_whole(whole):
+                reading.lost.append(shard)
+            elif isinstance(reply, Exception):
+                reading.unreadable[shard] = str(reply)
             elif reply:
-                entries = reply[0][1]
-                changes = tuple(read_change(fields[1]) for _, fields in entries)
-                batches.append(ShardBatch(shard, epoch, cursor, entries[-1][0].decode(), changes))
-        return batches, lost
+                try:
+                    reading.batches.append(_batch(shard, epoch, cursor, reply[0][1]))
+                except (KeyError, ValueError, IndexError) as error:
+                    reading.unreadable[shard] = f"an entry after {cursor} cannot be read ({error!r})"
+        return reading
+
+    async def rest(self, shard: int, epoch: str, cursor: str, count: int) -> tuple[ShardBatch | None, bool]:
+        """Up to `count` entries after a cursor, whatever the shard's epoch; None for none, and whether they were read.
+
+        Raises InventoryUnavailable.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.execute_command("XREAD", "COUNT", count, "STREAMS", keys.changes(shard), cursor)
+        (reply,) = await self._execute(pipeline)
+        if isinstance(reply, Exception):
+            return None, False
+        if not reply:
+            return None, True
+        try:
+            return _batch(shard, epoch, cursor, reply[0][1]), True
+        except (KeyError, ValueError, IndexError):
+            return None, False
 
     async def trim(self, cursors: Mapping[int, str]) -> None:
         """Lets go of the entries of each shard up to its cursor, which are durable elsewhere. Raises as `read` does."""
         pipeline = self._redis.pipeline(transaction=False)
+        source = load("trim").source
         for shard, cursor in cursors.items():
-            milliseconds, number = cursor.split("-")
-            pipeline.execute_command("XTRIM", keys.changes(shard), "MINID", f"{milliseconds}-{int(number) + 1}")
-        await self._execute(pipeline)
+            pipeline.execute_command("EVAL", source, 2, keys.changes(shard), keys.mark(shard), *cursor.split("-"))
+        _raise_first(await self._execute(pipeline))
+
+    async def fence(self, shards: Iterable[int]) -> None:
+        """Takes these shards' epochs away, so that nothing is sold from them. Raises InventoryUnavailable."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in shards:
+            pipeline.delete(keys.epoch(shard))
+        _raise_first(await self._execute(pipeline))
 
     async def close(self) -> None:
         """Closes the connection."""
         await self._redis.aclose()
 
     async def _execute(self, pipeline: Any) -> list[Any]:
+        """The replies; an error that Redis answered with is one of them."""
         try:
-            replies: list[Any] = await pipeline.execute()
+            replies: list[Any] = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError) as error:
             raise InventoryUnavailable(f"Redis cannot be reached ({type(error).__name__})") from None
+        for reply in replies:
+            # A server that loads or is busy refuses everything; a key of the wrong type is one shard's matter.
+            if isinstance(reply, Exception) and not _is_of_one_key(reply):
+                raise InventoryUnavailable(f"Redis refuses ({type(reply).__name__})") from None
         return replies
+
+
+def _batch(shard: int, epoch: str, cursor: str, entries: Any) -> ShardBatch:
+    changes = tuple(read_change(fields[1]) for _, fields in entries)
+    return ShardBatch(shard, epoch, cursor, entries[-1][0].decode(), changes)
+
+
+def _vouch(pipeline: Any, shard: int, epoch: str, cursor: str) -> None:
+    script_keys = (keys.changes(shard), keys.mark(shard), keys.epoch(shard))
+    pipeline.execute_command("EVAL", load("vouch").source, len(script_keys), *script_keys, epoch, cursor)
+
+
+def _is_whole(reply: Any) -> bool:
+    return not isinstance(reply, Exception) and reply[0][0] == 1
+
+
+def _is_of_one_key(error: Exception) -> bool:
+    return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
+
+
+def _raise_first(replies: Iterable[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise InventoryUnavailable(f"Redis refuses ({type(reply).__name__})")
 
 
 def _as_it_came(reply: Any, **_: Any) -> Any:

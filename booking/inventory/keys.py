@@ -25,6 +25,21 @@ def epoch(shard: int) -> bytes:
     return f"{PREFIX}:{{{shard}}}:epoch".encode()
 
 
+def mark(shard: int) -> bytes:
+    """How far the shard's stream was let go: a cursor that the database had then. An old copy has an old one."""
+    return f"{PREFIX}:{{{shard}}}:mark".encode()
+
+
+def restoring(shard: int) -> bytes:
+    """Who restores the shard, for as long as its lease lasts."""
+    return f"{PREFIX}:{{{shard}}}:restoring".encode()
+
+
+def all_of_shard(shard: int) -> str:
+    """The pattern that every key of a shard matches."""
+    return f"{PREFIX}:{{{shard}}}:*"
+
+
 def due(shard: int) -> bytes:
     """The shard's events with live holds, by the end of the first."""
     return f"{PREFIX}:{{{shard}}}:due".encode()

@@ -1,7 +1,7 @@
 """One connection to Redis: sends several script calls at once, and hands their replies out in order."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import cast
 
 import hiredis
@@ -56,7 +56,10 @@ class Link(asyncio.Protocol):
     ever repeated but a call that Redis says it did not know (NOSCRIPT), since that one did not run.
     """
 
-    def __init__(self, address: str, scripts: Iterable[Script]) -> None:
+    def __init__(
+        self, address: str, scripts: Iterable[Script], vouch: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
+        self._vouch = vouch
         self._pool = ConnectionPool.from_url(
             address, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=None, protocol=2
         )
@@ -182,6 +185,8 @@ class Link(asyncio.Protocol):
             for script in self._scripts:
                 await connection.send_command("SCRIPT", "LOAD", script.source)
                 await connection.read_response()
+            if self._vouch is not None:  # before anything is sold over it: it may be another server, or an old copy
+                await self._vouch()
         except asyncio.CancelledError:
             await connection.disconnect(nowait=True)
             raise

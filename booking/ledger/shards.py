@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from booking.ledger.records import ShardRecord
@@ -31,3 +31,8 @@ async def found(connection: AsyncConnection, epochs: Sequence[str]) -> dict[int,
         [{"shard": shard, "epoch": epoch, "cursor": CURSOR_START} for shard, epoch in enumerate(epochs)],
     )
     return await read(connection)
+
+
+async def refound(connection: AsyncConnection, shard: int, epoch: str, cursor: str) -> None:
+    """Gives a shard that is written into Redis anew another epoch, and its stream another beginning."""
+    await connection.execute(update(shards).where(shards.c.shard == shard).values(epoch=epoch, cursor=cursor))

@@ -15,6 +15,8 @@ from booking.web.answers import send_json
 LAG_SECONDS_MAX = 30.0
 """A persister that has left something lying for this long is not well."""
 
+LOST = "Redis does not have what the database has of these shards; they are not sold from until `booking restore`"
+
 ALIVE = b'{"status":"alive"}'
 
 
@@ -49,7 +51,7 @@ class HealthEndpoints:
         lost = [shard for shard, lag in enumerate(lags) if not lag.whole]
         redis: dict[str, Any] = {"ok": not lost, "shards": len(lags)}
         if lost:
-            redis |= {"reason": "Redis has lost the data of these shards; they are not sold from", "lost": lost}
+            redis |= {"reason": LOST, "lost": lost}
         seconds = max(lag.oldest_ms for lag in lags) / 1000
         well = seconds <= LAG_SECONDS_MAX and all(lag.entries <= self._unsaved_limit for lag in lags)
         persister = {"ok": well, "lag_entries": sum(lag.entries for lag in lags), "lag_seconds": seconds}

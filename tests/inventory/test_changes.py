@@ -7,8 +7,8 @@ import pytest
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
 from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MAX, Rules
 from booking.inventory import keys
-from booking.inventory.changes import ChangeStreams
-from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.changes import ChangeStreams, Reading
+from booking.inventory.errors import InventoryUnavailable, ShardFenced
 from booking.web.payloads import INTEGER_MAX
 from booking.web.times import FIRST, LAST
 from tests.fixtures.stock import EPOCHS, SHARDS, Stock
@@ -24,7 +24,7 @@ async def streams(clean_valkey: str) -> AsyncIterator[ChangeStreams]:
 
 
 async def read(streams: ChangeStreams, shard: int = 1) -> list[Change]:
-    batches, _ = await streams.read(START, 1_000)
+    batches = (await streams.read(START, 1_000)).batches
     return [change for batch in batches if batch.shard == shard for change in batch.changes]
 
 
@@ -76,8 +76,9 @@ async def test_entries_come_in_batches_that_join_without_a_gap(stock: Stock, str
         await stock.office.book(1, f"buyer-{number}")
     positions, seen = dict(START), list[int]()
     while True:
-        batches, lost = await streams.read(positions, 4)
-        assert lost == []
+        reading = await streams.read(positions, 4)
+        batches = reading.batches
+        assert reading.lost == []
         if not batches:
             break
         (batch,) = batches
@@ -93,7 +94,7 @@ async def test_trimming_lets_go_of_what_was_read_and_keeps_what_came_since(
 ) -> None:
     await stock.sale(1)
     await stock.office.book(1, "ann")
-    batches, _ = await streams.read(START, 1_000)
+    batches = (await streams.read(START, 1_000)).batches
     await stock.office.book(1, "bob")
     await streams.trim({batch.shard: batch.upto for batch in batches})
     assert [entry.split(" ")[-1] for entry in await stock.entries()] == ["bob"]
@@ -107,10 +108,42 @@ async def test_a_shard_of_another_founding_or_of_none_is_told_and_not_read(
     await stock.sale(1)
     await stock.sale(2)
     await stock.redis.set(keys.epoch(0), "another")
-    batches, lost = await streams.read(START, 1_000)
-    assert ([batch.shard for batch in batches], lost) == ([1], [0])
+    reading = await streams.read(START, 1_000)
+    assert ([batch.shard for batch in reading.batches], reading.lost) == ([1], [0])
     await stock.redis.flushall()
-    assert await streams.read(START, 1_000) == ([], list(range(SHARDS)))
+    assert await streams.read(START, 1_000) == Reading(lost=list(range(SHARDS)))
+
+
+async def test_what_is_wrong_with_one_stream_is_told_and_keeps_no_other_from_being_read(
+    stock: Stock, streams: ChangeStreams
+) -> None:
+    await stock.sale(1)
+    await stock.sale(2)
+    await stock.redis.xadd(keys.changes(0), {"c": "no words of ours"})
+    reading = await streams.read(START, 1_000)
+    assert ([batch.shard for batch in reading.batches], list(reading.unreadable)) == ([1], [0])
+    await stock.redis.set(keys.changes(0), "not a stream")
+    reading = await streams.read(START, 1_000)
+    assert ([batch.shard for batch in reading.batches], list(reading.unreadable)) == ([1], [0])
+
+
+async def test_an_old_copy_is_not_vouched_for_even_after_it_was_sold_from(stock: Stock, streams: ChangeStreams) -> None:
+    await stock.sale(1, capacity=100)
+    dumps = {key: await stock.redis.dump(key) for key in await stock.redis.keys("*")}
+    await stock.office.book(1, "ann")
+    (batch,) = (await streams.read(START, 10)).batches
+    positions = dict(START) | {1: (batch.epoch, batch.upto)}
+    assert await streams.vouch(positions) == [], "the database has it, and its entry is still there"
+    await streams.trim({1: batch.upto})
+    assert await streams.vouch(positions) == [], "nor is it when that was let go"
+    assert await streams.vouch(START) == [], "nor for somebody who does not know yet how far the database is"
+    await stock.redis.flushall()
+    for key, dump in dumps.items():
+        await stock.redis.restore(key, 0, dump)
+    await stock.office.book(1, "bob")
+    assert await streams.vouch(positions) == [1]
+    with pytest.raises(ShardFenced):
+        await stock.office.book(1, "cid")
 
 
 async def test_founding_gives_an_epoch_once(stock: Stock, streams: ChangeStreams) -> None:
@@ -147,6 +180,6 @@ async def test_the_lag_counts_what_nobody_has_carried_yet(stock: Stock, streams:
     lags = await stock.office.lags()
     assert [(lag.entries, lag.whole) for lag in lags] == [(0, True), (2, True)]
     assert lags[0].oldest_ms == 0
-    batches, _ = await streams.read(START, limit)
+    batches = (await streams.read(START, limit)).batches
     await streams.trim({batch.shard: batch.upto for batch in batches})
     assert [lag.entries for lag in await stock.office.lags()] == [0, 0]

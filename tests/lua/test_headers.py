@@ -16,7 +16,7 @@ from booking.inventory.scripts import Header, ScriptError, all_scripts, folder, 
 SCRIPTS = [script.name for script in all_scripts()]
 FRAGMENTS = sorted(path.stem for path in (folder() / "shared").glob("*.lua"))
 TYPES = {"H": "hash", "P": "hash", "Z": "zset", "X": "stream"}  # the one PEXPIRE is of a hash
-STRING_COMMANDS = {"GET", "SET", "INCRBY", "MGET"}
+STRING_COMMANDS = {"DEL", "GET", "SET", "INCRBY", "MGET"}
 KINDS = {kind.value for kind in ChangeKind}
 
 METHODS = {
@@ -217,6 +217,8 @@ def test_the_statuses_that_end_nothing_are_those_of_readings() -> None:
         "look",
         "number",
         "throttle",
+        "trim",
+        "vouch",
     }
 
 

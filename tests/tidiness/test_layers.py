@@ -10,6 +10,7 @@ LAYERS = (
     {"cli"},
     {"supervisor", "worker", "loadtest", "newcomers"},
     {"app", "data_folder", "parts"},
+    {"restore"},
     {"web", "persister", "sweeper"},
     {"founding", "audit"},
     {"inventory", "ledger"},

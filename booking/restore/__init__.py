@@ -1,0 +1,1 @@
+"""Brings what Redis has lost back out of the database."""

@@ -1,0 +1,112 @@
+"""`booking restore`: finds what Redis has lost, brings it back out of the database, and proves it by an audit."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.prompt import Confirm
+
+from booking.audit.command import show
+from booking.audit.comparison import audit_event
+from booking.audit.findings import EventAudit
+from booking.inventory import keys
+from booking.inventory.changes import ChangeStreams
+from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.stockroom import Stockroom
+from booking.ledger.errors import LedgerError
+from booking.ledger.ledger import Ledger
+from booking.restore.restoration import Restored, lost_shards, restore_shard
+from booking.settings import Settings
+
+DONE, DIFFERENT, REFUSED, UNREADABLE = 0, 1, 2, 3
+"""Exit codes: all is well; the audit found differences; not done; a side could not be read or written."""
+
+
+def restore(settings: Settings, shards: Sequence[int], *, yes: bool, force: bool) -> int:
+    """Restores what is lost of these shards, or of all; returns the exit code."""
+    console = Console(stderr=True)
+    try:
+        return asyncio.run(_restore(settings, shards, yes=yes, force=force, console=console))
+    except (InventoryUnavailable, LedgerError) as error:
+        console.print(f"booking: {error}", markup=False)
+        console.print("booking: nothing is sold from a shard that is half restored; run it again", markup=False)
+        return UNREADABLE
+
+
+async def _restore(settings: Settings, shards: Sequence[int], *, yes: bool, force: bool, console: Console) -> int:
+    ledger, streams = Ledger.open(settings.database_address), ChangeStreams(settings.redis_address)
+    try:
+        known = await ledger.shards()
+        unknown = [shard for shard in shards if shard not in known]
+        if unknown or not known:
+            console.print(f"booking: the database has the shards {_list(known)}, not {_list(unknown)}", markup=False)
+            return REFUSED
+        lost = await lost_shards(ledger, streams)
+        wanted = [shard for shard in (shards or (known if force else lost)) if force or shard in lost]
+        if not wanted:
+            console.print("Redis has everything that the database has: there is nothing to restore.")
+            return DONE
+        whole = [shard for shard in wanted if shard not in lost]
+        console.print(f"Redis has lost the shards {_list(lost)}." if lost else "Redis has lost nothing.")
+        if whole:
+            console.print(
+                f"The shards {_list(whole)} are whole. They are written anew all the same, their sales stand still "
+                "meanwhile, and idempotency keys and counts of refusals are forgotten.",
+            )
+        if not yes and not (console.is_terminal and Confirm.ask("Restore them from the database?", console=console)):
+            console.print("booking: nothing was changed; --yes restores without asking")
+            return REFUSED
+        with _bar(console) as bar:
+            for shard in wanted:
+                task = bar.add_task(f"shard {shard}", total=await _bookings(ledger, shard, len(known)))
+                advance = partial(bar.advance, task)
+                restored = await restore_shard(settings, ledger, streams, shard, even_if_whole=force, progress=advance)
+                console.print(_told(shard, restored))
+        audits = await _audit(settings, ledger, wanted, len(known))
+        show(audits, Console())
+        return DONE if all(audit.ok for audit in audits) else DIFFERENT
+    finally:
+        await streams.close()
+        await ledger.close()
+
+
+async def _bookings(ledger: Ledger, shard: int, shards: int) -> int:
+    total = 0
+    for event_id in await ledger.event_ids():
+        if keys.shard_of(event_id, shards) == shard:
+            total += sum(count.bookings for count in (await ledger.counts(event_id)).values())
+    return total
+
+
+async def _audit(settings: Settings, ledger: Ledger, restored: Sequence[int], shards: int) -> list[EventAudit]:
+    room = Stockroom(settings.redis_address, shards)
+    try:
+        return [
+            await audit_event(room, ledger, event_id)
+            for event_id in await ledger.event_ids()
+            if keys.shard_of(event_id, shards) in restored
+        ]
+    finally:
+        await room.close()
+
+
+def _told(shard: int, restored: Restored | None) -> str:
+    if restored is None:
+        return f"shard {shard}: somebody else has restored it"
+    told = f"shard {shard}: {restored.events} events, {restored.bookings:,} live bookings"
+    if restored.carried:
+        told += f"; {restored.carried} changes that were only in Redis have been saved first"
+    if restored.discarded:
+        told += "; changes that do not follow on the database's were dropped"
+    return told
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _list(shards: Iterable[int]) -> str:
+    return ", ".join(map(str, shards)) or "none"
