@@ -1,0 +1,119 @@
+"""A client that is never surprised: each call ends in an answer or in nothing, and what was promised is checked."""
+
+import asyncio
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+ANSWER_SECONDS_MAX = 2.5
+"""The contract's two seconds, and half a one for a busy machine. A longer silence is a violation."""
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+    @property
+    def code(self) -> str:
+        """A problem's code; empty for a success."""
+        return str(self.body.get("code", "")) if isinstance(self.body, dict) else ""
+
+    @property
+    def data(self) -> Any:
+        """What a success is about."""
+        return self.body["data"]
+
+
+NOT_SENT = Reply(0, {}, None)
+"""No answer, since nobody listened: the call was never made."""
+
+
+@dataclass(slots=True)
+class Door:
+    """Connections to one service, taken and given back; `violations` is what no answer may ever be."""
+
+    url: str
+    violations: list[str] = field(default_factory=list)
+    silences: int = 0
+    """Calls whose connection ended before the answer: a worker was killed."""
+    _idle: list[Streams] = field(default_factory=list)
+
+    async def call(
+        self, method: str, path: str, token: str | None, body: Any = None, key: str | None = None
+    ) -> Reply | None:
+        """The answer; None when there was none, so that nobody knows what became of the call."""
+        request = _request(method, path, token, body, key)
+        streams: Streams | None = None
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                streams = self._idle.pop() if self._idle else await self._connect()
+                streams[1].write(request)
+                reply = await _read(streams[0])
+        except TimeoutError:
+            self.violations.append(f"{method} {path}: no answer within {ANSWER_SECONDS_MAX} s")
+            self._drop(streams)
+            return None
+        except (OSError, asyncio.IncompleteReadError):
+            if streams is None:
+                return NOT_SENT
+            self.silences += 1
+            self._drop(streams)
+            return None
+        except BaseException:
+            self._drop(streams)
+            raise
+        if reply.headers.get("connection") == "close":
+            self._drop(streams)
+        else:
+            self._idle.append(streams)
+        self._check(method, path, reply)
+        return reply
+
+    async def close(self) -> None:
+        """Closes what is idle."""
+        for streams in self._idle:
+            self._drop(streams)
+        self._idle.clear()
+
+    async def _connect(self) -> Streams:
+        where = urlsplit(self.url)
+        return await asyncio.open_connection(where.hostname, where.port)
+
+    def _drop(self, streams: Streams | None) -> None:
+        if streams is not None:
+            with suppress(OSError):
+                streams[1].transport.abort()
+
+    def _check(self, method: str, path: str, reply: Reply) -> None:
+        if reply.status >= 500 and (reply.status != 503 or "retry-after" not in reply.headers):
+            self.violations.append(f"{method} {path}: {reply.status} {reply.body}")
+        if reply.status == 429 and "retry-after" not in reply.headers:
+            self.violations.append(f"{method} {path}: 429 without Retry-After")
+        if path.startswith("/status/") and reply.status == 200:
+            event = reply.data
+            parts = event["available_tickets"], event["tickets_held"], event["tickets_sold"]
+            if min(parts) < 0 or sum(parts) != event["capacity"]:
+                self.violations.append(f"{path}: {event}")
+
+
+def _request(method: str, path: str, token: str | None, body: Any, key: str | None) -> bytes:
+    content = b"" if body is None else json.dumps(body).encode()
+    lines = [f"{method} {path} HTTP/1.1", "Host: chaos", f"Content-Length: {len(content)}"]
+    lines += [f"Authorization: Bearer {token}"] * (token is not None)
+    lines += [f"Idempotency-Key: {key}"] * (key is not None)
+    return "\r\n".join([*lines, "", ""]).encode() + content
+
+
+async def _read(reader: asyncio.StreamReader) -> Reply:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Reply(int(head[0].split()[1]), headers, json.loads(body) if body else None)

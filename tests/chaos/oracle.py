@@ -1,0 +1,129 @@
+"""The one oracle: what has to be true of the books after every fault has healed and the stream has drained."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from booking.audit.comparison import audit_event
+from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
+from booking.inventory.stockroom import Stockroom
+from booking.ledger import Ledger
+from tests.chaos.players import Memory
+
+MAKING = (ChangeKind.BOOKED, ChangeKind.HELD, ChangeKind.JOINED)
+ENDING = (ChangeKind.CANCELLED, ChangeKind.LEFT)
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What is wrong; nothing, if all is well."""
+
+    faults: list[str] = field(default_factory=list)
+    lost: int = 0
+    """Changes that a client saw acknowledged and that are not there."""
+    doubled: int = 0
+    """Bookings that were made more often than they were asked for."""
+
+
+async def judge(
+    room: Stockroom, ledger: Ledger, events: Iterable[int], memories: Iterable[tuple[str, Memory]]
+) -> Verdict:
+    """Holds these events, and what these users remember of them, to the five points of the fault suite."""
+    verdict = Verdict()
+    told: dict[int, dict[str, Memory]] = {}
+    for user, memory in memories:
+        told.setdefault(memory.event_id, {})[user] = memory
+    for event_id in events:
+        audit = await audit_event(room, ledger, event_id)  # points 1 and 2, and 4 by the database's own word
+        verdict.faults += [f"event {event_id}: {difference}" for difference in audit.differences]
+        if audit.unsettled:
+            verdict.faults.append(f"event {event_id}: {audit.unsettled} bookings change though nobody plays")
+        changes = [change async for page in _pages(ledger, event_id) for change in page]
+        verdict.faults += [f"event {event_id}: {fault}" for fault in replayed(changes)]
+        _hold_against(verdict, changes, told.get(event_id, {}))
+    return verdict
+
+
+def _hold_against(verdict: Verdict, changes: Sequence[Change], told: dict[str, Memory]) -> None:
+    """Point 5: whatever was acknowledged is there, and whatever was asked for is there once at most."""
+    by_kind: dict[str, set[tuple[str, int]]] = {"booked": set(), "cancelled": set(), "confirmed": set()}
+    made: Counter[str] = Counter()
+    for change in changes:
+        if isinstance(change, BookingChange):
+            one = (change.user_id, change.number)
+            if change.kind in MAKING:
+                by_kind["booked"].add(one)
+                made[change.user_id] += 1
+            elif change.kind in ENDING:
+                by_kind["cancelled"].add(one)
+            elif change.kind is ChangeKind.CONFIRMED:
+                by_kind["confirmed"].add(one)
+    # A booking that is confirmed at once is confirmed again without a change.
+    by_kind["confirmed"] |= by_kind["booked"]
+    for user, memory in told.items():
+        for name, there in by_kind.items():
+            missing = {number for number in getattr(memory, name) if (user, number) not in there}
+            verdict.lost += len(missing)
+            verdict.faults += [f"{user} was told that {memory.event_id}-{one} was {name}" for one in missing]
+        if made[user] > memory.attempts:
+            verdict.doubled += made[user] - memory.attempts
+            verdict.faults.append(
+                f"{user} asked {memory.attempts} times for event {memory.event_id}: {made[user]} made"
+            )
+
+
+def replayed(changes: Sequence[Change]) -> list[str]:
+    """Points 1, 3 and 4 at every moment: plays the changes again and says where one breaks a rule."""
+    sale = _Sale()
+    for due, change in enumerate(changes, 1):
+        if change.seq != due:
+            return [*sale.faults, f"seq {change.seq} where {due} was due"]
+        if isinstance(change, EventChange):
+            sale.capacity = change.rules.capacity
+        else:
+            sale.play(change)
+        if not 0 <= sum(sale.taken.values()) <= sale.capacity:
+            sale.faults.append(f"seq {due}: {sum(sale.taken.values())} of {sale.capacity} tickets are taken")
+    return sale.faults
+
+
+@dataclass(slots=True)
+class _Sale:
+    """One event as its changes make it."""
+
+    capacity: int = 0
+    taken: dict[int, int] = field(default_factory=dict)
+    """Tickets by the number of whoever has them."""
+    queue: dict[int, int] = field(default_factory=dict)
+    """Tickets by the number of whoever waits for them, in join order."""
+    owners: set[str] = field(default_factory=set)
+    faults: list[str] = field(default_factory=list)
+
+    def play(self, change: BookingChange) -> None:
+        """Takes the next change in."""
+        if change.kind in MAKING:
+            if change.user_id in self.owners:
+                self.faults.append(f"seq {change.seq}: {change.user_id} has two live bookings")
+            self.owners.add(change.user_id)
+            if change.kind is ChangeKind.JOINED:
+                self.queue[change.number] = change.quantity
+                return
+            if self.queue:
+                self.faults.append(f"seq {change.seq}: {change.user_id} overtook those who wait")
+            self.taken[change.number] = change.quantity
+        elif change.kind is ChangeKind.PROMOTED:
+            if next(iter(self.queue), None) != change.number:
+                self.faults.append(f"seq {change.seq}: {change.user_id} was promoted and not the head")
+            self.queue.pop(change.number, None)
+            self.taken[change.number] = change.quantity
+        elif change.kind is not ChangeKind.CONFIRMED:
+            self.owners.discard(change.user_id)
+            self.queue.pop(change.number, None)
+            self.taken.pop(change.number, None)
+
+
+async def _pages(ledger: Ledger, event_id: int):  # type: ignore[no-untyped-def]  # an asynchronous generator of pages
+    after = 0
+    while page := await ledger.changes(event_id, after, 5_000):
+        yield page
+        after = page[-1].seq

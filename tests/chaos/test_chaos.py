@@ -1,0 +1,95 @@
+"""A short selection of what `scripts/chaos` does for hours, and proof that its oracle sees what it is there to see."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
+from booking.domain.model import BookingStatus, Rules, Source
+from tests.chaos.faults import FAULTS
+from tests.chaos.oracle import Verdict, judge, replayed
+from tests.chaos.play import Game
+from tests.chaos.players import Memory
+from tests.chaos.world import World, open_world
+
+SEED = 20_261_124
+SELECTION = ("kill-worker", "kill-redis", "flushall", "kill-persister", "script-flush")
+EVENT = 1
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(None, 2, tmp_path) as opened:
+        yield opened
+
+
+async def test_whatever_breaks_nothing_is_lost_or_doubled(world: World) -> None:
+    game = Game(world, SEED, SELECTION, seconds=1.0)
+    violations = await game.play(lambda number: number < len(SELECTION), lambda _: None)
+    assert violations == [], f"seed {SEED}"
+    assert set(game.sums) == set(SELECTION)
+    assert all(one.acknowledged for one in game.sums.values())
+    assert set(world.kills) == {"worker", "redis", "persister"}
+
+
+async def test_a_booking_that_is_lost_and_one_that_is_made_twice_are_seen(world: World) -> None:
+    """As a persister that drops an entry, and a script that skips a guard, would leave it."""
+    game = Game(world, SEED, ("nothing",), seconds=0.3)
+    played = await game.round(0)
+    assert played.verdict.faults == []
+    memory = Memory(1, booked={999_999}, attempts=1)
+    lost = await judge(world.room, world.ledger, [1], [("somebody", memory)])
+    assert (lost.lost, lost.doubled) == (1, 0)
+    changes = await world.ledger.changes(1, 0, 1_000)
+    buyer = next(change.user_id for change in changes if isinstance(change, BookingChange))
+    doubled: Verdict = await judge(world.room, world.ledger, [1], [(buyer, Memory(1, attempts=0))])
+    assert doubled.doubled >= 1
+    async with world.ledger._writing() as connection:
+        await connection.exec_driver_sql("DELETE FROM bookings WHERE event_id = 1 AND user_id = ?", (buyer,))
+    assert (await judge(world.room, world.ledger, [1], [])).faults, "Redis and SQL differ"
+
+
+def booking(seq: int, kind: ChangeKind, user: str, number: int, quantity: int = 1) -> BookingChange:
+    return BookingChange(EVENT, seq, kind, 0, number, user, quantity, BookingStatus.CONFIRMED, Source.SALE, 0, None)
+
+
+OPENED = EventChange(EVENT, 1, ChangeKind.CREATED, 0, Rules("chaos", 2, 4))
+SOUND: list[Change] = [
+    OPENED,
+    booking(2, ChangeKind.BOOKED, "ann", 2, 2),
+    booking(3, ChangeKind.JOINED, "bob", 3, 2),
+    booking(4, ChangeKind.JOINED, "cid", 4),
+    booking(5, ChangeKind.CANCELLED, "ann", 2, 2),
+    booking(6, ChangeKind.PROMOTED, "bob", 3, 2),
+]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda c: c, None),
+        (lambda c: [*c[:3], *c[4:]], "seq 5 where 4 was due"),
+        (lambda c: [*c, booking(7, ChangeKind.PROMOTED, "cid", 4)], "3 of 2 tickets"),
+        (lambda c: [*c[:5], booking(6, ChangeKind.PROMOTED, "cid", 4)], "not the head"),
+        (lambda c: [*c[:5], booking(6, ChangeKind.BOOKED, "dan", 6)], "overtook"),
+        (lambda c: [*c, booking(7, ChangeKind.JOINED, "bob", 7)], "two live bookings"),
+    ],
+)
+def test_the_oracle_sees_what_a_history_may_not_have(spoil: Callable[[list[Change]], list[Change]], said: str) -> None:
+    faults = replayed(spoil(SOUND))
+    assert (faults == []) if said is None else any(said in fault for fault in faults), faults
+
+
+def test_every_fault_says_what_it_does() -> None:
+    assert all(fault.__doc__ for fault in FAULTS.values())
+
+
+async def test_the_same_seed_gives_the_same_order_of_faults(world: World) -> None:
+    orders = []
+    for _ in range(2):
+        game = Game(world, SEED, ("nothing", "slow-clients"), seconds=0.1)
+        seen: list[str] = []
+        assert await game.play(lambda number: number < 2, lambda one, seen=seen: seen.append(one.fault)) == []  # type: ignore[misc]  # mypy does not infer a default
+        orders.append(seen)
+    assert orders[0] == orders[1]

@@ -1,0 +1,139 @@
+"""The real service that is played with and broken: its processes, its Redis, its database, and the way to each."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from redis.asyncio import Redis
+
+from booking.inventory.stockroom import Stockroom
+from booking.ledger import Ledger
+from booking.settings import Settings
+from tests.chaos.client import Door
+from tests.fixtures.service import RunningService, running_service
+
+SHARDS = 8
+PATIENCE_SECONDS = 60.0
+"""How long healing may take on a busy machine; longer is a violation."""
+
+
+class NotHealed(AssertionError):
+    """The service did not come back by itself after the fault had gone."""
+
+
+@dataclass(slots=True)
+class World:
+    """One running service and what belongs to it."""
+
+    service: RunningService
+    door: Door
+    ledger: Ledger
+    room: Stockroom
+    redis: Any  # redis-py's types cannot say that its answers are bytes
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    """Players go on while it is set."""
+    kills: dict[str, int] = field(default_factory=dict)
+    """How often each kind of process was killed."""
+
+    @property
+    def redis_folder(self) -> Path:
+        """Where the embedded server keeps its append-only files."""
+        return self.service.data_dir / "redis"
+
+    def token(self, user: str, role: str | None = None) -> str:
+        """A token that lasts for the longest run."""
+        return self.service.token(user, role, expires_in=86_400)
+
+    async def kill(self, part: str) -> None:
+        """Kills a part with SIGKILL and waits until another has taken its place."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while part not in self.service.parts() and time.monotonic() < end:
+            await asyncio.sleep(0.05)
+        killed = self.service.kill(part)
+        name = part.partition("-")[0]
+        self.kills[name] = self.kills.get(name, 0) + 1
+        while self.service.parts().get(part, killed) == killed:
+            if time.monotonic() > end:
+                raise NotHealed(f"{part} was killed and nothing took its place")
+            await asyncio.sleep(0.02)
+
+    async def command(self, *arguments: str) -> str:
+        """Runs one of the service's own commands, which has to end well; returns what it said."""
+        environment = {**os.environ, **self.environment, "NO_COLOR": "1"}
+        ended = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "booking", *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        if ended.returncode:
+            raise NotHealed(
+                f"booking {' '.join(arguments)} ended with {ended.returncode}: {ended.stdout}{ended.stderr}"
+            )
+        return ended.stdout + ended.stderr
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the service's own commands need to reach it."""
+        return {"BOOKING_DATA_DIR": str(self.service.data_dir), **self.service.environment}
+
+    async def settle(self) -> None:
+        """Waits until the service is ready and the stream has drained. Raises NotHealed."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        said = "nothing"
+        async with httpx.AsyncClient(base_url=self.service.base_url, timeout=5, trust_env=False) as client:
+            calm = 0
+            while calm < 4:  # every worker says so, whichever takes the connection
+                try:
+                    answer = await client.get("/readyz", headers={"Connection": "close"})
+                    said = answer.text
+                    drained = answer.status_code == 200 and answer.json()["parts"]["persister"]["lag_entries"] == 0
+                except httpx.TransportError as error:
+                    drained, said = False, repr(error)
+                calm = calm + 1 if drained else 0
+                if time.monotonic() > end:
+                    raise NotHealed(f"not ready or not drained after {PATIENCE_SECONDS:.0f} s: {said}")
+                await asyncio.sleep(0.05)
+
+    def free_port(self) -> None:
+        """Keeps the port that the system chose, for the starts to come."""
+        port = urlsplit(self.service.base_url).port
+        self.service.environment = {**self.service.environment, "BOOKING_PORT": str(port)}
+
+
+@asynccontextmanager
+async def open_world(database_url: str | None, workers: int, folder: Path | None = None) -> AsyncIterator[World]:
+    """Runs a service on a folder of its own, which stays there if what is done with it fails."""
+    own = folder or Path(tempfile.mkdtemp(prefix="booking-chaos-"))
+    environment = {"BOOKING_RATE_LIMIT": "off", "BOOKING_WORKERS": str(workers)}
+    if database_url is not None:
+        environment["BOOKING_DATABASE_URL"] = database_url
+    with running_service(own / "data", environment) as service:
+        settings = Settings.read({**environment, "BOOKING_DATA_DIR": str(service.data_dir)})
+        ledger, room = Ledger.open(settings.database_address), Stockroom(settings.redis_address, SHARDS)
+        redis = Redis.from_url(settings.redis_address, protocol=2)
+        world = World(service, Door(service.base_url), ledger, room, redis)
+        world.free_port()
+        world.gate.set()
+        try:
+            yield world
+        finally:
+            await world.door.close()
+            await redis.aclose()
+            await room.close()
+            await ledger.close()
+    shutil.rmtree(own, ignore_errors=True)
