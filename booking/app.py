@@ -6,11 +6,13 @@ import gc
 from collections.abc import AsyncIterator
 from functools import partial
 
+import structlog
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from booking import logs
 from booking.founding import found, vouch
+from booking.inventory.acknowledgement import LevelNotGiven, choose
 from booking.inventory.box_office import BoxOffice, RateLimit
 from booking.inventory.changes import ChangeStreams
 from booking.inventory.lane import Lane
@@ -35,6 +37,8 @@ from booking.web.reports import ReportEndpoints
 from booking.web.routes import DirectRouter, routes
 from booking.web.sale import SaleEndpoints
 from booking.web.tokens import TokenVerifier, sign_token
+
+log = structlog.get_logger()
 
 PASSWORD_THREADS = 2
 """Passwords checked at a time in one worker, at 19 MiB and some 25 ms each."""
@@ -93,14 +97,22 @@ class Application:
             if settings.rate_limit == "on":
                 limit = RateLimit(settings.rate_limit_burst, settings.rate_limit_per_second)
                 auth_limit = RateLimit(settings.auth_rate_limit_per_minute, settings.auth_rate_limit_per_minute / 60)
-            link = Link(settings.redis_address, all_scripts(), partial(vouch, ledger, streams))
-            lane = Lane(link, settings.queue_limit)
+            try:
+                acknowledgement = await choose(settings.redis_address, settings.ack, settings.ack_replicas)
+            except LevelNotGiven as error:
+                raise SettingsError(f"BOOKING_ACK: {error}") from None
+            log.info("changes are acknowledged at this level", acknowledged=acknowledgement.level)
+            link = Link(settings.redis_address, all_scripts(), partial(vouch, ledger, streams), acknowledgement)
+            saved: list[Freshness] = []
+            waits = (lambda: saved[0].reach()) if acknowledgement.level == "database" else None
+            lane = Lane(link, settings.queue_limit, waits)
             office = BoxOffice([lane], await _epochs(ledger), limit, settings.persister_lag_limit)
             stack.push_async_callback(office.close)
             await office.lags()  # connects, while there is a database to vouch by
             room = Stockroom(settings.redis_address, settings.shards)
             stack.push_async_callback(room.close)
             freshness = Freshness(office, ledger)
+            saved.append(freshness)
             passwords = Passwords(PASSWORD_THREADS)
             stack.callback(passwords.close)
             secret = settings.signing_secret()
@@ -128,7 +140,7 @@ class Application:
                     ListEndpoints(credentials, office, ledger, freshness),
                     ReportEndpoints(credentials, office, ledger, room, freshness),
                     AccountEndpoints(ledger, passwords, credentials, sign, office, auth_limit),
-                    HealthEndpoints(office, ledger, settings.persister_lag_limit),
+                    HealthEndpoints(office, ledger, settings.persister_lag_limit, acknowledgement.level),
                 )
             )
             tasks = [

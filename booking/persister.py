@@ -22,6 +22,9 @@ PERIOD_SECONDS = 0.2
 """Between two looks at streams that do not fill a batch: entries that come in between share one transaction, which
 costs as much as some fifty of them. Adds itself to the lag, and to no request."""
 
+PRESSED_PERIOD_SECONDS = 0.01
+"""The same where every answer waits for SQL."""
+
 RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
 """Waits after a failure in a row; the last one repeats. The contract of the fault suite is to resume within 2 s."""
 
@@ -99,7 +102,7 @@ class Persister:
             if carried == 0 and stop.is_set():
                 return
             if carried < BATCH_ENTRIES:
-                await _wait(stop, PERIOD_SECONDS)
+                await _wait(stop, PRESSED_PERIOD_SECONDS if self._settings.ack == "database" else PERIOD_SECONDS)
 
     async def carry(self) -> int:
         """One transaction's worth: reads, applies, trims. Returns the entries carried.

@@ -89,6 +89,11 @@ class Settings(BaseModel):
     """Addresses whose X-Forwarded-For is believed."""
     log_format: Literal["json", "console"] = "json"
 
+    ack: Literal["redis", "disk", "replica", "database"] | None = None
+    """What a change has survived when it is acknowledged; unset: the strongest that Redis gives by itself."""
+    ack_replicas: int = Field(1, ge=1, le=16)
+    """Replicas that have a change before it is acknowledged, where `ack` is `replica`."""
+
     queue_limit: int = Field(4_096, ge=1, le=1_000_000)
     """Commands that may wait for Redis in one worker; one more is answered `overloaded`."""
     persister_lag_limit: int = Field(500_000, ge=1_000)

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 
 from booking.domain.model import Event
-from booking.inventory.errors import InventoryUnavailable, Overloaded
+from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.inventory.link import Argument, Call, Link, Rows
 from booking.inventory.scripts import Script
 
@@ -69,8 +70,11 @@ class Lane:
     not the call.
     """
 
-    def __init__(self, link: Link, queue_limit: int) -> None:
+    def __init__(self, link: Link, queue_limit: int, saved: Callable[[], Awaitable[bool]] | None = None) -> None:
+        """`saved` is awaited before the answers to changes are given: whether they are where they have to be."""
         self._link = link
+        self._saved = saved
+        self._saving: set[asyncio.Task[None]] = set()
         self._queue_limit = queue_limit
         self._queue: deque[Command] = deque()
         self._flushing = False
@@ -113,6 +117,7 @@ class Lane:
         self._drained = self._loop.create_future()
         if self._queue or self._in_flight is not None:
             await self._drained
+        await asyncio.gather(*self._saving, return_exceptions=True)
         await self._link.close()
 
     def _flush(self) -> None:
@@ -142,7 +147,19 @@ class Lane:
                 _fail(self._queue.popleft(), InventoryUnavailable("Redis cannot be reached"))
         self._flush()  # first, so that Redis has work while the answers are handed out
         for run, call in zip(runs, calls, strict=True):
-            _answer(run, call.answer)
+            if self._saved is not None and call.script.changes and isinstance(call.answer, list):
+                task = asyncio.create_task(self._answer_saved(run, call.answer, self._saved))
+                self._saving.add(task)
+                task.add_done_callback(self._saving.discard)
+            else:
+                _answer(run, call.answer)
+
+    async def _answer_saved(self, run: list[Command], answer: Rows, saved: Callable[[], Awaitable[bool]]) -> None:
+        try:
+            is_saved = await saved()
+        except Exception:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
+            is_saved = False
+        _answer(run, answer if is_saved else OutcomeUnknown("not in the database in time"))
 
 
 def _runs(batch: list[Command]) -> list[list[Command]]:

@@ -10,6 +10,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from booking.inventory.acknowledgement import REDIS, Acknowledgement
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, ShardFenced
 from booking.inventory.scripts import Script
 
@@ -35,7 +36,7 @@ class Call:
 class Exchange:
     """Calls on their way, whose replies are due in this order; None stands for a script that is given to Redis."""
 
-    __slots__ = ("answered", "calls", "due", "forgotten", "healed", "received", "sent", "timer")
+    __slots__ = ("answered", "calls", "due", "forgotten", "healed", "last_reply", "received", "sent", "timer")
 
     def __init__(self, calls: Sequence[Call], answered: Callable[[bool], None], timer: asyncio.TimerHandle) -> None:
         self.calls = calls
@@ -46,6 +47,7 @@ class Exchange:
         self.forgotten: list[Call] = []
         self.healed = False
         self.sent = False
+        self.last_reply: object = None
 
 
 class Link(asyncio.Protocol):
@@ -57,9 +59,14 @@ class Link(asyncio.Protocol):
     """
 
     def __init__(
-        self, address: str, scripts: Iterable[Script], vouch: Callable[[], Awaitable[object]] | None = None
+        self,
+        address: str,
+        scripts: Iterable[Script],
+        vouch: Callable[[], Awaitable[object]] | None = None,
+        acknowledgement: Acknowledgement = REDIS,
     ) -> None:
         self._vouch = vouch
+        self._acknowledgement = acknowledgement
         self._pool = ConnectionPool.from_url(
             address, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=None, protocol=2
         )
@@ -98,7 +105,9 @@ class Link(asyncio.Protocol):
                     raise hiredis.ProtocolError("a reply that nobody asked for")  # noqa: TRY301 - as hiredis does
                 call = exchange.due[exchange.received]
                 exchange.received += 1
-                if call is not None:
+                if call is None:
+                    exchange.last_reply = reply
+                else:
                     self._take(exchange, call, reply)
         except hiredis.ProtocolError:
             self._lose("ProtocolError")
@@ -123,6 +132,10 @@ class Link(asyncio.Protocol):
                 due.append(call)
             except (TypeError, ValueError) as error:
                 call.answer = InventoryUnavailable(f"the call cannot be sent ({type(error).__name__})")
+        waits = self._acknowledgement
+        if waits.command and any(call.script.changes for call in exchange.calls):
+            packed.append(waits.command)
+            due += [None] * waits.replies
         exchange.due, exchange.received, exchange.sent = due, 0, True
         if due:
             transport.write(b"".join(packed))
@@ -152,7 +165,16 @@ class Link(asyncio.Protocol):
             return
         self._exchange = None
         exchange.timer.cancel()
+        if self._acknowledgement.command:
+            self._check_acknowledged(exchange)
         exchange.answered(False)
+
+    def _check_acknowledged(self, exchange: Exchange) -> None:
+        """What was changed and has not come as far as it has to is unknown to whoever asked for it."""
+        changing = [call for call in exchange.calls if call.script.changes and isinstance(call.answer, list)]
+        if changing and not self._acknowledgement.is_given(exchange.last_reply):
+            for call in changing:
+                call.answer = OutcomeUnknown(f"not acknowledged at the level of {self._acknowledgement.level} in time")
 
     def _lose(self, reason: str) -> None:
         """Ends the connection, and the exchange in it: what was sent and not answered may have been done."""

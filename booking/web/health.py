@@ -23,7 +23,8 @@ ALIVE = b'{"status":"alive"}'
 class HealthEndpoints:
     """For load balancers and people on call."""
 
-    def __init__(self, office: BoxOffice, ledger: Ledger, unsaved_limit: int) -> None:
+    def __init__(self, office: BoxOffice, ledger: Ledger, unsaved_limit: int, level: str) -> None:
+        self._level = level
         self._office = office
         self._ledger = ledger
         self._unsaved_limit = unsaved_limit
@@ -49,7 +50,7 @@ class HealthEndpoints:
             unknown = {"ok": False, "lag_entries": None, "lag_seconds": None, "reason": "unknown without Redis"}
             return {"ok": False, "reason": reason}, unknown
         lost = [shard for shard, lag in enumerate(lags) if not lag.whole]
-        redis: dict[str, Any] = {"ok": not lost, "shards": len(lags)}
+        redis: dict[str, Any] = {"ok": not lost, "shards": len(lags), "acknowledged": self._level}
         if lost:
             redis |= {"reason": LOST, "lost": lost}
         seconds = max(lag.oldest_ms for lag in lags) / 1000

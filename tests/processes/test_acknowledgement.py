@@ -1,0 +1,53 @@
+"""BOOKING_ACK, as `booking serve` takes it."""
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.contract.house import open_house
+from tests.fixtures.service import running_service
+from tests.fixtures.valkey import running_valkey
+
+
+def test_by_itself_an_acknowledgement_is_on_disk_and_the_start_says_so(tmp_path: Path) -> None:
+    with running_service(tmp_path / "data") as service:
+        assert '"acknowledged":"disk"' in service.output.replace(" ", "")
+        ready = httpx.get(f"{service.base_url}/readyz", timeout=5).json()
+        assert ready["parts"]["redis"]["acknowledged"] == "disk"
+
+
+def test_what_is_acknowledged_in_the_database_is_there_when_the_answer_is(tmp_path: Path) -> None:
+    with running_service(tmp_path / "data", {"BOOKING_ACK": "database"}) as service, open_house(service) as house:
+        event_id = house.event(available_tickets=50)
+        for buyer in house.users(20):
+            assert buyer.book(event_id).status == 201
+            with closing(sqlite3.connect(service.data_dir / "booking.sqlite3")) as connection:
+                found = connection.execute("SELECT count(*) FROM bookings WHERE user_id = ?", (buyer.id,)).fetchone()
+            assert found == (1,), "wiped at this moment, Redis would lose nothing that anybody was told"
+
+
+@pytest.mark.parametrize(
+    ("level", "said"), [("disk", "appendonly yes"), ("replica", "0 replicas connected"), ("paper", "BOOKING_ACK")]
+)
+def test_a_level_that_cannot_be_given_ends_the_start_with_one_line(tmp_path: Path, level: str, said: str) -> None:
+    with running_valkey() as server:
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "BOOKING_REDIS_URL": server.address,
+            "BOOKING_DATA_DIR": str(tmp_path / "data"),
+            "BOOKING_PORT": "0",
+            "BOOKING_ACK": level,
+        }
+        ended = subprocess.run(
+            [sys.executable, "-m", "booking", "serve"],
+            env=environment, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert ended.returncode == 2, ended.stderr
+    (line,) = (line for line in ended.stderr.splitlines() if said in line)
+    assert line.startswith("booking: BOOKING_ACK")
+    assert "Traceback" not in ended.stderr
