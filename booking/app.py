@@ -32,6 +32,7 @@ from booking.web.frame import Failures, Frame
 from booking.web.freshness import Freshness
 from booking.web.health import HealthEndpoints
 from booking.web.lists import ListEndpoints
+from booking.web.live import LiveEndpoint
 from booking.web.passwords import Passwords
 from booking.web.reports import ReportEndpoints
 from booking.web.routes import DirectRouter, routes
@@ -139,6 +140,7 @@ class Application:
                     EventEndpoints(credentials, office),
                     ListEndpoints(credentials, office, ledger, freshness),
                     ReportEndpoints(credentials, office, ledger, room, freshness),
+                    LiveEndpoint(credentials, office, settings.live_limit),
                     AccountEndpoints(ledger, passwords, credentials, sign, office, auth_limit),
                     HealthEndpoints(office, ledger, settings.persister_lag_limit, acknowledgement.level),
                 )

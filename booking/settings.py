@@ -94,6 +94,8 @@ class Settings(BaseModel):
     ack_replicas: int = Field(1, ge=1, le=16)
     """Replicas that have a change before it is acknowledged, where `ack` is `replica`."""
 
+    live_limit: int = Field(10_000, ge=1, le=1_000_000)
+    """Listeners to /events/{id}/live in one worker; one more is answered `overloaded`."""
     queue_limit: int = Field(4_096, ge=1, le=1_000_000)
     """Commands that may wait for Redis in one worker; one more is answered `overloaded`."""
     persister_lag_limit: int = Field(500_000, ge=1_000)

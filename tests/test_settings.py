@@ -48,6 +48,9 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "cors_origins": [("https://a.example, http://b.example ,", ("https://a.example", "http://b.example")), (",", ())],
     "trusted_proxies": [("10.0.0.1,10.0.0.2", ("10.0.0.1", "10.0.0.2"))],
     "log_format": [("json", "json"), ("console", "console")],
+    "ack": [(level, level) for level in ("redis", "disk", "replica", "database")],
+    "ack_replicas": [("1", 1), ("16", 16)],
+    "live_limit": [("1", 1), ("1000000", 1_000_000)],
     "queue_limit": [("1", 1), ("1000000", 1_000_000)],
     "persister_lag_limit": [("1000", 1_000), ("999999999", 999_999_999)],
 }
@@ -68,6 +71,9 @@ BAD: dict[str, list[str]] = {
     "rate_limit_per_second": ["0", "-1", "10001", "nan", "inf"],
     "auth_rate_limit_per_minute": ["0", "100001"],
     "log_format": ["text"],
+    "ack": ["paper"],
+    "ack_replicas": ["0", "17"],
+    "live_limit": ["0", "1000001"],
     "queue_limit": ["0", "1000001"],
     "persister_lag_limit": ["999"],
 }

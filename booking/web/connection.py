@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from booking.web.cycle import Cycle
+from booking.web.cycle import CYCLE, Cycle
 
 REQUEST_SECONDS_MAX = 10.0
 """A request whose head and body have not arrived within this is cut off (contract of the fault suite)."""
@@ -81,6 +81,7 @@ class Connection(HttpToolsProtocol):
             # Uvicorn names the class of its cycles nowhere but in the middle of this; the task it has made for this
             # one begins in a later turn of the loop.
             self.cycle.__class__ = Cycle
+            self.scope[CYCLE] = self.cycle  # type: ignore[literal-required]  # a key of our own
 
     def on_message_complete(self) -> None:
         """Called by the parser when a request is whole."""
@@ -97,6 +98,11 @@ class Connection(HttpToolsProtocol):
         if self.pipeline:
             cycle, application = self.pipeline.pop()
             self._start_asgi_task(cycle, application)
+
+    def end_stream(self) -> None:
+        """Ends an answer that would go on for ever; does nothing to another."""
+        if isinstance(self.cycle, Cycle):
+            self.cycle.end_stream()
 
     def look(self, now: float) -> None:
         """Closes the connection if its client has taken too long over a request, or been quiet for too long."""

@@ -3,6 +3,9 @@
 from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+CYCLE = "booking.cycle"
+"""Where a request's scope has its cycle, for an endpoint whose answer goes on and on."""
+
 BODILESS = (204, 304)
 """The statuses whose answers have no body, and none to frame (RFC 9112, section 6.3)."""
 
@@ -14,6 +17,7 @@ class Cycle(RequestResponseCycle):
     """
 
     _head: bytes | None = None
+    _streams = False
 
     async def send(self, message: Message) -> None:  # type: ignore[override]  # uvicorn names its own message types
         """ASGI's `send`. Raises RuntimeError for a header that would end its line, as uvicorn does."""
@@ -67,3 +71,30 @@ class Cycle(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+    def begin_stream(self) -> "Cycle":
+        """Lets pieces be written past `send`, which takes a task's turn for each of thousands of listeners.
+
+        The answer has begun, in chunks (RFC 9112, section 7.1).
+        """
+        self._streams = True
+        return self
+
+    def write_piece(self, piece: bytes) -> int:
+        """Writes some of a stream; returns the bytes that its reader has left unread."""
+        if self.disconnected or self.response_complete:
+            return 0
+        self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        unread: int = self.transport.get_write_buffer_size()
+        return unread
+
+    def cut_off(self) -> None:
+        """Ends a stream at once."""
+        self.transport.abort()
+
+    def end_stream(self) -> None:
+        """Ends a stream as a whole answer ends; does nothing to another."""
+        if self._streams and not self.response_complete and not self.disconnected:
+            self.transport.write(b"0\r\n\r\n")
+            self.keep_alive = False
+            self._end_of_answer()

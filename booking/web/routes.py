@@ -11,6 +11,7 @@ from booking.web.accounts import AccountEndpoints
 from booking.web.events import EventEndpoints
 from booking.web.health import HealthEndpoints
 from booking.web.lists import ListEndpoints
+from booking.web.live import LiveEndpoint
 from booking.web.reports import ReportEndpoints
 from booking.web.sale import SaleEndpoints
 
@@ -67,6 +68,7 @@ def routes(
     events: EventEndpoints,
     lists: ListEndpoints,
     reports: ReportEndpoints,
+    live: LiveEndpoint,
     accounts: AccountEndpoints,
     health: HealthEndpoints,
 ) -> list[BaseRoute]:
@@ -78,6 +80,7 @@ def routes(
         _route("/confirm", POST=sale.confirm),
         _route("/events/{event_id}/booking", GET=events.look_booking),
         _route("/events/{event_id}/bookings", GET=lists.of_event),
+        _route("/events/{event_id}/live", GET=live),
         _route("/events/{event_id}/report", GET=reports.report),
         _route("/events/{event_id}/audit", GET=reports.audit),
         _route("/bookings", GET=lists.own),

@@ -47,6 +47,9 @@ class Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Connection):
+                connection.end_stream()
         loop = asyncio.get_running_loop()
         end = loop.time() + LAST_ANSWERS_SECONDS
         while self.server_state.connections and loop.time() < end:  # noqa: ASYNC110 - uvicorn's own set

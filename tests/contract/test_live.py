@@ -1,0 +1,180 @@
+"""The live stream: what is told at once, what on change, to whom, and how it ends."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.fixtures.process_tree import eventually
+from tests.fixtures.service import running_service
+
+from .client import Caller
+from .house import House, open_house
+
+PATIENCE_SECONDS = 20.0
+
+
+class Listening:
+    """One open stream, read event by event."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self._lines = response.iter_lines()
+
+    def next(self) -> tuple[str, int, Any]:
+        """The next event: its name, its id and its data; comments are passed over."""
+        fields: dict[str, str] = {}
+        for line in self._lines:
+            name, _, value = line.partition(": ")
+            if line == "" and "data" in fields:
+                return fields["event"], int(fields["id"]), json.loads(fields["data"])
+            fields[name] = value
+        raise AssertionError("the stream has ended")
+
+    def until(self, name: str, wanted: Any) -> Any:
+        """The data of the first event of this name of which `wanted` is true."""
+        while True:
+            found, _, data = self.next()
+            if found == name and wanted(data):
+                return data
+
+
+@contextmanager
+def listening(
+    house: House, event_id: int, caller: Caller | None = None, last_event_id: int | None = None
+) -> Iterator[Listening]:
+    headers = {} if caller is None else {"Authorization": caller.authorization or ""}
+    if last_event_id is not None:
+        headers["Last-Event-ID"] = str(last_event_id)
+    with (
+        httpx.Client(base_url=house.base_url, timeout=PATIENCE_SECONDS, trust_env=False) as client,
+        client.stream("GET", f"/events/{event_id}/live", headers=headers) as response,
+    ):
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        yield Listening(response)
+
+
+def test_the_event_is_told_at_once_and_on_change(house: House) -> None:
+    event_id = house.event(available_tickets=3)
+    with listening(house, event_id) as stream:
+        assert stream.next() == ("availability", 1, house.look(event_id))
+        house.user().book(event_id)
+        name, seq, data = stream.next()
+        assert (name, seq, data["available_tickets"]) == ("availability", 2, 2)
+        house.organizer.change(event_id, paused=True)
+        assert stream.next()[2]["state"] == "paused"
+
+
+def test_changes_that_come_fast_are_told_together(house: House) -> None:
+    event_id = house.event(available_tickets=50)
+    with listening(house, event_id) as stream:
+        stream.next()
+        for buyer in house.users(40):
+            buyer.book(event_id)
+        told = 1
+        while stream.next()[2]["available_tickets"] > 10:
+            told += 1
+        assert told < 40
+
+
+def test_whoever_is_signed_in_sees_their_booking_come_move_up_and_go(house: House) -> None:
+    event_id, (first,) = house.sold_out()
+    second, third = house.users(2)
+    second.book(event_id)
+    with listening(house, event_id, third) as stream:
+        assert stream.next()[0] == "availability"
+        assert stream.next()[::2] == ("booking", None)
+        third.book(event_id)
+        assert stream.until("booking", lambda data: data)["position"] == 2
+        second.cancel(event_id)
+        assert stream.until("booking", lambda data: data["position"] == 1)["status"] == "waiting"
+        first.cancel(event_id)
+        assert stream.until("booking", lambda data: data["status"] == "confirmed")["source"] == "waitlist"
+        third.cancel(event_id)
+        assert stream.until("booking", lambda data: data is None) is None
+
+
+def test_whoever_comes_back_is_told_nothing_that_they_know_and_all_that_they_do_not(house: House) -> None:
+    event_id = house.event(available_tickets=3)
+    seq = house.look(event_id)["seq"]
+    with listening(house, event_id, last_event_id=seq) as stream:
+        house.user().book(event_id)
+        assert stream.next()[1] == seq + 1, "the first was left out"
+    with listening(house, event_id, last_event_id=seq) as stream:
+        assert stream.next()[1] == seq + 1
+    with listening(house, event_id, house.user(), last_event_id=seq + 1) as stream:
+        assert stream.next()[::2] == ("booking", None), "one's booking is told in any case"
+
+
+def test_who_may_not_listen_is_told_so(house: House) -> None:
+    event_id = house.event()
+    path = f"/events/{event_id}/live"
+    assert house.with_token("forged.hush.x").get(path).status == 401
+    assert house.anyone.get("/events/987654/live").body["code"] == "event_not_found"
+    head = house.http.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"].startswith("text/event-stream")
+
+
+def readings(service: Any) -> int:
+    """How often Redis has been asked for anything by script."""
+    from redis import Redis
+
+    with Redis(unix_socket_path=str(service.data_dir / "redis.sock")) as redis:
+        return int(redis.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+
+def test_many_listeners_cost_one_reading_and_do_not_hold_up_a_stop(
+    tmp_path: Path,
+) -> None:
+    settings = {"BOOKING_RATE_LIMIT": "off", "BOOKING_LIVE_LIMIT": "300"}
+    with running_service(tmp_path / "data", settings) as service, open_house(service) as house:
+        event_id = house.event(available_tickets=100_000, event_name="x" * 200)
+        url = urlsplit(house.base_url)
+        crowd = [socket.create_connection((url.hostname, url.port), timeout=PATIENCE_SECONDS) for _ in range(300)]
+        request = f"GET /events/{event_id}/live HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        for one in crowd:
+            one.sendall(request)
+        for one in crowd:
+            assert one.recv(65_536).startswith(b"HTTP/1.1 200")
+        refused = house.http.get(f"/events/{event_id}/live")
+        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+        assert "retry-after" in refused.headers
+        before, began = readings(service), time.monotonic()
+        house.user().book(event_id)
+        for one in crowd:
+            seen = b""
+            while b'"available_tickets":99999' not in seen:
+                seen += one.recv(65_536)
+        # The sweeper asks, too: eight shards four times a second. 300 listeners would have asked 300 times each.
+        assert readings(service) - before < 300 + 60 * (time.monotonic() - began)
+        for one in crowd[1:]:
+            one.close()
+        assert service.stop() == 0
+        rest = b""
+        while piece := crowd[0].recv(65_536):
+            rest += piece
+        assert rest.endswith(b"0\r\n\r\n"), "a stream ends as an answer does"
+        crowd[0].close()
+
+
+@pytest.mark.parametrize("listeners", [3])
+def test_a_place_that_somebody_left_is_free_again(tmp_path: Path, listeners: int) -> None:
+    settings = {"BOOKING_RATE_LIMIT": "off", "BOOKING_LIVE_LIMIT": str(listeners)}
+    with running_service(tmp_path / "data", settings) as service, open_house(service) as house:
+        event_id = house.event()
+
+        def may_listen() -> bool:
+            with house.http.stream("GET", f"/events/{event_id}/live") as response:
+                return response.status_code == 200
+
+        for _ in range(3 * listeners):
+            eventually(may_listen, "a place is free")
