@@ -5,6 +5,7 @@ import contextlib
 import gc
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 
 import structlog
 from starlette.middleware.cors import CORSMiddleware
@@ -21,6 +22,7 @@ from booking.inventory.scripts import all_scripts
 from booking.inventory.stockroom import Stockroom
 from booking.ledger.errors import LedgerUnavailable
 from booking.ledger.ledger import Ledger
+from booking.meters import FOLDER, Meters
 from booking.restore.restoration import restore_empty
 from booking.settings import Settings, SettingsError
 from booking.sweeper import sweep
@@ -33,6 +35,7 @@ from booking.web.freshness import Freshness
 from booking.web.health import HealthEndpoints
 from booking.web.lists import ListEndpoints
 from booking.web.live import LiveEndpoint
+from booking.web.metrics import MetricsEndpoint
 from booking.web.passwords import Passwords
 from booking.web.reports import ReportEndpoints
 from booking.web.routes import DirectRouter, routes
@@ -46,6 +49,9 @@ PASSWORD_THREADS = 2
 
 GARBAGE_OBJECTS = 50_000
 """Objects that may be made and not freed before the collector looks for cycles among them: some 10 MB."""
+
+METERS_SECONDS = 1.0
+"""Between two savings of what has been counted."""
 
 EPOCHS_SECONDS = 1.0
 """Between two looks at the shards' epochs."""
@@ -133,21 +139,26 @@ class Application:
                 issuer, audience = settings.jwt_issuer, settings.jwt_audience
                 return sign_token(secret, subject, role, TOKEN_SECONDS, issuer=issuer, audience=audience)
 
+            folder = settings.data_dir / FOLDER
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             credentials = Credentials(tokens, passwords, ledger.find_account)
+            live = LiveEndpoint(credentials, office, settings.live_limit)
             self._router.open(
                 routes(
                     SaleEndpoints(credentials, office, limit),
                     EventEndpoints(credentials, office),
                     ListEndpoints(credentials, office, ledger, freshness),
                     ReportEndpoints(credentials, office, ledger, room, freshness),
-                    LiveEndpoint(credentials, office, settings.live_limit),
+                    live,
                     AccountEndpoints(ledger, passwords, credentials, sign, office, auth_limit),
                     HealthEndpoints(office, ledger, settings.persister_lag_limit, acknowledgement.level),
+                    MetricsEndpoint(office, room, lane, live, self._access_log, folder),
                 )
             )
             tasks = [
                 asyncio.create_task(sweep(office), name="sweeper"),
                 asyncio.create_task(_go_by_new_epochs(office, ledger), name="epochs"),
+                asyncio.create_task(_save(self._access_log, lane.meters, folder), name="meters"),
             ]
             # What is here now stays; what requests make is freed as they end. Left alone, the collector would look
             # through both every few requests, for 8 % of a worker's time.
@@ -173,6 +184,15 @@ async def _go_by_new_epochs(office: BoxOffice, ledger: Ledger) -> None:
         await asyncio.sleep(EPOCHS_SECONDS)
         with contextlib.suppress(LedgerUnavailable):
             office.refound(await _epochs(ledger))
+
+
+async def _save(access_log: AccessLog, meters: Meters, folder: Path) -> None:
+    """Runs until it is cancelled: the other workers tell what this one has counted a second ago."""
+    while True:
+        await asyncio.sleep(METERS_SECONDS)
+        access_log.hand_over(meters)
+        with contextlib.suppress(OSError):
+            meters.save(folder)
 
 
 def create_app(settings: Settings) -> ASGIApp:

@@ -13,6 +13,7 @@ from booking.inventory.changes import ChangeStreams, Reading
 from booking.inventory.errors import InventoryUnavailable
 from booking.ledger.errors import CursorMoved, LedgerConflict, LedgerError
 from booking.ledger.ledger import Ledger
+from booking.meters import FOLDER, Meters
 from booking.settings import Settings
 
 BATCH_ENTRIES = 4_000
@@ -30,6 +31,9 @@ RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
 
 DRAIN_SECONDS_MAX = 4.0
 """How long a stop carries on where others are still selling; what is left then is the next persister's."""
+
+METERS_SECONDS = 1.0
+"""Between two savings of what has been counted."""
 
 BEHIND_SECONDS_MAX = 2.0
 """How old an entry may become before a persister that gives way to everybody else is called behind: the bound within
@@ -75,6 +79,8 @@ class Persister:
         self._untrimmed: set[int] = set()
         self._lost: set[int] = set()
         self._unreadable: set[int] = set()
+        self.meters = Meters()
+        self._metered_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """As the module's `run`."""
@@ -99,10 +105,18 @@ class Persister:
                 await _wait(stop, RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
                 failures += 1
                 continue
+            if loop.time() - self._metered_at >= METERS_SECONDS:
+                self._metered_at = loop.time()
+                self._save_meters()
             if carried == 0 and stop.is_set():
                 return
             if carried < BATCH_ENTRIES:
                 await _wait(stop, PRESSED_PERIOD_SECONDS if self._settings.ack == "database" else PERIOD_SECONDS)
+
+    def _save_meters(self) -> None:
+        """Where the workers find them; a process of its own on another machine has no such folder."""
+        with contextlib.suppress(OSError):
+            self.meters.save(self._settings.data_dir / FOLDER)
 
     async def carry(self) -> int:
         """One transaction's worth: reads, applies, trims. Returns the entries carried.
@@ -126,7 +140,11 @@ class Persister:
         if behind:
             await self._streams.trim(behind)
             self._untrimmed -= behind.keys()
-        return sum(len(batch.changes) for batch in batches)
+        rows = sum(len(batch.changes) for batch in batches)
+        if rows:
+            self.meters.count("booking_persisted_rows_total", by=rows)
+            self.meters.count("booking_persister_transactions_total")
+        return rows
 
     async def _apply(self, batches: list[ShardBatch]) -> list[ShardBatch]:
         """Applies all of them, or, where one does not follow on what the database has, each that does by itself."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from functools import partial
 
 from booking.data_folder import DataFolder, DataFolderTaken
 from booking.inventory.embedded import EmbeddedServer, EmbeddedServerFailed
+from booking.meters import FOLDER as METERS_FOLDER
 from booking.parts import Command, Part, describe_end
 from booking.settings import EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
 from booking.web.listener import Listeners, answers
@@ -72,6 +74,7 @@ class Supervisor:
     def _take_folder(self) -> None:
         try:
             self._folder.open()
+            shutil.rmtree(self._settings.data_dir / METERS_FOLDER, ignore_errors=True)  # counters begin anew here only
         except DataFolderTaken as error:
             raise StartFailed(str(error), EXIT_WRONG_SETTING) from None
         except OSError as error:

@@ -8,6 +8,7 @@ from booking.domain.model import Event
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.inventory.link import Argument, Call, Link, Rows
 from booking.inventory.scripts import Script
+from booking.meters import BUCKETS_COMMANDS, Meters
 
 BATCH_MAX = 256
 """Commands in one exchange. A larger batch gains little, and keeps Redis from everyone else for longer."""
@@ -75,6 +76,8 @@ class Lane:
         self._link = link
         self._saved = saved
         self._saving: set[asyncio.Task[None]] = set()
+        self.meters = Meters()
+        self._sent_at = 0.0
         self._queue_limit = queue_limit
         self._queue: deque[Command] = deque()
         self._flushing = False
@@ -101,6 +104,7 @@ class Lane:
             raise InventoryUnavailable("the service is shutting down")
         waiting = len(self._queue)
         if waiting >= self._queue_limit:
+            self.meters.count("booking_sheds_total")
             raise Overloaded(f"{self._queue_limit} commands are waiting")
         future = self._loop.create_future()
         self._queue.append(Command(target, item, replay, request, future))
@@ -134,6 +138,8 @@ class Lane:
             if runs:
                 calls = [_call(run) for run in runs]
                 self._in_flight = runs, calls
+                self._sent_at = self._loop.time()
+                self.meters.observe("booking_batch_commands", "", size, BUCKETS_COMMANDS)
                 self._link.exchange(calls, self._answered)
         if self._drained is not None and self._in_flight is None and not self._drained.done():
             self._drained.set_result(None)
@@ -142,6 +148,7 @@ class Lane:
         assert self._in_flight is not None
         runs, calls = self._in_flight
         self._in_flight = None
+        self.meters.observe("booking_exchange_duration_seconds", "", self._loop.time() - self._sent_at)
         if lost:  # whoever waited meanwhile has waited long enough, and nothing of theirs was sent
             while self._queue:
                 _fail(self._queue.popleft(), InventoryUnavailable("Redis cannot be reached"))

@@ -5,6 +5,7 @@ import hashlib
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import orjson
 from starlette.routing import BaseRoute
 from starlette.types import Scope
 
+from booking.meters import Histogram, Meters, escaped
 from booking.web.requests import USER
 from booking.web.times import to_text
 
@@ -21,6 +23,9 @@ FLUSH_SECONDS = 0.2
 FLUSH_LINES = 100
 """Lines kept in memory, at most: some 25 KB, which stay in the processor's cache until they are written."""
 
+
+METHODS = {"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"}
+"""Methods that are counted by name; a client may send any word."""
 
 Request = tuple[int, str, BaseRoute | None, int, int, str | None, str]
 """When a request was answered (nanoseconds since 1970), its method, route and status, what it took (microseconds), its
@@ -32,6 +37,8 @@ class AccessLog:
 
     def __init__(self, render: Callable[[dict[str, Any]], bytes], descriptor: int | None = None) -> None:
         self._render = render
+        self._answered: Counter[tuple[tuple[str, str], int]] = Counter()
+        self._durations: dict[tuple[str, str], Histogram] = {}
         self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
         self._requests: list[Request] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -47,15 +54,36 @@ class AccessLog:
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
 
+    def hand_over(self, meters: Meters) -> None:
+        """Counts in what was answered since the last time. Kept apart until then, which is cheaper a request."""
+        answered, self._answered = self._answered, Counter()
+        durations, self._durations = self._durations, {}
+        for (called, status), number in answered.items():
+            meters.count("booking_requests_total", f'{_labels(*called)},status="{status}"', number)
+        for called, histogram in durations.items():
+            key = "booking_request_duration_seconds", _labels(*called)
+            meters.histograms.setdefault(key, Histogram()).add(histogram)
+
     def flush(self) -> None:
         """Writes what is waiting."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         requests, self._requests = self._requests, []
+        for _, method, route, status, duration_us, _, _ in requests:
+            called = method, getattr(route, "path", "none")
+            self._answered[called, status] += 1
+            histogram = self._durations.get(called)
+            if histogram is None:
+                histogram = self._durations[called] = Histogram()
+            histogram.observe(duration_us / 1e6)
         text = b"".join([self._render(_line(request)) for request in requests])
         while text:
             text = text[os.write(self._descriptor, text) :]
+
+
+def _labels(method: str, path: str) -> str:
+    return escaped({"method": method if method in METHODS else "other", "route": path})
 
 
 def _line(request: Request) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from booking.web.events import EventEndpoints
 from booking.web.health import HealthEndpoints
 from booking.web.lists import ListEndpoints
 from booking.web.live import LiveEndpoint
+from booking.web.metrics import MetricsEndpoint
 from booking.web.reports import ReportEndpoints
 from booking.web.sale import SaleEndpoints
 
@@ -71,6 +72,7 @@ def routes(
     live: LiveEndpoint,
     accounts: AccountEndpoints,
     health: HealthEndpoints,
+    metrics: MetricsEndpoint,
 ) -> list[BaseRoute]:
     """Every address of the service."""
     return [
@@ -91,6 +93,7 @@ def routes(
         _route("/auth/login", POST=accounts.login),
         _route("/healthz", GET=health.alive),
         _route("/readyz", GET=health.ready),
+        _route("/metrics", GET=metrics),
         _route("/problems/{code}", GET=pages.problem),
         pages.static(),
     ]

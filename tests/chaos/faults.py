@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
 
+from tests.chaos.client import ANSWER_SECONDS_MAX, START_SECONDS_MAX
 from tests.chaos.world import World
 
 Fault = Callable[[World, random.Random], Awaitable[None]]
@@ -56,7 +57,7 @@ async def kill_service(world: World, chance: random.Random) -> None:
     world.kills["service"] = world.kills.get("service", 0) + 1
     assert world.service.process is not None
     await asyncio.to_thread(world.service.process.wait)
-    await asyncio.to_thread(world.service.start)
+    await _start(world)
 
 
 async def sigterm_rolling(world: World, chance: random.Random) -> None:
@@ -64,7 +65,7 @@ async def sigterm_rolling(world: World, chance: random.Random) -> None:
     await asyncio.sleep(chance.random() * 0.5)
     code = await asyncio.to_thread(world.service.stop, signal.SIGTERM)
     assert code == 0, f"SIGTERM under load: exit code {code}"
-    await asyncio.to_thread(world.service.start)
+    await _start(world)
 
 
 async def stop_redis(world: World, chance: random.Random) -> None:
@@ -156,6 +157,12 @@ async def slow_clients(world: World, chance: random.Random) -> None:
     finally:
         for _, writer in crowd:
             writer.transport.abort()
+
+
+async def _start(world: World) -> None:
+    world.door.seconds = START_SECONDS_MAX
+    await asyncio.to_thread(world.service.start)
+    world.door.seconds = ANSWER_SECONDS_MAX
 
 
 async def _drained_behind_the_gate(world: World) -> None:

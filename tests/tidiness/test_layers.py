@@ -14,7 +14,7 @@ LAYERS = (
     {"web", "persister", "sweeper"},
     {"founding", "audit"},
     {"inventory", "ledger"},
-    {"domain", "logs"},
+    {"domain", "logs", "meters"},
     {"settings"},
     {"secret_file"},
 )

@@ -1,0 +1,96 @@
+"""Prometheus's page: right over several workers, over a worker's death, and without Redis."""
+
+import json
+import re
+from pathlib import Path
+
+from booking.meters import Histogram, Meters, escaped, saved, together
+from booking.web.metrics import HELP
+from tests.fixtures.process_tree import eventually
+from tests.fixtures.service import running_service
+
+from .house import House, open_house
+
+CHECKOUT = Path(__file__).parents[2]
+SAMPLE = re.compile(r'([a-z_]+)(\{(?:[a-z_]+="(?:[^"\\]|\\.)*",?)*\})? (\S+)')
+
+
+def metrics(house: House) -> dict[str, float]:
+    """Every sample of the page, which has to be in Prometheus's text format."""
+    response = house.http.get("/metrics", headers={"Connection": "close"})
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    samples: dict[str, float] = {}
+    for line in response.text.splitlines():
+        if not line.startswith("# "):
+            match = SAMPLE.fullmatch(line)
+            assert match, line
+            samples[match[1] + (match[2] or "")] = float(match[3])
+    return samples
+
+
+def test_what_happened_is_counted_once_over_all_workers_and_over_a_workers_death(tmp_path: Path) -> None:
+    environment = {"BOOKING_RATE_LIMIT": "off", "BOOKING_WORKERS": "2"}
+    with running_service(tmp_path / "data", environment) as service, open_house(service) as house:
+        event_id = house.event(available_tickets=10, waitlist_limit=0)
+        buyers = house.users(12)
+        for buyer in buyers:
+            response = house.http.post(
+                "/book",
+                json={"event_id": event_id},
+                headers={"Authorization": buyer.authorization or "", "Connection": "close"},
+            )
+            assert response.status_code in (201, 409)
+        booked = 'booking_requests_total{method="POST",route="/book",status="201"}'
+        eventually(lambda: metrics(house).get(booked) == 10, "every worker's share is in")
+        seen = metrics(house)
+        assert seen['booking_requests_total{method="POST",route="/book",status="409"}'] == 2
+        assert seen['booking_request_duration_seconds_count{method="POST",route="/book"}'] == 12
+        assert seen['booking_request_duration_seconds_bucket{method="POST",route="/book",le="+Inf"}'] == 12
+        assert seen[f'booking_tickets{{event="{event_id}",state="sold"}}'] == 10
+        assert seen[f'booking_refusals_total{{event="{event_id}",code="sold_out"}}'] == 2
+        assert seen["booking_redis_up"] == 1
+        assert seen["booking_batch_commands_count"] >= 1
+        eventually(lambda: metrics(house).get("booking_persisted_rows_total") == 11, "the persister's share is in")
+        killed = service.kill("worker-1")
+        eventually(lambda: service.parts().get("worker-1", killed) != killed, "another worker")
+        assert metrics(house)[booked] == 10, "a counter never goes back"
+        service.kill("redis")
+        eventually(lambda: metrics(house)["booking_redis_up"] in (0, 1), "it answers without Redis, too")
+
+
+def test_every_name_is_explained_and_the_dashboard_asks_for_no_other(house: House) -> None:
+    text = house.http.get("/metrics").text
+    for name, (kind, _) in HELP.items():
+        assert f"# TYPE {name} {kind}\n" in text
+    dashboard = json.loads((CHECKOUT / "scripts/grafana/dashboard.json").read_text(encoding="utf-8"))
+    asked = {
+        name
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"booking_[a-z_]+", target["expr"])
+    }
+    known = set(HELP) | {f"{name}_{end}" for name in HELP for end in ("bucket", "sum", "count")}
+    assert asked <= known
+    assert len(asked) > 10
+
+
+def test_a_method_that_nobody_knows_is_no_name_of_its_own(house: House) -> None:
+    house.http.request("BREW", "/book")
+    assert "BREW" not in house.http.get("/metrics").text
+
+
+def test_meters_that_were_saved_add_up(tmp_path: Path) -> None:
+    meters = Meters()
+    meters.count("booking_sheds_total", by=2)
+    for value in (0.0005, 0.001, 0.3, 99):
+        meters.observe("booking_request_duration_seconds", escaped({"route": 'a "b"\\\n'}), value)
+    meters.save(tmp_path)
+    (read,) = saved(tmp_path)
+    total = together([read, meters])
+    assert total.counters["booking_sheds_total", ""] == 4
+    ((_, labels),) = total.histograms
+    assert labels == r'route="a \"b\"\\\n"'
+    (histogram,) = total.histograms.values()
+    assert (histogram.counts[0], histogram.counts[-1]) == (4, 2)
+    assert Histogram(counts=list(histogram.counts)).counts == histogram.counts
