@@ -1,9 +1,9 @@
 """Compares one event in Redis with the same event in SQL, while it may be selling, in constant memory."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-from booking.audit.findings import EventAudit
+from booking.audit.findings import EventAudit, told
 from booking.domain.model import Booking, BookingStatus
 from booking.inventory import keys
 from booking.inventory.records import read_record
@@ -29,6 +29,9 @@ COUNTERS = {
 }
 """An event's counters: their names in an answer, and in Redis."""
 
+USERS_MAX = 1_000
+"""Users whose bookings are asked for in one call of either side."""
+
 Progress = Callable[[int], None]
 """Is told how many bookings more were looked at."""
 
@@ -52,6 +55,7 @@ class _Comparison:
         self._progress = progress
         self._audit = EventAudit(event_id)
         self._suspects: dict[str, None] = {}
+        self._unreadable: set[str] = set()
 
     async def run(self) -> EventAudit:
         audit = self._audit
@@ -128,7 +132,7 @@ class _Comparison:
         page: list[Booking] = []
         async for booking in self._ledger.live_bookings(self._event_id):
             page.append(booking)
-            if len(page) == 1_000:
+            if len(page) == USERS_MAX:
                 await self._hold_against_redis(page)
                 page = []
         await self._hold_against_redis(page)
@@ -176,37 +180,49 @@ class _Comparison:
         try:
             booking = read_record(self._event_id, user, text)
         except (KeyError, ValueError):
-            self._audit.find("unreadable", user, redis=text.decode(errors="replace"))
+            if user not in self._unreadable:
+                self._unreadable.add(user)
+                self._audit.find("unreadable", user, redis=text.decode(errors="replace"))
             return None
         return None if booking.status is BookingStatus.EXPIRED else booking
 
     async def _settle(self) -> None:
-        """Looks at everybody again whose booking differed: it may just have been changing."""
-        for user in self._suspects:
-            for _ in range(LOOKS_MAX):
-                if await self._is_settled(user):
-                    break
-            else:
-                self._audit.unsettled += 1
+        """Looks at everybody again whose booking differed: it may just have been changing.
 
-    async def _is_settled(self, user: str) -> bool:
-        (before,) = await self._room.records_of(self._event_id, [user])
+        At many of them at a time, since each look waits for the persister.
+        """
+        unsettled = list(self._suspects)
+        for _ in range(LOOKS_MAX):
+            pages = [unsettled[start : start + USERS_MAX] for start in range(0, len(unsettled), USERS_MAX)]
+            unsettled = [user for page in pages for user in await self._look_again(page)]
+        self._audit.unsettled += len(unsettled)
+
+    async def _look_again(self, users: Sequence[str]) -> list[str]:
+        """Says what is wrong with those who stood still meanwhile, and returns the others."""
+        before = await self._room.records_of(self._event_id, users)
         stored = await self._room.event(self._event_id) or {"seq": 0}
         await self._caught_up(stored["seq"])
-        theirs = (await self._ledger.live_bookings_of(self._event_id, [user])).get(user)
-        ours = self._read(user, before) if before is not None else None
-        waits = [user] if ours is not None and ours.status is BookingStatus.WAITING else []
-        holds = [user] if ours is not None and ours.status is BookingStatus.HELD else []
-        places, ends = await self._room.places(self._event_id, waits, holds)
-        if (await self._room.records_of(self._event_id, [user])) != [before]:
-            return False
-        if not _same(theirs, ours):
-            self._audit.find("booking", user, _told(ours), _told(theirs))
-        if ours is not None and waits and places != [ours.number]:
-            self._audit.find("place", user, places[0], ours.number)
-        if ours is not None and holds and ends != [ours.expires_at_ms]:
-            self._audit.find("hold", user, ends[0], ours.expires_at_ms)
-        return True
+        theirs = await self._ledger.live_bookings_of(self._event_id, users)
+        ours = {user: self._read(user, text) for user, text in zip(users, before, strict=True)}
+        waits, holds = (
+            [one for one in ours.values() if one is not None and one.status is status]
+            for status in (BookingStatus.WAITING, BookingStatus.HELD)
+        )
+        places, ends = await self._room.places(
+            self._event_id, [one.user_id for one in waits], [one.user_id for one in holds]
+        )
+        after = await self._room.records_of(self._event_id, users)
+        still = {user for user, was, text in zip(users, before, after, strict=True) if was == text}
+        for user in (user for user in users if user in still):
+            if not _same(theirs.get(user), ours[user]):
+                self._audit.find("booking", user, told(ours[user]), told(theirs.get(user)))
+        for one, place in zip(waits, places, strict=True):
+            if one.user_id in still and place != one.number:
+                self._audit.find("place", one.user_id, place, one.number)
+        for one, end in zip(holds, ends, strict=True):
+            if one.user_id in still and end != one.expires_at_ms:
+                self._audit.find("hold", one.user_id, end, one.expires_at_ms)
+        return [user for user in users if user not in still]
 
     async def _check_sizes(self, before: int | None, counted: dict[bytes, int]) -> None:
         """Nobody is on a list without a booking. Said only of an event that stood still while it was counted."""
@@ -223,25 +239,4 @@ class _Comparison:
 
 def _same(one: Booking | None, other: Booking | None) -> bool:
     """Whether both are the same booking in the same state; a position is not part of that."""
-    return (one is None and other is None) or (one is not None and other is not None and _told(one) == _told(other))
-
-
-def _told(booking: Booking | None) -> dict[str, object] | None:
-    if booking is None:
-        return None
-    return {
-        "id": booking.id,
-        "quantity": booking.quantity,
-        "status": booking.status.value,
-        "source": booking.source.value,
-        "created_at_ms": booking.created_at_ms,
-        "expires_at_ms": booking.expires_at_ms,
-    }
-
-
-async def audit_all(
-    room: Stockroom, ledger: Ledger, event_ids: Iterable[int] | None = None, progress: Progress = lambda _: None
-) -> list[EventAudit]:
-    """Audits these events, or all that the database knows, one after another."""
-    ids = await ledger.event_ids() if event_ids is None else list(event_ids)
-    return [await audit_event(room, ledger, event_id, progress) for event_id in ids]
+    return (one is None and other is None) or (one is not None and other is not None and told(one) == told(other))

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from booking.domain.model import Booking
+
 DIFFERENCES_MAX = 100
 """Differences that are listed of one event; beyond that they are counted."""
 
@@ -64,3 +66,17 @@ class EventAudit:
             self.differences.append(Difference(kind, user_id, redis, database))
         else:
             self.more_differences += 1
+
+
+def told(booking: Booking | None) -> dict[str, object] | None:
+    """A booking as a difference shows it."""
+    if booking is None:
+        return None
+    return {
+        "id": booking.id,
+        "quantity": booking.quantity,
+        "status": booking.status.value,
+        "source": booking.source.value,
+        "created_at_ms": booking.created_at_ms,
+        "expires_at_ms": booking.expires_at_ms,
+    }

@@ -165,6 +165,8 @@ async def users_with_several(connection: AsyncConnection, event_id: int) -> list
 
 async def seq_gaps(connection: AsyncConnection, event_id: int) -> list[SeqGap]:
     """The changes of an event that are missing below its highest `seq`."""
+    # What the event claims comes first: of what is committed meanwhile, its changes may be seen, and its claim not.
+    claimed = (await connection.execute(select(events.c.seq).where(events.c.id == event_id))).scalar_one_or_none() or 0
     of_event = changes.c.event_id == event_id
     previous = func.coalesce(func.lag(changes.c.seq).over(order_by=changes.c.seq), 0)
     steps = select(previous.label("before"), changes.c.seq).where(of_event).subquery()
@@ -173,7 +175,6 @@ async def seq_gaps(connection: AsyncConnection, event_id: int) -> list[SeqGap]:
     )
     gaps = [SeqGap(row.before + 1, row.seq - 1) for row in rows]
     last = (await connection.execute(select(func.coalesce(func.max(changes.c.seq), 0)).where(of_event))).scalar_one()
-    claimed = (await connection.execute(select(events.c.seq).where(events.c.id == event_id))).scalar_one_or_none() or 0
     return [*gaps, SeqGap(last + 1, claimed)] if claimed > last else gaps
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from sqlalchemy import text
 from booking.audit import comparison
 from booking.audit.comparison import audit_event
 from booking.audit.findings import DIFFERENCES_MAX, MEANINGS, EventAudit
+from booking.domain.model import Booking
 from booking.inventory import keys
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.stockroom import Stockroom
@@ -171,6 +172,27 @@ async def test_many_differences_are_counted_and_not_all_listed(spine: Spine) -> 
         audit = await audited()
     assert len(audit.differences) == DIFFERENCES_MAX
     assert audit.more_differences == 20
+
+
+async def test_those_who_differ_are_looked_at_again_together(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by one, each waits for the persister: an audit of a busy sale then takes minutes."""
+    await spine.stock.sale(1, capacity=200)
+    await asyncio.gather(*(spine.stock.office.book(1, f"buyer-{number}") for number in range(200)))
+    await spine.drain()
+    await spine.stock.redis.delete(BOOKINGS)
+    looks: list[int] = []
+    asked = spine.ledger.live_bookings_of
+
+    async def live_bookings_of(event_id: int, users: Sequence[str]) -> dict[str, Booking]:
+        looks.append(len(users))
+        return await asked(event_id, users)
+
+    monkeypatch.setattr(spine.ledger, "live_bookings_of", live_bookings_of)
+    async with opened(spine) as audited:
+        audit = await audited()
+    assert len(audit.differences) + audit.more_differences == 200
+    assert 200 in looks
+    assert len(looks) <= 2 + comparison.LOOKS_MAX
 
 
 async def test_a_side_that_is_away_is_said_and_not_taken_for_a_difference(spine: Spine, tmp_path: Path) -> None:

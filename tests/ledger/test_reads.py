@@ -1,9 +1,13 @@
 """What is read is what was applied: in order, whole, and a page at a time."""
 
+from typing import cast
+
 import pytest
+from sqlalchemy import Executable
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from booking.domain.changes import ChangeKind
-from booking.ledger import Ledger, SeqGap
+from booking.ledger import Ledger, SeqGap, reads
 from booking.ledger.ledger import LIVE_SPAN
 from tests.ledger.sale import Sale
 
@@ -36,6 +40,29 @@ async def test_live_bookings_come_in_join_order_over_many_spans(ledger: Ledger) 
     await ledger.apply([sale.all()])
     numbers = [booking.number async for booking in ledger.live_bookings(1)]
     assert numbers == [change.number for index, change in enumerate(asked) if index % 7]
+
+
+async def test_what_is_committed_meanwhile_is_no_gap(ledger: Ledger) -> None:
+    """PostgreSQL shows each statement of a reader what has been committed by then."""
+    sale = Sale()
+    for number in range(9):
+        sale.ask(str(number))
+    await ledger.apply([sale.batch(0, 2)])
+
+    class Meanwhile:
+        """A connection in front of each of whose statements somebody commits another change."""
+
+        def __init__(self, connection: AsyncConnection) -> None:
+            self._connection = connection
+            self._upto = 2
+
+        async def execute(self, statement: Executable) -> object:
+            await ledger.apply([sale.batch(self._upto, self._upto + 1)])
+            self._upto += 1
+            return await self._connection.execute(statement)
+
+    async with ledger.reading() as connection:
+        assert await reads.seq_gaps(cast("AsyncConnection", Meanwhile(connection)), 1) == []
 
 
 async def test_changes_are_read_in_pages(ledger: Ledger) -> None:
