@@ -46,6 +46,7 @@ class Part:
         self.process: subprocess.Popen[bytes] | None = None
         self.deaths = 0
         """How often in a row it has died within STEADY_SECONDS."""
+        self.deaths_in_all = 0
         self._make_command = command
         self._command: Command | None = None
         self._say = say
@@ -94,6 +95,7 @@ class Part:
             code = await self.ended()
             if self._stopping or not may_restart(code):
                 return
+            self.deaths_in_all += 1
             lived_seconds = time.monotonic() - self._started_at
             self.deaths = 1 if lived_seconds >= STEADY_SECONDS else self.deaths + 1
             wait_seconds = BACKOFF_SECONDS[min(self.deaths, len(BACKOFF_SECONDS)) - 1]

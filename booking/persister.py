@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -46,20 +46,16 @@ class FallenBehind(Exception):
     """Giving way to everything else on the machine leaves too little to carry what is sold."""
 
 
-async def run_giving_way(settings: Settings, stop: asyncio.Event) -> None:
-    """As `run`, for one that works when nobody else does. Raises FallenBehind."""
-    await run(settings, stop, BEHIND_SECONDS_MAX)
-
-
-async def run(settings: Settings, stop: asyncio.Event, behind_seconds_max: float | None = None) -> None:
+async def run(settings: Settings, stop: asyncio.Event, give_way: Callable[[], None] | None = None) -> None:
     """Carries until `stop` is set, and then until the streams are drained or a part is away.
 
-    Raises FallenBehind once an entry was older than `behind_seconds_max` when it was read.
+    Once it has caught up for the first time it calls `give_way`, where there is one; from then on it raises
+    FallenBehind when an entry was older than BEHIND_SECONDS_MAX when it was read.
     """
     ledger = Ledger.open(settings.database_address)
     streams = ChangeStreams(settings.redis_address)
     try:
-        await Persister(settings, ledger, streams, behind_seconds_max).run(stop)
+        await Persister(settings, ledger, streams, give_way).run(stop)
     finally:
         await streams.close()
         await ledger.close()
@@ -69,9 +65,14 @@ class Persister:
     """One carrier. Two at once do no harm: of two that apply the same entries, one's cursor has moved."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, streams: ChangeStreams, behind_seconds_max: float | None = None
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        streams: ChangeStreams,
+        give_way: Callable[[], None] | None = None,
     ) -> None:
-        self._behind_seconds_max = behind_seconds_max
+        self._give_way = give_way
+        self._gives_way = False
         self._settings = settings
         self._ledger = ledger
         self._streams = streams
@@ -105,16 +106,24 @@ class Persister:
                 await _wait(stop, RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
                 failures += 1
                 continue
-            if loop.time() - self._metered_at >= METERS_SECONDS:
-                self._metered_at = loop.time()
-                self._save_meters()
+            self._save_meters(loop.time())
             if carried == 0 and stop.is_set():
                 return
             if carried < BATCH_ENTRIES:
+                self._let_others_go_first()
                 await _wait(stop, PRESSED_PERIOD_SECONDS if self._settings.ack == "database" else PERIOD_SECONDS)
 
-    def _save_meters(self) -> None:
+    def _let_others_go_first(self) -> None:
+        """From now on, if it ever is to: it has caught up, and a start beside everybody else took its own time."""
+        if self._give_way is not None and not self._gives_way:
+            self._gives_way = True
+            self._give_way()
+
+    def _save_meters(self, now: float) -> None:
         """Where the workers find them; a process of its own on another machine has no such folder."""
+        if now - self._metered_at < METERS_SECONDS:
+            return
+        self._metered_at = now
         with contextlib.suppress(OSError):
             self.meters.save(self._settings.data_dir / FOLDER)
 
@@ -130,7 +139,7 @@ class Persister:
         batches = reading.batches
         await self._mind(reading)
         if batches:
-            if self._behind_seconds_max is not None and _age_seconds(batches) > self._behind_seconds_max:
+            if self._gives_way and _age_seconds(batches) > BEHIND_SECONDS_MAX:
                 raise FallenBehind
             batches = await self._apply(batches)
         for batch in batches:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from booking.data_folder import DataFolder, DataFolderTaken
+from booking.giving_way import Watch
 from booking.inventory.embedded import EmbeddedServer, EmbeddedServerFailed
 from booking.meters import FOLDER as METERS_FOLDER
 from booking.parts import Command, Part, describe_end
@@ -45,7 +46,7 @@ class Supervisor:
         self._listeners: Listeners | None = None
         self._told_to_stop = asyncio.Event()
         self._answers = False
-        self._pressing = False
+        self._watch = Watch(say)
         self._parts: list[Part] = []
         self._workers: list[Part] = []
         self._keepers: list[asyncio.Task[None]] = []
@@ -105,6 +106,7 @@ class Supervisor:
             asyncio.create_task(part.keep(partial(self._may_restart, part)))
             for part in (*embedded, *persisters, *self._workers)
         ]
+        self._keepers += [asyncio.create_task(self._watch.run(part)) for part in persisters]
         await self._first_answer(listeners.url)
         self._answers = True
         for part in persisters:
@@ -151,7 +153,9 @@ class Supervisor:
         return self._command("web", str(descriptor), pass_fds=(descriptor,))
 
     def _persister_command(self) -> Command:
-        return self._command("persist", *(["pressing"] if self._pressing else []))
+        if not self._watch.gives_way:
+            return self._command("persist")
+        return self._command("persist", str(self._watch.descriptor), pass_fds=(self._watch.descriptor,))
 
     def _command(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Command:
         return Command((sys.executable, "-m", "booking.worker", *arguments), self._settings_json, pass_fds)
@@ -166,7 +170,8 @@ class Supervisor:
         if part in self._workers and part.deaths and self._listeners is not None:
             # The second death in a row: what comes in meanwhile is better off with the others.
             self._listeners.give_up(self._workers.index(part) + 1)
-        self._pressing = self._pressing or (part.name == "persister" and code == EXIT_BEHIND)
+        if part.name == "persister" and code == EXIT_BEHIND:
+            self._watch.give_up()
         return self._answers or code != EXIT_WRONG_SETTING
 
     async def _first_answer(self, url: str) -> None:
@@ -175,8 +180,8 @@ class Supervisor:
             for part in self._parts:
                 if part.exit_code == EXIT_WRONG_SETTING:
                     raise StartFailed("", EXIT_WRONG_SETTING)
-                if part.deaths >= START_DEATHS_MAX:
-                    raise StartFailed(f"{part.name} died {part.deaths} times at its start")
+                if part.deaths_in_all >= START_DEATHS_MAX:  # however long a busy machine lets each of them live
+                    raise StartFailed(f"{part.name} died {part.deaths_in_all} times at its start")
             await asyncio.sleep(0.05)
 
     async def _stop(self) -> None:
@@ -192,6 +197,7 @@ class Supervisor:
             left_seconds = max(0.1, begun + limit_seconds - loop.time())
             parts = [part for part in self._parts if part.name.startswith(names)]
             await asyncio.gather(*(part.stop(left_seconds) for part in parts))
+        self._watch.close()
         if self._embedded is not None:
             self._embedded.clear_away()
 

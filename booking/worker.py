@@ -1,6 +1,6 @@
 """What runs inside a child of `booking serve`: a web server on the inherited socket, the persister, or the migration.
 
-    python -m booking.worker web DESCRIPTOR | persist | persist pressing | migrate
+    python -m booking.worker web DESCRIPTOR | persist | persist DESCRIPTOR | migrate
 
 The settings arrive as JSON on standard input, and their arrival is the go-ahead: what can be imported before is.
 """
@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from booking.settings import EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
 
@@ -36,26 +37,22 @@ def web(descriptor: int) -> None:
             sys.exit(EXIT_FAILED)
 
 
-def persist(*, pressing: bool) -> None:
-    """Carries the stream into SQL until SIGTERM.
+def persist(watch: int | None) -> None:
+    """Carries the stream into SQL until SIGTERM; gives way to everybody else where a supervisor listens on `watch`.
 
-    Unless it is `pressing`, it runs only when nothing else wants the processor: a buyer waits for the web workers and
-    for Redis, and nobody for this. On two busy cores its transactions are else what the p99 of bookings is made of (6
-    against 9 to 12 ms at half of what one worker can do). Exits with EXIT_BEHIND when that is not enough.
+    Exits with EXIT_BEHIND when that is not enough.
     """
     import uvloop
 
-    from booking.persister import FallenBehind, run, run_giving_way
+    from booking.giving_way import give_way
+    from booking.persister import FallenBehind, run
 
-    gives_way = not pressing and hasattr(os, "SCHED_IDLE")
-    if gives_way:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    else:
+    if watch is None:
         os.nice(PERSISTER_NICENESS)
+    courtesy = None if watch is None else partial(give_way, watch)
     try:
-        uvloop.run(until_told(_receive_settings(), run_giving_way if gives_way else run))
+        uvloop.run(until_told(_receive_settings(), partial(run, give_way=courtesy)))
     except FallenBehind:
-        _complain("the persister falls behind; it goes on without giving way to everything else")
         sys.exit(EXIT_BEHIND)
 
 
@@ -90,9 +87,9 @@ def main(arguments: list[str]) -> None:
             case ["web", descriptor]:
                 web(int(descriptor))
             case ["persist"]:
-                persist(pressing=False)
-            case ["persist", "pressing"]:
-                persist(pressing=True)
+                persist(None)
+            case ["persist", watch]:
+                persist(int(watch))
             case ["migrate"]:
                 migrate()
             case _:

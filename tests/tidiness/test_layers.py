@@ -9,6 +9,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"supervisor", "worker", "loadtest", "newcomers"},
+    {"giving_way"},
     {"app", "data_folder", "parts"},
     {"restore"},
     {"web", "persister", "sweeper"},
