@@ -1,0 +1,124 @@
+"""The k6 script sells tickets: under node with a stand-in for k6's modules, and by k6 itself where it is installed."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fixtures.service import RunningService
+from tests.load.events import open_event, read_event
+
+SCRIPT = Path(__file__).parents[2] / "scripts/load/k6.js"
+STUB = Path(__file__).with_name("k6_stub.js")
+MODULES = (".", "./crypto", "./encoding", "./execution", "./http", "./metrics")
+SECONDS_MAX = 60
+
+node = pytest.mark.skipif(not shutil.which("node") or not shutil.which("curl"), reason="needs node and curl")
+
+
+def environment(service: RunningService, **settings: object) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("BOOKING_")}
+    told = {"BASE_URL": service.url, "BOOKING_JWT_SECRET": service.secret}
+    return clean | told | {name: str(value) for name, value in settings.items()}
+
+
+def run(folder: Path, iterations: int, variables: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Runs the script in `folder`, where the stand-in is what `import 'k6/…'` finds."""
+    modules = folder / "node_modules/k6"
+    modules.mkdir(parents=True)
+    shutil.copy(STUB, modules / "stub.js")
+    exports = dict.fromkeys(MODULES, "./stub.js")
+    (modules / "package.json").write_text(json.dumps({"name": "k6", "type": "module", "exports": exports}))
+    shutil.copy(SCRIPT, folder / "script.mjs")
+    (folder / "drive.mjs").write_text("import { drive } from 'k6'; await drive(process.argv[2], process.argv[3]);")
+    return subprocess.run(
+        ["node", "drive.mjs", str(folder / "script.mjs"), str(iterations)],
+        cwd=folder,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+
+
+def told(ran: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
+    assert ran.returncode == 0, ran.stderr
+    document: dict[str, Any] = json.loads(ran.stdout)
+    return document
+
+
+def counted(document: dict[str, Any]) -> dict[str, int]:
+    return {name: metric["sum"] for name, metric in document["metrics"].items() if metric["sum"] and "_ms" not in name}
+
+
+@node
+def test_every_iteration_is_a_buyer_of_their_own_who_looks_books_and_cancels(
+    service: RunningService, tmp_path: Path
+) -> None:
+    document = told(run(tmp_path, 5, environment(service, TICKETS=3, CANCEL=1, STATUS=1)))
+    assert counted(document) == {"status_200": 5, "book_201": 5, "cancel_200": 5}
+    assert document["metrics"]["failures"] == {"sum": 0, "samples": 15}
+    assert document["metrics"]["book_ms"]["samples"] == 5
+    event = read_event(service, document["sale"]["eventId"])
+    assert (event["capacity"], event["tickets_sold"], event["seq"]) == (3, 0, 11)
+
+
+@node
+def test_a_sale_that_is_there_is_played_on_and_its_refusals_are_answers(
+    service: RunningService, tmp_path: Path
+) -> None:
+    event_id = open_event(service, tickets=2, waitlist_limit=1)
+    document = told(run(tmp_path, 5, environment(service, EVENT_ID=event_id, CANCEL=0, STATUS=0)))
+    assert counted(document) == {"book_201": 2, "book_202": 1, "book_409_waitlist_full": 2}
+    assert read_event(service, event_id)["tickets_sold"] == 2
+
+
+@node
+def test_what_is_no_answer_of_a_sale_fails_the_run(service: RunningService, tmp_path: Path) -> None:
+    ran = run(tmp_path, 2, environment(service, EVENT_ID=999_999, STATUS=1))
+    document = told(ran)
+    assert counted(document) == {"failures": 4}
+    assert document["options"]["thresholds"] == {"failures": ["count==0"]}
+    assert document["checks"]["book: an answer of the sale"] == {"passes": 0, "fails": 2}
+    assert "book: 404 event_not_found" in ran.stderr
+
+
+@node
+def test_a_rate_makes_it_an_open_loop(service: RunningService, tmp_path: Path) -> None:
+    document = told(run(tmp_path, 0, environment(service, EVENT_ID=1, RATE=500, DURATION="3s")))
+    sale = document["options"]["scenarios"]["sale"]
+    assert (sale["executor"], sale["rate"], sale["duration"]) == ("constant-arrival-rate", 500, "3s")
+    assert "vus" not in document["options"]
+
+
+@node
+def test_the_secret_is_found_in_the_data_folder_and_a_wrong_one_is_told(
+    service: RunningService, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    variables = environment(service, PWD=tmp_path)
+    del variables["BOOKING_JWT_SECRET"]
+    (data / "jwt-secret").write_text(service.secret + "\n")
+    (tmp_path / "right").mkdir()
+    assert told(run(tmp_path / "right", 1, variables))["metrics"]["book_201"]["sum"] == 1
+    (data / "jwt-secret").write_text("of another service, and just as long as it has to be")
+    (tmp_path / "wrong").mkdir()
+    ran = run(tmp_path / "wrong", 1, variables)
+    assert ran.returncode != 0
+    assert "opened no sale: 401; is it running, and is the secret its own?" in ran.stderr
+
+
+@pytest.mark.skipif(not shutil.which("k6"), reason="k6 is not installed")
+def test_k6_itself_runs_it(service: RunningService, tmp_path: Path) -> None:
+    command = ["k6", "run", "--quiet", "--no-usage-report", "-u", "4", "-d", "3s", str(SCRIPT)]
+    ran = subprocess.run(
+        command, cwd=tmp_path, env=environment(service), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "book_201" in ran.stdout
