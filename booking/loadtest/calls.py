@@ -17,6 +17,11 @@ class Kind(IntEnum):
         """The kind as the report names it."""
         return ("book", "book again", "cancel", "status", "own booking")[self]
 
+    @property
+    def heading(self) -> str:
+        """The label, with what a reader has to know of it: one's own booking is read when the sale is over."""
+        return f"{self.label} (after)" if self is Kind.READ else self.label
+
 
 class Call:
     """One thing that one buyer wants, over all its attempts."""

@@ -6,11 +6,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 from rich.console import Console
 
 from booking.domain.model import CAPACITY_MAX, MAX_PER_USER_MAX
+from booking.loadtest.exports import Exports, UnwritableFileError
 from booking.loadtest.opening import Organizer, UnusableServiceError
 from booking.loadtest.plan import (
     BUYERS_MAX,
@@ -74,6 +74,9 @@ def loadtest(
         float, typer.Option(min=0, max=600, help="How long SQL may take after the end to equal Redis.")
     ] = 2.0,
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with the latency picture to this file; it needs nothing else.")
+    ] = None,
     yes_i_own_this_host: Annotated[
         bool, typer.Option("--yes-i-own-this-host", help="Allow a host other than this machine.")
     ] = False,
@@ -86,7 +89,7 @@ def loadtest(
 
     booking loadtest --tickets 10000 --buyers 50000
 
-    booking loadtest --rate 2000 --buyers 20000 --json figures.json
+    booking loadtest --rate 2000 --buyers 20000 --json figures.json --html figures.html
     """
     errors = Console(stderr=True)
     try:
@@ -111,15 +114,18 @@ def loadtest(
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
         )
-        outcome = _run(plan, secret, settings, database_seconds, errors)
-    except (UnusableServiceError, SettingsError, LoadProcessError, ValueError) as error:
+        # Before anything is sold: nobody should learn after ten minutes of load that there is no such folder.
+        with Exports(json, html) as exports:
+            outcome = _run(plan, secret, settings, database_seconds, errors)
+            # The run is over and its verdict counts, whatever becomes of the files: it is printed all the same.
+            for fault in exports.write(outcome):
+                errors.print(f"booking loadtest: {fault}", markup=False, highlight=False, soft_wrap=True)
+    except (UnusableServiceError, UnwritableFileError, SettingsError, LoadProcessError, ValueError) as error:
         errors.print(f"booking loadtest: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_USAGE) from None
     except KeyboardInterrupt:
         errors.print("booking loadtest: stopped, so there is no verdict")
         raise typer.Exit(EXIT_STOPPED) from None
-    if json is not None:
-        _write(json, outcome, errors)
     print_report(Console(), outcome)
     if not outcome.clean:
         raise typer.Exit(EXIT_FAULTS)
@@ -138,14 +144,6 @@ def _run(plan: Plan, secret: str, settings: Settings, database_seconds: float, c
         return asyncio.run(
             run(plan, secret, Organizer(plan.url, token), _database(settings), database_seconds, progress.show)
         )
-
-
-def _write(path: Path, outcome: Outcome, errors: Console) -> None:
-    try:
-        path.write_bytes(orjson.dumps(outcome.to_json()) + b"\n")
-    except OSError as error:
-        # The run is over and its verdict still counts: it is printed all the same.
-        errors.print(f"booking loadtest: the figures were not written: {error}", markup=False, soft_wrap=True)
 
 
 def _database(settings: Settings) -> str | None:

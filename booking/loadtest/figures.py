@@ -55,6 +55,23 @@ class Figures:
         """Answers a second."""
         return self.answered / self.seconds if self.seconds else 0.0
 
+    @property
+    def measured(self) -> list[tuple[Kind, Histogram]]:
+        """The kinds of call that were made, each with its latencies."""
+        return [(kind, histogram) for kind, histogram in self.latencies.items() if histogram.count]
+
+    @property
+    def bottleneck(self) -> str:
+        """One sentence: whether these are the service's figures, or only the generator's."""
+        reasons = self.bottlenecks()
+        if reasons:
+            return f"The load generator was the bottleneck, not the service: {'; '.join(reasons)}."
+        return (
+            "The load generator was not the bottleneck: its busiest process used"
+            f" {max(self.cpu_shares, default=0):.0%} of a core and waited for one for"
+            f" {max(self.waited_shares, default=0):.0%} of the time."
+        )
+
     def bottlenecks(self) -> list[str]:
         """Why the generator, and not the service, set the figures; empty when it did not."""
         reasons = []
@@ -98,6 +115,7 @@ class Figures:
                 "lateness_ms": _latency(self.lateness),
                 "refused_connections": self.refused_connections,
                 "bottlenecks": self.bottlenecks(),
+                "bottleneck": self.bottleneck,
             },
         }
 
@@ -108,5 +126,9 @@ def _latency(histogram: Histogram) -> dict[str, Any]:
         figures |= {name: round(histogram.quantile_ns(share) / 1e6, 3) for name, share in QUANTILES.items()}
         figures["max"] = round(histogram.max_ns / 1e6, 3)
         figures["mean"] = round(histogram.sum_ns / histogram.count / 1e6, 3)
+        figures["percentiles"] = [
+            [round(100 * point.share, 6), round(point.latency_ns / 1e6, 6), point.count]
+            for point in histogram.percentiles()
+        ]
         figures["histogram"] = [[round(upper_ns / 1e6, 6), count] for upper_ns, count in histogram.buckets()]
     return figures

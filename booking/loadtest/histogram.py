@@ -4,24 +4,39 @@ Written here rather than taken from hdrhistogram: the whole idea is the one line
 than the call into a library, and a list of counts travels between processes as it is.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
 
-SUB_BUCKET_BITS = 6
-"""Each doubling is cut into 2**6 buckets, so a bucket is at most 1/64 (1.6 %) as wide as the values in it."""
+SUB_BUCKET_BITS = 8
+"""Each doubling is cut into 2**8 buckets, so a bucket is at most 1/256 (0.4 %) as wide as the values in it: finer than
+the two significant digits that HdrHistogram commonly keeps, and too narrow to be seen as a step in a plot."""
 
 LATENCY_NS_MAX = 2**40 - 1
 """18 minutes; a longer wait is counted as this one."""
 
-_BUCKETS = (40 - SUB_BUCKET_BITS + 1) << SUB_BUCKET_BITS
+STEPS_A_HALVING = 5
+"""Points of a percentile distribution each time that the share of slower answers halves, as HdrHistogram prints it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Percentile:
+    """One point of a percentile distribution: `count` of all, which is `share` of them, took at most `latency_ns`."""
+
+    share: float
+    latency_ns: int
+    count: int
 
 
 class Histogram:
-    """Counts of latencies in nanoseconds, at most 1.6 % too high when read back, never too low."""
+    """Counts of latencies in nanoseconds, at most 0.4 % too high when read back, never too low."""
 
     __slots__ = ("_counts", "count", "max_ns", "sum_ns")
 
     def __init__(self) -> None:
-        self._counts = [0] * _BUCKETS
+        # Only the buckets that hold anything: all are asked for every quarter of a second while the load runs.
+        self._counts: dict[int, int] = defaultdict(int)
         self.count = 0
         self.sum_ns = 0
         self.max_ns = 0
@@ -50,13 +65,34 @@ class Histogram:
 
     def buckets(self) -> Iterable[tuple[int, int]]:
         """The buckets that hold anything, from the fastest: (its upper bound in ns, its count)."""
-        for index, count in enumerate(self._counts):
-            if count:
-                yield _upper_ns(index), count
+        for index in sorted(self._counts):
+            yield _upper_ns(index), self._counts[index]
+
+    def percentiles(self) -> Iterable[Percentile]:
+        """The distribution from the fastest latency (share 0) to the slowest (share 1); nothing where none was counted.
+
+        The points lie closer the nearer they are to 1: STEPS_A_HALVING of them between 0 and 1/2, as many between 1/2
+        and 3/4, and so on until less than one answer is left.
+        """
+        buckets = [(min(upper_ns, self.max_ns), count) for upper_ns, count in self.buckets()]
+        if not buckets:
+            return
+        bucket = iter(buckets)
+        (latency_ns, seen), step, slower = next(bucket), 0, 1.0
+        while slower * self.count >= 1:
+            share = 1 - slower
+            while seen < share * self.count:
+                latency_ns, count = next(bucket)
+                seen += count
+            yield Percentile(share, latency_ns, seen)
+            step += 1
+            halvings, part = divmod(step, STEPS_A_HALVING)
+            slower = 0.5**halvings * (1 - part / (2 * STEPS_A_HALVING))
+        yield Percentile(1.0, self.max_ns, self.count)
 
     def to_json(self) -> dict[str, object]:
         """What `from_json` reads back in another process."""
-        counts = [[index, count] for index, count in enumerate(self._counts) if count]
+        counts = [[index, self._counts[index]] for index in sorted(self._counts)]
         return {"counts": counts, "sum_ns": self.sum_ns, "max_ns": self.max_ns}
 
     def add_json(self, figures: dict[str, object]) -> None:
@@ -72,6 +108,7 @@ class Histogram:
         self.max_ns = max(self.max_ns, max_ns)
 
 
+@cache
 def _upper_ns(index: int) -> int:
     shift = max((index >> SUB_BUCKET_BITS) - 1, 0)
     return ((index - (shift << SUB_BUCKET_BITS) + 1) << shift) - 1

@@ -42,6 +42,31 @@ class Plan:
         """Calls of the whole sale, as far as can be told beforehand."""
         return round(self.buyers * (1 + self.status_share + self.cancel_share))
 
+    @property
+    def loop(self) -> str:
+        """How the calls are paced, in a few words."""
+        return f"{self.rate:g} calls/s due" if self.rate else f"{self.connections} connections, closed loop"
+
+    @property
+    def arguments(self) -> list[str]:
+        """The options of `booking loadtest` that make this plan again, apart from where its secret is."""
+        options = {
+            "url": self.url,
+            "tickets": self.tickets,
+            "buyers": self.buyers,
+            "cancel": self.cancel_share,
+            "status": self.status_share,
+            "quantity-max": self.quantity_max,
+            "connections": self.connections,
+            "rate": self.rate,
+            "seconds": self.seconds_max,
+            "timeout": self.timeout_seconds,
+            "processes": self.processes,
+            "seed": self.seed,
+        }
+        named = [text for name, value in options.items() if value is not None for text in (f"--{name}", str(value))]
+        return [*named, "--idempotent"] if self.idempotent else named
+
     def share_of(self, process: int) -> range:
         """The buyers of one process, by their index."""
         return range(process, self.buyers, self.processes)

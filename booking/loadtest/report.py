@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from booking.loadtest.calls import Kind
 from booking.loadtest.figures import QUANTILES, Figures
 from booking.loadtest.records import Fault
 from booking.loadtest.run import Outcome
@@ -83,9 +82,8 @@ class LiveProgress:
 def print_report(console: Console, outcome: Outcome) -> None:
     """Prints the tables, what limited the figures, and the verdict."""
     figures, plan = outcome.figures, outcome.plan
-    loop = f"{plan.rate:g} calls/s due" if plan.rate else f"{plan.connections} connections, closed loop"
     console.print(
-        f"\n[bold]{plan.tickets:,} tickets, {outcome.buyers_sent:,} of {plan.buyers:,} buyers[/] ({loop},"
+        f"\n[bold]{plan.tickets:,} tickets, {outcome.buyers_sent:,} of {plan.buyers:,} buyers[/] ({plan.loop},"
         f" seed {plan.seed}): {figures.answered:,} answers in {figures.seconds:.1f} s,"
         f" [bold]{figures.rate:,.0f}/s[/]",
         soft_wrap=True,
@@ -105,11 +103,9 @@ def _latency_table(figures: Figures) -> Table:
     table = Table(title="latency in ms", title_justify="left")
     for heading in ("call", "answers", *QUANTILES, "max"):
         table.add_column(heading, justify="left" if heading == "call" else "right")
-    for kind, histogram in figures.latencies.items():
-        if histogram.count:
-            quantiles = [f"{histogram.quantile_ns(share) / 1e6:.2f}" for share in QUANTILES.values()]
-            name = f"{kind.label} (after)" if kind is Kind.READ else kind.label
-            table.add_row(name, f"{histogram.count:,}", *quantiles, f"{histogram.max_ns / 1e6:.2f}")
+    for kind, histogram in figures.measured:
+        quantiles = [f"{histogram.quantile_ns(share) / 1e6:.2f}" for share in QUANTILES.values()]
+        table.add_row(kind.heading, f"{histogram.count:,}", *quantiles, f"{histogram.max_ns / 1e6:.2f}")
     return table
 
 

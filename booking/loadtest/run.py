@@ -1,8 +1,11 @@
 """One load test from beginning to end: open a sale, play it in several processes, read it back, judge it."""
 
 import asyncio
+import os
+import platform
 import secrets
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from time import perf_counter_ns
 from typing import Any
 
@@ -15,6 +18,9 @@ from booking.loadtest.plan import Plan
 from booking.loadtest.player import Player, ShowProgress
 from booking.loadtest.records import BuyerRecord, Fault, Findings
 from booking.loadtest.verdict import judge
+
+FORMAT = 1
+"""Of the JSON: it grows when something in it changes its name or its meaning, not when something is added."""
 
 START_SECONDS = 0.05
 """From the word to start until the first call, so that every process has heard it."""
@@ -34,6 +40,8 @@ class Outcome:
     """How SQL caught up; None when it was not read."""
     database_note: str
     """Why SQL was not read; empty when it was."""
+    started_at: datetime
+    """When the load began, in UTC."""
 
     @property
     def clean(self) -> bool:
@@ -41,8 +49,11 @@ class Outcome:
         return not self.findings.counts
 
     def to_json(self) -> dict[str, Any]:
-        """What `--json` writes."""
+        """What `--json` writes; scripts/load/README.md says what each key means."""
         return {
+            "format": FORMAT,
+            "started_at": self.started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "machine": machine(),
             "plan": asdict(self.plan),
             "load": self.figures.to_json(),
             "buyers_sent": self.buyers_sent,
@@ -51,6 +62,11 @@ class Outcome:
             "verdict": {"clean": self.clean, **{str(fault): self.findings.counts.get(fault, 0) for fault in Fault}},
             "examples": {str(fault): examples for fault, examples in self.findings.examples.items()},
         }
+
+
+def machine() -> dict[str, Any]:
+    """What the load was made on; where the service runs on it, too, they share its cores."""
+    return {"system": platform.platform(terse=True), "cores": os.cpu_count(), "python": platform.python_version()}
 
 
 async def run(
@@ -65,6 +81,7 @@ async def run(
     players = [Player(plan, process, secret, show) for process in range(plan.processes)]
     try:
         await asyncio.gather(*(player.start() for player in players))
+        started_at = datetime.now(UTC)
         go_ns = perf_counter_ns() + int(START_SECONDS * 1e9)
         figures, findings = Figures(), Findings()
         for played in await asyncio.gather(*(player.play(go_ns) for player in players)):
@@ -86,7 +103,7 @@ async def run(
             await sql.close()
     finally:
         await asyncio.gather(*(player.end() for player in players))
-    return Outcome(plan, figures, findings, event, len(records), sql.caught_up, sql.note)
+    return Outcome(plan, figures, findings, event, len(records), sql.caught_up, sql.note, started_at)
 
 
 async def event_after(organizer: Organizer, plan: Plan, findings: Findings) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """How the tests here play a sale."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from time import perf_counter_ns
 
 from booking.loadtest.crowd import Crowd
@@ -29,6 +30,8 @@ PLAN = Plan(
     seed=3,
     idempotent=False,
 )
+
+STARTED_AT = datetime(2026, 11, 23, 7, tzinfo=UTC)
 
 
 def show_nothing(phase: str, process: int, answers: int, latest: list[list[int]]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -53,6 +54,8 @@ async def test_a_clean_sale_exits_with_0_and_writes_its_figures(secret_file: Pat
     book = told["load"]["latency_ms"]["book"]
     assert book["count"] == 60 == sum(count for _, count in book["histogram"])
     assert book["p50"] <= book["p99"] <= book["p99.9"] <= book["max"]
+    assert book["percentiles"][0][:2] == [0, pytest.approx(book["histogram"][0][0], abs=0.001)]
+    assert book["percentiles"][-1] == [100, pytest.approx(book["max"], abs=0.001), 60]
     assert told["load"]["by_answer"]["book"] == {"201": 20, "202": 40}
 
 
@@ -64,12 +67,63 @@ async def test_a_fault_exits_with_1(secret_file: Path) -> None:
     assert "25 tickets were in buyers' hands at once, of 20" in result.output
 
 
-async def test_figures_that_cannot_be_written_do_not_hide_the_verdict(secret_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--json", "--html"])
+async def test_a_file_that_cannot_be_written_is_refused_before_anything_is_sold(
+    option: str, secret_file: Path, tmp_path: Path
+) -> None:
+    service = LyingService()
+    async with serving(service) as url:
+        result = await call("--url", url, "--secret-file", secret_file, option, tmp_path / "no" / "file", *SALE)
+    assert result.exit_code == 2
+    assert "no/file cannot be written: No such file or directory" in result.output.replace("\n", "")
+    assert service.seq == 0
+
+
+async def test_a_disk_that_fills_up_meanwhile_does_not_hide_the_verdict(secret_file: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
     async with serving(LyingService()) as url:
-        result = await call("--url", url, "--secret-file", secret_file, "--json", tmp_path / "no" / "f.json", *SALE)
+        result = await call(*("--url", url, "--secret-file", secret_file, "--json", "/dev/full", "--html", page, *SALE))
     assert result.exit_code == 0
-    assert "the figures were not written" in result.output
+    assert "/dev/full was not written: No space left on device" in result.output
     assert "verdict: clean" in result.output
+    assert page.read_text().startswith("<!doctype html>")
+
+
+async def test_a_run_without_an_outcome_leaves_no_file_and_changes_none(secret_file: Path, tmp_path: Path) -> None:
+    figures, page = tmp_path / "figures.json", tmp_path / "page.html"
+    page.write_text("last week's page")
+    result = await call(
+        *("--url", "http://127.0.0.1:9", "--secret-file", secret_file, "--json", figures, "--html", page, *SALE)
+    )
+    assert result.exit_code == 2
+    assert not figures.exists()
+    assert page.read_text() == "last week's page"
+
+
+async def test_the_page_takes_the_place_of_the_last_one_and_its_command_plays_the_same_sale(
+    secret_file: Path, tmp_path: Path
+) -> None:
+    figures, page = tmp_path / "figures.json", tmp_path / "page.html"
+    page.write_text("last week's page\n" * 10_000)
+    options = ("--secret-file", secret_file, "--json", figures, "--html", page)
+    async with serving(LyingService()) as url:
+        await call("--url", url, *options, *SALE, "--rate", "400", "--seed", "7", "--idempotent")
+    first, text = json.loads(figures.read_text()), page.read_text()
+    assert text.startswith("<!doctype html>")
+    assert text.endswith("</html>\n")
+    (command,) = re.findall("<pre><code>booking loadtest (.*)</code></pre>", text)
+    async with serving(LyingService()) as another_url:
+        result = await call(*command.replace(url, another_url).split(), *options)
+    assert result.exit_code == 0, result.output
+    assert json.loads(figures.read_text())["plan"] == first["plan"] | {"url": another_url}
+
+
+async def test_one_file_is_not_asked_to_hold_both(secret_file: Path, tmp_path: Path) -> None:
+    both = ("--json", tmp_path / "file", "--html", tmp_path / "." / "file")
+    result = await call("--secret-file", secret_file, *both)
+    assert result.exit_code == 2
+    assert "--json and --html both name" in result.output
+    assert not (tmp_path / "file").exists()
 
 
 async def test_the_data_folder_s_secret_is_found(tmp_path: Path) -> None:

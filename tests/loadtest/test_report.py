@@ -10,7 +10,7 @@ from booking.loadtest.figures import Figures
 from booking.loadtest.records import Fault, Findings
 from booking.loadtest.report import LiveProgress, print_report
 from booking.loadtest.run import Outcome
-from tests.loadtest.sale import PLAN
+from tests.loadtest.sale import PLAN, STARTED_AT
 from tests.loadtest.test_figures import told
 
 
@@ -35,7 +35,7 @@ def printed(findings: Findings, event: dict[str, int], caught_up: CaughtUp | Non
     figures = Figures()
     figures.add(told(cpu=0.95, late_ms=2))
     paper = StringIO()
-    outcome = Outcome(PLAN, figures, findings, event, 290, caught_up, "no database was named")
+    outcome = Outcome(PLAN, figures, findings, event, 290, caught_up, "no database was named", STARTED_AT)
     print_report(Console(file=paper, width=120), outcome)
     return paper.getvalue()
 
