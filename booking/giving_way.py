@@ -15,9 +15,9 @@ from booking.parts import Part
 BEAT_SECONDS = 0.25
 """Between two signs of life."""
 
-SILENCE_SECONDS_MAX = 2.0
+SILENCE_SECONDS_MAX = 1.0
 """A persister that has not been given the processor for this long does not carry what is sold. Starting another takes
-half a second; within 2 s more it is to resume (contract of the fault suite)."""
+half a second, so that SQL can still be equal to Redis within 2 s."""
 
 
 def give_way(descriptor: int) -> None:
