@@ -75,8 +75,11 @@ class Application:
     """One worker's application; its parts are opened in `lifespan`, on the loop they belong to."""
 
     def __init__(self, settings: Settings) -> None:
+        logs.configure(settings.log_format)
         self._settings = settings
-        self._access_log = AccessLog(console_line if settings.log_format == "console" else json_line)
+        self._access_log = AccessLog(
+            partial(console_line, colours=logs.has_colours()) if settings.log_format == "console" else json_line
+        )
         self._router = DirectRouter(redirect_slashes=False, lifespan=self._lifespan)
         application: ASGIApp = self._router
         if settings.cors_origins:
@@ -92,7 +95,6 @@ class Application:
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: object) -> AsyncIterator[None]:
         settings = self._settings
-        logs.configure(settings.log_format)
         async with contextlib.AsyncExitStack() as stack:
             ledger = Ledger.open(settings.database_address)
             stack.push_async_callback(ledger.close)

@@ -1,6 +1,7 @@
 """How the service's own log lines look; those of requests come from `web/access_log.py`, in the same form."""
 
 import logging
+import os
 import sys
 from typing import Literal
 
@@ -15,8 +16,12 @@ def configure(log_format: Literal["json", "console"]) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         structlog.processors.format_exc_info,
     ]
-    renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
-    if log_format == "json":
+    renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(
+        colors=has_colours(), timestamp_key="at", pad_event_to=0, pad_level=False
+    )
+    if log_format == "console":
+        shared.append(_shorten_time)
+    else:
         renderer = structlog.processors.JSONRenderer(
             serializer=lambda line, **_: orjson.dumps(line, default=str).decode()
         )
@@ -34,3 +39,14 @@ def configure(log_format: Literal["json", "console"]) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def has_colours() -> bool:
+    """Whether standard output is a terminal whose owner has not asked for none (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _shorten_time(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A person who looks on knows the day, and reads no microseconds: `21:30:00.125`, as on the lines of requests."""
+    line["at"] = line["at"][11:23]
+    return line

@@ -17,7 +17,10 @@ BACKOFF_SECONDS = (0.0, 0.2, 0.5, 1.0)
 """Waits before the first, second, … restart in a row; the last one repeats. With a part's own start, some 0.6 s, it is
 back within 2 s however often it is killed."""
 
-PASSED_ON = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "PGPASSFILE", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV")
+PASSED_ON = (
+    "HOME", "LANG", "LANGUAGE", "LOGNAME", "NO_COLOR", "PATH", "PGPASSFILE", "TERM", "TMPDIR", "TZ", "USER",
+    "VIRTUAL_ENV",
+)  # fmt: skip
 PASSED_ON_PREFIXES = ("COVERAGE_", "LC_", "PGSSL", "PYTHON", "SSL_CERT_")
 """The variables that children are given. No setting is among them: settings travel over a pipe."""
 

@@ -1,6 +1,9 @@
 """The service's own log lines, as a process of its own prints them."""
 
 import json
+import os
+import pty
+import re
 import subprocess
 import sys
 
@@ -50,3 +53,30 @@ def test_lines_for_people_say_the_same_without_colours_in_a_file(words: tuple[st
         assert word in text
     assert "\x1b" not in text
     assert "too quiet" not in text
+
+
+def test_lines_for_people_begin_as_those_of_requests_do() -> None:
+    info, *_, library = said("console")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} \[info\] a part goes on +after_failures=3", info)
+    assert re.match(r"\d\d:\d\d:\d\d\.\d{3} \[warning\] a library warns of something", library)
+
+
+@pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)])
+def test_lines_for_people_are_coloured_on_a_terminal_alone_unless_its_owner_wants_none(
+    variables: dict[str, str], coloured: bool
+) -> None:
+    keyboard, terminal = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    subprocess.run(
+        [sys.executable, "-c", PROGRAM, "console"], stdout=terminal, env=environment | variables, timeout=60, check=True
+    )
+    os.close(terminal)
+    shown = b""
+    try:
+        while part := os.read(keyboard, 65_536):
+            shown += part
+    except OSError:  # the terminal's other end has gone
+        pass
+    os.close(keyboard)
+    assert b"a part goes on" in shown
+    assert (b"\x1b[" in shown) == coloured

@@ -27,6 +27,9 @@ FLUSH_LINES = 100
 METHODS = {"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"}
 """Methods that are counted by name; a client may send any word."""
 
+COLOURS = {"2": "32", "4": "33", "5": "31"}
+"""What a terminal shows a status in, by its first digit: green, yellow, red."""
+
 Request = tuple[int, str, BaseRoute | None, int, int, str | None, str]
 """When a request was answered (nanoseconds since 1970), its method, route and status, what it took (microseconds), its
 user and its id. Not its scope: that would keep requests and their tokens in memory."""
@@ -107,12 +110,15 @@ def json_line(line: dict[str, Any]) -> bytes:
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def console_line(line: dict[str, Any]) -> bytes:
+def console_line(line: dict[str, Any], *, colours: bool = False) -> bytes:
     """For people. A user's id may hold what would begin another line, or speak to the terminal."""
     user = line["user"] or "-"
     user = user if user.isprintable() else repr(user)
+    status = str(line["status"])
+    if colours:
+        status = f"\x1b[{COLOURS.get(status[0], '0')}m{status}\x1b[0m"
     return (
-        f"{line['at'][11:23]} {line['status']} {line['method']:<6} {line['route'] or '-':<24} "
+        f"{line['at'][11:23]} {status} {line['method']:<6} {line['route'] or '-':<28} "
         f"{line['duration_ms']:8.3f} ms  user={user} id={line['request_id']}\n"
     ).encode()
 

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import orjson
+import pytest
 from starlette.routing import Route
 
 from booking.web.access_log import FLUSH_LINES, AccessLog, console_line, json_line
@@ -96,3 +97,13 @@ def test_a_users_id_cannot_forge_a_line_or_colour_the_terminal() -> None:
     assert b"\r" not in text
     assert b"\x1b" not in text
     assert len(text.decode().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("status", "colour"), [(201, b"\x1b[32m"), (409, b"\x1b[33m"), (503, b"\x1b[31m")])
+def test_on_a_terminal_a_status_has_the_colour_of_its_kind(status: int, colour: bytes) -> None:
+    fields = {"at": "2026-11-22T21:30:00.125Z", "status": status, "method": "POST", "route": "/book"}
+    fields |= {"duration_ms": 1.5, "user": None, "request_id": "an-id"}
+    coloured = console_line(fields, colours=True)
+    assert coloured.count(b"\x1b") == 2
+    assert colour + str(status).encode() + b"\x1b[0m" in coloured
+    assert b"\x1b" not in console_line(fields)
