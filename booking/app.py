@@ -41,6 +41,7 @@ from booking.web.reports import ReportEndpoints
 from booking.web.routes import DirectRouter, routes
 from booking.web.sale import SaleEndpoints
 from booking.web.tokens import TokenVerifier, sign_token
+from booking.web.tracing import traced
 
 log = structlog.get_logger()
 
@@ -199,4 +200,4 @@ async def _save(access_log: AccessLog, meters: Meters, folder: Path) -> None:
 
 def create_app(settings: Settings) -> ASGIApp:
     """The application of one web worker."""
-    return Application(settings).frame
+    return traced(Application(settings).frame, settings.telemetry)

@@ -88,6 +88,8 @@ class Settings(BaseModel):
     trusted_proxies: CommaSeparated = ()
     """Addresses whose X-Forwarded-For is believed."""
     log_format: Literal["json", "console"] = "json"
+    telemetry: dict[str, str] = Field({}, repr=False)
+    """OpenTelemetry's own variables, OTEL_*, as its SDK reads them. One of them may hold a key to the collector."""
 
     ack: Literal["redis", "disk", "replica", "database"] | None = None
     """What a change has survived when it is acknowledged; unset: the strongest that Redis gives by itself."""
@@ -164,10 +166,12 @@ class Settings(BaseModel):
         Raises SettingsError with one line for each value that is wrong, naming the variable but never its value.
         """
         given: dict[str, object] = {}
-        for name in cls.model_fields:
+        for name in cls.model_fields.keys() - {"telemetry"}:
             value = environment.get(_variable(name)) or environment.get(PLATFORM_SPELLINGS.get(name, ""))
             if value:
                 given[name] = value
+        if telemetry := {name: value for name, value in environment.items() if name.startswith("OTEL_") and value}:
+            given["telemetry"] = telemetry
         given.update((name, value) for name, value in overrides.items() if value is not None)
         try:
             return cls.model_validate(given)
