@@ -16,7 +16,7 @@ from booking.parts import Command, Part, describe_end
 from booking.settings import EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
 from booking.web.listener import Listeners, answers
 
-STOP_ORDER = ((("worker", "migration"), 8.0), (("persister",), 9.0), (("redis",), 9.7))
+STOP_ORDER = ((("worker", "migration", "inspection"), 8.0), (("persister",), 9.0), (("redis",), 9.7))
 """Which parts stop after which, and when, in seconds from the signal, those still there are killed.
 
 To be killed is safe: what was acknowledged is on disk, and the persister goes on from its cursor at the next start.
@@ -93,13 +93,18 @@ class Supervisor:
         ]
         persisters = [self._part("persister", self._persister_command)] if self._with_persister else []
         migration = self._part("migration", partial(self._command, "migrate"))
-        for part in (migration, *self._workers, *persisters):
+        anothers = self._settings.redis_url is not None or self._settings.redis_server is not None
+        inspections = [self._part("inspection", partial(self._command, "inspect"))] if anothers else []
+        for part in (migration, *inspections, *self._workers, *persisters):
             part.launch()
         migration.release()
         embedded = [await self._start_embedded()] if self._embedded is not None else []
-        code = await migration.ended()
-        if code != 0:
-            raise StartFailed(f"the migration {describe_end(code)}" if code < 0 else "", max(code, 1))
+        for part in inspections:
+            part.release()
+        for part in (*inspections, migration):
+            code = await part.ended()
+            if code != 0:
+                raise StartFailed(f"the {part.name} {describe_end(code)}" if code < 0 else "", max(code, 1))
         for part in self._workers:
             part.release()
         self._keepers = [

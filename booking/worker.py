@@ -1,6 +1,6 @@
-"""What runs inside a child of `booking serve`: a web server on the inherited socket, the persister, or the migration.
+"""What runs inside a child of `booking serve`: a web server on the inherited socket, the persister, or a first step.
 
-    python -m booking.worker web DESCRIPTOR | persist | persist DESCRIPTOR | migrate
+    python -m booking.worker web DESCRIPTOR | persist | persist DESCRIPTOR | migrate | inspect
 
 The settings arrive as JSON on standard input, and their arrival is the go-ahead: what can be imported before is.
 """
@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -19,6 +20,9 @@ EXIT_FAILED = 1
 
 PERSISTER_NICENESS = 5
 """A quarter of a core is still its own where everything is busy, which carries more than is booked."""
+
+INSPECTION_SECONDS = 1.0
+"""How long a Redis that does not answer is waited for before it is looked at."""
 
 
 def web(descriptor: int) -> None:
@@ -71,6 +75,37 @@ def migrate() -> None:
         sys.exit(EXIT_FAILED)
 
 
+def inspect() -> None:
+    """Looks at a Redis that is not the tested one: says what should be changed about it, and refuses what must be.
+
+    One that is away is left to the workers, who wait for it a little longer, and say so.
+    """
+    from booking.domain.diagnosis import Verdict
+    from booking.inventory.errors import InventoryUnavailable
+    from booking.inventory.inspection import inspect as inspect_server
+    from booking.inventory.server_checks import start_checks
+
+    settings = _receive_settings()
+    variable = "BOOKING_REDIS_SERVER" if settings.embedded_redis else "BOOKING_REDIS_URL"
+    patience_ends = time.monotonic() + INSPECTION_SECONDS
+    while True:
+        try:
+            findings = start_checks(asyncio.run(inspect_server(settings.redis_address)))
+            break
+        except InventoryUnavailable:
+            if time.monotonic() > patience_ends:
+                return
+            time.sleep(0.1)
+    told = {
+        verdict: [f"{variable}: {one.found}; {one.advice}" for one in findings if one.verdict is verdict]
+        for verdict in Verdict
+    }
+    for line in told[Verdict.WARNING]:
+        _complain(line)
+    if told[Verdict.FAULT]:
+        raise SettingsError("\n".join(told[Verdict.FAULT]))
+
+
 async def until_told(settings: Settings, run: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
     """Runs the persister; SIGTERM or SIGINT tells it to drain and return."""
     stop = asyncio.Event()
@@ -92,6 +127,8 @@ def main(arguments: list[str]) -> None:
                 persist(int(watch))
             case ["migrate"]:
                 migrate()
+            case ["inspect"]:
+                inspect()
             case _:
                 sys.exit(__doc__)
     except SettingsError as error:

@@ -1,0 +1,76 @@
+"""What `booking serve` looks at before it sells from a Redis that is not its own."""
+
+import io
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from booking import worker
+from booking.inventory import inspection
+from booking.inventory.errors import InventoryUnavailable
+from booking.settings import Settings, SettingsError
+from tests.fixtures.valkey import running_valkey
+from tests.inventory.test_server_checks import GOOD
+
+
+def test_a_redis_that_forgets_bookings_when_it_is_full_is_refused_in_one_line(tmp_path: Path) -> None:
+    with running_valkey("--maxmemory-policy", "allkeys-lru") as server:
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "BOOKING_REDIS_URL": server.address,
+            "BOOKING_DATA_DIR": str(tmp_path / "data"),
+            "BOOKING_PORT": "0",
+            "BOOKING_WORKERS": "2",
+        }
+        ended = subprocess.run(
+            [sys.executable, "-m", "booking", "serve"],
+            env=environment, capture_output=True, text=True, timeout=90, check=False,
+        )  # fmt: skip
+    assert ended.returncode == 2
+    starting, refusal = ended.stderr.splitlines()
+    assert starting.startswith("booking: starting")
+    assert refusal.startswith("booking: BOOKING_REDIS_URL: maxmemory-policy allkeys-lru")
+    assert "set maxmemory-policy noeviction" in refusal
+    assert ended.stdout == ""
+
+
+def inspected(monkeypatch: pytest.MonkeyPatch, told: Any, settings: Settings) -> None:
+    async def inspect(_address: str) -> Any:
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    monkeypatch.setattr(inspection, "inspect", inspect)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(settings.model_dump_json().encode())))
+    worker.inspect()
+
+
+def test_a_server_with_known_holes_is_warned_of_once_by_the_name_of_its_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = replace(GOOD, version="7.0.15")
+    for settings, variable in (
+        (Settings(redis_url="redis://cache"), "BOOKING_REDIS_URL"),
+        (Settings(redis_server="redis-server"), "BOOKING_REDIS_SERVER"),
+    ):
+        inspected(monkeypatch, old, settings)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"booking: {variable}: Redis 7.0.15: ")
+        assert "8.2.2" in line
+    inspected(monkeypatch, GOOD, Settings(redis_url="redis://cache"))
+    assert capsys.readouterr().err == ""
+    with pytest.raises(SettingsError, match="BOOKING_REDIS_URL: maxmemory-policy volatile-lru"):
+        inspected(monkeypatch, replace(GOOD, policy="volatile-lru"), Settings(redis_url="redis://cache"))
+
+
+def test_a_server_that_is_away_is_left_to_the_workers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(worker, "INSPECTION_SECONDS", 0.0)
+    inspected(monkeypatch, InventoryUnavailable("away"), Settings(redis_url="redis://cache"))
+    assert capsys.readouterr().err == ""
