@@ -63,6 +63,16 @@ class DataFolder:
             self.lock = -1
 
 
+def running_service(path: Path) -> dict[str, object] | None:
+    """What service.json in this folder says of the service that runs on it; None where none does."""
+    try:
+        description: dict[str, object] = json.loads((path / "service.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    # A service that was killed has left its file behind.
+    return description if _is_alive(str(description.get("pid"))) else None
+
+
 def _is_alive(pid: str) -> bool:
     try:
         os.kill(int(pid), 0)

@@ -2,11 +2,15 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, make_url, text
 
 from booking.ledger.engine import open_engine
 from booking.ledger.failures import told_plainly
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _ADVISORY_LOCK = 0x626F6F6B696E67
 """PostgreSQL's advisory locks are known by a number; this one spells "booking"."""
@@ -36,11 +40,24 @@ def _make_file(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
+def newest_migration() -> str:
+    """The migration that this version of the service takes a database to."""
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory.from_config(_configuration()).get_current_head() or ""
+
+
 def _upgrade(connection: Connection) -> None:
     from alembic import command  # here, because only this needs it and every process would pay at its start
+
+    configuration = _configuration()
+    configuration.attributes["connection"] = connection
+    command.upgrade(configuration, "head")
+
+
+def _configuration() -> "Config":
     from alembic.config import Config
 
     configuration = Config()
     configuration.set_main_option("script_location", "booking.ledger:migrations")
-    configuration.attributes["connection"] = connection
-    command.upgrade(configuration, "head")
+    return configuration

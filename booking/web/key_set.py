@@ -135,6 +135,14 @@ class KeySet:
             self._fresh_until, self._next_fetch_at = now + FRESH_SECONDS, now + UNKNOWN_KEY_SECONDS
 
 
+async def published_keys(url: str) -> dict[str, BoundKey]:
+    """The keys that the provider publishes now, by name, for whoever only looks. Raises KeySetUnavailable, with why."""
+    try:
+        return _signing_keys(await asyncio.to_thread(_read, urlsplit(url)))
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise KeySetUnavailable(str(error) or type(error).__name__) from None
+
+
 def _read(url: SplitResult) -> bytes:
     """The body at `url`, read within the time and size allowed. Redirects are not followed: they could lead anywhere.
 

@@ -1,0 +1,67 @@
+"""Redis: the server that is there or would be started, and what an acknowledgement by it is worth."""
+
+import re
+import subprocess
+
+from booking.domain.diagnosis import Finding, fault, ok
+from booking.inventory.acknowledgement import LevelNotGiven, choose
+from booking.inventory.embedded import EmbeddedServerFailed, find_program
+from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.inspection import Server, inspect
+from booking.inventory.server_checks import check_server, check_version
+from booking.settings import Settings, SettingsError
+
+PROGRAM_SECONDS_MAX = 5.0
+
+MEANINGS = {
+    "redis": "in Redis's memory",
+    "disk": "on Redis's disk",
+    "replica": "on a replica, too",
+    "database": "in the database",
+}
+
+
+async def check_redis(settings: Settings, *, serving: bool) -> tuple[list[Finding], Server | None]:
+    """The findings, and the server if it could be asked; `serving`: whether the service runs on the data folder."""
+    if settings.embedded_redis and not serving:
+        return [_program(settings)], None
+    try:
+        server = await inspect(settings.redis_address)
+    except InventoryUnavailable as error:
+        advice = (
+            f"look at {settings.data_dir / 'redis.log'}"
+            if settings.embedded_redis
+            else "start it, or correct BOOKING_REDIS_URL (host, port, user, password, redis:// or rediss://)"
+        )
+        return [fault("Redis", str(error), advice)], None
+    where = "the embedded server" if settings.embedded_redis else "the server that BOOKING_REDIS_URL names"
+    return [ok("Redis", f"{where} answers"), *check_server(server), await _acknowledgement(settings)], server
+
+
+def _program(settings: Settings) -> Finding:
+    """The embedded server is started with the service, so that only its program is there to look at."""
+    try:
+        program = find_program(settings.redis_server)
+        said = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=PROGRAM_SECONDS_MAX, check=True
+        ).stdout
+    except (SettingsError, EmbeddedServerFailed) as error:
+        return fault("Redis", str(error).removeprefix("BOOKING_REDIS_SERVER: "), "correct BOOKING_REDIS_SERVER")
+    except (OSError, subprocess.SubprocessError) as error:
+        advice = "name a server that runs here with BOOKING_REDIS_SERVER"
+        return fault("Redis", f"{program} cannot be run ({type(error).__name__})", advice)
+    version = re.search(r"v=(\S+)", said)
+    found = check_version("Valkey" if "alkey" in said else "Redis", version[1] if version else "0")
+    return Finding("Redis", found.verdict, f"embedded, started with the service: {found.found}", found.advice)
+
+
+async def _acknowledgement(settings: Settings) -> Finding:
+    name = "acknowledged is"
+    try:
+        level = (await choose(settings.redis_address, settings.ack, settings.ack_replicas)).level
+    except LevelNotGiven as error:
+        return fault(name, f"BOOKING_ACK {settings.ack}: {error}", "set Redis up for it, or unset BOOKING_ACK")
+    except InventoryUnavailable as error:
+        return fault(name, str(error), "try again")
+    chosen = "BOOKING_ACK" if settings.ack is not None else "the strongest that this Redis gives by itself"
+    return ok(name, f"{MEANINGS[level]} ({level}; {chosen})")
