@@ -5,15 +5,18 @@ import base64
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
 
+from booking.commands.invocation import EXIT_NOBODY_READS, EXIT_STOPPED
 from booking.domain.accounts import Account
 from booking.ledger import Ledger
 from booking.settings import Settings
@@ -181,10 +184,111 @@ def test_a_terminal_is_asked_twice_and_shows_nothing(tmp_path: Path, second: str
     assert (b"the two passwords differ" in shown) == (code == 2)
 
 
-def test_help_names_every_command(tmp_path: Path) -> None:
-    shown = booking(tmp_path, "--help").stdout.decode()
-    for command in ("serve", "migrate", "persist", "token", "user", "loadtest"):
+COMMANDS = ("serve", "migrate", "persist", "doctor", "audit", "restore", "token", "user", "loadtest")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",)])
+def test_help_names_every_command_and_every_exit_code(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    ended = booking(tmp_path, *arguments, COLUMNS="100")
+    shown = (ended.stdout + ended.stderr).decode()
+    for command in COMMANDS:
         assert f" {command} " in shown
+    for code in (0, 1, 2, 3, EXIT_STOPPED, EXIT_NOBODY_READS):
+        assert f"\n {code} " in shown
+    assert "\x1b" not in shown, "no colour where there is no terminal"
+
+
+@pytest.mark.parametrize("command", [(*name.split(),) for name in (*COMMANDS, "user add") if name != "user"])
+def test_each_commands_help_shows_how_it_is_called(tmp_path: Path, command: tuple[str, ...]) -> None:
+    ended = booking(tmp_path, *command, "--help", COLUMNS="120")
+    assert ended.returncode == 0
+    _, usage, example = ended.stdout.decode().partition(f"booking {' '.join(command)}")
+    assert usage
+    assert f"booking {' '.join(command)}" in example
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    ended = booking(tmp_path, "--version")
+    assert (ended.returncode, ended.stdout.decode()) == (0, f"booking {version('booking')}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--bogus",), "No such option: --bogus"),
+        (("laodtest",), "Did you mean 'loadtest'?"),
+        (("token", "--usr", "17"), "--user"),
+        (("token",), "Missing option '--user'"),
+        (("serve", "--port", "http"), "--port"),
+    ],
+)
+def test_a_wrong_option_is_told_with_exit_code_2_and_no_traceback(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    ended = booking(tmp_path, *arguments)
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert said in ended.stderr.decode()
+    assert b"Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("", set(COMMANDS)),
+        ("lo", {"loadtest"}),
+        ("loadtest --ti", {"--tickets", "--timeout"}),
+        ("user ", {"add"}),
+        ("doctor --j", {"--json"}),
+        ("token --user 1 --role o", {"organizer"}),
+    ],
+)
+def test_bash_completes_commands_and_options(tmp_path: Path, typed: str, completed: set[str]) -> None:
+    """As bash asks: by the function that `booking --install-completion` gives it, and with the words typed so far."""
+    script = booking(tmp_path, _BOOKING_COMPLETE="source_bash").stdout.decode()
+    program = tmp_path / "booking"
+    program.write_text(f"#!/bin/sh\nexec {sys.executable} -m booking\n")
+    program.chmod(0o755)
+    words = ["booking", *typed.split(" ")]
+    quoted = " ".join(f"'{word}'" for word in words)
+    ask = f"COMP_WORDS=({quoted}) COMP_CWORD={len(words) - 1}; _booking_completion {program}"
+    ended = subprocess.run(
+        ["bash", "-c", f'{script}\n{ask}\nprintf "%s\\n" "${{COMPREPLY[@]}}"'],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert set(ended.stdout.split()) == completed
+
+
+def test_a_reader_that_has_gone_ends_a_command_quietly(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    for arguments, code in ((("token", "--user", "17"), EXIT_NOBODY_READS), (("doctor",), EXIT_NOBODY_READS)):
+        ended = subprocess.run(
+            [sys.executable, "-m", "booking", *arguments],
+            env={**os.environ, "BOOKING_DATA_DIR": str(tmp_path)},
+            stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False,
+        )  # fmt: skip
+        assert (ended.returncode, ended.stderr) == (code, b"")
+    os.close(writing)
+
+
+def test_ctrl_c_ends_a_command_with_a_word_and_no_traceback(tmp_path: Path) -> None:
+    keyboard, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "booking", "user", "add", "ann@example.com"],
+        stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+        env={**os.environ, "BOOKING_DATA_DIR": str(tmp_path)},
+        # A shell has its background jobs ignore Ctrl-C, and the tests may run in one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
+        os.close(terminal)
+        shown = b""
+        while b"Password: " not in shown:
+            shown += os.read(keyboard, 1024)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == EXIT_STOPPED
+        shown += os.read(keyboard, 4096)
+    os.close(keyboard)
+    assert shown.split() == [b"Password:", b"booking:", b"stopped"]
 
 
 def test_a_quick_command_imports_neither_the_database_s_nor_redis_s_library(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"supervisor", "worker", "loadtest", "newcomers"},
+    {"commands"},
+    {"supervisor", "worker", "loadtest", "newcomers", "doctor"},
     {"giving_way"},
     {"app", "data_folder", "parts"},
     {"restore"},
@@ -27,7 +28,7 @@ OWNERS = {
     "redis": {"inventory"},
     "sqlalchemy": {"ledger"},
     "starlette": {"app", "web"},
-    "typer": {"cli", "loadtest"},
+    "typer": {"cli", "commands", "loadtest"},
 }
 """Who may import a library that is kept behind one door."""
 

@@ -1,0 +1,103 @@
+"""`booking doctor` at a shell: beside the running service, after it, and before there is anything."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.contract.house import open_house
+from tests.fixtures.service import RunningService, running_service
+
+
+def booking_doctor(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("BOOKING_", "OTEL_"))}
+    command = [sys.executable, "-m", "booking", "doctor", *arguments]
+    return subprocess.run(command, env=clean | environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def of(service: RunningService, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    settings = {"BOOKING_DATA_DIR": str(service.data_dir), "BOOKING_JWT_SECRET": service.secret}
+    return booking_doctor(*arguments, **settings)
+
+
+def names(text: str) -> dict[str, str]:
+    """Each finding's verdict by its name; of several with one name, the last."""
+    return {line[9:26].rstrip(): line[:7].rstrip() for line in text.splitlines()[:-1]}
+
+
+def test_before_the_first_start_all_is_well_and_nothing_is_made(tmp_path: Path) -> None:
+    ended = booking_doctor(BOOKING_DATA_DIR=str(tmp_path / "data"))
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
+    assert names(ended.stdout)["Redis"] == names(ended.stdout)["database"] == "ok"
+    assert "\x1b" not in ended.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_beside_a_running_service_everything_is_looked_at_and_a_fault_is_exit_code_1(tmp_path: Path) -> None:
+    with running_service(tmp_path / "data") as service:
+        with open_house(service) as house:
+            house.sold_out()
+        well = of(service)
+        assert (well.returncode, well.stderr) == (0, ""), well.stdout
+        found = names(well.stdout)
+        assert set(found.values()) <= {"ok", "warning"}
+        assert set(found) >= {
+            "settings", "data folder", "disk space", "service", "Redis", "Redis version", "Redis eviction",
+            "Redis memory", "Redis persistence", "Redis topology", "acknowledged is", "database", "migrations",
+            "shards", "persister", "token secret", "clock", "open files",
+        }  # fmt: skip
+        assert "ready (worker-1, persister, redis)" in well.stdout
+        assert service.secret not in well.stdout
+        program = json.loads(of(service, "--json").stdout)
+        assert program["ok"]
+        assert program["settings"]["jwt_secret"] == {"value": "(set)", "set": True}
+        assert {one["verdict"] for one in program["findings"]} <= {"ok", "warning"}
+        subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                f"import redis; redis.Redis(unix_socket_path='{service.data_dir}/redis.sock').flushall()",
+            ],
+            check=True,
+        )
+        ill = of(service)
+        assert ill.returncode == 1
+        assert names(ill.stdout)["shards"] == names(ill.stdout)["service"] == "fault"
+        assert "booking restore" in ill.stdout
+        assert not json.loads(of(service, "--json").stdout)["ok"]
+    stopped = of(service)
+    assert names(stopped.stdout)["service"] == "ok"
+    assert names(stopped.stdout)["migrations"] == "ok"
+    assert "8 founded" in stopped.stdout
+    assert "persister" not in names(stopped.stdout)
+
+
+def test_a_terminal_is_shown_a_table_in_colour_unless_its_owner_wants_none(tmp_path: Path) -> None:
+    for variables, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+        keyboard, terminal = pty.openpty()
+        environment = {"PATH": os.environ["PATH"], "TERM": "xterm", "COLUMNS": "100", **variables}
+        environment |= {"BOOKING_DATA_DIR": str(tmp_path / "data"), "BOOKING_RATE_LIMIT": "off"}
+        with subprocess.Popen(
+            [sys.executable, "-m", "booking", "doctor"], stdout=terminal, stderr=terminal, env=environment
+        ) as process:
+            os.close(terminal)
+            shown = b""
+            try:
+                while part := os.read(keyboard, 65_536):
+                    shown += part
+            except OSError:  # the terminal's other end has gone
+                pass
+            assert process.wait(60) == 0
+        os.close(keyboard)
+        text = shown.decode()
+        assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", text)) == coloured
+        assert "→ leave BOOKING_RATE_LIMIT on" in re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def test_a_wrong_setting_is_one_line_and_exit_code_2() -> None:
+    ended = booking_doctor(BOOKING_WORKERS="none")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("booking: BOOKING_WORKERS: ")
