@@ -142,7 +142,7 @@ class LiveEndpoint:
         if self.listening >= self._listeners_max:
             raise Problem("overloaded", "As many as can be served listen already. Try again in a moment.")
         booking = b"" if user is None else await booking_text(self._office, event_id, user)
-        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return

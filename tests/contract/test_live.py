@@ -48,11 +48,17 @@ class Listening:
 
 @contextmanager
 def listening(
-    house: House, event_id: int, caller: Caller | None = None, last_event_id: int | None = None
+    house: House,
+    event_id: int,
+    caller: Caller | None = None,
+    last_event_id: int | None = None,
+    request_id: str | None = None,
 ) -> Iterator[Listening]:
     headers = {} if caller is None else {"Authorization": caller.authorization or ""}
     if last_event_id is not None:
         headers["Last-Event-ID"] = str(last_event_id)
+    if request_id is not None:
+        headers["X-Request-ID"] = request_id
     with (
         httpx.Client(base_url=house.base_url, timeout=PATIENCE_SECONDS, trust_env=False) as client,
         client.stream("GET", f"/events/{event_id}/live", headers=headers) as response,
@@ -178,3 +184,10 @@ def test_a_place_that_somebody_left_is_free_again(tmp_path: Path, listeners: int
 
         for _ in range(3 * listeners):
             eventually(may_listen, "a place is free")
+
+
+def test_a_stream_has_its_own_request_id_and_nobody_elses(house: House) -> None:
+    event_id = house.event()
+    for number in range(3):
+        with listening(house, event_id, request_id=f"stream-{number}") as stream:
+            assert stream.response.headers.get_list("x-request-id") == [f"stream-{number}"]
