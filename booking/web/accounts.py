@@ -15,6 +15,7 @@ from booking.web.payloads import LoginRequest, RegisterRequest, validate
 from booking.web.problems import Problem
 from booking.web.rates import rate_limited
 from booking.web.requests import USER, read_json
+from booking.web.shapes import WelcomeData
 from booking.web.tokens import ORGANIZER
 
 Sign = Callable[[str, str | None], str]
@@ -71,5 +72,5 @@ class AccountEndpoints:
     async def _welcome(self, scope: Scope, send: Send, status: int, message: str, account: Account) -> None:
         scope[USER] = str(account.id)
         token = self._sign(str(account.id), ORGANIZER if account.organizer else None)
-        user = {"id": account.id, "email": account.email}
-        await send_json(send, status, success(message, {"token": token, "user": user}))
+        data: WelcomeData = {"token": token, "user": {"id": account.id, "email": account.email}}
+        await send_json(send, status, success(message, data))

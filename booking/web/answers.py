@@ -7,6 +7,7 @@ from starlette.types import Send
 
 from booking.domain.model import Booking, Event
 from booking.web.problems import CONTENT_TYPE, Problem
+from booking.web.shapes import BookingData, EventData
 from booking.web.times import to_text
 
 _JSON = (b"content-type", b"application/json")
@@ -44,9 +45,9 @@ def success(message: str, data: Any, **beside: Any) -> bytes:
     return orjson.dumps({"error": False, "message": message, **beside, "data": data})
 
 
-def booking_data(booking: Booking) -> dict[str, Any]:
+def booking_data(booking: Booking) -> BookingData:
     """A booking as clients see it."""
-    data: dict[str, Any] = {
+    data: BookingData = {
         "id": booking.id,
         "event_id": booking.event_id,
         "user_id": booking.user_id,
@@ -62,7 +63,7 @@ def booking_data(booking: Booking) -> dict[str, Any]:
     return data
 
 
-def event_data(event: Event) -> dict[str, Any]:
+def event_data(event: Event) -> EventData:
     """An event as clients see it."""
     rules = event.rules
     return {

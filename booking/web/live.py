@@ -1,7 +1,7 @@
 """Events as they change, over Server-Sent Events: one reading and one text an event, however many listen."""
 
 import asyncio
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -14,6 +14,7 @@ from booking.web.credentials import Credentials
 from booking.web.cycle import CYCLE
 from booking.web.problems import Problem
 from booking.web.requests import USER, read_event_id
+from booking.web.shapes import BookingData
 
 PERIOD_SECONDS = 0.25
 """Between two looks at an event that somebody listens to: at most 4 events a second (contract)."""
@@ -198,7 +199,7 @@ async def booking_text(office: BoxOffice, event_id: int, user: str | None) -> by
     """A user's live booking, or null, as one of the stream's, without its id."""
     assert user is not None
     outcome = await office.look_booking(event_id, user)
-    data: dict[str, Any] | None = None if outcome.booking is None else booking_data(outcome.booking)
+    data: BookingData | None = None if outcome.booking is None else booking_data(outcome.booking)
     return b"event: booking\ndata: " + orjson.dumps(data) + b"\n\n"
 
 

@@ -1,8 +1,7 @@
 """What an organizer is told of a sale as a whole: its report, and its audit."""
 
 import asyncio
-from dataclasses import asdict
-from typing import Any
+from typing import cast
 
 from starlette.types import Receive, Scope, Send
 
@@ -22,6 +21,7 @@ from booking.web.organizers import organizer
 from booking.web.problems import Problem
 from booking.web.requests import read_event_id
 from booking.web.sale import REFUSALS
+from booking.web.shapes import AuditData, CountersData, MinuteData, ReportData
 from booking.web.times import to_text
 
 REFUSED = "refused:"
@@ -78,7 +78,7 @@ class ReportEndpoints:
             raise Problem("event_not_found")
         return event
 
-    async def _report(self, event: Event) -> dict[str, Any]:
+    async def _report(self, event: Event) -> ReportData:
         counts = await self._ledger.counts(event.id)
         kinds = await reports.kinds(self._ledger, event.id)
         sold_out_at_ms = await reports.sold_out_at_ms(self._ledger, event.id)
@@ -95,15 +95,7 @@ class ReportEndpoints:
                 "promoted": kinds.get(ChangeKind.PROMOTED, 0),
                 "waiting": counts[BookingStatus.WAITING].bookings,
             },
-            "per_minute": [
-                {
-                    "minute": to_text(minute.start_ms),
-                    **{
-                        name: sum(minute.kinds.get(kind, 0) for kind in counted) for name, counted in PER_MINUTE.items()
-                    },
-                }
-                for minute in await reports.minutes(self._ledger, event.id)
-            ],
+            "per_minute": [minute_data(minute) for minute in await reports.minutes(self._ledger, event.id)],
             "sold_out_at": None if sold_out_at_ms is None else to_text(sold_out_at_ms),
             "seconds_to_sell_out": (None if sold_out_at_ms is None else max(0, sold_out_at_ms - opened_at_ms) / 1000),
             "refusals": await self._refusals(event.id),
@@ -119,19 +111,43 @@ class ReportEndpoints:
         return counted
 
 
-def audit_data(audit: EventAudit) -> dict[str, Any]:
+def minute_data(minute: reports.Minute) -> MinuteData:
+    """A minute of a sale as clients see it."""
+
+    def count(name: str) -> int:
+        return sum(minute.kinds.get(kind, 0) for kind in PER_MINUTE[name])
+
+    return {
+        "minute": to_text(minute.start_ms),
+        "booked": count("booked"),
+        "joined": count("joined"),
+        "promoted": count("promoted"),
+        "cancelled": count("cancelled"),
+        "expired": count("expired"),
+    }
+
+
+def audit_data(audit: EventAudit) -> AuditData:
     """An audit as clients see it. The counters at the top are Redis's."""
+    redis, database = cast("CountersData", audit.redis), cast("CountersData", audit.database)
     return {
         "event_id": audit.event_id,
         "ok": audit.ok,
         "seq_redis": audit.seq_redis,
         "seq_database": audit.seq_database,
-        **audit.redis,
-        "counters": {"redis": audit.redis, "database": audit.database},
+        **redis,
+        "counters": {"redis": redis, "database": database},
         "bookings_compared": audit.bookings,
         "unsettled": audit.unsettled,
         "differences": [
-            asdict(difference) | {"meaning": MEANINGS[difference.kind]} for difference in audit.differences
+            {
+                "kind": difference.kind,
+                "user_id": difference.user_id,
+                "redis": difference.redis,
+                "database": difference.database,
+                "meaning": MEANINGS[difference.kind],
+            }
+            for difference in audit.differences
         ],
         "more_differences": audit.more_differences,
     }
