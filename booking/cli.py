@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from booking.commands.describing import openapi
 from booking.commands.invocation import EXIT_CODES, EXIT_NOBODY_READS, EXIT_STOPPED
 from booking.commands.looking import audit, doctor, restore
 from booking.commands.people import add_user, token
@@ -67,7 +68,11 @@ def unwrapped(command: Callable[..., None]) -> str:
 
 user.command("add", help=unwrapped(add_user))(add_user)
 app.add_typer(user, name="user", rich_help_panel=TRYING)
-for panel, commands in ((RUNNING, (serve, migrate, persist)), (LOOKING, (doctor, audit, restore)), (TRYING, (token,))):
+for panel, commands in (
+    (RUNNING, (serve, migrate, persist)),
+    (LOOKING, (doctor, audit, restore)),
+    (TRYING, (token, openapi)),
+):
     for command in commands:
         app.command(rich_help_panel=panel, help=unwrapped(command))(command)
 

@@ -11,10 +11,11 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 
-from booking.domain.callers import user_id_fault
+from booking.domain.callers import USER_ID_CHARACTERS_MAX, user_id_fault
 from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MAX, Rules
 from booking.web import times
 from booking.web.credentials import normalise_email
@@ -22,6 +23,9 @@ from booking.web.problems import Fault, invalid, pointer_to
 
 INTEGER_MAX = 2**53 - 1
 """The largest integer that every JSON reader sees alike (RFC 7493)."""
+
+NO_NUL = r"^[^\x00]*$"
+NOT_BLANK_NO_NUL = r"^[^\x00]*[^\x00\s][^\x00]*$"
 
 
 def _no_nul(text: str) -> str:
@@ -45,42 +49,81 @@ def _user_id(text: str) -> str:
     return text
 
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_no_nul)]
+# What a validator of ours checks, the JSON schema says beside it: the OpenAPI document is made from these types.
+EventId = Annotated[int, Field(json_schema_extra={"minimum": 1, "maximum": INTEGER_MAX})]
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_no_nul),
+    Field(json_schema_extra={"pattern": NOT_BLANK_NO_NUL}),
+]
 Capacity = Annotated[int, Field(ge=1, le=CAPACITY_MAX)]
 MaxPerUser = Annotated[int, Field(ge=1, le=MAX_PER_USER_MAX)]
 WaitlistLimit = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
-Time = Annotated[int | None, BeforeValidator(_time)]
-Email = Annotated[str, AfterValidator(normalise_email)]
-NewPassword = Annotated[str, StringConstraints(min_length=8, max_length=256), AfterValidator(_no_nul)]
+Time = Annotated[
+    int | None,
+    BeforeValidator(_time),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
+]
+Email = Annotated[str, AfterValidator(normalise_email), Field(json_schema_extra={"format": "email"})]
+NewPassword = Annotated[
+    str,
+    StringConstraints(min_length=8, max_length=256),
+    AfterValidator(_no_nul),
+    Field(json_schema_extra={"pattern": NO_NUL}),
+]
+UserId = Annotated[
+    str,
+    AfterValidator(_user_id),
+    Field(json_schema_extra={"minLength": 1, "maxLength": USER_ID_CHARACTERS_MAX, "pattern": NO_NUL}),
+]
 
 
 class Payload(BaseModel):
     """A JSON object with these fields and no others, and no value taken for another type's."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 class BookRequest(Payload):
     """`POST /book`."""
 
-    event_id: int
-    quantity: Annotated[int, Field(ge=1)] = 1
+    event_id: EventId
+    quantity: Annotated[int, Field(ge=1, json_schema_extra={"maximum": MAX_PER_USER_MAX})] = 1
+    """All or nothing; at most the event's `max_per_user`."""
 
 
 class CancelRequest(Payload):
     """`POST /cancel`. An organizer may name the user whose booking it is; unnamed, it is the caller's own."""
 
-    event_id: int
-    user_id: Annotated[str, AfterValidator(_user_id)] = ""
+    event_id: EventId
+    user_id: UserId = Field(default_factory=str)
+    """Whose booking it is, where an organizer says so."""
 
 
 class ConfirmRequest(Payload):
     """`POST /confirm`."""
 
-    event_id: int
+    event_id: EventId
+
+
+def _two_spellings(schema: dict[str, Any]) -> None:
+    """Says in a JSON schema what `_Named` does with `name`, and of a change that it names something."""
+    fields = schema["properties"]
+    fields["name"] = {**fields["event_name"], "description": "Another spelling of event_name: send one of them."}
+    if "event_name" in schema.get("required", ()):
+        schema["required"].remove("event_name")
+        schema["oneOf"] = [{"required": ["event_name"]}, {"required": ["name"]}]
+    else:
+        schema["not"] = {"required": ["event_name", "name"]}
+        schema["minProperties"] = 1
+        for field in fields.values():  # what is not named stays; the defaults here only stand for that
+            field.pop("default", None)
 
 
 class _Named(Payload):
+    model_config = ConfigDict(json_schema_extra=_two_spellings)
+
     @model_validator(mode="before")
     @classmethod
     def _one_spelling(cls, body: Any) -> Any:
@@ -96,12 +139,19 @@ class InitializeRequest(_Named):
     """`POST /initialize`."""
 
     event_name: Name
+    """What it is called, once trimmed."""
     available_tickets: Capacity
+    """The capacity."""
     max_per_user: MaxPerUser = 1
+    """The largest quantity that a user may book."""
     hold_seconds: Annotated[int, Field(ge=0, le=HOLD_SECONDS_MAX)] = 0
+    """0: a booking is confirmed at once. Otherwise it is held that long, and has to be confirmed."""
     waitlist_limit: WaitlistLimit | None = None
+    """Tickets' worth of waiting allowed. 0: no waiting list; null: unbounded."""
     opens_at: Time = None
+    """When the sale begins; in any offset, and before `closes_at`."""
     closes_at: Time = None
+    """When it ends."""
 
     def rules(self) -> Rules:
         """The event's rules. Raises Problem for a window that closes before it opens."""
@@ -123,6 +173,7 @@ class ChangeRequest(_Named):
 
     event_name: Name = ""
     capacity: Capacity = 0
+    """A larger one goes to the waiting list at once; not below what is sold and held."""
     opens_at: Time = None
     closes_at: Time = None
     paused: bool = False

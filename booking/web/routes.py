@@ -13,6 +13,7 @@ from booking.web.health import HealthEndpoints
 from booking.web.lists import ListEndpoints
 from booking.web.live import LiveEndpoint
 from booking.web.metrics import MetricsEndpoint
+from booking.web.openapi import endpoint as reference
 from booking.web.reports import ReportEndpoints
 from booking.web.sale import SaleEndpoints
 
@@ -94,6 +95,9 @@ def routes(
         _route("/healthz", GET=health.alive),
         _route("/readyz", GET=health.ready),
         _route("/metrics", GET=metrics),
+        _route("/openapi.json", GET=reference.openapi),
+        _route("/docs", GET=reference.docs),
+        _route("/problems", GET=reference.problems),
         _route("/problems/{code}", GET=pages.problem),
         pages.static(),
     ]

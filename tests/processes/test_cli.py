@@ -184,7 +184,7 @@ def test_a_terminal_is_asked_twice_and_shows_nothing(tmp_path: Path, second: str
     assert (b"the two passwords differ" in shown) == (code == 2)
 
 
-COMMANDS = ("serve", "migrate", "persist", "doctor", "audit", "restore", "token", "user", "loadtest")
+COMMANDS = ("serve", "migrate", "persist", "doctor", "audit", "restore", "token", "openapi", "user", "loadtest")
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",)])
@@ -306,3 +306,12 @@ def test_a_quick_command_imports_neither_the_database_s_nor_redis_s_library(tmp_
     loaded = set(json.loads(ended.stdout.splitlines()[-1]))
     assert loaded.isdisjoint({"sqlalchemy", "redis", "starlette", "uvicorn", "alembic"})
     assert "booking.web.tokens" in loaded
+
+
+def test_the_openapi_document_is_printed_without_a_service_or_a_folder(tmp_path: Path) -> None:
+    made = booking(tmp_path / "none", "openapi")
+    assert (made.returncode, made.stderr) == (0, b"")
+    document = json.loads(made.stdout)
+    assert document["openapi"].startswith("3.1.")
+    assert "/book" in document["paths"]
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,179 @@
+"""The document as a whole: OpenAPI 3.1, put together from the operations."""
+
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import version
+from itertools import groupby
+from typing import Any
+
+import orjson
+
+from booking.web.openapi.examples import PROBLEMS
+from booking.web.openapi.operation import CHAPTERS, Answer, Operation, Who
+from booking.web.openapi.parameters import HEADERS, PARAMETERS, Part
+from booking.web.openapi.reading import READING, SERVICE
+from booking.web.openapi.schemas import PLACE, schemas
+from booking.web.openapi.selling import SELLING
+from booking.web.problems import CONTENT_TYPE, KINDS
+from booking.web.requests import BODY_BYTES_MAX
+
+OPENAPI = "3.1.1"
+
+OPERATIONS: tuple[Operation, ...] = (*SELLING, *READING, *SERVICE)
+
+PROBLEM = CONTENT_TYPE.decode()
+
+INTRODUCTION = f"""\
+Sells tickets in a flash sale: every change is one atomic step in Redis, on disk before it is answered.
+
+- JSON in and out, UTF-8. Times are RFC 3339 in UTC with milliseconds; in a body they may have any offset.
+- A success is `{{"error": false, "message": "…", "data": …}}`. Lists are newest first, with `has_more`, and go on with
+  `starting_after`.
+- A failure is a problem document (RFC 9457). Programs switch on its `code`; `GET /problems/{{code}}` explains each to a
+  person.
+- A body is at most {BODY_BYTES_MAX // 1024} KiB of JSON without unknown or repeated fields; every fault of it is told.
+- Checks come in this order: credentials, rate limit, media type, size, JSON, fields, then the atomic step: event,
+  replay of a key, already booked, paused, not open, closed, quantity, sold out or full.
+- An unknown path, or a slash too many, is `not_found`; a wrong method is `method_not_allowed` with `Allow`. HEAD works
+  wherever GET does.
+- The same call with the same `Idempotency-Key` may always be repeated: after `outcome_unknown`, a time-out, a crash.
+"""
+
+SECURITY: dict[str, Part] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A token from /auth/login, from `booking token`, or from the identity provider that the service "
+        'trusts: `sub` is the user id, `exp` is required, `role: "organizer"` opens the organizers\' endpoints.',
+    },
+    "basic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The email and password of one of the service's own accounts.",
+    },
+}
+
+
+def document() -> dict[str, Any]:
+    """The document, in plain values."""
+    plain: dict[str, Any] = orjson.loads(document_bytes())
+    return plain
+
+
+@cache
+def document_bytes() -> bytes:
+    """The document as JSON. Made once, in some tenths of a second."""
+    return orjson.dumps(_document())
+
+
+def _document() -> dict[str, Any]:
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": OPENAPI,
+        "info": {"title": "Booking", "version": version("booking"), "description": INTRODUCTION},
+        "servers": [{"url": "/", "description": "Where this document comes from."}],
+        "tags": [{"name": tag, "description": text} for tag, text in CHAPTERS.items()],
+        "paths": paths,
+        "components": {
+            "schemas": schemas(),
+            "parameters": PARAMETERS,
+            "headers": HEADERS,
+            "examples": {code: {"summary": KINDS[code].title, "value": value} for code, value in PROBLEMS.items()},
+            "responses": {
+                "method_not_allowed": _failure(["method_not_allowed"], ["Allow"]),
+                "not_found": _failure(["not_found"], []),
+            },
+            "securitySchemes": SECURITY,
+        },
+    }
+
+
+def _operation(operation: Operation) -> Part:
+    in_path = [name for name in ("event_id", "code") if f"{{{name}}}" in operation.path]
+    names = [*in_path, *operation.parameters, "X-Request-ID"]
+    described = f"{operation.description}\n\nFor {operation.who}.".strip()
+    part: Part = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "description": described,
+        "security": _security(operation.who),
+        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in names],
+    }
+    if operation.body is not None:
+        part["requestBody"] = {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": PLACE + operation.body.__name__},
+                    "example": operation.body_example,
+                }
+            },
+        }
+    part["responses"] = _responses(operation)
+    return part
+
+
+def _security(who: Who) -> list[dict[str, list[str]]]:
+    """The alternatives. What stands in a list is the role that is needed."""
+    roles = ["organizer"] if who is Who.ORGANIZER else []
+    signed_in: list[dict[str, list[str]]] = [{"bearer": roles}, {"basic": roles}]
+    return {Who.ANYONE: [], Who.ANYONE_OR_USER: [{}, *signed_in]}.get(who, signed_in)
+
+
+def _responses(operation: Operation) -> dict[str, Part]:
+    replayed = ["Idempotent-Replayed"] if operation.is_replayed else []
+    responses = {str(answer.status): _answer(answer, replayed) for answer in operation.answers}
+    codes = sorted(operation.codes, key=list(KINDS).index)
+    for status, some in groupby(codes, key=lambda code: KINDS[code].status):
+        found = list(some)
+        failure = _failure(found, _headers_of(found) + (replayed if status in range(403, 423) else []))
+        responses[str(status)] = _both(responses[str(status)], failure) if str(status) in responses else failure
+    return dict(sorted(responses.items()))
+
+
+def _headers_of(codes: list[str]) -> list[str]:
+    """What comes with a failure of these codes, which are of one status."""
+    headers = []
+    if "unauthenticated" in codes:
+        headers.append("WWW-Authenticate")
+    if "sale_not_open" in codes:
+        headers.append("Retry-After.sale_not_open")
+    if all(KINDS[code].retry_after_seconds is not None for code in codes):
+        headers.append("Retry-After")
+    if "rate_limited" in codes:
+        headers += ["RateLimit-Policy", "RateLimit"]
+    return headers
+
+
+def _answer(answer: Answer, more_headers: list[str]) -> Part:
+    content = {"content": answer.content} if answer.content else {}
+    return {"description": answer.meaning, "headers": _headers([*answer.headers, *more_headers]), **content}
+
+
+def _failure(codes: list[str], headers: list[str]) -> Part:
+    kinds = [{"$ref": PLACE + code} for code in codes]
+    schema = kinds[0] if len(kinds) == 1 else {"oneOf": kinds, "discriminator": {"propertyName": "code"}}
+    return {
+        "description": " ".join(f"`{code}`: {KINDS[code].detail}" for code in codes),
+        "headers": _headers(headers),
+        "content": {
+            PROBLEM: {"schema": schema, "examples": {code: {"$ref": f"#/components/examples/{code}"} for code in codes}}
+        },
+    }
+
+
+def _both(answer: Part, failure: Part) -> Part:
+    """A status that an answer and a failure share."""
+    return {
+        "description": f"{answer['description']} {failure['description']}",
+        "headers": {**failure["headers"], **answer["headers"]},
+        "content": {**answer["content"], **failure["content"]},
+    }
+
+
+def _headers(names: Iterable[str]) -> dict[str, Part]:
+    return {name.partition(".")[0]: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-ID", *names)}

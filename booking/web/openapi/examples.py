@@ -1,0 +1,117 @@
+"""The examples of the document, made by what makes the answers."""
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
+from booking.web.answers import booking_data, event_data
+from booking.web.exports import COLUMNS, csv_lines, ndjson_lines
+from booking.web.problems import KINDS, Fault, Problem, invalid
+from booking.web.times import from_text, to_text
+
+NOON_MS = from_text("2026-11-22T12:00:00.125Z")
+SECOND_MS = 1_000
+REQUEST_ID = "5b1f0c9a2e7d4c11-2a"
+
+_EVENT = Event(
+    id=1,
+    rules=Rules("One night only", capacity=100, max_per_user=4, hold_seconds=300),
+    available=93,
+    tickets_sold=5,
+    tickets_held=2,
+    bookings_count=3,
+    held_count=1,
+    waiting_count=0,
+    seq=5,
+    created_at_ms=NOON_MS,
+    now_ms=NOON_MS,
+)
+_BOOKING = Booking(1, 2, "ada", 2, BookingStatus.CONFIRMED, Source.SALE, NOON_MS)
+_HELD = replace(_BOOKING, status=BookingStatus.HELD, expires_at_ms=NOON_MS + 300 * SECOND_MS)
+_WAITING = replace(_BOOKING, number=9, user_id="grace", status=BookingStatus.WAITING, position=1)
+
+EVENT = event_data(_EVENT)
+BOOKING = booking_data(_BOOKING)
+HELD = booking_data(_HELD)
+WAITING = booking_data(_WAITING)
+CANCELLED = booking_data(replace(_BOOKING, status=BookingStatus.CANCELLED))
+
+CSV = (",".join(COLUMNS) + "\r\n").encode() + csv_lines([_BOOKING, _WAITING])
+NDJSON = ndjson_lines([_BOOKING, _WAITING])
+LIVE = f"retry: 1000\n\nid: 5\nevent: availability\ndata: {orjson.dumps(EVENT).decode()}\n\n"
+METRICS = (
+    "# HELP booking_requests_total Requests answered.\n# TYPE booking_requests_total counter\n"
+    'booking_requests_total{method="POST",route="/book",status="201"} 10000\n'
+)
+
+TOTALS = {"bookings": 3, "tickets": 5, "held": 1, "cancelled": 2, "expired": 1, "promoted": 1, "waiting": 0}
+REPORT = {
+    "event_id": 1,
+    "totals": TOTALS,
+    "per_minute": [{"minute": to_text(NOON_MS), "booked": 5, "joined": 1, "promoted": 1, "cancelled": 2, "expired": 1}],
+    "sold_out_at": None,
+    "seconds_to_sell_out": None,
+    "refusals": {"already_booked": 7},
+}
+COUNTERS = {
+    "capacity": 100,
+    "available_tickets": 93,
+    "tickets_held": 2,
+    "tickets_sold": 5,
+    "bookings_count": 3,
+    "held_count": 1,
+    "waiting_tickets": 0,
+}
+AUDIT = {
+    "event_id": 1,
+    "ok": True,
+    "seq_redis": 5,
+    "seq_database": 5,
+    **COUNTERS,
+    "counters": {"redis": COUNTERS, "database": COUNTERS},
+    "bookings_compared": 4,
+    "unsettled": 0,
+    "differences": [],
+    "more_differences": 0,
+}
+READY = {
+    "status": "ready",
+    "parts": {
+        "redis": {"ok": True, "shards": 8, "acknowledged": "disk"},
+        "database": {"ok": True},
+        "persister": {"ok": True, "lag_entries": 0, "lag_seconds": 0.0},
+    },
+}
+AWAY = {
+    "status": "unavailable",
+    "parts": READY["parts"] | {"database": {"ok": False, "reason": "the database does not answer"}},  # type: ignore[operator]  # a dictionary
+}
+WELCOME = {
+    "token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxNyJ9.c2lnbmF0dXJl",
+    "user": {"id": 17, "email": "ada@example.com"},
+}
+
+PROBLEMS_DATA: dict[str, dict[str, Any]] = {
+    "already_booked": {"booking": BOOKING},
+    "sale_not_open": {"opens_at": to_text(NOON_MS + 60 * SECOND_MS), "server_time": to_text(NOON_MS)},
+    "capacity_below_sold": {"floor": 7},
+}
+"""What the `data` of a failure holds, where its code has any."""
+
+
+def problem(code: str) -> dict[str, Any]:
+    """A failure of this code."""
+    if code == "invalid_request":
+        made = invalid(
+            Fault("/quantity", "quantity: input should be greater than or equal to 1."),
+            Fault("/event_id", "event_id: field required."),
+        )
+    else:
+        made = Problem(code, data=PROBLEMS_DATA.get(code))
+    document: dict[str, Any] = orjson.loads(made.body(REQUEST_ID))
+    return document
+
+
+PROBLEMS = {code: problem(code) for code in KINDS}
