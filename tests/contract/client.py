@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 
+from tests.fixtures.documented import documented
+
 from .shapes import VISIBLE_ASCII, check_problem, check_success, parse
 
 ANSWER_SECONDS_MAX = 15.0
@@ -74,7 +76,7 @@ class Caller:
             if body is not None
             else self.http.request(method, path, content=content, headers=sent)
         )
-        return checked(method, response.status_code, response.headers, response.content)
+        return checked(method, path, response.status_code, response.headers, response.content)
 
     def get(self, path: str, **headers: str) -> Answer:
         """GET; a keyword `If_None_Match` is the header `If-None-Match`."""
@@ -106,8 +108,12 @@ class Caller:
         return self.call("PATCH", f"/events/{event_id}", fields)
 
 
-def checked(method: str, status: int, headers: httpx.Headers, content: bytes) -> Answer:
-    """Holds one answer to the envelope: success or problem, the request id there, no body where there is none."""
+def checked(method: str, path: str | None, status: int, headers: httpx.Headers, content: bytes) -> Answer:
+    """Holds one answer to the document and to the envelope: success or problem, the request id there, no body where
+    there is none. Without a `path` the document is left out.
+    """
+    if path is not None:
+        assert documented().faults(method, path, status, headers, content) == []
     assert VISIBLE_ASCII.fullmatch(headers["x-request-id"]), headers
     assert status < 500, f"{status}: {content!r}"
     if method == "HEAD" or status in (204, 304):
@@ -148,7 +154,7 @@ class Line:
 
         With `closes`, the service has to close the connection afterwards.
         """
-        method = head.split(" ", 1)[0]
+        method, path = head.split()[:2]
         lines = [line.strip() for line in head.strip().splitlines()]
         lines.insert(1, f"Host: {self.host}:{self.port}")
         with socket.create_connection((self.host, self.port), timeout=ANSWER_SECONDS_MAX) as connection:
@@ -162,7 +168,7 @@ class Line:
             headers = httpx.Headers(response.getheaders())
             if closes:
                 _expect_end(connection)
-            return checked(method, response.status, headers, content)
+            return checked(method, path, response.status, headers, content)
 
 
 def _expect_end(connection: socket.socket) -> None:

@@ -29,7 +29,7 @@ class Wire:
         """The next answer."""
         response = http.client.HTTPResponse(_Borrowed(self), method=method)  # type: ignore[arg-type]  # a file is enough
         response.begin()
-        return checked(method, response.status, httpx.Headers(response.getheaders()), response.read())
+        return checked(method, None, response.status, httpx.Headers(response.getheaders()), response.read())
 
     def ended(self) -> bool:
         """Whether the service has closed the connection; waits for it."""
