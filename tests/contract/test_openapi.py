@@ -1,0 +1,101 @@
+"""The document as the service gives it, the pages beside it, and what schemathesis finds with it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.documented import Documented
+
+from .house import House
+
+CHECKOUT = Path(__file__).parents[2]
+HREF = re.compile(r'(?:href|src)="(/[^"#]*)"')
+PATIENCE_SECONDS = 300
+EXAMPLES = 3
+"""Of each kind for each operation, besides every boundary value."""
+
+
+def test_the_document_is_served_as_it_is_printed(house: House) -> None:
+    served = house.http.get("/openapi.json")
+    assert served.headers["content-type"] == "application/json"
+    printed = subprocess.run(
+        [*house.command, "openapi"], env=house.environment, capture_output=True, timeout=60, check=True
+    )
+    assert json.loads(printed.stdout) == served.json()
+
+
+def test_whoever_has_the_document_is_not_sent_it_again(house: House) -> None:
+    etag = house.http.get("/openapi.json").headers["etag"]
+    again = house.http.get("/openapi.json", headers={"If-None-Match": etag})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+
+
+def test_the_pages_take_only_files_that_the_service_serves(house: House) -> None:
+    for path in ("/docs", "/problems", "/problems/sold_out"):
+        page = house.http.get(path)
+        assert page.status_code == 200
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert "unsafe" not in page.headers["content-security-policy"]
+        assert "http://" not in re.sub(r"<pre.*?</pre>", "", page.text, flags=re.DOTALL)
+        found = set(HREF.findall(page.text))
+        assert any(name.endswith(".css") for name in found)
+        for name in found:
+            assert house.http.get(name).status_code == 200, name
+
+
+def test_the_pages_lead_to_each_other(house: House) -> None:
+    assert 'href="/docs"' in house.http.get("/problems/sold_out").text
+    assert 'href="/problems/sold_out"' in house.http.get("/problems").text
+    assert 'href="/problems/sold_out"' in house.http.get("/docs").text
+    assert 'href="/openapi.json"' in house.http.get("/docs").text
+
+
+@pytest.mark.timeout(2 * PATIENCE_SECONDS)
+def test_schemathesis_finds_nothing(house: House, tmp_path: Path) -> None:
+    house.event(available_tickets=1_000, max_per_user=4)
+    token = (house.organizer.authorization or "").removeprefix("Bearer ")
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CHECKOUT / "schemathesis.toml"), "run"]
+    command += [f"{house.base_url}/openapi.json", "--phases", "examples,coverage,fuzzing"]
+    command += ["--max-examples", str(EXAMPLES), "--seed", "1", "--generation-deterministic", "--no-color"]
+    run = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "BOOKING_TOKEN": token},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-8_000:] + run.stderr[-2_000:]
+    assert "No issues found" in run.stdout or re.search(r"(\d+) generated, \1 passed", run.stdout), run.stdout[-3_000:]
+
+
+def test_an_answer_that_is_not_in_the_document_would_be_noticed(house: House) -> None:
+    described = house.http.get("/openapi.json").json()
+    event_id = house.event()
+    answer = house.http.get(f"/events/{event_id}")
+    headers = {name: value for name, value in answer.headers.items() if name != "etag"}
+
+    def faults(status: int, body: object) -> list[str]:
+        content = json.dumps(body).encode()
+        return Documented(described).faults("GET", f"/events/{event_id}", status, answer.headers, content)
+
+    whole = answer.json()
+    assert faults(200, whole) == []
+    assert faults(201, whole) != []
+    assert faults(200, {**whole, "more": 1}) != []
+    assert faults(200, {**whole, "data": {**whole["data"], "more": 1}}) != []
+    assert faults(200, {**whole, "data": {**whole["data"], "seq": "1"}}) != []
+    assert faults(200, {**whole, "data": {**whole["data"], "state": "asleep"}}) != []
+    assert faults(200, {**whole, "data": {**whole["data"], "created_at": "yesterday"}}) != []
+    judge = Documented(described)
+    assert judge.faults("GET", f"/events/{event_id}", 200, headers, answer.content) != []
+    assert judge.faults("GET", "/nowhere", 200, answer.headers, answer.content) != []
+    text = {**dict(answer.headers), "content-type": "text/plain"}
+    assert judge.faults("GET", f"/events/{event_id}", 200, text, answer.content) != []
