@@ -13,12 +13,16 @@ from rich.console import Console
 
 from scripts.benchmark import wrk
 from scripts.benchmark.contenders import CHECKOUT
+from scripts.benchmark.listening import listeners, too_few_files
 from scripts.benchmark.processes import PartError
 from scripts.benchmark.report import as_json, show
-from scripts.benchmark.run import FULL, QUICK, Extent, measure
+from scripts.benchmark.rows import FULL, QUICK, Extent, Row, chosen
+from scripts.benchmark.run import measure
 
 FOLDER = CHECKOUT / ".bench"
 """On the checkout's own disk, so that an fsync is one: /tmp may be memory."""
+
+ROWS = ", ".join(row.word for row in Row)
 
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 
@@ -27,15 +31,21 @@ TABLE_COLUMNS = 165
 
 
 def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="About a minute: fewer and shorter rounds.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few minutes: fewer, shorter rounds, and a fiftieth of the large sizes.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file, too.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, max=100, help="Rounds of each contender.")] = None,
     seconds: Annotated[int | None, typer.Option(min=1, max=60, help="Length of a round.")] = None,
     workers: Annotated[str | None, typer.Option(help="Worker counts to try beside 1: 2,3")] = None,
     sold_out: Annotated[bool, typer.Option("--sold-out", help="Also the minutes after the tickets have gone.")] = False,
-    only_throughput: Annotated[
-        bool, typer.Option("--only-throughput", help="Just the rounds: no latency, memory or persister.")
-    ] = False,
+    only: Annotated[
+        str | None, typer.Option(help=f"Just these rows, with commas between them, of {ROWS}. All by default.")
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(min=0.001, max=1, help="Share of the sizes of the large rows: 0.1, 100,000 bookings."),
+    ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Also where a worker's time goes, by function.")] = False,
 ) -> None:
     """Measures this service beside its rivals, in turn and in one run, and prints one table.
@@ -52,14 +62,23 @@ def bench(
     except ValueError:
         print("--workers takes whole numbers with commas between them: 2,3", file=sys.stderr)
         raise typer.Exit(2) from None
+    try:
+        rows = preset.rows if only is None else chosen(only)
+    except ValueError as error:
+        print(f"--only: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
     extent = Extent(
         rounds or preset.rounds,
         seconds or preset.seconds,
         more_workers,
+        rows,
+        scale or preset.scale,
         sold_out=sold_out,
-        beyond_throughput=not only_throughput,
         profile=profile,
     )
+    if Row.LISTENERS in rows and (short := too_few_files(listeners(extent))) is not None:
+        print(short, file=sys.stderr)
+        raise typer.Exit(2)
     for number in INTERRUPTIONS:
         signal.signal(number, _interrupted)
     FOLDER.mkdir(exist_ok=True)
@@ -77,7 +96,7 @@ def bench(
     if json_file is not None:
         json_file.write_text(json.dumps(as_json(report, cores), indent=2) + "\n", encoding="utf-8")
     show(report, cores, Console(width=None if sys.stdout.isatty() else TABLE_COLUMNS))
-    if not all(contest.trusted for contest in report.contests):
+    if not all(contest.trusted for contests in report.contests.values() for contest in contests):
         raise typer.Exit(1)
 
 

@@ -16,6 +16,7 @@ from booking.settings import Settings
 from booking.web.listener import listen, url_of
 from scripts.benchmark import processes, rivals
 from scripts.benchmark.figures import Load
+from scripts.benchmark.sales import Sale
 from scripts.benchmark.wrk import CONNECTIONS
 
 CAPACITY = 10_000_000
@@ -25,18 +26,6 @@ READY_S = 60.0
 """A contender that has not answered by then is given up."""
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True, slots=True)
-class Sale:
-    """Where to send bookings, what to send, and which event it is."""
-
-    url: str
-    body: str
-    """Empty: everybody just looks."""
-    event_id: int
-    refuses: bool = False
-    """Whether buyers are refused once it is sold out (409); else they wait (202)."""
 
 
 class Contender(Protocol):

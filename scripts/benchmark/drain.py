@@ -37,7 +37,7 @@ def drain(data_dir: Path, secret: bytes, tokens: Path, seconds: int, settings: M
     log = data_dir.with_suffix(".persister.log")
     with serve(data_dir, secret, 1, settings, persister=False) as service:
         sale = service.open_sale()
-        wrk.shoot(sale.url, sale.body, tokens, seconds)
+        wrk.shoot(sale, tokens, seconds)
         filled = service.lag_entries()
         with processes.running(booking("persist"), log, environment(data_dir, secret, settings)) as persister:
             processes.wait_until(lambda: service.lag_entries() < filled, persister, log, PATIENCE_S)

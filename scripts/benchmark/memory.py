@@ -31,11 +31,11 @@ def memory(service: Service, data_dir: Path, tokens: Path, seconds: int) -> Memo
     with closing(Redis.from_url(Settings.read({}, data_dir=data_dir).redis_address)) as redis:
         empty = _at_rest(service, redis)
         sale = service.open_sale()
-        wrk.shoot(sale.url, sale.body, tokens, seconds)
+        wrk.shoot(sale, tokens, seconds)
         booked = _at_rest(service, redis)
         bookings: int = service.event(sale.event_id)["bookings_count"]
         sale = service.open_sale(1)
-        wrk.shoot(sale.url, sale.body, tokens, seconds)
+        wrk.shoot(sale, tokens, seconds)
         queued = _at_rest(service, redis)
         waiting: int = service.event(sale.event_id)["waiting_list_count"]
     return Memory((booked - empty) / bookings, (queued - booked) / waiting, bookings, waiting)

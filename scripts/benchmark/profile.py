@@ -56,7 +56,7 @@ def profile(service: Service, tokens: Path, folder: Path, seconds: int) -> list[
         text=True,
     ) as spy:
         try:
-            wrk.shoot(sale.url, sale.body, tokens, seconds + 2 * LEAD_S)
+            wrk.shoot(sale, tokens, seconds + 2 * LEAD_S)
             told, _ = spy.communicate(timeout=GIVEN_UP_S)
         finally:
             spy.kill()

@@ -14,8 +14,13 @@ from scripts.benchmark.profile import Share, profile_table
 TIMES = "\N{MULTIPLICATION SIGN}"
 """The unit of a ratio."""
 
-ROLES = ("server", "redis", "persister", "generator", OTHERS)
+ROLES = ("server", "redis", "persister", "listeners", "generator", OTHERS)
 """Whose cores the table shows; the last is every other program on the machine."""
+
+LEGEND = (
+    "ratio: against the first row, round by round; server µs, all µs: processor time for a request, of the server and "
+    "of all the service's parts; server to others: cores used; limit: the part that had no more to give"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +44,36 @@ class Contest:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A figure with the bound it should keep; `least` or `most`, whichever is set, is the bound."""
+    """A figure, what it is held against, and the bound to keep; `least` or `most`, whichever is set, is the bound.
+
+    The bound is one on the ratio where there is a ratio, else one on the figure itself.
+    """
 
     what: str
     value: float
     unit: str
     least: float | None = None
     most: float | None = None
+    against: str = ""
+    theirs: float | None = None
+    """The other side's figure, in the same unit."""
+    ratio: float | None = None
 
     @property
     def reached(self) -> bool | None:
         """None where there is nothing to reach."""
+        judged = self.value if self.ratio is None else self.ratio
         if self.least is not None:
-            return self.value >= self.least
-        return None if self.most is None else self.value <= self.most
+            return judged >= self.least
+        return None if self.most is None else judged <= self.most
+
+    @property
+    def bound(self) -> str:
+        """What is to be reached, in words; empty where nothing is."""
+        unit = TIMES if self.ratio is not None else f" {self.unit}"
+        if self.least is not None:
+            return f"≥ {self.least:,g}{unit}"
+        return "" if self.most is None else f"≤ {self.most:,g}{unit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +81,8 @@ class Report:
     """One run: the machine it ran on, the contests, the marks, and remarks that a reader needs."""
 
     machine: Mapping[str, object]
-    contests: Sequence[Contest]
+    contests: Mapping[str, Sequence[Contest]]
+    """The rounds, by what they are about. The first contest of each is what its ratios are against."""
     marks: Sequence[Mark]
     remarks: Sequence[str] = ()
     functions: Sequence[Share] = ()
@@ -69,7 +91,10 @@ class Report:
 
 def ratio_mark(what: str, ours: Contest, theirs: Contest, least: float | None = None) -> Mark:
     """Our rate over theirs, the median of the rounds' ratios."""
-    return Mark(what, ratio(ours.rates, theirs.rates).median, TIMES, least=least)
+    held = ratio(ours.rates, theirs.rates).median
+    return Mark(
+        what, median(ours.rates), "/s", least=least, against=theirs.name, theirs=median(theirs.rates), ratio=held
+    )
 
 
 def as_json(report: Report, machine_cores: int) -> dict[str, object]:
@@ -78,6 +103,7 @@ def as_json(report: Report, machine_cores: int) -> dict[str, object]:
         "machine": dict(report.machine),
         "contests": [
             {
+                "about": title,
                 "name": contest.name,
                 "per_second": asdict(spread(contest.rates)),
                 "trusted": contest.trusted,
@@ -95,17 +121,21 @@ def as_json(report: Report, machine_cores: int) -> dict[str, object]:
                     for one in contest.rounds
                 ],
             }
-            for contest in report.contests
+            for title, contests in report.contests.items()
+            for contest in contests
         ],
-        "marks": [{**asdict(mark), "reached": mark.reached} for mark in report.marks],
+        "marks": [{**asdict(mark), "to_reach": mark.bound, "reached": mark.reached} for mark in report.marks],
         "remarks": list(report.remarks),
         "functions": [asdict(share) for share in report.functions],
     }
 
 
 def show(report: Report, machine_cores: int, console: Console) -> None:
-    """Prints the contests, the marks and the remarks. The first contest is what the ratios are against."""
-    console.print(contest_table(report.contests, machine_cores))
+    """Prints the rounds behind the marks, the marks and the remarks."""
+    for title, contests in report.contests.items():
+        console.print(contest_table(title, contests, machine_cores))
+    if report.contests:
+        console.print(f"[dim]{LEGEND}[/dim]", highlight=False)
     console.print(mark_table(report.marks))
     if report.functions:
         console.print(profile_table(report.functions))
@@ -113,11 +143,12 @@ def show(report: Report, machine_cores: int, console: Console) -> None:
         console.print(f"• {remark}", highlight=False)
 
 
-def contest_table(contests: Sequence[Contest], machine_cores: int) -> Table:
+def contest_table(title: str, contests: Sequence[Contest], machine_cores: int) -> Table:
     """Rates, latencies and who used which share of the machine."""
-    table = Table(title="Bookings a second (median of the rounds)", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=f"{title} (medians of the rounds)", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("what", no_wrap=True)
-    for heading in ("per second", "spread", "ratio", "p99 ms", "server µs", "all µs", *ROLES):
+    roles = [role for role in ROLES if any(role in one.cores for contest in contests for one in contest.rounds)]
+    for heading in ("per second", "spread", "ratio", "p99 ms", "server µs", "all µs", *roles):
         table.add_column(heading, justify="right")
     table.add_column("limit")
     for contest in contests:
@@ -131,30 +162,31 @@ def contest_table(contests: Sequence[Contest], machine_cores: int) -> Table:
             f"{median(one.load.p99_ms for one in contest.rounds):.1f}",
             f"{median(one.server_us for one in contest.rounds):.0f}",
             f"{median(one.all_us for one in contest.rounds):.0f}",
-            *(f"{cores[role]:.2f}" if role in cores else "" for role in ROLES),
+            *(f"{cores[role]:.2f}" if role in cores else "" for role in roles),
             bottleneck(cores, machine_cores, contest.servers),
         )
-    table.caption_justify = "left"
-    table.caption = (
-        "ratio: against the first row, round by round; server µs, all µs: processor time for a request, of the server "
-        "and of all the service's parts; server to others: cores used; limit: the part that had no more to give"
-    )
     return table
 
 
 def mark_table(marks: Sequence[Mark]) -> Table:
-    """Each figure beside its bound."""
+    """Each figure beside what it is held against, and its bound."""
     table = Table(title="Marks", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("what")
-    for heading in ("measured", "to reach"):
-        table.add_column(heading, justify="right")
+    table.add_column("measured", justify="right")
+    table.add_column("held against")
+    for heading in ("", "ratio", "to reach"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("")
     for mark in marks:
-        bound = f"≥ {mark.least:,g} {mark.unit}" if mark.least is not None else ""
-        if mark.most is not None:
-            bound = f"≤ {mark.most:,g} {mark.unit}"
-        verdict = {True: "[green]reached[/green]", False: "[red]missed[/red]", None: ""}[mark.reached]
-        table.add_row(mark.what, f"{number(mark.value)} {mark.unit}", bound, verdict)
+        table.add_row(
+            mark.what,
+            f"{number(mark.value)} {mark.unit}",
+            mark.against,
+            "" if mark.theirs is None else f"{number(mark.theirs)} {mark.unit}",
+            "" if mark.ratio is None else f"{mark.ratio:.2f}{TIMES}",
+            mark.bound,
+            {True: "[green]reached[/green]", False: "[red]missed[/red]", None: ""}[mark.reached],
+        )
     return table
 
 

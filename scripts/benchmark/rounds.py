@@ -29,7 +29,7 @@ def one_round(contender: Contender, tokens: Path, seconds: int) -> Round:
     parts = contender.parts()
     before = {role: processes.used_cpu_s(pids) for role, pids in parts.items()}
     machine_before, started = processes.machine_cpu_s(), time.monotonic()
-    shot = wrk.shoot(sale.url, sale.body, tokens, seconds)
+    shot = wrk.shoot(sale, tokens, seconds)
     elapsed_s = time.monotonic() - started
     machine = (processes.machine_cpu_s() - machine_before) / elapsed_s
     cores = {role: (processes.used_cpu_s(pids) - before[role]) / elapsed_s for role, pids in parts.items()}

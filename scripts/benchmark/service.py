@@ -13,14 +13,18 @@ from types import MappingProxyType
 import httpx
 
 from scripts.benchmark import processes
-from scripts.benchmark.contenders import CAPACITY, READY_S, Sale, book_faults, load_faults
+from scripts.benchmark.contenders import CAPACITY, READY_S, book_faults, load_faults
 from scripts.benchmark.figures import Load
+from scripts.benchmark.sales import Sale
 from scripts.benchmark.tokens import TOKEN_LIFE_S, sign
 
 DRAINED_S = 60.0
 """How long the persister may take to carry a round's changes into SQL before the next contender's turn."""
 
 POLL_S = 0.05
+
+STREAM_S = 60.0
+"""How long the next piece of a long answer may take."""
 
 SOLD_OUT_TICKETS = 1_000
 """Gone within a tenth of a second."""
@@ -36,7 +40,7 @@ class Service:
         self.start_s = start_s
         """From the command to the first 200 of /readyz."""
         self.url: str = told["url"].rstrip("/")
-        self._data_dir = data_dir
+        self.data_dir = data_dir
         self._client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {organizer}"}, timeout=10)
 
     def open_sale(self, tickets: int = CAPACITY, *, waiting_list: bool = True) -> Sale:
@@ -44,12 +48,12 @@ class Service:
         answer = self._client.post("/initialize", json=event)
         if answer.status_code != httpx.codes.CREATED:
             raise processes.PartError(f"/initialize answered {answer.status_code}: {answer.text[:300]}")
-        event_id = answer.json()["event_id"]
+        event_id: int = answer.json()["event_id"]
         return Sale(f"{self.url}/book", json.dumps({"event_id": event_id}), event_id, refuses=not waiting_list)
 
     def parts(self) -> Mapping[str, list[int]]:
         roles: dict[str, list[int]] = {"server": [], "redis": [], "persister": []}
-        told = json.loads((self._data_dir / "service.json").read_text(encoding="utf-8"))
+        told = json.loads((self.data_dir / "service.json").read_text(encoding="utf-8"))
         for name, pid in told["parts"].items():
             roles["server" if name.startswith("worker") else name].append(pid)
         return roles
@@ -64,9 +68,9 @@ class Service:
         stored = event["bookings_count"] + event["waiting_list_count"]
         return load_faults(load) or book_faults(stored, load)
 
-    def wait_until_drained(self) -> bool:
+    def wait_until_drained(self, patience_s: float = DRAINED_S) -> bool:
         """Waits until SQL is level with Redis; False if that took too long."""
-        deadline = time.monotonic() + DRAINED_S
+        deadline = time.monotonic() + patience_s
         while self.lag_entries():
             if time.monotonic() > deadline:
                 return False
@@ -77,6 +81,19 @@ class Service:
         """The event's counters, as the service tells them."""
         event: dict[str, int] = self._client.get(f"/status/{event_id}").json()["data"]
         return event
+
+    def resize(self, event_id: int, tickets: int) -> None:
+        """Changes how many tickets an event has."""
+        answer = self._client.patch(f"/events/{event_id}", json={"capacity": tickets})
+        if answer.status_code != httpx.codes.OK:
+            raise processes.PartError(f"PATCH answered {answer.status_code}: {answer.text[:300]}")
+
+    def stream(self, path: str) -> Iterator[bytes]:
+        """An answer to its end, piece by piece as it comes."""
+        with self._client.stream("GET", path, timeout=STREAM_S) as answer:
+            if answer.status_code != httpx.codes.OK:
+                raise processes.PartError(f"GET {path} answered {answer.status_code}: {answer.read()[:300]!r}")
+            yield from answer.iter_raw()
 
     def lag_entries(self) -> int:
         """Changes that are in Redis and not yet in SQL."""

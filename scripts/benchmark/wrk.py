@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.benchmark.figures import Load
+from scripts.benchmark.sales import Sale
 
 CONNECTIONS = 64
 """Requests in flight at any time (closed loop)."""
@@ -70,16 +71,18 @@ def parse(output: str) -> Load:
     )
 
 
-def shoot(url: str, body: str, tokens: Path, seconds: int) -> Shot:
-    """Sends `body` to `url` with a new token each time, for `seconds`. Raises LoadError.
+def shoot(sale: Sale, tokens: Path, seconds: int) -> Shot:
+    """Sends the sale's requests for `seconds`, each booking with a new token. Raises LoadError.
 
     One thread: it has ten times the speed of what is measured here, and takes no more than its share of few cores.
     """
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "5s", "-s", str(SCRIPT)]
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "5s", "-s", str(SCRIPT), sale.url, "--"]
+    if sale.body:
+        command += [str(tokens), sale.body, str(sale.event_id), str(sale.events)]
+    elif sale.lookers is not None:
+        command += [str(sale.lookers)]
     before = os.times()
-    process = subprocess.run(
-        [*command, url, "--", str(tokens), body], capture_output=True, text=True, timeout=seconds + GRACE_S, check=False
-    )
+    process = subprocess.run(command, capture_output=True, text=True, timeout=seconds + GRACE_S, check=False)
     after = os.times()
     if process.returncode:
         raise LoadError(f"wrk failed: {(process.stderr or process.stdout).strip()[-500:]}")
