@@ -52,10 +52,6 @@ def bench(
 
     Exit code 1 when a figure could not be measured or must not be trusted, never because a mark was missed.
     """
-    problem = wrk.missing()
-    if problem is not None:
-        print(problem, file=sys.stderr)
-        raise typer.Exit(2)
     preset = QUICK if quick else FULL
     try:
         more_workers = tuple(int(part) for part in workers.split(",")) if workers else preset.more_workers
@@ -76,8 +72,10 @@ def bench(
         sold_out=sold_out,
         profile=profile,
     )
-    if Row.LISTENERS in rows and (short := too_few_files(listeners(extent))) is not None:
-        print(short, file=sys.stderr)
+    problem = too_few_files(listeners(extent)) if Row.LISTENERS in rows else None
+    problem = problem or wrk.missing()
+    if problem is not None:
+        print(problem, file=sys.stderr)
         raise typer.Exit(2)
     for number in INTERRUPTIONS:
         signal.signal(number, _interrupted)

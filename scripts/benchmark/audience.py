@@ -11,6 +11,7 @@ import select
 import socket
 import sys
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass
 
 CONNECT_S = 60.0
@@ -77,7 +78,7 @@ class Audience:
             while waiting:
                 self.listen(0.1)
                 if self._lost:
-                    raise ConnectionError("the service ended a listener's connection as it was opened")
+                    raise ConnectionError("the service ended a listener's connection before it had heard anything")
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"after {CONNECT_S:.0f} s {len(self._ears)} of {number} were listening")
                 waiting = {descriptor for descriptor in waiting if not self._ears[descriptor].updates}
@@ -93,6 +94,8 @@ class Audience:
                 piece = ear.socket.recv(RECEIVE_BYTES)
             except OSError:
                 piece = b""
+            if piece.startswith(b"HTTP/1.1 ") and not piece.startswith(b"HTTP/1.1 200"):
+                raise ConnectionError(f"a listener was answered {piece[9:12].decode()}")
             if piece:
                 self._received += len(piece)
                 updates += ear.hear(piece)
@@ -113,6 +116,12 @@ class Audience:
         cpu_s = after.user + after.system - times.user - times.system
         return Heard(listeners, updates, self._received, self._lost, seconds, cpu_s)
 
+    def close(self) -> None:
+        """Ends all connections."""
+        for ear in self._ears.values():
+            ear.socket.close()
+        self._poll.close()
+
     def _open(self) -> int:
         connection = socket.create_connection(self._address, timeout=CONNECT_S)
         connection.sendall(self._request)
@@ -125,13 +134,13 @@ class Audience:
 def main() -> None:
     """Gathers, says so, listens, tells."""
     host, port, event_id, number = sys.argv[1:]
-    audience = Audience((host, int(port)), int(event_id))
-    try:
-        audience.gather(int(number))
-    except OSError as error:
-        sys.exit(f"the listeners could not be gathered: {error}")
-    print("ready", flush=True)
-    print(json.dumps(asdict(audience.listen_until_told(sys.stdin.fileno()))), flush=True)
+    with closing(Audience((host, int(port)), int(event_id))) as audience:
+        try:
+            audience.gather(int(number))
+        except OSError as error:
+            sys.exit(f"the listeners could not be gathered: {error}")
+        print("ready", flush=True)
+        print(json.dumps(asdict(audience.listen_until_told(sys.stdin.fileno()))), flush=True)
 
 
 if __name__ == "__main__":

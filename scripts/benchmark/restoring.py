@@ -45,7 +45,7 @@ def restoring(session: Session) -> Found:
     number = session.extent.sized(BOOKINGS)
     with postgres(session.folder) as url:
         for database, settings in (("SQLite", {}), ("PostgreSQL", {"BOOKING_DATABASE_URL": url})):
-            took = _restored(session, session.folder / f"restored-{database.lower()}", settings, number)
+            took = restored(session, session.folder / f"restored-{database.lower()}", settings, number)
             found.marks += [
                 Mark(f"restore of {number:,} bookings from {database}, with its audit", took.seconds, "s",
                      most=SECONDS_MOST),
@@ -54,7 +54,8 @@ def restoring(session: Session) -> Found:
     return found
 
 
-def _restored(session: Session, data_dir: Path, settings: Mapping[str, str], number: int) -> Restoration:
+def restored(session: Session, data_dir: Path, settings: Mapping[str, str], number: int) -> Restoration:
+    """Fills an event, empties Redis, restores. Raises PartError where not all of it is back afterwards."""
     with serve(data_dir, session.secret, 1, settings) as service, filler(service) as fill:
         session.say(f"filling an event with {number:,} bookings, to be restored")
         event_id = service.open_sale(CAPACITY).event_id

@@ -7,6 +7,7 @@ import pytest
 from redis import Redis
 
 from scripts.benchmark import contenders
+from scripts.benchmark.sales import Sale
 from scripts.benchmark.tokens import sign
 
 SECRET = b"a secret of thirty-two bytes, or more"
@@ -24,7 +25,7 @@ BOOKING = {
 """The fields of a confirmed booking in the contract."""
 
 
-def book(sale: contenders.Sale, user: str, secret: bytes = SECRET) -> httpx.Response:
+def book(sale: Sale, user: str, secret: bytes = SECRET) -> httpx.Response:
     headers = {"Authorization": f"Bearer {sign(secret, user, EXPIRES_AT_S)}", "Content-Type": "application/json"}
     return httpx.post(sale.url, content=sale.body, headers=headers)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from scripts.benchmark import processes, rounds, wrk
-from scripts.benchmark.contenders import Sale
 from scripts.benchmark.figures import OTHERS, Load
 from scripts.benchmark.rounds import take_turns, wait_for_quiet
+from scripts.benchmark.sales import Sale
 from scripts.benchmark.tokens import Buyers
 from scripts.benchmark.wrk import Shot
 
@@ -37,8 +37,8 @@ def shots(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, frozenset[str]]]:
     """Where each shot went, and whose tokens it carried, with a generator that takes no time."""
     fired: list[tuple[str, frozenset[str]]] = []
 
-    def shoot(url: str, body: str, tokens: Path, seconds: int) -> Shot:
-        fired.append((url.removeprefix("http://"), frozenset(tokens.read_text().split())))
+    def shoot(sale: Sale, tokens: Path, seconds: int) -> Shot:
+        fired.append((sale.url.removeprefix("http://"), frozenset(tokens.read_text().split())))
         return Shot(Load(100, seconds, 7, 0, 1, 2, 3), generator_cpu_s=0.0)
 
     monkeypatch.setattr(wrk, "shoot", shoot)

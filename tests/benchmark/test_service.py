@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx
 
-from scripts.benchmark.contenders import Sale
 from scripts.benchmark.figures import Load
+from scripts.benchmark.sales import Sale
 from scripts.benchmark.service import SOLD_OUT_TICKETS, SoldOut, serve
 from scripts.benchmark.tokens import Buyers
 
