@@ -14,8 +14,8 @@ import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
 
-CONNECT_S = 60.0
-"""How long all of them may take to be told of the event for the first time."""
+CONNECT_S = 30.0
+"""How long those who come together may take until each has been told of the event."""
 
 RECEIVE_BYTES = 65_536
 
@@ -72,15 +72,17 @@ class Audience:
 
     def gather(self, number: int) -> None:
         """Opens the connections. Raises OSError, and TimeoutError when not all have heard of the event in time."""
-        deadline = time.monotonic() + CONNECT_S
         while len(self._ears) < number:
+            deadline = time.monotonic() + CONNECT_S
             waiting = {self._open() for _ in range(min(OPENED_AT_ONCE, number - len(self._ears)))}
             while waiting:
                 self.listen(0.1)
                 if self._lost:
                     raise ConnectionError("the service ended a listener's connection before it had heard anything")
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"after {CONNECT_S:.0f} s {len(self._ears)} of {number} were listening")
+                    raise TimeoutError(
+                        f"{len(self._ears) - len(waiting)} of {number} were listening, and then nobody more"
+                    )
                 waiting = {descriptor for descriptor in waiting if not self._ears[descriptor].updates}
 
     def listen(self, seconds: float) -> int:

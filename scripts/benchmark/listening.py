@@ -81,7 +81,7 @@ def gathered(url: str, event_id: int, number: int) -> "subprocess.Popen[str]":
         text=True,
     )
     assert audience.stdout is not None
-    if audience.stdout.readline().strip() != "ready":  # it gives up by itself after CONNECT_S
+    if audience.stdout.readline().strip() != "ready":  # it gives up by itself
         _, why = audience.communicate(timeout=CONNECT_S)
         raise PartError(why.strip()[-500:] or "the listeners ended without a word")
     return audience
