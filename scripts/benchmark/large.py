@@ -19,7 +19,7 @@ LIVE, WAITING, LATER = 1_000_000, 100_000, 900_000
 """Bookings of the large event; how many wait when its list is joined; and how many more before places are asked."""
 
 SMALL_SHARE = 100
-"""The event that an export is held against has so many times fewer bookings."""
+"""The event that is exported first, as a warm-up, has so many times fewer bookings."""
 
 
 @dataclass(slots=True)
