@@ -1,8 +1,10 @@
 """Compares one event in Redis with the same event in SQL, while it may be selling, in constant memory."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 
+from booking.audit.counters import compare_counters
 from booking.audit.findings import EventAudit, told
 from booking.domain.model import Booking, BookingStatus
 from booking.inventory import keys
@@ -18,16 +20,6 @@ POLL_SECONDS = 0.05
 
 LOOKS_MAX = 5
 """How often a user's booking that differs is looked at again before it is called unsettled."""
-
-COUNTERS = {
-    "available_tickets": "available",
-    "tickets_held": "held",
-    "tickets_sold": "sold",
-    "bookings_count": "bookings",
-    "held_count": "holding",
-    "waiting_tickets": "backlog",
-}
-"""An event's counters: their names in an answer, and in Redis."""
 
 USERS_MAX = 1_000
 """Users whose bookings are asked for in one call of either side."""
@@ -92,31 +84,9 @@ class _Comparison:
         return record
 
     async def _compare_counters(self, stored: Numbers) -> None:
-        """Redis's counters against what SQL's bookings added up to at the very same `seq`."""
-        audit = self._audit
-        counts = await self._ledger.counts_as_of(self._event_id, stored["seq"])
-        rules = await self._ledger.rules_as_of(self._event_id, stored["seq"])
-        confirmed, held, waiting = (
-            counts[status] for status in (BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING)
-        )
-        audit.redis = {"capacity": stored["capacity"]} | {name: stored[key] for name, key in COUNTERS.items()}
-        audit.database = {
-            "capacity": rules.capacity,
-            "available_tickets": rules.capacity - held.tickets - confirmed.tickets,
-            "tickets_held": held.tickets,
-            "tickets_sold": confirmed.tickets,
-            "bookings_count": confirmed.bookings,
-            "held_count": held.bookings,
-            "waiting_tickets": waiting.tickets,
-        }
-        parts = sum(audit.redis[name] for name in ("available_tickets", "tickets_held", "tickets_sold"))
-        if parts != audit.redis["capacity"] or audit.redis["available_tickets"] < 0:
-            audit.find("capacity", redis=audit.redis)
-        if audit.database["available_tickets"] < 0:
-            audit.find("capacity", database=audit.database)
-        for name, value in audit.redis.items():
-            if value != audit.database[name]:
-                audit.find("counter", redis={name: value}, database={name: audit.database[name]})
+        seq = stored["seq"]
+        counts = await self._ledger.counts_at(self._event_id, seq)
+        compare_counters(self._audit, stored, counts, await self._ledger.rules_as_of(self._event_id, seq))
 
     async def _check_history(self) -> None:
         """What SQL says alone: no change is missing, nobody was overtaken, nobody has two live bookings."""
@@ -128,49 +98,72 @@ class _Comparison:
             self._audit.find("two_bookings", user)
 
     async def _compare_bookings(self) -> None:
-        """Each side's bookings against the other's: SQL's live ones by Redis, then all of Redis's by SQL."""
+        """SQL's live bookings against Redis, and then Redis's against SQL, where they may differ.
+
+        Where the event stood still and each of SQL's was found in Redis, as many of each status are the very same.
+        """
+        before = await self._seq()
+        matched = await self._hold_all_against_redis()
+        counted = await self._count_redis()
+        if self._suspects or counted != matched or await self._seq() != before:
+            async for records in self._room.records(self._event_id):
+                await self._hold_against_sql(records)
+        await self._settle()
+        await self._check_sizes(before, counted)
+
+    async def _seq(self) -> int | None:
+        return (await self._room.event(self._event_id) or {}).get("seq")
+
+    async def _hold_all_against_redis(self) -> Counter[BookingStatus]:
+        """How many of SQL's live bookings there are by status; those that Redis has otherwise become suspects."""
+        found: Counter[BookingStatus] = Counter()
         page: list[Booking] = []
         async for booking in self._ledger.live_bookings(self._event_id):
             page.append(booking)
             if len(page) == USERS_MAX:
                 await self._hold_against_redis(page)
+                found.update(one.status for one in page)
                 page = []
         await self._hold_against_redis(page)
-        before = (await self._room.event(self._event_id) or {}).get("seq")
-        counted = {b"c": 0, b"h": 0, b"w": 0, b"x": 0}
-        async for records in self._room.records(self._event_id):
-            for text in records.values():
-                counted[text[:1]] = counted.get(text[:1], 0) + 1
-            await self._hold_against_sql(records)
-        await self._settle()
-        await self._check_sizes(before, counted)
+        found.update(one.status for one in page)
+        return found
 
     async def _hold_against_redis(self, page: Sequence[Booking]) -> None:
         users = [booking.user_id for booking in page]
         for booking, text in zip(page, await self._room.records_of(self._event_id, users), strict=True):
-            if not _same(booking, self._read(booking.user_id, text)):
+            if booking != self._read(booking.user_id, text):
                 self._suspects[booking.user_id] = None
         self._audit.bookings += len(page)
         self._progress(len(page))
 
-    async def _hold_against_sql(self, records: dict[str, bytes]) -> None:
-        found = {user: self._read(user, text) for user, text in records.items()}
-        live = {user: booking for user, booking in found.items() if booking is not None}
-        there = await self._ledger.live_bookings_of(self._event_id, list(live))
-        for user, booking in live.items():
-            if not _same(there.get(user), booking):
-                self._suspects[user] = None
-        by_status = {
-            status: [booking for booking in live.values() if booking.status is status]
-            for status in (BookingStatus.WAITING, BookingStatus.HELD)
-        }
-        waiting, holding = by_status[BookingStatus.WAITING], by_status[BookingStatus.HELD]
+    async def _count_redis(self) -> Counter[BookingStatus]:
+        """How many live bookings Redis has by status, each waiting or held one being on its list as it says."""
+        found: Counter[BookingStatus] = Counter()
+        async for records in self._room.records(self._event_id):
+            letters = Counter(text[:1] for text in records.values())
+            found[BookingStatus.CONFIRMED] += letters.pop(b"c", 0)
+            # Of the confirmed, most by far, it takes no more than that: SQL's have been found.
+            others = {user: self._read(user, text) for user, text in records.items() if text[:1] != b"c"}
+            live = [booking for booking in others.values() if booking is not None]
+            found.update(one.status for one in live)
+            await self._hold_against_lists(live)
+        return +found
+
+    async def _hold_against_lists(self, live: Sequence[Booking]) -> None:
+        waiting = [one for one in live if one.status is BookingStatus.WAITING]
+        holding = [one for one in live if one.status is BookingStatus.HELD]
         places, ends = await self._room.places(
             self._event_id, [one.user_id for one in waiting], [one.user_id for one in holding]
         )
         off = [one for one, place in zip(waiting, places, strict=True) if place != one.number]
         off += [one for one, end in zip(holding, ends, strict=True) if end != one.expires_at_ms]
         self._suspects |= dict.fromkeys(one.user_id for one in off)
+
+    async def _hold_against_sql(self, records: dict[str, bytes]) -> None:
+        found = {user: self._read(user, text) for user, text in records.items()}
+        live = {user: booking for user, booking in found.items() if booking is not None}
+        there = await self._ledger.live_bookings_of(self._event_id, list(live))
+        self._suspects |= dict.fromkeys(user for user, booking in live.items() if there.get(user) != booking)
         self._progress(len(records))
 
     def _read(self, user: str, text: bytes | None) -> Booking | None:
@@ -214,7 +207,7 @@ class _Comparison:
         after = await self._room.records_of(self._event_id, users)
         still = {user for user, was, text in zip(users, before, after, strict=True) if was == text}
         for user in (user for user in users if user in still):
-            if not _same(theirs.get(user), ours[user]):
+            if theirs.get(user) != ours[user]:
                 self._audit.find("booking", user, told(ours[user]), told(theirs.get(user)))
         for one, place in zip(waits, places, strict=True):
             if one.user_id in still and place != one.number:
@@ -224,19 +217,14 @@ class _Comparison:
                 self._audit.find("hold", one.user_id, end, one.expires_at_ms)
         return [user for user in users if user not in still]
 
-    async def _check_sizes(self, before: int | None, counted: dict[bytes, int]) -> None:
+    async def _check_sizes(self, before: int | None, counted: Counter[BookingStatus]) -> None:
         """Nobody is on a list without a booking. Said only of an event that stood still while it was counted."""
         waits, holds, due_ms = await self._room.sizes(self._event_id)
-        stored = await self._room.event(self._event_id) or {}
-        if stored.get("seq") != before:
+        if await self._seq() != before:
             return
         listed = {"waiting": waits, "holds": holds, "due": due_ms is not None}
-        expected = {"waiting": counted[b"w"], "holds": counted[b"h"], "due": counted[b"h"] > 0}
+        held = counted[BookingStatus.HELD]
+        expected = {"waiting": counted[BookingStatus.WAITING], "holds": held, "due": held > 0}
         for name, value in listed.items():
             if value != expected[name]:
                 self._audit.find("counter", redis={name: value}, database={name: expected[name]})
-
-
-def _same(one: Booking | None, other: Booking | None) -> bool:
-    """Whether both are the same booking in the same state; a position is not part of that."""
-    return (one is None and other is None) or (one is not None and other is not None and told(one) == told(other))

@@ -166,8 +166,12 @@ class Ledger:
             if span:
                 yield span
 
-    async def counts_as_of(self, event_id: int, seq: int) -> dict[BookingStatus, Count]:
+    async def counts_at(self, event_id: int, seq: int) -> dict[BookingStatus, Count]:
         """An event's bookings and their tickets by status at its `seq`; every status is there."""
+        async with self.reading() as connection:
+            as_of, counts = await reads.counts(connection, event_id)
+        if as_of == seq:  # added up by the database, as long as it stands there
+            return counts
         counted = {status: [0, 0] for status in BookingStatus}
         async for span in self.bookings_as_of(event_id, seq):
             for booking in span:
@@ -202,7 +206,7 @@ class Ledger:
     async def counts(self, event_id: int) -> dict[BookingStatus, Count]:
         """An event's bookings and their tickets by status; every status is there."""
         async with self.reading() as connection:
-            return await reads.counts(connection, event_id)
+            return (await reads.counts(connection, event_id))[1]
 
     async def seq_gaps(self, event_id: int) -> list[SeqGap]:
         """The changes of an event that are missing below its highest `seq`; at most 1,000 gaps."""

@@ -71,15 +71,19 @@ async def live_span(connection: AsyncConnection, event_id: int, after: int, upto
     return [booking_of(row) for row in rows]
 
 
-async def counts(connection: AsyncConnection, event_id: int) -> dict[BookingStatus, Count]:
-    """An event's bookings and their tickets by status; every status is there."""
+async def counts(connection: AsyncConnection, event_id: int) -> tuple[int, dict[BookingStatus, Count]]:
+    """An event's `seq`, 0 where it has no bookings, and these and their tickets by status; every status is there."""
+    seq = select(events.c.seq).where(events.c.id == event_id).scalar_subquery()  # as of the same moment
     rows = await connection.execute(
-        select(bookings.c.status, func.count(), func.sum(bookings.c.quantity))
+        select(seq, bookings.c.status, func.count(), func.sum(bookings.c.quantity))
         .where(bookings.c.event_id == event_id)
         .group_by(bookings.c.status)
     )
-    counted = {BookingStatus(status): Count(number, int(tickets)) for status, number, tickets in rows}
-    return {status: counted.get(status, Count(0, 0)) for status in BookingStatus}
+    seqs, counted = [0], dict.fromkeys(BookingStatus, Count(0, 0))
+    for as_of, status, number, tickets in rows:
+        seqs.append(as_of)
+        counted[BookingStatus(status)] = Count(number, int(tickets))
+    return seqs[-1], counted
 
 
 async def span_as_of(connection: AsyncConnection, event_id: int, after: int, upto: int, seq: int) -> list[Booking]:
