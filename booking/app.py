@@ -36,6 +36,7 @@ from booking.web.health import HealthEndpoints
 from booking.web.lists import ListEndpoints
 from booking.web.live import LiveEndpoint
 from booking.web.metrics import MetricsEndpoint
+from booking.web.pages import PageEndpoints
 from booking.web.passwords import Passwords
 from booking.web.reports import ReportEndpoints
 from booking.web.routes import DirectRouter, routes
@@ -156,6 +157,7 @@ class Application:
                     AccountEndpoints(ledger, passwords, credentials, sign, office, auth_limit),
                     HealthEndpoints(office, ledger, settings.persister_lag_limit, acknowledgement.level),
                     MetricsEndpoint(office, room, lane, live, self._access_log, folder),
+                    PageEndpoints(office),
                 )
             )
             tasks = [

@@ -9,6 +9,7 @@ from booking.domain.outcomes import Status
 from booking.inventory.box_office import BoxOffice
 from booking.web.answers import booking_data, event_data, send_json, success
 from booking.web.credentials import Credentials
+from booking.web.etags import has_version
 from booking.web.organizers import organizer
 from booking.web.payloads import ChangeRequest, InitializeRequest, validate, window_inverted
 from booking.web.problems import Problem, invalid
@@ -59,11 +60,10 @@ class EventEndpoints:
         if event is None:
             raise Problem("event_not_found")
         body, etag = self._prepare(event)
-        for name, value in scope["headers"]:
-            if name == b"if-none-match" and _names(value, etag):
-                await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", etag)]})
-                await send({"type": "http.response.body", "body": b""})
-                return
+        if has_version(scope, etag):
+            await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", etag)]})
+            await send({"type": "http.response.body", "body": b""})
+            return
         await send_json(send, 200, body, (b"etag", etag), (b"cache-control", b"no-cache"))
 
     async def look_booking(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's
@@ -106,9 +106,3 @@ class EventEndpoints:
                 self._prepared.clear()
             prepared = self._prepared[event.id] = (version, body, etag)
         return prepared[1], prepared[2]
-
-
-def _names(if_none_match: bytes, etag: bytes) -> bool:
-    """Whether the header names this version: RFC 9110's weak comparison."""
-    wanted = [tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")]
-    return etag in wanted or wanted == [b"*"]

@@ -14,6 +14,7 @@ from booking.web.lists import ListEndpoints
 from booking.web.live import LiveEndpoint
 from booking.web.metrics import MetricsEndpoint
 from booking.web.openapi import endpoint as reference
+from booking.web.pages.static_files import static
 from booking.web.reports import ReportEndpoints
 from booking.web.sale import SaleEndpoints
 
@@ -74,6 +75,7 @@ def routes(
     accounts: AccountEndpoints,
     health: HealthEndpoints,
     metrics: MetricsEndpoint,
+    page: pages.PageEndpoints,
 ) -> list[BaseRoute]:
     """Every address of the service."""
     return [
@@ -99,5 +101,8 @@ def routes(
         _route("/docs", GET=reference.docs),
         _route("/problems", GET=reference.problems),
         _route("/problems/{code}", GET=pages.problem),
-        pages.static(),
+        _route("/", GET=page.index),
+        _route("/sale/{event_id}", GET=page.sale),
+        _route("/console", GET=page.console),
+        _route("/static/{path:path}", GET=static),
     ]

@@ -1,23 +1,52 @@
-"""The pages that people see: HTML files filled in once, and the style they share."""
+"""The pages that people see: HTML files filled in once, and sent from memory."""
 
 from functools import cache
 from html import escape
 from pathlib import Path
 from string import Template
 
-from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
+from booking.inventory.box_office import BoxOffice
+from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+from booking.web.pages.prepared import Prepared
+from booking.web.pages.static_files import FILES, ROOT, imports_of
 from booking.web.problems import KINDS, Problem
+from booking.web.requests import event_id_of
 
 FOLDER = Path(__file__).parent
 
-SECURITY_HEADERS = (
-    (b"content-security-policy", b"default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-)
+
+class PageEndpoints:
+    """The pages of a sale. They hold no event: a page is the same bytes for everyone, and its script asks for the rest,
+    so a crowd that reloads it costs no more than the bytes.
+    """
+
+    def __init__(self, office: BoxOffice) -> None:
+        self._office = office
+
+    async def index(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+        """`GET /`: the sales there are."""
+        await _page("index").send(scope, send)
+
+    async def console(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+        """`GET /console`: the organizer's. Anyone may have the page; what it shows needs an organizer's token."""
+        await _page("console").send(scope, send)
+
+    async def sale(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+        """`GET /sale/{event_id}`: the buyer's, or a page that says there is no such sale."""
+        event_id = event_id_of(scope["path_params"]["event_id"])
+        if event_id is None or not await self._may_exist(event_id):
+            await _page("no_sale").send(scope, send, 404)
+        else:
+            await _page("sale").send(scope, send)
+
+    async def _may_exist(self, event_id: int) -> bool:
+        """Whether there is such an event, or nobody can tell now: then the page is sent, and goes on asking."""
+        try:
+            return await self._office.look(event_id) is not None
+        except (InventoryUnavailable, OutcomeUnknown, Overloaded):
+            return True
 
 
 async def problem(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # ASGI's signature
@@ -25,29 +54,29 @@ async def problem(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: 
     code = scope["path_params"]["code"]
     if code not in KINDS:
         raise Problem("not_found")
-    await _send_page(send, _problem_page(code))
-
-
-def static() -> Mount:
-    """`/static`: the style sheet."""
-    return Mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
+    await _problem_page(code).send(scope, send)
 
 
 @cache
-def _problem_page(code: str) -> bytes:
+def _problem_page(code: str) -> Prepared:
     kind = KINDS[code]
-    page = Template((FOLDER / "problem.html").read_text(encoding="utf-8"))
-    texts = {
-        "title": kind.title,
-        "detail": kind.detail,
-        "advice": kind.advice,
-        "code": code,
-        "status": str(kind.status),
-    }
-    return page.substitute({name: escape(text) for name, text in texts.items()}).encode()
+    return _filled(
+        "problem", title=kind.title, detail=kind.detail, advice=kind.advice, code=code, status=str(kind.status)
+    )
 
 
-async def _send_page(send: Send, page: bytes) -> None:
-    headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"%d" % len(page))]
-    await send({"type": "http.response.start", "status": 200, "headers": [*headers, *SECURITY_HEADERS]})
-    await send({"type": "http.response.body", "body": page})
+@cache
+def _page(name: str) -> Prepared:
+    return _filled(name)
+
+
+def _filled(name: str, **texts: str) -> Prepared:
+    """A page's file with texts in it, and with the address of the files it uses."""
+    page = Template((FOLDER / f"{name}.html").read_text(encoding="utf-8"))
+    script = f"{name}.js"
+    preloads = "\n    ".join(
+        f'<link rel="modulepreload" href="{ROOT}/{needed}">'
+        for needed in (imports_of(script) if script in FILES else ())
+    )
+    filled = page.substitute({place: escape(text) for place, text in texts.items()}, static=ROOT, preloads=preloads)
+    return Prepared.of("text/html; charset=utf-8", filled.encode())

@@ -1,0 +1,63 @@
+// Calls of the service: every failure is a Refusal with the code that the service gave it.
+
+import { learn, learnFrom } from "./clock.js";
+import * as session from "./session.js";
+
+const ANSWER_MS_MAX = 15_000;
+
+/** `code` is the service's own (see /problems/…), or `no_answer` where nothing of it came back. */
+export class Refusal extends Error {
+  constructor(code, { status = 0, problem = {}, retryAfter = 0 } = {}) {
+    super(problem.detail ?? code);
+    this.code = code;
+    this.status = status;
+    this.data = problem.data ?? {};
+    this.faults = problem.errors ?? [];
+    this.requestId = problem.request_id ?? "";
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** Sends a request with the token, if there is one; returns the response if it is no failure. */
+export async function request(method, path, { body, key, headers = {}, signal } = {}) {
+  const token = session.token();
+  const sent = performance.now();
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      signal,
+      cache: "no-store",
+      headers: {
+        ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+        ...(key === undefined ? {} : { "Idempotency-Key": key }),
+        ...(token === null ? {} : { Authorization: `Bearer ${token}` }),
+        ...headers,
+      },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch (error) {
+    if (signal?.aborted && signal.reason.name !== "TimeoutError") throw error; // we hung up ourselves
+    throw new Refusal("no_answer");
+  }
+  learnFrom(response, sent);
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => ({}));
+  if (problem.data?.server_time) learn(sent, performance.now(), Date.parse(problem.data.server_time));
+  if (problem.code === "unauthenticated" && token !== null && token === session.token()) session.end();
+  throw new Refusal(problem.code ?? "no_answer", {
+    status: response.status,
+    problem,
+    retryAfter: Number(response.headers.get("Retry-After")) || 0,
+  });
+}
+
+/** Calls the service and returns the JSON of its answer. */
+export async function call(method, path, options = {}) {
+  const response = await request(method, path, { signal: AbortSignal.timeout(ANSWER_MS_MAX), ...options });
+  try {
+    return await response.json();
+  } catch {
+    throw new Refusal("no_answer"); // the connection broke in the middle of the answer
+  }
+}

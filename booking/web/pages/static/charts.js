@@ -1,0 +1,164 @@
+// Pictures of a sale, drawn as SVG at the size they are shown in. What they show also stands in a table or in words.
+
+import { el, svg } from "./elements.js";
+import { count, locale, number } from "./words.js";
+
+const HEIGHT = 220;
+const EDGE = { top: 18, right: 8, bottom: 24, left: 40 };
+const BARS_MAX = 60;
+const BAR_WIDTH_MAX = 56;
+
+// Above the line what came in, below it what went out again.
+const SERIES = [
+  ["booked", "Booked", 1],
+  ["promoted", "From the waiting list", 1],
+  ["joined", "Joined the waiting list", 1],
+  ["cancelled", "Cancelled", -1],
+  ["expired", "Expired", -1],
+];
+
+const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const day = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+
+/** Bars in steps of the same whole number of minutes, from `from` up to `to` (milliseconds since 1970), at most 60. */
+function barsOf(minutes, from, to) {
+  const total = Math.max(1, Math.floor(to / 60_000) - Math.floor(from / 60_000) + 1);
+  const step = Math.ceil(total / BARS_MAX) * 60_000;
+  const first = Math.floor(from / 60_000) * 60_000;
+  const bars = Array.from({ length: Math.ceil((total * 60_000) / step) }, (_, place) => ({
+    start: first + place * step,
+    ...Object.fromEntries(SERIES.map(([name]) => [name, 0])),
+  }));
+  for (const minute of minutes) {
+    const bar = bars[Math.floor((Date.parse(minute.minute) - first) / step)];
+    if (bar) for (const [name] of SERIES) bar[name] += minute[name];
+  }
+  return { bars, step };
+}
+
+/** The next number of 1, 2 or 5 times a power of ten. */
+function roundUp(value) {
+  const power = 10 ** Math.floor(Math.log10(Math.max(1, value)));
+  return [1, 2, 5, 10].map((factor) => factor * power).find((round) => round >= value);
+}
+
+function stacked(bar, sign) {
+  return SERIES.filter(([, , side]) => side === sign).reduce((sum, [name]) => sum + bar[name], 0);
+}
+
+/** A picture of bars with its legend and its table, drawn anew by `show(minutes, from, to, mark)`. */
+export class MinutesChart {
+  #picture = el("div", { class: "picture" });
+  #legend = el("div");
+
+  constructor(title) {
+    this.title = title;
+    this.table = new FiguresTable(title);
+    this.element = el("div", {}, this.#picture, this.#legend, this.table.element);
+  }
+
+  show(minutes, from, to, mark = null) {
+    const drawn = barsOf(minutes, from, to);
+    drawBars(this.#picture, drawn, this.title, mark);
+    this.#legend.replaceChildren(legendOf(drawn.bars));
+    this.table.show(drawn.bars);
+  }
+}
+
+/** Draws bars into `place`. `mark` is {time, label} for a moment worth a line. */
+function drawBars(place, { bars, step }, title, mark = null) {
+  const width = Math.max(240, place.clientWidth);
+  const top = roundUp(Math.max(...bars.map((bar) => stacked(bar, 1))));
+  const below = Math.max(...bars.map((bar) => stacked(bar, -1)));
+  const bottom = below ? roundUp(below) : 0;
+  const plot = { width: width - EDGE.left - EDGE.right, height: HEIGHT - EDGE.top - EDGE.bottom };
+  const y = (value) => EDGE.top + ((top - value) / (top + bottom)) * plot.height;
+  const x = (time) => EDGE.left + ((time - bars[0].start) / (bars.length * step)) * plot.width;
+  const drawing = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, class: "chart", role: "img", "aria-label": title });
+  for (const value of new Set([top, top % 2 ? top : top / 2, 0, -bottom])) {
+    drawing.append(
+      svg("line", { x1: EDGE.left, x2: width - EDGE.right, y1: y(value), y2: y(value), class: value ? "grid" : "axis" }),
+      svg("text", { x: EDGE.left - 6, y: y(value) + 4, "text-anchor": "end" }, number(Math.abs(value))),
+    );
+  }
+  const thick = Math.max(1, Math.min(BAR_WIDTH_MAX, (plot.width / bars.length) * 0.72));
+  for (const bar of bars) {
+    const left = x(bar.start + step / 2) - thick / 2;
+    for (const sign of [1, -1]) {
+      let from = 0;
+      for (const [name] of SERIES.filter(([, , side]) => side === sign)) {
+        if (!bar[name]) continue;
+        const to = from + sign * bar[name];
+        const height = Math.max(1, Math.abs(y(to) - y(from)));
+        drawing.append(svg("rect", { x: left, y: Math.min(y(from), y(to)), width: thick, height, class: name }));
+        from = to;
+      }
+    }
+  }
+  const wanted = Math.max(2, Math.min(bars.length, Math.floor(plot.width / 90)));
+  const every = Math.ceil(bars.length / wanted);
+  bars.forEach((bar, place) => {
+    if (place % every) return;
+    const text = bars.length * step > 86_400_000 ? day.format(bar.start) : clock.format(bar.start);
+    drawing.append(svg("text", { x: x(bar.start + step / 2), y: HEIGHT - 6, "text-anchor": "middle" }, text));
+  });
+  if (mark) {
+    const at = x(mark.time);
+    drawing.append(
+      svg("line", { x1: at, x2: at, y1: EDGE.top - 4, y2: HEIGHT - EDGE.bottom, class: "mark" }),
+      svg("text", { x: at, y: 11, class: "mark", "text-anchor": at > width / 2 ? "end" : "start" }, mark.label),
+    );
+  }
+  place.replaceChildren(drawing);
+}
+
+/** The colours' names, for the series that have anything to show. */
+function legendOf(bars) {
+  const shown = SERIES.filter(([name]) => bars.some((bar) => bar[name]));
+  return el("ul", { class: "legend" }, ...shown.map(([name, label]) => el("li", { class: name }, label)));
+}
+
+/** The same figures for whoever cannot see the picture, or wants to read them off. It stays open, scrolled and focused
+ *  where it is while its figures change. */
+class FiguresTable {
+  #body = el("tbody");
+
+  constructor(caption) {
+    const head = ["From", ...SERIES.map(([, label]) => label)].map((name) => el("th", { scope: "col" }, name));
+    const table = el("table", {}, el("caption", { class: "unseen" }, caption), el("thead", {}, el("tr", {}, ...head)), this.#body);
+    const scroll = el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption }, table);
+    this.element = el("details", {}, el("summary", {}, "As a table"), scroll);
+  }
+
+  show(bars) {
+    const busy = bars.filter((bar) => SERIES.some(([name]) => bar[name]));
+    this.#body.replaceChildren(
+      ...busy.map((bar) => el("tr", {}, el("th", { scope: "row" }, day.format(bar.start)), ...SERIES.map(([name]) => el("td", {}, number(bar[name]))))),
+    );
+  }
+}
+
+/** [name, count] pairs as bars of their own, the largest first. */
+export function ranking(counts, label) {
+  const entries = counts.toSorted(([, one], [, other]) => other - one);
+  const most = Math.max(...entries.map(([, value]) => value));
+  return el(
+    "ul",
+    { class: "ranking", "aria-label": label },
+    ...entries.map(([name, value]) => {
+      const bar = el("span", { class: "length", "aria-hidden": "true" });
+      bar.style.inlineSize = `${Math.max(1, (value / most) * 100)}%`;
+      return el("li", {}, el("span", {}, name), el("span", { class: "amount" }, number(value)), bar);
+    }),
+  );
+}
+
+/** A line of the last values, for how fast something goes right now. */
+export function drawPulse(place, values, title) {
+  const [width, height] = [Math.max(160, place.clientWidth), 44];
+  const most = Math.max(1, ...values);
+  const points = values.map((value, at) => `${((at / (values.length - 1)) * width).toFixed(1)},${(height - 3 - (value / most) * (height - 8)).toFixed(1)}`);
+  place.replaceChildren(
+    svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "pulse", role: "img", "aria-label": `${title}; at most ${count(most, "change")} a second` }, svg("polyline", { points: points.join(" ") })),
+  );
+}

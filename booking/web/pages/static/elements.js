@@ -1,0 +1,52 @@
+// Making and changing elements. Text goes in as text nodes only: no name of an event is ever read as HTML.
+
+export const byId = (id) => document.getElementById(id);
+
+/** An element with attributes, listeners (`onclick: f`) and children; a child that is a string becomes text. */
+export function el(name, attributes = {}, ...children) {
+  return filled(document.createElement(name), attributes, children);
+}
+
+/** The same for a picture's elements. */
+export function svg(name, attributes = {}, ...children) {
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
+}
+
+function filled(element, attributes, children) {
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (value === true) element.setAttribute(key, "");
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(key, value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+/** Writes a text if it is another one: a live region that is written anew is read out anew. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** A label over its input, with an optional hint and a place for what is wrong with it. */
+export function field(label, input, hint = "") {
+  const id = input.id;
+  const fault = el("span", { id: `${id}-fault`, class: "fault" });
+  input.setAttribute("aria-describedby", hint ? `${id}-hint ${id}-fault` : `${id}-fault`);
+  const hinted = hint ? el("span", { id: `${id}-hint`, class: "hint" }, hint) : null;
+  return el("div", { class: "field" }, el("label", { for: id }, label), hinted, input, fault);
+}
+
+/** Marks an input as wrong and says why, or as right. */
+export function setFault(input, text) {
+  input.toggleAttribute("aria-invalid", Boolean(text));
+  if (text) input.setAttribute("aria-invalid", "true");
+  setText(byId(`${input.id}-fault`), text);
+}
+
+/** Shuts a button out of use without taking the focus from whoever stands on it. */
+export function setUsable(button, usable) {
+  if (usable) button.removeAttribute("aria-disabled");
+  else button.setAttribute("aria-disabled", "true");
+}
+
+export const isUsable = (button) => button.getAttribute("aria-disabled") !== "true";

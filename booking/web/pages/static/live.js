@@ -1,0 +1,136 @@
+// An event as it changes, over Server-Sent Events read with fetch: an EventSource could not send the token.
+
+import { call, request } from "./api.js";
+import { isSignedIn } from "./session.js";
+
+const SILENCE_MS_MAX = 40_000; // the server says something at least every 15 s
+const PAUSE_MS_MAX = 15_000;
+
+/** Takes a stream's text apart: `read(text)` returns the messages that it completes, as {id, event, data}. */
+export class StreamReader {
+  #rest = "";
+
+  read(text) {
+    const blocks = (this.#rest + text).replaceAll("\r\n", "\n").split("\n\n");
+    this.#rest = blocks.pop();
+    return blocks.map((block) => {
+      const message = { id: null, event: "message", data: "" };
+      for (const line of block.split("\n")) {
+        const [, name, value] = /^([^:]*): ?(.*)$/.exec(line) ?? [null, line, ""];
+        if (name === "data") message.data += (message.data && "\n") + value;
+        else if (name in message) message[name] = value;
+      }
+      return message;
+    });
+  }
+}
+
+/** The signed-in user's live booking of an event, or null. */
+export async function ownBooking(eventId) {
+  try {
+    return (await call("GET", `/events/${eventId}/booking`)).data;
+  } catch (refusal) {
+    if (refusal.code === "booking_not_found") return null;
+    throw refusal;
+  }
+}
+
+/** Listens to one event until it is closed; comes back after every break, and more slowly the longer one lasts. */
+export class Live {
+  #eventId;
+  #told;
+  #lastId = null;
+  #breaks = 0;
+  #connection = null;
+  #wake = () => {};
+  #closed = false;
+
+  /** `told` has onEvent(event), onBooking(booking or null), onLink(connected), onGone(). */
+  constructor(eventId, told) {
+    this.#eventId = eventId;
+    this.#told = told;
+    addEventListener("online", this.#hurry);
+    this.#run();
+  }
+
+  /** Connects anew, since somebody has signed in or out. */
+  restart() {
+    this.#hurry();
+    this.#connection.abort("hung up");
+  }
+
+  close() {
+    this.#closed = true;
+    removeEventListener("online", this.#hurry);
+    this.restart();
+  }
+
+  #hurry = () => {
+    this.#breaks = 0;
+    this.#wake();
+  };
+
+  async #run() {
+    while (!this.#closed) {
+      const connection = (this.#connection = new AbortController());
+      try {
+        await this.#listen(connection);
+      } catch (failure) {
+        if (failure.code === "event_not_found") {
+          this.#told.onGone();
+          return;
+        }
+        if (failure.code === "unauthenticated") continue; // the session has ended; anyone may listen without one
+        if (failure.status) await this.#ask();
+      }
+      if (connection.signal.reason === "hung up") continue;
+      this.#told.onLink(false);
+      await this.#pause();
+    }
+  }
+
+  async #listen(connection) {
+    const headers = this.#lastId === null ? {} : { "Last-Event-ID": this.#lastId };
+    const options = { headers, signal: connection.signal };
+    let silence = setTimeout(() => connection.abort("silence"), SILENCE_MS_MAX);
+    try {
+      const response = await request("GET", `/events/${this.#eventId}/live`, options);
+      this.#told.onLink(true);
+      this.#breaks = 0;
+      const [reader, decoder] = [new StreamReader(), new TextDecoder()];
+      const stream = response.body.getReader();
+      for (let piece = await stream.read(); !piece.done; piece = await stream.read()) {
+        clearTimeout(silence);
+        silence = setTimeout(() => connection.abort("silence"), SILENCE_MS_MAX);
+        for (const message of reader.read(decoder.decode(piece.value, { stream: true }))) this.#take(message);
+      }
+    } finally {
+      clearTimeout(silence);
+    }
+  }
+
+  #take({ id, event, data }) {
+    if (id !== null) this.#lastId = id;
+    if (event === "availability") this.#told.onEvent(JSON.parse(data));
+    if (event === "booking") this.#told.onBooking(JSON.parse(data));
+  }
+
+  /** Asks once where the stream was refused, for want of room: the page moves on, if not by itself. */
+  async #ask() {
+    try {
+      this.#told.onEvent((await call("GET", `/events/${this.#eventId}`)).data);
+      if (isSignedIn()) this.#told.onBooking(await ownBooking(this.#eventId));
+    } catch {
+      // It will be asked again after the pause.
+    }
+  }
+
+  async #pause() {
+    const longest = Math.min(PAUSE_MS_MAX, 500 * 2 ** this.#breaks);
+    this.#breaks += 1;
+    await new Promise((resolve) => {
+      this.#wake = resolve;
+      setTimeout(resolve, longest * (0.5 + Math.random() / 2));
+    });
+  }
+}

@@ -1,0 +1,176 @@
+// The buyer's page: listens to the event and to the buyer's own booking, and books, confirms and cancels.
+
+import { attempt } from "./attempt.js";
+import { now } from "./clock.js";
+import { Countdown } from "./countdown.js";
+import { byId, isUsable, setText } from "./elements.js";
+import { Live, ownBooking } from "./live.js";
+import { ask } from "./question.js";
+import { showChip, showRules, stateOf } from "./sale_state.js";
+import * as session from "./session.js";
+import { focusForm, showAccount } from "./sign_in.js";
+import { Stock } from "./stock.js";
+import { viewOf } from "./ticket.js";
+import { clockface, count, inWords, number, waitWords, when } from "./words.js";
+
+const TICK_MS = 250;
+const eventId = Number(location.pathname.split("/").pop());
+const stock = new Stock(byId("stock"));
+const opening = new Countdown({ label: "That is in", spoken: (words) => `The sale opens in ${words}.` });
+byId("countdown").append(opening.element);
+
+let event = null;
+let booking; // undefined: nobody is signed in; null: signed in, with none
+let view = null;
+let viewKey = "";
+let busy = false;
+const given = new Set(); // bookings given up here: news of them that is still under way is old
+
+const says = (text, good = true) => {
+  byId("news").classList.toggle("good", good);
+  setText(byId("news"), text);
+};
+const complain = (text) => setText(byId("trouble"), text);
+
+function draw() {
+  if (event === null) return;
+  setText(byId("name"), event.name);
+  showChip(byId("state"), event);
+  setText(byId("window"), windowWords());
+  stock.show(event);
+  showRules(byId("rules"), event);
+  byId("countdown").hidden = stateOf(event) !== "scheduled";
+  if (stateOf(event) === "scheduled") opening.show(Date.parse(event.opens_at));
+  if (booking !== undefined || !session.isSignedIn()) drawTicket();
+  document.title = `${titleNews()}${event.name}`;
+}
+
+function drawTicket() {
+  const key = booking ? `${booking.id} ${booking.status} ${booking.expires_at}` : String(booking);
+  if (key !== viewKey) {
+    const hadFocus = byId("ticket").contains(document.activeElement);
+    view = viewOf(event, booking, acts);
+    viewKey = key;
+    byId("ticket").replaceChildren(view.element);
+    if (hadFocus) view.element.querySelector("h2").focus();
+  }
+  view.show(event, booking);
+}
+
+function windowWords() {
+  const state = stateOf(event);
+  if (state === "scheduled") return `The sale opens ${when(event.opens_at)}`;
+  return state === "closed" && event.closes_at ? `The sale closed ${when(event.closes_at)}` : "";
+}
+
+/** What somebody who looks at another tab should see in the name of this one. */
+function titleNews() {
+  if (booking?.status === "held") return `Confirm ${clockface(Date.parse(booking.expires_at) - now())} · `;
+  if (booking?.status === "waiting") return `No. ${number(booking.position)} · `;
+  if (stateOf(event) === "scheduled") return `${clockface(Date.parse(event.opens_at) - now())} · `;
+  return "";
+}
+
+/** Takes the booking as it is now, and tells what happened to it if that was not the buyer's own doing. */
+function take(latest) {
+  const before = booking;
+  const isOld = latest && (given.has(latest.id) || (before?.id === latest.id && before.status === "confirmed"));
+  if (isOld) return;
+  booking = latest;
+  if (before?.status === "waiting" && latest?.status === "held") says("A ticket became free and is held for you. Confirm it in time.");
+  if (before?.status === "waiting" && latest?.status === "confirmed") says("A ticket became free, and it is yours.");
+  if (before?.status === "waiting" && latest?.position < before.position) says(`You moved up to place ${number(latest.position)}.`);
+  if (before && latest === null && !given.has(before.id)) {
+    says(before.status === "held" ? inWords({ code: "hold_expired" }) : "Your booking was cancelled: by you in another window, or by the organizer.", false);
+  }
+  draw();
+}
+
+/** Makes one change: says what is going on, repeats it safely, and puts a refusal into words. */
+async function act(path, body, doing, done) {
+  if (busy) return;
+  busy = true;
+  complain("");
+  says(doing);
+  byId("ticket").setAttribute("aria-busy", "true");
+  let repeated = false;
+  try {
+    const onWait = (refusal, pause) => {
+      repeated = true;
+      says(waitWords(refusal, pause), false);
+    };
+    const { data } = await attempt(path, { event_id: eventId, ...body }, onWait);
+    done(data);
+  } catch (refusal) {
+    says("");
+    complain(inWords(refusal, event));
+    if (refusal.code === "already_booked") take(refusal.data.booking);
+    repeated ||= ["hold_expired", "booking_not_found", "still_waiting"].includes(refusal.code);
+  } finally {
+    busy = false;
+    byId("ticket").removeAttribute("aria-busy");
+  }
+  // A repetition brings the first answer, and much may have happened since.
+  if (repeated && session.isSignedIn()) ownBooking(eventId).then(take, () => {});
+}
+
+const BOOKED = {
+  held: "Held for you. Confirm it in time.",
+  confirmed: "Booked. See you there!",
+  waiting: "All tickets are taken at the moment; you are on the waiting list.",
+};
+
+const acts = {
+  book: (quantity) =>
+    isUsable(byId("ticket").querySelector("button.wide")) &&
+    act("/book", { quantity }, "Booking…", (data) => {
+      says(BOOKED[data.status] ?? "");
+      take(data);
+    }),
+  confirm: () =>
+    isUsable(byId("ticket").querySelector("button.wide")) &&
+    act("/confirm", {}, "Confirming…", (data) => {
+      says("Confirmed. See you there!");
+      take(data);
+    }),
+  async cancel() {
+    const { id, status, quantity } = booking;
+    if (!(await ask(QUESTIONS[status](quantity === 1 ? "The ticket" : `All ${count(quantity, "ticket")}`)))) return;
+    await act("/cancel", {}, "One moment…", () => {
+      given.add(id);
+      take(null);
+      says(status === "waiting" ? "You have left the waiting list." : "Cancelled. The next person in line has it now, or anyone who books.");
+    });
+  },
+};
+
+const QUESTIONS = {
+  held: (what) => ({ title: "Give it back?", text: `${what} would go to the next person at once.`, yes: "Give it back", no: "Keep it" }),
+  confirmed: (what) => ({ title: "Cancel your booking?", text: `${what} would go to the next person at once.`, yes: "Cancel the booking", no: "Keep it" }),
+  waiting: () => ({ title: "Leave the waiting list?", text: "You would lose your place.", yes: "Leave", no: "Stay" }),
+};
+
+const live = new Live(eventId, {
+  onEvent(latest) {
+    const opened = event && stateOf(event) === "scheduled" && latest.state === "open";
+    event = latest;
+    if (opened) setText(byId("milestone"), "The sale is open.");
+    draw();
+  },
+  onBooking: take,
+  onLink: (connected) => setText(byId("line"), connected ? "" : "The connection is lost. We are trying to get it back…"),
+  onGone: () => complain(inWords({ code: "event_not_found" })),
+});
+
+session.onChange(() => {
+  booking = undefined;
+  if (session.hasEnded()) complain(inWords({ code: "unauthenticated" }));
+  else complain("");
+  says("");
+  live.restart();
+  draw();
+  if (!session.isSignedIn() && event) focusForm();
+});
+
+showAccount(byId("account"));
+setInterval(draw, TICK_MS);

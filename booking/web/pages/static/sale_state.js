@@ -1,0 +1,61 @@
+// What a sale is doing now. The service says so with every event; between two of them the clock alone may change it.
+
+import { now } from "./clock.js";
+import { el } from "./elements.js";
+import { count, lasting, when } from "./words.js";
+
+const ORDER = ["scheduled", "open", "closed"];
+
+const CHIPS = {
+  scheduled: ["Opens soon", "soon"],
+  open: ["On sale", "good"],
+  paused: ["Paused", "warn"],
+  closed: ["Closed", "done"],
+  sold_out: ["Sold out", "bad"],
+};
+
+/** `scheduled`, `open`, `paused` or `closed`: the service's word, or what has become of it since. */
+export function stateOf(event) {
+  if (event.paused) return "paused";
+  const time = now();
+  const byClock =
+    event.closes_at !== null && time >= Date.parse(event.closes_at) ? "closed"
+    : event.opens_at !== null && time < Date.parse(event.opens_at) ? "scheduled"
+    : "open";
+  return ORDER[Math.max(ORDER.indexOf(event.state), ORDER.indexOf(byClock))];
+}
+
+/** Whether whoever books now gets a place on the waiting list: while anyone waits, nobody overtakes. */
+export const wouldWait = (event, quantity = 1) => event.available_tickets < quantity || event.waiting_list_count > 0;
+
+/** A state's label and the class that gives it its colour. */
+export function chipOf(event) {
+  const state = stateOf(event);
+  return CHIPS[state === "open" && wouldWait(event) ? "sold_out" : state];
+}
+
+/** Shows the state in an element of class `chip`. */
+export function showChip(element, event) {
+  const [label, colour] = chipOf(event);
+  if (element.textContent !== label) element.textContent = label;
+  element.className = `chip ${colour}`;
+}
+
+/** What a buyer should know of a sale before it opens, as [name, value] pairs. */
+function rulesOf(event) {
+  return [
+    ["A person may book", event.max_per_user === 1 ? "one ticket" : `up to ${count(event.max_per_user, "ticket")}`],
+    ["After booking", event.hold_seconds ? `${lasting(event.hold_seconds)} to confirm` : "nothing more to do"],
+    ["When sold out", event.waitlist_limit === 0 ? "no waiting list" : "a waiting list, first come, first served"],
+    ["Closes", event.closes_at && when(event.closes_at)],
+  ].filter(([, value]) => value);
+}
+
+/** Shows the rules in a list of facts, anew only when they have changed. */
+export function showRules(list, event) {
+  const rules = rulesOf(event);
+  const key = JSON.stringify(rules);
+  if (list.dataset.shown === key) return;
+  list.dataset.shown = key;
+  list.replaceChildren(...rules.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+}

@@ -1,0 +1,94 @@
+// Signing in and creating an account: one form, and the corner of the page that says who is signed in.
+
+import { call } from "./api.js";
+import { byId, el, field, setFault, setText } from "./elements.js";
+import * as session from "./session.js";
+import { inWords, lasting } from "./words.js";
+
+const ENDS_SOON_MS = 5 * 60_000;
+
+/** A form that signs in, or creates an account and is signed in with it. `lead` says what for. */
+export function signInForm(title, lead) {
+  let creating = false;
+  const email = el("input", { id: "email", type: "email", autocomplete: "username", required: true, maxlength: 254 });
+  const password = el("input", { id: "password", type: "password", required: true, maxlength: 256 });
+  const heading = el("h2", { tabindex: -1 }, title);
+  const submit = el("button", { type: "submit" });
+  const other = el("button", { type: "button", class: "plain", onclick: () => show(!creating) });
+  const trouble = el("p", { class: "notice bad", role: "alert" });
+  const form = el(
+    "form",
+    { method: "post", novalidate: true, class: "sign-in", onsubmit: send },
+    heading,
+    el("p", { class: "quiet" }, lead),
+    field("Email", email),
+    field("Password", password),
+    trouble,
+    el("div", { class: "buttons" }, submit, other),
+  );
+  email.value = session.email();
+
+  function show(create) {
+    creating = create;
+    setText(heading, create ? "Create an account" : title);
+    setText(submit, create ? "Create account" : "Sign in");
+    setText(other, create ? "I have an account" : "I need an account");
+    password.autocomplete = create ? "new-password" : "current-password";
+    password.placeholder = create ? "At least 8 characters" : "";
+    setText(trouble, "");
+  }
+
+  async function send(submission) {
+    submission.preventDefault();
+    setText(trouble, "");
+    setFault(email, email.validity.valid ? "" : "Enter an email address, such as ann@example.com.");
+    const short = password.value.length < (creating ? 8 : 1);
+    setFault(password, short ? (creating ? "At least 8 characters, please." : "Enter your password.") : "");
+    const wrong = form.querySelector("[aria-invalid]");
+    if (wrong || submit.disabled) return wrong?.focus();
+    submit.disabled = true;
+    try {
+      const body = { email: email.value.trim(), password: password.value };
+      const { data } = await call("POST", creating ? "/auth/register" : "/auth/login", { body });
+      session.begin(data.token, data.user.email);
+    } catch (refusal) {
+      setText(trouble, inWords(refusal));
+      if (refusal.code === "email_taken") show(false), setText(trouble, inWords(refusal));
+      password.focus();
+    } finally {
+      submit.disabled = false;
+    }
+  }
+
+  show(false);
+  return form;
+}
+
+/** Keeps the corner up to date: who is signed in, and in time before that ends, that it will. */
+export function showAccount(place) {
+  const draw = () => {
+    const soon = session.isSignedIn() && session.remaining() < ENDS_SOON_MS;
+    place.replaceChildren(
+      ...(session.isSignedIn()
+        ? [
+            el("span", { class: "who" }, session.email()),
+            soon ? el("span", { class: "chip warn" }, `Sign-in ends in ${lasting(Math.max(60, session.remaining() / 1000))}`) : "",
+            el("button", { type: "button", class: "plain", onclick: soon ? session.end : session.signOut }, soon ? "Sign in again" : "Sign out"),
+          ]
+        : []),
+    );
+  };
+  let wasSoon = null;
+  session.onChange(draw);
+  setInterval(() => {
+    const soon = session.isSignedIn() && session.remaining() < ENDS_SOON_MS && Math.ceil(session.remaining() / 60_000);
+    if (soon !== wasSoon) draw();
+    wasSoon = soon;
+  }, 1000);
+  draw();
+}
+
+/** Puts the caret where it is wanted once the form is there. */
+export function focusForm() {
+  (byId("email").value ? byId("password") : byId("email")).focus();
+}

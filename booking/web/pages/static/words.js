@@ -1,0 +1,86 @@
+// What people are told: times, numbers, and every refusal in a buyer's words.
+
+// The pages speak English; dates and numbers are written the way the reader's own English has it.
+export const locale = navigator.languages.find((language) => language.startsWith("en")) ?? "en-GB";
+const whole = new Intl.NumberFormat(locale);
+const moment = new Intl.DateTimeFormat(locale, { dateStyle: "full", timeStyle: "short" });
+const stamp = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
+
+export const number = (value) => whole.format(value);
+
+/** `1 ticket`, `2 tickets`. */
+export const count = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
+
+/** A moment on the reader's own wall: `Thursday, November 26, 2026 at 8:00 PM`. */
+export const when = (iso) => moment.format(new Date(iso));
+
+/** The same for a column: `26 Nov 2026, 20:00:00`. */
+export const briefly = (iso) => stamp.format(new Date(iso));
+
+/** Time that is left as `2 days 03:04:05`, `1:02:03` or `4:05`; what has begun counts as a whole second. */
+export function clockface(ms) {
+  const seconds = Math.max(0, Math.ceil(ms / 1000));
+  const [days, hours, minutes] = [Math.floor(seconds / 86_400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60];
+  const two = (value) => String(value).padStart(2, "0");
+  const clock = days || hours ? `${hours}:${two(minutes)}` : `${minutes}`;
+  return `${days ? `${count(days, "day")} ` : ""}${clock}:${two(seconds % 60)}`;
+}
+
+/** A length of time in words: `45 seconds`, `2 minutes`, `2 minutes 30 seconds`, `1 hour`. */
+export function lasting(seconds) {
+  const parts = [
+    [Math.floor(seconds / 3600), "hour"],
+    [Math.floor(seconds / 60) % 60, "minute"],
+    [Math.round(seconds % 60), "second"],
+  ].filter(([amount]) => amount > 0);
+  return parts.slice(0, 2).map(([amount, unit]) => count(amount, unit)).join(" ") || "a moment";
+}
+
+const SOON = "We have not changed anything. Please try again in a moment.";
+
+/** Each code of the service that a buyer can meet. The functions are given the Refusal and the event, if there is one. */
+export const REFUSALS = {
+  unauthenticated: "Your sign-in has ended. Sign in again, and you can go on where you were.",
+  invalid_credentials: "That email and password do not belong together. Check both, or create an account.",
+  forbidden: "This is for organizers, and this account is not one.",
+  email_taken: "There is an account with this email already. Sign in instead.",
+  sale_not_open: ({ data }) =>
+    data.opens_at ? `The sale has not opened yet. It opens on ${when(data.opens_at)}.` : "The sale has not opened yet.",
+  sale_closed: "The sale is over. Nothing more can be booked.",
+  sale_paused: "The organizer has paused the sale. Stay here: the button comes back by itself when it goes on.",
+  event_not_found: "This sale does not exist, or no longer does.",
+  booking_not_found: "You have no booking here. It may have been cancelled, or the time to confirm it ran out.",
+  already_booked: "You have booked already; your booking is shown here. Cancel it first to book another number of tickets.",
+  sold_out: "Sold out, a moment before you. This sale has no waiting list, but a cancelled ticket goes on sale at once.",
+  waitlist_full: "Sold out, and the waiting list is full as well. Watch this page: places become free when people cancel.",
+  still_waiting: "You are still on the waiting list; there is nothing to confirm before a ticket becomes free.",
+  hold_expired: "The time to confirm ran out, and the ticket went to the next person. You can book again if any are left.",
+  quantity_over_limit: (_, event) =>
+    event ? `That is more than one person may book: at most ${count(event.max_per_user, "ticket")}.` : "That is too many tickets.",
+  invalid_request: ({ faults }) => faults.map((fault) => fault.detail).join(" ") || "Something in this form is not right.",
+  rate_limited: ({ retryAfter }) => `That was too often in a short time. Please wait ${lasting(retryAfter || 1)}.`,
+  idempotency_key_reused: "This page got out of step. Load it again; your booking is safe.",
+  outcome_unknown: "Your request was sent, but whether it arrived is not known yet. It counts once at most, however often you ask.",
+  no_answer: "No answer came back. Check your connection and try again; a request that did arrive is not counted twice.",
+  inventory_unavailable: SOON,
+  database_unavailable: SOON,
+  identity_unavailable: "We cannot check who you are at the moment. Please try again shortly.",
+  overloaded: "Very many people are here right now. Please try again in a moment.",
+  internal_error: ({ requestId }) => `Something went wrong on our side. If you write to us, give this number: ${requestId}.`,
+};
+
+/** A refusal in a buyer's words; the service's own where there are none. */
+export function inWords(refusal, event = null) {
+  const words = REFUSALS[refusal.code] ?? (refusal.code ? refusal.message : `Something is wrong with this page: ${refusal.message}`);
+  return typeof words === "function" ? words(refusal, event) : words;
+}
+
+/** What is said while a change is asked for again. */
+export function waitWords(refusal, pauseMs) {
+  const again = `We ask again in ${lasting(Math.ceil(pauseMs / 1000))}; you need not do anything, and it counts only once.`;
+  if (refusal.code === "rate_limited") return `A little too fast. ${again}`;
+  if (refusal.code === "overloaded") return `Very many people are here right now. ${again}`;
+  if (refusal.code === "no_answer") return `No answer yet. ${again}`;
+  if (refusal.code === "outcome_unknown") return `Your request is on its way, but its answer got lost. ${again}`;
+  return `Not available for a moment. ${again}`;
+}

@@ -1,0 +1,120 @@
+"""The pages as HTTP sees them; what they do in a browser is in tests/browser."""
+
+import re
+from importlib.resources import files
+
+import httpx
+import pytest
+
+from .house import House
+
+PAGES = ["/", "/console", "/problems/sold_out"]
+DIRECTIVES = {
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self'",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
+}
+NO_SALE = ["999999999", "0", "abc", "1.5", "9" * 30, "%F0%9F%8E%9F", "%00"]
+LINK = re.compile(r'(?:href|src)="(/static/[^"]+)"')
+
+
+def policy(response: httpx.Response) -> set[str]:
+    return set(response.headers["content-security-policy"].split("; "))
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_allows_nothing_inline_and_nothing_from_elsewhere(house: House, path: str) -> None:
+    response = house.http.get(path)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert policy(response) == DIRECTIVES
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["referrer-policy"] == "no-referrer"
+    assert not re.search(r"<script(?![^>]* src=)|<style|\sstyle=|\son\w+=", response.text), "something inline"
+
+
+def test_a_sale_has_its_page_and_what_is_no_sale_has_one_for_people(house: House) -> None:
+    event_id = house.event(event_name="Not in the page: it is the same for everyone")
+    response = house.http.get(f"/sale/{event_id}")
+    assert response.status_code == 200
+    assert "Not in the page" not in response.text
+    for none in NO_SALE:
+        missing = house.http.get(f"/sale/{none}")
+        assert (missing.status_code, missing.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert "There is no such sale" in missing.text
+        assert policy(missing) == DIRECTIVES
+    assert house.anyone.get("/sale").verdict == (404, "not_found")
+    assert house.anyone.get("/sale/").verdict == (404, "not_found")
+    assert house.anyone.get("/console/").verdict == (404, "not_found")
+    assert house.anyone.call("POST", "/console", {}).verdict == (405, "method_not_allowed")
+
+
+def test_a_page_is_asked_for_again_and_sent_only_when_it_is_new(house: House) -> None:
+    first = house.http.get("/")
+    assert first.headers["cache-control"] == "no-cache"
+    again = house.http.get("/", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert house.http.get("/", headers={"If-None-Match": '"another"'}).status_code == 200
+    missing = house.http.get("/sale/0")
+    unchanged = house.http.get("/sale/0", headers={"If-None-Match": missing.headers["etag"]})
+    assert unchanged.status_code == 404, "a page that says no is never said to be as it was"
+
+
+def test_the_files_of_a_page_are_kept_for_ever_under_an_address_of_their_own(house: House) -> None:
+    event_id = house.event()
+    links = {link for path in [*PAGES, f"/sale/{event_id}"] for link in LINK.findall(house.http.get(path).text)}
+    versions = {link.split("/")[2] for link in links}
+    assert len(versions) == 1
+    for link in links:
+        response = house.http.get(link)
+        assert response.status_code == 200
+        assert response.headers["cache-control"] == "public, max-age=31536000, immutable"
+        plain = house.http.get(f"/static/{link.rpartition('/')[2]}")
+        assert plain.content == response.content
+        assert plain.headers["cache-control"] == "no-cache"
+        other = house.http.get(link.replace(versions.copy().pop(), "0123456789ab"))
+        assert other.headers["cache-control"] == "no-cache", "another version's address never keeps this one's content"
+
+
+def test_a_page_names_every_script_it_needs_at_once(house: House) -> None:
+    used: set[str] = set()
+    for path in ("/", "/console", f"/sale/{house.event()}"):
+        links = {link for link in LINK.findall(house.http.get(path).text) if link.endswith(".js")}
+        for link in links:
+            response = house.http.get(link)
+            assert response.headers["content-type"] == "text/javascript; charset=utf-8"
+            imported = set(re.findall(r'(?:from|import) ?\(?"\./(.+?)"', response.text))
+            assert imported <= {known.rpartition("/")[2] for known in links}, link
+        used |= {link.rpartition("/")[2] for link in links}
+    static = files("booking.web.pages").joinpath("static")
+    assert used == {path.name for path in static.iterdir() if path.name.endswith(".js")}, "a script nobody uses"
+
+
+def test_a_file_is_compressed_for_whoever_takes_it(house: House) -> None:
+    plain = house.http.get("/static/booking.css", headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    zipped = house.http.get("/static/booking.css", headers={"Accept-Encoding": "br, gzip;q=0.5"})
+    assert zipped.headers["content-encoding"] == "gzip"
+    assert zipped.content == plain.content
+    assert int(zipped.headers["content-length"]) < len(plain.content) / 2
+    refused = house.http.get("/static/booking.css", headers={"Accept-Encoding": "gzip;q=0"})
+    assert "content-encoding" not in refused.headers
+    assert plain.headers["vary"] == zipped.headers["vary"] == "accept-encoding"
+
+
+@pytest.mark.parametrize("path", ["", "nothing.js", "/", "a/b/booking.css", "../__init__.py", "%2e%2e/problem.html"])
+def test_nothing_else_is_a_file(house: House, path: str) -> None:
+    assert house.line.send(f"GET /static/{path} HTTP/1.1").verdict == (404, "not_found")
+
+
+def test_head_works_for_pages_too(house: House) -> None:
+    for path in ("/", "/console", f"/sale/{house.event()}", "/static/booking.css"):
+        got, head = house.http.get(path), house.http.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["etag"] == got.headers["etag"]

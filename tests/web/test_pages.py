@@ -1,0 +1,40 @@
+"""A sale's page while nobody can tell whether there is such a sale; the rest is in tests/contract/test_pages.py."""
+
+from typing import Any, cast
+
+import pytest
+
+from booking.inventory.box_office import BoxOffice
+from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+from booking.web.pages import PageEndpoints
+
+from .asgi import call, scope
+
+
+class Office:
+    """Answers each look with the same thing, or fails with it."""
+
+    def __init__(self, answer: object) -> None:
+        self._answer = answer
+
+    async def look(self, _: int) -> object:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+async def status_of(answer: object, event_id: str = "7") -> int:
+    endpoints = PageEndpoints(cast("BoxOffice", Office(answer)))
+    request: dict[str, Any] = scope(path=f"/sale/{event_id}") | {"path_params": {"event_id": event_id}}
+    return (await call(endpoints.sale, request)).status
+
+
+@pytest.mark.parametrize("failure", [InventoryUnavailable("gone"), OutcomeUnknown("gone"), Overloaded()])
+async def test_the_page_comes_and_goes_on_asking_while_redis_does_not_answer(failure: Exception) -> None:
+    assert await status_of(failure) == 200
+
+
+async def test_what_is_no_sale_is_not_found() -> None:
+    assert await status_of(None) == 404
+    assert await status_of(object()) == 200
+    assert await status_of(object(), "no number") == 404
