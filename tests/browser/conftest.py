@@ -1,0 +1,67 @@
+"""A service, a browser, and people who sit down in front of it."""
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Playwright
+
+from tests.contract.house import House, serving
+
+from . import chromium
+from .chromium import Visitor
+
+Sit = Callable[..., Visitor]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where there is no Chromium the browser tests are left out and say so, but never where a change is judged."""
+    if chromium.find() is None and not os.environ.get("CI"):
+        for item in items:
+            if "driver" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.skip(reason=chromium.MISSING))
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """The service behind the pages, each test with events and users of its own."""
+    with serving(tmp_path_factory.mktemp("pages") / "data", {"BOOKING_RATE_LIMIT": "off"}) as house:
+        yield house
+
+
+@pytest.fixture(scope="package")
+def driver() -> Iterator[Playwright]:
+    """What drives the browsers. It has the thread's event loop running all the while, so no test of another package,
+    which may need one of its own, can come before its end.
+    """
+    assert chromium.find() is not None, chromium.MISSING
+    with chromium.playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def browser(driver: Playwright) -> Iterator[Browser]:
+    """The browser that most tests share, each in windows of its own."""
+    running = chromium.launch(driver)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def sit(house: House, browser: Browser) -> Iterator[Sit]:
+    """Lets somebody sit down: `sit()`, `sit(token, viewport=PHONE)`. Afterwards no browser may have complained."""
+    visitors: list[Visitor] = []
+
+    def sit_down(user: str | None = None, role: str | None = None, at: Browser = browser, **options: object) -> Visitor:
+        visitor = Visitor.in_browser(at, house.base_url, **options)
+        if user is not None:
+            claims = house.claims(user) | ({"role": role} if role else {})
+            visitor.sign_in(house.bearer(user, claims).authorization or "", f"{user}@example.com")
+        visitors.append(visitor)
+        return visitor
+
+    yield sit_down
+    complaints = [complaint for visitor in visitors for complaint in visitor.unexpected()]
+    for visitor in visitors:
+        visitor.leave()
+    assert complaints == []

@@ -1,0 +1,243 @@
+"""What the buyer's page keeps to when the net, the clock or the session does not."""
+
+import time
+from typing import Any
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from booking.web.problems import KINDS
+from tests.contract.client import fresh
+from tests.contract.house import House
+
+from .chromium import PATIENCE_MS, Visitor
+from .conftest import Sit
+
+expect.set_options(timeout=PATIENCE_MS)
+
+FOR_PROGRAMS = {
+    "malformed_json",
+    "not_found",
+    "method_not_allowed",
+    "body_too_large",
+    "unsupported_media_type",
+    "capacity_below_sold",  # the console says it beside the field
+}
+"""Codes that no click of a buyer can bring about."""
+
+
+def test_every_refusal_that_a_buyer_can_meet_has_words_of_its_own(house: House, sit: Sit) -> None:
+    visitor = sit()
+    visitor.go("/")
+    told: dict[str, str] = visitor.page.evaluate(
+        """async (codes) => {
+            const { inWords, REFUSALS } = await import("/static/words.js");
+            const refusal = (code) => ({ code, message: "", data: {}, faults: [], requestId: "an-id", retryAfter: 3 });
+            return Object.fromEntries(codes.map((code) => [code, code in REFUSALS ? inWords(refusal(code)) : ""]));
+        }""",
+        sorted(KINDS),
+    )
+    assert {code for code, words in told.items() if not words} == FOR_PROGRAMS
+    for code, words in told.items():
+        assert "undefined" not in words, code
+        assert code not in words
+        assert "Idempotency" not in words
+
+
+def test_a_booking_by_keyboard_alone(house: House, sit: Sit) -> None:
+    event_id = house.event(available_tickets=5, max_per_user=3, hold_seconds=600)
+    visitor = sit()
+    visitor.go(f"/sale/{event_id}")
+    page, keys = visitor.page, visitor.page.keyboard
+    expect(page.get_by_label("Email")).to_be_visible()
+    walk_to(visitor, "I need an account")
+    keys.press("Enter")
+    walk_to(visitor, "Email", backwards=True)
+    keys.type(f"{fresh('keys')}@example.com")
+    keys.press("Tab")
+    keys.type("correct horse battery staple")
+    keys.press("Enter")
+    expect(page.get_by_role("heading", name="Your tickets")).to_be_focused()
+    walk_to(visitor, "How many?")
+    keys.press("ArrowDown")
+    walk_to(visitor, "Book 2 tickets")
+    keys.press("Enter")
+    expect(page.get_by_role("heading", name="Your 2 tickets are held")).to_be_focused()
+    walk_to(visitor, "Confirm 2 tickets")
+    keys.press("Space")
+    expect(page.get_by_role("heading", name="2 tickets are yours")).to_be_focused()
+    walk_to(visitor, "Cancel the booking")
+    keys.press("Enter")
+    expect(page.get_by_role("button", name="Keep it")).to_be_focused()
+    keys.press("Escape")
+    assert house.look(event_id)["tickets_sold"] == 2
+    expect(page.get_by_role("button", name="Cancel the booking")).to_be_focused()
+    keys.press("Enter")
+    walk_to(visitor, "Cancel the booking")
+    keys.press("Enter")
+    expect(page.get_by_role("heading", name="Your tickets")).to_be_visible()
+    assert house.look(event_id)["tickets_sold"] == 0
+
+
+def walk_to(visitor: Visitor, name: str, *, backwards: bool = False) -> None:
+    """Presses Tab until the control of that name has the focus, and asserts that this can be seen."""
+    for _ in range(20):
+        visitor.page.keyboard.press("Shift+Tab" if backwards else "Tab")
+        focused = visitor.page.evaluate(
+            """() => {
+                const at = document.activeElement;
+                const style = getComputedStyle(at);
+                return [(at.labels?.[0] ?? at).textContent, style.outlineStyle, parseFloat(style.outlineWidth)];
+            }"""
+        )
+        if focused[0] == name:
+            assert focused[1] == "solid"
+            assert focused[2] >= 2
+            return
+    raise AssertionError(f"no way to {name!r} by keyboard")
+
+
+def losing_the_answer(route: Route) -> None:
+    """The service gets the request and decides; its answer never arrives."""
+    route.fetch()
+    route.abort("connectionreset")
+
+
+def unknown(route: Route) -> None:
+    """The service answers that it does not know."""
+    body = '{"code": "outcome_unknown", "detail": "…", "error": true}'
+    route.fulfill(status=503, headers={"Retry-After": "1"}, content_type="application/problem+json", body=body)
+
+
+@pytest.mark.parametrize(("fails", "words"), [(losing_the_answer, "No answer yet."), (unknown, "its answer got lost.")])
+def test_a_click_whose_answer_is_lost_is_repeated_and_counts_once(
+    house: House, sit: Sit, fails: Any, words: str
+) -> None:
+    event_id = house.event(available_tickets=3)
+    visitor = sit(fresh("lost"))
+    visitor.expected += ["ERR_CONNECTION_RESET", "status of 503"]
+    keys: list[str] = []
+
+    def first_time(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        if len(keys) == 1:
+            fails(route)
+        else:
+            route.continue_()
+
+    visitor.page.route("**/book", first_time)
+    visitor.go(f"/sale/{event_id}")
+    visitor.page.evaluate(
+        """() => {
+            window.said = [];
+            new MutationObserver(() => said.push(document.querySelector("#news").textContent))
+                .observe(document.querySelector("#news"), {childList: true, characterData: true, subtree: true});
+        }"""
+    )
+    with visitor.page.expect_response(lambda response: response.url.endswith("/book") and response.ok) as answer:
+        visitor.page.get_by_role("button", name="Book 1 ticket").click()
+    expect(visitor.page.get_by_role("heading", name="The ticket is yours")).to_be_visible()
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+    assert answer.value.status == 201
+    assert house.look(event_id)["tickets_sold"] == 1
+    said = visitor.page.evaluate("window.said.join(' ')")
+    assert words in said
+    assert "it counts only once" in said
+
+
+def test_a_hold_that_runs_out_is_explained(house: House, sit: Sit) -> None:
+    event_id = house.event(hold_seconds=2)
+    visitor = sit(fresh("slow"))
+    visitor.go(f"/sale/{event_id}")
+    visitor.page.get_by_role("button", name="Book 1 ticket").click()
+    expect(visitor.page.get_by_role("heading", name="Your ticket is held")).to_be_visible()
+    expect(visitor.page.locator("#news")).to_contain_text("The time to confirm ran out")
+    expect(visitor.page.get_by_role("button", name="Book 1 ticket")).to_be_visible()
+
+
+def test_the_countdown_goes_by_the_servers_clock(house: House, sit: Sit) -> None:
+    """With a browser whose clock is five hours slow, and set while the page is open."""
+    event_id = house.event(opens_at="2099-01-01T00:00:00Z")
+    opens_ms = 4_070_908_800_000
+    visitor = sit()
+    visitor.page.add_init_script("Date.now = () => performance.timeOrigin - 5 * 3600e3;")
+    visitor.go(f"/sale/{event_id}")
+    expect(visitor.page.get_by_role("timer")).to_contain_text("days")
+    text = visitor.page.get_by_role("timer").inner_text()
+    days, clock = text.replace(",", "").split(" days ")
+    hours, minutes, seconds = (int(part) for part in clock.split(":"))
+    shown = ((int(days) * 24 + hours) * 60 + minutes) * 60 + seconds
+    assert abs(opens_ms / 1000 - time.time() - shown) < 60
+
+
+def test_a_session_that_has_ended_is_taken_up_again(house: House, sit: Sit) -> None:
+    event_id = house.event(available_tickets=3)
+    visitor = sit()
+    visitor.expected.append("status of 401")
+    email = f"{fresh('again')}@example.com"
+    visitor.go(f"/sale/{event_id}")
+    visitor.register(email)
+    visitor.page.get_by_role("button", name="Book 1 ticket").click()
+    expect(visitor.page.get_by_role("heading", name="The ticket is yours")).to_be_visible()
+    expired = house.bearer("nobody", {"sub": "nobody", "exp": 1}).authorization
+    visitor.page.evaluate(
+        "([token, email]) => localStorage.setItem('booking.session', JSON.stringify({token, email}))",
+        [(expired or "").removeprefix("Bearer "), email],
+    )
+    visitor.page.reload()
+    expect(visitor.page.get_by_role("alert").first).to_contain_text("Your sign-in has ended.")
+    expect(visitor.page.locator(".left")).to_contain_text("2 of 3 tickets left")
+    expect(visitor.page.get_by_label("Email")).to_have_value(email)
+    visitor.page.get_by_label("Password").fill("correct horse battery")
+    visitor.page.get_by_role("button", name="Sign in").click()
+    expect(visitor.page.get_by_role("heading", name="The ticket is yours")).to_be_visible()
+
+
+def test_a_connection_that_breaks_is_made_again(house: House, sit: Sit) -> None:
+    event_id = house.event(available_tickets=3)
+    visitor = sit()
+    visitor.expected.append("ERR_FAILED")
+    tries: list[str] = []
+    visitor.page.route("**/live", lambda route: route.abort() if len(tries) < 3 else route.continue_())
+    visitor.page.on("requestfailed", lambda request: tries.append(request.url))
+    visitor.go(f"/sale/{event_id}")
+    expect(visitor.page.locator("#line")).to_contain_text("The connection is lost.")
+    expect(visitor.page.locator(".left")).to_contain_text("3 of 3 tickets left")
+    expect(visitor.page.locator("#line")).to_be_empty()
+    house.user().book(event_id)
+    expect(visitor.page.locator(".left")).to_contain_text("2 of 3 tickets left")
+    assert len(tries) == 3
+
+
+def test_a_stream_with_no_room_left_is_made_up_for_by_asking(house: House, sit: Sit) -> None:
+    event_id = house.event(available_tickets=3)
+    visitor = sit(fresh("crowd"))
+    visitor.expected.append("status of 503")
+    body = '{"code": "overloaded", "detail": "…"}'
+    visitor.page.route("**/live", lambda route: route.fulfill(status=503, body=body))
+    visitor.expected.append("status of 404")  # nobody's booking yet
+    visitor.go(f"/sale/{event_id}")
+    visitor.page.get_by_role("button", name="Book 1 ticket").click()
+    expect(visitor.page.get_by_role("heading", name="The ticket is yours")).to_be_visible()
+    expect(visitor.page.locator(".left")).to_contain_text("2 of 3 tickets left")
+
+
+def test_a_wrong_password_and_a_taken_email_are_explained(house: House, sit: Sit) -> None:
+    event_id = house.event()
+    visitor = sit()
+    visitor.expected += ["status of 401", "status of 409"]
+    email = f"{fresh('taken')}@example.com"
+    visitor.go(f"/sale/{event_id}")
+    visitor.register("not an address")
+    expect(visitor.page.get_by_text("Enter an email address")).to_be_visible()
+    expect(visitor.page.get_by_label("Email")).to_be_focused()
+    visitor.page.get_by_label("Email").fill(email)
+    visitor.page.get_by_role("button", name="Create account").click()
+    visitor.page.get_by_role("button", name="Sign out").click()
+    visitor.register(email)
+    expect(visitor.page.get_by_text("There is an account with this email already.")).to_be_visible()
+    visitor.page.get_by_label("Password").fill("another one")
+    visitor.page.get_by_role("button", name="Sign in").click()
+    expect(visitor.page.get_by_text("That email and password do not belong together.")).to_be_visible()
+    assert visitor.page.evaluate("localStorage.length") == 0

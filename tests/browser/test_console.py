@@ -1,0 +1,91 @@
+"""What the organizer's console keeps to beside a sale that goes well (that one is in test_whole_sale)."""
+
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from tests.contract.client import fresh
+from tests.contract.house import House
+
+from .chromium import PATIENCE_MS
+from .conftest import Sit
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+def test_a_buyer_is_told_that_the_console_is_not_for_them(house: House, sit: Sit) -> None:
+    visitor = sit(fresh("buyer"))
+    visitor.go("/console")
+    expect(visitor.page.locator("#trouble")).to_have_text("This is for organizers, and this account is not one.")
+    expect(visitor.page.get_by_role("button", name="New sale")).to_be_hidden()
+
+
+def test_what_is_wrong_with_a_form_stands_beside_the_field(house: House, sit: Sit) -> None:
+    event_id, _ = house.sold_out(available_tickets=3)
+    visitor = sit(fresh("organizer"), "organizer", timezone_id="Asia/Kolkata")
+    visitor.expected += ["status of 409", "status of 422"]
+    page = visitor.page
+    visitor.go(f"/console#sale-{event_id}")
+    page.get_by_role("button", name="Change", exact=True).click()
+    page.get_by_label("Tickets", exact=True).fill("2")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("3 are sold or held already; it cannot be fewer.")).to_be_visible()
+    expect(page.get_by_label("Tickets", exact=True)).to_be_focused()
+    page.get_by_label("Tickets", exact=True).fill("4")
+    page.get_by_label("Opens").fill("2099-01-01T06:30:00")
+    page.get_by_label("Closes").fill("2099-01-01T05:30:00")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_label("Opens")).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_text("opens_at has to be before closes_at.")).to_be_visible()
+    page.get_by_label("Closes").fill("")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.locator(".headline")).to_contain_text("Opens soon")
+    event = house.look(event_id)
+    assert (event["capacity"], event["opens_at"], event["max_per_user"]) == (4, "2099-01-01T01:00:00.000Z", 1)
+
+
+def test_the_waiting_list_the_chart_and_the_report_follow_the_sale(house: House, sit: Sit, tmp_path: Path) -> None:
+    event_id, _ = house.sold_out(available_tickets=2)
+    visitor = sit(fresh("organizer"), "organizer")
+    page = visitor.page
+    visitor.go(f"/console#sale-{event_id}")
+    expect(page.get_by_text("Nobody is waiting.")).to_be_visible()
+    expect(page.get_by_text("Sold out ", exact=False).last).to_be_visible()
+    waiting = house.users(3)
+    for user in waiting:
+        user.book(event_id)
+    rows = page.get_by_role("region", name="Waiting list", exact=True).locator("tbody tr")
+    expect(rows).to_have_count(3)
+    expect(rows.first).to_contain_text(waiting[0].id)
+    minutes = page.get_by_role("img", name="Bookings, waiting list and cancellations a minute")
+    expect(minutes.locator("rect.booked")).not_to_have_count(0)
+    expect(minutes.locator("rect.joined")).not_to_have_count(0)
+    summary = page.locator("summary").first
+    summary.click()
+    table = page.get_by_role("region", name="Bookings, waiting list").get_by_role("row")
+    expect(table).not_to_have_count(1)
+    with page.expect_response("**/report"):
+        house.user().book(event_id)
+    expect(rows).to_have_count(4)
+    expect(summary).to_be_focused()
+    expect(table.first).to_be_visible()
+    expect(page.locator("#health")).to_contain_text("Ready")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export as NDJSON").click()
+    download.value.save_as(tmp_path / "bookings.ndjson")
+    assert len((tmp_path / "bookings.ndjson").read_text().splitlines()) == 6
+
+
+def test_older_sales_can_be_reached(house: House, sit: Sit) -> None:
+    first = fresh("oldest")
+    house.event(event_name=first)
+    for _ in range(20):
+        house.event()
+    visitor = sit(fresh("organizer"), "organizer")
+    for path in ("/console", "/"):
+        visitor.go(path)
+        expect(visitor.page.get_by_role("button", name="Older sales")).to_be_visible()
+        expect(visitor.page.get_by_role("link", name=first)).to_have_count(0)
+        visitor.page.get_by_role("button", name="Older sales").click()
+        expect(visitor.page.get_by_role("link", name=first)).to_be_visible()

@@ -1,0 +1,153 @@
+"""Every page in every state: on a phone of 320 px and on a wide screen, light and dark, for eyes and for ears."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.contract.client import fresh
+from tests.contract.house import House
+
+from .chromium import PATIENCE_MS, PHONE, WIDE
+from .conftest import Sit
+
+expect.set_options(timeout=PATIENCE_MS)
+
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+TOUCH_PX_MIN = 44
+LONG = "Supercalifragilistischexpialigetisch und noch viel länger " * 3
+
+LOOKS = [("phone", PHONE, "dark"), ("wide", WIDE, "light")]
+"""Each screen and each set of colours once: neither changes what the other does."""
+
+
+def faults(page: Page) -> list[str]:
+    """What axe finds wrong: contrast, names, roles, order of headings, landmarks."""
+    page.evaluate(AXE)
+    found: dict[str, Any] = page.evaluate("(rules) => axe.run(document, {runOnly: rules})", RULES)
+    assert found["passes"], "axe has looked at nothing"
+    return [f"{one['id']}: {node['html']} {node['any']}" for one in found["violations"] for node in one["nodes"]]
+
+
+def small_targets(page: Page) -> list[str]:
+    """Buttons and fields that are hard to hit with a thumb. A link within a sentence is as high as its line."""
+    small: list[str] = page.evaluate(
+        """(least) => [...document.querySelectorAll("button, input, select, summary, .button, header a")]
+            .filter((one) => one.checkVisibility() && one.getBoundingClientRect().height < least - 0.5)
+            .map((one) => `${one.outerHTML} is ${one.getBoundingClientRect().height} px high`)""",
+        TOUCH_PX_MIN,
+    )
+    return small
+
+
+@dataclass(frozen=True)
+class View:
+    """A page in one state: its path, what is there once it is drawn, and who looks at it."""
+
+    path: str
+    drawn: str
+    user: str | None = None
+    role: str | None = None
+
+
+def scheduled(house: House) -> View:
+    event_id = house.event(opens_at="2099-01-01T00:00:00Z", event_name=LONG, max_per_user=4, available_tickets=9)
+    return View(f"/sale/{event_id}", "How many?", fresh("me"))
+
+
+def waiting(house: House) -> View:
+    me = house.user()
+    event_id, _ = house.sold_out()
+    me.book(event_id)
+    return View(f"/sale/{event_id}", "You are next.", me.id)
+
+
+def held(house: House) -> View:
+    me = house.user()
+    event_id = house.event(hold_seconds=600)
+    me.book(event_id)
+    return View(f"/sale/{event_id}", "Confirm 1 ticket", me.id)
+
+
+def console(house: House) -> View:
+    event_id, _ = house.sold_out(available_tickets=2, event_name=LONG, hold_seconds=600)
+    for user in house.users(2):
+        user.book(event_id)
+    return View(f"/console#sale-{event_id}", "Redis and the database agree.", fresh("me"), "organizer")
+
+
+def sales(house: House) -> View:
+    house.event(event_name=LONG)
+    return View("/", LONG.split()[0])
+
+
+VIEWS: dict[str, Callable[[House], View]] = {
+    "list": sales,
+    "signed out": lambda house: View(f"/sale/{house.event()}", "Sign in to book"),
+    "scheduled": scheduled,
+    "waiting": waiting,
+    "held": held,
+    "no sale": lambda _: View("/sale/987654321", "There is no such sale"),
+    "console": console,
+    "gate": lambda _: View("/console", "Sign in with an organizer"),
+    "problem": lambda _: View("/problems/sold_out", "sold_out"),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_page_is_for_every_screen_and_every_reader(house: House, sit: Sit, name: str) -> None:
+    view = VIEWS[name](house)
+    visitor = sit(view.user, view.role)
+    if name == "no sale":
+        visitor.expected.append("status of 404")
+    page = visitor.page
+    visitor.go(view.path)
+    page.get_by_text(view.drawn).first.wait_for()
+    for screen, size, colours in LOOKS:
+        page.set_viewport_size(size)  # type: ignore[arg-type]  # a mapping with these very keys
+        page.emulate_media(color_scheme=colours)  # type: ignore[arg-type]  # one of two words
+        assert not visitor.overflows(), f"{screen}: has to be scrolled sideways"
+        assert faults(page) == [], f"{screen}, {colours}"
+        assert small_targets(page) == [], screen
+
+
+def test_whoever_wants_no_motion_gets_none(house: House, sit: Sit) -> None:
+    visitor = sit(reduced_motion="reduce")
+    visitor.go(f"/sale/{house.event()}")
+    visitor.page.locator(".bar > span").first.wait_for(state="attached")
+    durations = visitor.page.evaluate(
+        "[...document.querySelectorAll('*')].map((one) => getComputedStyle(one).transitionDuration)"
+    )
+    assert set(durations) == {"0s"}
+
+
+def test_nothing_of_a_sale_is_read_as_html(house: House, sit: Sit) -> None:
+    name = "<img src=/nowhere onerror=document.title='owned'><script>document.title='owned'</script>"
+    event_id = house.event(event_name=name)
+    visitor = sit(fresh("organizer"), "organizer")
+    for path in ("/", f"/sale/{event_id}", f"/console#sale-{event_id}"):
+        visitor.go(path)
+        visitor.page.get_by_text(name).first.wait_for()
+        assert visitor.page.locator("img, body script").count() == 0
+        assert visitor.page.title() != "owned"
+
+
+def test_an_inline_script_would_not_run(house: House, sit: Sit) -> None:
+    visitor = sit()
+    visitor.expected += ["Content Security Policy", "TrustedHTML", "TrustedScript"]
+    visitor.go("/")
+    refused = visitor.page.evaluate(
+        """() => {
+            const script = document.createElement("script");
+            try { script.text = "window.ran = true"; document.body.append(script); } catch {}
+            try { document.body.innerHTML += "<b>x</b>"; } catch (error) { return error.name; }
+        }"""
+    )
+    assert refused == "TypeError"
+    assert visitor.page.evaluate("window.ran") is None
+    assert visitor.complaints
