@@ -28,6 +28,7 @@ from booking.settings import Settings, SettingsError
 from booking.sweeper import sweep
 from booking.web.access_log import AccessLog, console_line, json_line
 from booking.web.accounts import AccountEndpoints
+from booking.web.admission import Admission, Refusal
 from booking.web.credentials import Credentials
 from booking.web.events import EventEndpoints
 from booking.web.frame import Failures, Frame
@@ -92,7 +93,8 @@ class Application:
                 allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "X-Request-ID"),
                 expose_headers=EXPOSED_HEADERS,
             )
-        self.frame = Frame(application, self._access_log)
+        self._admission = Admission(Refusal(settings.cors_origins))
+        self.frame = Frame(application, self._access_log, self._admission)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: object) -> AsyncIterator[None]:
@@ -163,7 +165,7 @@ class Application:
             tasks = [
                 asyncio.create_task(sweep(office), name="sweeper"),
                 asyncio.create_task(_go_by_new_epochs(office, ledger), name="epochs"),
-                asyncio.create_task(_save(self._access_log, lane.meters, folder), name="meters"),
+                asyncio.create_task(_save(self._access_log, self._admission, lane.meters, folder), name="meters"),
             ]
             # What is here now stays; what requests make is freed as they end. Left alone, the collector would look
             # through both every few requests, for 8 % of a worker's time.
@@ -191,11 +193,12 @@ async def _go_by_new_epochs(office: BoxOffice, ledger: Ledger) -> None:
             office.refound(await _epochs(ledger))
 
 
-async def _save(access_log: AccessLog, meters: Meters, folder: Path) -> None:
+async def _save(access_log: AccessLog, admission: Admission, meters: Meters, folder: Path) -> None:
     """Runs until it is cancelled: the other workers tell what this one has counted a second ago."""
     while True:
         await asyncio.sleep(METERS_SECONDS)
         access_log.hand_over(meters)
+        admission.hand_over(meters)
         with contextlib.suppress(OSError):
             meters.save(folder)
 

@@ -1,8 +1,6 @@
 """Around every request: its id, its log line, and an answer for whatever an endpoint raises."""
 
-import os
 from collections.abc import Callable
-from itertools import count
 from time import perf_counter_ns
 
 import structlog
@@ -12,15 +10,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.ledger.errors import LedgerUnavailable
 from booking.web.access_log import AccessLog
+from booking.web.admission import Admission
 from booking.web.answers import send_problem
 from booking.web.credentials import Unauthenticated
 from booking.web.key_set import KeySetUnavailable
 from booking.web.passwords import TooBusy
 from booking.web.problems import Problem
+from booking.web.request_ids import RequestIds
 from booking.web.requests import REQUEST_ID, ClientGone
-
-REQUEST_ID_BYTES_MAX = 128
-"""A longer id from outside is replaced (contract)."""
 
 STATUS_CLIENT_GONE = 499
 """What the log says of a request that nobody waited for; nginx's number for it."""
@@ -41,12 +38,12 @@ class Frame:
     `send`; the router inside is Starlette's, and raises HTTPException for us as it does inside its application.
     """
 
-    def __init__(self, application: ASGIApp, access_log: AccessLog) -> None:
+    def __init__(self, application: ASGIApp, access_log: AccessLog, admission: Admission | None = None) -> None:
         self._application = application
         self._access_log = access_log
-        # Unique over workers and restarts by its beginning, and cheap by its end.
-        self._prefix = os.urandom(8).hex()
-        self._numbers = count()
+        self.admission = Admission() if admission is None else admission
+        """For the server, which turns requests away before they come here."""
+        self._ids = RequestIds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -54,7 +51,7 @@ class Frame:
             await self._application(scope, receive, send)
             return
         began_ns = perf_counter_ns()
-        request_id = self._request_id(scope)
+        request_id = self._ids.of(scope["headers"])
         scope[REQUEST_ID] = request_id
         scope["app"] = self
         status = 0
@@ -76,15 +73,6 @@ class Frame:
             await send_problem(send_framed, problem_for(error, request_id), request_id)
         finally:
             self._access_log.write(scope, status, (perf_counter_ns() - began_ns) // 1000, request_id)
-
-    def _request_id(self, scope: Scope) -> str:
-        for name, value in scope["headers"]:
-            if name == b"x-request-id":
-                if 0 < len(value) <= REQUEST_ID_BYTES_MAX and all(0x21 <= byte <= 0x7E for byte in value):
-                    text: str = value.decode()
-                    return text
-                break
-        return f"{self._prefix}-{next(self._numbers):x}"
 
 
 class Failures:

@@ -30,7 +30,7 @@ HELP = {
     "booking_request_duration_seconds": ("histogram", "From a request's head to its answer's last byte."),
     "booking_batch_commands": ("histogram", "Commands that shared one exchange with Redis."),
     "booking_exchange_duration_seconds": ("histogram", "From sending a batch to Redis to its last reply: script time."),
-    "booking_sheds_total": ("counter", "Commands refused because the queue in front of Redis was full."),
+    "booking_sheds_total": ("counter", "Requests turned away because more waited than can be answered in time."),
     "booking_persisted_rows_total": ("counter", "Changes carried into SQL."),
     "booking_persister_transactions_total": ("counter", "Transactions that carried them."),
     "booking_queue_commands": ("gauge", "Commands that wait in the worker that was asked."),

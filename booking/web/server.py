@@ -11,7 +11,9 @@ import uvicorn
 from booking.inventory.errors import InventoryUnavailable
 from booking.ledger.errors import LedgerUnavailable
 from booking.settings import Settings, SettingsError
-from booking.web.connection import Connection, look_after
+from booking.web.admission import Admission
+from booking.web.connection import Connection, WorkerState, look_after
+from booking.web.frame import Frame
 from booking.web.listener import BACKLOG
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ PLAIN_REASONS = (SettingsError, InventoryUnavailable, LedgerUnavailable)
 class Server(uvicorn.Server):
     """Uvicorn, with connections that learn of the end from an answer where they can."""
 
+    def __init__(self, config: uvicorn.Config, admission: Admission | None = None) -> None:
+        super().__init__(config)
+        self.server_state: WorkerState = WorkerState(Admission() if admission is None else admission)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts as uvicorn does, and from then on looks after the connections."""
         await super().startup(sockets)
@@ -46,6 +52,7 @@ class Server(uvicorn.Server):
         self._looking.cancel()
         for server in self.servers:
             server.close()
+        self.server_state.ending = True
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
         for connection in list(self.server_state.connections):
             if isinstance(connection, Connection):
@@ -96,7 +103,8 @@ def serve(application: "ASGIApp", settings: Settings, listener: socket.socket) -
         return (start if scope["type"] == "lifespan" else application)(scope, receive, send)
 
     try:
-        Server(configuration(dispatch, settings)).run(sockets=[listener])
+        admission = application.admission if isinstance(application, Frame) else None
+        Server(configuration(dispatch, settings), admission).run(sockets=[listener])
     except SystemExit:
         if start.refusal is not None:
             raise start.refusal from None

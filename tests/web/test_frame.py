@@ -17,10 +17,11 @@ from booking.web import frame as module
 from booking.web.access_log import AccessLog, json_line
 from booking.web.answers import send_json
 from booking.web.credentials import Unauthenticated
-from booking.web.frame import REQUEST_ID_BYTES_MAX, Failures, Frame
+from booking.web.frame import Failures, Frame
 from booking.web.key_set import KeySetUnavailable
 from booking.web.passwords import TooBusy
 from booking.web.problems import Fault, Problem, invalid
+from booking.web.request_ids import REQUEST_ID_BYTES_MAX
 from booking.web.requests import REQUEST_ID, USER, read_json
 from tests.fixtures.notes import Notes, take_notes
 from tests.web.asgi import body, call, scope

@@ -1,0 +1,138 @@
+"""How many requests a worker takes on at a time: as many as it can answer soon. The others are told so at once.
+
+A queue that is only bounded by its length is as slow as it is long. This bound follows from what the worker has just
+been seen to do: where the n-th at a time has waited twice as long as anybody should, n / 2 is what it can carry.
+"""
+
+from collections.abc import Collection, Iterable
+
+import orjson
+import structlog
+
+from booking.meters import Meters
+from booking.web.problems import CONTENT_TYPE, Problem
+from booking.web.request_ids import RequestIds
+
+WAIT_SECONDS_MAX = 0.06
+"""How long a request that was taken on may be under way. With what it may have waited before that, and with others on
+the processor, this keeps the p99 of what is accepted below the 250 ms that it may be when ten times too many come."""
+
+LIMIT_AT_FIRST = 256
+"""Requests that may be under way in one worker while nobody knows yet what it can carry."""
+
+LIMIT_MIN = 32
+"""So many are always taken on; Redis works best with several at a time."""
+
+LIMIT_MAX = 4_096
+
+GROWTH = 1 / 16
+"""By how much the limit grows with each answer that came in time while it was needed."""
+
+VERBS = frozenset((b"/book", b"/cancel", b"/confirm"))
+"""The calls that a crowd makes, beside readings of an event or of one's own booking."""
+
+EVENTS = b"/events/"
+
+CROWD = (b"POST /book ", b"POST /cancel ", b"POST /confirm ", b"GET /status/", b"GET /events/")
+"""How such requests begin."""
+
+
+def is_quick(url: bytes) -> bool:
+    """Whether a request is counted, and turned away when there are too many: what a crowd sends, and is answered with
+    one step in Redis. Everything else has bounds of its own: passwords, listeners, the database's connections.
+    """
+    return (
+        url in VERBS
+        or url.startswith(b"/status/")
+        or (url.startswith(EVENTS) and (url.endswith(b"/booking") or url[len(EVENTS) :].isdigit()))
+    )
+
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Admission:
+    """Belongs to one worker. Costs a request some hundred nanoseconds."""
+
+    __slots__ = ("_cut_at", "_sheds_told", "in_flight", "limit", "refusal", "sheds")
+
+    def __init__(self, refusal: "Refusal | None" = None) -> None:
+        self.in_flight = 0
+        """Requests that were taken on and are not answered yet."""
+        self.limit: float = LIMIT_AT_FIRST
+        """As many as may be."""
+        self.sheds = 0
+        """Requests that were turned away."""
+        self.refusal = Refusal() if refusal is None else refusal
+        self._sheds_told = 0
+        self._cut_at = 0.0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next one is to be turned away."""
+        return self.in_flight >= self.limit
+
+    def answered(self, place: int, began: float, now: float) -> None:
+        """What was the `place`-th request under way has its answer; it `began` then, by the loop's clock in seconds."""
+        self.in_flight -= 1
+        waited = now - began
+        if waited > WAIT_SECONDS_MAX:
+            # Once for all that were under way together: what a cut does is seen in those that come after it.
+            if began >= self._cut_at:
+                self._cut_at = now
+                affordable = place * WAIT_SECONDS_MAX / waited
+                self.limit = max(LIMIT_MIN, min(self.limit, max(affordable, self.limit / 2)))
+        elif 2 * place > self.limit and self.limit < LIMIT_MAX:
+            self.limit += GROWTH
+
+    def gone(self) -> None:
+        """A client that was taken on has left without an answer."""
+        self.in_flight -= 1
+
+    def hand_over(self, meters: Meters) -> None:
+        """Counts in what was turned away since the last time, once a second; a calm second forgets what a crowd was."""
+        sheds, self._sheds_told = self.sheds - self._sheds_told, self.sheds
+        if not sheds:
+            self.limit = max(self.limit, min(2 * self.limit, LIMIT_AT_FIRST))
+            return
+        meters.count("booking_sheds_total", by=sheds)
+        structlog.get_logger().warning("requests were turned away", requests=sheds, at_a_time=int(self.limit))
+
+
+class Refusal:
+    """The answer to whoever is turned away, as bytes: it is made tens of thousands of times a second."""
+
+    def __init__(self, cors_origins: Collection[str] = ()) -> None:
+        self._ids = RequestIds()
+        self._origins = frozenset(origin.encode() for origin in cors_origins)
+        problem = Problem("overloaded")
+        before, after = problem.body("id").split(b'"id"')
+        self._body = before, after
+        head = [b"HTTP/1.1 %d Service Unavailable" % problem.kind.status, b"content-type: " + CONTENT_TYPE]
+        head += [b"%b: %b" % header for header in problem.headers]
+        self._head = b"\r\n".join(head)
+
+    def answer(self, headers: Headers, beside: Headers, *, keep_alive: bool) -> bytes:
+        """The whole answer to a request with these headers, whose names are in lower case; `beside` go out with it."""
+        request_id = self._ids.of(headers)
+        body = orjson.dumps(request_id).join(self._body)
+        return b"%b%b\r\nx-request-id: %b\r\ncontent-length: %d\r\n%b%b\r\n%b" % (
+            self._head,
+            b"".join(b"\r\n%b: %b" % header for header in beside),
+            request_id.encode(),
+            len(body),
+            self._for_origin(headers) if self._origins else b"",
+            b"" if keep_alive else b"connection: close\r\n",
+            body,
+        )
+
+    def _for_origin(self, headers: Headers) -> bytes:
+        """What lets a page of another origin read the answer, as around every other one."""
+        for name, value in headers:
+            if name == b"origin" and (value in self._origins or b"*" in self._origins):
+                allowed = b"*" if b"*" in self._origins else value
+                return (
+                    b"access-control-allow-origin: %b\r\naccess-control-expose-headers: Retry-After, X-Request-ID\r\n"
+                    b"vary: Origin\r\n" % allowed
+                )
+        return b""

@@ -1,0 +1,249 @@
+"""`scripts/overload`: ten times the load that the service can carry, and what it makes of it."""
+
+import json
+import os
+import secrets
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from scripts.benchmark.contenders import CHECKOUT
+from scripts.benchmark.flood import Flood, Plan, offer, quantile_ms
+from scripts.benchmark.processes import PartError
+from scripts.benchmark.service import Service, serve
+from scripts.benchmark.tokens import Buyers
+
+FOLDER = CHECKOUT / ".bench"
+"""On the checkout's own disk, so that an fsync is one: /tmp may be memory."""
+
+TIMES_SUSTAINABLE = 10
+P99_MS_MAX = 250.0
+GROWTH_MAX = 1.2
+"""The marks: latency of what is accepted, and memory against what it was before."""
+
+TICKETS = 2_000
+"""They go during the search; afterwards, as in any flash sale, nearly everybody comes too late and is told so."""
+
+BUYERS = 50_000
+FIRST_RATE = 500.0
+STEP = 1.25
+SEARCH_SECONDS = 4.0
+CALM_SECONDS = 8.0
+REST_SECONDS = 3.0
+CALM_P99_MS = 100.0
+"""A rate is sustainable while nobody is turned away and the p99 is below this."""
+
+SAMPLE_SECONDS = 0.25
+MIB = 1024 * 1024
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(slots=True)
+class Memory:
+    """Resident memory of each part in MiB: at the sustainable rate, at its highest under the load, and after."""
+
+    before: dict[str, float]
+    peak: dict[str, float]
+    after: dict[str, float]
+
+    @property
+    def growth(self) -> dict[str, float]:
+        """How many times as large each part was at its highest."""
+        return {name: self.peak[name] / before for name, before in self.before.items() if name in self.peak}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run."""
+
+    sustainable: float
+    seconds: float
+    connections: int
+    flood: Flood
+    memory: Memory
+
+    @property
+    def misses(self) -> list[str]:
+        """The marks that were missed."""
+        flood = self.flood
+        p99 = quantile_ms(flood.from_sent, 0.99)
+        found = []
+        if not flood.accepted:
+            found.append("nothing was accepted")
+        if p99 > P99_MS_MAX:
+            found.append(f"p99 of what was accepted: {p99:.0f} ms, at most {P99_MS_MAX:.0f}")
+        if flood.anything_else or flood.unasked or flood.unanswered:
+            found.append(
+                f"answers that should not be: {flood.anything_else or 'none'}, without Retry-After {flood.unasked}, "
+                f"no answer {flood.unanswered}"
+            )
+        for name, growth in self.memory.growth.items():
+            if growth > GROWTH_MAX:
+                found.append(f"memory of {name}: {growth:.2f} times what it was, at most {GROWTH_MAX}")
+        return found
+
+
+def overload(
+    rate: Annotated[float | None, typer.Option(min=1, help="What it can carry a second; else it is searched.")] = None,
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="How long the load lasts.")] = 60.0,
+    connections: Annotated[int, typer.Option(min=2, max=20_000, help="How many are connected.")] = 2_000,
+    workers: Annotated[int, typer.Option(min=1, max=16, help="Web workers.")] = 1,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file, too.")] = None,
+) -> None:
+    """Finds the rate that a service of its own can carry, then offers ten times as much, open loop.
+
+    The service has half of the cores and the crowd the other half. Exit code 1 when a mark was missed: p99 of what is
+    accepted, answers other than 503 and 429 with Retry-After for the rest, memory.
+    """
+    FOLDER.mkdir(exist_ok=True)
+    progress = Console(stderr=True, highlight=False)
+    try:
+        with tempfile.TemporaryDirectory(dir=FOLDER, prefix="overload-") as folder:
+            outcome = run(Path(folder), rate, seconds, connections, workers, progress)
+    except PartError as error:
+        sys.exit(str(error))
+    show(outcome, Console(width=None if sys.stdout.isatty() else 120, highlight=False))
+    if json_file is not None:
+        json_file.write_text(json.dumps(asdict(outcome), indent=2) + "\n", encoding="utf-8")
+    sys.exit(1 if outcome.misses else 0)
+
+
+def run(folder: Path, rate: float | None, seconds: float, connections: int, workers: int, progress: Console) -> Outcome:
+    """Searches, overloads, and looks at the memory meanwhile. Raises PartError."""
+    secret = secrets.token_urlsafe(48).encode()
+    ours, theirs = _halves(os.sched_getaffinity(0))
+    with _on(ours), serve(folder / "data", secret, workers) as service:
+        sale = service.open_sale(TICKETS, waiting_list=False)
+        buyers = Buyers(folder, secret, time.time())
+        tokens = [str(buyers.file(BUYERS // len(theirs))) for _ in theirs]
+
+        def crowd(per_second: float, lasting: float, seed: int) -> Flood:
+            share = len(theirs)
+            plans = [
+                Plan(sale.url, sale.body, file, per_second / share, lasting, connections // share, seed + number)
+                for number, file in enumerate(tokens)
+            ]
+            return offer(plans, theirs)
+
+        sustainable = rate or _search(crowd, progress)
+        with _watched(service) as calm:
+            crowd(sustainable, CALM_SECONDS, 1)
+        progress.print(f"{TIMES_SUSTAINABLE} times {sustainable:,.0f}/s for {seconds:.0f} s")
+        with _watched(service) as storm:
+            flood = crowd(TIMES_SUSTAINABLE * sustainable, seconds, 1_000)
+        time.sleep(REST_SECONDS)
+        memory = Memory(calm, storm, _resident_mib(service))
+        return Outcome(sustainable, seconds, connections, flood, memory)
+
+
+def show(outcome: Outcome, console: Console) -> None:
+    """The figures as a table, and the verdict."""
+    flood = outcome.flood
+    table = Table(title=f"ten times {outcome.sustainable:,.0f}/s for {outcome.seconds:.0f} s", title_justify="left")
+    for name in ("what", "number", "a second", "p50 ms", "p99 ms"):
+        table.add_column(name, justify="left" if name == "what" else "right")
+    due = TIMES_SUSTAINABLE * outcome.sustainable * outcome.seconds
+
+    def row(what: str, number: float, latencies: list[int] | None = None) -> None:
+        quantiles = [f"{quantile_ms(latencies, share):,.1f}" for share in (0.5, 0.99)] if latencies else ["", ""]
+        table.add_row(what, f"{number:,.0f}", f"{number / outcome.seconds:,.0f}", *quantiles)
+
+    row("due", due)
+    row(f"sent over {outcome.connections:,} connections", flood.offered)
+    row("accepted, from being sent", flood.accepted, flood.from_sent)
+    row("accepted, from being due", flood.accepted, flood.from_due)
+    row("told to come back (503, 429)", flood.turned_away, flood.shed)
+    row("any other answer", sum(flood.anything_else.values()))
+    row("no answer", flood.unanswered)
+    console.print(table)
+    console.print("answers: " + ", ".join(f"{status} {number:,}" for status, number in sorted(flood.statuses.items())))
+    for name, before in outcome.memory.before.items():
+        peak, after = outcome.memory.peak.get(name, 0.0), outcome.memory.after.get(name, 0.0)
+        console.print(
+            f"memory of {name}, MiB: {before:.0f} at the sustainable rate, at most {peak:.0f}, then {after:.0f}"
+        )
+    for miss in outcome.misses:
+        console.print(f"missed: {miss}", style="red", markup=False)
+    if not outcome.misses:
+        console.print("every mark was reached")
+
+
+def _search(crowd: Callable[[float, float, int], Flood], progress: Console) -> float:
+    """The highest rate at which nobody is turned away and nobody waits for long."""
+    carried, rate = 0.0, FIRST_RATE
+    while True:
+        flood = crowd(rate, SEARCH_SECONDS, int(rate))
+        p99 = quantile_ms(flood.from_sent, 0.99)
+        calm = not flood.turned_away and not flood.not_offered and p99 <= CALM_P99_MS
+        progress.print(f"{rate:,.0f}/s: p99 {p99:.0f} ms, {flood.turned_away:,} turned away")
+        if not calm:
+            break
+        carried, rate = rate, rate * STEP
+    if not carried:
+        raise PartError(f"not even {FIRST_RATE:.0f}/s can be carried here")
+    return carried
+
+
+def _halves(cores: set[int]) -> tuple[set[int], set[int]]:
+    """The service's cores and the crowd's: a crowd that takes the service's would be its own bottleneck."""
+    ordered = sorted(cores)
+    half = max(1, len(ordered) // 2)
+    return set(ordered[:half]), set(ordered[half:] or ordered)
+
+
+@contextmanager
+def _on(cores: set[int]) -> Iterator[None]:
+    """What is started inside runs on these cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def _watched(service: Service) -> Iterator[dict[str, float]]:
+    """The highest resident memory of each part while the block runs."""
+    highest: dict[str, float] = {}
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(SAMPLE_SECONDS):
+            for name, mib in _resident_mib(service).items():
+                highest[name] = max(mib, highest.get(name, 0.0))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield highest
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _resident_mib(service: Service) -> dict[str, float]:
+    """By part; one that is being started again is left out."""
+    sizes: dict[str, float] = {}
+    for role, pids in service.parts().items():
+        for pid in pids:
+            try:
+                pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+            except OSError:
+                continue
+            sizes[role] = sizes.get(role, 0.0) + pages * PAGE_BYTES / MIB
+    return sizes
+
+
+if __name__ == "__main__":
+    typer.run(overload)
