@@ -1,3 +1,8 @@
 """What every test may ask for by name."""
 
-pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.service", "tests.fixtures.valkey"]
+pytest_plugins = [
+    "tests.fixtures.postgres",
+    "tests.fixtures.service",
+    "tests.fixtures.valkey",
+    "tests.fixtures.shifted_clock",  # after the server's, which it imports
+]

@@ -1,0 +1,106 @@
+"""Every call keeps to one slot of a cluster: what the shards' hash tags are for, shown by a server that refuses else."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+import pytest
+from redis import Redis
+
+from booking.domain.outcomes import IdempotencyKey, Status
+from booking.inventory import keys
+from booking.inventory.box_office import RateLimit
+from booking.inventory.changes import ChangeStreams
+from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.lane import Target
+from booking.inventory.link import Call
+from booking.inventory.scripts import all_scripts, load
+from tests.fixtures.stock import EPOCHS, SHARDS, Stock, open_stock
+from tests.fixtures.valkey import running_valkey
+
+PATIENCE_SECONDS = 30
+RATE = RateLimit(1_000, 1_000)
+OF_THE_STREAMS = {"trim", "vouch"}
+"""Scripts that the persister's own connection calls, and no lane."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """A cluster of one node: it checks the slots of each call as one of many nodes does."""
+    with running_valkey("--cluster-enabled", "yes") as running, Redis.from_url(running.address, protocol=2) as client:
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+        while b"cluster_state:ok" not in bytes(client.execute_command("CLUSTER", "INFO")):
+            pass
+        yield running.address
+
+
+@pytest.fixture
+async def stock(cluster: str) -> AsyncIterator[Stock]:
+    async with open_stock(cluster, rate_limit=RATE) as opened:
+        yield opened
+        await opened.redis.flushall()
+
+
+async def test_every_verb_does_its_work_in_a_cluster(stock: Stock, cluster: str) -> None:
+    exchange, called = stock.link.exchange, set[str]()
+
+    def noting(calls: Sequence[Call], answered: Callable[[bool], None]) -> None:
+        called.update(call.script.name for call in calls)
+        exchange(calls, answered)
+
+    stock.link.exchange = noting  # type: ignore[method-assign]  # what goes over it is looked at
+    office = stock.office
+    first = await office.next_event_id()
+    for event_id in (first, first + 1, first + 2):
+        await stock.sale(event_id, capacity=3, hold_seconds=60 if event_id == first + 1 else 0)
+    booked = await asyncio.gather(
+        *(
+            office.book(event_id, user, 1, IdempotencyKey(f"{user}'s key", "request"))
+            for event_id in (first, first + 1, first + 2)
+            for user in ("ann", "bob", "cid", "dan")
+        )
+    )
+    assert {outcome.status for outcome in booked} == {Status.BOOKED, Status.HELD, Status.JOINED}
+    assert (await office.cancel(first, "ann", key=IdempotencyKey("again", "request"))).status is Status.CANCELLED
+    assert (await office.confirm(first + 1, "ann")).status is Status.CONFIRMED
+    assert (await office.change(first + 2, {"capacity": 4})).status is Status.CHANGED
+    assert (await office.look_booking(first, "dan")).booking is not None
+    assert await office.charge(first, "ann") == 0
+    assert await office.charge_address("192.0.2.1", RATE) == 0
+    for shard in range(SHARDS):
+        assert await office.due_events(shard, "me", 1_000, 10) == []
+    assert all(lag.whole for lag in await office.lags())
+    assert called == {script.name for script in all_scripts()} - OF_THE_STREAMS
+
+    streams = ChangeStreams(cluster)
+    try:
+        positions = {shard: (EPOCHS[shard], "0-0") for shard in range(SHARDS)}
+        batches = (await streams.read(positions, 1_000)).batches
+        assert sum(len(batch.changes) for batch in batches) == 3 + 12 + 2 + 1 + 2
+        await streams.trim({batch.shard: batch.upto for batch in batches})
+        assert [lag.entries for lag in await office.lags()] == [0] * SHARDS
+    finally:
+        await streams.close()
+
+
+async def test_two_shards_do_not_meet_in_a_call_and_the_server_would_refuse_it(stock: Stock) -> None:
+    """That it checks at all: a call that names another shard's key is refused, whole."""
+    await stock.sale(1)
+    script = load("book")
+    mixed = (*keys.event_keys(1, SHARDS)[:1], *keys.event_keys(2, SHARDS)[1 : len(script.header.keys)])
+    with pytest.raises(InventoryUnavailable, match="CROSSSLOT"):
+        await stock.lane.submit(Target(script, mixed, (EPOCHS[1], 1, 0, 0, 1_000)), ("ann", 1))
+    assert len(await stock.entries()) == 1
+
+
+@pytest.mark.parametrize("shards", [1, 8, 64])
+def test_all_keys_of_an_event_and_of_its_shard_are_in_one_slot(cluster: str, shards: int) -> None:
+    with Redis.from_url(cluster, protocol=2) as client:
+        for event_id in range(1, 20):
+            shard = keys.shard_of(event_id, shards)
+            of_shard = [keys.changes(shard), keys.epoch(shard), keys.mark(shard), keys.restoring(shard)]
+            of_shard += [keys.due(shard), keys.sweeper(shard), keys.replay(event_id, shards, "a}{b", "k{1}").encode()]
+            slots = {
+                client.execute_command("CLUSTER", "KEYSLOT", key)
+                for key in (*keys.event_keys(event_id, shards), *of_shard)
+            }
+            assert len(slots) == 1
