@@ -1,4 +1,4 @@
-"""The clock of the day is set back: Redis's, whose time is the only one. Numbers and cursors go on as if nothing was."""
+"""The clock of the day is set back: Redis's, whose time is the only one. Numbers and cursors go on all the same."""
 
 import asyncio
 import time

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import resource
 import socket
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -102,6 +104,7 @@ def serve(application: "ASGIApp", settings: Settings, listener: socket.socket) -
         # No coroutine of its own: this stands in front of every request.
         return (start if scope["type"] == "lifespan" else application)(scope, receive, send)
 
+    _may_open_files()
     try:
         admission = application.admission if isinstance(application, Frame) else None
         Server(configuration(dispatch, settings), admission).run(sockets=[listener])
@@ -109,6 +112,13 @@ def serve(application: "ASGIApp", settings: Settings, listener: socket.socket) -
         if start.refusal is not None:
             raise start.refusal from None
         raise
+
+
+def _may_open_files() -> None:
+    """As many as the system lets us: each client is one, and the bound that most shells give is 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS names a bound that it does not grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def configuration(application: "ASGIApp", settings: Settings) -> uvicorn.Config:

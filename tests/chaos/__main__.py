@@ -5,6 +5,7 @@ import json
 import random
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,7 @@ from rich.table import Table
 from tests.chaos.faults import FAULTS
 from tests.chaos.play import Game, Round
 from tests.chaos.world import World, open_world
+from tests.fixtures.postgres import PostgresServer, running_postgres
 
 TABLE_COLUMNS = 120
 """Width of the table where it is not a terminal that it goes to."""
@@ -27,6 +29,9 @@ def chaos(
     fault: Annotated[list[str] | None, typer.Option(help="Only this fault; may be given several times.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=16, help="Web workers.")] = 2,
     database_url: Annotated[str | None, typer.Option(help="An empty postgresql:// database; else SQLite.")] = None,
+    postgres: Annotated[
+        bool, typer.Option("--postgres", help="A PostgreSQL of its own, which is stopped, too.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the table to this file, too.")] = None,
 ) -> None:
     """Plays with a real service, breaks it again and again, and holds what is left to the one oracle.
@@ -40,7 +45,10 @@ def chaos(
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     console = Console(highlight=False, width=None if sys.stdout.isatty() else TABLE_COLUMNS)
     console.print(f"seed {seed}")
-    sys.exit(asyncio.run(run(minutes, seed, fault or list(FAULTS), workers, database_url, json_file, console)))
+    with running_postgres() if postgres else nullcontext() as server:
+        url = server.url("postgres") if server is not None else database_url
+        faults = fault or list(FAULTS)
+        sys.exit(asyncio.run(run(minutes, seed, faults, workers, url, json_file, console, server)))
 
 
 async def run(
@@ -51,11 +59,12 @@ async def run(
     database_url: str | None,
     json_file: Path | None,
     console: Console,
+    postgres: PostgresServer | None = None,
 ) -> int:
     """Plays for so many minutes; returns the exit code."""
     end = time.monotonic() + 60 * minutes
     try:
-        async with open_world(database_url, workers) as world:
+        async with open_world(database_url, workers, postgres=postgres) as world:
             game = Game(world, seed, faults)
             try:
                 violations = await game.play(lambda _: time.monotonic() < end, lambda one: tell(console, one, end))

@@ -145,6 +145,26 @@ async def sqlite_locked(world: World, chance: random.Random) -> None:
         connection.execute("ROLLBACK")
 
 
+async def postgres_stopped(world: World, chance: random.Random) -> None:
+    """The database's server is stopped, and started again after a while."""
+    if world.postgres is None:
+        return
+    await asyncio.to_thread(world.postgres.stop)
+    await asyncio.sleep(chance.uniform(*SILENCE_SECONDS))
+    await asyncio.to_thread(world.postgres.start)
+
+
+async def clock_back(world: World, chance: random.Random) -> None:
+    """Redis's clock is set back, by seconds or by hours, and right again; in between Redis dies once."""
+    if world.clock is None:
+        return
+    for _ in range(KILLS):
+        world.clock.shift(-chance.choice((1, 5, 60, 3_600, 86_400)))
+        await asyncio.sleep(chance.random() * 0.8)
+    await world.kill("redis")
+    world.clock.shift(0)
+
+
 async def slow_clients(world: World, chance: random.Random) -> None:
     """A crowd sends a byte now and then."""
     where = urlsplit(world.service.base_url)
@@ -175,7 +195,7 @@ FAULTS: dict[str, Fault] = {
     function.__name__.replace("_", "-"): function
     for function in (
         nothing, kill_worker, kill_persister, kill_redis, kill_service, sigterm_rolling, stop_redis, script_flush,
-        out_of_memory, wrong_type, flushall, old_copy, sqlite_locked, slow_clients,
+        out_of_memory, wrong_type, flushall, old_copy, sqlite_locked, postgres_stopped, clock_back, slow_clients,
     )
 }  # fmt: skip
 """Every fault by its name on the command line."""

@@ -12,6 +12,7 @@ from tests.chaos.oracle import Verdict, judge, replayed
 from tests.chaos.play import Game
 from tests.chaos.players import Memory
 from tests.chaos.world import World, open_world
+from tests.fixtures.postgres import running_postgres
 
 SEED = 20_261_124
 SELECTION = ("kill-worker", "kill-redis", "flushall", "kill-persister", "script-flush")
@@ -31,6 +32,16 @@ async def test_whatever_breaks_nothing_is_lost_or_doubled(world: World) -> None:
     assert set(game.sums) == set(SELECTION)
     assert all(one.acknowledged for one in game.sums.values())
     assert set(world.kills) == {"worker", "redis", "persister"}
+
+
+async def test_a_postgresql_that_is_stopped_and_a_clock_that_goes_back_lose_nothing(tmp_path: Path) -> None:
+    faults = ("postgres-stopped", "clock-back")
+    with running_postgres() as postgres:
+        async with open_world(postgres.url("postgres"), 2, tmp_path, postgres) as world:
+            game = Game(world, SEED, faults, seconds=1.0)
+            violations = await game.play(lambda number: number < len(faults), lambda _: None)
+    assert violations == [], f"seed {SEED}"
+    assert all(game.sums[fault].acknowledged for fault in faults)
 
 
 async def test_a_booking_that_is_lost_and_one_that_is_made_twice_are_seen(world: World) -> None:

@@ -21,7 +21,9 @@ from booking.inventory.stockroom import Stockroom
 from booking.ledger import Ledger
 from booking.settings import Settings
 from tests.chaos.client import Door
+from tests.fixtures.postgres import PostgresServer
 from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.shifted_clock import ShiftedClock, make_shifted_clock
 
 SHARDS = 8
 PATIENCE_SECONDS = 60.0
@@ -41,6 +43,10 @@ class World:
     ledger: Ledger
     room: Stockroom
     redis: Any  # redis-py's types cannot say that its answers are bytes
+    clock: ShiftedClock | None = None
+    """Redis's clock; None where there is no C compiler to make one that can be set."""
+    postgres: PostgresServer | None = None
+    """The database's server, where it is ours to stop."""
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     """Players go on while it is set."""
     kills: dict[str, int] = field(default_factory=dict)
@@ -116,17 +122,22 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(database_url: str | None, workers: int, folder: Path | None = None) -> AsyncIterator[World]:
+async def open_world(
+    database_url: str | None, workers: int, folder: Path | None = None, postgres: PostgresServer | None = None
+) -> AsyncIterator[World]:
     """Runs a service on a folder of its own, which stays there if what is done with it fails."""
     own = folder or Path(tempfile.mkdtemp(prefix="booking-chaos-"))
     environment = {"BOOKING_RATE_LIMIT": "off", "BOOKING_WORKERS": str(workers)}
+    clock = make_shifted_clock(own)
+    if clock is not None:
+        environment["BOOKING_REDIS_SERVER"] = str(clock.program)
     if database_url is not None:
         environment["BOOKING_DATABASE_URL"] = database_url
     with running_service(own / "data", environment) as service:
         settings = Settings.read({**environment, "BOOKING_DATA_DIR": str(service.data_dir)})
         ledger, room = Ledger.open(settings.database_address), Stockroom(settings.redis_address, SHARDS)
         redis = Redis.from_url(settings.redis_address, protocol=2)
-        world = World(service, Door(service.base_url), ledger, room, redis)
+        world = World(service, Door(service.base_url), ledger, room, redis, clock, postgres)
         world.free_port()
         world.gate.set()
         try:

@@ -67,14 +67,14 @@ async def test_a_server_that_stands_still_is_unavailable_within_a_second(
 ) -> None:
     await postgres_ledger.ping()
     backends = await backend_pids(postgres_ledger)
-    for pid in (postgres_server.process.pid, *backends):
+    for pid in (postgres_server.pid, *backends):
         os.kill(pid, signal.SIGSTOP)
     try:
         async with asyncio.timeout(30):
             with pytest.raises(LedgerUnavailable):
                 await postgres_ledger.ping()
     finally:
-        for pid in (postgres_server.process.pid, *backends):
+        for pid in (postgres_server.pid, *backends):
             os.kill(pid, signal.SIGCONT)
     await postgres_ledger.ping()
 
@@ -88,7 +88,7 @@ async def test_a_server_that_stands_still_in_the_midst_is_given_up_and_used_agai
     ledger = Ledger.open(postgres_url)
     await ledger.found_shards(["first"])
     backends = await backend_pids(ledger)
-    for pid in (postgres_server.process.pid, *backends):
+    for pid in (postgres_server.pid, *backends):
         os.kill(pid, signal.SIGSTOP)
     try:
         for _ in range(2):  # on the connection that was there, and on one that has to be made
@@ -96,7 +96,7 @@ async def test_a_server_that_stands_still_in_the_midst_is_given_up_and_used_agai
                 with pytest.raises(LedgerUnavailable, match="in time"):
                     await ledger.apply([Sale().all()])
     finally:
-        for pid in (postgres_server.process.pid, *backends):
+        for pid in (postgres_server.pid, *backends):
             os.kill(pid, signal.SIGCONT)
     monkeypatch.undo()
     assert await ledger.apply([Sale().all()]) == 1

@@ -1,4 +1,4 @@
-"""Every call keeps to one slot of a cluster: what the shards' hash tags are for, shown by a server that refuses else."""
+"""Every call keeps to one slot of a cluster: what the shards' hash tags are for, shown where else is refused."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence

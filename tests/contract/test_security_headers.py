@@ -1,0 +1,33 @@
+"""What a browser is told about every page: nothing from elsewhere, no framing, no guessing of types."""
+
+import pytest
+
+from .house import House
+
+PAGES = ("/problems/overloaded", "/problems/already_booked", "/", "/console", "/docs")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_runs_nothing_from_elsewhere_and_is_framed_by_nobody(house: House, path: str) -> None:
+    answer = house.http.get(path)
+    if not answer.headers["content-type"].startswith("text/html"):
+        assert answer.status_code == 404, "there is no such page"
+        return
+    policy = dict(
+        part.strip().partition(" ")[::2] for part in answer.headers["content-security-policy"].split(";") if part
+    )
+    assert policy["default-src"] == "'none'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert policy["base-uri"] == "'none'"
+    for sources in policy.values():
+        assert "unsafe-eval" not in sources
+        assert "http:" not in sources
+        assert "*" not in sources
+    assert "unsafe-inline" not in policy.get("script-src", "")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+
+
+def test_no_answer_says_what_serves_it(house: House) -> None:
+    for path in (*PAGES, "/healthz", "/status/0", "/nowhere"):
+        assert "server" not in house.http.get(path).headers

@@ -1,0 +1,99 @@
+"""Many connections to a running service, spoken over byte by byte where a test wants that."""
+
+import asyncio
+import json
+import resource
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from tests.fixtures.service import RunningService
+
+PATIENCE_SECONDS = 60
+"""A bound on waits that would otherwise be for ever; not a measurement."""
+
+CONNECTS_AT_ONCE = 500
+"""Well within the service's backlog."""
+
+
+@dataclass(slots=True)
+class Line:
+    """One connection."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def answer(self) -> tuple[int, dict[str, str], Any]:
+        """The next answer: status, headers by lower-case name, and what the body says."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
+            body = await self.reader.readexactly(int(headers["content-length"]))
+            return int(head[0].split()[1]), headers, json.loads(body)
+
+    async def end(self) -> bytes:
+        """What still comes until the service ends the connection."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            try:
+                return await self.reader.read()
+            except ConnectionError:
+                return b""
+
+
+def request(method: str, path: str, token: str, body: object = None) -> bytes:
+    """One request's bytes."""
+    content = b"" if body is None else json.dumps(body).encode()
+    head = f"{method} {path} HTTP/1.1\r\nHost: crowd\r\nAuthorization: Bearer {token}\r\n"
+    return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
+
+
+@asynccontextmanager
+async def lines(url: str, number: int) -> AsyncIterator[Sequence[Line]]:
+    """So many connections, which are broken off at the end if they are open then."""
+    where = urlsplit(url)
+    opened: list[Line] = []
+    try:
+        while len(opened) < number:
+            more = min(CONNECTS_AT_ONCE, number - len(opened))
+            pairs = await asyncio.gather(*(asyncio.open_connection(where.hostname, where.port) for _ in range(more)))
+            opened += [Line(*pair) for pair in pairs]
+        yield opened
+    finally:
+        for line in opened:
+            line.writer.transport.abort()
+
+
+def open_sale(service: RunningService, tickets: int = 100_000, **rules: object) -> int:
+    """A new event's id."""
+    answer = httpx.post(
+        f"{service.base_url}/initialize",
+        json={"event_name": "crowd", "available_tickets": tickets, **rules},
+        headers={"Authorization": f"Bearer {service.token('boss', 'organizer')}"},
+        timeout=30,
+    )
+    event_id: int = answer.json()["event_id"]
+    return event_id
+
+
+def look(service: RunningService, event_id: int) -> Any:
+    """The event as `/status` tells it."""
+    return httpx.get(f"{service.base_url}/status/{event_id}", timeout=30).json()["data"]
+
+
+def descriptors(pid: int) -> int:
+    """How many files and sockets a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def may_open(number: int) -> bool:
+    """Raises this process's own bound on open files as far as that needs; False where the system forbids it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < number:
+        return False
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, number), hard))
+    return True

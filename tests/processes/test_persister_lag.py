@@ -1,0 +1,50 @@
+"""A persister that falls too far behind: nothing more is sold rather than let Redis fill, and then the sale goes on."""
+
+import signal
+from pathlib import Path
+
+import httpx
+
+from tests.fixtures.process_tree import eventually
+from tests.fixtures.service import RunningService, running_service
+from tests.processes.crowd import look, open_sale
+
+LIMIT = 1_000
+
+
+def book(http: httpx.Client, service: RunningService, user: str, event_id: int) -> httpx.Response:
+    token = service.token(user)
+    return http.post("/book", json={"event_id": event_id}, headers={"Authorization": f"Bearer {token}"})
+
+
+def test_beyond_the_bound_nothing_is_sold_and_all_else_goes_on_until_it_has_caught_up(tmp_path: Path) -> None:
+    settings = {"BOOKING_PERSISTER_LAG_LIMIT": str(LIMIT), "BOOKING_RATE_LIMIT": "off"}
+    with (
+        running_service(tmp_path / "data", settings) as service,
+        httpx.Client(base_url=service.base_url, timeout=30, trust_env=False) as http,
+    ):
+        event_id, other = open_sale(service), open_sale(service)
+        service.kill("persister", signal.SIGSTOP)
+        sold = 0
+        while (answer := book(http, service, f"buyer-{sold}", event_id)).status_code == 201:
+            sold += 1
+            assert sold <= LIMIT + 1, "it sells on and on"
+        assert sold >= LIMIT - 10
+        assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert look(service, event_id)["tickets_sold"] == sold, "nothing of the refused one is there"
+        mine = {"Authorization": f"Bearer {service.token('buyer-0')}"}
+        assert http.get(f"/events/{event_id}/booking", headers=mine).status_code == 200
+        assert http.post("/cancel", json={"event_id": event_id}, headers=mine).status_code == 200
+        assert book(http, service, "elsewhere", other).status_code == 201, "another shard's sale goes on"
+        ready = http.get("/readyz")
+        assert (ready.status_code, ready.json()["parts"]["persister"]["ok"]) == (503, False)
+
+        service.kill("persister", signal.SIGCONT)
+        eventually(lambda: http.get("/readyz").status_code == 200, "the persister has caught up")
+        assert book(http, service, "late", event_id).status_code == 201
+        eventually(lambda: http.get("/readyz").json()["parts"]["persister"]["lag_entries"] == 0, "SQL has it all")
+        boss = {"Authorization": f"Bearer {service.token('boss', 'organizer')}"}
+        audit = http.get(f"/events/{event_id}/audit", headers=boss).json()["data"]
+        assert (audit["ok"], audit["differences"]) == (True, [])
+        assert look(service, event_id)["tickets_sold"] == sold

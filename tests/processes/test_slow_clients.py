@@ -1,0 +1,98 @@
+"""Clients that are slow, endless, idle or many: the others are served, and whoever keeps a request back is cut off."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from booking.web.connection import REQUEST_SECONDS_MAX
+from tests.fixtures.service import RunningService, running_service
+from tests.processes.crowd import Line, descriptors, lines, look, may_open, open_sale, request
+
+SLOW = 500
+IDLE = 10_000
+SPARE_FILES = 500
+"""What a process opens beside its connections."""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    may_open(IDLE + SPARE_FILES)  # before it starts: it inherits the bound
+    with running_service(tmp_path_factory.mktemp("slow") / "data", {"BOOKING_RATE_LIMIT": "off"}) as running:
+        yield running
+
+
+async def buy(service: RunningService, line: Line, event_id: int, users: range, name: str) -> None:
+    """Buys for each of them, one after another."""
+    for number in users:
+        line.writer.write(request("POST", "/book", service.token(f"{name}-{number}"), {"event_id": event_id}))
+        status, _, body = await line.answer()
+        assert status == 201, body
+
+
+async def test_500_who_send_a_byte_a_second_are_cut_off_and_the_others_are_served(service: RunningService) -> None:
+    event_id = open_sale(service)
+    worker = service.parts()["worker-1"]
+    before = descriptors(worker)
+    loop = asyncio.get_running_loop()
+    async with lines(service.base_url, SLOW) as slow, lines(service.base_url, 1) as (quick,):
+        began = loop.time()
+        ends = [asyncio.create_task(line.end()) for line in slow]
+        sent = bought = 0
+        while not all(end.done() for end in ends):
+            assert loop.time() - began < 6 * REQUEST_SECONDS_MAX, "a byte a second buys no more time"
+            for line in slow:
+                if not line.writer.is_closing():
+                    line.writer.write(b"POST /book HTTP/1.1\r\nX-Slow: yes, very\r\n"[sent : sent + 1] or b"y")
+            sent += 1
+            await buy(service, quick, event_id, range(bought, bought + 20), "quick")
+            bought += 20
+            await asyncio.sleep(1)
+        assert loop.time() - began > REQUEST_SECONDS_MAX, "nobody is cut off before the contract's time"
+        assert all(b" 200 " not in end.result() for end in ends)
+        assert look(service, event_id)["tickets_sold"] == bought
+    async with asyncio.timeout(60):
+        while descriptors(worker) > before + 5:
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("pause", [0, 0.2], ids=["as fast as it can", "slowly"])
+async def test_a_chunked_body_without_an_end_is_refused_or_cut_off(service: RunningService, pause: float) -> None:
+    event_id = open_sale(service)
+    token = service.token("endless")
+    head = f"POST /book HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with lines(service.base_url, 2) as (endless, quick):
+        endless.writer.write(head.encode())
+        ended = asyncio.create_task(endless.end())
+        chunk = b"400\r\n" + b" " * 1_024 + b"\r\n" if not pause else b"1\r\n \r\n"
+        sent = 0
+        async with asyncio.timeout(60):
+            while not ended.done():
+                if not endless.writer.is_closing():
+                    endless.writer.write(chunk)
+                sent += 1
+                await asyncio.sleep(pause)
+        assert (b" 413 " in await ended) or pause or sent
+        await buy(service, quick, event_id, range(1), f"beside-{pause}")
+    assert look(service, event_id)["tickets_sold"] == 1
+
+
+async def test_10_000_idle_connections_keep_nobody_from_buying(service: RunningService) -> None:
+    if not may_open(IDLE + SPARE_FILES):
+        pytest.skip(f"the system lets no process open {IDLE + SPARE_FILES} files here (ulimit -Hn)")
+    event_id = open_sale(service)
+    async with lines(service.base_url, IDLE) as idle, lines(service.base_url, 1) as (late,):
+        assert descriptors(service.parts()["worker-1"]) > IDLE, "each of them has been accepted"
+        await buy(service, late, event_id, range(50), "late")
+        for line in (idle[0], idle[IDLE // 2], idle[-1]):  # those who have waited are served as well
+            await buy(service, line, event_id, range(1), f"idle-{id(line)}")
+    assert look(service, event_id)["tickets_sold"] == 53
+
+
+def test_a_service_that_may_open_few_files_takes_as_many_as_it_may(tmp_path: Path) -> None:
+    """The soft bound of most systems is 1,024: the service raises its own as far as it may."""
+    with running_service(tmp_path / "data") as service:
+        limits = Path(f"/proc/{service.parts()['worker-1']}/limits").read_text()
+        (soft, hard) = next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3:5]
+        assert soft == hard
