@@ -270,3 +270,14 @@ async def test_a_commit_is_on_disk_whatever_the_servers_default(
     async with ledger.reading() as connection:
         assert (await connection.exec_driver_sql("SHOW synchronous_commit")).scalar_one() == "on"
     await ledger.close()
+
+
+async def test_a_commit_into_sqlite_survives_the_power(tmp_path: Path) -> None:
+    address = f"sqlite+aiosqlite:///{tmp_path / 'booking.sqlite3'}"
+    await migrate(address)
+    ledger = Ledger.open(address)
+    async with ledger._writing() as connection:
+        full = 2  # NORMAL, the usual choice beside WAL, is 1: it survives a crash of the program alone
+        assert (await connection.exec_driver_sql("PRAGMA synchronous")).scalar_one() == full
+        assert (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar_one() == "wal"
+    await ledger.close()

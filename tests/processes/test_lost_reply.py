@@ -1,0 +1,43 @@
+"""A reply of Redis that is lost on its way to a worker, seen from outside: unknown, made once, and told by its key."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fixtures.proxy import lossy_proxy
+from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.valkey import running_valkey
+
+
+async def post(http: httpx.AsyncClient, service: RunningService, path: str, body: Any, **headers: str) -> Any:
+    role = "organizer" if path == "/initialize" else None
+    authorization = {"Authorization": f"Bearer {service.token('ann', role)}"}
+    return await http.post(path, json=body, headers=authorization | headers)
+
+
+@pytest.mark.parametrize("hang", [False, True], ids=["the connection breaks", "nothing comes any more"])
+async def test_the_same_call_with_the_same_key_tells_what_became_of_it(tmp_path: Path, hang: bool) -> None:
+    with running_valkey() as server:
+        async with lossy_proxy(server.address) as proxy:
+            settings = {"BOOKING_REDIS_URL": proxy.address, "BOOKING_RATE_LIMIT": "off"}
+            service = await asyncio.to_thread(lambda: running_service(tmp_path / "data", settings))
+            running = await asyncio.to_thread(service.__enter__)
+            try:
+                async with httpx.AsyncClient(base_url=running.base_url, timeout=30, trust_env=False) as http:
+                    made = await post(http, running, "/initialize", {"event_name": "E", "available_tickets": 5})
+                    event_id = made.json()["event_id"]
+                    proxy.lose_after(0, hang=hang)
+                    order = {"event_id": event_id}
+                    lost = await post(http, running, "/book", order, **{"Idempotency-Key": "once"})
+                    proxy.heal()
+                    assert (lost.status_code, lost.json()["code"]) == (503, "outcome_unknown")
+                    assert int(lost.headers["retry-after"]) >= 1
+                    again = await post(http, running, "/book", order, **{"Idempotency-Key": "once"})
+                    assert (again.status_code, again.headers["idempotent-replayed"]) == (201, "true")
+                    event = (await http.get(f"/status/{event_id}")).json()["data"]
+                    assert (event["tickets_sold"], event["seq"]) == (1, 2), "made once"
+            finally:
+                await asyncio.to_thread(service.__exit__, None, None, None)
