@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from typing import Any, cast
+from weakref import ref
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -96,11 +97,12 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop with bytes from the client."""
+        admission = self._admission
         if self._unseen:
             self._unseen += data
             if len(self._unseen) > UNSEEN_BYTES_MAX:
                 self.flow.pause_reading()
-        elif self._admission.is_full and data.startswith(CROWD) and self._is_between_requests():
+        elif admission.in_flight >= admission.limit and data.startswith(CROWD) and self._is_between_requests():
             self._unseen = data
             self._anteroom.wait(self)
         else:
@@ -125,7 +127,7 @@ class Connection(HttpToolsProtocol):
         before = self.cycle
         if (before is None or before.response_complete) and is_quick(self.url):
             admission = self._admission
-            if (self._too_late or admission.is_full) and self._may_be_turned_away():
+            if (self._too_late or admission.in_flight >= admission.limit) and self._may_be_turned_away():
                 self._turned_away = True
                 return
             admission.in_flight += 1
@@ -135,7 +137,8 @@ class Connection(HttpToolsProtocol):
             # Uvicorn names the class of its cycles nowhere but in the middle of this; the task it has made for this
             # one begins in a later turn of the loop.
             self.cycle.__class__ = Cycle
-            self.scope[CYCLE] = self.cycle  # type: ignore[literal-required]  # a key of our own
+            # Weakly: a cycle that names itself would wait for the collector, at several kilobytes a request.
+            self.scope[CYCLE] = ref(self.cycle)  # type: ignore[literal-required]  # a key of our own
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser with some of a body."""
@@ -188,7 +191,7 @@ class Connection(HttpToolsProtocol):
     def _turn_away(self) -> None:
         self._turned_away = False
         self._admission.sheds += 1
-        keep_alive = self.parser.should_keep_alive()
+        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         beside = self.server_state.default_headers
         self.transport.write(self._admission.refusal.answer(self.headers, beside, keep_alive=keep_alive))
         self._quiet_since = self.loop.time()
@@ -200,7 +203,8 @@ class Connection(HttpToolsProtocol):
         if self._sending_since is not None:
             overdue = now - self._sending_since > REQUEST_SECONDS_MAX
         else:
-            overdue = self._is_between_requests() and now - self._quiet_since > self.timeout_keep_alive
+            idle = self._is_between_requests() and not self._unseen
+            overdue = idle and now - self._quiet_since > self.timeout_keep_alive
         if overdue:
             self.transport.close()
 

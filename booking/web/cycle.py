@@ -4,7 +4,7 @@ from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 CYCLE = "booking.cycle"
-"""Where a request's scope has its cycle, for an endpoint whose answer goes on and on."""
+"""Where a request's scope has a weak reference to its cycle, for an endpoint whose answer goes on and on."""
 
 BODILESS = (204, 304)
 """The statuses whose answers have no body, and none to frame (RFC 9112, section 6.3)."""

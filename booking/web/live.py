@@ -153,7 +153,7 @@ class LiveEndpoint:
         if booking:
             first += _with_id(booking, event.seq)
         await send({"type": "http.response.body", "body": first, "more_body": True})
-        listener = Listener(scope[CYCLE].begin_stream(), user, asyncio.get_running_loop().time())
+        listener = Listener(scope[CYCLE]().begin_stream(), user, asyncio.get_running_loop().time())
         listener.booking = booking
         channel = self._join(event_id, listener, _version(event))
         self.listening += 1

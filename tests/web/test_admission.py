@@ -145,11 +145,13 @@ class Client:
 
 
 @asynccontextmanager
-async def house(limit: int, refusal: Refusal | None = None) -> AsyncIterator[House]:
+async def house(limit: int, refusal: Refusal | None = None, keep_alive_seconds: float = 75) -> AsyncIterator[House]:
     listener = listen("127.0.0.1", 0)
     admission, application = Admission(refusal), Slow()
     admission.limit = limit
-    server = Server(configuration(application, Settings()), admission)
+    config = configuration(application, Settings())
+    config.timeout_keep_alive = keep_alive_seconds  # type: ignore[assignment]  # parts of a second do as well
+    server = Server(config, admission)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         await asyncio.sleep(0.005)
@@ -209,6 +211,18 @@ async def test_whoever_comes_in_a_burst_gets_the_place_that_becomes_free(monkeyp
         opened.application.going.set()
         assert {(await client.answer())[0] for client in clients} == {200}
         assert opened.admission.sheds == 0
+
+
+async def test_a_connection_whose_request_waits_is_not_taken_for_an_idle_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(anteroom, "PATIENCE_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(connection, "LOOK_SECONDS", 0.02)
+    async with house(1, keep_alive_seconds=0.2) as opened:
+        first, waits = await opened.client(), await opened.client()
+        first.send(BOOK % b"")
+        waits.send(BOOK % b"")
+        await asyncio.sleep(0.5)
+        opened.application.going.set()
+        assert [(await first.answer())[0], (await waits.answer())[0]] == [200, 200]
 
 
 async def test_a_request_in_pieces_and_one_that_leaves_are_no_trouble_to_anybody() -> None:

@@ -1,6 +1,7 @@
 """What a client's connection promises: answers in one piece, and nobody who is slow keeps the others waiting."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -9,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from booking.settings import Settings
 from booking.web import connection
+from booking.web.cycle import Cycle
 from booking.web.listener import listen
 from booking.web.server import Server, configuration
 
@@ -173,3 +175,26 @@ async def test_an_answer_in_several_pieces_and_one_to_head_are_framed_as_they_ha
         assert await reader.readexactly(6) == b"twosix"
         writer.write(b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert (await reader.read()).endswith(b"\r\n\r\n")
+
+
+def alive(kind: type) -> int:
+    return sum(isinstance(one, kind) for one in gc.get_objects())
+
+
+async def test_what_a_request_and_a_connection_were_is_freed_without_the_collector_which_comes_rarely() -> None:
+    """Each leaves some kilobytes, and a crowd comes and goes by the thousand."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving() as address:
+            async with connected(address) as streams:
+                for _ in range(20):
+                    assert await post(streams, b"body") == b"body"
+                    assert alive(Cycle) <= 2, "the last one and this one"
+            async with connected(address) as (_, writer):
+                writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf of it")
+            async with asyncio.timeout(20):
+                while alive(Cycle) > 1 or alive(connection.Connection) > 1:  # the one that was looked after last
+                    await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
