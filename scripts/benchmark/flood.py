@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -134,7 +134,7 @@ class Crowd:
         self._requests = _requests(plan)
         self._poll = select.epoll()
         self._connections: dict[int, socket.socket] = {}
-        self._idle: list[int] = []
+        self._idle: deque[int] = deque()
         self._flying: dict[int, tuple[float, float]] = {}
         self._partial: dict[int, bytes] = {}
         self._statuses: Counter[bytes] = Counter()
@@ -183,7 +183,7 @@ class Crowd:
         if not self._idle:
             self._not_offered += 1
             return
-        descriptor = self._idle.pop()
+        descriptor = self._idle.popleft()  # in turn, so that each is used
         self._offered += 1
         self._flying[descriptor] = (due, now)
         try:
