@@ -13,17 +13,20 @@ from booking.meters import Meters
 from booking.web.problems import CONTENT_TYPE, Problem
 from booking.web.request_ids import RequestIds
 
-WAIT_SECONDS_MAX = 0.06
+WAIT_SECONDS_MAX = 0.12
 """How long a request that was taken on may be under way. With what it may have waited before that, and with others on
 the processor, this keeps the p99 of what is accepted below the 250 ms that it may be when ten times too many come."""
 
-LIMIT_AT_FIRST = 256
-"""Requests that may be under way in one worker while nobody knows yet what it can carry."""
+LIMIT_AT_FIRST = 2_048
+"""Requests that may be under way in one worker before there is too much: a burst as large as that is served whole."""
 
 LIMIT_MIN = 32
 """So many are always taken on; Redis works best with several at a time."""
 
 LIMIT_MAX = 4_096
+
+CUT_MAX = 4
+"""One cut leaves at least this part: a moment's standstill tells little."""
 
 GROWTH = 1 / 16
 """By how much the limit grows with each answer that came in time while it was needed."""
@@ -81,7 +84,7 @@ class Admission:
             if began >= self._cut_at:
                 self._cut_at = now
                 affordable = place * WAIT_SECONDS_MAX / waited
-                self.limit = max(LIMIT_MIN, min(self.limit, max(affordable, self.limit / 2)))
+                self.limit = max(LIMIT_MIN, min(self.limit, max(affordable, self.limit / CUT_MAX)))
         elif 2 * place > self.limit and self.limit < LIMIT_MAX:
             self.limit += GROWTH
 
