@@ -13,7 +13,7 @@ from booking.meters import Meters
 from booking.web.problems import CONTENT_TYPE, Problem
 from booking.web.request_ids import RequestIds
 
-WAIT_SECONDS_MAX = 0.12
+WAIT_SECONDS_MAX = 0.1
 """How long a request that was taken on may be under way. With what it may have waited before that, and with others on
 the processor, this keeps the p99 of what is accepted below the 250 ms that it may be when ten times too many come."""
 
