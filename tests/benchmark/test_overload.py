@@ -53,7 +53,7 @@ def test_several_processes_are_summed() -> None:
         (replace(GOOD, unasked=3), None, "without Retry-After 3"),
         (replace(GOOD, unanswered=2), None, "no answer 2"),
         (replace(GOOD, statuses={"503": 100}), None, "nothing was accepted"),
-        (GOOD, Memory({"server": 100.0}, {"server": 121.0}, {"server": 90.0}), "memory of server"),
+        (GOOD, Memory({"server": 100.0}, {"server": 121.0}, {"server": 90.0}), "memory: 1.21 times"),
     ],
 )
 def test_each_mark_that_is_missed_is_said(flood: Flood, memory: Memory | None, said: str | None) -> None:
