@@ -1,7 +1,8 @@
 """How many requests a worker takes on at a time: as many as it can answer soon. The others are told so at once.
 
 A queue that is only bounded by its length is as slow as it is long. This bound follows from what the worker has just
-been seen to do: where the n-th at a time has waited twice as long as anybody should, n / 2 is what it can carry.
+been seen to do: where the n-th at a time has waited twice as long as anybody should, n / 2 is what it can carry. A
+burst may make a queue; only one that stands is a sign of too many (CoDel, RFC 8289, tells the two apart so).
 """
 
 from collections.abc import Collection, Iterable
@@ -16,6 +17,9 @@ from booking.web.request_ids import RequestIds
 WAIT_SECONDS_MAX = 0.1
 """How long a request that was taken on may be under way. With what it may have waited before that, and with others on
 the processor, this keeps the p99 of what is accepted below the 250 ms that it may be when ten times too many come."""
+
+STANDING_SECONDS = 1.0
+"""How long every answer has to have come late before the limit follows from it."""
 
 LIMIT_AT_FIRST = 2_048
 """Requests that may be under way in one worker before there is too much: a burst as large as that is served whole."""
@@ -57,7 +61,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 class Admission:
     """Belongs to one worker. Costs a request some hundred nanoseconds."""
 
-    __slots__ = ("_cut_at", "_sheds_told", "in_flight", "limit", "refusal", "sheds")
+    __slots__ = ("_cut_at", "_late_since", "_sheds_told", "in_flight", "limit", "refusal", "sheds")
 
     def __init__(self, refusal: "Refusal | None" = None) -> None:
         self.in_flight = 0
@@ -69,6 +73,8 @@ class Admission:
         self.refusal = Refusal() if refusal is None else refusal
         self._sheds_told = 0
         self._cut_at = 0.0
+        self._late_since = 0.0
+        """Since when no answer has come in time; 0: the last one has."""
 
     @property
     def is_full(self) -> bool:
@@ -79,14 +85,17 @@ class Admission:
         """What was the `place`-th request under way has its answer; it `began` then, by the loop's clock in seconds."""
         self.in_flight -= 1
         waited = now - began
-        if waited > WAIT_SECONDS_MAX:
-            # Once for all that were under way together: what a cut does is seen in those that come after it.
-            if began >= self._cut_at:
-                self._cut_at = now
-                affordable = place * WAIT_SECONDS_MAX / waited
-                self.limit = max(LIMIT_MIN, min(self.limit, max(affordable, self.limit / CUT_MAX)))
-        elif 2 * place > self.limit and self.limit < LIMIT_MAX:
-            self.limit += GROWTH
+        if waited <= WAIT_SECONDS_MAX:
+            self._late_since = 0.0
+            if 2 * place > self.limit and self.limit < LIMIT_MAX:
+                self.limit += GROWTH
+        elif not self._late_since:
+            self._late_since = now
+        # Once for all that were under way together: what a cut does is seen in those that come after it.
+        elif now - self._late_since > STANDING_SECONDS and began >= self._cut_at:
+            self._cut_at = now
+            affordable = place * WAIT_SECONDS_MAX / waited
+            self.limit = max(LIMIT_MIN, min(self.limit, max(affordable, self.limit / CUT_MAX)))
 
     def gone(self) -> None:
         """A client that was taken on has left without an answer."""

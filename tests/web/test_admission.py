@@ -41,15 +41,30 @@ def answered_at(admission: Admission, place: int, began: float, now: float) -> N
     admission.answered(place, began, now)
 
 
-def test_an_answer_that_came_late_tells_how_many_can_be_answered_in_time() -> None:
+def made_late(second: float) -> Admission:
+    """One whose answers have all come late for as long as it takes to mind."""
     admission = Admission()
-    answered_at(admission, 900, 10.0, 10.0 + 1.5 * module.WAIT_SECONDS_MAX)
+    answered_at(admission, 10, second - 9, second - module.STANDING_SECONDS - 0.01)
+    return admission
+
+
+def test_where_a_queue_stands_a_late_answer_tells_how_many_can_be_answered_in_time() -> None:
+    admission = made_late(10.0)
+    answered_at(admission, 900, 10.0 - 1.5 * module.WAIT_SECONDS_MAX, 10.0)
     assert admission.limit == pytest.approx(900 / 1.5)
     assert admission.in_flight == 0
 
 
+def test_the_queue_that_a_burst_makes_is_answered_and_cuts_nothing() -> None:
+    admission = made_late(10.0)
+    answered_at(admission, 10, 9.999, 10.0)  # in time: the queue has gone
+    answered_at(admission, 2_000, 9.0, 10.5)
+    answered_at(admission, 2_000, 9.0, 10.5 + module.STANDING_SECONDS)
+    assert admission.limit == module.LIMIT_AT_FIRST
+
+
 def test_those_who_were_late_together_count_once_and_one_cut_leaves_a_quarter() -> None:
-    admission = Admission()
+    admission = made_late(20.0)
     for _ in range(100):
         answered_at(admission, 10, 10.0, 20.0)
     assert admission.limit == module.LIMIT_AT_FIRST / module.CUT_MAX
