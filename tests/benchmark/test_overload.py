@@ -6,11 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from scripts.benchmark import overload as module
 from scripts.benchmark.flood import BOUNDS_MS, Flood, Plan, offer, quantile_ms, together
-from scripts.benchmark.overload import Memory, Outcome, run, show
+from scripts.benchmark.overload import Memory, Outcome
 
 EMPTY = [0] * (len(BOUNDS_MS) + 1)
 
@@ -90,19 +88,3 @@ async def test_a_crowd_goes_on_whatever_it_is_answered_and_counts_it(tmp_path: P
     assert flood.unasked == flood.statuses["429"]
     assert flood.anything_else == {"500": flood.statuses["500"]}
     assert sum(flood.from_sent) == flood.statuses["201"] + flood.statuses["500"]
-
-
-def test_ten_times_too_many_are_answered_in_time_or_told_to_come_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """How soon is for a quiet machine to say; that everybody has an answer, and which, is for any."""
-    monkeypatch.setattr(module, "BUYERS", 2_000)
-    monkeypatch.setattr(module, "CALM_SECONDS", 1.0)
-    monkeypatch.setattr(module, "REST_SECONDS", 0.1)
-    found = run(tmp_path, 1_500.0, 3.0, 1_500, 1, Console(quiet=True))
-    flood = found.flood
-    assert flood.anything_else == {}
-    assert (flood.unasked, flood.unanswered) == (0, 0)
-    assert flood.accepted > 0
-    assert flood.turned_away > flood.accepted / 4, "it was no overload"
-    show(found, Console(quiet=True))

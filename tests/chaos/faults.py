@@ -29,7 +29,8 @@ async def nothing(world: World, chance: random.Random) -> None:
 
 
 async def kill_worker(world: World, chance: random.Random) -> None:
-    """A web worker dies in the middle of whatever it does."""
+    """A web worker dies in the middle of whatever it does; who comes to its socket waits for the next one's start."""
+    world.door.seconds = START_SECONDS_MAX
     workers = sorted(part for part in world.service.parts() if part.startswith("worker"))
     for _ in range(KILLS):
         await asyncio.sleep(chance.random() * 0.5)

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from tests.chaos.client import ANSWER_SECONDS_MAX
 from tests.chaos.faults import FAULTS, FORGETFUL
 from tests.chaos.oracle import Verdict, judge
 from tests.chaos.players import Memory, Player, Tally
@@ -81,6 +82,7 @@ class Game:
         order = random.Random(f"{self.seed}/{number // len(self.faults)}").sample(self.faults, len(self.faults))
         fault = order[number % len(order)]
         tally = Tally()
+        world.door.seconds = ANSWER_SECONDS_MAX
         events = [await self._open(chance, fault) for _ in range(EVENTS)]
         players = [
             Player(world, f"r{number}p{index}", events, f"{self.seed}/{number}/{index}", tally)

@@ -1,14 +1,12 @@
 """The table of faults: every row names what shows it, every test and fault that is named is there."""
 
 import re
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
 from tests.chaos.faults import FAULTS
+from tests.fixtures.named_tests import missing
 
-CHECKOUT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_name("README.md")
 ROWS_MIN = 40
 
@@ -32,12 +30,7 @@ def test_every_row_is_shown_by_something() -> None:
 
 def test_every_test_that_the_table_names_is_there() -> None:
     named = {one for shown in rows().values() for one in shown if "::" in one}
-    files = sorted({f"tests/{one.partition('::')[0]}" for one in named})
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
-    run = subprocess.run([*command, *files], cwd=CHECKOUT, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    parts = [line.partition("[")[0].removeprefix("tests/").split("::") for line in run.stdout.splitlines()]
-    assert sorted(named - {f"{one[0]}::{one[-1]}" for one in parts if len(one) > 1}) == []
+    assert missing(named) == []
 
 
 def test_every_fault_of_the_chaos_is_in_the_table_and_no_other() -> None:

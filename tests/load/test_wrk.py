@@ -146,9 +146,18 @@ def test_wrk_itself_plays_a_sale(service: RunningService, tmp_path: Path) -> Non
     environment = os.environ | {"BOOKING_JWT_SECRET": service.secret}
     path = tmp_path / "sale.txt"
     with path.open("w") as file:
-        command = [sys.executable, str(FOLDER / "sale.py"), "--url", service.url, "--tickets", "20", "--buyers", "5000"]
+        command = [
+            sys.executable,
+            str(FOLDER / "sale.py"),
+            "--url",
+            service.url,
+            "--tickets",
+            "20",
+            "--buyers",
+            "40000",
+        ]
         subprocess.run(command, env=environment, stdout=file, check=True)
-    command = ["wrk", "-t2", "-c8", "-d3s", "-s", str(FOLDER / "wrk.lua"), service.url, "--", str(path)]
+    command = ["wrk", "-t2", "-c8", "-d1s", "-s", str(FOLDER / "wrk.lua"), service.url, "--", str(path)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     answers = {answer: int(count) for count, answer in re.findall(r"^ *(\d+)  (\d{3}) ", ran.stdout, re.MULTILINE)}

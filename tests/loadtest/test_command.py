@@ -185,6 +185,8 @@ async def test_ctrl_c_ends_every_process_without_a_verdict(secret_file: Path) ->
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
+            # A shell has its background jobs ignore Ctrl-C, and the tests may run in one.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         while service.seq < 5:
             await asyncio.sleep(0.05)

@@ -1,11 +1,10 @@
 """The table of rules: every rule names a test, every test that is named is there, and so is every script."""
 
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+
+from tests.fixtures.named_tests import missing, names_in
 
 CHECKOUT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_name("README.md")
@@ -34,19 +33,6 @@ def rows() -> list[Row]:
     ]
 
 
-@cache
-def collected() -> frozenset[str]:
-    """Every test that pytest finds in the files that the table names, without its class and parameters."""
-    files = sorted({test.partition("::")[0] for row in rows() for test in row.tests})
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
-    run = subprocess.run(
-        [*command, *(f"tests/{file}" for file in files)], cwd=CHECKOUT, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    found = (line.partition("[")[0].split("::") for line in run.stdout.splitlines() if "::" in line)
-    return frozenset(f"{parts[0].removeprefix('tests/')}::{parts[-1]}" for parts in found)
-
-
 def test_every_rule_names_a_test_and_every_rule_of_a_sale_a_script() -> None:
     found = rows()
     assert len(found) > 50
@@ -57,7 +43,7 @@ def test_every_rule_names_a_test_and_every_rule_of_a_sale_a_script() -> None:
 
 def test_every_test_that_the_table_names_is_there() -> None:
     named = {test for row in rows() for test in row.tests}
-    assert sorted(named - collected()) == []
+    assert missing(named) == []
 
 
 def test_every_script_that_the_table_names_is_there() -> None:
@@ -67,5 +53,6 @@ def test_every_script_that_the_table_names_is_there() -> None:
 
 def test_every_test_of_a_rule_here_is_in_the_table() -> None:
     named = {test for row in rows() for test in row.tests}
-    own = {test for test in collected() if test.startswith("rules/")}
+    files = {test.partition("::")[0] for test in named if test.startswith("rules/")}
+    own = {f"{file}::{test}" for file in files for test in names_in(file)}
     assert sorted(own - named) == []
