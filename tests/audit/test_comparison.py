@@ -174,6 +174,24 @@ async def test_many_differences_are_counted_and_not_all_listed(spine: Spine) -> 
     assert audit.more_differences == 20
 
 
+async def test_what_sql_does_not_have_yet_is_no_difference(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The persister falls behind while the audit is at work."""
+    monkeypatch.setattr(comparison, "CATCH_UP_SECONDS", 0.05)
+    await sell(spine)
+    read = spine.ledger.live_bookings
+
+    async def live_bookings(event_id: int) -> AsyncIterator[Booking]:
+        await spine.stock.office.cancel(1, "bob")
+        async for booking in read(event_id):
+            yield booking
+
+    monkeypatch.setattr(spine.ledger, "live_bookings", live_bookings)
+    async with opened(spine) as audited:
+        audit = await audited()
+    assert audit.differences == []
+    assert audit.unsettled
+
+
 async def test_those_who_differ_are_looked_at_again_together(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
     """One by one, each waits for the persister: an audit of a busy sale then takes minutes."""
     await spine.stock.sale(1, capacity=200)
