@@ -19,7 +19,7 @@ from booking.web.shapes import BookingData
 PERIOD_SECONDS = 0.25
 """Between two looks at an event that somebody listens to: at most 4 events a second (contract)."""
 
-REST_SHARE = 4.0
+REST_SHARE = 9.0
 """After a look that took long, for want of a processor or for the crowd, it rests for so many times as long."""
 
 COMMENT_SECONDS = 15.0
