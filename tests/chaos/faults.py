@@ -99,14 +99,19 @@ async def wrong_type(world: World, chance: random.Random) -> None:
         return
     key = chance.choice(sorted(found))
     aside = key + b":aside"
+    planted = world.redis.pipeline(transaction=True)  # at once, or somebody joins a new list in between
+    planted.rename(key, aside)
+    planted.set(key, "something else")
     with suppress(RedisError):  # the list may have emptied meanwhile
-        await world.redis.rename(key, aside)
-        await world.redis.set(key, "something else")
-        await asyncio.sleep(1)
-        pipeline = world.redis.pipeline(transaction=True)
-        pipeline.delete(key)
-        pipeline.rename(aside, key)
-        await pipeline.execute()
+        await planted.execute(raise_on_error=False)
+    if not await world.redis.exists(aside):
+        await world.redis.delete(key)
+        return
+    await asyncio.sleep(1)
+    taken_away = world.redis.pipeline(transaction=True)
+    taken_away.delete(key)
+    taken_away.rename(aside, key)
+    await taken_away.execute()
 
 
 async def flushall(world: World, chance: random.Random) -> None:

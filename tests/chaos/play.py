@@ -84,8 +84,11 @@ class Game:
         tally = Tally()
         world.door.seconds = ANSWER_SECONDS_MAX
         events = [await self._open(chance, fault) for _ in range(EVENTS)]
+        forgetful = fault in FORGETFUL
         players = [
-            Player(world, f"r{number}p{index}", events, f"{self.seed}/{number}/{index}", tally)
+            Player(
+                world, f"r{number}p{index}", events, f"{self.seed}/{number}/{index}", tally, keys_forgotten=forgetful
+            )
             for index in range(PLAYERS)
         ]
         stop = asyncio.Event()
