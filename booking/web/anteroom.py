@@ -11,7 +11,7 @@ from typing import Protocol
 
 from booking.web.admission import Admission
 
-PATIENCE_SECONDS = 0.06
+PATIENCE_SECONDS = 0.05
 """How long a request may wait here: with `WAIT_SECONDS_MAX` well below the 250 ms that an accepted one may take."""
 
 A_TURN = 32
