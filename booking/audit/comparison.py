@@ -13,8 +13,11 @@ from booking.inventory.stockroom import Numbers, Stockroom
 from booking.ledger.ledger import Ledger
 from booking.ledger.records import EventRecord
 
-CATCH_UP_SECONDS = 5.0
-"""How long the persister may take to bring what Redis had at a moment into SQL."""
+STANDSTILL_SECONDS = 5.0
+"""How long the persister may bring nothing of an event's shard into SQL before it is not waited for any longer."""
+
+CATCH_UP_SECONDS_MAX = 30.0
+"""How long it may take, for all that it moves, to bring what Redis had at a moment into SQL."""
 
 POLL_SECONDS = 0.05
 
@@ -76,12 +79,18 @@ class _Comparison:
     async def _caught_up(self, seq: int) -> EventRecord | None:
         """The event in SQL, once it has come to `seq`, or as it is when that takes too long."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + CATCH_UP_SECONDS
-        record = await self._ledger.event(self._event_id)
-        while (record.seq if record else 0) < seq and loop.time() < end:
-            await asyncio.sleep(POLL_SECONDS)
+        end = loop.time() + CATCH_UP_SECONDS_MAX
+        moved_at, cursor = loop.time(), ""
+        while True:
             record = await self._ledger.event(self._event_id)
-        return record
+            now = loop.time()
+            if (record.seq if record else 0) >= seq or now > end or now - moved_at > STANDSTILL_SECONDS:
+                return record
+            shards = await self._ledger.shards()
+            shard = shards.get(keys.shard_of(self._event_id, max(1, len(shards))))
+            if shard is not None and shard.cursor != cursor:
+                moved_at, cursor = now, shard.cursor
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _compare_counters(self, stored: Numbers) -> None:
         seq = stored["seq"]

@@ -7,7 +7,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 
 from booking.domain.changes import ShardBatch
 from booking.inventory import keys
@@ -46,6 +46,16 @@ class ChangeStreams:
         )
         # The reply as it came: redis-py's own callback makes a dictionary of each entry, at three times the cost.
         self._redis.response_callbacks["XREAD"] = _as_it_came  # type: ignore[assignment]  # it takes any options
+
+    async def is_loaded(self) -> bool:
+        """False while the server still reads its data from disk. Raises InventoryUnavailable."""
+        try:
+            await self._redis.ping()
+        except BusyLoadingError:
+            return False
+        except (RedisError, OSError) as error:
+            raise InventoryUnavailable(f"Redis cannot be reached ({type(error).__name__})") from None
+        return True
 
     async def found(self, positions: Positions) -> list[int]:
         """Gives each shard its epoch if nothing of it was ever there, and vouches for the others, as `vouch` does.

@@ -1,6 +1,7 @@
 """`booking restore`: finds what Redis has lost, brings it back out of the database, and proves it by an audit."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 
@@ -23,6 +24,11 @@ from booking.settings import Settings
 DONE, DIFFERENT, REFUSED, UNREADABLE = 0, 1, 2, 3
 """Exit codes: all is well; the audit found differences; not done; a side could not be read or written."""
 
+LOADING_SECONDS_MAX = 600.0
+"""How long a Redis that has just been started is given to read its data; some ten million bookings."""
+
+LOOK_SECONDS = 0.1
+
 
 def restore(settings: Settings, shards: Sequence[int], *, yes: bool, force: bool) -> int:
     """Restores what is lost of these shards, or of all; returns the exit code."""
@@ -43,6 +49,7 @@ async def _restore(settings: Settings, shards: Sequence[int], *, yes: bool, forc
         if unknown or not known:
             console.print(f"booking: the database has the shards {_list(known)}, not {_list(unknown)}", markup=False)
             return REFUSED
+        await _until_loaded(streams, console)
         lost = await lost_shards(ledger, streams)
         wanted = [shard for shard in (shards or (known if force else lost)) if force or shard in lost]
         if not wanted:
@@ -70,6 +77,18 @@ async def _restore(settings: Settings, shards: Sequence[int], *, yes: bool, forc
     finally:
         await streams.close()
         await ledger.close()
+
+
+async def _until_loaded(streams: ChangeStreams, console: Console) -> None:
+    """A restoration commonly follows a restart of Redis, which is then still busy with an old copy of its own."""
+    end = time.monotonic() + LOADING_SECONDS_MAX
+    if await streams.is_loaded():
+        return
+    console.print("Redis is still reading its data; the restoration waits for it.")
+    while not await streams.is_loaded():
+        if time.monotonic() > end:
+            raise InventoryUnavailable(f"Redis has been reading its data for {LOADING_SECONDS_MAX:.0f} s")
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _bookings(ledger: Ledger, shard: int, shards: int) -> int:

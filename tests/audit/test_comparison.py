@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from booking import persister as persister_module
 from booking.audit import comparison
 from booking.audit.comparison import audit_event
 from booking.audit.findings import DIFFERENCES_MAX, MEANINGS, EventAudit
@@ -127,7 +128,7 @@ async def test_what_is_wrong_in_redis_is_found_by_its_name(spine: Spine, name: s
 async def test_what_is_wrong_in_sql_is_found_by_its_name(
     spine: Spine, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparison, "CATCH_UP_SECONDS", 0.2)
+    monkeypatch.setattr(comparison, "STANDSTILL_SECONDS", 0.2)
     statement, kind, user = SQL_PLANTS[name]
     await sell(spine)
     if name == "somebody who was overtaken":  # it takes two: one was promoted before, of a later number
@@ -162,6 +163,26 @@ async def test_a_sale_that_goes_on_meanwhile_is_no_difference(spine: Spine) -> N
     assert audit.bookings
 
 
+async def test_a_persister_that_is_slow_and_moves_is_waited_for(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right after a restoration it has much to carry, and buyers go on buying."""
+    monkeypatch.setattr(comparison, "STANDSTILL_SECONDS", 0.5)
+    monkeypatch.setattr(persister_module, "BATCH_ENTRIES", 4)
+    await spine.stock.sale(1, capacity=1_000)
+    await asyncio.gather(*(spine.stock.office.book(1, f"buyer-{number}") for number in range(60)))
+
+    async def carry_slowly() -> None:
+        async with spine.persister() as persister:
+            while await persister.carry():
+                await asyncio.sleep(0.1)
+
+    carrying = asyncio.create_task(carry_slowly())
+    async with opened(spine) as audited:
+        audit = await audited()
+    await carrying
+    assert audit.differences == []
+    assert audit.bookings == 60
+
+
 async def test_many_differences_are_counted_and_not_all_listed(spine: Spine) -> None:
     await spine.stock.sale(1, capacity=1_000)
     for number in range(DIFFERENCES_MAX + 20):
@@ -176,7 +197,7 @@ async def test_many_differences_are_counted_and_not_all_listed(spine: Spine) -> 
 
 async def test_what_sql_does_not_have_yet_is_no_difference(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The persister falls behind while the audit is at work."""
-    monkeypatch.setattr(comparison, "CATCH_UP_SECONDS", 0.05)
+    monkeypatch.setattr(comparison, "STANDSTILL_SECONDS", 0.05)
     await sell(spine)
     read = spine.ledger.live_bookings
 

@@ -1,0 +1,41 @@
+"""`booking restore` at the keyboard: what it does besides restoring."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from booking.restore.command import DONE, restore
+from tests.fixtures.spine import Spine, open_spine
+from tests.fixtures.valkey import running_valkey
+
+LOAD_DELAY_US = 20_000
+"""For each key, of which there are 60: more than a second, with a look at clients a kilobyte."""
+
+
+@pytest.fixture
+async def spine(tmp_path: Path) -> AsyncIterator[Spine]:
+    with running_valkey("--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024") as server:
+        async with open_spine(server.address, f"sqlite:///{tmp_path / 'booking.sqlite3'}", tmp_path) as opened:
+            yield opened
+
+
+async def test_a_redis_that_still_reads_its_data_is_waited_for(
+    spine: Spine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await spine.stock.sale(1)
+    await spine.stock.office.book(1, "ann")
+    await spine.drain()
+    for number in range(60):
+        await spine.stock.redis.set(f"ballast:{number}", "x" * 4_000)
+    await spine.stock.redis.config_set("key-load-delay", LOAD_DELAY_US)
+    reloading = asyncio.create_task(spine.stock.redis.execute_command("DEBUG", "RELOAD"))
+    await asyncio.sleep(0.2)
+    assert not reloading.done(), "the reload was over too soon to be seen"
+    ended = await asyncio.to_thread(restore, spine.settings, (), yes=True, force=False)
+    await reloading
+    said = capsys.readouterr().err
+    assert ended == DONE, said
+    assert "the restoration waits for it" in said
+    assert "nothing to restore" in said
