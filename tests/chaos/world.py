@@ -34,6 +34,12 @@ class NotHealed(AssertionError):
     """The service did not come back by itself after the fault had gone."""
 
 
+COMMAND_SECONDS_MAX = 240.0
+"""How long one of the service's commands may take: after an hour a restoration looks at a thousand events, while buyers
+are back already.
+"""
+
+
 @dataclass(slots=True)
 class World:
     """One running service and what belongs to it."""
@@ -77,15 +83,18 @@ class World:
     async def command(self, *arguments: str) -> str:
         """Runs one of the service's own commands, which has to end well; returns what it said."""
         environment = {**os.environ, **self.environment, "NO_COLOR": "1"}
-        ended = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "booking", *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
+        try:
+            ended = await asyncio.to_thread(
+                subprocess.run,
+                [sys.executable, "-m", "booking", *arguments],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_SECONDS_MAX,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise NotHealed(f"booking {' '.join(arguments)} took more than {COMMAND_SECONDS_MAX:.0f} s") from None
         if ended.returncode:
             raise NotHealed(
                 f"booking {' '.join(arguments)} ended with {ended.returncode}: {ended.stdout}{ended.stderr}"
