@@ -23,6 +23,11 @@ KILLS = 3
 SILENCE_SECONDS = (2.0, 5.0)
 """How long Redis stands still, or the database is locked."""
 
+JUMPS_SECONDS = (1, 5, 60, 3_600, 43_200)
+"""How far the clock is set back, and with that forward again. Not by a day: that is how long a key's first answer is
+kept, and after it the key is forgotten, rightly.
+"""
+
 
 async def nothing(world: World, chance: random.Random) -> None:
     """No fault: what is found then is wrong without one."""
@@ -165,7 +170,7 @@ async def clock_back(world: World, chance: random.Random) -> None:
     if world.clock is None:
         return
     for _ in range(KILLS):
-        world.clock.shift(-chance.choice((1, 5, 60, 3_600, 86_400)))
+        world.clock.shift(-chance.choice(JUMPS_SECONDS))
         await asyncio.sleep(chance.random() * 0.8)
     await world.kill("redis")
     world.clock.shift(0)
