@@ -51,10 +51,11 @@ def is_quick(url: bytes) -> bool:
     """Whether a request is counted, and turned away when there are too many: what a crowd sends, and is answered with
     one step in Redis. Everything else has bounds of its own: passwords, listeners, the database's connections.
     """
+    path = url.partition(b"?")[0]
     return (
-        url in VERBS
-        or url.startswith(b"/status/")
-        or (url.startswith(EVENTS) and (url.endswith(b"/booking") or url[len(EVENTS) :].isdigit()))
+        path in VERBS
+        or path.startswith(b"/status/")
+        or (path.startswith(EVENTS) and (path.endswith(b"/booking") or path[len(EVENTS) :].isdigit()))
     )
 
 

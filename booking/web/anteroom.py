@@ -48,14 +48,14 @@ class Anteroom:
 
     def _take_turn(self) -> None:
         waiting, loop = self._waiting, asyncio.get_running_loop()
-        now = loop.time()
-        for _ in range(A_TURN):
-            if not waiting or (self._admission.is_full and waiting[0][1] > now):
-                break
-            connection, end = waiting.popleft()
-            connection.look_at_request(too_late=end <= now)
-        else:
-            loop.call_soon(self._take_turn)
-            return
-        if waiting:
-            loop.call_later(PAUSE_SECONDS, self._take_turn)
+        now, looks = loop.time(), 0
+        try:
+            while waiting and looks < A_TURN and not (self._admission.is_full and waiting[0][1] > now):
+                looks += 1
+                connection, end = waiting.popleft()
+                connection.look_at_request(too_late=end <= now)
+        finally:  # whatever comes of one request, the next ones have their turn
+            if looks == A_TURN:
+                loop.call_soon(self._take_turn)
+            elif waiting:
+                loop.call_later(PAUSE_SECONDS, self._take_turn)

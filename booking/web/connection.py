@@ -1,16 +1,17 @@
 """One client's connection: uvicorn's, but for how its answers go out and how long it may keep the service waiting."""
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any, cast
+from typing import cast
 from weakref import ref
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from booking.web.admission import CROWD, Admission, is_quick
-from booking.web.anteroom import Anteroom
+from booking.web.admission import CROWD, is_quick
+from booking.web.corked import CorkedTransport
 from booking.web.cycle import CYCLE, Cycle
+from booking.web.upgrades import head_without_upgrade
+from booking.web.worker_state import WorkerState
 
 REQUEST_SECONDS_MAX = 10.0
 """A request whose head and body have not arrived within this is cut off (contract of the fault suite)."""
@@ -18,58 +19,12 @@ REQUEST_SECONDS_MAX = 10.0
 UNSEEN_BYTES_MAX = 65_536
 """Bytes that are kept of a client that sends on and on while its request waits to be looked at."""
 
-LOOK_SECONDS = 1.0
-"""How often connections are looked at."""
+UNREAD_SECONDS_MAX = 60.0
+"""A client that leaves what is written to it unread for this long is cut off; one of the crowd, which keeps a place of
+the others', after REQUEST_SECONDS_MAX."""
 
-
-class CorkedTransport:
-    """A transport that writes when everything that is ready has run.
-
-    The answers of a turn then go out one right behind the other, and clients that share a processor are woken once:
-    where each write wakes a client that has gone to sleep again, it costs three times as much.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._waiting: list[bytes] = []
-        # Asked once or more a request: not by way of __getattr__.
-        self.is_closing = transport.is_closing
-
-    def write(self, data: bytes) -> None:
-        """Queues `data` behind what is waiting; all of it goes out before the loop waits for anything else."""
-        if not self._waiting:
-            self._loop.call_soon(self._flush)
-        self._waiting.append(data)
-
-    def writelines(self, parts: Iterable[bytes]) -> None:
-        """As `write`, for several pieces."""
-        for part in parts:
-            self.write(part)
-
-    def close(self) -> None:
-        """Closes once everything is out."""
-        self._flush()
-        self._transport.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            self._transport.write(b"".join(waiting))
-
-
-class WorkerState(ServerState):
-    """What uvicorn's connections share, and how many requests may be under way on all of them."""
-
-    def __init__(self, admission: Admission) -> None:
-        super().__init__()
-        self.admission = admission
-        self.anteroom = Anteroom(admission)
-        self.ending = False
-        """Whether every answer is its connection's last."""
+PIPELINED_MAX = 128
+"""Requests that may wait on one connection for the answer of another; a client that sends more is cut off."""
 
 
 class Connection(HttpToolsProtocol):
@@ -83,11 +38,17 @@ class Connection(HttpToolsProtocol):
         """Called by the loop with a client's transport."""
         self._quiet_since = self.loop.time()
         self._sending_since: float | None = None
-        state = cast("WorkerState", self.server_state)
+        self._unread_since: float | None = None
+        self._closing_since: float | None = None
+        self._state = state = cast("WorkerState", self.server_state)
         self._admission, self._anteroom = state.admission, state.anteroom
+        self._answering: RequestResponseCycle | None = None
+        """The request whose turn it is; uvicorn's `cycle` is the last one that came."""
         self._unseen = b""
         """What has come of a request that waits to be looked at."""
         self._too_late = False
+        self._counts = False
+        """Whether the request that is coming is to take a place, once it is whole."""
         self._place = 0
         """Which of the requests under way ours is; 0: none that counts."""
         self._admitted_at = 0.0
@@ -102,20 +63,40 @@ class Connection(HttpToolsProtocol):
             self._unseen += data
             if len(self._unseen) > UNSEEN_BYTES_MAX:
                 self.flow.pause_reading()
-        elif admission.in_flight >= admission.limit and data.startswith(CROWD) and self._is_between_requests():
+        elif admission.in_flight >= admission.limit and data.startswith(CROWD) and self._may_wait():
             self._unseen = data
             self._anteroom.wait(self)
         else:
-            super().data_received(data)
+            self._parse(data)
 
     def look_at_request(self, *, too_late: bool) -> None:
         """Called in the turn of a request that had to wait to be looked at."""
         data, self._unseen = self._unseen, b""
         self._too_late = too_late
-        if self.parser is not None:  # else the client has gone
-            self.flow.resume_reading()
-            super().data_received(data)
-        self._too_late = False
+        try:
+            if self.parser is not None:  # else the client has gone
+                self.flow.resume_reading()
+                self._parse(data)
+        finally:
+            self._too_late = False
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._asks_for_another_protocol():
+                version = self.parser.get_http_version()
+                head = head_without_upgrade(self.parser.get_method(), self.url, version, self.headers)
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+                self._parse(head + data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _asks_for_another_protocol(self) -> bool:
+        # CONNECT is one of its own, and there is no such method here.
+        upgrade: bool = self.parser.should_upgrade()
+        return upgrade and self.parser.get_method() != b"CONNECT"
 
     def on_message_begin(self) -> None:
         """Called by the parser at a request's first byte."""
@@ -124,21 +105,28 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Called by the parser when a request's head is whole."""
+        self._counts = False
+        if self._asks_for_another_protocol():
+            return
         before = self.cycle
-        if (before is None or before.response_complete) and is_quick(self.url):
-            admission = self._admission
-            if (self._too_late or admission.in_flight >= admission.limit) and self._may_be_turned_away():
+        is_next = before is None or before.response_complete
+        if is_next and is_quick(self.url):
+            if (self._too_late or self._admission.is_full) and self._may_be_turned_away():
                 self._turned_away = True
                 return
-            admission.in_flight += 1
-            self._place, self._admitted_at = admission.in_flight, self._sending_since or self.loop.time()
+            self._counts = True
         super().on_headers_complete()
-        if self.cycle is not before:
-            # Uvicorn names the class of its cycles nowhere but in the middle of this; the task it has made for this
-            # one begins in a later turn of the loop.
-            self.cycle.__class__ = Cycle
-            # Weakly: a cycle that names itself would wait for the collector, at several kilobytes a request.
-            self.scope[CYCLE] = ref(self.cycle)  # type: ignore[literal-required]  # a key of our own
+        if self.cycle is before:
+            return
+        # Uvicorn names the class of its cycles nowhere but in the middle of this; the task it has made for this one
+        # begins in a later turn of the loop.
+        self.cycle.__class__ = Cycle
+        # Weakly: a cycle that names itself would wait for the collector, at several kilobytes a request.
+        self.scope[CYCLE] = ref(self.cycle)  # type: ignore[literal-required]  # a key of our own
+        if is_next:
+            self._answering = self.cycle
+        elif len(self.pipeline) > PIPELINED_MAX:
+            self.transport.abort()
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser with some of a body."""
@@ -146,19 +134,55 @@ class Connection(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Called by the parser when a request is whole."""
+        """Called by the parser when a request is whole. Only then does it take a place: a crowd that is slow over its
+        bodies would keep the others out.
+        """
         self._sending_since = None
+        if self._asks_for_another_protocol():
+            return
         if self._turned_away:
             self._turn_away()
-        else:
-            super().on_message_complete()
+            return
+        if self._counts and not self.cycle.response_complete:
+            self._admission.in_flight += 1
+            self._place, self._admitted_at = self._admission.in_flight, self.loop.time()
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """Called by the loop when the client leaves much unread."""
+        self._unread_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Called by the loop when it has read most of it."""
+        self._unread_since = None
+        super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop when the connection has ended."""
         super().connection_lost(exc)
+        answering = self._answering
+        if answering is not None and not answering.response_complete:
+            answering.disconnected = True
+            answering.message_event.set()
         if self._place:
             self._place = 0
             self._admission.gone()
+
+    def send_400_response(self, msg: str) -> None:
+        """Called when what came is no HTTP: after the answer to the request before it, if there is one to come."""
+        self.logger.warning(msg)
+        answering = self._answering
+        if answering is None or answering.response_complete:
+            super().send_400_response(msg)
+        elif not answering.more_body:
+            answering.keep_alive = False
+            self.pipeline.clear()
+            self.flow.pause_reading()
+        elif answering.response_started:
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
 
     def on_response_complete(self) -> None:
         """As uvicorn's, but that no timer is set."""
@@ -169,15 +193,19 @@ class Connection(HttpToolsProtocol):
             self._place = 0
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
-            cycle, application = self.pipeline.pop()
-            self._start_asgi_task(cycle, application)
+            self._answering, application = self.pipeline.pop()
+            self._start_asgi_task(self._answering, application)
+        else:
+            self.flow.resume_reading()
 
     def end_stream(self) -> None:
         """Ends an answer that would go on for ever; does nothing to another."""
-        if isinstance(self.cycle, Cycle):
-            self.cycle.end_stream()
+        if isinstance(self._answering, Cycle):
+            self._answering.end_stream()
+
+    def _may_wait(self) -> bool:
+        return self._is_between_requests() and not self._state.ending
 
     def _is_between_requests(self) -> bool:
         answered = self.cycle is None or self.cycle.response_complete
@@ -185,12 +213,15 @@ class Connection(HttpToolsProtocol):
 
     def _may_be_turned_away(self) -> bool:
         """Not an organizer's change, nor what needs another answer than the one that is ready."""
-        state = cast("WorkerState", self.server_state)
-        return self.parser.get_method() in (b"GET", b"POST") and not self.expect_100_continue and not state.ending
+        is_simple = self.parser.get_method() in (b"GET", b"POST") and not self.expect_100_continue
+        return is_simple and not self._state.ending
 
     def _turn_away(self) -> None:
         self._turned_away = False
         self._admission.sheds += 1
+        if self.flow.write_paused:  # it sends on and on, and reads no answer
+            self.transport.abort()
+            return
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         beside = self.server_state.default_headers
         self.transport.write(self._admission.refusal.answer(self.headers, beside, keep_alive=keep_alive))
@@ -199,7 +230,16 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def look(self, now: float) -> None:
-        """Closes the connection if its client has taken too long over a request, or been quiet for too long."""
+        """Ends the connection if its client has taken too long over a request or an answer, or been quiet for long."""
+        if self.transport.is_closing():
+            self._closing_since = self._closing_since or now
+            if now - self._closing_since > REQUEST_SECONDS_MAX:
+                self.transport.abort()
+            return
+        unread_max = REQUEST_SECONDS_MAX if self._place else UNREAD_SECONDS_MAX
+        if self._unread_since is not None and now - self._unread_since > unread_max:
+            self.transport.abort()
+            return
         if self._sending_since is not None:
             overdue = now - self._sending_since > REQUEST_SECONDS_MAX
         else:
@@ -207,14 +247,3 @@ class Connection(HttpToolsProtocol):
             overdue = idle and now - self._quiet_since > self.timeout_keep_alive
         if overdue:
             self.transport.close()
-
-
-async def look_after(connections: Iterable[object]) -> None:
-    """Looks at uvicorn's set of connections until it is cancelled."""
-    loop = asyncio.get_running_loop()
-    while True:
-        await asyncio.sleep(LOOK_SECONDS)
-        now = loop.time()
-        for connection in list(connections):
-            if isinstance(connection, Connection):
-                connection.look(now)

@@ -14,9 +14,10 @@ from booking.inventory.errors import InventoryUnavailable
 from booking.ledger.errors import LedgerUnavailable
 from booking.settings import Settings, SettingsError
 from booking.web.admission import Admission
-from booking.web.connection import Connection, WorkerState, look_after
+from booking.web.connection import Connection
 from booking.web.frame import Frame
 from booking.web.listener import BACKLOG
+from booking.web.worker_state import WorkerState
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,6 +30,9 @@ GRACEFUL_SECONDS = 7
 
 LAST_ANSWERS_SECONDS = 0.3
 """How long, at a stop, connections may still bring a request that was under way when the signal came."""
+
+LOOK_SECONDS = 1.0
+"""How often connections are looked at."""
 
 PLAIN_REASONS = (SettingsError, InventoryUnavailable, LedgerUnavailable)
 """What may keep the application from starting without there being a fault in it."""
@@ -44,7 +48,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts as uvicorn does, and from then on looks after the connections."""
         await super().startup(sockets)
-        self._looking = asyncio.create_task(look_after(self.server_state.connections), name="connections")
+        self._looking = asyncio.create_task(self._look_after_connections(), name="connections")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stops accepting, gives each connection an answer that says `Connection: close`, then ends as uvicorn does.
@@ -56,14 +60,25 @@ class Server(uvicorn.Server):
             server.close()
         self.server_state.ending = True
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
-        for connection in list(self.server_state.connections):
-            if isinstance(connection, Connection):
-                connection.end_stream()
         loop = asyncio.get_running_loop()
         end = loop.time() + LAST_ANSWERS_SECONDS
-        while self.server_state.connections and loop.time() < end:  # noqa: ASYNC110 - uvicorn's own set
+        while self.server_state.connections and loop.time() < end:
+            for connection in self._connections():  # again and again: a stream may only just begin
+                connection.end_stream()
             await asyncio.sleep(0.01)
         await super().shutdown(sockets)
+
+    def _connections(self) -> list[Connection]:
+        return [one for one in self.server_state.connections if isinstance(one, Connection)]
+
+    async def _look_after_connections(self) -> None:
+        """Looks at each now and then until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            now = loop.time()
+            for connection in self._connections():
+                connection.look(now)
 
 
 class PlainStart:

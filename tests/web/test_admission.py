@@ -13,6 +13,7 @@ from booking.meters import Meters
 from booking.settings import Settings
 from booking.web import admission as module
 from booking.web import anteroom, connection
+from booking.web import server as server_module
 from booking.web.admission import Admission, Refusal, is_quick
 from booking.web.listener import listen
 from booking.web.server import Server, configuration
@@ -34,6 +35,11 @@ def test_what_a_crowd_asks_for_is_counted(url: bytes) -> None:
 )
 def test_what_is_asked_about_the_service_or_lasts_is_not(url: bytes) -> None:
     assert not is_quick(url)
+
+
+@pytest.mark.parametrize("url", [b"/book?x", b"/events/7?_=123", b"/status/7?"])
+def test_a_query_makes_no_difference_to_that(url: bytes) -> None:
+    assert is_quick(url)
 
 
 def answered_at(admission: Admission, place: int, began: float, now: float) -> None:
@@ -230,7 +236,7 @@ async def test_whoever_comes_in_a_burst_gets_the_place_that_becomes_free(monkeyp
 
 async def test_a_connection_whose_request_waits_is_not_taken_for_an_idle_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(anteroom, "PATIENCE_SECONDS", PATIENCE_SECONDS)
-    monkeypatch.setattr(connection, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(server_module, "LOOK_SECONDS", 0.02)
     async with house(1, keep_alive_seconds=0.2) as opened:
         first, waits = await opened.client(), await opened.client()
         first.send(BOOK % b"")

@@ -2,61 +2,22 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import pytest
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from booking.settings import Settings
-from booking.web import connection
+from booking.web import connection, server
 from booking.web.cycle import Cycle
-from booking.web.listener import listen
-from booking.web.server import Server, configuration
 
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with the body it was sent."""
-    if scope["type"] == "lifespan":
-        for answer in ("lifespan.startup.complete", "lifespan.shutdown.complete"):
-            await receive()
-            await send({"type": answer})
-        return
-    body, more = b"", True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return
-        body += message["body"]
-        more = message["more_body"]
-    length = (b"content-length", b"%d" % len(body))
-    await send({"type": "http.response.start", "status": 200, "headers": [length]})
-    await send({"type": "http.response.body", "body": body})
-
-
-@asynccontextmanager
-async def serving(keep_alive_seconds: int = 75, application: ASGIApp = echo) -> AsyncIterator[tuple[str, int]]:
-    listener = listen("127.0.0.1", 0)
-    config = configuration(application, Settings())
-    config.timeout_keep_alive = keep_alive_seconds
-    server = Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield listener.getsockname()
-    finally:
-        server.should_exit = True
-        await task
+from .serving import Streams, connected, echo, serving
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same rules in less time."""
     monkeypatch.setattr(connection, "REQUEST_SECONDS_MAX", 0.3)
-    monkeypatch.setattr(connection, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(server, "LOOK_SECONDS", 0.05)
 
 
 async def post(streams: Streams, body: bytes) -> bytes:
@@ -64,17 +25,6 @@ async def post(streams: Streams, body: bytes) -> bytes:
     writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     await reader.readuntil(b"\r\n\r\n")
     return await reader.readexactly(len(body))
-
-
-@asynccontextmanager
-async def connected(address: tuple[str, int]) -> AsyncIterator[Streams]:
-    reader, writer = await asyncio.open_connection(*address)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
 
 
 async def test_an_answer_s_head_and_body_arrive_in_one_piece() -> None:

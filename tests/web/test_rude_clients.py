@@ -1,0 +1,208 @@
+"""Clients that ask for what there is not, read nothing, send what is no HTTP, or leave: others don't feel it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from booking.web import connection, server
+from booking.web.admission import Admission
+from booking.web.upgrades import head_without_upgrade
+
+from .serving import connected, serving
+
+WAIT_SECONDS = 20
+"""A bound on what would otherwise wait for ever."""
+
+JAVA = (
+    b"POST /book HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nContent-Length: %d\r\n\r\n"
+)
+"""As Java's HTTP client begins a connection."""
+
+QUICK = b"GET /status/1 HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not holds():
+            await asyncio.sleep(0.002)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same rules in less time."""
+    monkeypatch.setattr(connection, "REQUEST_SECONDS_MAX", 0.5)
+    monkeypatch.setattr(server, "LOOK_SECONDS", 0.05)
+
+
+async def answer_ok(send: Send, body: bytes = b"ok") -> None:
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def application(answer: Callable[[Scope, Receive, Send], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await answer(scope, receive, send)
+            return
+        for told in ("lifespan.startup.complete", "lifespan.shutdown.complete"):
+            await receive()
+            await send({"type": told})
+
+    return asgi
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+async def test_a_body_behind_the_wish_for_another_protocol_is_that_request_s(pieces: int) -> None:
+    body = b"GET /status/666 HTTP/1.1\r\nHost: x\r\n\r\n"
+    whole = JAVA % len(body) + body
+    async with serving() as address, connected(address) as (reader, writer):
+        for number in range(pieces):
+            # The last cut lies between head and body, where the body could be taken for a request.
+            cuts = [0, *([40] if pieces == 3 else []), *([len(whole) - len(body)] if pieces > 1 else []), len(whole)]
+            writer.write(whole[cuts[number] : cuts[number + 1]])
+            await asyncio.sleep(0.05)
+        async with asyncio.timeout(WAIT_SECONDS):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert await reader.readexactly(len(body)) == body, "the echo of the body, and no second answer"
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nnext")
+            await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(4) == b"next"
+
+
+def test_the_rest_of_such_a_head_stays() -> None:
+    headers = [(b"host", b"x"), (b"connection", b"keep-alive, Upgrade"), (b"upgrade", b"websocket"), (b"a", b"b")]
+    assert (
+        head_without_upgrade(b"GET", b"/a?b", "1.1", headers)
+        == b"GET /a?b HTTP/1.1\r\nhost: x\r\nconnection: keep-alive\r\na: b\r\n\r\n"
+    )
+
+
+async def test_a_crowd_that_is_slow_over_its_bodies_takes_nobody_s_place() -> None:
+    admission = Admission()
+    admission.limit = 2
+    async with serving(admission=admission) as address:
+        slow = [await asyncio.open_connection(*address) for _ in range(5)]
+        for _, writer in slow:
+            writer.write(b"POST /book HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nfo")
+        await asyncio.sleep(0.1)
+        async with connected(address) as (reader, writer):
+            writer.write(QUICK)
+            async with asyncio.timeout(WAIT_SECONDS):
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        for reader, writer in slow:
+            writer.write(b"ur")
+            async with asyncio.timeout(WAIT_SECONDS):
+                assert b"200" in await reader.readuntil(b"\r\n\r\nfour")
+            writer.close()
+            await writer.wait_closed()
+    assert (admission.in_flight, admission.sheds) == (0, 0)
+
+
+async def test_a_client_that_reads_nothing_loses_its_place(impatient: None) -> None:
+    admission = Admission()
+
+    async def large(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer_ok(send, b"x" * 8_000_000)
+
+    async with serving(application=application(large), admission=admission) as address:
+        _, writer = await asyncio.open_connection(*address)
+        writer.write(QUICK)
+        await asyncio.sleep(0.1)
+        writer.write(QUICK)
+        await until(lambda: admission.in_flight == 1)
+        await until(lambda: admission.in_flight == 0)
+        writer.transport.abort()
+
+
+async def test_a_client_that_sends_on_and_reads_no_refusal_is_cut_off() -> None:
+    admission = Admission()
+    admission.limit = 0
+    async with serving(admission=admission) as address:
+        _, writer = await asyncio.open_connection(*address)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # the client's own hand on its ear
+
+        async def send_on() -> None:
+            while True:
+                writer.write(QUICK * 1_000)
+                await writer.drain()
+                await asyncio.sleep(0)
+
+        async with asyncio.timeout(WAIT_SECONDS):
+            with pytest.raises(ConnectionError):
+                await send_on()
+        writer.transport.abort()
+
+
+async def test_whoever_leaves_is_heard_of_also_with_a_request_waiting_behind_the_stream() -> None:
+    ended: list[Message] = []
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        ended.append(await receive())
+
+    async with serving(application=application(stream)) as address:
+        async with connected(address) as (reader, writer):
+            writer.write(b"GET /events/1/live HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(WAIT_SECONDS):
+                await reader.readuntil(b"\r\n\r\n")
+        await until(lambda: bool(ended))
+    assert ended == [{"type": "http.disconnect"}]
+
+
+async def test_so_many_requests_on_one_connection_and_no_more() -> None:
+    going = asyncio.Event()
+    begun: list[str] = []
+
+    async def wait(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.append(scope["path"])
+        await going.wait()
+        await answer_ok(send)
+
+    async with serving(application=application(wait)) as address:
+        async with connected(address) as (reader, writer):
+            writer.write(QUICK * (1 + connection.PIPELINED_MAX))
+            await until(lambda: bool(begun))
+            going.set()
+            async with asyncio.timeout(WAIT_SECONDS):
+                for _ in range(1 + connection.PIPELINED_MAX):
+                    await reader.readuntil(b"ok")
+        going.clear()
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(QUICK * 1_000)
+        async with asyncio.timeout(WAIT_SECONDS):
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+        going.set()
+        writer.transport.abort()
+
+
+async def test_what_is_no_http_is_told_after_the_answer_before_it() -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await asyncio.sleep(0.1)
+        await answer_ok(send, b"booked")
+
+    async with serving(application=application(slow)) as address, connected(address) as (reader, writer):
+        writer.write(b"POST /book HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}}rubbish\r\n\r\n")
+        async with asyncio.timeout(WAIT_SECONDS):
+            told = await reader.read()
+        assert told.startswith(b"HTTP/1.1 200")
+        assert told.endswith(b"booked")
+        assert b"connection: close" in told
+
+
+async def test_a_body_that_is_no_http_gets_its_own_refusal(impatient: None) -> None:
+    async with serving() as address, connected(address) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await asyncio.sleep(0.05)
+        writer.write(b"no size\r\n")
+        async with asyncio.timeout(WAIT_SECONDS):
+            assert (await reader.read()).startswith(b"HTTP/1.1 400")
