@@ -20,7 +20,7 @@ from booking.inventory.lane import Lane
 from booking.inventory.link import Link
 from booking.inventory.scripts import all_scripts
 from booking.inventory.stockroom import Stockroom
-from booking.ledger.errors import LedgerUnavailable
+from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
 from booking.meters import FOLDER, Meters
 from booking.restore.restoration import restore_empty
@@ -117,7 +117,7 @@ class Application:
             log.info("changes are acknowledged at this level", acknowledged=acknowledgement.level)
             link = Link(settings.redis_address, all_scripts(), partial(vouch, ledger, streams), acknowledgement)
             saved: list[Freshness] = []
-            waits = (lambda: saved[0].reach()) if acknowledgement.level == "database" else None
+            waits = (lambda: saved[0].saved()) if acknowledgement.level == "database" else None
             lane = Lane(link, settings.queue_limit, waits)
             office = BoxOffice([lane], await _epochs(ledger), limit, settings.persister_lag_limit)
             stack.push_async_callback(office.close)
@@ -189,7 +189,7 @@ async def _go_by_new_epochs(office: BoxOffice, ledger: Ledger) -> None:
     """Runs until it is cancelled: what was restored is sold from within a second."""
     while True:
         await asyncio.sleep(EPOCHS_SECONDS)
-        with contextlib.suppress(LedgerUnavailable):
+        with contextlib.suppress(LedgerError):
             office.refound(await _epochs(ledger))
 
 

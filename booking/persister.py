@@ -11,7 +11,7 @@ from booking.domain.changes import ShardBatch
 from booking.founding import found, positions_of
 from booking.inventory.changes import ChangeStreams, Reading
 from booking.inventory.errors import InventoryUnavailable
-from booking.ledger.errors import CursorMoved, LedgerConflict, LedgerError
+from booking.ledger.errors import CursorMoved, LedgerConflict, LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger
 from booking.meters import FOLDER, Meters
 from booking.settings import Settings
@@ -80,6 +80,7 @@ class Persister:
         self._untrimmed: set[int] = set()
         self._lost: set[int] = set()
         self._unreadable: set[int] = set()
+        self._refused: set[int] = set()
         self.meters = Meters()
         self._metered_at = 0.0
 
@@ -164,7 +165,21 @@ class Persister:
                 await self._give_up(batches[0])
                 return []
             return [batch for one in batches for batch in await self._apply([one])]
+        except (LedgerUnavailable, CursorMoved):
+            raise
+        except LedgerError as error:
+            if len(batches) == 1:
+                self._refuse(batches[0], error)
+                return []
+            return [batch for one in batches for batch in await self._apply([one])]
+        self._refused -= {batch.shard for batch in batches}
         return batches
+
+    def _refuse(self, batch: ShardBatch, error: LedgerError) -> None:
+        """What the database refuses of one shard keeps no other from being carried; the shard's lag tells of it."""
+        if batch.shard not in self._refused:
+            log.error("the database refuses a shard's changes", shard=batch.shard, reason=str(error))
+            self._refused.add(batch.shard)
 
     async def _give_up(self, batch: ShardBatch) -> None:
         """Redis has gone another way than the database: an old copy was sold from. No more is."""

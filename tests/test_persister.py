@@ -20,7 +20,7 @@ from booking import persister as module
 from booking.domain.changes import ShardBatch
 from booking.inventory import keys
 from booking.inventory.changes import ChangeStreams
-from booking.ledger import Ledger, LedgerUnavailable, engine
+from booking.ledger import Ledger, LedgerError, LedgerUnavailable, engine
 from booking.persister import FallenBehind, Persister, run
 from booking.settings import Settings, SettingsError
 from tests.fixtures.notes import Notes, take_notes
@@ -383,6 +383,40 @@ async def test_a_shard_that_redis_lost_is_told_once_and_the_others_are_carried_o
     record = await spine.ledger.event(2)
     assert record is not None
     assert record.seq == 2
+
+
+async def test_the_largest_rules_that_an_event_may_have_are_carried(spine: Spine) -> None:
+    await spine.stock.office.change(1, {"waitlist_limit": 2**53 - 1, "closes_at": 2**53 - 1})
+    await spine.drain()
+    record = await spine.ledger.event(1)
+    assert record is not None
+    assert (record.rules.waitlist_limit, record.rules.closes_at_ms) == (2**53 - 1, 2**53 - 1)
+
+
+async def test_what_the_database_refuses_of_one_shard_keeps_no_other_from_being_carried(
+    sqlite_spine: Spine, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spine = sqlite_spine
+    await spine.drain()
+    for event_id in (1, 2):
+        await spine.stock.office.book(event_id, "ann")
+    async with spine.persister() as persister:
+        apply = persister._ledger.apply
+
+        async def refuse_shard_1(batches: Sequence[ShardBatch]) -> None:
+            if any(batch.shard == 1 for batch in batches):
+                raise LedgerError("the database refused a statement (SQLSTATE 22003)")
+            await apply(batches)
+
+        monkeypatch.setattr(persister._ledger, "apply", refuse_shard_1)
+        assert await persister.carry() == 1
+        assert await persister.carry() == 0
+        assert await left(spine) == 1
+        told = [fields["shard"] for level, _, fields in notes.lines if level == "error"]
+        assert told == [1], "once"
+        monkeypatch.setattr(persister._ledger, "apply", apply)
+        assert await persister.carry() == 1
+    assert await left(spine) == 0
 
 
 async def test_an_emptied_redis_is_not_founded_again(sqlite_spine: Spine, notes: Notes) -> None:

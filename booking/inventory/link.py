@@ -36,7 +36,9 @@ class Call:
 class Exchange:
     """Calls on their way, whose replies are due in this order; None stands for a script that is given to Redis."""
 
-    __slots__ = ("answered", "calls", "due", "forgotten", "healed", "last_reply", "received", "sent", "timer")
+    __slots__ = (
+        "answered", "calls", "demoted", "due", "forgotten", "healed", "last_reply", "received", "sent", "timer",
+    )  # fmt: skip
 
     def __init__(self, calls: Sequence[Call], answered: Callable[[bool], None], timer: asyncio.TimerHandle) -> None:
         self.calls = calls
@@ -46,6 +48,8 @@ class Exchange:
         self.received = 0
         self.forgotten: list[Call] = []
         self.healed = False
+        self.demoted = False
+        """Whether the server takes no changes, being a replica."""
         self.sent = False
         self.last_reply: object = None
 
@@ -154,17 +158,20 @@ class Link(asyncio.Protocol):
             else:
                 exchange.forgotten.append(call)
         else:
+            exchange.demoted |= text.startswith(("READONLY", "MASTERDOWN"))
             call.answer = (ShardFenced if text.startswith("FENCED") else InventoryUnavailable)(text)
 
     def _end_of(self, exchange: Exchange) -> None:
         if self._exchange is not exchange:
             return
         if exchange.forgotten and not exchange.healed:
-            exchange.healed = True
+            exchange.healed, exchange.last_reply = True, None
             self._send(exchange.forgotten, self._loads, len(self._scripts))
             return
         self._exchange = None
         exchange.timer.cancel()
+        if exchange.demoted:
+            self._drop()  # its name may lead to another server by now
         if self._acknowledgement.command:
             self._check_acknowledged(exchange)
         exchange.answered(False)
@@ -184,7 +191,8 @@ class Link(asyncio.Protocol):
             return
         exchange.timer.cancel()
         for call in exchange.calls:
-            if call.answer is None and exchange.sent and call.script.changes:
+            waits = isinstance(call.answer, list) and bool(self._acknowledgement.command)
+            if (call.answer is None or waits) and exchange.sent and call.script.changes:
                 call.answer = OutcomeUnknown(f"Redis did not answer ({reason})")
             elif call.answer is None:
                 call.answer = InventoryUnavailable(f"Redis cannot be reached ({reason})")

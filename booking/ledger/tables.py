@@ -31,7 +31,7 @@ events = Table(
     Column("capacity", Integer, nullable=False),
     Column("max_per_user", Integer, nullable=False),
     Column("hold_seconds", Integer, nullable=False),
-    Column("waitlist_limit", Integer),
+    Column("waitlist_limit", BigInteger),
     Column("opens_at_ms", BigInteger),
     Column("closes_at_ms", BigInteger),
     Column("paused", Boolean, nullable=False),

@@ -95,7 +95,7 @@ class Channel:
                     await self._tell(self.text)
                     await self._tell_bookings(event.seq)
             except (InventoryUnavailable, OutcomeUnknown, Overloaded):
-                pass  # there is nothing new to tell; the connections stay
+                self.version = None  # the connections stay, and what could not be told now is told then
             await self._comment()
             await asyncio.sleep(max(PERIOD_SECONDS, REST_SHARE * (self._loop.time() - began)))
 

@@ -24,6 +24,10 @@ local function spend(caller) -- nil, or the milliseconds to wait
 end
 
 local function keep_buckets()
+  if #spent == 0 then return end
+  -- A key lives to the end of its last millisecond, in which the hash's next turn begins, with an empty one.
+  local left_ms = call('PTTL', current)
+  if left_ms >= 0 and left_ms * 1000 < span_us / 2 then call('UNLINK', current) end
   for at = 1, #spent, 4000 do call('HSET', current, unpack(spent, at, math.min(at + 3999, #spent))) end
-  if #spent > 0 then call('PEXPIRE', current, math.ceil(((window + 2) * span_us - now_us) / 1000)) end
+  call('PEXPIRE', current, math.ceil(((window + 2) * span_us - now_us) / 1000))
 end

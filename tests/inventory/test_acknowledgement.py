@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,6 +143,49 @@ async def test_what_no_replica_has_is_not_acknowledged_at_that_level_and_is_at_t
             assert await stock.office.look(1) is not None, "a reading waits for nobody"
             replica.process.send_signal(signal.SIGCONT)
             assert (await stock.office.book(1, "bob")).status is Status.BOOKED
+
+
+async def test_a_change_whose_confirmation_never_came_is_unknown_though_redis_has_answered() -> None:
+    """The primary is lost between its own answer and the replica's: the very failover that the level is for."""
+    async with replicated() as (primary, replica, _):
+        acknowledgement = await choose(primary.address, "replica", 1)
+        async with opened(primary, acknowledgement) as stock:
+            await stock.sale(capacity=100)
+            replica.process.send_signal(signal.SIGSTOP)
+            change = asyncio.ensure_future(stock.office.book(1, "ann"))
+            async with opened(primary, REDIS) as below:
+                while (await below.office.look_booking(1, "ann")).status is not Status.FOUND:
+                    await asyncio.sleep(0.01)
+            primary.process.send_signal(signal.SIGKILL)
+            with pytest.raises(OutcomeUnknown):
+                await change
+            replica.process.send_signal(signal.SIGCONT)
+
+
+async def test_a_link_leaves_a_server_that_has_become_a_replica(tmp_path: Path) -> None:
+    """Its name may lead to the one that was promoted."""
+    name = tmp_path / "redis.sock"
+    async with replicated() as (primary, replica, following):
+        name.symlink_to(primary.socket)
+        await found(primary.address)
+        link = Link(f"unix://{name}", all_scripts())
+        lane = Lane(link, 4_096)
+        office = BoxOffice([lane], EPOCHS, None, 1_000_000)
+        leading: Any = Redis.from_url(primary.address, protocol=2)
+        try:
+            stock = Stock(office, lane, link, leading)
+            await stock.sale(capacity=100)
+            await leading.execute_command("WAIT", 1, 5_000)
+            await following.execute_command("REPLICAOF", "NO", "ONE")
+            await leading.execute_command("REPLICAOF", "127.0.0.1", "1")
+            name.unlink()
+            name.symlink_to(replica.socket)
+            with pytest.raises(InventoryUnavailable, match="READONLY"):
+                await office.book(1, "ann")
+            assert (await office.book(1, "ann")).status is Status.BOOKED
+        finally:
+            await office.close()
+            await leading.aclose()
 
 
 async def test_an_answer_that_waits_for_the_database_is_given_when_that_has_it_or_unknown(server: ValkeyServer) -> None:

@@ -172,6 +172,19 @@ async def test_every_user_has_a_bucket_for_every_event_and_an_organizer_pays_for
         assert (await stock.office.cancel(1, "bob", "boss")).status is Status.RATE_LIMITED
 
 
+async def test_a_window_begins_with_no_caller_of_two_windows_ago(clean_valkey: str) -> None:
+    """Its hash lives to the end of the very millisecond in which its next turn begins; a busy event writes in each."""
+    async with open_stock(clean_valkey, rate_limit=SLOW) as stock:
+        await stock.sale()
+        buckets = keys.event_keys(1, SHARDS)[-2:]
+        for bucket in buckets:
+            await stock.redis.hset(bucket, "long ago", 1)
+            await stock.redis.pexpire(bucket, 60_000)  # of 3,000 s that a window lasts
+        assert (await stock.office.book(1, "ann")).status is Status.BOOKED
+        kept = [await stock.redis.hkeys(bucket) for bucket in buckets]
+        assert sorted(kept) == [[b"ann"], [b"long ago"]]
+
+
 async def test_a_bucket_fills_again_and_leaves_nothing_behind_when_it_is_full(clean_valkey: str) -> None:
     async with open_stock(clean_valkey, rate_limit=RateLimit(2, 50)) as stock:
         await stock.sale()

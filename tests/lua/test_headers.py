@@ -15,7 +15,7 @@ from booking.inventory.scripts import Header, ScriptError, all_scripts, folder, 
 
 SCRIPTS = [script.name for script in all_scripts()]
 FRAGMENTS = sorted(path.stem for path in (folder() / "shared").glob("*.lua"))
-TYPES = {"H": "hash", "P": "hash", "Z": "zset", "X": "stream"}  # the one PEXPIRE is of a hash
+TYPES = {"H": "hash", "P": "hash", "U": "hash", "Z": "zset", "X": "stream"}  # what expires and is unlinked is a hash
 STRING_COMMANDS = {"DEL", "GET", "SET", "INCRBY", "MGET"}
 KINDS = {kind.value for kind in ChangeKind}
 
