@@ -146,7 +146,7 @@ class Persister:
         for batch in batches:
             self._positions[batch.shard] = (batch.epoch, batch.upto)
             self._untrimmed.add(batch.shard)
-        behind = {shard: self._positions[shard][1] for shard in self._untrimmed - self._lost}
+        behind = {shard: self._positions[shard] for shard in self._untrimmed - self._lost}
         if behind:
             await self._streams.trim(behind)
             self._untrimmed -= behind.keys()

@@ -78,7 +78,7 @@ class ChangeStreams:
         """
         pipeline = self._redis.pipeline(transaction=False)
         for shard, (epoch, cursor) in positions.items():
-            _vouch(pipeline, shard, epoch, cursor)
+            _evaluate(pipeline, "vouch", shard, epoch, cursor)
         replies = await self._execute(pipeline)
         return [shard for shard, reply in zip(positions, replies, strict=True) if not _is_whole(reply)]
 
@@ -89,7 +89,7 @@ class ChangeStreams:
         """
         pipeline = self._redis.pipeline(transaction=False)
         for shard, (epoch, cursor) in positions.items():
-            _vouch(pipeline, shard, epoch, cursor)
+            _evaluate(pipeline, "vouch", shard, epoch, cursor)
             pipeline.execute_command("XREAD", "COUNT", count, "STREAMS", keys.changes(shard), cursor)
         replies = await self._execute(pipeline)
         reading = Reading()
@@ -122,12 +122,14 @@ class ChangeStreams:
         except (KeyError, ValueError, IndexError):
             return None, False
 
-    async def trim(self, cursors: Mapping[int, str]) -> None:
-        """Lets go of the entries of each shard up to its cursor, which are durable elsewhere. Raises as `read` does."""
+    async def trim(self, positions: Positions) -> None:
+        """Lets go of the entries of each shard up to its cursor, which are durable elsewhere. Raises as `read` does.
+
+        A shard that is of another founding by now, or an old copy, is left as it is: the next reading tells.
+        """
         pipeline = self._redis.pipeline(transaction=False)
-        source = load("trim").source
-        for shard, cursor in cursors.items():
-            pipeline.execute_command("EVAL", source, 2, keys.changes(shard), keys.mark(shard), *cursor.split("-"))
+        for shard, (epoch, cursor) in positions.items():
+            _evaluate(pipeline, "trim", shard, epoch, cursor)
         _raise_first(await self._execute(pipeline))
 
     async def fence(self, shards: Iterable[int]) -> None:
@@ -159,9 +161,10 @@ def _batch(shard: int, epoch: str, cursor: str, entries: Any) -> ShardBatch:
     return ShardBatch(shard, epoch, cursor, entries[-1][0].decode(), changes)
 
 
-def _vouch(pipeline: Any, shard: int, epoch: str, cursor: str) -> None:
+def _evaluate(pipeline: Any, script: str, shard: int, epoch: str, cursor: str) -> None:
+    """`trim` and `vouch` look at the same keys and are asked about the same position."""
     script_keys = (keys.changes(shard), keys.mark(shard), keys.epoch(shard))
-    pipeline.execute_command("EVAL", load("vouch").source, len(script_keys), *script_keys, epoch, cursor)
+    pipeline.execute_command("EVAL", load(script).source, len(script_keys), *script_keys, epoch, cursor)
 
 
 def _is_whole(reply: Any) -> bool:

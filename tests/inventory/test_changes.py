@@ -11,7 +11,7 @@ from booking.inventory.changes import ChangeStreams, Reading
 from booking.inventory.errors import InventoryUnavailable, ShardFenced
 from booking.web.payloads import INTEGER_MAX
 from booking.web.times import FIRST, LAST
-from tests.fixtures.stock import EPOCHS, SHARDS, Stock
+from tests.fixtures.stock import EPOCHS, SHARDS, Stock, contents
 
 START = {shard: (epoch, "0-0") for shard, epoch in enumerate(EPOCHS)}
 
@@ -96,10 +96,20 @@ async def test_trimming_lets_go_of_what_was_read_and_keeps_what_came_since(
     await stock.office.book(1, "ann")
     batches = (await streams.read(START, 1_000)).batches
     await stock.office.book(1, "bob")
-    await streams.trim({batch.shard: batch.upto for batch in batches})
+    await streams.trim({batch.shard: (batch.epoch, batch.upto) for batch in batches})
     assert [entry.split(" ")[-1] for entry in await stock.entries()] == ["bob"]
-    await streams.trim({batch.shard: batch.upto for batch in batches})
+    await streams.trim({batch.shard: (batch.epoch, batch.upto) for batch in batches})
     assert len(await stock.entries()) == 1
+
+
+async def test_what_is_not_of_the_founding_that_was_carried_is_not_let_go_of(
+    stock: Stock, streams: ChangeStreams
+) -> None:
+    await stock.sale(1)
+    (batch,) = (await streams.read(START, 1_000)).batches
+    await stock.redis.set(keys.epoch(1), "another")
+    await streams.trim({1: (batch.epoch, batch.upto)})
+    assert (len(await stock.entries()), await stock.redis.exists(keys.mark(1))) == (1, 0)
 
 
 async def test_a_shard_of_another_founding_or_of_none_is_told_and_not_read(
@@ -134,7 +144,7 @@ async def test_an_old_copy_is_not_vouched_for_even_after_it_was_sold_from(stock:
     (batch,) = (await streams.read(START, 10)).batches
     positions = dict(START) | {1: (batch.epoch, batch.upto)}
     assert await streams.vouch(positions) == [], "the database has it, and its entry is still there"
-    await streams.trim({1: batch.upto})
+    await streams.trim({1: (batch.epoch, batch.upto)})
     assert await streams.vouch(positions) == [], "nor is it when that was let go"
     assert await streams.vouch(START) == [], "nor for somebody who does not know yet how far the database is"
     await stock.redis.flushall()
@@ -144,6 +154,22 @@ async def test_an_old_copy_is_not_vouched_for_even_after_it_was_sold_from(stock:
     assert await streams.vouch(positions) == [1]
     with pytest.raises(ShardFenced):
         await stock.office.book(1, "cid")
+
+
+async def test_an_old_copy_that_comes_back_between_a_commit_and_its_trimming_is_not_vouched_for(
+    stock: Stock, streams: ChangeStreams
+) -> None:
+    await stock.sale(1, capacity=100)
+    dumps = {key: await stock.redis.dump(key) for key in await stock.redis.keys("*")}
+    await stock.office.book(1, "ann")
+    (batch,) = (await streams.read(START, 10)).batches
+    await stock.redis.flushall()
+    for key, dump in dumps.items():
+        await stock.redis.restore(key, 0, dump)
+    before = await contents(stock.redis)
+    await streams.trim({1: (batch.epoch, batch.upto)})
+    assert await contents(stock.redis) == before, "a mark would say that ann's booking had been there"
+    assert await streams.vouch(dict(START) | {1: (batch.epoch, batch.upto)}) == [1]
 
 
 async def test_founding_gives_an_epoch_once(stock: Stock, streams: ChangeStreams) -> None:
@@ -181,5 +207,5 @@ async def test_the_lag_counts_what_nobody_has_carried_yet(stock: Stock, streams:
     assert [(lag.entries, lag.whole) for lag in lags] == [(0, True), (2, True)]
     assert lags[0].oldest_ms == 0
     batches = (await streams.read(START, limit)).batches
-    await streams.trim({batch.shard: batch.upto for batch in batches})
+    await streams.trim({batch.shard: (batch.epoch, batch.upto) for batch in batches})
     assert [lag.entries for lag in await stock.office.lags()] == [0, 0]

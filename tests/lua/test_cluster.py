@@ -76,7 +76,7 @@ async def test_every_verb_does_its_work_in_a_cluster(stock: Stock, cluster: str)
         positions = {shard: (EPOCHS[shard], "0-0") for shard in range(SHARDS)}
         batches = (await streams.read(positions, 1_000)).batches
         assert sum(len(batch.changes) for batch in batches) == 3 + 12 + 2 + 1 + 2
-        await streams.trim({batch.shard: batch.upto for batch in batches})
+        await streams.trim({batch.shard: (batch.epoch, batch.upto) for batch in batches})
         assert [lag.entries for lag in await office.lags()] == [0] * SHARDS
     finally:
         await streams.close()
