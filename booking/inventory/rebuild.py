@@ -130,7 +130,7 @@ class Rebuild:
     async def write_event(
         self, event_id: int, rules: Rules, created_at_ms: int, seq: int, counters: Mapping[str, int]
     ) -> None:
-        """Writes an event's rules and counters, and when the first of its holds ends."""
+        """Writes an event's rules and counters, and when the first of its holds ends. Raises LeaseLost."""
         event, _, _, holds, due, *_ = self._keys(event_id)
         fields = {
             "name": rules.name,
@@ -150,6 +150,7 @@ class Rebuild:
             first = await self._redis.zrange(holds, 0, 0, withscores=True)
             if first:
                 await self._redis.zadd(due, {str(event_id): first[0][1]})
+        await self.keep_lease()
 
     async def finish(self, epoch: str, last_event_id: int) -> None:
         """Opens the shard for sale, under its new epoch. Raises LeaseLost."""

@@ -1,0 +1,40 @@
+"""A shard's restoration: under a lease that every write makes last, and that nothing is written without."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from booking.domain.model import Booking, BookingStatus, Rules, Source
+from booking.inventory import keys, rebuild
+from booking.inventory.rebuild import Rebuild
+from tests.fixtures.stock import SHARDS, Stock
+
+COUNTERS = {"available": 4, "held": 1, "sold": 0, "bookings": 0, "holding": 1, "backlog": 0}
+HOLD = Booking(1, 2, "ann", 1, BookingStatus.HELD, Source.SALE, 1, 2**45, None)
+
+Step = Callable[[Rebuild], Awaitable[None]]
+
+STEPS: dict[str, Step] = {
+    "keep_lease": Rebuild.keep_lease,
+    "clear": Rebuild.clear,
+    "write_bookings": lambda restorer: restorer.write_bookings(1, [HOLD]),
+    "write_event": lambda restorer: restorer.write_event(1, Rules("Opening night", 5), 1, 2, COUNTERS),
+}
+
+
+@pytest.fixture
+async def restorer(clean_valkey: str) -> AsyncIterator[Rebuild]:
+    opened = Rebuild(clean_valkey, 1, SHARDS, "me")
+    yield opened
+    await opened.close()
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_every_step_makes_the_lease_last(
+    stock: Stock, restorer: Rebuild, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    monkeypatch.setattr(rebuild, "LEASE_MS", 3_600_000)
+    assert await restorer.take_lease()
+    await stock.redis.pexpire(keys.restoring(1), 60_000)
+    await STEPS[step](restorer)
+    assert await stock.redis.pttl(keys.restoring(1)) > 60_000
