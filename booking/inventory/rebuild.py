@@ -1,13 +1,13 @@
 """Writes a shard into Redis anew, out of what the database has. Its epoch comes last: nothing sells until then."""
 
-from collections.abc import Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, WatchError
 
 from booking.domain.model import Booking, BookingStatus, Rules, Source
 from booking.inventory import keys
@@ -32,7 +32,6 @@ _STATUS_LETTERS = {
 }
 _SOURCE_LETTERS = {Source.SALE: "s", Source.WAITLIST: "w"}
 
-_RENEW = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end return redis.call('PEXPIRE', KEYS[1], ARGV[2])"
 _FINISH = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[2], ARGV[2])
@@ -82,29 +81,32 @@ class Rebuild:
 
     async def keep_lease(self) -> None:
         """Makes the lease last from now on. Raises LeaseLost."""
-        with _told_plainly():
-            kept = await self._redis.eval(_RENEW, 1, keys.restoring(self._shard), self._me, LEASE_MS)
-        if not kept:
-            raise LeaseLost
+        async with self._under_lease():
+            pass
 
     async def give_lease_back(self) -> None:
         """Lets somebody else try."""
-        with _told_plainly():
-            if await self._redis.get(keys.restoring(self._shard)) == self._me.encode():
-                await self._redis.delete(keys.restoring(self._shard))
+        with suppress(LeaseLost):
+            async with self._under_lease() as pipeline:
+                pipeline.delete(keys.restoring(self._shard))
+
+    async def fence(self) -> None:
+        """Takes the shard's epoch away, so that nothing is sold from it. Raises LeaseLost."""
+        async with self._under_lease() as pipeline:
+            pipeline.delete(keys.epoch(self._shard))
 
     async def clear(self) -> None:
         """Takes away every key of the shard, the epoch first, and this lease not. Raises LeaseLost."""
+        await self.fence()
         lease = keys.restoring(self._shard)
-        with _told_plainly():
-            await self._redis.delete(keys.epoch(self._shard))
-            cursor = None
-            while cursor != 0:
+        cursor = None
+        while cursor != 0:
+            with _told_plainly():
                 cursor, found = await self._redis.scan(cursor or 0, match=keys.all_of_shard(self._shard), count=PAGE)
-                doomed = [key for key in found if key != lease]
+            doomed = [key for key in found if key != lease]
+            async with self._under_lease() as pipeline:
                 if doomed:
-                    await self._redis.unlink(*doomed)
-                await self.keep_lease()
+                    pipeline.unlink(*doomed)
 
     async def write_bookings(self, event_id: int, bookings: Iterable[Booking]) -> None:
         """Writes what these bookings, given in the order of their numbers, come to. Raises LeaseLost."""
@@ -114,18 +116,15 @@ class Rebuild:
         kept = {user: _text(booking) for user, booking in latest.items() if booking.status in _STATUS_LETTERS}
         places = {user: one.number for user, one in latest.items() if one.status is BookingStatus.WAITING}
         ends = {user: one.expires_at_ms for user, one in latest.items() if one.status is BookingStatus.HELD}
-        pipeline = self._redis.pipeline(transaction=False)
-        if gone:  # an earlier hold of theirs had expired
-            pipeline.hdel(records, *gone)
-        if kept:
-            pipeline.hset(records, mapping=kept)
-        if places:
-            pipeline.zadd(waiting, places)
-        if ends:
-            pipeline.zadd(holds, ends)
-        with _told_plainly():
-            await pipeline.execute()
-        await self.keep_lease()
+        async with self._under_lease() as pipeline:
+            if gone:  # an earlier hold of theirs had expired
+                pipeline.hdel(records, *gone)
+            if kept:
+                pipeline.hset(records, mapping=kept)
+            if places:
+                pipeline.zadd(waiting, places)
+            if ends:
+                pipeline.zadd(holds, ends)
 
     async def write_event(
         self, event_id: int, rules: Rules, created_at_ms: int, seq: int, counters: Mapping[str, int]
@@ -146,11 +145,11 @@ class Rebuild:
             **counters,
         }
         with _told_plainly():
-            await self._redis.hset(event, mapping=fields)
             first = await self._redis.zrange(holds, 0, 0, withscores=True)
+        async with self._under_lease() as pipeline:
+            pipeline.hset(event, mapping=fields)
             if first:
-                await self._redis.zadd(due, {str(event_id): first[0][1]})
-        await self.keep_lease()
+                pipeline.zadd(due, {str(event_id): first[0][1]})
 
     async def finish(self, epoch: str, last_event_id: int) -> None:
         """Opens the shard for sale, under its new epoch. Raises LeaseLost."""
@@ -161,6 +160,27 @@ class Rebuild:
             done = await self._redis.eval(_FINISH, 3, *script_keys, self._me, RESTORED_CURSOR, epoch)
         if not done:
             raise LeaseLost
+
+    @asynccontextmanager
+    async def _under_lease(self) -> AsyncIterator[Any]:
+        """A transaction that takes place only while the lease is held, and makes it last from then on.
+
+        Raises LeaseLost, and then nothing of it was done: whoever stood still past the end of a lease may find a shard
+        that another has restored, and that sells.
+        """
+        lease = keys.restoring(self._shard)
+        with _told_plainly():
+            async with self._redis.pipeline() as pipeline:
+                await pipeline.watch(lease)
+                if await pipeline.get(lease) != self._me.encode():
+                    raise LeaseLost
+                pipeline.multi()
+                pipeline.pexpire(lease, LEASE_MS)
+                yield pipeline
+                try:
+                    await pipeline.execute()
+                except WatchError:
+                    raise LeaseLost from None
 
     def _keys(self, event_id: int) -> tuple[bytes, ...]:
         return keys.event_keys(event_id, self._shards)

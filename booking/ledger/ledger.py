@@ -84,10 +84,13 @@ class Ledger:
         async with self._writing() as connection:
             return await shards.found(connection, epochs)
 
-    async def refound_shard(self, shard: int, epoch: str, cursor: str) -> None:
-        """Gives a shard that is written into Redis anew another epoch, and its stream another beginning."""
+    async def refound_shard(self, shard: int, seen: ShardRecord, anew: ShardRecord) -> bool:
+        """Gives a shard that is written into Redis anew another epoch, and its stream another beginning.
+
+        False, and nothing is done, where it does not stand any more as it was `seen`: somebody else has been there.
+        """
         async with self._writing() as connection:
-            await shards.refound(connection, shard, epoch, cursor)
+            return await shards.refound(connection, shard, seen, anew)
 
     async def apply(self, batches: Sequence[ShardBatch]) -> int:
         """Applies the batches in one transaction, all of it or nothing, and answers how many changes they held.

@@ -33,6 +33,14 @@ async def found(connection: AsyncConnection, epochs: Sequence[str]) -> dict[int,
     return await read(connection)
 
 
-async def refound(connection: AsyncConnection, shard: int, epoch: str, cursor: str) -> None:
-    """Gives a shard that is written into Redis anew another epoch, and its stream another beginning."""
-    await connection.execute(update(shards).where(shards.c.shard == shard).values(epoch=epoch, cursor=cursor))
+async def refound(connection: AsyncConnection, shard: int, seen: ShardRecord, anew: ShardRecord) -> bool:
+    """Gives a shard that is written into Redis anew another epoch, and its stream another beginning.
+
+    False where it does not stand any more as it was seen.
+    """
+    moved = await connection.execute(
+        update(shards)
+        .where(shards.c.shard == shard, shards.c.epoch == seen.epoch, shards.c.cursor == seen.cursor)
+        .values(epoch=anew.epoch, cursor=anew.cursor)
+    )
+    return moved.rowcount == 1

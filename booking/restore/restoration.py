@@ -15,6 +15,7 @@ from booking.inventory.changes import ChangeStreams
 from booking.inventory.rebuild import RESTORED_CURSOR, LeaseLost, Rebuild
 from booking.ledger.errors import LedgerConflict
 from booking.ledger.ledger import Ledger
+from booking.ledger.records import ShardRecord
 from booking.settings import Settings
 
 BATCH_ENTRIES = 2_000
@@ -116,30 +117,34 @@ class _Restoration:
         self._progress = progress
 
     async def run(self) -> Restored:
-        await self._streams.fence([self._shard])
-        carried, discarded = await self._carry_rest()
+        await self._rebuild.fence()
+        record, carried, discarded = await self._carry_rest()
         await self._rebuild.clear()
         events = [one for one in await self._ledger.event_ids() if keys.shard_of(one, self._shards) == self._shard]
         bookings = 0
         for event_id in events:
             bookings += await self._restore_event(event_id)
         epoch = secrets.token_hex(8)
-        await self._ledger.refound_shard(self._shard, epoch, RESTORED_CURSOR)
+        if not await self._ledger.refound_shard(self._shard, record, ShardRecord(epoch, RESTORED_CURSOR)):
+            raise LeaseLost
         await self._rebuild.finish(epoch, await self._ledger.last_event_id())
         return Restored(self._shard, len(events), bookings, carried, discarded)
 
-    async def _carry_rest(self) -> tuple[int, bool]:
-        """What was acknowledged and had not come to the database yet, where it follows on what has."""
+    async def _carry_rest(self) -> tuple[ShardRecord, int, bool]:
+        """What was acknowledged and had not come to the database yet, where it follows on what has.
+
+        Answers where the shard stands in the database then, too.
+        """
         carried = 0
         while True:
             record = (await self._ledger.shards())[self._shard]
             batch, readable = await self._streams.rest(self._shard, record.epoch, record.cursor, BATCH_ENTRIES)
             if batch is None:
-                return carried, not readable
+                return record, carried, not readable
             try:
                 carried += await self._ledger.apply([batch])
             except LedgerConflict:
-                return carried, True
+                return record, carried, True
             await self._rebuild.keep_lease()
 
     async def _restore_event(self, event_id: int) -> int:

@@ -6,8 +6,8 @@ import pytest
 
 from booking.domain.model import Booking, BookingStatus, Rules, Source
 from booking.inventory import keys, rebuild
-from booking.inventory.rebuild import Rebuild
-from tests.fixtures.stock import SHARDS, Stock
+from booking.inventory.rebuild import LeaseLost, Rebuild
+from tests.fixtures.stock import SHARDS, Stock, contents
 
 COUNTERS = {"available": 4, "held": 1, "sold": 0, "bookings": 0, "holding": 1, "backlog": 0}
 HOLD = Booking(1, 2, "ann", 1, BookingStatus.HELD, Source.SALE, 1, 2**45, None)
@@ -16,6 +16,7 @@ Step = Callable[[Rebuild], Awaitable[None]]
 
 STEPS: dict[str, Step] = {
     "keep_lease": Rebuild.keep_lease,
+    "fence": Rebuild.fence,
     "clear": Rebuild.clear,
     "write_bookings": lambda restorer: restorer.write_bookings(1, [HOLD]),
     "write_event": lambda restorer: restorer.write_event(1, Rules("Opening night", 5), 1, 2, COUNTERS),
@@ -38,3 +39,32 @@ async def test_every_step_makes_the_lease_last(
     await stock.redis.pexpire(keys.restoring(1), 60_000)
     await STEPS[step](restorer)
     assert await stock.redis.pttl(keys.restoring(1)) > 60_000
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_no_step_of_one_that_was_overtaken_changes_anything(stock: Stock, restorer: Rebuild, step: str) -> None:
+    await stock.sale(1)
+    await stock.office.book(1, "ann")
+    await stock.redis.set(keys.restoring(1), "you")
+    before = await contents(stock.redis)
+    with pytest.raises(LeaseLost):
+        await STEPS[step](restorer)
+    await restorer.give_lease_back()
+    assert await contents(stock.redis) == before
+
+
+async def test_one_that_is_overtaken_between_its_look_at_the_lease_and_its_write_does_not_write(
+    stock: Stock, restorer: Rebuild
+) -> None:
+    await stock.sale(1)
+    assert await restorer.take_lease()
+
+    async def overtaken() -> None:
+        async with restorer._under_lease() as pipeline:
+            pipeline.delete(keys.epoch(1))
+            await stock.redis.set(keys.restoring(1), "you")
+
+    with pytest.raises(LeaseLost):
+        await overtaken()
+    assert await stock.redis.exists(keys.epoch(1))
+    assert await stock.redis.get(keys.restoring(1)) == b"you"

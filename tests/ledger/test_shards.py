@@ -1,4 +1,4 @@
-"""The shards are founded once."""
+"""The shards are founded once, and founded anew by one at a time."""
 
 import asyncio
 
@@ -31,3 +31,16 @@ async def test_many_that_found_at_once_get_the_same_shards(address: str) -> None
     assert len(answers[0]) == 8
     assert all(answer == answers[0] for answer in answers)
     assert len({record.epoch.split("-")[0] for record in answers[0].values()}) == 1
+
+
+async def test_a_shard_is_founded_anew_only_from_where_one_saw_it_stand(address: str) -> None:
+    await migrate(address)
+    ledger = Ledger.open(address)
+    try:
+        seen = (await ledger.found_shards(["a", "b"]))[1]
+        assert await ledger.refound_shard(1, seen, ShardRecord("new", "0-1"))
+        assert not await ledger.refound_shard(1, seen, ShardRecord("later", "0-1")), "somebody else has been here"
+        assert not await ledger.refound_shard(1, ShardRecord("new", "0-0"), ShardRecord("later", "0-1"))
+        assert await ledger.shards() == {0: ShardRecord("a", "0-0"), 1: ShardRecord("new", "0-1")}
+    finally:
+        await ledger.close()

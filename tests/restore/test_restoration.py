@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -212,6 +213,60 @@ async def test_a_lease_that_was_lost_ends_a_restoration_before_it_opens_the_shar
     with pytest.raises(InventoryUnavailable):
         await gone.is_empty()
     await gone.close()
+
+
+@pytest.mark.parametrize("standing_still", ["fence", "clear", "write_bookings", "write_event", "finish"])
+async def test_one_that_stands_still_past_its_lease_leaves_the_shard_alone_that_another_has_restored(
+    spine: Spine, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch, standing_still: str
+) -> None:
+    await spine.stock.sale(1, capacity=5)
+    await spine.stock.office.book(1, "ann")
+    await spine.drain()
+    await spine.stock.redis.delete(keys.epoch(1))
+    step, stands, goes_on = getattr(Rebuild, standing_still), asyncio.Event(), asyncio.Event()
+
+    async def first_stands(*arguments: object) -> None:
+        if not stands.is_set():
+            stands.set()
+            await goes_on.wait()
+        await step(*arguments)
+
+    monkeypatch.setattr(Rebuild, standing_still, first_stands)
+    late = asyncio.create_task(restore_shard(spine.settings, spine.ledger, streams, 1))
+    await stands.wait()
+    await spine.stock.redis.delete(keys.restoring(1))  # as if its lease had run out
+    assert await restored(spine, streams, 1) is not None
+    booked = await spine.stock.office.book(1, "bob")
+    await spine.stock.office.cancel(1, "ann")
+    before = await contents(spine.stock.redis)
+    goes_on.set()
+    assert await late is None
+    assert await contents(spine.stock.redis) == before
+    assert (await spine.stock.office.look_booking(1, "bob")).booking == booked.booking
+    await spine.drain()
+    await check_clean(spine, 1)
+
+
+async def test_one_that_stands_still_before_it_founds_the_shard_anew_does_not_take_anothers_founding_away(
+    spine: Spine, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sell(spine, 1)
+    await spine.stock.redis.flushall()
+    refound, other = spine.ledger.refound_shard, list[Restored | None]()
+
+    async def overtaken(*arguments: Any) -> bool:
+        monkeypatch.setattr(spine.ledger, "refound_shard", refound)
+        await spine.stock.redis.delete(keys.restoring(1))  # as if its lease had run out
+        other.append(await restored(spine, streams, 1))
+        return await refound(*arguments)
+
+    monkeypatch.setattr(spine.ledger, "refound_shard", overtaken)
+    assert await restore_shard(spine.settings, spine.ledger, streams, 1) is None
+    assert other[0] is not None
+    assert await lost_shards(spine.ledger, streams) == [0]
+    assert (await spine.stock.office.book(1, "zoe")).booking is not None
+    await spine.drain()
+    await check_clean(spine, 1)
 
 
 def command_of(spine: Spine) -> tuple[list[str], dict[str, str]]:
