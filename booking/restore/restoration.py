@@ -13,7 +13,7 @@ from booking.founding import positions_of
 from booking.inventory import keys
 from booking.inventory.changes import ChangeStreams
 from booking.inventory.rebuild import RESTORED_CURSOR, LeaseLost, Rebuild
-from booking.ledger.errors import LedgerConflict
+from booking.ledger.errors import CursorMoved, LedgerConflict
 from booking.ledger.ledger import Ledger
 from booking.ledger.records import ShardRecord
 from booking.settings import Settings
@@ -143,6 +143,8 @@ class _Restoration:
                 return record, carried, not readable
             try:
                 carried += await self._ledger.apply([batch])
+            except CursorMoved:
+                pass  # a persister had read the same and was faster
             except LedgerConflict:
                 return record, carried, True
             await self._rebuild.keep_lease()

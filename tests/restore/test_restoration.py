@@ -141,6 +141,30 @@ async def test_what_was_only_in_redis_is_saved_before_its_shard_is_written_anew(
     await check_clean(spine, 1)
 
 
+async def test_a_persister_that_carries_the_rest_meanwhile_is_no_failure(
+    spine: Spine, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await spine.stock.sale(1, capacity=9)
+    await spine.drain()
+    await spine.stock.office.book(1, "ann")
+    rest = streams.rest
+
+    async def overtaken(*arguments: Any) -> Any:
+        monkeypatch.setattr(streams, "rest", rest)
+        batch, readable = await rest(*arguments)
+        assert batch is not None
+        await spine.ledger.apply([batch])  # it had read the same before the shard was fenced
+        return batch, readable
+
+    monkeypatch.setattr(streams, "rest", overtaken)
+    await spine.stock.redis.delete(keys.epoch(1))
+    done = await restored(spine, streams, 1)
+    assert done is not None
+    assert (done.carried, done.discarded) == (0, False)
+    assert (await spine.stock.office.look_booking(1, "ann")).booking is not None
+    await check_clean(spine, 1)
+
+
 async def test_what_was_sold_from_an_old_copy_is_dropped_and_said(spine: Spine, streams: ChangeStreams) -> None:
     await spine.stock.sale(1, capacity=3)
     await spine.drain()
