@@ -9,7 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 
-from booking.domain.changes import ShardBatch
+from booking.domain.changes import Change, ShardBatch
 from booking.inventory import keys
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.records import read_change
@@ -85,7 +85,8 @@ class ChangeStreams:
     async def read(self, positions: Positions, count: int) -> Reading:
         """Up to `count` entries a shard after each cursor. Raises InventoryUnavailable.
 
-        What is wrong with one shard is told of that shard, and keeps no other from being read.
+        What is wrong with one shard is told of that shard, and keeps no other from being read; what comes before an
+        entry that cannot be read is read first.
         """
         pipeline = self._redis.pipeline(transaction=False)
         for shard, (epoch, cursor) in positions.items():
@@ -157,8 +158,17 @@ class ChangeStreams:
 
 
 def _batch(shard: int, epoch: str, cursor: str, entries: Any) -> ShardBatch:
-    changes = tuple(read_change(fields[1]) for _, fields in entries)
-    return ShardBatch(shard, epoch, cursor, entries[-1][0].decode(), changes)
+    """The entries up to the first that cannot be read; raises as `read_change` does where none comes before that."""
+    upto, changes = cursor.encode(), list[Change]()
+    for entry_id, fields in entries:
+        try:
+            changes.append(read_change(fields[1]))
+        except (KeyError, ValueError, IndexError):
+            if not changes:
+                raise
+            break
+        upto = entry_id
+    return ShardBatch(shard, epoch, cursor, upto.decode(), tuple(changes))
 
 
 def _evaluate(pipeline: Any, script: str, shard: int, epoch: str, cursor: str) -> None:

@@ -137,6 +137,22 @@ async def test_what_is_wrong_with_one_stream_is_told_and_keeps_no_other_from_bei
     assert ([batch.shard for batch in reading.batches], list(reading.unreadable)) == ([1], [0])
 
 
+async def test_what_comes_before_an_entry_that_cannot_be_read_is_read_first(
+    stock: Stock, streams: ChangeStreams
+) -> None:
+    await stock.sale(1)
+    await stock.office.book(1, "ann")
+    await stock.redis.xadd(keys.changes(1), {"c": "no words of ours"})
+    await stock.redis.xadd(keys.changes(1), {"c": (await stock.entries())[1]})
+    reading = await streams.read(START, 1_000)
+    (batch,) = reading.batches
+    assert ([change.seq for change in batch.changes], reading.unreadable) == ([1, 2], {})
+    assert await streams.rest(1, *START[1], 1_000) == (batch, True)
+    reading = await streams.read(dict(START) | {1: (batch.epoch, batch.upto)}, 1_000)
+    assert (reading.batches, list(reading.unreadable)) == ([], [1])
+    assert await streams.rest(1, batch.epoch, batch.upto, 1_000) == (None, False)
+
+
 async def test_an_old_copy_is_not_vouched_for_even_after_it_was_sold_from(stock: Stock, streams: ChangeStreams) -> None:
     await stock.sale(1, capacity=100)
     dumps = {key: await stock.redis.dump(key) for key in await stock.redis.keys("*")}

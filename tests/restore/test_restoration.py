@@ -165,6 +165,19 @@ async def test_a_persister_that_carries_the_rest_meanwhile_is_no_failure(
     await check_clean(spine, 1)
 
 
+async def test_what_came_before_an_entry_that_cannot_be_read_is_saved(spine: Spine, streams: ChangeStreams) -> None:
+    await spine.stock.sale(1, capacity=9)
+    await spine.drain()
+    await spine.stock.office.book(1, "ann")
+    await spine.stock.redis.xadd(keys.changes(1), {"c": "no words of ours"})
+    await spine.stock.redis.delete(keys.epoch(1))
+    done = await restored(spine, streams, 1)
+    assert done is not None
+    assert (done.carried, done.discarded) == (1, True)
+    assert (await spine.stock.office.look_booking(1, "ann")).booking is not None
+    await check_clean(spine, 1)
+
+
 async def test_what_was_sold_from_an_old_copy_is_dropped_and_said(spine: Spine, streams: ChangeStreams) -> None:
     await spine.stock.sale(1, capacity=3)
     await spine.drain()
