@@ -135,10 +135,10 @@ class _Restoration:
 
         Answers where the shard stands in the database then, too.
         """
-        carried = 0
+        carried, count = 0, BATCH_ENTRIES
         while True:
             record = (await self._ledger.shards())[self._shard]
-            batch, readable = await self._streams.rest(self._shard, record.epoch, record.cursor, BATCH_ENTRIES)
+            batch, readable = await self._streams.rest(self._shard, record.epoch, record.cursor, count)
             if batch is None:
                 return record, carried, not readable
             try:
@@ -146,7 +146,9 @@ class _Restoration:
             except CursorMoved:
                 pass  # a persister had read the same and was faster
             except LedgerConflict:
-                return record, carried, True
+                if count == 1:
+                    return record, carried, True
+                count //= 2  # what stands before the change that does not follow is true
             await self._rebuild.keep_lease()
 
     async def _restore_event(self, event_id: int) -> int:

@@ -178,6 +178,26 @@ async def test_what_came_before_an_entry_that_cannot_be_read_is_saved(spine: Spi
     await check_clean(spine, 1)
 
 
+@pytest.mark.parametrize("follow", [0, 1, 2, 11, 12])
+async def test_what_came_before_a_change_that_does_not_follow_is_saved(
+    spine: Spine, streams: ChangeStreams, follow: int
+) -> None:
+    await spine.stock.sale(1, capacity=20)
+    await spine.drain()
+    for number in range(12):
+        await spine.stock.office.book(1, f"buyer-{number}")
+    await spine.stock.redis.delete(keys.epoch(1))
+    entries = await spine.stock.redis.xrange(keys.changes(1))
+    for entry_id, _ in entries[follow : follow + 1]:  # the one after it follows on nothing
+        await spine.stock.redis.xdel(keys.changes(1), entry_id)
+    done = await restored(spine, streams, 1)
+    assert done is not None
+    saved = min(follow, 12)
+    assert (done.carried, done.discarded) == (saved, follow < 11)
+    assert done.bookings == saved
+    await check_clean(spine, 1)
+
+
 async def test_what_was_sold_from_an_old_copy_is_dropped_and_said(spine: Spine, streams: ChangeStreams) -> None:
     await spine.stock.sale(1, capacity=3)
     await spine.drain()
