@@ -171,6 +171,24 @@ def test_the_countdown_goes_by_the_servers_clock(house: House, sit: Sit) -> None
     assert abs(opens_ms / 1000 - time.time() - shown) < 60
 
 
+def test_a_sale_is_called_open_when_it_certainly_is_or_the_service_says_so(sit: Sit) -> None:
+    """A Date header leaves two seconds open; whoever clicks in the first of them is refused."""
+    visitor = sit()
+    visitor.go("/")
+    states: list[str] = visitor.page.evaluate(
+        """async () => {
+            const { learn } = await import("/static/clock.js"); // not the page's own, which is versioned
+            const { stateOf } = await import("/static/sale_state.js");
+            const at = (time) => new Date(time).toISOString();
+            const sale = (opens, state) => ({ paused: false, closes_at: null, opens_at: at(opens), state });
+            const [said, moment] = [1e12, performance.now()];
+            learn(moment, moment, said, 2000);
+            return [sale(said, "scheduled"), sale(said + 999, "scheduled"), sale(said + 999, "open")].map(stateOf);
+        }"""
+    )
+    assert states == ["open", "scheduled", "open"]
+
+
 def test_a_session_that_has_ended_is_taken_up_again(house: House, sit: Sit) -> None:
     event_id = house.event(available_tickets=3)
     visitor = sit()

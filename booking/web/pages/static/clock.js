@@ -24,6 +24,11 @@ export function learnFrom(response, sent) {
   learn(sent, performance.now(), Date.parse(response.headers.get("Date")), DATE_PRECISION_MS);
 }
 
+/** What the server's time is at least: before an hour that has come by this, nobody is sent into a refusal. */
+export function atLeast() {
+  return performance.now() + earliest;
+}
+
 /** The server's time in milliseconds since 1970; NaN before its first answer. */
 export function now() {
   return performance.now() + (earliest + latest) / 2;

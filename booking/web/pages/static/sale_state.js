@@ -1,6 +1,6 @@
 // What a sale is doing now. The service says so with every event; between two of them the clock alone may change it.
 
-import { now } from "./clock.js";
+import { atLeast, now } from "./clock.js";
 import { el } from "./elements.js";
 import { count, lasting, when } from "./words.js";
 
@@ -17,10 +17,9 @@ const CHIPS = {
 /** `scheduled`, `open`, `paused` or `closed`: the service's word, or what has become of it since. */
 export function stateOf(event) {
   if (event.paused) return "paused";
-  const time = now();
   const byClock =
-    event.closes_at !== null && time >= Date.parse(event.closes_at) ? "closed"
-    : event.opens_at !== null && time < Date.parse(event.opens_at) ? "scheduled"
+    event.closes_at !== null && now() >= Date.parse(event.closes_at) ? "closed"
+    : event.opens_at !== null && atLeast() < Date.parse(event.opens_at) ? "scheduled"
     : "open";
   return ORDER[Math.max(ORDER.indexOf(event.state), ORDER.indexOf(byClock))];
 }
