@@ -131,7 +131,7 @@ class Persister:
     async def carry(self) -> int:
         """One transaction's worth: reads, applies, trims. Returns the entries carried.
 
-        Raises LedgerUnavailable, CursorMoved, LedgerConflict and InventoryUnavailable.
+        Raises LedgerUnavailable, CursorMoved and InventoryUnavailable.
         """
         if self._positions is None:
             self._positions = positions_of(await found(self._settings, self._ledger, self._streams))
@@ -157,21 +157,19 @@ class Persister:
         return rows
 
     async def _apply(self, batches: list[ShardBatch]) -> list[ShardBatch]:
-        """Applies all of them, or, where one does not follow on what the database has, each that does by itself."""
+        """Applies all of them, or, where the database does not take one, each that it takes by itself."""
         try:
             await self._ledger.apply(batches)
-        except LedgerConflict:
-            if len(batches) == 1:
-                await self._give_up(batches[0])
-                return []
-            return [batch for one in batches for batch in await self._apply([one])]
         except (LedgerUnavailable, CursorMoved):
             raise
         except LedgerError as error:
-            if len(batches) == 1:
+            if len(batches) > 1:
+                return [batch for one in batches for batch in await self._apply([one])]
+            if isinstance(error, LedgerConflict):
+                await self._give_up(batches[0])
+            else:
                 self._refuse(batches[0], error)
-                return []
-            return [batch for one in batches for batch in await self._apply([one])]
+            return []
         self._refused -= {batch.shard for batch in batches}
         return batches
 

@@ -179,7 +179,7 @@ class Connection(HttpToolsProtocol):
             answering.keep_alive = False
             self.pipeline.clear()
             self.flow.pause_reading()
-        elif answering.response_started:
+        elif answering.response_started:  # it is this one's own body; half an answer is out
             self.transport.close()
         else:
             super().send_400_response(msg)

@@ -141,6 +141,15 @@ async def test_what_was_only_in_redis_is_saved_before_its_shard_is_written_anew(
     await check_clean(spine, 1)
 
 
+async def check_ann_is_kept(spine: Spine, streams: ChangeStreams, *, carried: int, discarded: bool) -> None:
+    """Restores the shard of event 1, and holds that up to what was told."""
+    done = await restored(spine, streams, 1)
+    assert done is not None
+    assert (done.carried, done.discarded) == (carried, discarded)
+    assert (await spine.stock.office.look_booking(1, "ann")).booking is not None
+    await check_clean(spine, 1)
+
+
 async def test_a_persister_that_carries_the_rest_meanwhile_is_no_failure(
     spine: Spine, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,11 +167,7 @@ async def test_a_persister_that_carries_the_rest_meanwhile_is_no_failure(
 
     monkeypatch.setattr(streams, "rest", overtaken)
     await spine.stock.redis.delete(keys.epoch(1))
-    done = await restored(spine, streams, 1)
-    assert done is not None
-    assert (done.carried, done.discarded) == (0, False)
-    assert (await spine.stock.office.look_booking(1, "ann")).booking is not None
-    await check_clean(spine, 1)
+    await check_ann_is_kept(spine, streams, carried=0, discarded=False)
 
 
 async def test_what_came_before_an_entry_that_cannot_be_read_is_saved(spine: Spine, streams: ChangeStreams) -> None:
@@ -171,11 +176,7 @@ async def test_what_came_before_an_entry_that_cannot_be_read_is_saved(spine: Spi
     await spine.stock.office.book(1, "ann")
     await spine.stock.redis.xadd(keys.changes(1), {"c": "no words of ours"})
     await spine.stock.redis.delete(keys.epoch(1))
-    done = await restored(spine, streams, 1)
-    assert done is not None
-    assert (done.carried, done.discarded) == (1, True)
-    assert (await spine.stock.office.look_booking(1, "ann")).booking is not None
-    await check_clean(spine, 1)
+    await check_ann_is_kept(spine, streams, carried=1, discarded=True)
 
 
 @pytest.mark.parametrize("follow", [0, 1, 2, 11, 12])
