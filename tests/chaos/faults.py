@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
 
-from tests.chaos.client import ANSWER_SECONDS_MAX, START_SECONDS_MAX
+from tests.chaos.client import START_SECONDS_MAX
 from tests.chaos.world import World
 
 Fault = Callable[[World, random.Random], Awaitable[None]]
@@ -193,7 +193,7 @@ async def slow_clients(world: World, chance: random.Random) -> None:
 async def _start(world: World) -> None:
     world.door.seconds = START_SECONDS_MAX
     await asyncio.to_thread(world.service.start)
-    world.door.seconds = ANSWER_SECONDS_MAX
+    world.door.seconds = world.door.usual_seconds
 
 
 async def _drained_behind_the_gate(world: World) -> None:

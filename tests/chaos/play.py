@@ -5,7 +5,6 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tests.chaos.client import ANSWER_SECONDS_MAX
 from tests.chaos.faults import FAULTS, FORGETFUL
 from tests.chaos.oracle import Verdict, judge
 from tests.chaos.players import Memory, Player, Tally
@@ -82,7 +81,7 @@ class Game:
         order = random.Random(f"{self.seed}/{number // len(self.faults)}").sample(self.faults, len(self.faults))
         fault = order[number % len(order)]
         tally = Tally()
-        world.door.seconds = ANSWER_SECONDS_MAX
+        world.door.seconds = world.door.usual_seconds
         events = [await self._open(chance, fault) for _ in range(EVENTS)]
         forgetful = fault in FORGETFUL
         players = [

@@ -7,6 +7,7 @@ import pytest
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
 from booking.domain.model import BookingStatus, Rules, Source
+from tests.chaos.client import START_SECONDS_MAX
 from tests.chaos.faults import FAULTS
 from tests.chaos.oracle import Verdict, judge, replayed
 from tests.chaos.play import Game
@@ -21,7 +22,7 @@ EVENT = 1
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with open_world(None, 2, tmp_path) as opened:
+    async with open_world(None, 2, tmp_path, answer_seconds=START_SECONDS_MAX) as opened:
         yield opened
 
 
@@ -37,7 +38,7 @@ async def test_whatever_breaks_nothing_is_lost_or_doubled(world: World) -> None:
 async def test_a_postgresql_that_is_stopped_and_a_clock_that_goes_back_lose_nothing(tmp_path: Path) -> None:
     faults = ("postgres-stopped", "clock-back")
     with running_postgres() as postgres:
-        async with open_world(postgres.url("postgres"), 2, tmp_path, postgres) as world:
+        async with open_world(postgres.url("postgres"), 2, tmp_path, postgres, START_SECONDS_MAX) as world:
             game = Game(world, SEED, faults, seconds=1.0)
             violations = await game.play(lambda number: number < len(faults), lambda _: None)
     assert violations == [], f"seed {SEED}"

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from booking.inventory.stockroom import Stockroom
 from booking.ledger import Ledger
 from booking.settings import Settings
-from tests.chaos.client import Door
+from tests.chaos.client import ANSWER_SECONDS_MAX, Door
 from tests.fixtures.postgres import PostgresServer
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.shifted_clock import ShiftedClock, make_shifted_clock
@@ -132,7 +132,11 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    database_url: str | None, workers: int, folder: Path | None = None, postgres: PostgresServer | None = None
+    database_url: str | None,
+    workers: int,
+    folder: Path | None = None,
+    postgres: PostgresServer | None = None,
+    answer_seconds: float = ANSWER_SECONDS_MAX,
 ) -> AsyncIterator[World]:
     """Runs a service on a folder of its own, which stays there if what is done with it fails."""
     own = folder or Path(tempfile.mkdtemp(prefix="booking-chaos-"))
@@ -146,7 +150,9 @@ async def open_world(
         settings = Settings.read({**environment, "BOOKING_DATA_DIR": str(service.data_dir)})
         ledger, room = Ledger.open(settings.database_address), Stockroom(settings.redis_address, SHARDS)
         redis = Redis.from_url(settings.redis_address, protocol=2)
-        world = World(service, Door(service.base_url), ledger, room, redis, clock, postgres)
+        world = World(
+            service, Door(service.base_url, usual_seconds=answer_seconds), ledger, room, redis, clock, postgres
+        )
         world.free_port()
         world.gate.set()
         try:
