@@ -11,19 +11,15 @@
 -- KEYS[*] answers   string  kept under idempotency keys, named by the items
 -- ARGV    founded event_id interval_us burst unsaved_limit
 -- ITEMS   user quantity replay request
--- USES    clock sale promote sweep rate rates admit commit
+-- USES    clock sale promote line sweep rate rates admit commit
 -- STATUSES BOOKED HELD JOINED ALREADY_WAITING ALREADY_BOOKED SALE_PAUSED SALE_NOT_OPEN SALE_CLOSED
 --          QUANTITY_OVER_LIMIT SOLD_OUT WAITLIST_FULL LEDGER_BEHIND
 -- RETURNS one row an item: status, number (place in line, wait in ms, opening), record or Redis's time, first request id
 -- EVENTS  booked held joined; expired promoted by the sweep
 local buyers, rows = {}, {}
 for _, user in items() do buyers[#buyers + 1] = user end
-if sale then load(buyers) end
+if sale then call_up(buyers) end
 load_buckets(buyers)
-
-local function place(booking)
-  return call('ZCOUNT', waiting, '-inf', booking.number) - #left_queue -- the sweep promotes from the head
-end
 
 local function book(user, quantity) -- in the contract's order of checks
   local mine = known[user]
@@ -35,12 +31,14 @@ local function book(user, quantity) -- in the contract's order of checks
   local most = math.min(sale.max_per_user, sale.capacity)
   if not (quantity >= 1 and quantity <= most and quantity % 1 == 0) then return QUANTITY_OVER_LIMIT end
   mine = {quantity = quantity, created = now_text, source = 's'}
-  if queue_length == 0 and quantity <= sale.available then
+  -- Dead holds that were too many to be swept at once are no reason to turn somebody away, or to make him wait.
+  while not fits(quantity) and (queue_length == 0 or not has_place(quantity)) and sweep(quantity) do end
+  if fits(quantity) then
     take(user, mine)
     return mine.status == 'h' and HELD or BOOKED, 0, mine.record
   end
   if sale.waitlist_limit == 0 then return SOLD_OUT end
-  if sale.waitlist_limit and sale.backlog + quantity > sale.waitlist_limit then return WAITLIST_FULL end
+  if not has_place(quantity) then return WAITLIST_FULL end
   mine.status, mine.expires, sale.backlog, queue_length = 'w', 0, sale.backlog + quantity, queue_length + 1
   mine.place = queue_length
   emit('joined', user, mine)

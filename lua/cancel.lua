@@ -17,7 +17,7 @@
 -- EVENTS  cancelled left promoted; expired by the sweep
 local owners, callers, rows = {}, {}, {}
 for i, user, caller in items() do owners[i], callers[i] = user, caller end
-if sale then load(owners) end
+if sale then call_up(owners) end
 load_buckets(callers)
 
 local function cancel(user)

@@ -18,6 +18,10 @@ local name, status = call('HGET', event, 'name'), CHANGED
 local wanted, pairs_to_write, differs = {}, {}, false
 for rule in pairs({capacity = 1, opens_at = 1, closes_at = 1}) do wanted[rule] = sale[rule] end
 for _, rule, value in items() do wanted[rule] = rule == 'name' and value or bounded(rule, value) end
+if dead_left and wanted.capacity < sale.held + sale.sold then -- perhaps only for now
+  commit()
+  return {{CHANGED_IN_PART}}
+end
 local refusal = wanted.opens_at and wanted.closes_at and wanted.opens_at >= wanted.closes_at and {WINDOW_INVERTED}
   or wanted.capacity < sale.held + sale.sold and {CAPACITY_BELOW_SOLD, sale.held + sale.sold}
 if refusal then

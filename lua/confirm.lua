@@ -17,7 +17,7 @@
 -- EVENTS  confirmed; expired promoted by the sweep
 local owners, rows = {}, {}
 for _, user in items() do owners[#owners + 1] = user end
-if sale then load(owners) end
+if sale then call_up(owners) end
 load_buckets(owners)
 
 local function confirm(user)

@@ -9,15 +9,15 @@
 -- ARGV    founded event_id
 -- ITEMS   user
 -- USES    clock sale promote sweep commit view
--- STATUSES FOUND EVENT_NOT_FOUND BOOKING_NOT_FOUND
+-- STATUSES FOUND SWEPT_IN_PART EVENT_NOT_FOUND BOOKING_NOT_FOUND
 -- RETURNS the event's row, then one row an item: status, number (place in line), record, nothing
 -- EVENTS  expired promoted by the sweep
 if not sale then return {{EVENT_NOT_FOUND}} end
 local owners = {}
 for _, user in items() do owners[#owners + 1] = user end
-load(owners)
+call_up(owners)
 commit()
-local rows = {view(FOUND)}
+local rows = {view(dead_left and SWEPT_IN_PART or FOUND)}
 for _, user in items() do
   local mine = known[user]
   if not mine or mine.status == 'x' then

@@ -23,6 +23,7 @@ class Status(IntEnum):
     CHANGED = 9
     CHANGED_IN_PART = 10
     FOUND = 11
+    SWEPT_IN_PART = 12
 
     EVENT_NOT_FOUND = 20
     BOOKING_NOT_FOUND = 21
@@ -41,6 +42,10 @@ class Status(IntEnum):
     WINDOW_INVERTED = 34
     EVENT_EXISTS = 35
     LEDGER_BEHIND = 36
+
+
+READINGS = frozenset({Status.FOUND, Status.SWEPT_IN_PART})
+"""Answers that are no refusals, and yet to nobody who asked for a change."""
 
 
 # Not frozen, though nothing changes it: each request makes one, and a frozen one takes four times as long to make.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from booking.domain.outcomes import FIRST_REFUSAL, Status
+from booking.domain.outcomes import FIRST_REFUSAL, READINGS, Status
 
 HEADER_LINE = re.compile(r"^--\s+(?:(KEYS\[(?:\d+|\*)\]|[A-Z]{3,})\s+)?(.*)$")
 
@@ -42,7 +42,7 @@ class Script:
     @property
     def changes(self) -> bool:
         """Whether its caller asks for a change, and is unsure of it when the reply is lost."""
-        return any(status < FIRST_REFUSAL and status is not Status.FOUND for status in self.header.statuses)
+        return any(status < FIRST_REFUSAL and status not in READINGS for status in self.header.statuses)
 
 
 def folder() -> Path:

@@ -27,14 +27,16 @@ EVENT, SHARDS, EPOCH = 1, 8, "founded"
 UNLIMITED = 10**9
 
 CUTS = (
-    ("if sale then sweep() end", ""),
+    ("if dead_left then\n  call", "if false then\n  call"),
+    ("if sale then call_up(buyers) end", "if sale then load(buyers) end"),
+    ("  while not fits(quantity) and (queue_length == 0 or not has_place(quantity)) and sweep(quantity) do end\n", ""),
     ("  if sale.paused == 1 then return SALE_PAUSED end\n", ""),
     ("  if sale.opens_at and now < sale.opens_at then return SALE_NOT_OPEN, sale.opens_at, now_text end\n", ""),
     ("  if sale.closes_at and now >= sale.closes_at then return SALE_CLOSED end\n", ""),
     ("  local most = math.min(sale.max_per_user, sale.capacity)\n", ""),
     ("  if not (quantity >= 1 and quantity <= most and quantity % 1 == 0) then return QUANTITY_OVER_LIMIT end\n", ""),
     ("  if sale.waitlist_limit == 0 then return SOLD_OUT end\n", ""),
-    ("  if sale.waitlist_limit and sale.backlog + quantity > sale.waitlist_limit then return WAITLIST_FULL end\n", ""),
+    ("  if not has_place(quantity) then return WAITLIST_FULL end\n", ""),
     ("  if replay and strings[replay] then\n", "  if false then\n"),
     ("  if replay then\n", "  if false then\n"),
     ("  if sale.hold_ms > 0 then\n    booking.status", "  if false then\n    booking.status"),

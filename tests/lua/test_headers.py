@@ -27,7 +27,7 @@ METHODS = {
     "create": {"create"},
     "due": {"due_events"},
     "lag": {"lags"},
-    "look": {"look", "look_booking"},  # one reading answers both, so that they can share a call
+    "look": {"_look"},  # one reading for `look` and `look_booking`, so that they can share a call
     "number": {"next_event_id", "last_event_id"},  # a step of one, and of none
     "charge": {"charge"},
     "throttle": {"charge_address"},

@@ -23,7 +23,7 @@ class Bug:
 BUGS = {
     # The six kinds, in the scripts and in what they share.
     "skipped guard: book while paused": Bug("if sale.paused == 1 then return SALE_PAUSED end", ""),
-    "off by one: a hold lives at its very end": Bug("holds, '-inf', now)", "holds, '-inf', '(' .. now)"),
+    "off by one: a hold lives at its very end": Bug("holds, '-inf', now,", "holds, '-inf', '(' .. now,"),
     "wrong order: the last in line first": Bug(
         "call('ZRANGE', waiting, fetched,", "call('ZREVRANGE', waiting, fetched,"
     ),
@@ -34,7 +34,7 @@ BUGS = {
     "missing stream entry: a confirmation": Bug("    emit('confirmed', user, mine)\n", "    touched[user] = true\n"),
     # And others, until every script has had one.
     "off by one: one ticket too many on the waiting list": Bug(
-        "quantity > sale.waitlist_limit", "quantity > sale.waitlist_limit + 1"
+        "quantity <= sale.waitlist_limit", "quantity <= sale.waitlist_limit + 1"
     ),
     "skipped guard: a smaller group overtakes": Bug("queue_length == 0 and quantity <=", "quantity <="),
     "missing counter: a larger capacity is not for sale": Bug(
@@ -43,13 +43,14 @@ BUGS = {
     "missing counter: an event is made without its opening": Bug("'opens_at', opens_at,", "'opens_at', '',"),
     "off by one: a place counted from 0": Bug("call('ZRANK', waiting, user) + 1", "call('ZRANK', waiting, user)"),
     "double release: an expired hold": Bug(
-        "    give_back(user, known[user])\n", "    give_back(user, known[user])\n    give_back(user, known[user])\n"
+        "then return 0 end\n  give_back(user, booking)\n",
+        "then return 0 end\n  give_back(user, booking)\n  give_back(user, booking)\n",
     ),
     "skipped guard: a used key answers any request": Bug(
         "if asked ~= string.match(request, '\\n(.*)$') then", "if false then"
     ),
-    "missing stream entry: the sweep's": Bug("emit('expired', user, known[user])", "touched[user] = true"),
-    "wrong order: tickets found before the dead holds are swept": Bug("if sale then sweep() end\n", ""),
+    "missing stream entry: the sweep's": Bug("emit('expired', user, booking)", "touched[user] = true"),
+    "wrong order: tickets found before the dead holds are swept": Bug("  sweep(STEP)\n", "  dead_left = false\n"),
     "off by one: an event is due only after its end": Bug("due, '-inf', now,", "due, '-inf', now - 1,"),
 }
 
