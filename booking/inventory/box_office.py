@@ -11,7 +11,7 @@ from booking.domain.outcomes import EventOutcome, IdempotencyKey, Outcome, Statu
 from booking.inventory import keys
 from booking.inventory.lane import Lane, Reply, Target
 from booking.inventory.link import Argument
-from booking.inventory.records import read_event, read_record
+from booking.inventory.records import read_event, read_outcome
 from booking.inventory.scripts import Script, load
 
 DESKS_MAX = 65_536
@@ -19,8 +19,6 @@ DESKS_MAX = 65_536
 
 Decision = Coroutine[Any, Any, Outcome]
 """What an `async def` would return; the verbs hand it on as it is, which spares each call two coroutines."""
-
-STATUSES = {int(status): status for status in Status}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ class BoxOffice:
         reply, row = await self._look(event_id, user_id)
         if _event_of(event_id, reply) is None:
             return Outcome(Status.EVENT_NOT_FOUND)
-        return _outcome(event_id, user_id, reply.rows[row])
+        return read_outcome(event_id, user_id, reply.rows[row])
 
     async def create(self, event_id: int, rules: Rules) -> EventOutcome:
         """Opens the books of a new event."""
@@ -188,7 +186,7 @@ class BoxOffice:
             replay = keys.replay(event_id, self.shards, caller_id, key.key)
             request = f"{key.request_id}\n{asked}"
         reply, row = await desk.lane.submit(desk.target, item, replay, request)
-        return _outcome(event_id, str(item[0]), reply.rows[row])
+        return read_outcome(event_id, str(item[0]), reply.rows[row])
 
     async def _settle(self, verb: str, event_id: int, head: Sequence[Argument]) -> EventOutcome:
         target = self._new_target(load(verb), event_id, *head)
@@ -237,17 +235,3 @@ def _event_of(event_id: int, reply: Reply) -> Event | None:
     if reply.event is None and reply.rows[0][0] != Status.EVENT_NOT_FOUND:
         reply.event = read_event(event_id, reply.rows[0])
     return reply.event
-
-
-def _outcome(event_id: int, user_id: str, row: Sequence[Any]) -> Outcome:
-    """A row is status, number, text and first request id; the status tells what number and text are."""
-    status, number, text, first = STATUSES[row[0]], row[1], row[2], row[3]
-    first_request_id = first.decode() if first else None
-    if status is Status.SALE_NOT_OPEN:
-        return Outcome(status, opens_at_ms=number, now_ms=int(text), first_request_id=first_request_id)
-    if status is Status.RATE_LIMITED:
-        return Outcome(status, wait_ms=number)
-    if not text:
-        return Outcome(status, first_request_id=first_request_id)
-    booking = read_record(event_id, user_id, text, position=number or None)
-    return Outcome(status, booking, first_request_id=first_request_id)

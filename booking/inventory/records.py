@@ -1,9 +1,11 @@
 """The texts that `lua/shared/` writes, turned back into bookings, events and changes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
 from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
+from booking.domain.outcomes import Outcome, Status
 
 STATUSES = {
     b"c": BookingStatus.CONFIRMED,
@@ -12,6 +14,7 @@ STATUSES = {
     b"x": BookingStatus.EXPIRED,
     b"k": BookingStatus.CANCELLED,
 }
+OUTCOMES = {int(status): status for status in Status}
 SOURCES = {b"s": Source.SALE, b"w": Source.WAITLIST}
 CHANGE_KINDS = {kind.value.encode(): kind for kind in ChangeKind}
 EVENT_KINDS = frozenset({ChangeKind.CREATED, ChangeKind.CHANGED})
@@ -31,6 +34,20 @@ def read_record(event_id: int, user_id: str, text: bytes, position: int | None =
         int(expires) if status == b"h" else None,
         position,
     )
+
+
+def read_outcome(event_id: int, user_id: str, row: Sequence[Any]) -> Outcome:
+    """Reads a row: status, number, text and first request id; the status tells what number and text are."""
+    status, number, text, first = OUTCOMES[row[0]], row[1], row[2], row[3]
+    first_request_id = first.decode() if first else None
+    if status is Status.SALE_NOT_OPEN:
+        return Outcome(status, opens_at_ms=number, now_ms=int(text), first_request_id=first_request_id)
+    if status is Status.RATE_LIMITED:
+        return Outcome(status, wait_ms=number)
+    if not text:
+        return Outcome(status, first_request_id=first_request_id)
+    booking = read_record(event_id, user_id, text, position=number or None)
+    return Outcome(status, booking, first_request_id=first_request_id)
 
 
 def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:

@@ -58,7 +58,7 @@ def test_a_sale_by_the_rules_passes_and_is_counted() -> None:
         ([*A_SALE[:1], (15, ChangeKind.JOINED, "cid", 3), (15, ChangeKind.HELD, "bob", 2)], "overtook"),
         ([*A_SALE[:6], (2_110, ChangeKind.PROMOTED, "dan", 1)], "was not the head"),
         ([*A_SALE[:4], (2_010, ChangeKind.CONFIRMED, "bob", 2)], "confirmed too late"),
-        ([*A_SALE[:5], (3_011, ChangeKind.EXPIRED, "ann", 2)], "expired 1001 ms after its end"),
+        ([*A_SALE[:5], (12_011, ChangeKind.EXPIRED, "ann", 2)], "expired 10001 ms after its end"),
         ([*A_SALE[:5], (2_009, ChangeKind.EXPIRED, "ann", 2)], "expired -1 ms after its end"),
         ([*A_SALE[:7], (2_201, ChangeKind.PROMOTED, "dan", 1)], "waited for 1 while 2 were free"),
         (A_SALE[:7], "waited for 1 while 2 were free"),
