@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from booking.audit.counters import compare_counters
+from booking.audit.counters import compare_counters, compare_rules
 from booking.audit.findings import EventAudit, told
 from booking.domain.model import Booking, BookingStatus
 from booking.inventory import keys
@@ -95,7 +95,9 @@ class _Comparison:
     async def _compare_counters(self, stored: Numbers) -> None:
         seq = stored["seq"]
         counts = await self._ledger.counts_at(self._event_id, seq)
-        compare_counters(self._audit, stored, counts, await self._ledger.rules_as_of(self._event_id, seq))
+        rules = await self._ledger.rules_as_of(self._event_id, seq)
+        compare_counters(self._audit, stored, counts, rules)
+        compare_rules(self._audit, stored, rules)
 
     async def _check_history(self) -> None:
         """What SQL says alone: no change is missing, nobody was overtaken, nobody has two live bookings."""

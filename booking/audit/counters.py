@@ -1,4 +1,4 @@
-"""Redis's counters of an event against what SQL's bookings add up to."""
+"""Redis's counters of an event against what SQL's bookings add up to, and its rules against SQL's."""
 
 from collections.abc import Mapping
 
@@ -15,6 +15,21 @@ COUNTERS = {
     "waiting_tickets": "backlog",
 }
 """An event's counters: their names in an answer, and in Redis."""
+
+
+def compare_rules(audit: EventAudit, stored: Mapping[str, int], rules: Rules) -> None:
+    """Notes in `audit` every rule that is a number and differs; the capacity is one of the counters."""
+    known: dict[str, int | None] = {
+        "max_per_user": rules.max_per_user,
+        "hold_ms": rules.hold_seconds * 1000,
+        "waitlist_limit": rules.waitlist_limit,
+        "opens_at": rules.opens_at_ms,
+        "closes_at": rules.closes_at_ms,
+        "paused": int(rules.paused),
+    }
+    for name, value in known.items():
+        if stored.get(name) != value:
+            audit.find("rule", redis={name: stored.get(name)}, database={name: value})
 
 
 def compare_counters(

@@ -16,6 +16,7 @@ MEANINGS: Mapping[str, str] = {
     "seq_gap": "Changes are missing from the database's record of the event; keep both sides and report it.",
     "capacity": "Capacity is not available + held + sold. Pause the sale and report it.",
     "counter": "A counter is not what the bookings add up to.",
+    "rule": "The two sides sell by different rules. PATCH the event with the right one, and audit again.",
     "booking": "The two sides have different bookings of this user. After an outage of Redis, run booking restore.",
     "two_bookings": "This user has more than one live booking of the event.",
     "inversion": "This booking was given tickets after one that had joined the waiting list later.",

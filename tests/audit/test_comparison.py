@@ -94,6 +94,9 @@ REDIS_PLANTS: dict[str, tuple[Callable[[Spine], Awaitable[object]], str, str | N
     "a hold that is not listed": (lambda s: s.stock.redis.zrem(HOLDS, "dan"), "hold", "dan"),
     "a place of nobody": (lambda s: s.stock.redis.zadd(WAITING, {"nobody": 99}), "counter", None),
     "holds that nobody will sweep": (lambda s: s.stock.redis.zrem(DUE, "1"), "counter", None),
+    "another limit": (lambda s: s.stock.redis.hset(EVENT, "max_per_user", 100), "rule", None),
+    "a limit that is gone": (lambda s: s.stock.redis.hset(EVENT, "waitlist_limit", "7"), "rule", None),
+    "a sale that is stopped": (lambda s: s.stock.redis.hset(EVENT, "paused", 1), "rule", None),
     "an event that is gone": (lambda s: s.stock.redis.delete(EVENT), "event_missing", None),
     "a shard that is another": (lambda s: s.stock.redis.set(keys.epoch(1), "another"), "shard_lost", None),
 }
