@@ -118,7 +118,7 @@ def _told(shard: int, restored: Restored | None) -> str:
     if restored.carried:
         told += f"; {restored.carried} changes that were only in Redis have been saved first"
     if restored.discarded:
-        told += "; changes that do not follow on the database's were dropped"
+        told += "; changes of events whose own do not follow on the database's were dropped"
     return told
 
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -136,19 +136,23 @@ class _Restoration:
         Answers where the shard stands in the database then, too.
         """
         carried, count = 0, BATCH_ENTRIES
+        broken: set[int] = set()
+        """Events of which a change does not follow: what comes after it was decided on something else."""
         while True:
             record = (await self._ledger.shards())[self._shard]
             batch, readable = await self._streams.rest(self._shard, record.epoch, record.cursor, count)
             if batch is None:
-                return record, carried, not readable
+                return record, carried, bool(broken) or not readable
+            sound = replace(batch, changes=tuple(one for one in batch.changes if one.event_id not in broken))
             try:
-                carried += await self._ledger.apply([batch])
+                carried += await self._ledger.apply([sound])
             except CursorMoved:
                 pass  # a persister had read the same and was faster
-            except LedgerConflict:
+            except LedgerConflict as conflict:
                 if count == 1:
-                    return record, carried, True
-                count //= 2  # what stands before the change that does not follow is true
+                    broken.add(conflict.event_id)
+                    count = BATCH_ENTRIES
+                count = max(1, count // 2)  # what stands before the change that does not follow is true
             await self._rebuild.keep_lease()
 
     async def _restore_event(self, event_id: int) -> int:

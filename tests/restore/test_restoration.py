@@ -199,6 +199,28 @@ async def test_what_came_before_a_change_that_does_not_follow_is_saved(
     await check_clean(spine, 1)
 
 
+async def test_what_does_not_follow_in_one_event_takes_nothing_from_the_others(
+    spine: Spine, streams: ChangeStreams
+) -> None:
+    office = spine.stock.office
+    for event_id in (1, 3, 5):  # of one shard
+        await spine.stock.sale(event_id, capacity=20)
+    await spine.drain()
+    for number in range(6):
+        for event_id in (1, 3, 5):
+            await office.book(event_id, f"buyer-{number}")
+    await spine.stock.redis.delete(keys.epoch(1))
+    entries = await spine.stock.redis.xrange(keys.changes(1))
+    for entry_id, _ in (entries[0], entries[7]):  # the first of event 1, the third of event 3
+        await spine.stock.redis.xdel(keys.changes(1), entry_id)
+    done = await restored(spine, streams, 1)
+    assert done is not None
+    assert (done.carried, done.discarded, done.bookings) == (8, True, 8)
+    found = {event_id: await office.look(event_id) for event_id in (1, 3, 5)}
+    assert {event_id: event and event.tickets_sold for event_id, event in found.items()} == {1: 0, 3: 2, 5: 6}
+    await check_clean(spine, 1, 3, 5)
+
+
 async def test_what_was_sold_from_an_old_copy_is_dropped_and_said(spine: Spine, streams: ChangeStreams) -> None:
     await spine.stock.sale(1, capacity=3)
     await spine.drain()
