@@ -9,6 +9,7 @@ from booking.domain.lags import Lag
 from booking.domain.model import Event, Rules
 from booking.domain.outcomes import EventOutcome, IdempotencyKey, Outcome, Status
 from booking.inventory import keys
+from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown
 from booking.inventory.lane import Lane, Reply, Target
 from booking.inventory.link import Argument
 from booking.inventory.records import read_event, read_outcome
@@ -95,10 +96,13 @@ class BoxOffice:
     async def change(self, event_id: int, rules: Mapping[str, Argument | None]) -> EventOutcome:
         """Changes the named rules. A very large capacity is reached in several atomic steps while people wait."""
         head = [part for name, value in rules.items() for part in (name, _or_empty(value))]
-        while True:
-            outcome = await self._settle("change", event_id, head)
-            if outcome.status is not Status.CHANGED_IN_PART:
-                return outcome
+        outcome = await self._settle("change", event_id, head)
+        while outcome.status is Status.CHANGED_IN_PART:
+            try:
+                outcome = await self._settle("change", event_id, head)
+            except InventoryUnavailable as error:  # which says that nothing was changed
+                raise OutcomeUnknown(f"changed in part ({error})") from None
+        return outcome
 
     async def charge(self, event_id: int, user_id: str) -> int:
         """Takes one call out of a user's bucket without booking anything. Returns 0, or the milliseconds to wait."""

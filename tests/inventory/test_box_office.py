@@ -1,12 +1,14 @@
 """What the box office says of a script's row: kept answers, rate buckets, refusals, and an overfull stream."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from booking.domain.outcomes import IdempotencyKey, Outcome, Status
 from booking.inventory import keys
 from booking.inventory.box_office import RateLimit
+from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown
 from tests.fixtures.stock import SHARDS, Stock, contents, open_stock
 
 DAY_MS = 86_400_000
@@ -268,6 +270,29 @@ async def test_a_large_capacity_reaches_a_long_line_whole_in_several_steps(stock
     assert event is not None
     assert (event.rules.capacity, event.rules.name) == (12_000, "Larger night")
     assert (event.tickets_sold, event.waiting_count, event.available) == (100, 0, 11_900)
+
+
+async def test_a_change_that_ends_between_its_steps_is_not_said_to_have_changed_nothing(
+    stock: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stock.sale(capacity=1)
+    await asyncio.gather(*(stock.office.book(1, f"buyer-{number}") for number in range(3)))
+    submit, steps = stock.lane.submit, 0
+
+    def until_the_second(*arguments: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps > 1:
+            raise InventoryUnavailable("Redis cannot be reached")
+        return submit(*arguments)
+
+    monkeypatch.setattr(stock.lane, "submit", until_the_second)
+    with pytest.raises(OutcomeUnknown):
+        await stock.office.change(1, {"capacity": 12_000})
+    monkeypatch.undo()
+    event = await stock.office.look(1)
+    assert event is not None
+    assert 1 < event.rules.capacity < 12_000
 
 
 async def test_an_event_shows_its_refusals_nowhere_but_counts_them(stock: Stock) -> None:
