@@ -65,8 +65,9 @@ class ChangeStreams:
         """
         try:
             for shard, (epoch, cursor) in positions.items():
-                if cursor == "0-0" and not await self._redis.exists(keys.changes(shard)):
-                    await self._redis.set(keys.epoch(shard), epoch, nx=True)
+                if cursor == "0-0":
+                    names = (keys.changes(shard), keys.restoring(shard), keys.epoch(shard))
+                    await self._redis.eval(load("found").source, len(names), *names, epoch)  # type: ignore[arg-type]  # bytes, too
         except (RedisError, OSError) as error:
             raise InventoryUnavailable(f"Redis cannot be reached ({type(error).__name__})") from None
         return await self.vouch(positions)
@@ -153,6 +154,7 @@ class ChangeStreams:
         for reply in replies:
             # A server that loads or is busy refuses everything; a key of the wrong type is one shard's matter.
             if isinstance(reply, Exception) and not _is_of_one_key(reply):
+                await self._redis.connection_pool.disconnect()  # a replica now? Its name may lead to another server
                 raise InventoryUnavailable(f"Redis refuses ({type(reply).__name__})") from None
         return replies
 

@@ -206,6 +206,32 @@ async def test_a_shard_that_has_sold_is_not_founded_again_where_its_epoch_is_mis
     assert await stock.redis.get(keys.epoch(1)) == b"epoch-1"
 
 
+async def test_a_shard_that_somebody_is_restoring_is_not_founded_meanwhile(
+    stock: Stock, streams: ChangeStreams
+) -> None:
+    await stock.redis.delete(keys.epoch(1))
+    await stock.redis.set(keys.restoring(1), "a restorer")
+    await streams.found(START)
+    assert await stock.redis.get(keys.epoch(1)) is None
+
+
+async def test_a_server_that_refuses_is_left_since_its_name_may_lead_to_another(
+    stock: Stock, streams: ChangeStreams
+) -> None:
+    await stock.sale(1)
+    (batch,) = (await streams.read(START, 10)).batches
+    before = {client["id"] for client in await stock.redis.client_list()}
+    await stock.redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+    try:
+        with pytest.raises(InventoryUnavailable):
+            await streams.trim({1: (batch.epoch, batch.upto)})
+    finally:
+        await stock.redis.execute_command("REPLICAOF", "NO", "ONE")
+    await streams.trim({1: (batch.epoch, batch.upto)})
+    after = {client["id"] for client in await stock.redis.client_list()}
+    assert len(before - after) == len(after - before) == 1, "one connection was given up, and one made"
+
+
 async def test_a_redis_that_is_away_is_unavailable_to_every_call() -> None:
     streams = ChangeStreams("unix:///nowhere/at-all.sock")
     with pytest.raises(InventoryUnavailable):

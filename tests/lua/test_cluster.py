@@ -19,7 +19,7 @@ from tests.fixtures.valkey import running_valkey
 
 PATIENCE_SECONDS = 30
 RATE = RateLimit(1_000, 1_000)
-OF_THE_STREAMS = {"trim", "vouch"}
+OF_THE_STREAMS = {"found", "trim", "vouch"}
 """Scripts that the persister's own connection calls, and no lane."""
 
 
