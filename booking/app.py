@@ -28,7 +28,7 @@ from booking.settings import Settings, SettingsError
 from booking.sweeper import sweep
 from booking.web.access_log import AccessLog, console_line, json_line
 from booking.web.accounts import AccountEndpoints
-from booking.web.admission import Admission, Refusal
+from booking.web.admission import Admission
 from booking.web.credentials import Credentials
 from booking.web.events import EventEndpoints
 from booking.web.frame import Failures, Frame
@@ -39,6 +39,7 @@ from booking.web.live import LiveEndpoint
 from booking.web.metrics import MetricsEndpoint
 from booking.web.pages import PageEndpoints
 from booking.web.passwords import Passwords
+from booking.web.refusal import Refusal
 from booking.web.reports import ReportEndpoints
 from booking.web.routes import DirectRouter, routes
 from booking.web.sale import SaleEndpoints
@@ -93,7 +94,7 @@ class Application:
                 allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "X-Request-ID"),
                 expose_headers=EXPOSED_HEADERS,
             )
-        self._admission = Admission(Refusal(settings.cors_origins))
+        self._admission = Admission(Refusal("overloaded", settings.cors_origins))
         self.frame = Frame(application, self._access_log, self._admission)
 
     @contextlib.asynccontextmanager

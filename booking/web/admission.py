@@ -5,14 +5,10 @@ been seen to do: where the n-th at a time has waited twice as long as anybody sh
 burst may make a queue; only one that stands is a sign of too many (CoDel, RFC 8289, tells the two apart so).
 """
 
-from collections.abc import Collection, Iterable
-
-import orjson
 import structlog
 
 from booking.meters import Meters
-from booking.web.problems import CONTENT_TYPE, Problem
-from booking.web.request_ids import RequestIds
+from booking.web.refusal import Refusal
 
 WAIT_SECONDS_MAX = 0.08
 """How long a request that was taken on may be under way. With what it may have waited before that, and with others on
@@ -59,22 +55,19 @@ def is_quick(url: bytes) -> bool:
     )
 
 
-Headers = Iterable[tuple[bytes, bytes]]
-
-
 class Admission:
     """Belongs to one worker. Costs a request some hundred nanoseconds."""
 
     __slots__ = ("_cut_at", "_late_since", "_sheds_told", "in_flight", "limit", "refusal", "sheds")
 
-    def __init__(self, refusal: "Refusal | None" = None) -> None:
+    def __init__(self, refusal: Refusal | None = None) -> None:
         self.in_flight = 0
         """Requests that were taken on and are not answered yet."""
         self.limit: float = LIMIT_AT_FIRST
         """As many as may be."""
         self.sheds = 0
         """Requests that were turned away."""
-        self.refusal = Refusal() if refusal is None else refusal
+        self.refusal = Refusal("overloaded") if refusal is None else refusal
         self._sheds_told = 0
         self._cut_at = 0.0
         self._late_since = 0.0
@@ -113,42 +106,3 @@ class Admission:
             return
         meters.count("booking_sheds_total", by=sheds)
         structlog.get_logger().warning("requests were turned away", requests=sheds, at_a_time=int(self.limit))
-
-
-class Refusal:
-    """The answer to whoever is turned away, as bytes: it is made tens of thousands of times a second."""
-
-    def __init__(self, cors_origins: Collection[str] = ()) -> None:
-        self._ids = RequestIds()
-        self._origins = frozenset(origin.encode() for origin in cors_origins)
-        problem = Problem("overloaded")
-        before, after = problem.body("id").split(b'"id"')
-        self._body = before, after
-        head = [b"HTTP/1.1 %d Service Unavailable" % problem.kind.status, b"content-type: " + CONTENT_TYPE]
-        head += [b"%b: %b" % header for header in problem.headers]
-        self._head = b"\r\n".join(head)
-
-    def answer(self, headers: Headers, beside: Headers, *, keep_alive: bool) -> bytes:
-        """The whole answer to a request with these headers, whose names are in lower case; `beside` go out with it."""
-        request_id = self._ids.of(headers)
-        body = orjson.dumps(request_id).join(self._body)
-        return b"%b%b\r\nx-request-id: %b\r\ncontent-length: %d\r\n%b%b\r\n%b" % (
-            self._head,
-            b"".join(b"\r\n%b: %b" % header for header in beside),
-            request_id.encode(),
-            len(body),
-            self._for_origin(headers) if self._origins else b"",
-            b"" if keep_alive else b"connection: close\r\n",
-            body,
-        )
-
-    def _for_origin(self, headers: Headers) -> bytes:
-        """What lets a page of another origin read the answer, as around every other one."""
-        for name, value in headers:
-            if name == b"origin" and (value in self._origins or b"*" in self._origins):
-                allowed = b"*" if b"*" in self._origins else value
-                return (
-                    b"access-control-allow-origin: %b\r\naccess-control-expose-headers: Retry-After, X-Request-ID\r\n"
-                    b"vary: Origin\r\n" % allowed
-                )
-        return b""

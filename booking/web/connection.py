@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from booking.web.admission import CROWD, is_quick
 from booking.web.corked import CorkedTransport
 from booking.web.cycle import CYCLE, Cycle
+from booking.web.refusal import Headers, Refusal
 from booking.web.upgrades import head_without_upgrade
 from booking.web.worker_state import WorkerState
 
@@ -174,7 +175,7 @@ class Connection(HttpToolsProtocol):
         self.logger.warning(msg)
         answering = self._answering
         if answering is None or answering.response_complete:
-            super().send_400_response(msg)
+            self._refuse(self._state.nonsense, (), keep_alive=False)
         elif not answering.more_body:
             answering.keep_alive = False
             self.pipeline.clear()
@@ -182,7 +183,7 @@ class Connection(HttpToolsProtocol):
         elif answering.response_started:  # it is this one's own body; half an answer is out
             self.transport.close()
         else:
-            super().send_400_response(msg)
+            self._refuse(self._state.nonsense, (), keep_alive=False)
 
     def on_response_complete(self) -> None:
         """As uvicorn's, but that no timer is set."""
@@ -208,13 +209,11 @@ class Connection(HttpToolsProtocol):
         return self._is_between_requests() and not self._state.ending
 
     def _is_between_requests(self) -> bool:
-        answered = self.cycle is None or self.cycle.response_complete
-        return answered and self._sending_since is None
+        return (self.cycle is None or self.cycle.response_complete) and self._sending_since is None
 
     def _may_be_turned_away(self) -> bool:
         """Not an organizer's change, nor what needs another answer than the one that is ready."""
-        is_simple = self.parser.get_method() in (b"GET", b"POST") and not self.expect_100_continue
-        return is_simple and not self._state.ending
+        return self.parser.get_method() in (b"GET", b"POST") and not self.expect_100_continue and not self._state.ending
 
     def _turn_away(self) -> None:
         self._turned_away = False
@@ -223,8 +222,10 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
             return
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        beside = self.server_state.default_headers
-        self.transport.write(self._admission.refusal.answer(self.headers, beside, keep_alive=keep_alive))
+        self._refuse(self._admission.refusal, self.headers, keep_alive=keep_alive)
+
+    def _refuse(self, refusal: Refusal, headers: Headers, *, keep_alive: bool) -> None:
+        self.transport.write(refusal.answer(headers, self.server_state.default_headers, keep_alive=keep_alive))
         self._quiet_since = self.loop.time()
         if not keep_alive:
             self.transport.close()

@@ -20,6 +20,9 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
+    "malformed_request": Kind(
+        400, "No HTTP request", "What was sent is no HTTP request.", "Check what stands between you and the service."
+    ),
     "malformed_json": Kind(
         400, "Malformed JSON", "The body is not JSON.", "Send one JSON object, as UTF-8 and without a byte order mark."
     ),

@@ -4,6 +4,7 @@ from uvicorn.server import ServerState
 
 from booking.web.admission import Admission
 from booking.web.anteroom import Anteroom
+from booking.web.refusal import Refusal
 
 
 class WorkerState(ServerState):
@@ -13,5 +14,6 @@ class WorkerState(ServerState):
         super().__init__()
         self.admission = admission
         self.anteroom = Anteroom(admission)
+        self.nonsense = Refusal("malformed_request")
         self.ending = False
         """Whether every answer is its connection's last."""

@@ -17,6 +17,7 @@ expect.set_options(timeout=PATIENCE_MS)
 
 FOR_PROGRAMS = {
     "malformed_json",
+    "malformed_request",
     "not_found",
     "method_not_allowed",
     "body_too_large",

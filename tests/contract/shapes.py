@@ -17,6 +17,7 @@ STATUS_OF_CODE = {
     "booking_not_found": 404,
     "event_not_found": 404,
     "not_found": 404,
+    "malformed_request": 400,
     "method_not_allowed": 405,
     "already_booked": 409,
     "capacity_below_sold": 409,

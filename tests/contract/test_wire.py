@@ -205,3 +205,12 @@ def test_what_is_no_http_is_refused_and_smuggles_nothing(house: House, head: str
     assert answered == b"" or answered.startswith(b"HTTP/1.1 4")
     assert answered.count(b"HTTP/1.1 ") <= 1
     assert house.look(event_id)["available_tickets"] == 1
+
+
+def test_what_is_no_http_is_a_problem_like_any_other(house: House) -> None:
+    with connected(house) as wire:
+        wire.write(b"what is this?\r\n\r\n")
+        answer = wire.read()
+        assert (answer.status, answer.body["code"]) == (400, "malformed_request")
+        assert wire.ended()
+    assert house.http.get("/problems/malformed_request").status_code == 200

@@ -14,8 +14,9 @@ from booking.settings import Settings
 from booking.web import admission as module
 from booking.web import anteroom, connection
 from booking.web import server as server_module
-from booking.web.admission import Admission, Refusal, is_quick
+from booking.web.admission import Admission, is_quick
 from booking.web.listener import listen
+from booking.web.refusal import Refusal
 from booking.web.server import Server, configuration
 
 PATIENCE_SECONDS = 20
@@ -306,7 +307,7 @@ async def test_an_answer_before_the_last_says_that_the_connection_ends_where_the
 async def test_a_page_of_another_origin_may_read_it_where_it_may_read_the_others(
     named: tuple[str, ...], origin: bytes, allowed: str | None
 ) -> None:
-    async with house(1, Refusal(named)) as opened:
+    async with house(1, Refusal("overloaded", named)) as opened:
         first, page = await opened.client(), await opened.client()
         first.send(BOOK % b"")
         await opened.until(lambda: opened.application.begun == ["/book"])

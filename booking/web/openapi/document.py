@@ -34,8 +34,8 @@ Sells tickets in a flash sale: every change is one atomic step in Redis, on disk
 - A body is at most {BODY_BYTES_MAX // 1024} KiB of JSON without unknown or repeated fields; every fault of it is told.
 - Checks come in this order: credentials, rate limit, media type, size, JSON, fields, then the atomic step: event,
   replay of a key, already booked, paused, not open, closed, quantity, sold out or full.
-- An unknown path, or a slash too many, is `not_found`; a wrong method is `method_not_allowed` with `Allow`. HEAD works
-  wherever GET does.
+- An unknown path, or a slash too many, is `not_found`; a wrong method is `method_not_allowed` with `Allow`; what is no
+  HTTP at all is `malformed_request`. HEAD works wherever GET does.
 - The same call with the same `Idempotency-Key` may always be repeated: after `outcome_unknown`, a time-out, a crash.
 """
 
@@ -83,6 +83,7 @@ def _document() -> dict[str, Any]:
             "headers": HEADERS,
             "examples": {code: {"summary": KINDS[code].title, "value": value} for code, value in PROBLEMS.items()},
             "responses": {
+                "malformed_request": _failure(["malformed_request"], []),
                 "method_not_allowed": _failure(["method_not_allowed"], ["Allow"]),
                 "not_found": _failure(["not_found"], []),
             },

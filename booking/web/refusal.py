@@ -1,0 +1,51 @@
+"""Answers to what never comes to a route: too much, and what is no HTTP."""
+
+from collections.abc import Collection, Iterable
+from http import HTTPStatus
+
+import orjson
+
+from booking.web.problems import CONTENT_TYPE, Problem
+from booking.web.request_ids import RequestIds
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Refusal:
+    """One problem as an answer's bytes: of those who are turned away it is made tens of thousands of times a second."""
+
+    def __init__(self, code: str, cors_origins: Collection[str] = ()) -> None:
+        self._ids = RequestIds()
+        self._origins = frozenset(origin.encode() for origin in cors_origins)
+        problem = Problem(code)
+        before, after = problem.body("id").split(b'"id"')
+        self._body = before, after
+        status = HTTPStatus(problem.kind.status)
+        head = [f"HTTP/1.1 {status} {status.phrase}".encode(), b"content-type: " + CONTENT_TYPE]
+        head += [b"%b: %b" % header for header in problem.headers]
+        self._head = b"\r\n".join(head)
+
+    def answer(self, headers: Headers, beside: Headers, *, keep_alive: bool) -> bytes:
+        """The whole answer to a request with these headers, whose names are in lower case; `beside` go out with it."""
+        request_id = self._ids.of(headers)
+        body = orjson.dumps(request_id).join(self._body)
+        return b"%b%b\r\nx-request-id: %b\r\ncontent-length: %d\r\n%b%b\r\n%b" % (
+            self._head,
+            b"".join(b"\r\n%b: %b" % header for header in beside),
+            request_id.encode(),
+            len(body),
+            self._for_origin(headers) if self._origins else b"",
+            b"" if keep_alive else b"connection: close\r\n",
+            body,
+        )
+
+    def _for_origin(self, headers: Headers) -> bytes:
+        """What lets a page of another origin read the answer, as around every other one."""
+        for name, value in headers:
+            if name == b"origin" and (value in self._origins or b"*" in self._origins):
+                allowed = b"*" if b"*" in self._origins else value
+                return (
+                    b"access-control-allow-origin: %b\r\naccess-control-expose-headers: Retry-After, X-Request-ID\r\n"
+                    b"vary: Origin\r\n" % allowed
+                )
+        return b""
