@@ -84,7 +84,7 @@ class _Comparison:
         while True:
             record = await self._ledger.event(self._event_id)
             now = loop.time()
-            if (record.seq if record else 0) >= seq or now > end or now - moved_at > STANDSTILL_SECONDS:
+            if _seq_of(record) >= seq or now > end or now - moved_at > STANDSTILL_SECONDS:
                 return record
             shards = await self._ledger.shards()
             shard = shards.get(keys.shard_of(self._event_id, max(1, len(shards))))
@@ -206,7 +206,7 @@ class _Comparison:
         before = await self._room.records_of(self._event_id, users)
         stored = await self._room.event(self._event_id) or {"seq": 0}
         record = await self._caught_up(stored["seq"])
-        if (record.seq if record else 0) < stored["seq"]:
+        if _seq_of(record) < stored["seq"]:
             return list(users)  # the persister has fallen behind meanwhile, and SQL cannot tell yet
         theirs = await self._ledger.live_bookings_of(self._event_id, users)
         ours = {user: self._read(user, text) for user, text in zip(users, before, strict=True)}
@@ -241,3 +241,7 @@ class _Comparison:
         for name, value in listed.items():
             if value != expected[name]:
                 self._audit.find("counter", redis={name: value}, database={name: expected[name]})
+
+
+def _seq_of(record: EventRecord | None) -> int:
+    return record.seq if record else 0
