@@ -22,6 +22,9 @@ PERIOD_SECONDS = 0.25
 REST_SHARE = 9.0
 """After a look that took long, for want of a processor or for the crowd, it rests for so many times as long."""
 
+REST_SECONDS_MAX = 5.0
+"""It rests no longer than this, however long the look took: it may have waited for a Redis that stood still."""
+
 COMMENT_SECONDS = 15.0
 """A connection with nothing to say says at least that (contract); proxies drop quieter ones."""
 
@@ -96,8 +99,9 @@ class Channel:
                     await self._tell_bookings(event.seq)
             except (InventoryUnavailable, OutcomeUnknown, Overloaded):
                 self.version = None  # the connections stay, and what could not be told now is told then
-            await self._comment()
-            await asyncio.sleep(max(PERIOD_SECONDS, REST_SHARE * (self._loop.time() - began)))
+            rest = min(max(PERIOD_SECONDS, REST_SHARE * (self._loop.time() - began)), REST_SECONDS_MAX)
+            self._comment(self._loop.time(), rest)
+            await asyncio.sleep(rest)
 
     async def _tell(self, text: bytes) -> None:
         for at, listener in enumerate(list(self.listeners)):
@@ -116,9 +120,9 @@ class Channel:
                     listener.booking = text
                     listener.push(_with_id(text, seq), self._loop.time())
 
-    async def _comment(self) -> None:
-        now = self._loop.time()
-        for listener in [one for one in self.listeners if now - one.sent_at >= COMMENT_SECONDS]:
+    def _comment(self, now: float, rest: float) -> None:
+        """To those who would have heard nothing for too long by the end of the rest."""
+        for listener in [one for one in self.listeners if now + rest - one.sent_at >= COMMENT_SECONDS]:
             listener.push(COMMENT, now)
 
 

@@ -31,6 +31,19 @@ class Office:
         return Outcome(Status.FOUND, Booking(event_id, 2, user, 1, BookingStatus.CONFIRMED, Source.SALE, 0))
 
 
+class StillOffice:
+    """Stands in for a Redis that stands still: a look takes as long as a command may, and fails."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+
+    async def look(self, _: int) -> Event:
+        loop = asyncio.get_running_loop()
+        later = loop.time() + 2
+        self._monkeypatch.setattr(loop, "time", lambda: later, raising=False)
+        raise Overloaded
+
+
 class Stream:
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -55,3 +68,23 @@ async def test_a_booking_that_could_not_be_read_is_told_as_soon_as_it_can(monkey
             await asyncio.sleep(0.01)
     channel.listeners.clear()
     await running
+
+
+async def test_a_redis_that_stands_still_for_a_while_does_not_silence_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look that waited for it is no sign of a crowd: nine times its two seconds would be more than a comment's
+    fifteen.
+    """
+    rests: list[float] = []
+    now = asyncio.get_running_loop().time()
+    channel = Channel(cast("BoxOffice", cast("Any", StillOffice(monkeypatch))), 1)
+    stream = Stream()
+    channel.listeners.add(Listener(stream, None, now - live.COMMENT_SECONDS + 3))
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+        channel.listeners.clear()
+
+    monkeypatch.setattr(asyncio, "sleep", rest)
+    await channel.run()
+    assert 2 + rests[0] < live.COMMENT_SECONDS, "the next look comes before a comment is due"
+    assert stream.pieces == [live.COMMENT], "by the end of the rest it would have been silent for too long"
