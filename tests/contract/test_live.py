@@ -191,3 +191,17 @@ def test_a_stream_has_its_own_request_id_and_nobody_elses(house: House) -> None:
     for number in range(3):
         with listening(house, event_id, request_id=f"stream-{number}") as stream:
             assert stream.response.headers.get_list("x-request-id") == [f"stream-{number}"]
+
+
+def test_whoever_joins_a_busy_sale_is_never_told_of_an_earlier_moment(house: House) -> None:
+    event_id = house.event(available_tickets=20)
+    with listening(house, event_id):  # somebody else, who was told at their last look
+        for buyer in house.users(5):
+            buyer.book(event_id)
+            with listening(house, event_id, buyer) as stream:
+                told = [stream.next(), stream.next()]
+                house.user().book(event_id)
+                told += [stream.next()]
+            assert [name for name, _, _ in told[:2]] == ["availability", "booking"]
+            seqs = [seq for _, seq, _ in told]
+            assert seqs == sorted(seqs)
