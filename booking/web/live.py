@@ -152,7 +152,7 @@ class LiveEndpoint:
             await send({"type": "http.response.body", "body": b""})
             return
         first = b"retry: %d\n\n" % RETRY_MS
-        if _last_event_id(scope) != event.seq:
+        if _last_event_id(scope) != event.seq or _has_turned(event):
             first += availability(event)
         if booking:
             first += _with_id(booking, event.seq)
@@ -221,6 +221,12 @@ def _is_newer(event: Event, than: Event) -> bool:
 def _version(event: Event) -> tuple[object, ...]:
     """What a listener is told of anew when it changes; the state does so by the clock alone."""
     return event.seq, event.state
+
+
+def _has_turned(event: Event) -> bool:
+    """Whether the clock alone has opened or closed the sale: perhaps since somebody heard of this very `seq`."""
+    edges = (event.rules.opens_at_ms, event.rules.closes_at_ms)
+    return any(edge is not None and event.created_at_ms < edge <= event.now_ms for edge in edges)
 
 
 def _last_event_id(scope: Scope) -> int | None:
