@@ -60,11 +60,12 @@ class EventEndpoints:
         if event is None:
             raise Problem("event_not_found")
         body, etag = self._prepare(event)
+        headers = [(b"etag", etag), (b"cache-control", b"no-cache")]
         if has_version(scope, etag):
-            await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", etag)]})
+            await send({"type": "http.response.start", "status": 304, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             return
-        await send_json(send, 200, body, (b"etag", etag), (b"cache-control", b"no-cache"))
+        await send_json(send, 200, body, *headers)
 
     async def look_booking(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's
         """`GET /events/{event_id}/booking`: one's own."""
