@@ -69,9 +69,9 @@ class Verb:
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
         body: Any = None
+        faults: list[Fault] = []
         try:
-            body = await read_json(scope, receive)
-            faults: list[Fault] = []
+            body = await read_json(scope, receive, faults)
             key = read_idempotency_key(scope, faults)
             order = validate(self._payload, body, faults)
         except Problem:
