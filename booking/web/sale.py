@@ -77,6 +77,8 @@ class Verb:
         except Problem:
             await self._charge(body, caller.user_id)
             raise
+        if isinstance(order, CancelRequest) and order.user_id not in ("", caller.user_id):
+            caller = await self._credentials.caller(scope, afresh=True)  # only an organizer may, as of now
         outcome = await self._decide(self._office, order, caller, key)
         headers: list[Header] = [REPLAYED] if outcome.first_request_id else []
         booking = outcome.booking
