@@ -63,6 +63,9 @@ EPOCHS_SECONDS = 1.0
 TOKEN_SECONDS = 3600
 """How long a token from /auth/* is good (contract)."""
 
+READ_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "X-Request-ID")
+"""What a page of another origin may send: every header that the contract has a meaning for."""
+
 EXPOSED_HEADERS = (
     "ETag",
     "Idempotent-Replayed",
@@ -91,7 +94,7 @@ class Application:
                 Failures(application),
                 allow_origins=settings.cors_origins,
                 allow_methods=("GET", "POST", "PATCH"),
-                allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "X-Request-ID"),
+                allow_headers=READ_HEADERS,
                 expose_headers=EXPOSED_HEADERS,
             )
         self._admission = Admission(Refusal("overloaded", settings.cors_origins))

@@ -3,14 +3,36 @@
 import logging
 import os
 import sys
-from typing import Literal
+from contextlib import suppress
+from typing import Literal, TextIO, cast
 
 import orjson
 import structlog
 
 
+class Lossy:
+    """A stream whose text is lost where it cannot be written: its disk is full, or its reader gone.
+
+    No sale ends for that, and whoever logs why something failed goes on to deal with it.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Writes a line, if it can be."""
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Brings it to its reader, if there is one."""
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def configure(log_format: Literal["json", "console"]) -> None:
     """One line an event on standard output, as JSON or for people. Libraries' warnings come along."""
+    output = Lossy(sys.stdout)
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
@@ -28,10 +50,10 @@ def configure(log_format: Literal["json", "console"]) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", output)),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],

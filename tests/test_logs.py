@@ -44,6 +44,18 @@ def test_each_line_for_programs_is_one_json_object() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_log_that_cannot_be_written_stops_nobody(log_format: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = f"{PROGRAM}\nprint('got here', file=sys.stderr)\n"
+    with os.fdopen(writing, "wb") as nowhere:
+        run = subprocess.run(
+            [sys.executable, "-c", program, log_format], stdout=nowhere, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert run.stderr.splitlines()[0] == "got here"
+
+
 @pytest.mark.parametrize(
     "words", [("a part goes on", "after_failures=3"), ("RuntimeError: boom",), ("a library warns",)]
 )

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -36,7 +37,9 @@ user and its id. Not its scope: that would keep requests and their tokens in mem
 
 
 class AccessLog:
-    """Belongs to one event loop. A slow reader of the log slows the service, and loses nothing."""
+    """Belongs to one event loop. A slow reader of the log slows the service, and loses nothing; one that is gone
+    loses what is written meanwhile.
+    """
 
     def __init__(self, render: Callable[[dict[str, Any]], bytes], descriptor: int | None = None) -> None:
         self._render = render
@@ -81,8 +84,9 @@ class AccessLog:
                 histogram = self._durations[called] = Histogram()
             histogram.observe(duration_us / 1e6)
         text = b"".join([self._render(_line(request)) for request in requests])
-        while text:
-            text = text[os.write(self._descriptor, text) :]
+        with suppress(OSError):  # a full disk, or a reader that has gone, costs the lines, and no request its answer
+            while text:
+                text = text[os.write(self._descriptor, text) :]
 
 
 def _labels(method: str, path: str) -> str:

@@ -12,7 +12,7 @@ from booking.web.answers import send_json, success
 from booking.web.credentials import Credentials, email_key
 from booking.web.passwords import Passwords
 from booking.web.payloads import LoginRequest, RegisterRequest, validate
-from booking.web.problems import Problem
+from booking.web.problems import Fault, Problem
 from booking.web.rates import rate_limited
 from booking.web.requests import USER, read_json
 from booking.web.shapes import WelcomeData
@@ -44,7 +44,8 @@ class AccountEndpoints:
     async def register(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`POST /auth/register`."""
         await self._charge(scope)
-        wanted = validate(RegisterRequest, await read_json(scope, receive))
+        faults: list[Fault] = []
+        wanted = validate(RegisterRequest, await read_json(scope, receive, faults), faults)
         password_hash = await self._passwords.hash(wanted.password)
         try:
             account = await self._ledger.add_account(wanted.email, email_key(wanted.email), password_hash)
@@ -55,7 +56,8 @@ class AccountEndpoints:
     async def login(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`POST /auth/login`."""
         await self._charge(scope)
-        given = validate(LoginRequest, await read_json(scope, receive))
+        faults: list[Fault] = []
+        given = validate(LoginRequest, await read_json(scope, receive, faults), faults)
         account = await self._credentials.account(given.email, given.password)
         if account is None:
             raise Problem("invalid_credentials")

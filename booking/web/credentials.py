@@ -22,6 +22,9 @@ from booking.web.tokens import InvalidToken, TokenVerifier
 BASIC_BYTES_MAX = 4096
 """The longest email and password, in base64, that are looked at; with 256 characters of password there is room."""
 
+EMAIL_CHARACTERS_MAX = 1000
+"""No address is longer, however it is spelled: kept, it has 254 at most. What is longer could take 50 ms to refuse."""
+
 REMEMBERED_SECONDS = 60.0
 """How long an email and password that were right are not checked again, and so outlive a change of password."""
 
@@ -57,6 +60,8 @@ def normalise_email(text: str) -> str:
 
     Raises ValueError, with a sentence for people, if it is not an address.
     """
+    if len(text) > EMAIL_CHARACTERS_MAX:
+        raise ValueError("The email address is too long.")
     try:
         return validate_email(text, check_deliverability=False).normalized
     except EmailNotValidError as error:

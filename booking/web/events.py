@@ -12,7 +12,7 @@ from booking.web.credentials import Credentials
 from booking.web.etags import has_version
 from booking.web.organizers import organizer
 from booking.web.payloads import ChangeRequest, InitializeRequest, validate, window_inverted
-from booking.web.problems import Problem, invalid
+from booking.web.problems import Fault, Problem, invalid
 from booking.web.requests import USER, event_id_of, not_in_list, read_event_id, read_json, read_page
 
 PREPARED_MAX = 4_096
@@ -31,7 +31,8 @@ class EventEndpoints:
     async def initialize(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`POST /initialize`."""
         await organizer(self._credentials, scope)
-        rules = validate(InitializeRequest, await read_json(scope, receive)).rules()
+        faults: list[Fault] = []
+        rules = validate(InitializeRequest, await read_json(scope, receive, faults), faults).rules()
         outcome = await self._office.create(await self._office.next_event_id(), rules)
         while outcome.status is Status.EVENT_EXISTS:  # the counter is behind; it moves with each try
             outcome = await self._office.create(await self._office.next_event_id(), rules)
@@ -44,7 +45,8 @@ class EventEndpoints:
     async def change(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`PATCH /events/{event_id}`."""
         await organizer(self._credentials, scope)
-        rules = validate(ChangeRequest, await read_json(scope, receive)).changes()
+        faults: list[Fault] = []
+        rules = validate(ChangeRequest, await read_json(scope, receive, faults), faults).changes()
         outcome = await self._office.change(read_event_id(scope), rules)
         if outcome.status is Status.CAPACITY_BELOW_SOLD:
             raise Problem("capacity_below_sold", data={"floor": outcome.tickets_taken})
@@ -60,11 +62,12 @@ class EventEndpoints:
         if event is None:
             raise Problem("event_not_found")
         body, etag = self._prepare(event)
+        headers = [(b"etag", etag), (b"cache-control", b"no-cache")]
         if has_version(scope, etag):
-            await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", etag)]})
+            await send({"type": "http.response.start", "status": 304, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             return
-        await send_json(send, 200, body, (b"etag", etag), (b"cache-control", b"no-cache"))
+        await send_json(send, 200, body, *headers)
 
     async def look_booking(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's
         """`GET /events/{event_id}/booking`: one's own."""

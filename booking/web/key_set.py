@@ -116,18 +116,26 @@ class KeySet:
         raise UnknownKey
 
     async def fetch(self) -> None:
-        """Fetches the keys, or joins the fetch that is under way; returns after two seconds even if it still is."""
+        """Fetches the keys, or joins the fetch that is under way; returns after two seconds even if it still is.
+
+        Such a one has failed for now: finding a host and connecting to each of its addresses may take far longer.
+        """
         if self._fetching is None or self._fetching.done():
             self._fetching = asyncio.create_task(self._fetch())
         # Unlike wait_for, this leaves the fetch alone when one of those who wait goes away.
-        await asyncio.wait([self._fetching], timeout=FETCH_SECONDS_MAX)
+        _, under_way = await asyncio.wait([self._fetching], timeout=FETCH_SECONDS_MAX)
+        if under_way:
+            self._put_off()
+
+    def _put_off(self) -> None:
+        self._failed = True
+        self._next_fetch_at = self._clock() + RETRY_SECONDS
 
     async def _fetch(self) -> None:
         try:
             self._keys = _signing_keys(await asyncio.to_thread(_read, self._url))
         except (OSError, http.client.HTTPException, ValueError) as error:
-            self._failed = True
-            self._next_fetch_at = self._clock() + RETRY_SECONDS
+            self._put_off()
             _log.warning("key_set_unavailable", host=self._url.hostname, reason=str(error) or type(error).__name__)
         else:
             self._failed = False
@@ -204,7 +212,7 @@ def _signing_keys(body: bytes) -> dict[str, BoundKey]:
             continue
         try:
             bound = bind(jwt.PyJWK(item).key)
-        except (jwt.PyJWTError, ValueError, TypeError):
+        except (jwt.PyJWTError, LookupError, ValueError, TypeError):
             continue
         if item.get("alg", bound.algorithm) == bound.algorithm:
             keys[name] = bound

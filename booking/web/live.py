@@ -22,6 +22,9 @@ PERIOD_SECONDS = 0.25
 REST_SHARE = 9.0
 """After a look that took long, for want of a processor or for the crowd, it rests for so many times as long."""
 
+REST_SECONDS_MAX = 5.0
+"""It rests no longer than this, however long the look took: it may have waited for a Redis that stood still."""
+
 COMMENT_SECONDS = 15.0
 """A connection with nothing to say says at least that (contract); proxies drop quieter ones."""
 
@@ -80,8 +83,8 @@ class Channel:
         self._event_id = event_id
         self._loop = asyncio.get_running_loop()
         self.listeners: set[Listener] = set()
-        self.version: tuple[object, ...] | None = None
-        self.text = b""
+        self.told: Event | None = None
+        """What everybody was told last; None where that has to be told again, whether or not it is new."""
         self.task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -90,14 +93,15 @@ class Channel:
             began = self._loop.time()
             try:
                 event = await self._office.look(self._event_id)
-                if event is not None and _version(event) != self.version:
-                    self.version, self.text = _version(event), availability(event)
-                    await self._tell(self.text)
+                if event is not None and (self.told is None or _version(event) != _version(self.told)):
+                    self.told = event
+                    await self._tell(availability(event))
                     await self._tell_bookings(event.seq)
             except (InventoryUnavailable, OutcomeUnknown, Overloaded):
-                self.version = None  # the connections stay, and what could not be told now is told then
-            await self._comment()
-            await asyncio.sleep(max(PERIOD_SECONDS, REST_SHARE * (self._loop.time() - began)))
+                self.told = None  # the connections stay, and what could not be told now is told then
+            rest = min(max(PERIOD_SECONDS, REST_SHARE * (self._loop.time() - began)), REST_SECONDS_MAX)
+            self._comment(self._loop.time(), rest)
+            await asyncio.sleep(rest)
 
     async def _tell(self, text: bytes) -> None:
         for at, listener in enumerate(list(self.listeners)):
@@ -116,9 +120,9 @@ class Channel:
                     listener.booking = text
                     listener.push(_with_id(text, seq), self._loop.time())
 
-    async def _comment(self) -> None:
-        now = self._loop.time()
-        for listener in [one for one in self.listeners if now - one.sent_at >= COMMENT_SECONDS]:
+    def _comment(self, now: float, rest: float) -> None:
+        """To those who would have heard nothing for too long by the end of the rest."""
+        for listener in [one for one in self.listeners if now + rest - one.sent_at >= COMMENT_SECONDS]:
             listener.push(COMMENT, now)
 
 
@@ -148,14 +152,14 @@ class LiveEndpoint:
             await send({"type": "http.response.body", "body": b""})
             return
         first = b"retry: %d\n\n" % RETRY_MS
-        if _last_event_id(scope) != event.seq:
+        if _last_event_id(scope) != event.seq or _has_turned(event):
             first += availability(event)
         if booking:
             first += _with_id(booking, event.seq)
         await send({"type": "http.response.body", "body": first, "more_body": True})
         listener = Listener(scope[CYCLE]().begin_stream(), user, asyncio.get_running_loop().time())
         listener.booking = booking
-        channel = self._join(event_id, listener, _version(event))
+        channel = self._join(event, listener)
         self.listening += 1
         try:
             while (await receive())["type"] != "http.disconnect":
@@ -172,13 +176,15 @@ class LiveEndpoint:
         scope[USER] = caller.user_id
         return caller.user_id
 
-    def _join(self, event_id: int, listener: Listener, version: tuple[object, ...]) -> Channel:
+    def _join(self, event: Event, listener: Listener) -> Channel:
+        """Takes in a listener who has been told of `event`."""
+        event_id = event.id
         channel = self._channels.get(event_id)
         if channel is None or channel.task is None or channel.task.done():
             channel = self._channels[event_id] = Channel(self._office, event_id)
-            channel.version = version
-        if channel.version != version and channel.text:  # others have been told of something newer meanwhile
-            listener.push(channel.text, listener.sent_at)
+            channel.told = event
+        elif channel.told is not None and _is_newer(channel.told, event):
+            channel.told = None  # the others know more than this one, who is told with them at the next look
         channel.listeners.add(listener)
         if channel.task is None:
             channel.task = asyncio.create_task(channel.run(), name=f"live {event_id}")
@@ -207,9 +213,20 @@ def _with_id(text: bytes, seq: int) -> bytes:
     return b"id: %d\n" % seq + text
 
 
+def _is_newer(event: Event, than: Event) -> bool:
+    """Whether a listener who was told of the other has to hear of this one."""
+    return _version(event) != _version(than) and (event.seq, event.now_ms) > (than.seq, than.now_ms)
+
+
 def _version(event: Event) -> tuple[object, ...]:
     """What a listener is told of anew when it changes; the state does so by the clock alone."""
     return event.seq, event.state
+
+
+def _has_turned(event: Event) -> bool:
+    """Whether the clock alone has opened or closed the sale: perhaps since somebody heard of this very `seq`."""
+    edges = (event.rules.opens_at_ms, event.rules.closes_at_ms)
+    return any(edge is not None and event.created_at_ms < edge <= event.now_ms for edge in edges)
 
 
 def _last_event_id(scope: Scope) -> int | None:

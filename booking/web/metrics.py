@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from starlette.types import Receive, Scope, Send
@@ -74,7 +75,8 @@ class MetricsEndpoint:
         """All processes' counters, this one's as of now."""
         self._access_log.flush()
         self._access_log.hand_over(self._lane.meters)
-        self._lane.meters.save(self._folder)
+        with suppress(OSError):  # a full disk is when somebody looks; the numbers are a second old then, or stand still
+            self._lane.meters.save(self._folder)
         return together(saved(self._folder))
 
     async def _gauges(self) -> dict[tuple[str, str], float]:

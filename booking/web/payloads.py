@@ -127,10 +127,8 @@ class _Named(Payload):
     @model_validator(mode="before")
     @classmethod
     def _one_spelling(cls, body: Any) -> Any:
-        """`name` is another spelling of `event_name`."""
-        if isinstance(body, dict) and "name" in body:
-            if "event_name" in body:
-                raise ValueError("event_name and name are two spellings of one field; send one of them")
+        """`name` is another spelling of `event_name`; beside it, it is a field too many."""
+        if isinstance(body, dict) and "name" in body and "event_name" not in body:
             body = {("event_name" if field == "name" else field): value for field, value in body.items()}
         return body
 
@@ -218,16 +216,19 @@ def validate(payload: type[PayloadType], body: object, also: Sequence[Fault] = (
         # `model_validate` looks at its own options first, which takes longer than this.
         value: PayloadType = payload.__pydantic_validator__.validate_python(body)
     except ValidationError as error:
-        raise invalid(*(_fault(details, body) for details in error.errors(include_url=False)), *also) from None
+        raise invalid(*(_fault(payload, details, body) for details in error.errors(include_url=False)), *also) from None
     if also:
         raise invalid(*also)
     return value
 
 
-def _fault(details: Any, body: object) -> Fault:
+def _fault(payload: type[Payload], details: Any, body: object) -> Fault:
     place = list(details["loc"])
-    if place and place[0] == "event_name" and isinstance(body, dict) and "name" in body:
-        place[0] = "name"
+    if issubclass(payload, _Named) and isinstance(body, dict) and "name" in body:
+        if "event_name" not in body:
+            place = ["name" if part == "event_name" else part for part in place]
+        elif place == ["name"]:
+            return Fault("/name", "event_name and name are two spellings of one field; send one of them.")
     if details["type"] == "model_type":
         return Fault(pointer_to(*place), "The body has to be a JSON object.")
     message = details["msg"].removeprefix("Value error, ").rstrip(".")

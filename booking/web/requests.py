@@ -34,8 +34,11 @@ class ClientGone(Exception):
     """The client closed the connection before its request was whole; nobody is there to be answered."""
 
 
-async def read_json(scope: Scope, receive: Receive) -> Any:
-    """The body, in the contract's order of checks: media type, size, JSON. Raises Problem, ClientGone."""
+async def read_json(scope: Scope, receive: Receive, faults: list[Fault]) -> Any:
+    """The body, in the contract's order of checks: media type, size, JSON. Raises Problem, ClientGone.
+
+    A name that is there twice goes into `faults`, to be told with what else is wrong.
+    """
     declared = 0
     for name, value in scope["headers"]:
         if name == b"content-type":
@@ -52,25 +55,20 @@ async def read_json(scope: Scope, receive: Receive) -> Any:
         raise Problem("malformed_json") from None
     # Each member has a colon of its own, so only a body with more of them than members can name one twice.
     if type(value) is dict and body.count(b":") > len(value):
-        _refuse_repeated_names(body)
+        faults += [Fault(pointer_to(name), f"{name} is there more than once.") for name in _repeated_names(body)]
     return value
 
 
-def _refuse_repeated_names(body: bytes) -> None:
-    """Of two values under one name, readers differ about which counts (RFC 8259, section 4)."""
-    faults: list[Fault] = []
+def _repeated_names(body: bytes) -> list[str]:
+    """Of two values under one name, readers differ about which counts (RFC 8259, section 4).
 
-    def members(pairs: list[tuple[str, Any]]) -> None:
-        times = Counter(name for name, _ in pairs)
-        twice = [name for name, number in times.items() if number > 1]
-        faults.extend(Fault(pointer_to(name), f"{name} is there more than once.") for name in twice)
-
+    Of the outermost object alone: no field of ours takes another, whatever its names are.
+    """
     try:
-        json.loads(body, object_pairs_hook=members)
+        names = json.loads(body, object_pairs_hook=lambda pairs: [name for name, _ in pairs])
     except RecursionError:
         raise Problem("malformed_json") from None
-    if faults:
-        raise invalid(*faults)
+    return [name for name, times in Counter(names).items() if times > 1]
 
 
 async def _read(receive: Receive) -> bytes:

@@ -69,14 +69,16 @@ class Verb:
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
         body: Any = None
+        faults: list[Fault] = []
         try:
-            body = await read_json(scope, receive)
-            faults: list[Fault] = []
+            body = await read_json(scope, receive, faults)
             key = read_idempotency_key(scope, faults)
             order = validate(self._payload, body, faults)
         except Problem:
             await self._charge(body, caller.user_id)
             raise
+        if isinstance(order, CancelRequest) and order.user_id not in ("", caller.user_id):
+            caller = await self._credentials.caller(scope, afresh=True)  # only an organizer may, as of now
         outcome = await self._decide(self._office, order, caller, key)
         headers: list[Header] = [REPLAYED] if outcome.first_request_id else []
         booking = outcome.booking

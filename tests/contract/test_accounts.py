@@ -210,3 +210,16 @@ def test_booking_user_add_makes_an_organizer(house: House) -> None:
     assert basic(house, email).post("/initialize", new).status == 201
     token = log_in(house, email).data["token"]
     assert house.with_token(token).post("/initialize", new).status == 201
+
+
+def test_an_account_made_an_organizer_may_cancel_anothers_booking_at_its_next_call(house: House) -> None:
+    email, owner, event_id = address("organizer"), house.user(), house.event()
+    register(house, email)
+    owner.book(event_id)
+    named = {"event_id": event_id, "user_id": owner.id}
+    assert basic(house, email).post("/cancel", named).verdict == (403, "forbidden")
+    subprocess.run(
+        [*house.command, "user", "add", email, "--organizer"],
+        input=f"{PASSWORD}\n", env=house.environment, capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    assert basic(house, email).post("/cancel", named).status == 200

@@ -150,3 +150,16 @@ def test_a_refused_body_changes_nothing(house: House) -> None:
     assert user.post("/book", {"event_id": event_id, "quantity": 1, fresh("x"): 1}).status == 422
     assert user.call("POST", "/book", content=b'{"event_id": %d' % event_id).status == 400
     assert house.look(event_id) == before
+
+
+def test_a_name_that_is_there_twice_is_listed_with_every_other_fault(house: House) -> None:
+    event_id = house.event()
+    body = f'{{"event_id": {event_id}, "quantity": 0, "event_id": {event_id}, "z": {{"a": 1, "a": 2}}}}'.encode()
+    answer = house.user().call("POST", "/book", content=body, headers={"Idempotency-Key": "a b"})
+    assert answer.verdict == (422, "invalid_request")
+    assert answer.pointers == {"/event_id", "/quantity", "/z", "Idempotency-Key"}
+
+
+def test_both_spellings_of_a_name_are_listed_with_every_other_fault(house: House) -> None:
+    answer = house.organizer.post("/initialize", {"name": "x", "event_name": "", "available_tickets": 0, "z": 1})
+    assert answer.pointers == {"/name", "/event_name", "/available_tickets", "/z"}

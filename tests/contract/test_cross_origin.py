@@ -8,12 +8,17 @@ from .house import House
 SHOP = "https://shop.example.com"
 
 
-def preflight(house: House, origin: str, method: str = "POST", path: str = "/book") -> httpx.Response:
+SENT = "authorization,content-type,idempotency-key,x-request-id"
+
+
+def preflight(
+    house: House, origin: str, method: str = "POST", path: str = "/book", headers: str = SENT
+) -> httpx.Response:
     """What a browser asks before it sends a JSON body with a token and a key."""
     asked = {
         "Origin": origin,
         "Access-Control-Request-Method": method,
-        "Access-Control-Request-Headers": "authorization,content-type,idempotency-key,x-request-id",
+        "Access-Control-Request-Headers": headers,
     }
     return house.http.options(path, headers=asked)
 
@@ -41,6 +46,11 @@ def test_a_configured_origin_may_send_a_token_and_a_key(strict_house: House, met
     allowed = {name.strip().lower() for name in answer.headers["access-control-allow-headers"].split(",")}
     assert allowed >= {"authorization", "content-type", "idempotency-key"}
     assert method in answer.headers["access-control-allow-methods"]
+
+
+@pytest.mark.parametrize("headers", ["authorization,last-event-id", "if-none-match"])
+def test_a_configured_origin_may_take_up_a_stream_and_ask_for_news(strict_house: House, headers: str) -> None:
+    assert preflight(strict_house, SHOP, "GET", "/events/1/live", headers).status_code == 200
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example.com", "http://shop.example.com", f"{SHOP}.evil.com", "null"])

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -191,3 +192,34 @@ def test_a_stream_has_its_own_request_id_and_nobody_elses(house: House) -> None:
     for number in range(3):
         with listening(house, event_id, request_id=f"stream-{number}") as stream:
             assert stream.response.headers.get_list("x-request-id") == [f"stream-{number}"]
+
+
+def test_whoever_joins_a_busy_sale_is_never_told_of_an_earlier_moment(house: House) -> None:
+    event_id = house.event(available_tickets=20)
+    with listening(house, event_id):  # somebody else, who was told at their last look
+        for buyer in house.users(5):
+            buyer.book(event_id)
+            with listening(house, event_id, buyer) as stream:
+                told = [stream.next(), stream.next()]
+                house.user().book(event_id)
+                told += [stream.next()]
+            assert [name for name, _, _ in told[:2]] == ["availability", "booking"]
+            seqs = [seq for _, seq, _ in told]
+            assert seqs == sorted(seqs)
+
+
+@pytest.mark.parametrize(
+    ("edge", "before", "after"), [("opens_at", "scheduled", "open"), ("closes_at", "open", "closed")]
+)
+def test_whoever_comes_back_hears_of_what_the_clock_alone_has_changed(
+    house: House, edge: str, before: str, after: str
+) -> None:
+    moment = datetime.now(UTC) + timedelta(seconds=1.5)
+    event_id = house.event(**{edge: moment.isoformat()})
+    with listening(house, event_id) as stream:
+        _, seq, data = stream.next()
+        assert data["state"] == before
+    eventually(lambda: house.look(event_id)["state"] == after, "the sale has opened or closed")
+    with listening(house, event_id, last_event_id=seq) as stream:
+        name, again, data = stream.next()
+    assert (name, again, data["state"]) == ("availability", seq, after)

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from booking.meters import Histogram, Meters, escaped, saved, together
+from booking.meters import FOLDER, Histogram, Meters, escaped, saved, together
 from booking.web.metrics import HELP
 from tests.fixtures.process_tree import eventually
 from tests.fixtures.service import running_service
@@ -94,3 +94,16 @@ def test_meters_that_were_saved_add_up(tmp_path: Path) -> None:
     (histogram,) = total.histograms.values()
     assert (histogram.counts[0], histogram.counts[-1]) == (4, 2)
     assert Histogram(counts=list(histogram.counts)).counts == histogram.counts
+
+
+def test_a_folder_that_cannot_be_written_hides_no_numbers(tmp_path: Path) -> None:
+    """As on a full disk, which is when somebody looks at them."""
+    with running_service(tmp_path / "data", {}) as service, open_house(service) as house:
+        event_id = house.event(available_tickets=7)
+        folder = service.data_dir / FOLDER
+        folder.rename(service.data_dir / "aside")
+        folder.write_text("no folder")
+        assert metrics(house)[f'booking_tickets{{event="{event_id}",state="available"}}'] == 7
+        folder.unlink()
+        (service.data_dir / "aside").rename(folder)
+        assert 'booking_requests_total{method="POST",route="/initialize",status="201"}' in metrics(house)

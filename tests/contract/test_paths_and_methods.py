@@ -43,8 +43,9 @@ def test_a_slash_too_many_is_not_found_and_not_a_redirect(house: House, path: st
     assert "location" not in answer.headers
 
 
-def test_a_double_slash_is_not_found(house: House) -> None:
-    assert house.line.send("GET //events HTTP/1.1").verdict == (404, "not_found")
+@pytest.mark.parametrize("path", ["//events", "/events//1", "//static/sale.js", "/static//sale.js"])
+def test_a_double_slash_is_not_found(house: House, path: str) -> None:
+    assert house.line.send(f"GET {path} HTTP/1.1").verdict == (404, "not_found")
 
 
 @pytest.mark.parametrize("path", sorted(ALLOWED))

@@ -40,10 +40,12 @@ def test_no_worker_gives_a_stale_answer(busy_house: House) -> None:
 
 def test_an_event_that_has_not_changed_is_not_sent_again(house: House) -> None:
     event_id = house.event(available_tickets=2)
-    etag = house.anyone.get(f"/events/{event_id}").headers["etag"]
+    first = house.anyone.get(f"/events/{event_id}")
+    etag = first.headers["etag"]
     again = house.anyone.get(f"/events/{event_id}", If_None_Match=etag)
     assert again.status == 304
     assert again.headers["etag"] == etag
+    assert again.headers["cache-control"] == first.headers["cache-control"], "RFC 9110, section 15.4.5"
     assert house.anyone.call("HEAD", f"/events/{event_id}", headers={"If-None-Match": etag}).status == 304
 
 
@@ -68,6 +70,13 @@ def test_if_none_match_may_be_a_list_weak_or_a_star(house: House, form: str) -> 
     event_id = house.event()
     etag = house.anyone.get(f"/events/{event_id}").headers["etag"].removeprefix("W/")
     assert house.anyone.get(f"/events/{event_id}", If_None_Match=form.format(etag)).status == 304
+
+
+def test_if_none_match_may_come_in_several_lines(house: House) -> None:
+    event_id = house.event()
+    etag = house.anyone.get(f"/events/{event_id}").headers["etag"]
+    head = f'GET /events/{event_id} HTTP/1.1\r\nIf-None-Match: "other"\r\nIf-None-Match: {etag}'
+    assert house.line.send(head).status == 304
 
 
 @pytest.mark.parametrize("form", ['"other"', "nonsense", '"', '""', "W/"])

@@ -1,12 +1,14 @@
 """The log line of a request: its fields, when it is written, and what is never in it."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import orjson
 import pytest
 from starlette.routing import Route
 
+from booking.meters import Meters
 from booking.web.access_log import FLUSH_LINES, AccessLog, console_line, json_line
 from booking.web.requests import USER
 from tests.web.asgi import scope
@@ -50,6 +52,21 @@ async def test_an_email_that_is_a_users_id_is_told_by_its_hash(tmp_path: Path) -
     users = [orjson.loads(line)["user"] for line in text.splitlines()]
     assert users[0] == users[1] != users[2]
     assert users[0].startswith("sha256:")
+
+
+async def test_a_log_that_cannot_be_written_costs_its_lines_and_no_request() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        log = AccessLog(json_line, writing)
+        for number in range(FLUSH_LINES + 1):
+            log.write(scope(), 200, 1, str(number))
+        log.flush()
+    finally:
+        os.close(writing)
+    meters = Meters()
+    log.hand_over(meters)
+    assert sum(meters.counters.values()) == FLUSH_LINES + 1, "they are counted all the same"
 
 
 async def test_lines_are_written_soon_or_when_there_are_many(tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ from argon2 import PasswordHasher
 
 from booking.domain.accounts import Account
 from booking.domain.callers import Caller
+from booking.web import credentials
 from booking.web.credentials import (
     BASIC_CHALLENGE,
     BEARER_CHALLENGE,
+    EMAIL_CHARACTERS_MAX,
     REMEMBERED_SECONDS,
     Credentials,
     Unauthenticated,
@@ -324,3 +326,22 @@ def test_what_is_no_email_is_refused_with_a_sentence(text: str) -> None:
         with pytest.raises(ValueError, match=r"^[A-Z].*\.$") as caught:
             read(text)
         assert len(str(caught.value)) < 200
+
+
+async def test_a_text_too_long_for_an_address_is_not_even_parsed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsing 16 KB of blanks takes 50 ms of everybody's, and anyone may send them."""
+
+    def parse(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(credentials, "validate_email", parse)
+    for text in (" " * 16_000 + EMAIL, "x" * EMAIL_CHARACTERS_MAX + "@"):
+        assert await house.credentials.account(text, PASSWORD) is None
+        with pytest.raises(ValueError, match="too long"):
+            normalise_email(text)
+
+
+def test_an_address_of_the_greatest_length_is_one() -> None:
+    longest = "x" * 64 + "@" + ".".join(["y" * 61] * 3) + ".de"
+    assert len(longest) == 253
+    assert normalise_email(longest) == longest

@@ -162,7 +162,7 @@ async def test_a_client_that_goes_before_its_body_is_whole_gets_no_answer_and_a_
     access: Log, wrap: Any
 ) -> None:
     async def reads(request: Scope, receive: Receive, _: Send) -> None:
-        await read_json(request, receive)
+        await read_json(request, receive, [])
 
     (half,) = body(b'{"event_id": ')
     answer = await call(Frame(wrap(reads), access.log), scope("POST"), {**half, "more_body": True})

@@ -192,6 +192,28 @@ async def test_known_keys_stay_in_use_while_the_provider_is_away(provider: Provi
     assert keys.key_now("ed") is None
 
 
+async def test_known_keys_stay_in_use_while_the_provider_cannot_even_be_found(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing bounds a look-up of its name, nor how many of its addresses take a connection's time each."""
+    provider.keys = [EC_JWK]
+    clock = Clock()
+    keys = KeySet(provider.url, clock=clock)
+    await keys.fetch()
+    found = threading.Event()
+    monkeypatch.setattr(key_set, "_read", lambda _: str(found.wait(20)).encode())
+    monkeypatch.setattr(key_set, "FETCH_SECONDS_MAX", 0.05)
+    try:
+        clock.now += FRESH_SECONDS
+        await keys.fetch()
+        assert keys.key_now("ec") is not None
+        with pytest.raises(KeySetUnavailable):
+            keys.key_now("ed")
+    finally:
+        found.set()
+        await keys.fetch()
+
+
 async def test_many_who_wait_share_one_fetch(provider: Provider) -> None:
     provider.keys = [EC_JWK]
     verifier = TokenVerifier(SECRET, jwks_url=provider.url)
@@ -272,6 +294,7 @@ async def test_an_https_provider_has_to_prove_who_it_is(provider: Provider) -> N
         {**ECAlgorithm.to_jwk(EC_KEY, as_dict=True), "kid": "ec"},
         {**ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP384R1()).public_key(), as_dict=True), "kid": "ec"},
         {"kty": "oct", "kid": "ec", "k": base64.urlsafe_b64encode(SECRET).decode()},
+        {"kty": "oct", "kid": "ec"},
         {"kty": ["EC"], "kid": "ec"},
         {"kty": "EC", "alg": ["ES256"], "kid": "ec"},
         {"kty": "EC", "alg": {"a": 1}, "kid": "ec"},

@@ -1,6 +1,7 @@
-"""What a channel of the live stream tells its listeners where a reading fails in between."""
+"""What a channel of the live stream tells its listeners where readings fail, or cross each other."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -10,7 +11,10 @@ from booking.domain.outcomes import Outcome, Status
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import Overloaded
 from booking.web import live
-from booking.web.live import Channel, Listener
+from booking.web.credentials import Credentials
+from booking.web.cycle import CYCLE
+from booking.web.live import Channel, Listener, LiveEndpoint
+from tests.web.asgi import scope
 
 EVENT = Event(1, Rules("sale", 10), 9, 1, 0, 1, 0, 0, 2, 0, 0)
 
@@ -31,6 +35,19 @@ class Office:
         return Outcome(Status.FOUND, Booking(event_id, 2, user, 1, BookingStatus.CONFIRMED, Source.SALE, 0))
 
 
+class StillOffice:
+    """Stands in for a Redis that stands still: a look takes as long as a command may, and fails."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+
+    async def look(self, _: int) -> Event:
+        loop = asyncio.get_running_loop()
+        later = loop.time() + 2
+        self._monkeypatch.setattr(loop, "time", lambda: later, raising=False)
+        raise Overloaded
+
+
 class Stream:
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -41,6 +58,9 @@ class Stream:
 
     def cut_off(self) -> None:
         raise AssertionError
+
+    def begin_stream(self) -> "Stream":
+        return self
 
 
 async def test_a_booking_that_could_not_be_read_is_told_as_soon_as_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,3 +75,63 @@ async def test_a_booking_that_could_not_be_read_is_told_as_soon_as_it_can(monkey
             await asyncio.sleep(0.01)
     channel.listeners.clear()
     await running
+
+
+async def test_a_redis_that_stands_still_for_a_while_does_not_silence_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look that waited for it is no sign of a crowd: nine times its two seconds would be more than a comment's
+    fifteen.
+    """
+    rests: list[float] = []
+    now = asyncio.get_running_loop().time()
+    channel = Channel(cast("BoxOffice", cast("Any", StillOffice(monkeypatch))), 1)
+    stream = Stream()
+    channel.listeners.add(Listener(stream, None, now - live.COMMENT_SECONDS + 3))
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+        channel.listeners.clear()
+
+    monkeypatch.setattr(asyncio, "sleep", rest)
+    await channel.run()
+    assert 2 + rests[0] < live.COMMENT_SECONDS, "the next look comes before a comment is due"
+    assert stream.pieces == [live.COMMENT], "by the end of the rest it would have been silent for too long"
+
+
+class CrossingOffice:
+    """Answers the newcomer as of before what the others know: asked earlier, and its answer read later."""
+
+    async def look(self, _: int) -> Event:
+        task = asyncio.current_task()
+        assert task is not None
+        return replace(EVENT, seq=2 if task.get_name() == "newcomer" else 3)
+
+
+async def test_a_newcomer_who_knows_less_than_the_others_is_told_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "PERIOD_SECONDS", 0.01)
+    office = cast("BoxOffice", cast("Any", CrossingOffice()))
+    endpoint = LiveEndpoint(cast("Credentials", None), office, 2)
+    heard: list[Stream] = []
+
+    async def listen() -> None:
+        stream = Stream()
+        request = scope() | {"path_params": {"event_id": "1"}, CYCLE: lambda: stream}
+        heard.append(stream)
+
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            stream.pieces += [message["body"]] if message["type"] == "http.response.body" else []
+
+        await endpoint(request, receive, send)
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        listeners = [group.create_task(listen())]
+        while not (heard and heard[0].pieces):
+            await asyncio.sleep(0)
+        listeners.append(group.create_task(listen(), name="newcomer"))
+        while not any(b"id: 3" in piece for stream in heard[1:] for piece in stream.pieces):
+            await asyncio.sleep(0.01)
+        for listener in listeners:
+            listener.cancel()
+    assert b"id: 2" in heard[1].pieces[0]

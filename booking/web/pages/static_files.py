@@ -46,8 +46,8 @@ def imports_of(script: str) -> list[str]:
 
 async def static(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # ASGI's signature
     """`GET /static/{version}/{name}`, kept for ever; `/static/{name}`, and another version's, asked for each time."""
-    version, _, name = scope["path_params"]["path"].rpartition("/")
+    version, slash, name = scope["path_params"]["path"].rpartition("/")
     file = FILES.get(name)
-    if file is None or "/" in version:
+    if file is None or "/" in version or (slash and not version):
         raise Problem("not_found")
     await file.send(scope, send, cache_control=FOR_EVER if version == VERSION else REVALIDATE)
