@@ -25,3 +25,8 @@ export function ask({ title, text, yes, no }) {
     settle = resolve;
   });
 }
+
+/** Takes a question back that no longer fits: the answer is no. */
+export function withdraw() {
+  if (byId("question").open) byId("question").close("no");
+}

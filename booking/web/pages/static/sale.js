@@ -5,7 +5,7 @@ import { now } from "./clock.js";
 import { Countdown } from "./countdown.js";
 import { byId, isUsable, setText } from "./elements.js";
 import { Live, ownBooking } from "./live.js";
-import { ask } from "./question.js";
+import { ask, withdraw } from "./question.js";
 import { showChip, showRules, stateOf } from "./sale_state.js";
 import * as session from "./session.js";
 import { focusForm, showAccount } from "./sign_in.js";
@@ -48,6 +48,7 @@ function draw() {
 function drawTicket() {
   const key = booking ? `${booking.id} ${booking.status} ${booking.expires_at}` : String(booking);
   if (key !== viewKey) {
+    withdraw(); // whoever said yes to giving up a place did not mean the ticket that it has become
     const hadFocus = byId("ticket").contains(document.activeElement);
     view = viewOf(event, booking, acts);
     viewKey = key;
