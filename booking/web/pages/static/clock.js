@@ -29,6 +29,11 @@ export function atLeast() {
   return performance.now() + earliest;
 }
 
+/** What the server's time is at most: what runs out later than this has certainly not run out. */
+export function atMost() {
+  return performance.now() + latest;
+}
+
 /** The server's time in milliseconds since 1970; NaN before its first answer. */
 export function now() {
   return performance.now() + (earliest + latest) / 2;

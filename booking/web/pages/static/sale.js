@@ -1,7 +1,7 @@
 // The buyer's page: listens to the event and to the buyer's own booking, and books, confirms and cancels.
 
 import { attempt } from "./attempt.js";
-import { now } from "./clock.js";
+import { atMost, now } from "./clock.js";
 import { Countdown } from "./countdown.js";
 import { byId, isUsable, setText } from "./elements.js";
 import { Live, ownBooking } from "./live.js";
@@ -45,8 +45,10 @@ function draw() {
   document.title = `${titleNews()}${event.name}`;
 }
 
+const keyOf = (one) => (one ? `${one.id} ${one.status} ${one.expires_at}` : String(one));
+
 function drawTicket() {
-  const key = booking ? `${booking.id} ${booking.status} ${booking.expires_at}` : String(booking);
+  const key = keyOf(booking);
   if (key !== viewKey) {
     withdraw(); // whoever said yes to giving up a place did not mean the ticket that it has become
     const hadFocus = byId("ticket").contains(document.activeElement);
@@ -78,13 +80,17 @@ function take(latest) {
   const isOld = latest && (given.has(latest.id) || (before?.id === latest.id && before.status === "confirmed"));
   if (isOld) return;
   booking = latest;
-  if (before?.status === "waiting" && latest?.status === "held") says("A ticket became free and is held for you. Confirm it in time.");
-  if (before?.status === "waiting" && latest?.status === "confirmed") says("A ticket became free, and it is yours.");
-  if (before?.status === "waiting" && latest?.position < before.position) says(`You moved up to place ${number(latest.position)}.`);
-  if (before && latest === null && !given.has(before.id)) {
-    says(before.status === "held" ? inWords({ code: "hold_expired" }) : "Your booking was cancelled: by you in another window, or by the organizer.", false);
-  }
+  if (keyOf(before) !== keyOf(latest)) says(...newsOf(before, latest)); // what was said of it before is out of date
+  else if (latest?.position < before?.position) says(`You moved up to place ${number(latest.position)}.`);
   draw();
+}
+
+function newsOf(before, latest) {
+  if (before?.status === "waiting" && latest?.status === "held") return ["A ticket became free and is held for you. Confirm it in time."];
+  if (before?.status === "waiting" && latest?.status === "confirmed") return ["A ticket became free, and it is yours."];
+  if (!before || latest || given.has(before.id)) return [""];
+  if (before.status === "held" && !(atMost() < Date.parse(before.expires_at))) return [inWords({ code: "hold_expired" }), false];
+  return ["Your booking was cancelled: by you in another window, or by the organizer.", false];
 }
 
 /** Makes one change: says what is going on, repeats it safely, and puts a refusal into words. */
@@ -125,14 +131,14 @@ const acts = {
   book: (quantity) =>
     isUsable(byId("ticket").querySelector("button.wide")) &&
     act("/book", { quantity }, "Booking…", (data) => {
-      says(BOOKED[data.status] ?? "");
       take(data);
+      says(BOOKED[data.status] ?? "");
     }),
   confirm: () =>
     isUsable(byId("ticket").querySelector("button.wide")) &&
     act("/confirm", {}, "Confirming…", (data) => {
-      says("Confirmed. See you there!");
       take(data);
+      says("Confirmed. See you there!");
     }),
   async cancel() {
     const { id, status, quantity } = booking;
