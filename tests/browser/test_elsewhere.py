@@ -1,7 +1,8 @@
 """What the buyer's page makes of what happens elsewhere: on the waiting list, in another window, at the organizer's."""
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
+from tests.contract.client import fresh
 from tests.contract.house import House
 
 from .chromium import PATIENCE_MS
@@ -52,3 +53,48 @@ def test_what_was_done_in_another_window_is_called_so(house: House, sit: Sit) ->
     me.confirm(event_id)
     ticket_says(page, "The ticket is yours")
     expect(page.locator("#news")).to_be_empty()
+
+
+def test_whoever_signs_out_sees_nothing_of_a_booking_under_way(house: House, sit: Sit) -> None:
+    event_id = house.event(available_tickets=2)
+    visitor = sit((me := house.user()).id)
+    page = visitor.page
+    under_way: list[Route] = []
+    page.route("**/book", lambda route: under_way.append(route))  # noqa: PLW0108  # Playwright wants a function of ours
+    visitor.go(f"/sale/{event_id}")
+    with page.expect_request("**/book"):
+        page.get_by_role("button", name="Book 1 ticket").click()
+    page.get_by_role("button", name="Sign out").click()
+    ticket_says(page, "Sign in to book")
+    with page.expect_response("**/book"):
+        under_way[0].continue_()
+    expect(page.locator(".left")).to_contain_text("1 of 2")
+    ticket_says(page, "Sign in to book")
+    expect(page.locator("#news")).to_be_empty()
+    assert me.get(f"/events/{event_id}/booking").data["status"] == "confirmed"
+
+
+def test_a_booking_is_not_asked_for_again_in_the_name_of_the_next_person(house: House, sit: Sit) -> None:
+    event_id = house.event(available_tickets=2)
+    visitor = sit(fresh("first"))
+    visitor.expected.append("ERR_CONNECTION_RESET")
+    page = visitor.page
+    asked: list[str] = []
+
+    def lose(route: Route) -> None:
+        asked.append(route.request.url)
+        route.abort("connectionreset")
+
+    page.route("**/book", lose)
+    visitor.go(f"/sale/{event_id}")
+    page.get_by_role("button", name="Book 1 ticket").click()
+    expect(page.locator("#news")).to_contain_text("No answer yet.")
+    page.get_by_role("button", name="Sign out").click()
+    visitor.register(f"{fresh('next')}@example.com")
+    tried = len(asked)
+    page.unroute("**/book")
+    ticket_says(page, "Your ticket")
+    page.get_by_role("button", name="Book 1 ticket").click()
+    ticket_says(page, "The ticket is yours")
+    assert len(asked) == tried
+    assert house.look(event_id)["tickets_sold"] == 1

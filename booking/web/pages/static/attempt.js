@@ -2,6 +2,7 @@
 // and the service answers a repetition with what it decided the first time.
 
 import { call } from "./api.js";
+import { token } from "./session.js";
 
 const TRIES_MAX = 8;
 const PAUSE_MS_MAX = 8_000;
@@ -25,6 +26,7 @@ function newKey() {
 /** Posts `body`; `onWait(refusal, ms)` hears of each pause before a repetition. Throws the Refusal that is final. */
 export async function attempt(path, body, onWait) {
   const key = newKey();
+  const whose = token();
   for (let tries = 1; ; tries += 1) {
     try {
       return await call("POST", path, { body, key });
@@ -35,6 +37,7 @@ export async function attempt(path, body, onWait) {
       const pause = Math.max(refusal.retryAfter * 1000, grown);
       onWait(refusal, pause);
       await new Promise((resolve) => setTimeout(resolve, pause));
+      if (token() !== whose) throw refusal; // never in the name of whoever has sat down meanwhile
     }
   }
 }

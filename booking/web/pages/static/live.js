@@ -81,7 +81,7 @@ export class Live {
           return;
         }
         if (failure.code === "unauthenticated") continue; // the session has ended; anyone may listen without one
-        if (failure.status) await this.#ask();
+        if (failure.status) await this.#ask(connection.signal);
       }
       if (connection.signal.reason === "hung up") continue;
       this.#told.onLink(false);
@@ -116,10 +116,11 @@ export class Live {
   }
 
   /** Asks once where the stream was refused, for want of room: the page moves on, if not by itself. */
-  async #ask() {
+  async #ask(signal) {
     try {
       this.#told.onEvent((await call("GET", `/events/${this.#eventId}`)).data);
-      if (isSignedIn()) this.#told.onBooking(await ownBooking(this.#eventId));
+      const booking = isSignedIn() ? await ownBooking(this.#eventId) : undefined;
+      if (booking !== undefined && !signal.aborted) this.#told.onBooking(booking);
     } catch {
       // It will be asked again after the pause.
     }

@@ -97,28 +97,42 @@ function newsOf(before, latest) {
 async function act(path, body, doing, done) {
   if (busy) return;
   busy = true;
+  const whose = session.token();
   complain("");
   says(doing);
   byId("ticket").setAttribute("aria-busy", "true");
   let repeated = false;
   try {
     const onWait = (refusal, pause) => {
+      if (session.token() !== whose) return;
       repeated = true;
       says(waitWords(refusal, pause), false);
     };
     const { data } = await attempt(path, { event_id: eventId, ...body }, onWait);
+    if (session.token() !== whose) return;
     done(data);
   } catch (refusal) {
+    if (session.token() !== whose) return;
     says("");
     complain(inWords(refusal, event));
     if (refusal.code === "already_booked") take(refusal.data.booking);
     repeated ||= ["hold_expired", "booking_not_found", "still_waiting"].includes(refusal.code);
   } finally {
-    busy = false;
-    byId("ticket").removeAttribute("aria-busy");
+    if (session.token() === whose) rest();
   }
-  // A repetition brings the first answer, and much may have happened since.
-  if (repeated && session.isSignedIn()) ownBooking(eventId).then(take, () => {});
+  if (repeated) askAgain(); // a repetition brings the first answer, and much may have happened since
+}
+
+function rest() {
+  busy = false;
+  byId("ticket").removeAttribute("aria-busy");
+}
+
+/** Asks how the booking is now, for whoever is signed in until the answer comes. */
+async function askAgain() {
+  const whose = session.token();
+  const latest = await ownBooking(eventId).catch(() => undefined);
+  if (latest !== undefined && session.token() === whose) take(latest);
 }
 
 const BOOKED = {
@@ -171,6 +185,7 @@ const live = new Live(eventId, {
 
 session.onChange(() => {
   booking = undefined;
+  rest();
   if (session.hasEnded()) complain(inWords({ code: "unauthenticated" }));
   else complain("");
   says("");
