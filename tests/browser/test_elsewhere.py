@@ -10,6 +10,9 @@ from .conftest import Sit
 
 expect.set_options(timeout=PATIENCE_MS)
 
+TIDINGS_MS = 20_000
+"""Longer than the page keeps news of the waiting list to itself, or waits to be told of its own doing."""
+
 
 def ticket_says(page: Page, name: str) -> None:
     """Asserts that the ticket's side comes to have this heading."""
@@ -98,3 +101,25 @@ def test_a_booking_is_not_asked_for_again_in_the_name_of_the_next_person(house: 
     ticket_says(page, "The ticket is yours")
     assert len(asked) == tried
     assert house.look(event_id)["tickets_sold"] == 1
+
+
+def test_a_booking_that_was_undone_before_the_stream_told_of_it_does_not_stand_for_ever(house: House, sit: Sit) -> None:
+    """The stream tells of changes; between two of its looks somebody may book and lose it again."""
+    event_id = house.event(available_tickets=2, hold_seconds=600)
+    me = house.user()
+    visitor = sit(me.id)
+    visitor.expected.append("status of 404")  # no booking any more
+    page = visitor.page
+    page.clock.install()
+
+    def undo(route: Route) -> None:
+        answer = route.fetch()
+        me.cancel(event_id)
+        route.fulfill(response=answer)
+
+    page.route("**/book", undo)
+    visitor.go(f"/sale/{event_id}")
+    page.get_by_role("button", name="Book 1 ticket").click()
+    ticket_says(page, "Your ticket is held")
+    page.clock.fast_forward(TIDINGS_MS)
+    expect(page.get_by_role("button", name="Book 1 ticket")).to_be_visible()

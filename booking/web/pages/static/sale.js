@@ -14,6 +14,7 @@ import { viewOf } from "./ticket.js";
 import { clockface, count, inWords, number, waitWords, when } from "./words.js";
 
 const TICK_MS = 250;
+const TIDINGS_MS_MAX = 15_000; // a crowded service looks at each sale more seldom
 const eventId = Number(location.pathname.split("/").pop());
 const stock = new Stock(byId("stock"));
 const opening = new Countdown({ label: "That is in", spoken: (words) => `The sale opens in ${words}.` });
@@ -21,6 +22,7 @@ byId("countdown").append(opening.element);
 
 let event = null;
 let booking; // undefined: nobody is signed in; null: signed in, with none
+let told; // the same as the stream said last
 let view = null;
 let viewKey = "";
 let busy = false;
@@ -111,6 +113,8 @@ async function act(path, body, doing, done) {
     const { data } = await attempt(path, { event_id: eventId, ...body }, onWait);
     if (session.token() !== whose) return;
     done(data);
+    // The stream tells of what it finds changed; a booking that was made and undone between two looks is none of that.
+    setTimeout(() => session.token() === whose && keyOf(told) !== keyOf(booking) && askAgain(), TIDINGS_MS_MAX);
   } catch (refusal) {
     if (session.token() !== whose) return;
     says("");
@@ -178,13 +182,16 @@ const live = new Live(eventId, {
     if (opened) setText(byId("milestone"), "The sale is open.");
     draw();
   },
-  onBooking: take,
+  onBooking(latest) {
+    told = latest;
+    take(latest);
+  },
   onLink: (connected) => setText(byId("line"), connected ? "" : "The connection is lost. We are trying to get it back…"),
   onGone: () => complain(inWords({ code: "event_not_found" })),
 });
 
 session.onChange(() => {
-  booking = undefined;
+  booking = told = undefined;
   rest();
   if (session.hasEnded()) complain(inWords({ code: "unauthenticated" }));
   else complain("");
