@@ -123,3 +123,24 @@ def test_a_booking_that_was_undone_before_the_stream_told_of_it_does_not_stand_f
     ticket_says(page, "Your ticket is held")
     page.clock.fast_forward(TIDINGS_MS)
     expect(page.get_by_role("button", name="Book 1 ticket")).to_be_visible()
+
+
+def test_moving_up_is_told_now_and_then_and_the_last_word_is_right(house: House, sit: Sit) -> None:
+    """Whoever listens to the page would hear nothing else while a long list moves."""
+    event_id, buyers = house.sold_out(available_tickets=4)
+    for other in house.users(4):
+        other.book(event_id)
+    me = house.user()
+    me.book(event_id)
+    page = (visitor := sit(me.id)).page
+    page.clock.install()
+    visitor.go(f"/sale/{event_id}")
+    place = page.locator("#ticket .time")
+    expect(place).to_have_text("5")
+    news = page.locator("#news")
+    for left, buyer in enumerate(buyers):
+        buyer.cancel(event_id)
+        expect(place).to_have_text(str(4 - left))
+        expect(news).to_have_text("You moved up to place 4.")
+    page.clock.fast_forward(TIDINGS_MS)
+    expect(news).to_have_text("You moved up to place 1.")

@@ -15,6 +15,7 @@ import { clockface, count, inWords, number, waitWords, when } from "./words.js";
 
 const TICK_MS = 250;
 const TIDINGS_MS_MAX = 15_000; // a crowded service looks at each sale more seldom
+const PLACE_MS_MIN = 10_000; // between two words about the place: a long list moves faster than anybody can listen
 const eventId = Number(location.pathname.split("/").pop());
 const stock = new Stock(byId("stock"));
 const opening = new Countdown({ label: "That is in", spoken: (words) => `The sale opens in ${words}.` });
@@ -23,6 +24,7 @@ byId("countdown").append(opening.element);
 let event = null;
 let booking; // undefined: nobody is signed in; null: signed in, with none
 let told; // the same as the stream said last
+let placeTold = { place: Infinity, at: -Infinity };
 let view = null;
 let viewKey = "";
 let busy = false;
@@ -44,6 +46,7 @@ function draw() {
   byId("countdown").hidden = stateOf(event) !== "scheduled";
   if (stateOf(event) === "scheduled") opening.show(Date.parse(event.opens_at));
   if (booking !== undefined || !session.isSignedIn()) drawTicket();
+  tellPlace();
   document.title = `${titleNews()}${event.name}`;
 }
 
@@ -83,8 +86,19 @@ function take(latest) {
   if (isOld) return;
   booking = latest;
   if (keyOf(before) !== keyOf(latest)) says(...newsOf(before, latest)); // what was said of it before is out of date
-  else if (latest?.position < before?.position) says(`You moved up to place ${number(latest.position)}.`);
   draw();
+}
+
+/** Says now and then that the buyer has moved up, and in the end to where. */
+function tellPlace() {
+  const place = booking?.position ?? Infinity;
+  const isDue = performance.now() - placeTold.at >= PLACE_MS_MIN;
+  if (place < placeTold.place && placeTold.place < Infinity) {
+    if (!isDue) return;
+    says(`You moved up to place ${number(place)}.`);
+    placeTold.at = performance.now();
+  }
+  placeTold.place = place;
 }
 
 function newsOf(before, latest) {
