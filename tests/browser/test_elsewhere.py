@@ -144,3 +144,32 @@ def test_moving_up_is_told_now_and_then_and_the_last_word_is_right(house: House,
         expect(news).to_have_text("You moved up to place 4.")
     page.clock.fast_forward(TIDINGS_MS)
     expect(news).to_have_text("You moved up to place 1.")
+
+
+def test_the_word_over_the_form_goes_with_the_sale(house: House, sit: Sit) -> None:
+    event_id = house.event(opens_at="2099-01-01T00:00:00Z")
+    page = (visitor := sit()).page
+    visitor.go(f"/sale/{event_id}")
+    lead = page.locator("#ticket .quiet")
+    expect(lead).to_contain_text("ready when the sale opens")
+    page.get_by_label("Email").fill("somebody")
+    house.organizer.call("PATCH", f"/events/{event_id}", {"opens_at": None})
+    expect(lead).to_have_text("It takes a moment.")
+    house.organizer.call("PATCH", f"/events/{event_id}", {"closes_at": "2020-01-01T00:00:00Z"})
+    ticket_says(page, "Sign in to see your booking")
+    expect(lead).to_have_text("The sale is over.")
+    expect(page.get_by_label("Email")).to_have_value("somebody")
+
+
+def test_whoever_wants_more_than_is_left_is_told_how_many_there_are(house: House, sit: Sit) -> None:
+    for limit, name in ((0, "Book 2 tickets"), (None, "Join the waiting list")):
+        event_id = house.event(available_tickets=3, max_per_user=2, waitlist_limit=limit)
+        house.user().book(event_id, 2)
+        page = (visitor := sit(fresh("many"))).page
+        visitor.go(f"/sale/{event_id}")
+        page.get_by_label("How many?").select_option("2")
+        expect(page.get_by_role("button", name=name)).to_be_visible()
+        expect(page.locator("#why")).to_contain_text("Only 1 ticket is left.")
+        page.get_by_label("How many?").select_option("1")
+        page.get_by_role("button", name="Book 1 ticket").click()
+        ticket_says(page, "The ticket is yours")

@@ -86,7 +86,9 @@ async function enter() {
   if (!may) {
     shown?.close();
     shown = null;
-    byId("gate").replaceChildren(signInForm("Organizer’s console", "Sign in with an organizer’s account."));
+    const form = signInForm();
+    form.say("Organizer’s console", "Sign in with an organizer’s account.");
+    byId("gate").replaceChildren(form.element);
     return focusForm();
   }
   await Promise.all([loadSales(), showHealth()]);

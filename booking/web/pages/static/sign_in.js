@@ -7,12 +7,14 @@ import { inWords, lasting } from "./words.js";
 
 const ENDS_SOON_MS = 5 * 60_000;
 
-/** A form that signs in, or creates an account and is signed in with it. `lead` says what for. */
-export function signInForm(title, lead) {
+/** A form that signs in, or creates an account and is signed in with it; `say(title, lead)` says what for. */
+export function signInForm() {
   let creating = false;
+  let title = "";
   const email = el("input", { id: "email", type: "email", autocomplete: "username", required: true, maxlength: 254 });
   const password = el("input", { id: "password", type: "password", required: true, maxlength: 256 });
-  const heading = el("h2", { tabindex: -1 }, title);
+  const heading = el("h2", { tabindex: -1 });
+  const lead = el("p", { class: "quiet" });
   const submit = el("button", { type: "submit" });
   const other = el("button", { type: "button", class: "plain", onclick: () => show(!creating) });
   const trouble = el("p", { class: "notice bad", role: "alert" });
@@ -20,7 +22,7 @@ export function signInForm(title, lead) {
     "form",
     { method: "post", novalidate: true, class: "sign-in", onsubmit: send },
     heading,
-    el("p", { class: "quiet" }, lead),
+    lead,
     field("Email", email),
     field("Password", password),
     trouble,
@@ -60,8 +62,14 @@ export function signInForm(title, lead) {
     }
   }
 
+  function say(newTitle, newLead) {
+    title = newTitle;
+    setText(heading, creating ? "Create an account" : title);
+    setText(lead, newLead);
+  }
+
   show(false);
-  return form;
+  return { element: form, say };
 }
 
 /** Keeps the corner up to date: who is signed in, and in time before that ends, that it will. */

@@ -15,14 +15,19 @@ const stub = (booking) => el("p", { class: "quiet stub" }, `Booking ${booking.id
 
 /** The view for this booking (null: none, undefined: nobody is signed in). `acts` are book, confirm and cancel. */
 export function viewOf(event, booking, acts) {
-  if (booking === undefined) return signedOut(event);
+  if (booking === undefined) return signedOut();
   if (booking === null) return offer(event, acts);
   return { held, waiting, confirmed }[booking.status](booking, acts);
 }
 
-function signedOut(event) {
-  const lead = stateOf(event) === "scheduled" ? "Do it now, so that you are ready when the sale opens." : "It takes a moment.";
-  return { element: signInForm("Sign in to book", lead), show() {} };
+const SIGN_IN = {
+  scheduled: ["Sign in to book", "Do it now, so that you are ready when the sale opens."],
+  closed: ["Sign in to see your booking", "The sale is over."],
+};
+
+function signedOut() {
+  const form = signInForm();
+  return { element: form.element, show: (event) => form.say(...(SIGN_IN[stateOf(event)] ?? ["Sign in to book", "It takes a moment."])) };
 }
 
 function offer(event, acts) {
@@ -59,8 +64,11 @@ function offerOf(event, quantity) {
   if (state === "paused") return [book, false, "The organizer has paused the sale. The button comes back by itself."];
   if (state === "closed") return [book, false, "The sale is over."];
   if (!wouldWait(event, quantity)) return [book, true, event.hold_seconds ? `Held for you for ${lasting(event.hold_seconds)}, until you confirm.` : "Yours at once."];
+  const left = event.waiting_list_count ? 0 : event.available_tickets;
+  const only = left ? `Only ${count(left, "ticket is", "tickets are")} left. ` : "";
+  if (event.waitlist_limit === 0 && left) return [book, false, `${only}Choose fewer.`];
   if (event.waitlist_limit === 0) return ["Sold out", false, "There is no waiting list. A cancelled ticket goes on sale here at once."];
-  return ["Join the waiting list", true, "First come, first served. You can leave it at any time."];
+  return ["Join the waiting list", true, `${only}First come, first served. You can leave it at any time.`];
 }
 
 function held(booking, acts) {
