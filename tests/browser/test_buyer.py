@@ -8,7 +8,7 @@ from playwright.sync_api import Route, expect
 
 from booking.web.problems import KINDS
 from tests.contract.client import fresh
-from tests.contract.house import House
+from tests.contract.house import TOKEN_SECONDS, House
 
 from .chromium import PATIENCE_MS, Visitor
 from .conftest import Sit
@@ -213,6 +213,23 @@ def test_a_session_that_has_ended_is_taken_up_again(house: House, sit: Sit) -> N
     expect(visitor.page.get_by_role("heading", name="The ticket is yours")).to_be_visible()
 
 
+def test_a_sign_in_is_said_to_end_soon_and_then_to_have_ended(house: House, sit: Sit) -> None:
+    event_id = house.event()
+    visitor = sit(fresh("late"))
+    page = visitor.page
+    page.clock.install()
+    visitor.go(f"/sale/{event_id}")
+    account = page.locator("#account")
+    expect(page.get_by_role("button", name="Book 1 ticket")).to_be_visible()
+    expect(account).not_to_contain_text("ends in")
+    page.clock.fast_forward((TOKEN_SECONDS - 100) * 1000)
+    expect(account).to_contain_text("Sign-in ends in 2 minutes")
+    page.clock.fast_forward(100_000)
+    expect(account).to_contain_text("Sign-in has ended")
+    page.get_by_role("button", name="Sign in again").click()
+    expect(page.get_by_label("Password")).to_be_focused()
+
+
 def test_a_connection_that_breaks_is_made_again(house: House, sit: Sit) -> None:
     event_id = house.event(available_tickets=3)
     visitor = sit()
@@ -245,10 +262,14 @@ def test_a_stream_with_no_room_left_is_made_up_for_by_asking(house: House, sit: 
 def test_a_wrong_password_and_a_taken_email_are_explained(house: House, sit: Sit) -> None:
     event_id = house.event()
     visitor = sit()
-    visitor.expected += ["status of 401", "status of 409"]
+    visitor.expected += ["status of 401", "status of 409", "status of 422"]
     email = f"{fresh('taken')}@example.com"
     visitor.go(f"/sale/{event_id}")
     visitor.register("not an address")
+    expect(visitor.page.get_by_text("Enter an email address")).to_be_visible()
+    expect(visitor.page.get_by_label("Email")).to_be_focused()
+    visitor.page.get_by_label("Email").fill("somebody@nowhere")  # good enough for a browser
+    visitor.page.get_by_role("button", name="Create account").click()
     expect(visitor.page.get_by_text("Enter an email address")).to_be_visible()
     expect(visitor.page.get_by_label("Email")).to_be_focused()
     visitor.page.get_by_label("Email").fill(email)

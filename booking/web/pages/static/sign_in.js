@@ -6,6 +6,7 @@ import * as session from "./session.js";
 import { inWords, lasting } from "./words.js";
 
 const ENDS_SOON_MS = 5 * 60_000;
+const NO_EMAIL = "Enter an email address, such as ann@example.com.";
 
 /** A form that signs in, or creates an account and is signed in with it; `say(title, lead)` says what for. */
 export function signInForm() {
@@ -43,7 +44,7 @@ export function signInForm() {
   async function send(submission) {
     submission.preventDefault();
     setText(trouble, "");
-    setFault(email, email.validity.valid ? "" : "Enter an email address, such as ann@example.com.");
+    setFault(email, email.validity.valid ? "" : NO_EMAIL);
     const short = password.value.length < (creating ? 8 : 1);
     setFault(password, short ? (creating ? "At least 8 characters, please." : "Enter your password.") : "");
     const wrong = form.querySelector("[aria-invalid]");
@@ -54,8 +55,12 @@ export function signInForm() {
       const { data } = await call("POST", creating ? "/auth/register" : "/auth/login", { body });
       session.begin(data.token, data.user.email);
     } catch (refusal) {
+      if (refusal.code === "email_taken") show(false);
+      if (refusal.faults.some(({ pointer }) => pointer === "/email")) {
+        setFault(email, NO_EMAIL); // the service is stricter than browsers are
+        return email.focus();
+      }
       setText(trouble, inWords(refusal));
-      if (refusal.code === "email_taken") show(false), setText(trouble, inWords(refusal));
       password.focus();
     } finally {
       submit.disabled = false;
@@ -72,6 +77,8 @@ export function signInForm() {
   return { element: form, say };
 }
 
+const endsIn = (ms) => (ms > 0 ? `Sign-in ends in ${lasting(Math.ceil(ms / 60_000) * 60)}` : "Sign-in has ended");
+
 /** Keeps the corner up to date: who is signed in, and in time before that ends, that it will. */
 export function showAccount(place) {
   const draw = () => {
@@ -80,7 +87,7 @@ export function showAccount(place) {
       ...(session.isSignedIn()
         ? [
             el("span", { class: "who" }, session.email()),
-            soon ? el("span", { class: "chip warn" }, `Sign-in ends in ${lasting(Math.max(60, session.remaining() / 1000))}`) : "",
+            soon ? el("span", { class: "chip warn" }, endsIn(session.remaining())) : "",
             el("button", { type: "button", class: "plain", onclick: soon ? session.end : session.signOut }, soon ? "Sign in again" : "Sign out"),
           ]
         : []),
@@ -89,7 +96,7 @@ export function showAccount(place) {
   let wasSoon = null;
   session.onChange(draw);
   setInterval(() => {
-    const soon = session.isSignedIn() && session.remaining() < ENDS_SOON_MS && Math.ceil(session.remaining() / 60_000);
+    const soon = session.isSignedIn() && session.remaining() < ENDS_SOON_MS && Math.max(0, Math.ceil(session.remaining() / 60_000));
     if (soon !== wasSoon) draw();
     wasSoon = soon;
   }, 1000);
