@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.contract.client import fresh
 from tests.contract.house import House
@@ -43,6 +43,65 @@ def test_what_is_wrong_with_a_form_stands_beside_the_field(house: House, sit: Si
     expect(page.locator(".headline")).to_contain_text("Opens soon")
     event = house.look(event_id)
     assert (event["capacity"], event["opens_at"], event["max_per_user"]) == (4, "2099-01-01T01:00:00.000Z", 1)
+
+
+def test_a_sale_that_is_not_there_is_asked_for_once_and_shows_nothing(sit: Sit) -> None:
+    visitor = sit(fresh("organizer"), "organizer")
+    visitor.expected.append("status of 404")
+    page = visitor.page
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    visitor.go("/console#sale-987654321")
+    expect(page.get_by_text("This sale does not exist.")).to_be_visible()
+    expect(page.get_by_role("button", name="Change")).to_be_hidden()
+    page.wait_for_timeout(1_000)
+    assert len([url for url in asked if "987654321" in url]) == 1
+
+
+def test_nothing_of_a_sale_is_asked_for_or_can_be_changed_before_it_is_known(house: House, sit: Sit) -> None:
+    event_id = house.event()
+    page = (visitor := sit(fresh("organizer"), "organizer")).page
+    asked: list[str] = []
+    waiting: list[Route] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.route("**/live", lambda route: waiting.append(route))  # noqa: PLW0108  # Playwright wants a function
+    with page.expect_request("**/live"):
+        visitor.go(f"/console#sale-{event_id}")
+    expect(page.get_by_role("button", name="Change")).to_be_hidden()
+    page.wait_for_timeout(500)
+    assert not any(url.endswith("/report") for url in asked)
+    waiting[0].continue_()
+    page.get_by_role("button", name="Change").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Change the sale")
+
+
+def test_a_double_click_pauses_and_does_not_go_on_at_once(house: House, sit: Sit) -> None:
+    event_id = house.event()
+    page = (visitor := sit(fresh("organizer"), "organizer")).page
+    visitor.go(f"/console#sale-{event_id}")
+    pause = page.get_by_role("button", name="Pause")
+    box = pause.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 10, box["y"] + 10)
+    for clicks in (1, 2):
+        page.mouse.down(click_count=clicks)
+        page.mouse.up(click_count=clicks)
+        expect(page.get_by_role("button", name="Resume")).to_be_visible()
+    page.wait_for_timeout(500)
+    assert house.look(event_id)["paused"]
+
+
+def test_what_could_not_be_read_is_read_again(house: House, sit: Sit) -> None:
+    event_id = house.event()
+    visitor = sit(fresh("organizer"), "organizer")
+    visitor.expected += ["status of 503", "ERR_CONNECTION_RESET", "ERR_INCOMPLETE_CHUNKED_ENCODING"]
+    page = visitor.page
+    body = '{"code": "database_unavailable", "detail": "…"}'
+    page.route("**/report", lambda route: route.fulfill(status=503, body=body), times=1)
+    visitor.go(f"/console#sale-{event_id}")
+    expect(page.get_by_text("The report cannot be read at the moment.")).to_be_visible()
+    expect(page.get_by_text("Not sold out so far.")).to_be_visible()
+    expect(page.locator(".detail > .notice")).to_be_empty()
 
 
 def test_the_waiting_list_the_chart_and_the_report_follow_the_sale(house: House, sit: Sit, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 // One sale in the console: its counters as they change, its minutes, its waiting list, its report, its audit.
 
-import { call, request } from "./api.js";
+import { call, Refusal, request } from "./api.js";
 import { drawPulse, MinutesChart } from "./charts.js";
 import { now } from "./clock.js";
 import { el, setText } from "./elements.js";
@@ -24,7 +24,8 @@ const REFRESH_MS_MIN = 5_000;
 const REST_SHARE = 20; // a report reads the whole sale; it may take a twentieth of the time, however large that is
 
 const section = (title, ...children) => el("section", {}, el("h3", {}, title), ...children);
-const button = (text, onclick) => el("button", { type: "button", class: "plain", onclick }, text);
+// The second click of a double click is none: it would take back what the first has done.
+const button = (text, act) => el("button", { type: "button", class: "plain", onclick: (click) => click.detail > 1 || act() }, text);
 
 /** Shows one sale in `place` until it is closed. `onChange(event)` hears of each change. */
 export class ConsoleSale {
@@ -51,7 +52,7 @@ export class ConsoleSale {
   constructor(place, eventId, onChange) {
     this.id = eventId;
     this.onChange = onChange;
-    place.replaceChildren(
+    this.#parts = [
       el("div", { class: "headline" }, this.#name, this.#chip),
       this.#rules,
       el("div", { class: "buttons" }, this.#pause, button("Change", () => openForm(this.#event, this.#take)), el("a", { class: "button plain", href: `/sale/${eventId}` }, "Buyer’s page")),
@@ -62,7 +63,9 @@ export class ConsoleSale {
       section("Waiting list", this.#waiting.element),
       section("Report", this.#report.element, el("div", { class: "buttons" }, button("Export as CSV", () => this.#export("csv")), button("Export as NDJSON", () => this.#export("ndjson")))),
       section("Audit", this.#audit, el("div", { class: "buttons" }, button("Audit again", () => this.#runAudit()))),
-    );
+    ];
+    this.#showParts(false);
+    place.replaceChildren(...this.#parts);
     this.#live = new Live(eventId, {
       onEvent: this.#take,
       onBooking() {},
@@ -70,10 +73,9 @@ export class ConsoleSale {
       onGone: () => this.#say("This sale does not exist."),
     });
     this.#second = setInterval(() => this.#beat(), 1000);
-    this.#refresh();
-    this.#runAudit();
   }
 
+  #parts;
   #live;
   #second;
 
@@ -88,8 +90,19 @@ export class ConsoleSale {
     setText(this.#said, text);
   }
 
+  /** Everything, or only what there is to say while nobody knows the sale. */
+  #showParts(all) {
+    for (const part of this.#parts) part.hidden = !all && part !== this.#said;
+  }
+
   #take = (event) => {
+    const isFirst = this.#event === null;
     this.#event = event;
+    if (isFirst) {
+      this.#showParts(true);
+      this.#refresh();
+      this.#runAudit();
+    }
     setText(this.#name, event.name);
     showChip(this.#chip, event);
     setText(this.#rules, rulesOf(event));
@@ -116,20 +129,20 @@ export class ConsoleSale {
   async #refresh() {
     while (!this.#closed) {
       const began = performance.now();
-      if (!document.hidden && this.#event?.seq !== this.#reportedSeq) {
-        const seq = this.#event?.seq ?? -1;
+      const { seq } = this.#event;
+      if (!document.hidden && seq !== this.#reportedSeq) {
         try {
           const { data } = await call("GET", `/events/${this.id}/report`);
-          this.#reportedSeq = seq;
           this.#perMinute = data.per_minute;
           this.#drawMinutes();
           this.#report.show(data);
           await this.#waiting.load(this.id);
-        } catch (refusal) {
-          if (!this.#closed) this.#say(inWords(refusal));
+          this.#reportedSeq = seq;
+        } catch {
+          this.#report.miss();
         }
       }
-      const rest = this.#event === null ? 250 : Math.max(REFRESH_MS_MIN, REST_SHARE * (performance.now() - began));
+      const rest = Math.max(REFRESH_MS_MIN, REST_SHARE * (performance.now() - began));
       await new Promise((resolve) => setTimeout(resolve, rest));
     }
   }
@@ -155,7 +168,7 @@ export class ConsoleSale {
     try {
       const response = await request("GET", `/events/${this.id}/bookings?format=${format}`);
       const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? `event-${this.id}.${format}`;
-      const url = URL.createObjectURL(await response.blob());
+      const url = URL.createObjectURL(await response.blob().catch(() => Promise.reject(new Refusal("no_answer"))));
       el("a", { href: url, download: name }).click();
       setTimeout(() => URL.revokeObjectURL(url), 60_000);
       this.#say(`${name} is in your downloads.`, true);

@@ -44,6 +44,11 @@ export class Report {
     this.#chart.element.hidden = true;
   }
 
+  /** Says that it could not be read; the next that can be takes the words away. */
+  miss() {
+    setText(this.#soldOut, "The report cannot be read at the moment. It is asked for again.");
+  }
+
   show(report) {
     const { per_minute: minutes, refusals, totals, sold_out_at: soldOutAt } = report;
     TOTALS.forEach(([key], at) => setText(this.#totals[at][1], number(totals[key])));
