@@ -136,15 +136,24 @@ def test_the_waiting_list_the_chart_and_the_report_follow_the_sale(house: House,
     assert len((tmp_path / "bookings.ndjson").read_text().splitlines()) == 6
 
 
-def test_older_sales_can_be_reached(house: House, sit: Sit) -> None:
-    first = fresh("oldest")
-    house.event(event_name=first)
+def test_older_sales_can_be_reached_and_are_kept_up_to_date(house: House, sit: Sit) -> None:
+    first, next_to_it = fresh("oldest"), fresh("older")
+    event_id = house.event(event_name=first, available_tickets=2)
+    house.event(event_name=next_to_it)
     for _ in range(20):
         house.event()
     visitor = sit(fresh("organizer"), "organizer")
-    for path in ("/console", "/"):
+    page = visitor.page
+    for path, path_words in ((f"/console#sale-{event_id}", "1 of 2 sold"), ("/", "No tickets left")):
         visitor.go(path)
-        expect(visitor.page.get_by_role("button", name="Older sales")).to_be_visible()
-        expect(visitor.page.get_by_role("link", name=first)).to_have_count(0)
-        visitor.page.get_by_role("button", name="Older sales").click()
-        expect(visitor.page.get_by_role("link", name=first)).to_be_visible()
+        expect(page.get_by_role("button", name="Older sales")).to_be_visible()
+        if path != "/":
+            expect(page.get_by_role("heading", name=first)).to_be_visible()
+        expect(page.get_by_role("link", name=first)).to_have_count(0)
+        page.get_by_role("button", name="Older sales").click()
+        expect(page.get_by_role("link", name=next_to_it)).to_be_visible()
+        expect(page.get_by_role("link", name=first)).to_be_visible()
+        if path == "/":
+            expect(page.locator("li", has_text=first)).to_contain_text("1 of 2 tickets left")
+        house.user().book(event_id)
+        expect(page.locator("li", has_text=first)).to_contain_text(path_words)
