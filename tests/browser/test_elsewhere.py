@@ -173,3 +173,16 @@ def test_whoever_wants_more_than_is_left_is_told_how_many_there_are(house: House
         page.get_by_label("How many?").select_option("1")
         page.get_by_role("button", name="Book 1 ticket").click()
         ticket_says(page, "The ticket is yours")
+
+
+def test_a_computer_that_slept_asks_how_things_stand(house: House, sit: Sit) -> None:
+    """Its connection may be dead without saying so, and the clock that the countdowns go by may have stood still."""
+    event_id = house.event()
+    page = (visitor := sit()).page
+    page.add_init_script("window.slept = 0; const clock = Date.now; Date.now = () => clock() + window.slept;")
+    visitor.go(f"/sale/{event_id}")
+    expect(page.locator(".left")).to_contain_text("1 of 1")
+    for ends in ("window.slept = 600_000", "dispatchEvent(new Event('online'))"):
+        with page.expect_response("**/live"):
+            page.evaluate(ends)
+    expect(page.locator("#line")).to_be_empty()

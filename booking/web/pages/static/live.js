@@ -5,6 +5,10 @@ import { isSignedIn } from "./session.js";
 
 const SILENCE_MS_MAX = 40_000; // the server says something at least every 15 s
 const PAUSE_MS_MAX = 15_000;
+const BEAT_MS = 1_000;
+const SLEEP_MS_MIN = 10_000; // two clocks that part by so much between two beats: this computer slept, or one was set
+
+const parting = () => Date.now() - performance.now();
 
 /** Takes a stream's text apart: `read(text)` returns the messages that it completes, as {id, event, data}. */
 export class StreamReader {
@@ -44,31 +48,36 @@ export class Live {
   #connection = null;
   #wake = () => {};
   #closed = false;
+  #parting = parting();
+  #beat = setInterval(() => this.#afterSleep(), BEAT_MS);
 
   /** `told` has onEvent(event), onBooking(booking or null), onLink(connected), onGone(). */
   constructor(eventId, told) {
     this.#eventId = eventId;
     this.#told = told;
-    addEventListener("online", this.#hurry);
+    addEventListener("online", this.restart);
     this.#run();
   }
 
-  /** Connects anew, since somebody has signed in or out. */
-  restart() {
-    this.#hurry();
+  /** Connects anew: somebody has signed in or out, or the connection may be dead without having said so. */
+  restart = () => {
+    this.#breaks = 0;
+    this.#wake();
     this.#connection.abort("hung up");
-  }
+  };
 
   close() {
     this.#closed = true;
-    removeEventListener("online", this.#hurry);
+    clearInterval(this.#beat);
+    removeEventListener("online", this.restart);
     this.restart();
   }
 
-  #hurry = () => {
-    this.#breaks = 0;
-    this.#wake();
-  };
+  /** In a computer that sleeps, performance.now() may stand still; an answer of the service sets that right. */
+  #afterSleep() {
+    if (Math.abs(parting() - this.#parting) > SLEEP_MS_MIN) this.restart();
+    this.#parting = parting();
+  }
 
   async #run() {
     while (!this.#closed) {
