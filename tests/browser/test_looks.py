@@ -96,6 +96,7 @@ VIEWS: dict[str, Callable[[House], View]] = {
     "console": console,
     "gate": lambda _: View("/console", "Sign in with an organizer"),
     "problem": lambda _: View("/problems/sold_out", "sold_out"),
+    "problems": lambda _: View("/problems", "Every way a call can fail"),
 }
 
 
@@ -114,6 +115,26 @@ def test_a_page_is_for_every_screen_and_every_reader(house: House, sit: Sit, nam
         assert not visitor.overflows(), f"{screen}: has to be scrolled sideways"
         assert faults(page) == [], f"{screen}, {colours}"
         assert small_targets(page) == [], screen
+
+
+@pytest.mark.parametrize("path", ["/", "/sale/0", "/console", "/docs", "/problems", "/problems/sold_out"])
+def test_every_page_has_the_way_home(sit: Sit, path: str) -> None:
+    visitor = sit()
+    if path == "/sale/0":
+        visitor.expected.append("status of 404")
+    visitor.go(path)
+    visitor.page.get_by_role("link", name="Tickets", exact=True).click()
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Sales")
+
+
+@pytest.mark.parametrize("path", ["/", "/sale/{event_id}", "/console"])
+def test_without_scripts_a_page_says_so_and_nothing_else(house: House, sit: Sit, path: str) -> None:
+    event_id = house.event()
+    visitor = sit(java_script_enabled=False)
+    visitor.go(path.format(event_id=event_id))
+    expect(visitor.page.locator("noscript p")).to_contain_text("This page needs JavaScript")
+    expect(visitor.page.locator("noscript p")).to_be_visible()
+    expect(visitor.page.get_by_text("Loading")).to_be_hidden()
 
 
 def test_whoever_wants_no_motion_gets_none(house: House, sit: Sit) -> None:
