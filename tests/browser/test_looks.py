@@ -158,6 +158,17 @@ def test_nothing_of_a_sale_is_read_as_html(house: House, sit: Sit) -> None:
         assert visitor.page.title() != "owned"
 
 
+def test_a_name_is_written_in_the_direction_of_its_own_letters(house: House, sit: Sit) -> None:
+    name = "أضواء الشتاء (2026)!"  # begins on the right, and ends with its exclamation mark on the left
+    event_id = house.event(event_name=name)
+    visitor = sit(fresh("organizer"), "organizer")
+    for path, shown in (("/", 1), (f"/sale/{event_id}", 1), (f"/console#sale-{event_id}", 2)):
+        visitor.go(path)
+        names = visitor.page.get_by_text(name)
+        expect(names).to_have_count(shown)
+        assert set(names.evaluate_all("all => all.map((one) => getComputedStyle(one).direction)")) == {"rtl"}
+
+
 def test_an_inline_script_would_not_run(house: House, sit: Sit) -> None:
     visitor = sit()
     visitor.expected += ["Content Security Policy", "TrustedHTML", "TrustedScript"]

@@ -14,7 +14,7 @@ const HEALTH_MS = 3_000;
 let shown = null;
 
 function rowOf(event) {
-  const [name, chip, about, bar] = [el("span", { class: "name" }), el("span"), el("span", { class: "quiet" }), new StockBar()];
+  const [name, chip, about, bar] = [el("span", { class: "name", dir: "auto" }), el("span"), el("span", { class: "quiet" }), new StockBar()];
   const link = el("a", { href: `#sale-${event.id}` }, name, chip, about, bar.element);
   return {
     link,

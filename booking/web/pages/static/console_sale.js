@@ -37,7 +37,7 @@ export class ConsoleSale {
   #drawnMinute = 0;
   #values = COUNTERS.map(() => el("dd", { class: "figure" }));
   #bar = new StockBar();
-  #name = el("h2", { tabindex: -1 });
+  #name = el("h2", { tabindex: -1, dir: "auto" });
   #chip = el("span");
   #rules = el("p", { class: "quiet" });
   #said = el("p", { class: "notice", role: "status" });

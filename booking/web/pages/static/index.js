@@ -7,7 +7,7 @@ import { StockBar } from "./stock.js";
 import { count, inWords, number, when } from "./words.js";
 
 function cardOf(event) {
-  const [chip, name, about, bar] = [el("span"), el("a", { href: `/sale/${event.id}` }), el("p", { class: "quiet" }), new StockBar()];
+  const [chip, name, about, bar] = [el("span"), el("a", { href: `/sale/${event.id}`, dir: "auto" }), el("p", { class: "quiet" }), new StockBar()];
   return {
     element: el("li", { class: "card" }, el("h2", {}, name), chip, about, bar.element),
     show(latest) {

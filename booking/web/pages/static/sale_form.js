@@ -8,7 +8,7 @@ const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 // An input's name, its label, its attributes and its hint; `made` ones can only be set when a sale is created.
 const FIELDS = [
-  ["event_name", "Name", { type: "text", required: true, maxlength: 200 }, ""],
+  ["event_name", "Name", { type: "text", required: true, maxlength: 200, dir: "auto" }, ""],
   ["available_tickets", "Tickets", { type: "number", required: true, min: 1, max: 10_000_000, inputmode: "numeric" }, ""],
   ["max_per_user", "Most tickets a person", { type: "number", required: true, min: 1, max: 100, inputmode: "numeric" }, ""],
   ["hold_seconds", "Seconds to confirm", { type: "number", required: true, min: 0, max: 86_400, inputmode: "numeric" }, "0: a booking counts at once."],
