@@ -4,6 +4,7 @@ import { call } from "./api.js";
 import { byId, el, field, setFault, setText } from "./elements.js";
 import { inWords, number } from "./words.js";
 
+const LAST = "9999-12-31T23:59:59"; // it also keeps a browser from taking years of six digits
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 // An input's name, its label, its attributes and its hint; `made` ones can only be set when a sale is created.
@@ -13,8 +14,8 @@ const FIELDS = [
   ["max_per_user", "Most tickets a person", { type: "number", required: true, min: 1, max: 100, inputmode: "numeric" }, ""],
   ["hold_seconds", "Seconds to confirm", { type: "number", required: true, min: 0, max: 86_400, inputmode: "numeric" }, "0: a booking counts at once."],
   ["waitlist_limit", "Waiting list, in tickets", { type: "number", min: 0, inputmode: "numeric" }, "Empty: as long as it gets. 0: none."],
-  ["opens_at", "Opens", { type: "datetime-local", step: 1 }, `Your own time (${zone}). Empty: at once.`],
-  ["closes_at", "Closes", { type: "datetime-local", step: 1 }, "Empty: never by itself."],
+  ["opens_at", "Opens", { type: "datetime-local", step: 1, max: LAST }, `Your own time (${zone}). Empty: at once.`],
+  ["closes_at", "Closes", { type: "datetime-local", step: 1, max: LAST }, "Empty: never by itself."],
 ];
 
 /** `2026-11-26T20:00:00` on this computer's wall, as the input wants it. */
@@ -61,8 +62,8 @@ export function openForm(event, done) {
     setText(trouble, "");
     for (const input of inputs.values()) setFault(input, input.validity.valid ? "" : input.validationMessage);
     const wrong = form.querySelector("[aria-invalid]");
-    const body = bodyOf();
     if (wrong || save.disabled) return wrong?.focus();
+    const body = bodyOf();
     if (!Object.keys(body).length) return dialog.close();
     save.disabled = true;
     try {
