@@ -5,6 +5,7 @@ import { count, locale, number } from "./words.js";
 
 const HEIGHT = 220;
 const EDGE = { top: 18, right: 8, bottom: 24, left: 40 };
+const LINE = 14;
 const BARS_MAX = 60;
 const BAR_WIDTH_MAX = 56;
 
@@ -75,11 +76,10 @@ function drawBars(place, { bars, step }, title, mark = null) {
   const y = (value) => EDGE.top + ((top - value) / (top + bottom)) * plot.height;
   const x = (time) => EDGE.left + ((time - bars[0].start) / (bars.length * step)) * plot.width;
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, class: "chart", role: "img", "aria-label": title });
-  for (const value of new Set([top, top % 2 ? top : top / 2, 0, -bottom])) {
-    drawing.append(
-      svg("line", { x1: EDGE.left, x2: width - EDGE.right, y1: y(value), y2: y(value), class: value ? "grid" : "axis" }),
-      svg("text", { x: EDGE.left - 6, y: y(value) + 4, "text-anchor": "end" }, number(Math.abs(value))),
-    );
+  for (const value of new Set([0, top, -bottom, top % 2 ? top : top / 2])) {
+    drawing.append(svg("line", { x1: EDGE.left, x2: width - EDGE.right, y1: y(value), y2: y(value), class: value ? "grid" : "axis" }));
+    if (value && Math.abs(y(value) - y(0)) < LINE) continue; // its figure would lie upon the nought
+    drawing.append(svg("text", { x: EDGE.left - 6, y: y(value) + 4, "text-anchor": "end" }, number(Math.abs(value))));
   }
   const thick = Math.max(1, Math.min(BAR_WIDTH_MAX, (plot.width / bars.length) * 0.72));
   for (const bar of bars) {
@@ -103,7 +103,8 @@ function drawBars(place, { bars, step }, title, mark = null) {
     drawing.append(svg("text", { x: x(bar.start + step / 2), y: HEIGHT - 6, "text-anchor": "middle" }, text));
   });
   if (mark) {
-    const at = x(mark.time);
+    const bar = bars.findLast(({ start }) => start <= mark.time) ?? bars[0];
+    const at = x(bar.start + step / 2); // a bar is as fine as the time is told here
     drawing.append(
       svg("line", { x1: at, x2: at, y1: EDGE.top - 4, y2: HEIGHT - EDGE.bottom, class: "mark" }),
       svg("text", { x: at, y: 11, class: "mark", "text-anchor": at > width / 2 ? "end" : "start" }, mark.label),
