@@ -37,6 +37,9 @@ def test_what_is_wrong_with_a_form_stands_beside_the_field(house: House, sit: Si
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_label("Opens")).to_have_attribute("aria-invalid", "true")
     expect(page.get_by_text("opens_at has to be before closes_at.")).to_be_visible()
+    page.get_by_label("Closes").fill("12027-01-01T05:30:00")  # a slip of the finger
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_label("Closes")).to_have_attribute("aria-invalid", "true")
     page.get_by_label("Closes").fill("")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("dialog")).to_be_hidden()
@@ -134,6 +137,37 @@ def test_the_waiting_list_the_chart_and_the_report_follow_the_sale(house: House,
         page.get_by_role("button", name="Export as NDJSON").click()
     download.value.save_as(tmp_path / "bookings.ndjson")
     assert len((tmp_path / "bookings.ndjson").read_text().splitlines()) == 6
+
+
+def test_a_chart_of_one_minute_can_be_read(sit: Sit) -> None:
+    """The moment of selling out stands at its minute's bar, not before it, and no figure lies upon another."""
+    visitor = sit()
+    visitor.go("/")
+    bar, mark, figures = visitor.page.evaluate(
+        """async () => {
+            const { MinutesChart } = await import("/static/charts.js");
+            const [chart, start] = [new MinutesChart("A sale"), Date.parse("2026-11-26T13:34:00Z")];
+            const none = { joined: 0, promoted: 0, expired: 0 };
+            document.querySelector("main").append(chart.element);
+            const minutes = [{ minute: new Date(start).toISOString(), booked: 20, cancelled: 1, ...none }];
+            chart.show(minutes, start, start, { time: start + 2_000, label: "sold out" });
+            const box = (one) => { const { x, width, y, bottom } = one.getBoundingClientRect(); return [x + width / 2, y, bottom]; };
+            const all = (selector) => [...chart.element.querySelectorAll(selector)].map(box);
+            return [all("rect.booked")[0][0], all("line.mark")[0][0], all("text[text-anchor=end]:not(.mark)")];
+        }"""
+    )
+    assert abs(bar - mark) < 1
+    heights = sorted((top, bottom) for _, top, bottom in figures)
+    assert len(heights) == 3
+    assert all(bottom <= top + 2 for (_, bottom), (top, _) in zip(heights, heights[1:], strict=False))
+
+
+def test_only_the_state_of_the_service_is_read_out(sit: Sit) -> None:
+    """The figures beside it change with every booking."""
+    visitor = sit(fresh("organizer"), "organizer")
+    visitor.go("/console")
+    expect(visitor.page.locator("#health")).to_contain_text("Ready ·")
+    expect(visitor.page.get_by_role("banner").get_by_role("status")).to_have_text("Ready")
 
 
 def test_older_sales_can_be_reached_and_are_kept_up_to_date(house: House, sit: Sit) -> None:

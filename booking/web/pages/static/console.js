@@ -36,20 +36,21 @@ const list = new SalesList(rowOf, (refusal) => {
 
 /** How the service is: its parts, and how far SQL is behind Redis. It answers 503 where a part is not well. */
 async function showHealth() {
-  if (!session.isOrganizer()) return setText(byId("health"), "");
-  let text = "The service does not answer";
-  let well = false;
+  byId("health").hidden = !session.isOrganizer();
+  if (byId("health").hidden) return;
+  let [state, figures, well] = ["The service does not answer", "", false];
   try {
     const { status, parts } = await (await fetch("/readyz", { cache: "no-store" })).json();
     well = status === "ready";
     const failing = Object.entries(parts).filter(([, part]) => !part.ok).map(([name, part]) => (part.reason ? `${name}: ${part.reason}` : name));
     const { lag_entries: entries, lag_seconds: seconds } = parts.persister;
-    const lag = entries ? `${count(entries, "change")} to save, the oldest ${seconds.toFixed(1)} s` : "all saved";
-    text = well ? `Ready · ${lag}` : `Not well: ${failing.join("; ")} · ${entries === null ? "lag unknown" : lag}`;
+    figures = entries === null ? " · lag unknown" : entries ? ` · ${count(entries, "change")} to save, the oldest ${seconds.toFixed(1)} s` : " · all saved";
+    state = well ? "Ready" : `Not well: ${failing.join("; ")}`;
   } catch {
     // It said nothing, or nothing that can be read.
   }
-  setText(byId("health"), text);
+  setText(byId("health-state"), state); // is read out when it changes; the figures, which always do, are not
+  setText(byId("health-figures"), figures);
   byId("health").className = `health chip ${well ? "good" : "bad"}`;
 }
 
