@@ -1,6 +1,6 @@
 // Pictures of a sale, drawn as SVG at the size they are shown in. What they show also stands in a table or in words.
 
-import { el, svg } from "./elements.js";
+import { el, scrollTable, svg } from "./elements.js";
 import { count, locale, number } from "./words.js";
 
 const HEIGHT = 220;
@@ -125,9 +125,7 @@ class FiguresTable {
   #body = el("tbody");
 
   constructor(caption) {
-    const head = ["From", ...SERIES.map(([, label]) => label)].map((name) => el("th", { scope: "col" }, name));
-    const table = el("table", {}, el("caption", { class: "unseen" }, caption), el("thead", {}, el("tr", {}, ...head)), this.#body);
-    const scroll = el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption }, table);
+    const scroll = scrollTable(caption, ["From", ...SERIES.map(([, label]) => label)], this.#body);
     this.element = el("details", {}, el("summary", {}, "As a table"), scroll);
   }
 

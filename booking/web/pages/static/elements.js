@@ -27,6 +27,13 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** A table that scrolls by itself, with the keyboard, too; `body` is written by whoever asks for it. */
+export function scrollTable(caption, columns, body) {
+  const head = columns.map((name) => el("th", { scope: "col" }, name));
+  const table = el("table", {}, el("caption", { class: "unseen" }, caption), el("thead", {}, el("tr", {}, ...head)), body);
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption }, table);
+}
+
 /** A label over its input, with an optional hint and a place for what is wrong with it. */
 export function field(label, input, hint = "") {
   const id = input.id;
@@ -38,8 +45,8 @@ export function field(label, input, hint = "") {
 
 /** Marks an input as wrong and says why, or as right. */
 export function setFault(input, text) {
-  input.toggleAttribute("aria-invalid", Boolean(text));
   if (text) input.setAttribute("aria-invalid", "true");
+  else input.removeAttribute("aria-invalid");
   setText(byId(`${input.id}-fault`), text);
 }
 

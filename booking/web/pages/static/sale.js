@@ -3,7 +3,7 @@
 import { attempt } from "./attempt.js";
 import { atMost, now } from "./clock.js";
 import { Countdown } from "./countdown.js";
-import { byId, isUsable, setText } from "./elements.js";
+import { byId, setText } from "./elements.js";
 import { Live, ownBooking } from "./live.js";
 import { ask, withdraw } from "./question.js";
 import { showChip, showRules, stateOf } from "./sale_state.js";
@@ -161,13 +161,11 @@ const BOOKED = {
 
 const acts = {
   book: (quantity) =>
-    isUsable(byId("ticket").querySelector("button.wide")) &&
     act("/book", { quantity }, "Booking…", (data) => {
       take(data);
       says(BOOKED[data.status] ?? "");
     }),
   confirm: () =>
-    isUsable(byId("ticket").querySelector("button.wide")) &&
     act("/confirm", {}, "Confirming…", (data) => {
       take(data);
       says("Confirmed. See you there!");

@@ -1,7 +1,7 @@
 // What a sale is doing now. The service says so with every event; between two of them the clock alone may change it.
 
 import { atLeast, now } from "./clock.js";
-import { el } from "./elements.js";
+import { el, setText } from "./elements.js";
 import { count, lasting, when } from "./words.js";
 
 const ORDER = ["scheduled", "open", "closed"];
@@ -27,16 +27,11 @@ export function stateOf(event) {
 /** Whether whoever books now gets a place on the waiting list: while anyone waits, nobody overtakes. */
 export const wouldWait = (event, quantity = 1) => event.available_tickets < quantity || event.waiting_list_count > 0;
 
-/** A state's label and the class that gives it its colour. */
-export function chipOf(event) {
-  const state = stateOf(event);
-  return CHIPS[state === "open" && wouldWait(event) ? "sold_out" : state];
-}
-
-/** Shows the state in an element of class `chip`. */
+/** Shows the state in an element, as a chip: its label, and the class that gives it its colour. */
 export function showChip(element, event) {
-  const [label, colour] = chipOf(event);
-  if (element.textContent !== label) element.textContent = label;
+  const state = stateOf(event);
+  const [label, colour] = CHIPS[state === "open" && wouldWait(event) ? "sold_out" : state];
+  setText(element, label);
   element.className = `chip ${colour}`;
 }
 

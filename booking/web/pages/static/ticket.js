@@ -3,12 +3,13 @@
 
 import { now } from "./clock.js";
 import { Countdown } from "./countdown.js";
-import { el, setText, setUsable } from "./elements.js";
+import { el, isUsable, setText, setUsable } from "./elements.js";
 import { stateOf, wouldWait } from "./sale_state.js";
 import { signInForm } from "./sign_in.js";
 import { clockface, count, lasting, number, when } from "./words.js";
 
-const button = (text, onclick, kind = "") => el("button", { type: "button", class: kind, onclick }, text);
+const button = (text, act, kind = "") =>
+  el("button", { type: "button", class: kind, onclick: ({ currentTarget }) => isUsable(currentTarget) && act() }, text);
 const heading = (text) => el("h2", { tabindex: -1 }, text);
 const tickets = (booking) => count(booking.quantity, "ticket");
 const stub = (booking) => el("p", { class: "quiet stub" }, `Booking ${booking.id}`);

@@ -1,7 +1,7 @@
 // Who waits for a ticket of a sale, in their order.
 
 import { call } from "./api.js";
-import { el, setText } from "./elements.js";
+import { el, scrollTable, setText } from "./elements.js";
 import { briefly, number } from "./words.js";
 
 const PAGE = 100;
@@ -11,12 +11,10 @@ const READ_MAX = 300;
 export class WaitingList {
   #body = el("tbody");
   #note = el("p", { class: "quiet" });
-  #scroll;
+  #scroll = scrollTable("Waiting list", ["Place", "Person", "Tickets", "Since"], this.#body);
 
   constructor() {
-    const head = ["Place", "Person", "Tickets", "Since"].map((name) => el("th", { scope: "col" }, name));
-    const table = el("table", {}, el("caption", { class: "unseen" }, "Waiting list"), el("thead", {}, el("tr", {}, ...head)), this.#body);
-    this.#scroll = el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Waiting list", hidden: true }, table);
+    this.#scroll.hidden = true;
     this.element = el("div", {}, this.#scroll, this.#note);
   }
 
