@@ -139,6 +139,21 @@ def test_the_waiting_list_the_chart_and_the_report_follow_the_sale(house: House,
     assert len((tmp_path / "bookings.ndjson").read_text().splitlines()) == 6
 
 
+def test_a_list_that_cannot_be_read_says_so_until_it_can(house: House, sit: Sit) -> None:
+    house.event(event_name=(name := fresh("listed")))
+    visitor = sit(fresh("organizer"), "organizer")
+    visitor.expected.append("status of 503")
+    body = '{"code": "inventory_unavailable", "detail": "…"}'
+    for path, place in (("/", "#state"), ("/console", "#trouble")):
+        visitor.page.route("**/events?*", lambda route: route.fulfill(status=503, body=body), times=1)
+        visitor.go(path)
+        expect(visitor.page.locator(place)).to_have_text(
+            "The sales cannot be read at the moment. This page asks again by itself."
+        )
+        expect(visitor.page.locator("#sales").get_by_text(name)).to_be_visible()
+        expect(visitor.page.locator(place)).to_be_empty()
+
+
 def test_a_chart_of_one_minute_can_be_read(sit: Sit) -> None:
     """The moment of selling out stands at its minute's bar, not before it, and no figure lies upon another."""
     visitor = sit()

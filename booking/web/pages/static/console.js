@@ -28,9 +28,9 @@ function rowOf(event) {
   };
 }
 
-const list = new SalesList(rowOf, (refusal) => {
+const list = new SalesList(rowOf, (words) => {
   if (!session.isOrganizer()) return;
-  setText(byId("trouble"), refusal ? inWords(refusal) : "");
+  setText(byId("trouble"), words);
   choose();
 });
 

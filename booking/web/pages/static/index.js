@@ -4,7 +4,7 @@ import { byId, el, setText } from "./elements.js";
 import { showChip, stateOf } from "./sale_state.js";
 import { SalesList } from "./sales_list.js";
 import { StockBar } from "./stock.js";
-import { count, inWords, number, when } from "./words.js";
+import { count, number, when } from "./words.js";
 
 function cardOf(event) {
   const [chip, name, about, bar] = [el("span"), el("a", { href: `/sale/${event.id}`, dir: "auto" }), el("p", { class: "quiet" }), new StockBar()];
@@ -24,7 +24,7 @@ function leftWords(event) {
   return event.waiting_list_count ? `${left} · ${number(event.waiting_list_count)} waiting` : left;
 }
 
-const list = new SalesList(cardOf, (refusal) =>
-  setText(byId("state"), refusal ? inWords(refusal) : list.rows.size ? "" : "There are no sales yet."),
+const list = new SalesList(cardOf, (words) =>
+  setText(byId("state"), words || (list.rows.size ? "" : "There are no sales yet.")),
 );
 await list.load();

@@ -187,6 +187,9 @@ const QUESTIONS = {
   waiting: () => ({ title: "Leave the waiting list?", text: "You would lose your place.", yes: "Leave", no: "Stay" }),
 };
 
+const UNREAD = "The sale cannot be read at the moment. This page asks again by itself.";
+const LOST = "The connection is lost. We are trying to get it back…";
+
 const live = new Live(eventId, {
   onEvent(latest) {
     const opened = event && stateOf(event) === "scheduled" && latest.state === "open";
@@ -198,7 +201,7 @@ const live = new Live(eventId, {
     told = latest;
     take(latest);
   },
-  onLink: (connected) => setText(byId("line"), connected ? "" : "The connection is lost. We are trying to get it back…"),
+  onLink: (connected) => setText(byId("line"), connected ? "" : event === null ? UNREAD : LOST),
   onGone: () => complain(inWords({ code: "event_not_found" })),
 });
 

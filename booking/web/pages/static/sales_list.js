@@ -7,7 +7,7 @@ const PERIOD_MS = 5_000;
 const PAGE = 20;
 const PAGE_MAX = 100; // what one call brings at most
 
-/** Fills `#sales`. `rowOf(event)` makes a row, {element, show(event)}; `told(refusal or null)` hears of each call. */
+/** Fills `#sales`. `rowOf(event)` makes a row, {element, show(event)}; `told(words)` hears after each call what there is to say. */
 export class SalesList {
   rows = new Map();
   #rowOf;
@@ -30,9 +30,9 @@ export class SalesList {
       if (after) byId("sales").append(...elements);
       else byId("sales").prepend(...elements.filter((element) => !element.isConnected));
       if (after || this.rows.size <= data.length) byId("older").hidden = !more;
-      this.#told(null);
-    } catch (refusal) {
-      this.#told(refusal);
+      this.#told("");
+    } catch {
+      this.#told("The sales cannot be read at the moment. This page asks again by itself.");
     }
   }
 

@@ -36,7 +36,7 @@ export function lasting(seconds) {
   return parts.slice(0, 2).map(([amount, unit]) => count(amount, unit)).join(" ") || "a moment";
 }
 
-const SOON = "We have not changed anything. Please try again in a moment.";
+const SOON = "The service cannot do this at the moment, and nothing was changed. Please try again shortly.";
 
 /** Each code of the service that a buyer can meet. The functions are given the Refusal and the event, if there is one. */
 export const REFUSALS = {
