@@ -1,5 +1,6 @@
 """What the organizer's console keeps to beside a sale that goes well (that one is in test_whole_sale)."""
 
+from itertools import pairwise
 from pathlib import Path
 
 from playwright.sync_api import Route, expect
@@ -67,7 +68,7 @@ def test_nothing_of_a_sale_is_asked_for_or_can_be_changed_before_it_is_known(hou
     asked: list[str] = []
     waiting: list[Route] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.route("**/live", lambda route: waiting.append(route))  # noqa: PLW0108  # Playwright wants a function
+    page.route("**/live", lambda route: waiting.append(route))
     with page.expect_request("**/live"):
         visitor.go(f"/console#sale-{event_id}")
     expect(page.get_by_role("button", name="Change")).to_be_hidden()
@@ -166,15 +167,16 @@ def test_a_chart_of_one_minute_can_be_read(sit: Sit) -> None:
             document.querySelector("main").append(chart.element);
             const minutes = [{ minute: new Date(start).toISOString(), booked: 20, cancelled: 1, ...none }];
             chart.show(minutes, start, start, { time: start + 2_000, label: "sold out" });
-            const box = (one) => { const { x, width, y, bottom } = one.getBoundingClientRect(); return [x + width / 2, y, bottom]; };
-            const all = (selector) => [...chart.element.querySelectorAll(selector)].map(box);
+            const box = ({ x, width, y, bottom }) => [x + width / 2, y, bottom];
+            const all = (selector) =>
+                [...chart.element.querySelectorAll(selector)].map((one) => box(one.getBoundingClientRect()));
             return [all("rect.booked")[0][0], all("line.mark")[0][0], all("text[text-anchor=end]:not(.mark)")];
         }"""
     )
     assert abs(bar - mark) < 1
     heights = sorted((top, bottom) for _, top, bottom in figures)
     assert len(heights) == 3
-    assert all(bottom <= top + 2 for (_, bottom), (top, _) in zip(heights, heights[1:], strict=False))
+    assert all(bottom <= top + 2 for (_, bottom), (top, _) in pairwise(heights))
 
 
 def test_only_the_state_of_the_service_is_read_out(sit: Sit) -> None:
