@@ -1,5 +1,9 @@
 """What the buyer's page makes of what happens elsewhere: on the waiting list, in another window, at the organizer's."""
 
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
+
 from playwright.sync_api import Page, Route, expect
 
 from tests.contract.client import fresh
@@ -173,6 +177,27 @@ def test_whoever_wants_more_than_is_left_is_told_how_many_there_are(house: House
         page.get_by_label("How many?").select_option("1")
         page.get_by_role("button", name="Book 1 ticket").click()
         ticket_says(page, "The ticket is yours")
+
+
+def test_every_turn_of_a_sale_is_read_out(house: House, sit: Sit) -> None:
+    """By the clock, too, whether or not the page's own comes before the service's word."""
+    event_id = house.event(opens_at=(datetime.now(UTC) + timedelta(seconds=6)).isoformat())
+    stream = f"event: availability\ndata: {json.dumps(house.look(event_id))}\n\n"
+    page = (visitor := sit()).page
+    page.route("**/live", lambda route: route.fulfill(body=stream, headers={"Date": formatdate(usegmt=True)}))
+    visitor.go(f"/sale/{event_id}")
+    expect(page.locator("#state")).to_have_text("Opens soon")
+    spoken = page.locator("#milestone")
+    expect(spoken).to_have_text("The sale is open.")
+    page.unroute("**/live")
+    for change, words in (
+        ({"paused": True}, "The sale is paused."),
+        ({"paused": False}, "The sale is open."),
+        ({"closes_at": "2099-01-01T00:00:00Z", "opens_at": "2098-01-01T00:00:00Z"}, "The sale is not open yet."),
+        ({"opens_at": None, "closes_at": "2020-01-01T00:00:00Z"}, "The sale is over."),
+    ):
+        house.organizer.call("PATCH", f"/events/{event_id}", change)
+        expect(spoken).to_have_text(words)
 
 
 def test_a_computer_that_slept_asks_how_things_stand(house: House, sit: Sit) -> None:

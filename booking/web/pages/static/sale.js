@@ -25,10 +25,19 @@ let event = null;
 let booking; // undefined: nobody is signed in; null: signed in, with none
 let told; // the same as the stream said last
 let placeTold = { place: Infinity, at: -Infinity };
+let stateShown = "";
 let view = null;
 let viewKey = "";
 let busy = false;
 const given = new Set(); // bookings given up here: news of them that is still under way is old
+
+/** What is read out when a sale goes into a state, by the organizer's doing or by the clock. */
+const SPOKEN = {
+  scheduled: "The sale is not open yet.",
+  open: "The sale is open.",
+  paused: "The sale is paused.",
+  closed: "The sale is over.",
+};
 
 const says = (text, good = true) => {
   byId("news").classList.toggle("good", good);
@@ -43,8 +52,11 @@ function draw() {
   setText(byId("window"), windowWords());
   stock.show(event);
   showRules(byId("rules"), event);
-  byId("countdown").hidden = stateOf(event) !== "scheduled";
-  if (stateOf(event) === "scheduled") opening.show(Date.parse(event.opens_at));
+  const state = stateOf(event);
+  if (stateShown && state !== stateShown) setText(byId("milestone"), SPOKEN[state]);
+  stateShown = state;
+  byId("countdown").hidden = state !== "scheduled";
+  if (state === "scheduled") opening.show(Date.parse(event.opens_at));
   if (booking !== undefined || !session.isSignedIn()) drawTicket();
   tellPlace();
   document.title = `${titleNews()}${event.name}`;
@@ -192,9 +204,7 @@ const LOST = "The connection is lost. We are trying to get it back…";
 
 const live = new Live(eventId, {
   onEvent(latest) {
-    const opened = event && stateOf(event) === "scheduled" && latest.state === "open";
     event = latest;
-    if (opened) setText(byId("milestone"), "The sale is open.");
     draw();
   },
   onBooking(latest) {
