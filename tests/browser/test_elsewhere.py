@@ -141,6 +141,7 @@ def test_moving_up_is_told_now_and_then_and_the_last_word_is_right(house: House,
     visitor.go(f"/sale/{event_id}")
     place = page.locator("#ticket .time")
     expect(place).to_have_text("5")
+    page.clock.pause_at(page.evaluate("Date.now() / 1000") + 1)
     news = page.locator("#news")
     for left, buyer in enumerate(buyers):
         buyer.cancel(event_id)
