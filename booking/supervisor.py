@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from booking.data_folder import DataFolder, DataFolderTaken
@@ -238,5 +239,10 @@ class Supervisor:
 
 
 def say(line: str) -> None:
-    """Tells the person at the terminal what the service is doing."""
-    print(f"booking: {line}", file=sys.stderr, flush=True)
+    """Tells the person at the terminal what the service is doing, if there is one: the service goes by what it does.
+
+    Never raises: a pipe's reader may have gone (`booking serve 2>&1 | tee log` and Ctrl-C), a disk may be full.
+    """
+    if sys.stderr is not None:
+        with suppress(OSError):  # written past the buffer, which would try again at the end and spoil the exit code
+            os.write(sys.stderr.fileno(), f"booking: {line}\n".encode(errors="backslashreplace"))

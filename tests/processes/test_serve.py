@@ -180,6 +180,32 @@ def test_a_second_signal_hurries(tmp_path: Path) -> None:
         assert "hurrying" in service.output
 
 
+def test_it_serves_mends_itself_and_stops_though_nobody_reads_its_output_any_more(tmp_path: Path) -> None:
+    described = tmp_path / "data" / "service.json"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BOOKING_")}
+    environment |= {"BOOKING_PORT": "0", "BOOKING_DATA_DIR": str(tmp_path / "data")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "booking", "serve"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        try:
+            eventually(described.exists, "it serves")
+            assert process.stdout is not None
+            process.stdout.close()  # as where Ctrl-C has ended the `tee` behind the pipe first
+            before = json.loads(described.read_bytes())
+            os.kill(before["parts"]["worker-1"], signal.SIGKILL)
+            eventually(lambda: worker_of(described) != before["parts"]["worker-1"], "another worker is started")
+            assert httpx.get(f"{before['url']}/readyz", timeout=30).status_code == 200
+            process.terminate()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+
+
+def worker_of(described: Path) -> int:
+    pid: int = json.loads(described.read_bytes())["parts"]["worker-1"]
+    return pid
+
+
 def test_a_data_folder_with_a_long_path_is_served(tmp_path: Path) -> None:
     data_dir = tmp_path / ("d" * 100) / "data"
     with running_service(data_dir) as service:
