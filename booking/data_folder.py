@@ -1,5 +1,6 @@
 """The data folder of a running service: whose it is (a lock), and where the service is found (service.json)."""
 
+import asyncio
 import errno
 import fcntl
 import json
@@ -9,6 +10,10 @@ from pathlib import Path
 
 TAKEOVER_SECONDS = 5.0
 """How long a killed service's last process may take to let go of the folder before the next start gives up."""
+
+
+DESCRIBE_AGAIN_SECONDS = 1.0
+"""Between two attempts to write service.json where the disk has no room for it."""
 
 
 class DataFolderTaken(Exception):
@@ -22,6 +27,7 @@ class DataFolder:
         self.path = path
         self.lock = -1
         """The lock's descriptor. A child that inherits it keeps the folder locked for as long as it lives."""
+        self._again: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """Makes the folder (mode 0700) and locks it.
@@ -50,13 +56,24 @@ class DataFolder:
         self.lock = lock
 
     def describe(self, service: dict[str, object]) -> None:
-        """Writes service.json, whole at any moment."""
-        aside = self.path / ".service.json"
-        aside.write_text(json.dumps(service, indent=2) + "\n", encoding="utf-8")
-        aside.replace(self.path / "service.json")
+        """Writes service.json, whole at any moment: now, or once the disk has room for it, which stops nothing."""
+        self._give_up_describing()
+        try:
+            aside = self.path / ".service.json"
+            aside.write_text(json.dumps(service, indent=2) + "\n", encoding="utf-8")
+            aside.replace(self.path / "service.json")
+        except OSError:
+            again = asyncio.get_running_loop().call_later
+            self._again = again(DESCRIBE_AGAIN_SECONDS, self.describe, service)
+
+    def _give_up_describing(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
 
     def close(self) -> None:
         """Removes service.json and lets go of the folder."""
+        self._give_up_describing()
         if self.lock >= 0:
             (self.path / "service.json").unlink(missing_ok=True)
             os.close(self.lock)

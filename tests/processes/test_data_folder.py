@@ -1,5 +1,6 @@
 """Whose the data folder is."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -87,4 +88,27 @@ def test_the_description_is_gone_when_the_service_is(tmp_path: Path) -> None:
     folder.describe({"pid": 1})
     assert (tmp_path / "service.json").read_text() == '{\n  "pid": 1\n}\n'
     folder.close()
+    assert not (tmp_path / "service.json").exists()
+
+
+async def test_a_description_that_finds_no_room_is_written_once_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_folder, "DESCRIBE_AGAIN_SECONDS", 0.01)
+    no_room = tmp_path / ".service.json"
+    no_room.mkdir()
+    folder = DataFolder(tmp_path)
+    folder.open()
+    folder.describe({"pid": 1})
+    folder.describe({"pid": 2})
+    no_room.rmdir()
+    async with asyncio.timeout(30):
+        while not (tmp_path / "service.json").exists():
+            await asyncio.sleep(0.01)
+    assert (tmp_path / "service.json").read_text() == '{\n  "pid": 2\n}\n'
+    no_room.mkdir()
+    folder.describe({"pid": 3})
+    folder.close()
+    no_room.rmdir()
+    await asyncio.sleep(0.05)
     assert not (tmp_path / "service.json").exists()

@@ -83,6 +83,17 @@ def test_a_part_that_is_killed_comes_back(lasting: RunningService, part: str) ->
     assert f"{part} was ended by SIGKILL; starting it again" in lasting.output
 
 
+def test_a_worker_that_dies_while_there_is_no_room_to_describe_the_service_is_replaced_by_one(tmp_path: Path) -> None:
+    with running_service(tmp_path / "data") as service:
+        no_room = service.data_dir / ".service.json"
+        no_room.mkdir()
+        killed = service.kill("worker-1")
+        eventually(lambda: answers(service, "/readyz"), "another worker answers")
+        assert len(descendants(supervisor_pid(service))) == 3
+        no_room.rmdir()
+        eventually(lambda: service.parts()["worker-1"] != killed, "it is described once there is room")
+
+
 def scheduling(service: RunningService) -> set[int]:
     """The scheduling classes of the persister's threads."""
     try:
