@@ -28,6 +28,10 @@ PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+class CannotStart(Exception):
+    """There is nothing to run at the moment; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """What to run, what it reads from its standard input, and the descriptors it inherits."""
@@ -40,7 +44,10 @@ class Command:
 
 
 class Part:
-    """Runs `command`, worked out anew at each start, and keeps it running while `keep` does."""
+    """Runs `command`, worked out anew at each start, and keeps it running while `keep` does.
+
+    `command` raises CannotStart or OSError where there is nothing that could be run.
+    """
 
     def __init__(
         self, name: str, command: Callable[[], Command], say: Callable[[str], None], changed: Callable[[], None]
@@ -108,8 +115,9 @@ class Part:
             while not self._stopping:
                 try:
                     self.launch()
-                except OSError as error:
-                    self._say(f"{self.name} cannot be started: {error.strerror}; trying again")
+                except (OSError, CannotStart) as error:
+                    reason = error.strerror if isinstance(error, OSError) else error
+                    self._say(f"{self.name} cannot be started: {reason}; trying again")
                     await asyncio.sleep(BACKOFF_SECONDS[-1])
                 else:
                     self.release()

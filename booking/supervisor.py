@@ -13,7 +13,7 @@ from booking.data_folder import DataFolder, DataFolderTaken
 from booking.giving_way import Watch
 from booking.inventory.embedded import EmbeddedServer, EmbeddedServerFailed
 from booking.meters import FOLDER as METERS_FOLDER
-from booking.parts import Command, Part, describe_end
+from booking.parts import CannotStart, Command, Part, describe_end
 from booking.settings import EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
 from booking.web.listener import Listeners, answers
 
@@ -145,14 +145,18 @@ class Supervisor:
             process = part.launch()
             part.release()
             await server.wait_until_ready(process, say)
-        except EmbeddedServerFailed as error:
+        except (EmbeddedServerFailed, CannotStart, OSError) as error:
             raise StartFailed(str(error)) from None
         return part
 
     def _embedded_command(self) -> Command:
         assert self._embedded is not None
+        try:
+            arguments = self._embedded.prepare()
+        except (SettingsError, EmbeddedServerFailed) as error:  # its program is away: as while it is upgraded
+            raise CannotStart(str(error)) from None
         # It inherits the folder's lock, so that no second server opens the same files while this one lives.
-        return Command(self._embedded.prepare(), pass_fds=(self._folder.lock,), log=str(self._embedded.log))
+        return Command(arguments, pass_fds=(self._folder.lock,), log=str(self._embedded.log))
 
     def _web_command(self, listeners: Listeners, worker: int) -> Command:
         descriptor = listeners.of(worker).fileno()
@@ -239,10 +243,8 @@ class Supervisor:
 
 
 def say(line: str) -> None:
-    """Tells the person at the terminal what the service is doing, if there is one: the service goes by what it does.
-
-    Never raises: a pipe's reader may have gone (`booking serve 2>&1 | tee log` and Ctrl-C), a disk may be full.
-    """
+    """Tells the person at the terminal what the service is doing, if there still is one. Never raises."""
     if sys.stderr is not None:
-        with suppress(OSError):  # written past the buffer, which would try again at the end and spoil the exit code
+        # A pipe's reader may have gone. Past the buffer, which would try again at the end and spoil the exit code.
+        with suppress(OSError):
             os.write(sys.stderr.fileno(), f"booking: {line}\n".encode(errors="backslashreplace"))

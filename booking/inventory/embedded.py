@@ -82,10 +82,20 @@ class EmbeddedServer:
     def prepare(self) -> list[str]:
         """Makes the folder and the configuration and returns the command that runs the server.
 
-        Raises SettingsError when the program that was named is none, and EmbeddedServerFailed when there is no other
-        or the socket's folder is not ours alone.
+        Raises SettingsError when the program that was named is none, and EmbeddedServerFailed when there is no other,
+        the socket's folder is not ours alone, or a file cannot be made.
         """
         program = find_program(self._program)
+        try:
+            self._make_files()
+        except OSError as error:
+            where = error.filename or self._data_dir
+            raise EmbeddedServerFailed(
+                f"the embedded server's files cannot be made: {where}: {error.strerror}"
+            ) from None
+        return [str(program), str(self.configuration)]
+
+    def _make_files(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.socket.parent != self._data_dir:
             _make_private(self.socket.parent)
@@ -101,7 +111,6 @@ class EmbeddedServer:
         )
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
             self.log.replace(self.log.with_name("redis.log.1"))
-        return [str(program), str(self.configuration)]
 
     async def wait_until_ready(self, process: subprocess.Popen[bytes], say: Callable[[str], None]) -> None:
         """Returns once the server answers PING, telling `say` about a long load meanwhile.

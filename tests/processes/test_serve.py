@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from booking.inventory.embedded import find_program
 from tests.contract.house import open_house
 from tests.fixtures.process_tree import descendants, eventually, is_alive, listens_on_tcp
 from tests.fixtures.service import RunningService, running_service
@@ -310,6 +311,27 @@ def test_a_signal_during_the_start_ends_it(tmp_path: Path) -> None:
         process.terminate()
         assert process.wait(30) == 0
         assert [pid for pid in children if is_alive(pid)] == []
+
+
+def test_a_server_program_that_is_away_when_redis_dies_is_waited_for(tmp_path: Path) -> None:
+    program, aside = tmp_path / "valkey-server", tmp_path / "aside"
+    program.symlink_to(find_program(None))
+    with running_service(tmp_path / "data", {"BOOKING_REDIS_SERVER": str(program)}) as service:
+        program.rename(aside)  # as a package manager does for a moment
+        service.kill("redis")
+        eventually(lambda: "redis cannot be started: BOOKING_REDIS_SERVER: " in service.output, "it is missed")
+        aside.rename(program)
+        eventually(lambda: answers(service, "/readyz"), "it is found again")
+
+
+def test_files_that_cannot_be_made_are_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "redis").touch()
+    ended = serve({"BOOKING_DATA_DIR": str(tmp_path / "data")})
+    assert ended.returncode == 1
+    said = f"booking: the embedded server's files cannot be made: {tmp_path}/data/redis: File exists\n"
+    assert ended.stderr.endswith(said)
+    assert "Traceback" not in ended.stderr
 
 
 def test_an_embedded_server_that_cannot_run_is_shown_with_its_last_words(tmp_path: Path) -> None:
