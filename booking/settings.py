@@ -187,7 +187,7 @@ class Settings(BaseModel):
     def database_address(self) -> str:
         """The SQLAlchemy URL, with the asynchronous driver that belongs to its database."""
         if self.database_url is None:
-            return f"sqlite+aiosqlite:///{self.data_dir / 'booking.sqlite3'}"
+            return f"sqlite+aiosqlite:///{quote(str(self.data_dir / 'booking.sqlite3'))}"
         scheme, rest = self.database_url.split("://", 1)
         driver = "sqlite+aiosqlite" if scheme.lower().startswith("sqlite") else "postgresql+asyncpg"
         return f"{driver}://{rest}"

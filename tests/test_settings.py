@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from booking.settings import PLATFORM_SPELLINGS, SOCKET_PATH_BYTES_MAX, Settings, SettingsError
 
@@ -214,6 +215,12 @@ def test_the_data_folder_is_one_place_whatever_folder_a_process_is_in(
 )
 def test_a_database_url_gets_the_driver_that_belongs_to_it(url: str, address: str) -> None:
     assert read(BOOKING_DATABASE_URL=url).database_address == address
+
+
+@pytest.mark.parametrize("folder", ["/srv/a b", "/srv/50%41", "/srv/a?mode=ro", "/srv/a#b", "/srv/grün"])
+def test_the_database_lies_in_the_data_folder_whatever_that_is_called(folder: str) -> None:
+    address = read(BOOKING_DATA_DIR=folder).database_address
+    assert make_url(address).database == f"{folder}/booking.sqlite3"
 
 
 def test_a_redis_of_ones_own_is_used_instead_of_the_embedded_one() -> None:
