@@ -140,7 +140,7 @@ class Settings(BaseModel):
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, value: str | None) -> str | None:
-        if value is not None and not _is_url(value, "redis", "rediss", "unix"):
+        if value is not None and ("+" in value.split(":")[0] or not _is_url(value, "redis", "rediss", "unix")):
             raise ValueError("has to be a URL that begins with redis://, rediss:// or unix://")
         return value
 
@@ -154,6 +154,7 @@ class Settings(BaseModel):
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
+        str(value).encode()  # raises ValueError where it is not UTF-8, which no child could be told
         try:
             return value.expanduser().absolute()
         except RuntimeError:

@@ -81,7 +81,7 @@ def inspect() -> None:
     One that is away is left to the workers, who wait for it a little longer, and say so.
     """
     from booking.domain.diagnosis import Verdict
-    from booking.inventory.errors import InventoryUnavailable
+    from booking.inventory.errors import AddressUnreadable, InventoryUnavailable
     from booking.inventory.inspection import inspect as inspect_server
     from booking.inventory.server_checks import start_checks
 
@@ -92,6 +92,8 @@ def inspect() -> None:
         try:
             findings = start_checks(asyncio.run(inspect_server(settings.redis_address)))
             break
+        except AddressUnreadable as error:
+            raise SettingsError(f"{variable}: {error}") from None
         except InventoryUnavailable:
             if time.monotonic() > patience_ends:
                 return

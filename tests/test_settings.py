@@ -59,8 +59,15 @@ GOOD: dict[str, list[tuple[str, object]]] = {
 BAD: dict[str, list[str]] = {
     "port": ["-1", "65536", "http", "80.5"],
     "workers": ["0", "65", "two"],
-    "data_dir": ["~nobody-of-this-name/data"],
-    "redis_url": ["localhost:6379", "http://localhost", "redis:localhost", "redis://localhost:port", "redis://h:99999"],
+    "data_dir": ["~nobody-of-this-name/data", "/srv/\udcff"],
+    "redis_url": [
+        "localhost:6379",
+        "redis+x://localhost",
+        "http://localhost",
+        "redis:localhost",
+        "redis://localhost:port",
+        "redis://h:99999",
+    ],
     "database_url": ["mysql://host/db", "booking.db", "sqlite:/srv/b.db", "postgresql:db", "postgresql://host:port/db"],
     "shards": ["0", "1025"],
     "jwt_secret": ["short", "x" * 31],

@@ -15,3 +15,7 @@ class Overloaded(Exception):
 
 class ShardFenced(InventoryUnavailable):
     """Redis does not hold the data that the service was founded on; selling from it could sell a ticket twice."""
+
+
+class AddressUnreadable(InventoryUnavailable):
+    """The address of Redis holds something that its client cannot read."""

@@ -13,7 +13,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError,
 
 from booking.domain.lags import Lag
 from booking.inventory import keys
-from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.errors import AddressUnreadable, InventoryUnavailable
 
 ANSWER_SECONDS_MAX = 3.0
 """How long a Redis may take to let us in, and to answer."""
@@ -47,7 +47,10 @@ class Server:
 
 
 async def inspect(address: str) -> Server:
-    """Asks the server at `address`. Raises InventoryUnavailable, whose message says why and holds no password."""
+    """Asks the server at `address`. Raises InventoryUnavailable, whose message says why and holds no password.
+
+    AddressUnreadable, which is one, where it cannot even be tried.
+    """
     async with _connected(address) as redis:
         told: Mapping[str, Any] = await redis.info()
         settings = await _settings(redis)
@@ -97,13 +100,17 @@ async def _lag(redis: Any, shard: int, epoch: str, cursor: str, now_ms: int) -> 
 @asynccontextmanager
 async def _connected(address: str) -> AsyncIterator[Any]:
     """A connection for as long as something is looked at."""
-    redis: Any = Redis.from_url(
-        address,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=ANSWER_SECONDS_MAX,
-        socket_connect_timeout=ANSWER_SECONDS_MAX,
-        protocol=2,
-    )
+    try:
+        redis: Any = Redis.from_url(
+            address,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=ANSWER_SECONDS_MAX,
+            socket_connect_timeout=ANSWER_SECONDS_MAX,
+            protocol=2,
+        )
+        redis.connection_pool.make_connection()  # connects to nothing yet, and takes the options or refuses them
+    except (TypeError, ValueError):  # whose words may repeat what is in the address
+        raise AddressUnreadable("the URL has an option that is not known, or a value that cannot be read") from None
     try:
         yield redis
     except (RedisError, OSError) as error:

@@ -1,6 +1,7 @@
 """The sockets that the service listens on, and whether somebody answers there."""
 
 import asyncio
+import errno
 import socket
 from urllib.parse import urlsplit
 
@@ -53,7 +54,10 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
 
     Raises OSError for a host that is not this machine's, and for a port that is taken or not ours to take.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError:  # of a label that is empty or too long
+        raise OSError(errno.EINVAL, "no host can have such a name") from None
     family, kind, protocol, _, address = found[0]
     listener = socket.socket(family, kind, protocol)
     try:

@@ -48,6 +48,9 @@ async def test_a_redis_that_is_away_says_what_to_correct_and_an_embedded_one_is_
     assert (finding.verdict, server) == ("fault", None)
     assert "BOOKING_REDIS_URL" in finding.advice
     assert "hush" not in str(finding)
+    unreadable = Settings(data_dir=tmp_path, redis_url="redis://:hush@127.0.0.1:1?hush=1")
+    (finding,), _ = await check_redis(unreadable, serving=False)
+    assert (finding.verdict, "BOOKING_REDIS_URL" in finding.advice, "hush" in str(finding)) == ("fault", True, False)
     (finding,), _ = await check_redis(Settings(data_dir=tmp_path), serving=False)
     assert (finding.verdict, "Valkey" in finding.found) == ("ok", True)
     (finding,), _ = await check_redis(Settings(data_dir=tmp_path), serving=True)
