@@ -26,9 +26,10 @@ def give_way(descriptor: int) -> None:
     Threads made later follow their maker. There is no way back without privileges, which is why another process takes
     over where this leaves too little. To be called on the running loop.
     """
-    for thread in Path("/proc/self/task").iterdir():
-        with suppress(ProcessLookupError):  # one that has ended meanwhile
-            os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
+    with suppress(OSError):  # a sandbox that does not let it is no reason to carry nothing
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(ProcessLookupError):  # one that has ended meanwhile
+                os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
     _beat(asyncio.get_running_loop(), descriptor)
 
 

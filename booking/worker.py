@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 
 from booking.settings import EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
@@ -52,7 +53,8 @@ def persist(watch: int | None) -> None:
     from booking.persister import FallenBehind, run
 
     if watch is None:
-        os.nice(PERSISTER_NICENESS)
+        with suppress(OSError):  # a sandbox may not let it
+            os.nice(PERSISTER_NICENESS)
     courtesy = None if watch is None else partial(give_way, watch)
     try:
         uvloop.run(until_told(_receive_settings(), partial(run, give_way=courtesy)))
