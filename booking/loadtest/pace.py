@@ -110,6 +110,7 @@ class Pace:
             return
         call = self._crowd.next(now_ns) if self._rate is None or self._arrivals else None
         if call is None:
+            self._arrivals.clear()  # nobody came at these times: what is due later has not waited since then
             self._free.append(connection)
             return
         call.due_ns = self._arrivals.popleft() if self._rate else now_ns

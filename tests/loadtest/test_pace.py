@@ -68,6 +68,16 @@ async def test_an_open_loop_does_not_wait_for_answers() -> None:
     assert crowd.notes.answers[Kind.BOOK, "no answer in time"] == 20
 
 
+async def test_an_open_loop_does_not_count_the_times_at_which_nobody_came_as_somebody_s_wait() -> None:
+    booked = b'{"data": {"id": "1-%d", "quantity": 1, "status": "confirmed"}}'
+    later = answer(503, b'{"code": "overloaded"}', b"Retry-After: 2\r\n")
+    plan = replace(PLAN, buyers=5, rate=200.0, status_share=0.0, cancel_share=0.0)
+    async with answering(lambda n: later if n == 4 else answer(201, booked % n)) as (url, requests):
+        pace = await drive(replace(plan, url=url), crowd_of(replace(plan, url=url)))
+    assert requests == [6]
+    assert pace.latencies[Kind.BOOK].max_ns < 1_500_000_000  # the last one was sent 2 s late, because it was told to be
+
+
 async def test_a_service_that_never_answers_leaves_every_outcome_unknown() -> None:
     plan = replace(PLAN, buyers=8, timeout_seconds=0.2)
     async with answering(lambda _: None) as (url, _):
