@@ -86,8 +86,23 @@ def running_service(path: Path) -> dict[str, object] | None:
         description: dict[str, object] = json.loads((path / "service.json").read_bytes())
     except (OSError, ValueError):
         return None
-    # A service that was killed has left its file behind.
-    return description if _is_alive(str(description.get("pid"))) else None
+    # A service that was killed has left its file behind, and its process id may be another's by now: in a container,
+    # where the first few are given anew at each start, it mostly is. Whoever serves has the lock.
+    return description if _is_alive(str(description.get("pid"))) and _is_held(path / "lock") else None
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        descriptor = os.open(lock, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _is_alive(pid: str) -> bool:

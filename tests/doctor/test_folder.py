@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from booking.data_folder import running_service
+from booking.data_folder import DataFolder, running_service
 from booking.doctor.folder import check_folder, check_service
 
 
@@ -56,7 +56,11 @@ async def test_a_service_that_was_killed_does_not_run_and_one_that_is_silent_is_
     described(tmp_path, pid=2**22 + 1, url="http://127.0.0.1:1")
     assert running_service(tmp_path) is None
     described(tmp_path, pid=os.getpid(), url="http://127.0.0.1:1")
+    assert running_service(tmp_path) is None, "the killed one's process id is another's by now"
+    folder = DataFolder(tmp_path)
+    folder.open()
     silent = await check_service(running_service(tmp_path))
     assert (silent.verdict, "does not answer" in silent.found) == ("fault", True)
+    folder.close()
     (tmp_path / "service.json").write_text("{")
     assert running_service(tmp_path) is None
