@@ -21,7 +21,7 @@ PASSED_ON = (
     "HOME", "LANG", "LANGUAGE", "LOGNAME", "NO_COLOR", "PATH", "PGPASSFILE", "TERM", "TMPDIR", "TZ", "USER",
     "VIRTUAL_ENV",
 )  # fmt: skip
-PASSED_ON_PREFIXES = ("COVERAGE_", "LC_", "PGSSL", "PYTHON", "SSL_CERT_")
+PASSED_ON_PREFIXES = ("COVERAGE_", "LC_", "LD_", "PGSSL", "PYTHON", "SSL_CERT_")
 """The variables that children are given. No setting is among them: settings travel over a pipe."""
 
 PR_SET_PDEATHSIG = 1

@@ -176,6 +176,7 @@ async def test_a_child_s_environment_holds_no_settings(
     monkeypatch.setenv("DATABASE_URL", "hidden")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/python/lib")  # without which its Python may not even start
     part = make_part("/usr/bin/env", log=str(tmp_path / "log"))
     part.launch()
     part.release()
@@ -184,6 +185,7 @@ async def test_a_child_s_environment_holds_no_settings(
     assert "hidden" not in seen
     assert f"PATH={os.environ['PATH']}" in seen
     assert "LC_ALL=C.UTF-8" in seen
+    assert "LD_LIBRARY_PATH=/opt/python/lib" in seen
 
 
 def test_a_child_dies_with_a_supervisor_that_is_killed() -> None:
