@@ -70,6 +70,11 @@ class Part:
         """None while it runs, or before its first start; negative: the signal that ended it."""
         return None if self.process is None else self.process.returncode
 
+    @property
+    def pid(self) -> int | None:
+        """The process's id while it runs."""
+        return self.process.pid if self.process is not None and self.exit_code is None else None
+
     def launch(self) -> subprocess.Popen[bytes]:
         """Starts the process; it waits for its standard input, which `release` gives."""
         self._command = self._make_command()

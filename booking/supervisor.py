@@ -53,10 +53,13 @@ class Supervisor:
         self._keepers: list[asyncio.Task[None]] = []
 
     async def run(self) -> int:
-        """Serves until SIGINT or SIGTERM and returns 0; raises StartFailed when it never came to serve."""
+        """Serves until SIGINT, SIGTERM or SIGHUP and returns 0; raises StartFailed when it never came to serve."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._take_signal)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is behind nohup
+            # A terminal that is closed sends it once or twice, to nobody's hurry.
+            loop.add_signal_handler(signal.SIGHUP, self._told_to_stop.set)
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         self._take_folder()
         try:
@@ -233,11 +236,7 @@ class Supervisor:
                     "pid": os.getpid(),
                     "url": self._listeners.url,
                     "port": self._listeners.port,
-                    "parts": {
-                        part.name: part.process.pid
-                        for part in self._parts
-                        if part.process is not None and part.exit_code is None
-                    },
+                    "parts": {part.name: part.pid for part in self._parts if part.pid is not None},
                 }
             )
 

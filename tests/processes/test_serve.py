@@ -149,16 +149,29 @@ def test_the_embedded_server_is_its_owner_s_alone(lasting: RunningService) -> No
     assert listens_on_tcp(lasting.parts()["worker-1"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_ends_with_exit_code_0_and_leaves_no_process_behind(tmp_path: Path, number: signal.Signals) -> None:
     with running_service(tmp_path / "data") as service:
         children = descendants(supervisor_pid(service))
-        if number is signal.SIGINT:
+        if number is not signal.SIGTERM:
             os.killpg(supervisor_pid(service), number)  # as a terminal does it
         assert service.stop(number) == 0
         assert [pid for pid in children if is_alive(pid)] == []
         assert not (tmp_path / "data" / "service.json").exists()
         assert "Traceback" not in service.output
+
+
+def test_behind_nohup_it_outlives_its_terminal(tmp_path: Path) -> None:
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a child inherits
+    try:
+        with running_service(tmp_path / "data") as service:
+            service.kill("service", signal.SIGHUP)
+            service.kill("worker-1")
+            eventually(lambda: "worker-1 was ended by SIGKILL; starting it again" in service.output, "it goes on")
+            assert "stopping" not in service.output
+            eventually(lambda: answers(service), "it serves")
+    finally:
+        signal.signal(signal.SIGHUP, ignored)
 
 
 def test_a_killed_supervisor_leaves_no_process_behind_and_the_next_start_has_the_data(tmp_path: Path) -> None:
