@@ -51,6 +51,8 @@ class Pace:
         self._start_ns = 0
         self._slots: set[asyncio.Task[None]] = set()
         self._stop = False
+        self._given_up = False
+        """Whether a connection was tried in vain to the end, so that others would be, too."""
 
     async def run(self, started_ns: int, on_tick: Callable[[], None]) -> None:
         """Runs until the crowd is finished, the time is up, or no connection can be had any more."""
@@ -128,6 +130,8 @@ class Pace:
 
     def _grow(self) -> None:
         """Open loop: an arrival does not wait for another's answer, so it gets a connection of its own."""
+        if self._given_up:
+            return
         if len(self._slots) < self._connections_max:
             for _ in range(min(len(self._arrivals), 8)):
                 self._add_slot()
@@ -160,3 +164,4 @@ class Pace:
                 continue
             failures = 0
             await connection.gone.wait()
+        self._given_up = self._given_up or not self._stop

@@ -136,3 +136,10 @@ async def test_a_service_that_went_away_leaves_the_reading_open(monkeypatch: pyt
     pace = await drive(replace(plan, url=url), crowd)
     assert pace.refused_connections == 6
     assert crowd.notes.buyers[0].found is Found.UNREAD
+
+
+async def test_an_open_loop_ends_once_no_connection_can_be_had_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("booking.loadtest.pace.CONNECT_FAILURES_MAX", 2)
+    plan = replace(PLAN, url="http://127.0.0.1:1", rate=1_000.0, seconds_max=600.0)
+    async with asyncio.timeout(60):
+        await drive(plan, crowd_of(plan))
