@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -149,9 +149,19 @@ def test_the_embedded_server_is_its_owner_s_alone(lasting: RunningService) -> No
     assert listens_on_tcp(lasting.parts()["worker-1"])
 
 
+@contextmanager
+def hangups(action: signal.Handlers) -> Iterator[None]:
+    """What a child does about the end of its terminal: it inherits that, and the tests themselves may be behind nohup."""
+    before = signal.signal(signal.SIGHUP, action)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_ends_with_exit_code_0_and_leaves_no_process_behind(tmp_path: Path, number: signal.Signals) -> None:
-    with running_service(tmp_path / "data") as service:
+    with hangups(signal.SIG_DFL), running_service(tmp_path / "data") as service:
         children = descendants(supervisor_pid(service))
         if number is not signal.SIGTERM:
             os.killpg(supervisor_pid(service), number)  # as a terminal does it
@@ -162,16 +172,12 @@ def test_it_ends_with_exit_code_0_and_leaves_no_process_behind(tmp_path: Path, n
 
 
 def test_behind_nohup_it_outlives_its_terminal(tmp_path: Path) -> None:
-    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a child inherits
-    try:
-        with running_service(tmp_path / "data") as service:
-            service.kill("service", signal.SIGHUP)
-            service.kill("worker-1")
-            eventually(lambda: "worker-1 was ended by SIGKILL; starting it again" in service.output, "it goes on")
-            assert "stopping" not in service.output
-            eventually(lambda: answers(service), "it serves")
-    finally:
-        signal.signal(signal.SIGHUP, ignored)
+    with hangups(signal.SIG_IGN), running_service(tmp_path / "data") as service:
+        service.kill("service", signal.SIGHUP)
+        service.kill("worker-1")
+        eventually(lambda: "worker-1 was ended by SIGKILL; starting it again" in service.output, "it goes on")
+        assert "stopping" not in service.output
+        eventually(lambda: answers(service), "it serves")
 
 
 def test_a_killed_supervisor_leaves_no_process_behind_and_the_next_start_has_the_data(tmp_path: Path) -> None:
