@@ -151,7 +151,7 @@ def test_the_embedded_server_is_its_owner_s_alone(lasting: RunningService) -> No
 
 @contextmanager
 def hangups(action: signal.Handlers) -> Iterator[None]:
-    """What a child does about the end of its terminal: it inherits that, and the tests themselves may be behind nohup."""
+    """What a child does about the end of its terminal; it inherits that, and the tests may be behind nohup."""
     before = signal.signal(signal.SIGHUP, action)
     try:
         yield
