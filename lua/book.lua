@@ -40,7 +40,7 @@ local function book(user, quantity) -- in the contract's order of checks
   if sale.waitlist_limit == 0 then return SOLD_OUT end
   if not has_place(quantity) then return WAITLIST_FULL end
   mine.status, mine.expires, sale.backlog, queue_length = 'w', 0, sale.backlog + quantity, queue_length + 1
-  mine.place = queue_length
+  mine.place, newcomers[#newcomers + 1] = queue_length, user
   emit('joined', user, mine)
   return JOINED, mine.place, mine.record
 end

@@ -28,12 +28,14 @@ local function leave_queue(user, booking)
 end
 
 local heads, head, fetched = {}, 1, 0 -- the list as it was before this call, read from its head in pieces
+local newcomers = {} -- who joined in this call, behind all of those; `commit` will put them on the list
 
 local function promote() -- strictly in join order: whoever does not fit keeps everyone behind waiting
   while queue_length > 0 do
     if head > #heads then
       heads, head = call('ZRANGE', waiting, fetched, fetched + 99), 1
       fetched = fetched + #heads
+      if #heads == 0 then heads, newcomers = newcomers, {} end
       if #heads == 0 then error('the waiting list names people without a booking') end
       load(heads)
     end

@@ -12,6 +12,7 @@ from tests.fixtures.stock import Stock
 from .dead_holds import end_hold
 
 EVENT = 1
+OTHER_EVENT = 999
 QUANTITY = 100
 HOLDERS = [f"holder {number:02}" for number in range(60)]
 """Thrice what a call sweeps, by tickets."""
@@ -96,6 +97,23 @@ async def test_a_waiting_list_that_they_will_empty_is_not_full(dead: Stock) -> N
     assert event is not None
     assert (event.available, event.waiting_count, event.held_count) == (0, 0, 60)
     assert (await told(dead, "promoted"))[:30] == waiting, "strictly in join order"
+
+
+async def test_who_joins_in_the_very_call_that_empties_the_list_is_served_behind_it(dead: Stock) -> None:
+    # Of 21 who wait, one is left when a call has swept its step. Two more come in one call: for the second there is
+    # no place before more is swept, and that serves the one who waits, then the newcomer, and then the second.
+    waiting = [f"waiting {number:02}" for number in range(21)]
+    assert await crowd(dead, waiting) == {Status.JOINED: 21}
+    await dead.office.change(EVENT, {"waitlist_limit": 2 * QUANTITY})
+    await end_all_holds(dead)
+    busy = asyncio.create_task(dead.office.look(OTHER_EVENT))  # so that the two share the next call
+    await asyncio.sleep(0)
+    assert await crowd(dead, ["first", "second"]) == {Status.JOINED: 1, Status.HELD: 1}
+    await busy
+    event = await dead.office.look(EVENT)
+    assert event is not None
+    assert (event.waiting_count, event.held_count) == (0, 23)
+    assert await told(dead, "promoted") == [*waiting, "first"]
 
 
 async def test_the_capacity_may_fall_to_what_lives(dead: Stock) -> None:
