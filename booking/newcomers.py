@@ -11,7 +11,7 @@ async def add_account(address: str, email: str, password: str, *, organizer: boo
     """Adds an account to the database at `address`, or sets the password of the one with this email.
 
     `organizer` makes either an organizer; without it, one that is an organizer stays so. Returns a sentence that says
-    what was done. Raises ValueError for an email that is none, and LedgerUnavailable.
+    what was done. Raises ValueError for an email that is none, and LedgerError.
     """
     normalised, key = normalise_email(email), email_key(email)
     await migrate(address)

@@ -64,7 +64,7 @@ def persist(watch: int | None) -> None:
 
 def migrate() -> None:
     """Brings the database's tables up to date."""
-    from booking.ledger.errors import LedgerUnavailable
+    from booking.ledger.errors import LedgerError
     from booking.ledger.migrate import migrate as migrate_ledger
 
     settings = _receive_settings()
@@ -72,7 +72,7 @@ def migrate() -> None:
         asyncio.run(migrate_ledger(settings.database_address))
     except ValueError as error:
         raise SettingsError(f"BOOKING_DATABASE_URL: {error}") from None
-    except LedgerUnavailable as error:
+    except LedgerError as error:
         _complain(f"database: {error}")
         sys.exit(EXIT_FAILED)
 

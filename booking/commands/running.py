@@ -44,7 +44,7 @@ def migrate(data_dir: DataDir = None) -> None:
 
         BOOKING_DATABASE_URL=postgresql://shop@db/shop booking migrate
     """
-    from booking.ledger.errors import LedgerUnavailable
+    from booking.ledger.errors import LedgerError
     from booking.ledger.migrate import migrate as migrate_ledger
 
     settings = read_settings(data_dir=data_dir)
@@ -52,7 +52,7 @@ def migrate(data_dir: DataDir = None) -> None:
         asyncio.run(migrate_ledger(settings.database_address))
     except ValueError as error:
         fail(f"BOOKING_DATABASE_URL: {error}")
-    except LedgerUnavailable as error:
+    except LedgerError as error:
         fail(f"database: {error}", EXIT_FAILED)
     print("The database is up to date.")
 

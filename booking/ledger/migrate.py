@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, make_url, text
 
 from booking.ledger.engine import open_engine
+from booking.ledger.errors import LedgerUnavailable
 from booking.ledger.failures import told_plainly
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ async def migrate(address: str) -> None:
     """Takes the database at this SQLAlchemy URL to the newest migration, in one transaction.
 
     Makes the file, and its folder, of a SQLite database, readable by nobody else. Raises LedgerUnavailable where the
-    database can't be reached or used, ValueError for an address that open_engine doesn't take.
+    database can't be reached or used or is of a newer version, LedgerError where it refuses, ValueError for an address
+    that open_engine doesn't take.
     """
     engine = open_engine(address, connections=1)
     try:
@@ -49,10 +51,15 @@ def newest_migration() -> str:
 
 def _upgrade(connection: Connection) -> None:
     from alembic import command  # here, because only this needs it and every process would pay at its start
+    from alembic.util import CommandError
 
     configuration = _configuration()
     configuration.attributes["connection"] = connection
-    command.upgrade(configuration, "head")
+    try:
+        command.upgrade(configuration, "head")
+    except CommandError:  # there is one line of migrations (a test holds it), so the database is at none of it
+        told = "it is at a migration that this version of the service does not know"
+        raise LedgerUnavailable(f"{told}; install the version that made it, or a newer one") from None
 
 
 def _configuration() -> "Config":

@@ -8,7 +8,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, inspect, text
 
 from booking.ledger import Ledger, LedgerUnavailable, migrate
 from booking.ledger.engine import open_engine
@@ -98,6 +98,20 @@ async def test_a_database_that_is_not_migrated_says_what_to_do(postgres_url: str
 async def test_a_folder_that_can_not_be_made_is_said(tmp_path: Path) -> None:
     with pytest.raises(LedgerUnavailable):
         await migrate(f"sqlite+aiosqlite:///{Path(__file__) / 'booking.sqlite3'}")
+
+
+async def test_a_database_of_a_newer_version_is_said_and_left_as_it_is(address: str) -> None:
+    await migrate(address)
+    engine = open_engine(address)
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        with pytest.raises(LedgerUnavailable, match="install the version that made it, or a newer one"):
+            await migrate(address)
+        async with engine.connect() as connection:
+            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
+    finally:
+        await engine.dispose()
 
 
 def test_the_migrations_are_one_line_of_steps() -> None:

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import asyncpg  # type: ignore[import-untyped]  # it ships no types
 import jwt
 import pytest
 
@@ -123,6 +124,30 @@ def test_a_database_that_is_away_is_said_in_one_line_with_exit_code_1(tmp_path: 
     assert ended.stderr.startswith(b"booking: database: ")
     assert ended.stderr.count(b"\n") == 1
     assert b"s3cret-word" not in ended.stderr
+
+
+def run(database_url: str, statement: str) -> None:
+    """Runs a statement in a PostgreSQL database, beside the service."""
+
+    async def run_it() -> None:
+        connection = await asyncpg.connect(database_url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run_it())
+
+
+@pytest.mark.parametrize("command", [("migrate",), ("user", "add", "ann@example.com"), ("serve", "--port", "0")])
+def test_a_database_of_another_service_is_said_in_one_line_with_exit_code_1(
+    tmp_path: Path, postgres_url: str, command: tuple[str, ...]
+) -> None:
+    run(postgres_url, "CREATE TABLE users (name text)")
+    ended = booking(tmp_path, *command, given=b"long enough\n", BOOKING_DATABASE_URL=postgres_url)
+    assert ended.returncode == 1
+    assert b"booking: database: the database refused a statement (SQLSTATE 42P07)\n" in ended.stderr
+    assert b"Traceback" not in ended.stderr
 
 
 def test_migrate_may_be_run_again(tmp_path: Path) -> None:
