@@ -41,6 +41,27 @@ def read_settings(**options: object) -> Settings:
         fail(str(error))
 
 
+def check_redis_address(settings: Settings) -> None:
+    """Ends the program with a line where Redis's URL holds what its client cannot read; connects to nothing."""
+    from booking.inventory.errors import AddressUnreadable
+    from booking.inventory.inspection import check_address
+
+    try:
+        check_address(settings.redis_address)
+    except AddressUnreadable as error:
+        fail(f"BOOKING_REDIS_URL: {error}")
+
+
+def check_database_address(settings: Settings) -> None:
+    """Ends the program with a line where the database's URL names none that there could be; connects to nothing."""
+    from booking.ledger.ledger import Ledger
+
+    try:
+        Ledger.open(settings.database_address)
+    except ValueError as error:
+        fail(f"BOOKING_DATABASE_URL: {error}")
+
+
 def fail(message: str, exit_code: int = EXIT_WRONG_SETTING) -> NoReturn:
     """Ends the program with a line on standard error for each of the message's."""
     for line in message.splitlines():

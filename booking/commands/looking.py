@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from booking.commands.invocation import DataDir, read_settings
+from booking.commands.invocation import DataDir, check_database_address, check_redis_address, read_settings
 
 
 def doctor(
@@ -26,7 +26,9 @@ def doctor(
     """
     from booking.doctor.command import diagnose
 
-    sys.exit(diagnose(read_settings(data_dir=data_dir), os.environ, as_json=as_json))
+    settings = read_settings(data_dir=data_dir)
+    check_database_address(settings)
+    sys.exit(diagnose(settings, os.environ, as_json=as_json))
 
 
 def audit(
@@ -43,7 +45,10 @@ def audit(
     """
     from booking.audit.command import audit as run_audit
 
-    sys.exit(run_audit(read_settings(data_dir=data_dir), event_ids or [], as_json=as_json))
+    settings = read_settings(data_dir=data_dir)
+    check_database_address(settings)
+    check_redis_address(settings)
+    sys.exit(run_audit(settings, event_ids or [], as_json=as_json))
 
 
 def restore(
@@ -61,4 +66,7 @@ def restore(
     """
     from booking.restore.command import restore as run_restore
 
-    sys.exit(run_restore(read_settings(data_dir=data_dir), shard or [], yes=yes, force=force))
+    settings = read_settings(data_dir=data_dir)
+    check_database_address(settings)
+    check_redis_address(settings)
+    sys.exit(run_restore(settings, shard or [], yes=yes, force=force))

@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from booking.commands.invocation import EXIT_FAILED, DataDir, fail, read_settings
+from booking.commands.invocation import (
+    EXIT_FAILED,
+    DataDir,
+    check_database_address,
+    check_redis_address,
+    fail,
+    read_settings,
+)
 from booking.settings import SettingsError
 
 
@@ -70,6 +77,8 @@ def persist(data_dir: DataDir = None) -> None:
     from booking.worker import until_told
 
     settings = read_settings(data_dir=data_dir)
+    check_database_address(settings)
+    check_redis_address(settings)
     try:
         uvloop.run(until_told(settings, run))
     except SettingsError as error:

@@ -97,9 +97,12 @@ async def _lag(redis: Any, shard: int, epoch: str, cursor: str, now_ms: int) -> 
     return Lag(entries, waits_ms, found == epoch.encode() and (let_go or bool(at_cursor)))
 
 
-@asynccontextmanager
-async def _connected(address: str) -> AsyncIterator[Any]:
-    """A connection for as long as something is looked at."""
+def check_address(address: str) -> None:
+    """Connects to nothing. Raises AddressUnreadable for an address that could not even be tried."""
+    _client(address)
+
+
+def _client(address: str) -> Any:
     try:
         redis: Any = Redis.from_url(
             address,
@@ -111,6 +114,13 @@ async def _connected(address: str) -> AsyncIterator[Any]:
         redis.connection_pool.make_connection()  # connects to nothing yet, and takes the options or refuses them
     except (TypeError, ValueError):  # whose words may repeat what is in the address
         raise AddressUnreadable("the URL has an option that is not known, or a value that cannot be read") from None
+    return redis
+
+
+@asynccontextmanager
+async def _connected(address: str) -> AsyncIterator[Any]:
+    """A connection for as long as something is looked at."""
+    redis = _client(address)
     try:
         yield redis
     except (RedisError, OSError) as error:

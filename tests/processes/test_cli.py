@@ -116,6 +116,26 @@ def test_what_is_wrong_is_said_in_one_line_with_exit_code_2(
     assert ended.stdout == b""
 
 
+@pytest.mark.parametrize("command", ["audit", "restore", "persist"])
+@pytest.mark.parametrize("option", ["max_connections=many", "shop=open"])
+def test_a_redis_url_that_its_client_cannot_read_is_a_wrong_setting(tmp_path: Path, command: str, option: str) -> None:
+    assert booking(tmp_path, "migrate").returncode == 0
+    address = f"redis://:s3cret-word@127.0.0.1:1?{option}"
+    ended = booking(tmp_path, command, BOOKING_REDIS_URL=address)
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert ended.stderr.startswith(b"booking: BOOKING_REDIS_URL: ")
+    assert ended.stderr.count(b"\n") == 1
+    assert b"s3cret-word" not in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["audit", "restore", "persist", "doctor"])
+def test_a_database_that_nobody_could_keep_is_a_wrong_setting(tmp_path: Path, command: str) -> None:
+    ended = booking(tmp_path, command, BOOKING_DATABASE_URL="sqlite:///:memory:")
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert ended.stderr.startswith(b"booking: BOOKING_DATABASE_URL: ")
+    assert ended.stderr.count(b"\n") == 1
+
+
 @pytest.mark.parametrize("command", [("migrate",), ("user", "add", "ann@example.com")])
 def test_a_database_that_is_away_is_said_in_one_line_with_exit_code_1(tmp_path: Path, command: tuple[str, ...]) -> None:
     address = "postgresql://shop:s3cret-word@127.0.0.1:1/shop"
