@@ -18,8 +18,8 @@ from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
 from booking.settings import Settings
 
-OK, DIFFERENT, UNREADABLE = 0, 1, 3
-"""Exit codes: nothing found; something found; a side could not be read, so that nothing is known."""
+OK, DIFFERENT, NO_EVENT, UNREADABLE = 0, 1, 2, 3
+"""Exit codes: nothing found; something found; no such event; a side could not be read, so that nothing is known."""
 
 
 def audit(settings: Settings, event_ids: Sequence[int], *, as_json: bool) -> int:
@@ -30,6 +30,10 @@ def audit(settings: Settings, event_ids: Sequence[int], *, as_json: bool) -> int
     except (InventoryUnavailable, LedgerError) as error:
         told.print(f"booking: {error}; is the service (or its Redis and database) running?", style=None, markup=False)
         return UNREADABLE
+    missing = [one.event_id for one in audits if one.ok and one.seq_redis is None and one.seq_database is None]
+    if missing:
+        told.print(f"booking: there is no event {', '.join(map(str, missing))}", style=None, markup=False)
+        return NO_EVENT
     if as_json:
         print(json.dumps([_document(one) for one in audits], indent=2))
     else:

@@ -8,6 +8,9 @@ import typer
 
 from booking.commands.invocation import DataDir, check_database_address, check_redis_address, read_settings
 
+EVENT_ID_MAX = 10**15 - 1
+"""The highest id that an event's address can name (contract)."""
+
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings and the settings as JSON.")] = False,
@@ -32,13 +35,16 @@ def doctor(
 
 
 def audit(
-    event_ids: Annotated[list[int] | None, typer.Argument(help="Events; all of them if none is named.")] = None,
+    event_ids: Annotated[
+        list[int] | None, typer.Argument(help="Events; all of them if none is named.", min=1, max=EVENT_ID_MAX)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Compare Redis with the database, booking by booking, while the service runs. Repairs nothing.
 
-    Exit code 0: they agree. 1: there are differences; each is listed with what it means. 3: a side cannot be read.
+    Exit code 0: they agree. 1: there are differences; each is listed with what it means. 2: there is no such
+    event. 3: a side cannot be read.
 
         booking audit
         booking audit 17 --json

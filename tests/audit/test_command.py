@@ -46,6 +46,12 @@ def test_an_audit_tells_what_differs_and_what_to_do_and_its_exit_code_says_so_to
         as_json = booking_audit(service, str(event_id), "--json")
         assert as_json.returncode == 1
         assert json.loads(as_json.stdout)[0]["differences"][0]["kind"] == "booking"
+        nothing = booking_audit(service, "987654")
+        assert (nothing.returncode, nothing.stdout) == (2, "")
+        assert nothing.stderr == "booking: there is no event 987654\n"
+        beyond = booking_audit(service, str(2**63))
+        assert (beyond.returncode, beyond.stdout) == (2, "")
+        assert "Traceback" not in beyond.stderr
     away = booking_audit(service)
     assert away.returncode == 3
     assert away.stderr.startswith("booking: Redis cannot be read")
