@@ -65,7 +65,7 @@ async def _behind(settings: Settings, shards: Mapping[int, ShardRecord], lags: M
             str(shard) for shard, lag in lags.items() if lag.whole and order(lag.let_go) > order(records[shard].cursor)
         ]
 
-    # While the persister runs it may have carried some between the two looks; what was let go of by then SQL has by now.
+    # A running persister may have carried some between the two looks; what was let go of by then SQL has by now.
     return past(shards) and past((await inspect(settings.database_address)).shards)
 
 
