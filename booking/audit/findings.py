@@ -12,7 +12,8 @@ DIFFERENCES_MAX = 100
 MEANINGS: Mapping[str, str] = {
     "shard_lost": "Redis does not hold the shard that the database knows; nothing of it is sold. Run booking restore.",
     "event_missing": "One side has no such event. If it is Redis, run booking restore.",
-    "seq": "The database has not reached Redis: the persister is behind or not running. See /readyz, then audit again.",
+    "seq": "The database has not reached Redis: the persister is behind or not running (see /readyz, then audit again) "
+    "or an old copy of the database was put back (see booking doctor).",
     "seq_gap": "Changes are missing from the database's record of the event; keep both sides and report it.",
     "capacity": "Capacity is not available + held + sold. Pause the sale and report it.",
     "counter": "A counter is not what the bookings add up to.",

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from booking.domain.diagnosis import Finding, fault, ok, warning
 from booking.domain.lags import Lag
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.inspection import shard_lags
+from booking.inventory.inspection import order, shard_lags
 from booking.ledger.errors import LedgerError
 from booking.ledger.inspection import Database, check_database, inspect, is_there
+from booking.ledger.records import ShardRecord
 from booking.settings import Settings
 
 LAG_SECONDS_MAX = 30.0
@@ -49,10 +50,32 @@ async def check_shards(
         )
     except InventoryUnavailable as error:
         return [fault(name, str(error), "see Redis above")]
-    return [_wholeness(lags), _lag(settings, lags, serving=serving)]
+    try:
+        behind = await _behind(settings, shards, lags)
+    except LedgerError as error:
+        return [fault(name, str(error), "see database above")]
+    return [_wholeness(lags, behind), _lag(settings, lags, serving=serving)]
 
 
-def _wholeness(lags: Mapping[int, Lag]) -> Finding:
+async def _behind(settings: Settings, shards: Mapping[int, ShardRecord], lags: Mapping[int, Lag]) -> list[str]:
+    """The shards of which SQL lacks what Redis has let go of, since SQL had it once. Raises LedgerError."""
+
+    def past(records: Mapping[int, ShardRecord]) -> list[str]:
+        return [
+            str(shard) for shard, lag in lags.items() if lag.whole and order(lag.let_go) > order(records[shard].cursor)
+        ]
+
+    # A running persister may have carried some between the two looks; what was let go of by then SQL has by now.
+    return past(shards) and past((await inspect(settings.database_address)).shards)
+
+
+def _wholeness(lags: Mapping[int, Lag], behind: list[str]) -> Finding:
+    if behind:
+        return fault(
+            "shards",
+            f"the database lacks changes that it had of {', '.join(behind)}: an old copy of it, or another's database",
+            "put the newer one back, or give up what was sold since: booking restore --force",
+        )
     lost = [str(shard) for shard, lag in lags.items() if not lag.whole]
     if not lost:
         return ok("shards", f"{len(lags)}, all whole: Redis has everything that SQL has")

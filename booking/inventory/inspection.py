@@ -92,9 +92,10 @@ async def _lag(redis: Any, shard: int, epoch: str, cursor: str, now_ms: int) -> 
     pipeline.get(keys.epoch(shard)).get(keys.mark(shard)).xlen(stream)
     pipeline.xrange(stream, "-", "+", count=1).xrange(stream, cursor, cursor)
     found, mark, entries, oldest, at_cursor = await pipeline.execute()
-    let_go = _order((mark or b"0-0").decode()) >= _order(cursor)
-    waits_ms = max(0, now_ms - _order(oldest[0][0].decode())[0]) if oldest else 0
-    return Lag(entries, waits_ms, found == epoch.encode() and (let_go or bool(at_cursor)))
+    let_go = (mark or b"0-0").decode()
+    waits_ms = max(0, now_ms - order(oldest[0][0].decode())[0]) if oldest else 0
+    whole = found == epoch.encode() and (order(let_go) >= order(cursor) or bool(at_cursor))
+    return Lag(entries, waits_ms, whole, let_go=let_go)
 
 
 def check_address(address: str) -> None:
@@ -152,6 +153,7 @@ def _number(value: object) -> int | None:
     return int(str(value)) if value is not None else None
 
 
-def _order(entry_id: str) -> tuple[int, int]:
+def order(entry_id: str) -> tuple[int, int]:
+    """What the ids of a stream's entries are compared by."""
     milliseconds, _, number = entry_id.partition("-")
     return int(milliseconds), int(number)

@@ -2,6 +2,7 @@
 
 import resource
 import secrets
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -91,6 +92,25 @@ async def test_a_shard_that_is_lost_is_told_and_not_fenced_by_being_looked_at(sp
     everything = ", ".join(map(str, range(SHARDS)))
     assert f"of {everything}:" in (await of_shards(spine))["shards"].found
     assert await contents(spine.stock.redis) == {}
+
+
+async def test_a_database_that_is_an_old_copy_is_told(spine: Spine) -> None:
+    await spine.stock.sale(1, capacity=5)
+    await spine.drain()
+    file = Path(spine.settings.database_address.removeprefix("sqlite+aiosqlite:///"))
+    with closing(sqlite3.connect(file)) as database, closing(sqlite3.connect(f"{file}.backup")) as copy:
+        database.backup(copy)
+    (_, old) = await check_ledger(spine.settings)
+    assert old is not None
+    await spine.stock.office.book(1, "ann")
+    await spine.drain()
+    shards = by_name(await check_shards(spine.settings, old))["shards"]
+    assert shards.verdict == "ok", "the persister has carried something since SQL was looked at"
+    with closing(sqlite3.connect(f"{file}.backup")) as copy, closing(sqlite3.connect(file)) as database:
+        copy.backup(database)
+    shards = (await of_shards(spine))["shards"]
+    assert (shards.verdict, f"of {keys.shard_of(1, SHARDS)}:" in shards.found) == ("fault", True)
+    assert "restore --force" in shards.advice
 
 
 async def test_another_number_of_shards_and_a_lag_past_the_bound_are_faults(spine: Spine) -> None:
