@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
 from booking.domain.changes import ShardBatch
 from booking.founding import found, positions_of
-from booking.inventory.changes import ChangeStreams, Reading
+from booking.inventory.changes import ChangeStreams, Reading, order
 from booking.inventory.errors import InventoryUnavailable
 from booking.ledger.errors import CursorMoved, LedgerConflict, LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger
@@ -199,9 +199,30 @@ class Persister:
         if unreadable - self._unreadable:
             log.error("these shards' streams cannot be read; they are not sold from", reasons=reading.unreadable)
             await self._streams.fence(unreadable)
+        if reading.let_go:
+            await self._look_for_lost_commits(reading.let_go)
         if lost:
             self._positions = positions_of(await self._ledger.shards())  # a restored shard has another epoch
         self._lost, self._unreadable = lost, unreadable
+
+    async def _look_for_lost_commits(self, let_go: Mapping[int, str]) -> None:
+        """Redis lets go of nothing that the database does not have: another persister has carried it, or the database
+        is an old copy, or has failed over to one. Then what comes next would hide for ever what is missing.
+        """
+        before = self._positions or {}
+        self._positions = now = positions_of(await self._ledger.shards())
+        old = [
+            shard
+            for shard, mark in let_go.items()
+            if now[shard][0] == before[shard][0] and order(mark) > order(now[shard][1])
+        ]
+        if old:
+            log.error(
+                "the database lacks changes that it had; these shards are not sold from until it has them again, "
+                "or `booking restore --force` gives them up",
+                shards=old,
+            )
+            await self._streams.fence(old)
 
 
 def _age_seconds(batches: Iterable[ShardBatch]) -> float:

@@ -15,11 +15,13 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
 import pytest
+from sqlalchemy import text
 
 from booking import persister as module
 from booking.domain.changes import ShardBatch
 from booking.inventory import keys
 from booking.inventory.changes import ChangeStreams
+from booking.inventory.errors import ShardFenced
 from booking.ledger import Ledger, LedgerError, LedgerUnavailable, engine
 from booking.persister import FallenBehind, Persister, run
 from booking.settings import Settings, SettingsError
@@ -383,6 +385,38 @@ async def test_a_shard_that_redis_lost_is_told_once_and_the_others_are_carried_o
     record = await spine.ledger.event(2)
     assert record is not None
     assert record.seq == 2
+
+
+async def test_a_database_that_has_lost_commits_is_told_at_once_and_hides_nothing(spine: Spine, notes: Notes) -> None:
+    await spine.drain()
+    before = await spine.ledger.shards()
+    await spine.stock.office.book(1, "ann")
+    await spine.drain()
+    async with spine.ledger._writing() as connection:  # as a fail-over, or an old copy put back, does it
+        await connection.execute(text("DELETE FROM bookings"))
+        await connection.execute(text("DELETE FROM changes WHERE user_id = 'ann'"))
+        await connection.execute(text("UPDATE events SET seq = 1 WHERE id = 1"))
+        await connection.execute(text(f"UPDATE shards SET cursor = '{before[1].cursor}' WHERE shard = 1"))
+    await spine.stock.office.book(3, "bob")  # of the same shard; its change would hide what is missing of event 1
+    async with spine.persister() as persister:
+        assert await persister.carry() == 0
+    assert [fields["shards"] for level, event, fields in notes.lines if "lacks changes" in event] == [[1]]
+    assert (await spine.ledger.shards())[1].cursor == before[1].cursor
+    with pytest.raises(ShardFenced):
+        await spine.stock.office.book(3, "cid")
+    await spine.stock.office.book(2, "dan")  # another shard is a matter of its own
+
+
+async def test_one_whose_cursor_another_has_moved_and_let_go_of_finds_nothing_lost(spine: Spine, notes: Notes) -> None:
+    async with spine.persister() as slow:
+        await slow.carry()
+        await spine.stock.office.book(1, "ann")
+        await spine.drain()
+        await spine.stock.office.book(1, "bob")
+        assert await slow.carry() == 0, "it looks where it is first"
+        assert await slow.carry() == 1
+    assert notes.lines == []
+    assert (await spine.stock.office.book(1, "cid")).booking is not None
 
 
 async def test_the_largest_rules_that_an_event_may_have_are_carried(spine: Spine) -> None:

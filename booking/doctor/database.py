@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from booking.domain.diagnosis import Finding, fault, ok, warning
 from booking.domain.lags import Lag
+from booking.inventory.changes import order
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.inspection import order, shard_lags
+from booking.inventory.inspection import shard_lags
 from booking.ledger.errors import LedgerError
 from booking.ledger.inspection import Database, check_database, inspect, is_there
 from booking.ledger.records import ShardRecord
@@ -61,9 +62,7 @@ async def _behind(settings: Settings, shards: Mapping[int, ShardRecord], lags: M
     """The shards of which SQL lacks what Redis has let go of, since SQL had it once. Raises LedgerError."""
 
     def past(records: Mapping[int, ShardRecord]) -> list[str]:
-        return [
-            str(shard) for shard, lag in lags.items() if lag.whole and order(lag.let_go) > order(records[shard].cursor)
-        ]
+        return [str(shard) for shard, lag in lags.items() if order(lag.let_go) > order(records[shard].cursor)]
 
     # A running persister may have carried some between the two looks; what was let go of by then SQL has by now.
     return past(shards) and past((await inspect(settings.database_address)).shards)

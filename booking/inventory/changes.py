@@ -29,6 +29,8 @@ class Reading:
     batches: list[ShardBatch] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
     """Shards that are not what the database knows: emptied, of another founding, or an old copy."""
+    let_go: dict[int, str] = field(default_factory=dict)
+    """Shards of which Redis has let go of more than these positions say, and how far; nothing of them is read."""
     unreadable: dict[int, str] = field(default_factory=dict)
     """Shards whose stream holds what no script of ours writes, and why it cannot be read."""
 
@@ -98,6 +100,8 @@ class ChangeStreams:
         for (shard, (epoch, cursor)), whole, reply in zip(positions.items(), replies[::2], replies[1::2], strict=True):
             if not _is_whole(whole):
                 reading.lost.append(shard)
+            elif order(mark := whole[0][2].decode()) > order(cursor):
+                reading.let_go[shard] = mark
             elif isinstance(reply, Exception):
                 reading.unreadable[shard] = str(reply)
             elif reply:
@@ -106,6 +110,15 @@ class ChangeStreams:
                 except (KeyError, ValueError, IndexError) as error:
                     reading.unreadable[shard] = f"an entry after {cursor} cannot be read ({error!r})"
         return reading
+
+    async def let_go(self, shards: Iterable[int]) -> dict[int, str]:
+        """How far each shard's stream was let go of, since the database had it. Raises InventoryUnavailable."""
+        numbers = list(shards)
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in numbers:
+            pipeline.get(keys.mark(shard))
+        replies = await self._execute(pipeline)
+        return {shard: mark.decode() for shard, mark in zip(numbers, replies, strict=True) if isinstance(mark, bytes)}
 
     async def rest(self, shard: int, epoch: str, cursor: str, count: int) -> tuple[ShardBatch | None, bool]:
         """Up to `count` entries after a cursor, whatever the shard's epoch; None for none, and whether they were read.
@@ -157,6 +170,12 @@ class ChangeStreams:
                 await self._redis.connection_pool.disconnect()  # a replica now? Its name may lead to another server
                 raise InventoryUnavailable(f"Redis refuses ({type(reply).__name__})") from None
         return replies
+
+
+def order(entry_id: str) -> tuple[int, int]:
+    """What the ids of a stream's entries are compared by."""
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number)
 
 
 def _batch(shard: int, epoch: str, cursor: str, entries: Any) -> ShardBatch:

@@ -13,6 +13,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError,
 
 from booking.domain.lags import Lag
 from booking.inventory import keys
+from booking.inventory.changes import order
 from booking.inventory.errors import AddressUnreadable, InventoryUnavailable
 
 ANSWER_SECONDS_MAX = 3.0
@@ -151,9 +152,3 @@ async def _settings(redis: Any) -> Mapping[str, str]:
 
 def _number(value: object) -> int | None:
     return int(str(value)) if value is not None else None
-
-
-def order(entry_id: str) -> tuple[int, int]:
-    """What the ids of a stream's entries are compared by."""
-    milliseconds, _, number = entry_id.partition("-")
-    return int(milliseconds), int(number)

@@ -13,7 +13,7 @@ from booking.audit.command import show
 from booking.audit.comparison import audit_event
 from booking.audit.findings import EventAudit
 from booking.inventory import keys
-from booking.inventory.changes import ChangeStreams
+from booking.inventory.changes import ChangeStreams, order
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.stockroom import Stockroom
 from booking.ledger.errors import LedgerError
@@ -55,6 +55,16 @@ async def _restore(settings: Settings, shards: Sequence[int], *, yes: bool, forc
         if not wanted:
             console.print("Redis has everything that the database has: there is nothing to restore.")
             return DONE
+        marks = await streams.let_go(wanted)
+        old = [shard for shard in marks if order(marks[shard]) > order(known[shard].cursor)]
+        if old:
+            console.print(
+                f"The database lacks changes that it had of the shards {_list(old)}: it is an old copy, or another's. "
+                "Put the newer one back. Restoring from this one gives up what was sold since.",
+            )
+            if not force:
+                console.print("booking: nothing was changed; --force gives that up", markup=False)
+                return REFUSED
         whole = [shard for shard in wanted if shard not in lost]
         console.print(f"Redis has lost the shards {_list(lost)}." if lost else "Redis has lost nothing.")
         if whole:

@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
-from booking.restore.command import DONE, restore
+from booking.inventory import keys
+from booking.restore.command import DONE, REFUSED, restore
 from tests.fixtures.spine import Spine, open_spine
 from tests.fixtures.valkey import running_valkey
 
@@ -39,3 +41,24 @@ async def test_a_redis_that_still_reads_its_data_is_waited_for(
     assert ended == DONE, said
     assert "the restoration waits for it" in said
     assert "nothing to restore" in said
+
+
+async def test_a_database_that_has_lost_commits_is_not_restored_from_without_force(
+    spine: Spine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await spine.stock.sale(1)
+    await spine.drain()
+    before = await spine.ledger.shards()
+    await spine.stock.office.book(1, "ann")
+    await spine.drain()
+    async with spine.ledger._writing() as connection:
+        await connection.execute(text("DELETE FROM bookings"))
+        await connection.execute(text("DELETE FROM changes WHERE seq > 1"))
+        await connection.execute(text("UPDATE events SET seq = 1"))
+        await connection.execute(text(f"UPDATE shards SET cursor = '{before[1].cursor}' WHERE shard = 1"))
+    await spine.stock.redis.delete(keys.epoch(1))  # as the persister does then
+    assert await asyncio.to_thread(restore, spine.settings, (), yes=True, force=False) == REFUSED
+    assert "The database lacks changes that it had of the shards 1" in capsys.readouterr().err
+    assert await spine.stock.redis.hlen(keys.event_keys(1, 2)[1]) == 1, "ann's booking is there still"
+    assert await asyncio.to_thread(restore, spine.settings, (1,), yes=True, force=True) == DONE
+    assert await spine.stock.redis.hlen(keys.event_keys(1, 2)[1]) == 0
