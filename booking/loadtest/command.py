@@ -25,7 +25,8 @@ from booking.loadtest.player import LoadProcessError
 from booking.loadtest.report import LiveProgress, print_report
 from booking.loadtest.run import Outcome, run
 from booking.settings import JWT_SECRET_BYTES_MIN, Settings, SettingsError
-from booking.web.tokens import ORGANIZER, sign_token
+from booking.web.plain_tokens import ORGANIZER
+from booking.web.tokens import sign_token
 
 EXIT_FAULTS = 1
 EXIT_USAGE = 2

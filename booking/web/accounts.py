@@ -12,11 +12,11 @@ from booking.web.answers import send_json, success
 from booking.web.credentials import Credentials, email_key
 from booking.web.passwords import Passwords
 from booking.web.payloads import LoginRequest, RegisterRequest, validate
+from booking.web.plain_tokens import ORGANIZER
 from booking.web.problems import Fault, Problem
 from booking.web.rates import rate_limited
 from booking.web.requests import USER, read_json
 from booking.web.shapes import WelcomeData
-from booking.web.tokens import ORGANIZER
 
 Sign = Callable[[str, str | None], str]
 """Makes a token for a subject and a role."""

@@ -20,7 +20,8 @@ from booking.ledger import migrate
 from booking.persister import run
 from booking.settings import Settings, SettingsError
 from booking.web.access_log import AccessLog, json_line
-from booking.web.tokens import ORGANIZER, sign_token
+from booking.web.plain_tokens import ORGANIZER
+from booking.web.tokens import sign_token
 from tests.fixtures.stock import SHARDS
 
 SECRET = "the secret of these tests, of more than 32 bytes"

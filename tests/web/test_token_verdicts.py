@@ -1,4 +1,4 @@
-"""The quick check of our own tokens says the same as PyJWT of every token there could be."""
+"""The quick check of plain tokens says the same as PyJWT of every token there could be."""
 
 import base64
 import hashlib
@@ -190,6 +190,30 @@ def test_every_value_of_every_claim_gets_the_verdict_that_pyjwt_gives_it(configu
                 assert verdict == by_pyjwt_alone(token, configured), (name, value)
                 verdicts.add(verdict)
     assert {None, Caller("17", organizer=False), Caller("17", organizer=True)} <= verdicts
+
+
+@pytest.mark.parametrize(
+    "head",
+    [HEADER, b'{"alg": "HS256", "typ": "JWT"}', b'{"typ":"JWT","alg":"HS256"}', b'{"alg":"HS256"}'],
+)
+def test_a_plain_token_needs_no_library_however_its_head_is_spelled(
+    head: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = {"sub": "17", "exp": time.time() + 60.5, "iat": time.time() - 0.5, "email": "ann@example.com"}
+    token = signed(base64url(head) + b"." + base64url(json.dumps(claims).encode()))
+    verifier = TokenVerifier(SECRET)
+    monkeypatch.setattr(verifier, "_verify_with_pyjwt", lambda _: pytest.fail("it was asked"))
+    for _ in range(2):
+        assert verifier.verify(token) == Caller("17", organizer=False)
+
+
+def test_heads_of_those_without_the_secret_are_not_kept() -> None:
+    verifier = TokenVerifier(SECRET)
+    for spaces in range(100):
+        head = b'{"alg":' + b" " * spaces + b'"HS256"}'
+        with pytest.raises(InvalidToken):
+            verifier.verify(signed(base64url(head) + b"." + base64url(b'{"sub":"17"}'), OTHER_SECRET))
+    assert len(verifier._plain._heads) == 1
 
 
 @settings(max_examples=1000, deadline=None)

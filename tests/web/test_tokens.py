@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from booking.domain.callers import Caller
-from booking.web.tokens import NUMERIC_DATE_MAX, TOKEN_BYTES_MAX, InvalidToken, TokenVerifier, sign_token
+from booking.web.plain_tokens import NUMERIC_DATE_MAX
+from booking.web.tokens import TOKEN_BYTES_MAX, InvalidToken, TokenVerifier, sign_token
 
 SECRET = b"the secret of these tests, of more than 32 bytes"
 OTHER_SECRET = b"another secret, also of more than 32 bytes of text"
