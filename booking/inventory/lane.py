@@ -20,16 +20,17 @@ EARLY_BATCH = 16
 class Target:
     """What a call is about: a script, the keys it begins with and the arguments before its items.
 
-    Neighbours in the queue that name the same target, the very object, go into one call.
+    Commands that wait together and name the same target, the very object, may go into one call.
     """
 
-    __slots__ = ("head", "keeps", "keys", "script")
+    __slots__ = ("changes", "head", "keeps", "keys", "script")
 
     def __init__(self, script: Script, keys: tuple[bytes, ...], head: tuple[Argument, ...]) -> None:
         self.script = script
         self.keys = keys
         self.head = head
         self.keeps = "replay" in script.header.items
+        self.changes = script.changes
 
 
 class Reply:
@@ -170,18 +171,28 @@ class Lane:
 
 
 def _runs(batch: list[Command]) -> list[list[Command]]:
-    """Neighbours with the same target, in order. A caller that has gone before its command was sent takes it along."""
+    """What shares a call: those who change one thing keep their order, and whoever changes nothing comes after them.
+
+    Commands about different events may pass each other. A caller that has gone before its command was sent takes it
+    along.
+    """
     runs: list[list[Command]] = []
-    last: Target | None = None
+    latest: dict[bytes, list[Command]] = {}  # by what they are about
+    readings: dict[Target, list[Command]] = {}
     for command in batch:
         if command.future.done():
             continue
-        if command.target is last:
-            runs[-1].append(command)
+        target = command.target
+        if not target.changes:
+            readings.setdefault(target, []).append(command)
+            continue
+        run = latest.get(target.keys[0])
+        if run is not None and run[0].target is target:
+            run.append(command)
         else:
-            last = command.target
-            runs.append([command])
-    return runs
+            run = latest[target.keys[0]] = [command]
+            runs.append(run)
+    return [*runs, *readings.values()]
 
 
 def _call(run: list[Command]) -> Call:
