@@ -32,7 +32,7 @@ from tests.fixtures.spine import Spine, open_spine
 from tests.fixtures.stock import SHARDS
 
 CHECKOUT = Path(__file__).parents[1]
-KILLS = 20
+KILLS = 8
 
 
 @pytest.fixture
