@@ -9,7 +9,7 @@ import structlog
 
 from booking.domain.changes import ShardBatch
 from booking.founding import found, positions_of
-from booking.inventory.changes import ChangeStreams, Reading, order
+from booking.inventory.changes import ChangeStreams, Reading, past
 from booking.inventory.errors import InventoryUnavailable
 from booking.ledger.errors import CursorMoved, LedgerConflict, LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger
@@ -211,11 +211,7 @@ class Persister:
         """
         before = self._positions or {}
         self._positions = now = positions_of(await self._ledger.shards())
-        old = [
-            shard
-            for shard, mark in let_go.items()
-            if now[shard][0] == before[shard][0] and order(mark) > order(now[shard][1])
-        ]
+        old = [shard for shard in past(let_go, now) if now[shard][0] == before[shard][0]]  # else it was restored
         if old:
             log.error(
                 "the database lacks changes that it had; these shards are not sold from until it has them again, "

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from booking.domain.diagnosis import Finding, fault, ok, warning
 from booking.domain.lags import Lag
-from booking.inventory.changes import order
+from booking.founding import positions_of
+from booking.inventory.changes import past
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.inspection import shard_lags
 from booking.ledger.errors import LedgerError
@@ -46,9 +47,7 @@ async def check_shards(
     if not reachable:
         return [ok(name, f"{len(shards)} founded; whether Redis has all of them can be said once it runs")]
     try:
-        lags = await shard_lags(
-            settings.redis_address, {shard: (record.epoch, record.cursor) for shard, record in shards.items()}
-        )
+        lags = await shard_lags(settings.redis_address, positions_of(shards))
     except InventoryUnavailable as error:
         return [fault(name, str(error), "see Redis above")]
     try:
@@ -60,12 +59,11 @@ async def check_shards(
 
 async def _behind(settings: Settings, shards: Mapping[int, ShardRecord], lags: Mapping[int, Lag]) -> list[str]:
     """The shards of which SQL lacks what Redis has let go of, since SQL had it once. Raises LedgerError."""
-
-    def past(records: Mapping[int, ShardRecord]) -> list[str]:
-        return [str(shard) for shard, lag in lags.items() if order(lag.let_go) > order(records[shard].cursor)]
-
+    let_go = {shard: lag.let_go for shard, lag in lags.items()}
     # A running persister may have carried some between the two looks; what was let go of by then SQL has by now.
-    return past(shards) and past((await inspect(settings.database_address)).shards)
+    if not past(let_go, positions_of(shards)):
+        return []
+    return list(map(str, past(let_go, positions_of((await inspect(settings.database_address)).shards))))
 
 
 def _wholeness(lags: Mapping[int, Lag], behind: list[str]) -> Finding:

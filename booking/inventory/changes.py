@@ -178,6 +178,11 @@ def order(entry_id: str) -> tuple[int, int]:
     return int(milliseconds), int(number)
 
 
+def past(let_go: Mapping[int, str], positions: Positions) -> list[int]:
+    """The shards of which Redis has let go of more than these positions say, as it does of what the database has."""
+    return [shard for shard, mark in let_go.items() if order(mark) > order(positions[shard][1])]
+
+
 def _batch(shard: int, epoch: str, cursor: str, entries: Any) -> ShardBatch:
     """The entries up to the first that cannot be read; raises as `read_change` does where none comes before that."""
     upto, changes = cursor.encode(), list[Change]()

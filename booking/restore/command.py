@@ -12,8 +12,9 @@ from rich.prompt import Confirm
 from booking.audit.command import show
 from booking.audit.comparison import audit_event
 from booking.audit.findings import EventAudit
+from booking.founding import positions_of
 from booking.inventory import keys
-from booking.inventory.changes import ChangeStreams, order
+from booking.inventory.changes import ChangeStreams, past
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.stockroom import Stockroom
 from booking.ledger.errors import LedgerError
@@ -55,8 +56,7 @@ async def _restore(settings: Settings, shards: Sequence[int], *, yes: bool, forc
         if not wanted:
             console.print("Redis has everything that the database has: there is nothing to restore.")
             return DONE
-        marks = await streams.let_go(wanted)
-        old = [shard for shard in marks if order(marks[shard]) > order(known[shard].cursor)]
+        old = past(await streams.let_go(wanted), positions_of(known))
         if old:
             console.print(
                 f"The database lacks changes that it had of the shards {_list(old)}: it is an old copy, or another's. "
