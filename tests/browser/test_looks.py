@@ -117,6 +117,15 @@ def test_a_page_is_for_every_screen_and_every_reader(house: House, sit: Sit, nam
         assert small_targets(page) == [], screen
 
 
+@pytest.mark.parametrize("width", [320, 640, 1030, 1100, 1280, 1920])
+def test_the_reference_is_never_wider_than_its_window(sit: Sit, width: int) -> None:
+    visitor = sit()
+    visitor.go("/docs")
+    visitor.page.get_by_role("heading", name="API reference").wait_for()
+    visitor.page.set_viewport_size({"width": width, "height": 800})
+    assert not visitor.overflows()
+
+
 @pytest.mark.parametrize("path", ["/", "/sale/0", "/console", "/docs", "/problems", "/problems/sold_out"])
 def test_every_page_has_the_way_home(sit: Sit, path: str) -> None:
     visitor = sit()
