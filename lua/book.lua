@@ -16,6 +16,7 @@
 --          QUANTITY_OVER_LIMIT SOLD_OUT WAITLIST_FULL LEDGER_BEHIND
 -- RETURNS one row an item: status, number (place in line, wait in ms, opening), record or Redis's time, first request id
 -- EVENTS  booked held joined; expired promoted by the sweep
+unsaved_limit = tonumber(unsaved_limit)
 local buyers, rows = {}, {}
 for _, user in items() do buyers[#buyers + 1] = user end
 if sale then call_up(buyers) end
@@ -30,7 +31,7 @@ local function book(user, quantity) -- in the contract's order of checks
   if sale.closes_at and now >= sale.closes_at then return SALE_CLOSED end
   local most = math.min(sale.max_per_user, sale.capacity)
   if not (quantity >= 1 and quantity <= most and quantity % 1 == 0) then return QUANTITY_OVER_LIMIT end
-  mine = {quantity = quantity, created = now_text, source = 's'}
+  mine = {status = '', quantity = quantity, number = false, created = now_text, source = 's', expires = '0', record = ''}
   -- Dead holds that were too many to be swept at once are no reason to turn somebody away, or to make him wait.
   while not fits(quantity) and (queue_length == 0 or not has_place(quantity)) and sweep(quantity) do end
   if fits(quantity) then
@@ -39,14 +40,14 @@ local function book(user, quantity) -- in the contract's order of checks
   end
   if sale.waitlist_limit == 0 then return SOLD_OUT end
   if not has_place(quantity) then return WAITLIST_FULL end
-  mine.status, mine.expires, sale.backlog, queue_length = 'w', 0, sale.backlog + quantity, queue_length + 1
+  mine.status, mine.expires, sale.backlog, queue_length = 'w', '0', sale.backlog + quantity, queue_length + 1
   mine.place, newcomers[#newcomers + 1] = queue_length, user
   emit('joined', user, mine)
   return JOINED, mine.place, mine.record
 end
 
 for i, user, quantity, replay, request in items() do
-  rows[i] = admit(user, replay, request) or unsaved > tonumber(unsaved_limit) and {LEDGER_BEHIND, 0, '', ''}
+  rows[i] = admit(user, replay, request) or unsaved > unsaved_limit and {LEDGER_BEHIND, 0, '', ''}
     or decide(replay, request, book(user, tonumber(quantity) or 0))
 end
 if sale then commit() end

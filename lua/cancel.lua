@@ -30,7 +30,7 @@ local function cancel(user)
   else
     give_back(user, mine)
   end
-  mine.status, mine.expires = 'k', 0
+  mine.status, mine.expires = 'k', '0'
   emit(kind, user, mine)
   promote() -- also when the head has left: a smaller group behind it may fit
   return status, 0, mine.record

@@ -41,7 +41,7 @@ for _, rule in items() do
   sale[rule] = wanted[rule]
   pairs_to_write[#pairs_to_write + 1], pairs_to_write[#pairs_to_write + 2] = rule, wanted[rule] or ''
 end
-if differs then log('changed', rules(sale.name)) end
+if differs then log(next_seq(), 'changed', rules(sale.name)) end
 local largest = BOUNDS.max_per_user[2] -- no group is larger, so that no larger capacity makes one impossible
 local people = smaller and sale.capacity < largest and call('ZRANGE', waiting, 0, -1) or {}
 for at = 1, #people, 1000 do load({unpack(people, at, math.min(at + 999, #people))}) end

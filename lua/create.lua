@@ -18,7 +18,7 @@ sale = {available = bounded('capacity', capacity), held = 0, sold = 0, bookings 
   hold_ms = bounded('hold_ms', hold_ms), waitlist_limit = bounded('waitlist_limit', waitlist_limit),
   opens_at = bounded('opens_at', opens_at), closes_at = bounded('closes_at', closes_at), paused = 0}
 if sale.opens_at and sale.closes_at and sale.opens_at >= sale.closes_at then return {{WINDOW_INVERTED}} end
-log('created', rules(name))
+log(next_seq(), 'created', rules(name))
 call('HSET', event, 'name', name, 'capacity', capacity, 'max_per_user', max_per_user, 'hold_ms', hold_ms,
   'waitlist_limit', waitlist_limit, 'opens_at', opens_at, 'closes_at', closes_at, 'paused', 0, 'created_at', now)
 commit()

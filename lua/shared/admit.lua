@@ -10,7 +10,7 @@ end
 local function admit(caller, replay, request) -- a row if the item ends here
   local wait_ms = spend(caller)
   if wait_ms then return {RATE_LIMITED, wait_ms, '', ''} end
-  replay = KEYS[tonumber(replay)]
+  replay = replay ~= '0' and KEYS[tonumber(replay)]
   if not sale then return {EVENT_NOT_FOUND, 0, '', ''} end
   if replay and strings[replay] then
     local request_id, status, number, text, asked = string.match(strings[replay], '^(.-)\n(.-)\n(.-)\n(.-)\n(.*)$')
@@ -20,7 +20,7 @@ local function admit(caller, replay, request) -- a row if the item ends here
 end
 
 local function decide(replay, request, status, number, text) -- an item's own answer, kept under its key
-  number, text, replay = number or 0, text or '', KEYS[tonumber(replay)]
+  number, text, replay = number or 0, text or '', replay ~= '0' and KEYS[tonumber(replay)]
   if status >= FIRST_REFUSAL then tally[status] = (tally[status] or 0) + 1 end
   if replay then
     local request_id, asked = string.match(request, '^(.-)\n(.*)$')

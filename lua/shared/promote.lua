@@ -6,7 +6,7 @@ local function take(user, booking, kind)
     booking.status, booking.expires = 'h', whole(now + sale.hold_ms)
     sale.held, sale.holding = sale.held + booking.quantity, sale.holding + 1
   else
-    booking.status, booking.expires = 'c', 0
+    booking.status, booking.expires = 'c', '0'
     sale.sold, sale.bookings = sale.sold + booking.quantity, sale.bookings + 1
   end
   emit(kind or (sale.hold_ms > 0 and 'held' or 'booked'), user, booking)

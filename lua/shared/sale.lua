@@ -32,17 +32,22 @@ local function load(users)
   end
 end
 
-local function log(kind, text)
+local function next_seq() -- as text, since writing a number takes Lua longer than most of what is done with it
   sale.seq = sale.seq + 1
-  entries[#entries + 1] = event_id .. ' ' .. sale.seq .. ' ' .. kind .. ' ' .. now_text .. ' ' .. text
+  return sale.seq .. ''
+end
+
+local function log(seq, kind, text)
+  entries[#entries + 1] = event_id .. ' ' .. seq .. ' ' .. kind .. ' ' .. now_text .. ' ' .. text
 end
 
 local function emit(kind, user, booking)
-  booking.number = booking.number or sale.seq + 1
-  booking.record = booking.status .. ' ' .. booking.quantity .. ' ' .. booking.number .. ' ' .. booking.created .. ' ' ..
-    booking.source .. ' ' .. booking.expires
+  local seq = next_seq()
+  booking.number = booking.number or seq
+  booking.record = booking.status .. ' ' .. whole(booking.quantity) .. ' ' .. booking.number .. ' ' ..
+    booking.created .. ' ' .. booking.source .. ' ' .. booking.expires
   known[user], touched[user] = booking, true
-  log(kind, booking.record .. ' ' .. user)
+  log(seq, kind, booking.record .. ' ' .. user)
 end
 
 local function write(command, key, arguments)
