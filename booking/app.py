@@ -98,7 +98,13 @@ class Application:
                 expose_headers=EXPOSED_HEADERS,
             )
         self._admission = Admission(Refusal("overloaded", settings.cors_origins))
-        self.frame = Frame(application, self._access_log, self._admission)
+        self.frame = Frame(
+            application,
+            self._access_log,
+            self._admission,
+            self._router.find,
+            serves_origins=bool(settings.cors_origins),
+        )
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: object) -> AsyncIterator[None]:

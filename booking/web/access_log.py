@@ -5,7 +5,6 @@ import hashlib
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -43,8 +42,7 @@ class AccessLog:
 
     def __init__(self, render: Callable[[dict[str, Any]], bytes], descriptor: int | None = None) -> None:
         self._render = render
-        self._answered: Counter[tuple[tuple[str, str], int]] = Counter()
-        self._durations: dict[tuple[str, str], Histogram] = {}
+        self._durations: dict[tuple[str, str, int], Histogram] = {}
         self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
         self._requests: list[Request] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -62,13 +60,11 @@ class AccessLog:
 
     def hand_over(self, meters: Meters) -> None:
         """Counts in what was answered since the last time. Kept apart until then, which is cheaper a request."""
-        answered, self._answered = self._answered, Counter()
         durations, self._durations = self._durations, {}
-        for (called, status), number in answered.items():
-            meters.count("booking_requests_total", f'{_labels(*called)},status="{status}"', number)
-        for called, histogram in durations.items():
-            key = "booking_request_duration_seconds", _labels(*called)
-            meters.histograms.setdefault(key, Histogram()).add(histogram)
+        for (method, path, status), histogram in durations.items():
+            labels = _labels(method, path)
+            meters.count("booking_requests_total", f'{labels},status="{status}"', sum(histogram.counts))
+            meters.histograms.setdefault(("booking_request_duration_seconds", labels), Histogram()).add(histogram)
 
     def flush(self) -> None:
         """Writes what is waiting."""
@@ -77,11 +73,10 @@ class AccessLog:
             self._timer = None
         requests, self._requests = self._requests, []
         for _, method, route, status, duration_us, _, _ in requests:
-            called = method, getattr(route, "path", "none")
-            self._answered[called, status] += 1
-            histogram = self._durations.get(called)
+            answered = method, getattr(route, "path", "none"), status
+            histogram = self._durations.get(answered)
             if histogram is None:
-                histogram = self._durations[called] = Histogram()
+                histogram = self._durations[answered] = Histogram()
             histogram.observe(duration_us / 1e6)
         text = b"".join([self._render(_line(request)) for request in requests])
         with suppress(OSError):  # a full disk, or a reader that has gone, costs the lines, and no request its answer

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from booking.domain.accounts import Account
 from booking.inventory.box_office import BoxOffice, RateLimit
 from booking.ledger.errors import EmailTaken
 from booking.ledger.ledger import Ledger
-from booking.web.answers import send_json, success
+from booking.web.answers import Answer, success
 from booking.web.credentials import Credentials, email_key
 from booking.web.passwords import Passwords
 from booking.web.payloads import LoginRequest, RegisterRequest, validate
@@ -41,7 +41,7 @@ class AccountEndpoints:
         self._office = office
         self._limit = limit
 
-    async def register(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def register(self, scope: Scope, receive: Receive) -> Answer:
         """`POST /auth/register`."""
         await self._charge(scope)
         faults: list[Fault] = []
@@ -51,9 +51,9 @@ class AccountEndpoints:
             account = await self._ledger.add_account(wanted.email, email_key(wanted.email), password_hash)
         except EmailTaken:
             raise Problem("email_taken") from None
-        await self._welcome(scope, send, 201, "Account created successfully", account)
+        return self._welcome(scope, 201, "Account created successfully", account)
 
-    async def login(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def login(self, scope: Scope, receive: Receive) -> Answer:
         """`POST /auth/login`."""
         await self._charge(scope)
         faults: list[Fault] = []
@@ -61,7 +61,7 @@ class AccountEndpoints:
         account = await self._credentials.account(given.email, given.password)
         if account is None:
             raise Problem("invalid_credentials")
-        await self._welcome(scope, send, 200, "Logged in successfully", account)
+        return self._welcome(scope, 200, "Logged in successfully", account)
 
     async def _charge(self, scope: Scope) -> None:
         if self._limit is None:
@@ -71,8 +71,8 @@ class AccountEndpoints:
         if wait_ms:
             raise rate_limited("auth", self._limit, wait_ms)
 
-    async def _welcome(self, scope: Scope, send: Send, status: int, message: str, account: Account) -> None:
+    def _welcome(self, scope: Scope, status: int, message: str, account: Account) -> Answer:
         scope[USER] = str(account.id)
         token = self._sign(str(account.id), ORGANIZER if account.organizer else None)
         data: WelcomeData = {"token": token, "user": {"id": account.id, "email": account.email}}
-        await send_json(send, status, success(message, data))
+        return Answer(status, success(message, data))

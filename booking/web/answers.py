@@ -1,43 +1,51 @@
 """How events and bookings look in an answer, and the way an answer goes out."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from booking.domain.model import Booking, Event
 from booking.web.problems import CONTENT_TYPE, Problem
 from booking.web.shapes import BookingData, EventData
 from booking.web.times import to_text
 
-_JSON = (b"content-type", b"application/json")
+JSON = b"application/json"
 Header = tuple[bytes, bytes]
 
 
-async def send_json(send: Send, status: int, body: bytes, *headers: Header) -> None:
-    """Sends an answer whose body is JSON already."""
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [_JSON, (b"content-length", b"%d" % len(body)), *headers],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
+class Answer:
+    """A whole answer. What becomes of it, ASGI's messages or bytes on a connection, is not its endpoint's business."""
+
+    __slots__ = ("body", "headers", "media_type", "status")
+
+    def __init__(self, status: int, body: bytes, *headers: Header, media_type: bytes | None = JSON) -> None:
+        """`media_type` is None for an answer that has no body and speaks of none (304)."""
+        self.status = status
+        self.body = body
+        self.media_type = media_type
+        self.headers = list(headers)
 
 
-async def send_problem(send: Send, problem: Problem, request_id: str, *headers: Header) -> None:
-    """Sends a failure."""
+Answering = Callable[[Scope, Receive], Awaitable[Answer]]
+"""An endpoint that answers in one piece."""
+
+
+def problem_answer(problem: Problem, request_id: str, *headers: Header) -> Answer:
+    """A failure, for a client."""
     body = problem.body(request_id)
-    length = (b"content-length", b"%d" % len(body))
-    await send(
-        {
-            "type": "http.response.start",
-            "status": problem.kind.status,
-            "headers": [(b"content-type", CONTENT_TYPE), length, *problem.headers, *headers],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
+    return Answer(problem.kind.status, body, *problem.headers, *headers, media_type=CONTENT_TYPE)
+
+
+async def send_answer(send: Send, answer: Answer) -> None:
+    """Sends an answer as ASGI has it."""
+    headers = answer.headers
+    if answer.media_type is not None:
+        length = b"%d" % len(answer.body)
+        headers = [(b"content-type", answer.media_type), (b"content-length", length), *headers]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
 
 
 def success(message: str, data: Any, **beside: Any) -> bytes:

@@ -5,6 +5,24 @@ from collections.abc import Iterable
 from typing import Any
 
 
+class Cork:
+    """Belongs to one worker and its loop: lets go of the answers of one turn at its end, all at once."""
+
+    def __init__(self) -> None:
+        self._waiting: list[CorkedTransport] = []
+
+    def hold(self, transport: "CorkedTransport") -> None:
+        """Has the transport's answers go out before the loop waits for anything."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._let_go)
+        self._waiting.append(transport)
+
+    def _let_go(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for transport in waiting:
+            transport.flush()
+
+
 class CorkedTransport:
     """Writes when everything that is ready has run.
 
@@ -12,9 +30,9 @@ class CorkedTransport:
     where each write wakes a client that has gone to sleep again, it costs three times as much.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport, cork: Cork) -> None:
         self._transport = transport
-        self._loop = loop
+        self._cork = cork
         self._waiting: list[bytes] = []
         # Asked once or more a request: not by way of __getattr__.
         self.is_closing = transport.is_closing
@@ -22,7 +40,7 @@ class CorkedTransport:
     def write(self, data: bytes) -> None:
         """Queues `data` behind what is waiting; all of it goes out before the loop waits for anything else."""
         if not self._waiting:
-            self._loop.call_soon(self._flush)
+            self._cork.hold(self)
         self._waiting.append(data)
 
     def writelines(self, parts: Iterable[bytes]) -> None:
@@ -30,15 +48,16 @@ class CorkedTransport:
         for part in parts:
             self.write(part)
 
+    def flush(self) -> None:
+        """Writes what is waiting now."""
+        waiting, self._waiting = self._waiting, []
+        if waiting and not self._transport.is_closing():  # else the client has gone meanwhile
+            self._transport.write(b"".join(waiting))
+
     def close(self) -> None:
         """Closes once everything is out."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if waiting and not self._transport.is_closing():  # else the client has gone meanwhile
-            self._transport.write(b"".join(waiting))

@@ -16,6 +16,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from booking.domain.accounts import Account
 from booking.domain.callers import Caller
+from booking.web.fields import fields_of
 from booking.web.passwords import Passwords
 from booking.web.tokens import InvalidToken, TokenVerifier
 
@@ -35,6 +36,8 @@ REALM = "booking"
 BASIC_CHALLENGE = f'Basic realm="{REALM}", charset="UTF-8"'
 BEARER_CHALLENGE = f'Bearer realm="{REALM}"'
 _EITHER = (BEARER_CHALLENGE, BASIC_CHALLENGE)
+
+SCHEMES = (b"bearer", b"basic")
 
 Scope = MutableMapping[str, Any]
 FindAccount = Callable[[str], Awaitable[Account | None]]
@@ -192,20 +195,17 @@ class Credentials:
 
 def _authorization(scope: Scope) -> tuple[bool, bytes]:
     """Whether the request carries a token rather than a password, and what follows the scheme's name."""
-    header: bytes | None = None
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            if header is not None:
-                raise Unauthenticated("There is more than one Authorization header.", _EITHER)
-            header = value
+    header = fields_of(scope).get(b"authorization")
     if header is None:
         raise Unauthenticated("This needs a bearer token, or an account's email and password.", _EITHER)
     scheme, _, credentials = header.partition(b" ")
     scheme = scheme.lower()
+    if scheme not in SCHEMES:
+        raise Unauthenticated("The Authorization header's scheme has to be Bearer or Basic.", _EITHER)
+    if b"," in credentials:  # which neither has
+        raise Unauthenticated("There is more than one Authorization header.", _EITHER)
     if scheme == b"bearer":
         return True, credentials.strip(b" \t")
-    if scheme != b"basic":
-        raise Unauthenticated("The Authorization header's scheme has to be Bearer or Basic.", _EITHER)
     if len(credentials) > BASIC_BYTES_MAX:
         raise Unauthenticated("The email and password are too long.", (BASIC_CHALLENGE,))
     return False, credentials.strip(b" \t")

@@ -3,6 +3,8 @@
 from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from booking.web.heads import CLOSE, header_lines
+
 CYCLE = "booking.cycle"
 """Where a request's scope has a weak reference to its cycle, for an endpoint whose answer goes on and on."""
 
@@ -11,10 +13,7 @@ BODILESS = (204, 304)
 
 
 class Cycle(RequestResponseCycle):
-    """Writes an answer whose length is known in one piece; every other goes uvicorn's way.
-
-    Uvicorn looks through each header with two regular expressions; here the head as a whole is looked through once.
-    """
+    """Writes an answer whose length is known in one piece; every other goes uvicorn's way."""
 
     _head: bytes | None = None
     _streams = False
@@ -45,22 +44,16 @@ class Cycle(RequestResponseCycle):
         """The head's bytes; None where uvicorn has to frame the answer."""
         status, headers = message["status"], [*self.default_headers, *message["headers"]]
         length = None
-        lines = [STATUS_LINE[status]]
         for name, value in headers:
             if name == b"content-length":
                 length = int(value)
             elif name == b"connection":
                 return None
-            lines.append(b"%b: %b\r\n" % (name, value))
         if length is None or status in BODILESS or self.scope["method"] == "HEAD":
             return None
         if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        head = b"".join(lines)
-        ends = len(lines)
-        if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
-            raise RuntimeError("Invalid HTTP header value.")
+            headers.append(CLOSE)
+        head = STATUS_LINE[status] + header_lines(headers) + b"\r\n"
         self.expected_content_length, self.chunked_encoding = length, False
         return head
 

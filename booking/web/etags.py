@@ -2,9 +2,13 @@
 
 from starlette.types import Scope
 
+from booking.web.fields import fields_of
+
 
 def has_version(scope: Scope, etag: bytes) -> bool:
     """Whether the request's If-None-Match names this version: RFC 9110's weak comparison."""
-    lists = [value for name, value in scope["headers"] if name == b"if-none-match"]
-    wanted = [tag.strip().removeprefix(b"W/") for tag in b",".join(lists).split(b",")] if lists else []
+    tags = fields_of(scope).get(b"if-none-match")
+    if tags is None:
+        return False
+    wanted = [tag.strip().removeprefix(b"W/") for tag in tags.split(b",")]
     return etag.removeprefix(b"W/") in wanted or wanted == [b"*"]

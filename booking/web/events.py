@@ -2,12 +2,12 @@
 
 import asyncio
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from booking.domain.model import Event
 from booking.domain.outcomes import Status
 from booking.inventory.box_office import BoxOffice
-from booking.web.answers import booking_data, event_data, send_json, success
+from booking.web.answers import Answer, booking_data, event_data, success
 from booking.web.credentials import Credentials
 from booking.web.etags import has_version
 from booking.web.organizers import organizer
@@ -20,7 +20,7 @@ PREPARED_MAX = 4_096
 
 
 class EventEndpoints:
-    """Plain ASGI like the hot path, since a storm reads `/status` as often as it books."""
+    """Like the hot path where a storm reads, since it reads `/status` as often as it books."""
 
     def __init__(self, credentials: Credentials, office: BoxOffice) -> None:
         self._credentials = credentials
@@ -28,7 +28,7 @@ class EventEndpoints:
         self._listing = asyncio.Lock()
         self._prepared: dict[int, tuple[tuple[object, ...], bytes, bytes]] = {}
 
-    async def initialize(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def initialize(self, scope: Scope, receive: Receive) -> Answer:
         """`POST /initialize`."""
         await organizer(self._credentials, scope)
         faults: list[Fault] = []
@@ -40,9 +40,9 @@ class EventEndpoints:
         if event is None:
             raise invalid(window_inverted())
         body = success("Event created successfully", event_data(event), event_id=event.id, eventd=event.id)
-        await send_json(send, 201, body, (b"location", b"/events/%d" % event.id))
+        return Answer(201, body, (b"location", b"/events/%d" % event.id))
 
-    async def change(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def change(self, scope: Scope, receive: Receive) -> Answer:
         """`PATCH /events/{event_id}`."""
         await organizer(self._credentials, scope)
         faults: list[Fault] = []
@@ -54,9 +54,9 @@ class EventEndpoints:
             raise invalid(window_inverted())
         if outcome.event is None:
             raise Problem("event_not_found")
-        await send_json(send, 200, success("Event updated successfully", event_data(outcome.event)))
+        return Answer(200, success("Event updated successfully", event_data(outcome.event)))
 
-    async def look(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+    async def look(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
         """`GET /status/{event_id}` and `GET /events/{event_id}`."""
         event = await self._office.look(read_event_id(scope))
         if event is None:
@@ -64,21 +64,19 @@ class EventEndpoints:
         body, etag = self._prepare(event)
         headers = [(b"etag", etag), (b"cache-control", b"no-cache")]
         if has_version(scope, etag):
-            await send({"type": "http.response.start", "status": 304, "headers": headers})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        await send_json(send, 200, body, *headers)
+            return Answer(304, b"", *headers, media_type=None)
+        return Answer(200, body, *headers)
 
-    async def look_booking(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's
+    async def look_booking(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's
         """`GET /events/{event_id}/booking`: one's own."""
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
         outcome = await self._office.look_booking(read_event_id(scope), caller.user_id)
         if outcome.booking is None:
             raise Problem(outcome.status.name.lower())
-        await send_json(send, 200, success("Fetched booking", booking_data(outcome.booking)))
+        return Answer(200, success("Fetched booking", booking_data(outcome.booking)))
 
-    async def index(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+    async def index(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
         """`GET /events`: newest first, which is by id from the highest down."""
         page = read_page(scope, event_id_of)
         if page.starting_after is None:
@@ -96,7 +94,7 @@ class EventEndpoints:
             events += [event for event in found if event is not None]
             below = ids[-1]
         data = [event_data(event) for event in events[: page.limit]]
-        await send_json(send, 200, success("Fetched events", data, has_more=len(events) > page.limit))
+        return Answer(200, success("Fetched events", data, has_more=len(events) > page.limit))
 
     def _prepare(self, event: Event) -> tuple[bytes, bytes]:
         """An event's body and its ETag. The clock is in the answer only by way of the state."""

@@ -5,22 +5,28 @@ from time import perf_counter_ns
 
 import structlog
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.ledger.errors import LedgerUnavailable
 from booking.web.access_log import AccessLog
 from booking.web.admission import Admission
-from booking.web.answers import send_problem
+from booking.web.answers import Answer, Answering, problem_answer, send_answer
 from booking.web.credentials import Unauthenticated
+from booking.web.fields import fields_of
 from booking.web.key_set import KeySetUnavailable
 from booking.web.passwords import TooBusy
 from booking.web.problems import Problem
+from booking.web.refusal import Headers
 from booking.web.request_ids import RequestIds
 from booking.web.requests import REQUEST_ID, ClientGone
 
 STATUS_CLIENT_GONE = 499
 """What the log says of a request that nobody waited for; nginx's number for it."""
+
+Find = Callable[[bytes, bytes], tuple[str, BaseRoute, Answering, dict[str, str]] | None]
+"""Where a request leads, by its method and path: the method, the route, its endpoint, and the path's parameters."""
 
 log = structlog.get_logger()
 
@@ -38,12 +44,57 @@ class Frame:
     `send`; the router inside is Starlette's, and raises HTTPException for us as it does inside its application.
     """
 
-    def __init__(self, application: ASGIApp, access_log: AccessLog, admission: Admission | None = None) -> None:
+    def __init__(
+        self,
+        application: ASGIApp,
+        access_log: AccessLog,
+        admission: Admission | None = None,
+        find: Find = lambda _method, _path: None,
+        *,
+        serves_origins: bool = False,
+    ) -> None:
+        """`find` knows the endpoints that a request may be taken to directly, past `application`; where that
+        `serves_origins`, not one of a page of another origin.
+        """
         self._application = application
         self._access_log = access_log
+        self._find = find
+        self._serves_origins = serves_origins
         self.admission = Admission() if admission is None else admission
         """For the server, which turns requests away before they come here."""
         self._ids = RequestIds()
+
+    def direct(self, method: bytes, path: bytes, headers: Headers) -> tuple[Answering, Scope] | None:
+        """The endpoint of a request that `answer` may answer, and as much of a scope as it needs; None: ASGI's way."""
+        found = self._find(method, path)
+        if found is None or (self._serves_origins and any(name == b"origin" for name, _ in headers)):
+            return None
+        name, route, endpoint, path_params = found
+        return endpoint, {
+            "type": "http",
+            "method": name,
+            "headers": headers,
+            "route": route,
+            "path_params": path_params,
+        }
+
+    async def answer(self, endpoint: Answering, scope: Scope, receive: Receive) -> Answer | None:
+        """Answers one request as `__call__` does, without ASGI's messages; None when nobody waits for it any more."""
+        began_ns = perf_counter_ns()
+        request_id = scope[REQUEST_ID] = self._ids.of(fields_of(scope).get(b"x-request-id"))
+        status = STATUS_CLIENT_GONE
+        try:
+            answer = await endpoint(scope, receive)
+            status = answer.status
+        except ClientGone:
+            return None
+        except Exception as error:  # noqa: BLE001 - the one place where everything finds its answer
+            answer = problem_answer(problem_for(error, request_id), request_id)
+            status = answer.status
+        finally:
+            self._access_log.write(scope, status, (perf_counter_ns() - began_ns) // 1000, request_id)
+        answer.headers.append((b"x-request-id", request_id.encode()))
+        return answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -51,7 +102,7 @@ class Frame:
             await self._application(scope, receive, send)
             return
         began_ns = perf_counter_ns()
-        request_id = self._ids.of(scope["headers"])
+        request_id = self._ids.of(fields_of(scope).get(b"x-request-id"))
         scope[REQUEST_ID] = request_id
         scope["app"] = self
         status = 0
@@ -70,7 +121,7 @@ class Frame:
         except Exception as error:  # the one place where everything finds its answer
             if status:
                 raise  # half an answer is out; the server closes the connection
-            await send_problem(send_framed, problem_for(error, request_id), request_id)
+            await send_answer(send_framed, problem_answer(problem_for(error, request_id), request_id))
         finally:
             self._access_log.write(scope, status, (perf_counter_ns() - began_ns) // 1000, request_id)
 
@@ -97,7 +148,7 @@ class Failures:
         except Exception as error:
             if begun:
                 raise
-            await send_problem(send, problem_for(error, scope[REQUEST_ID]), scope[REQUEST_ID])
+            await send_answer(send, problem_answer(problem_for(error, scope[REQUEST_ID]), scope[REQUEST_ID]))
 
 
 def problem_for(error: Exception, request_id: str) -> Problem:

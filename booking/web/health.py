@@ -5,14 +5,14 @@ from typing import Annotated, Literal, NotRequired
 
 import orjson
 from pydantic import Field
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 from typing_extensions import TypedDict  # pydantic takes it from here before Python 3.12
 
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.ledger.errors import LedgerUnavailable
 from booking.ledger.ledger import Ledger
-from booking.web.answers import send_json
+from booking.web.answers import Answer
 from booking.web.shapes import Count, documented
 
 LAG_SECONDS_MAX = 30.0
@@ -87,11 +87,11 @@ class HealthEndpoints:
         self._ledger = ledger
         self._unsaved_limit = unsaved_limit
 
-    async def alive(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+    async def alive(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
         """`GET /healthz`: the process answers."""
-        await send_json(send, 200, ALIVE)
+        return Answer(200, ALIVE)
 
-    async def ready(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+    async def ready(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
         """`GET /readyz`: every part does its work, or which one does not and why."""
         (redis, persister), database = await asyncio.gather(self._redis_and_persister(), self._database())
         ready = redis["ok"] and database["ok"] and persister["ok"]
@@ -101,7 +101,7 @@ class HealthEndpoints:
         }
         body = orjson.dumps(data)
         retry = [] if ready else [(b"retry-after", b"1")]
-        await send_json(send, 200 if ready else 503, body, *retry)
+        return Answer(200 if ready else 503, body, *retry)
 
     async def _redis_and_persister(self) -> tuple[RedisPart, PersisterPart]:
         try:

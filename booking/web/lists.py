@@ -10,7 +10,7 @@ from booking.domain.model import Booking, BookingStatus
 from booking.inventory.box_office import BoxOffice
 from booking.ledger import reports
 from booking.ledger.ledger import Ledger
-from booking.web.answers import booking_data, send_json, success
+from booking.web.answers import Answer, booking_data, send_answer, success
 from booking.web.credentials import Credentials
 from booking.web.exports import FORMATS, Exports
 from booking.web.freshness import Freshness
@@ -31,7 +31,7 @@ class ListEndpoints:
         self._freshness = freshness
         self._exports = Exports(ledger)
 
-    async def own(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+    async def own(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
         """`GET /bookings`: newest first, whatever became of them."""
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
@@ -42,7 +42,7 @@ class ListEndpoints:
             raise invalid(not_in_list())
         data = [booking_data(booking) for booking in await self._placed(found[: page.limit])]
         body = success("Fetched bookings", data, has_more=len(found) > page.limit, up_to_date=complete)
-        await send_json(send, 200, body, (b"cache-control", b"no-store"))
+        return Answer(200, body, (b"cache-control", b"no-store"))
 
     async def of_event(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`GET /events/{event_id}/bookings`: a page as JSON, or all of them as a file."""
@@ -70,7 +70,7 @@ class ListEndpoints:
             raise invalid(not_in_list())
         data = [booking_data(booking) for booking in await self._placed(found[: page.limit])]
         body = success("Fetched bookings", data, has_more=len(found) > page.limit, seq=seq, up_to_date=complete)
-        await send_json(send, 200, body, (b"cache-control", b"no-store"))
+        await send_answer(send, Answer(200, body, (b"cache-control", b"no-store")))
 
     async def _placed(self, bookings: Sequence[Booking]) -> list[Booking]:
         """The bookings, those that wait with their place in line, which only Redis knows; they share its calls."""

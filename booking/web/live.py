@@ -12,6 +12,7 @@ from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overl
 from booking.web.answers import booking_data, event_data
 from booking.web.credentials import Credentials
 from booking.web.cycle import CYCLE
+from booking.web.fields import fields_of
 from booking.web.problems import Problem
 from booking.web.requests import USER, read_event_id
 from booking.web.shapes import BookingData
@@ -170,7 +171,7 @@ class LiveEndpoint:
 
     async def _user(self, scope: Scope) -> str | None:
         """Who listens, if they say so. Raises Unauthenticated for credentials that are not good."""
-        if not any(name == b"authorization" for name, _ in scope["headers"]):
+        if b"authorization" not in fields_of(scope):
             return None
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
@@ -230,7 +231,5 @@ def _has_turned(event: Event) -> bool:
 
 
 def _last_event_id(scope: Scope) -> int | None:
-    for name, value in scope["headers"]:
-        if name == b"last-event-id":
-            return int(value) if value.isdigit() and len(value) < 20 else None
-    return None
+    value = fields_of(scope).get(b"last-event-id", b"")
+    return int(value) if value.isdigit() and len(value) < 20 else None

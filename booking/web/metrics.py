@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from booking.domain.model import Event
 from booking.domain.outcomes import Status
@@ -16,6 +16,7 @@ from booking.inventory.lane import Lane
 from booking.inventory.stockroom import Stockroom
 from booking.meters import Histogram, Meters, escaped, saved, together
 from booking.web.access_log import AccessLog
+from booking.web.answers import Answer
 from booking.web.live import LiveEndpoint
 from booking.web.sale import REFUSALS
 
@@ -61,15 +62,12 @@ class MetricsEndpoint:
         self._folder = folder
         self._collecting = asyncio.Lock()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+    async def __call__(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
         """Answers with all of it, in Prometheus's text format."""
         async with self._collecting:
             meters = self._counted()
             gauges = await self._gauges()
-        body = "".join(lines(meters, gauges)).encode()
-        headers = [(b"content-type", CONTENT_TYPE), (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        return Answer(200, "".join(lines(meters, gauges)).encode(), media_type=CONTENT_TYPE)
 
     def _counted(self) -> Meters:
         """All processes' counters, this one's as of now."""

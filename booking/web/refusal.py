@@ -27,25 +27,25 @@ class Refusal:
 
     def answer(self, headers: Headers, beside: Headers, *, keep_alive: bool) -> bytes:
         """The whole answer to a request with these headers, whose names are in lower case; `beside` go out with it."""
-        request_id = self._ids.of(headers)
+        fields = dict(headers)
+        request_id = self._ids.of(fields.get(b"x-request-id"))
         body = orjson.dumps(request_id).join(self._body)
         return b"%b%b\r\nx-request-id: %b\r\ncontent-length: %d\r\n%b%b\r\n%b" % (
             self._head,
             b"".join(b"\r\n%b: %b" % header for header in beside),
             request_id.encode(),
             len(body),
-            self._for_origin(headers) if self._origins else b"",
+            self._for_origin(fields.get(b"origin")) if self._origins else b"",
             b"" if keep_alive else b"connection: close\r\n",
             body,
         )
 
-    def _for_origin(self, headers: Headers) -> bytes:
+    def _for_origin(self, origin: bytes | None) -> bytes:
         """What lets a page of another origin read the answer, as around every other one."""
-        for name, value in headers:
-            if name == b"origin" and (value in self._origins or b"*" in self._origins):
-                allowed = b"*" if b"*" in self._origins else value
-                return (
-                    b"access-control-allow-origin: %b\r\naccess-control-expose-headers: Retry-After, X-Request-ID\r\n"
-                    b"vary: Origin\r\n" % allowed
-                )
-        return b""
+        if origin is None or not (origin in self._origins or b"*" in self._origins):
+            return b""
+        allowed = b"*" if b"*" in self._origins else origin
+        return (
+            b"access-control-allow-origin: %b\r\naccess-control-expose-headers: Retry-After, X-Request-ID\r\n"
+            b"vary: Origin\r\n" % allowed
+        )

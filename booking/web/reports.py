@@ -3,7 +3,7 @@
 import asyncio
 from typing import cast
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from booking.audit.comparison import audit_event
 from booking.audit.findings import MEANINGS, EventAudit
@@ -14,7 +14,7 @@ from booking.inventory.box_office import BoxOffice
 from booking.inventory.stockroom import Stockroom
 from booking.ledger import reports
 from booking.ledger.ledger import Ledger
-from booking.web.answers import send_json, success
+from booking.web.answers import Answer, success
 from booking.web.credentials import Credentials
 from booking.web.freshness import Freshness
 from booking.web.organizers import organizer
@@ -50,17 +50,15 @@ class ReportEndpoints:
         self._freshness = freshness
         self._reading = asyncio.Lock()
 
-    async def report(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+    async def report(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
         """`GET /events/{event_id}/report`."""
         event = await self._event(scope)
         complete = await self._freshness.reach(event.id)
         async with self._reading:
             data = await self._report(event)
-        await send_json(
-            send, 200, success("Fetched report", data, up_to_date=complete), (b"cache-control", b"no-store")
-        )
+        return Answer(200, success("Fetched report", data, up_to_date=complete), (b"cache-control", b"no-store"))
 
-    async def audit(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+    async def audit(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
         """`GET /events/{event_id}/audit`."""
         await organizer(self._credentials, scope)
         event_id = read_event_id(scope)
@@ -69,7 +67,7 @@ class ReportEndpoints:
         if audit.seq_redis is None and audit.seq_database is None and audit.ok:
             raise Problem("event_not_found")
         message = "Redis and the database agree." if audit.ok else "There are differences."
-        await send_json(send, 200, success(message, audit_data(audit)), (b"cache-control", b"no-store"))
+        return Answer(200, success(message, audit_data(audit)), (b"cache-control", b"no-store"))
 
     async def _event(self, scope: Scope) -> Event:
         await organizer(self._credentials, scope)

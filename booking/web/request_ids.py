@@ -1,7 +1,6 @@
 """A request's id: the caller's own, where that is one, and otherwise one that no other request has."""
 
 import os
-from collections.abc import Iterable
 from itertools import count
 
 REQUEST_ID_BYTES_MAX = 128
@@ -15,11 +14,8 @@ class RequestIds:
         self._prefix = os.urandom(8).hex()
         self._numbers = count()
 
-    def of(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
-        """The id of the request with these headers."""
-        for name, value in headers:
-            if name == b"x-request-id":
-                if 0 < len(value) <= REQUEST_ID_BYTES_MAX and all(0x21 <= byte <= 0x7E for byte in value):
-                    return value.decode()
-                break
+    def of(self, given: bytes | None) -> str:
+        """The id of a request that was `given` one, or none, by its caller."""
+        if given is not None and 0 < len(given) <= REQUEST_ID_BYTES_MAX and all(0x21 <= byte <= 0x7E for byte in given):
+            return given.decode()
         return f"{self._prefix}-{next(self._numbers):x}"

@@ -11,10 +11,13 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope
 
 from booking.domain.outcomes import IdempotencyKey
+from booking.web.fields import fields_of
 from booking.web.problems import Fault, Problem, invalid, pointer_to
 
 BODY_BYTES_MAX = 16 * 1024
 """No call needs more (contract)."""
+
+JSON = b"application/json"
 
 REQUEST_ID = "booking.request_id"
 USER = "booking.user"
@@ -39,15 +42,13 @@ async def read_json(scope: Scope, receive: Receive, faults: list[Fault]) -> Any:
 
     A name that is there twice goes into `faults`, to be told with what else is wrong.
     """
-    declared = 0
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            if not _is_json(value):
-                raise Problem("unsupported_media_type")
-        elif name == b"content-length":
-            declared = int(value)
-    body = b"" if declared > BODY_BYTES_MAX else await _read(receive)
-    if declared > BODY_BYTES_MAX or len(body) > BODY_BYTES_MAX:
+    fields = fields_of(scope)
+    media_type = fields.get(b"content-type", JSON)
+    if media_type != JSON and not _is_json(media_type):
+        raise Problem("unsupported_media_type")
+    declared_too_large = int(fields.get(b"content-length", b"0")) > BODY_BYTES_MAX
+    body = b"" if declared_too_large else await _read(receive)
+    if declared_too_large or len(body) > BODY_BYTES_MAX:
         raise Problem("body_too_large", headers=[(b"connection", b"close")])
     try:
         value = orjson.loads(body)
@@ -85,20 +86,18 @@ async def _read(receive: Receive) -> bytes:
 
 def _is_json(content_type: bytes) -> bool:
     media_type = content_type.partition(b";")[0].strip().lower()
-    return media_type == b"application/json" or (
-        media_type.startswith(b"application/") and media_type.endswith(b"+json")
-    )
+    return media_type == JSON or (media_type.startswith(b"application/") and media_type.endswith(b"+json"))
 
 
 def read_idempotency_key(scope: Scope, faults: list[Fault]) -> IdempotencyKey | None:
     """The Idempotency-Key header, bare or as a quoted string. What is wrong with it goes into `faults`."""
-    found = [value for name, value in scope["headers"] if name == b"idempotency-key"]
-    if not found:
+    value = fields_of(scope).get(b"idempotency-key")
+    if value is None:
         return None
-    value = found[0].strip()
+    value = value.strip()
     if len(value) >= 2 and value.startswith(b'"') and value.endswith(b'"'):
         value = value[1:-1]
-    if len(found) == 1 and 1 <= len(value) <= KEY_BYTES_MAX and all(0x21 <= byte <= 0x7E for byte in value):
+    if 1 <= len(value) <= KEY_BYTES_MAX and all(0x21 <= byte <= 0x7E for byte in value):
         return IdempotencyKey(value.decode(), scope[REQUEST_ID])
     detail = f"Idempotency-Key has to be 1 to {KEY_BYTES_MAX} visible ASCII characters, once."
     faults.append(Fault("Idempotency-Key", detail))

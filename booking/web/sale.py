@@ -1,15 +1,15 @@
-"""The hot path: book, cancel and confirm, as plain ASGI from the request's bytes to the answer's."""
+"""The hot path: book, cancel and confirm, from the request to its answer."""
 
 from collections.abc import Callable
 from math import ceil
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from booking.domain.callers import Caller
 from booking.domain.outcomes import FIRST_REFUSAL, IdempotencyKey, Outcome, Status
 from booking.inventory.box_office import BoxOffice, Decision, RateLimit
-from booking.web.answers import Header, booking_data, send_json, send_problem, success
+from booking.web.answers import Answer, Header, booking_data, problem_answer, success
 from booking.web.credentials import Credentials
 from booking.web.payloads import BookRequest, CancelRequest, ConfirmRequest, Payload, validate
 from booking.web.problems import KINDS, Fault, Problem
@@ -64,7 +64,7 @@ class Verb:
         self._payload = payload
         self._decide = decide
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive) -> Answer:
         """Answers one call."""
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
@@ -84,12 +84,11 @@ class Verb:
         booking = outcome.booking
         if booking is None or outcome.status >= FIRST_REFUSAL:
             request_id = outcome.first_request_id or scope[REQUEST_ID]
-            await send_problem(send, self._problem(outcome), request_id, *headers)
-            return
+            return problem_answer(self._problem(outcome), request_id, *headers)
         status, message = ANSWERS[outcome.status]
         if status == CREATED:
             headers.append((b"location", b"/events/%d/booking" % booking.event_id))
-        await send_json(send, status, success(message, booking_data(booking)), *headers)
+        return Answer(status, success(message, booking_data(booking)), *headers)
 
     async def _charge(self, body: Any, user_id: str) -> None:
         """A call that never reaches the atomic step pays for itself: the rate limit comes before a body's faults."""

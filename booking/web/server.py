@@ -41,9 +41,10 @@ PLAIN_REASONS = (SettingsError, InventoryUnavailable, LedgerUnavailable)
 class Server(uvicorn.Server):
     """Uvicorn, with connections that learn of the end from an answer where they can."""
 
-    def __init__(self, config: uvicorn.Config, admission: Admission | None = None) -> None:
+    def __init__(self, config: uvicorn.Config, admission: Admission | None = None, frame: Frame | None = None) -> None:
+        """`frame` is the application itself, where its endpoints may be called directly."""
         super().__init__(config)
-        self.server_state: WorkerState = WorkerState(Admission() if admission is None else admission)
+        self.server_state: WorkerState = WorkerState(Admission() if admission is None else admission, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts as uvicorn does, and from then on looks after the connections."""
@@ -121,8 +122,9 @@ def serve(application: "ASGIApp", settings: Settings, listener: socket.socket) -
 
     _may_open_files()
     try:
-        admission = application.admission if isinstance(application, Frame) else None
-        Server(configuration(dispatch, settings), admission).run(sockets=[listener])
+        frame = application if isinstance(application, Frame) else None
+        admission = None if frame is None else frame.admission
+        Server(configuration(dispatch, settings), admission, frame).run(sockets=[listener])
     except SystemExit:
         if start.refusal is not None:
             raise start.refusal from None

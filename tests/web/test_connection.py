@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from booking.web import connection, server
+from booking.web import connection, patience, server
 from booking.web.cycle import Cycle
 
 from .serving import Streams, connected, echo, serving
@@ -16,7 +16,7 @@ from .serving import Streams, connected, echo, serving
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same rules in less time."""
-    monkeypatch.setattr(connection, "REQUEST_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(patience, "REQUEST_SECONDS_MAX", 0.3)
     monkeypatch.setattr(server, "LOOK_SECONDS", 0.05)
 
 

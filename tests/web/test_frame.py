@@ -15,7 +15,7 @@ from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overl
 from booking.ledger.errors import LedgerUnavailable
 from booking.web import frame as module
 from booking.web.access_log import AccessLog, json_line
-from booking.web.answers import send_json
+from booking.web.answers import Answer, send_answer
 from booking.web.credentials import Unauthenticated
 from booking.web.frame import Failures, Frame
 from booking.web.key_set import KeySetUnavailable
@@ -64,7 +64,7 @@ def raising(error: Exception) -> ASGIApp:
 
 async def fine(request: Scope, _: Receive, send: Send) -> None:
     request[USER] = "ann"
-    await send_json(send, 200, orjson.dumps({"id": request[REQUEST_ID]}))
+    await send_answer(send, Answer(200, orjson.dumps({"id": request[REQUEST_ID]})))
 
 
 @pytest.mark.parametrize("given", [b"x", b"a-Z_0.9~!", b"x" * REQUEST_ID_BYTES_MAX])

@@ -3,7 +3,7 @@
 import pytest
 
 from booking.domain.outcomes import FIRST_REFUSAL, READINGS, EventOutcome, Status
-from booking.web.answers import send_problem
+from booking.web.answers import problem_answer, send_answer
 from booking.web.problems import KINDS, Fault, Problem, invalid, pointer_to
 from booking.web.sale import ANSWERS, REFUSALS
 
@@ -83,7 +83,7 @@ async def test_a_problems_own_headers_go_out_with_those_of_the_call() -> None:
     async def send(message: object) -> None:
         sent.append(message)
 
-    await send_problem(send, Problem("overloaded"), "an-id", (b"idempotent-replayed", b"true"))
+    await send_answer(send, problem_answer(Problem("overloaded"), "an-id", (b"idempotent-replayed", b"true")))
     headers = dict(sent[0]["headers"])  # type: ignore[index]  # an ASGI message
     assert headers[b"idempotent-replayed"] == b"true"
     assert b"retry-after" in headers

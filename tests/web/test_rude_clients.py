@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from booking.web import connection, server
+from booking.web import connection, patience, server
 from booking.web.admission import Admission
 from booking.web.upgrades import head_without_upgrade
 
@@ -34,7 +34,7 @@ async def until(holds: Callable[[], bool]) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same rules in less time."""
-    monkeypatch.setattr(connection, "REQUEST_SECONDS_MAX", 0.5)
+    monkeypatch.setattr(patience, "REQUEST_SECONDS_MAX", 0.5)
     monkeypatch.setattr(server, "LOOK_SECONDS", 0.05)
 
 

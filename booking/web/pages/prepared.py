@@ -7,6 +7,7 @@ from hashlib import sha256
 from starlette.types import Scope, Send
 
 from booking.web.etags import has_version
+from booking.web.fields import fields_of
 
 GZIP_BYTES_MIN = 1_000
 """Below this a compressed file saves no packet."""
@@ -66,10 +67,6 @@ class Prepared:
 
 def _takes_gzip(scope: Scope) -> bool:
     """Whether the client says so; one that names gzip only to rule it out (`gzip;q=0`) gets it plain."""
-    codings = [
-        coding.replace(b" ", b"").lower()
-        for name, value in scope["headers"]
-        if name == b"accept-encoding"
-        for coding in value.split(b",")
-    ]
+    accepted = fields_of(scope).get(b"accept-encoding", b"")
+    codings = [coding.replace(b" ", b"").lower() for coding in accepted.split(b",")]
     return any(coding.partition(b";")[0] == b"gzip" and not coding.endswith((b"q=0", b"q=0.0")) for coding in codings)
