@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from typing import cast
 from weakref import ref
 
-import httptools
+import structlog
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from booking.web.admission import CROWD, is_quick
@@ -13,9 +13,10 @@ from booking.web.answers import Answer
 from booking.web.cycle import CYCLE, Cycle
 from booking.web.direct import DirectCycle
 from booking.web.heads import CLOSE, head_of
-from booking.web.patience import PatientConnection
+from booking.web.parsing import ParsingConnection
 from booking.web.refusal import Headers, Refusal
-from booking.web.upgrades import head_without_upgrade
+
+log = structlog.get_logger()
 
 UNSEEN_BYTES_MAX = 65_536
 """Bytes that are kept of a client that sends on and on while its request waits to be looked at."""
@@ -24,7 +25,7 @@ PIPELINED_MAX = 128
 """Requests that may wait on one connection for the answer of another; a client that sends more is cut off."""
 
 
-class Connection(PatientConnection):
+class Connection(ParsingConnection):
     """Uvicorn's protocol with our own cycles, a bound on what is under way, and a shorter way for what a crowd asks."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,7 +53,7 @@ class Connection(PatientConnection):
             self.unseen = data
             self._anteroom.wait(self)
         else:
-            self._parse(data)
+            self.parse(data)
 
     def look_at_request(self, *, too_late: bool) -> None:
         """Called in the turn of a request that had to wait to be looked at."""
@@ -61,44 +62,14 @@ class Connection(PatientConnection):
         try:
             if self.parser is not None:  # else the client has gone
                 self.flow.resume_reading()
-                self._parse(data)
+                self.parse(data)
         finally:
             self._too_late = False
-
-    def _parse(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            if self._asks_for_another_protocol():
-                version = self.parser.get_http_version()
-                head = head_without_upgrade(self.parser.get_method(), self.url, version, self.headers)
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
-                self._parse(head + data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
-
-    def _asks_for_another_protocol(self) -> bool:
-        # CONNECT is one of its own, and there is no such method here.
-        upgrade: bool = self.parser.should_upgrade()
-        return upgrade and self.parser.get_method() != b"CONNECT"
-
-    def on_message_begin(self) -> None:
-        """Called by the parser at a request's first byte."""
-        self.sending_since = self.loop.time()
-        self.url, self.headers, self.expect_100_continue = b"", [], False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser with each field of a head."""
-        name = name.lower()
-        self.headers.append((name, value))
-        if name == b"expect":
-            self.expect_100_continue = value.lower() == b"100-continue"
 
     def on_headers_complete(self) -> None:
         """Called by the parser when a request's head is whole."""
         self._counts = False
-        if self._asks_for_another_protocol():
+        if self.asks_for_another_protocol():
             return
         before = self.cycle
         is_next = before is None or before.response_complete
@@ -109,7 +80,7 @@ class Connection(PatientConnection):
             self._counts = True
             if self._goes_directly():
                 return
-        self._make_scope()
+        self.make_scope()
         super().on_headers_complete()
         if self.cycle is before:
             return
@@ -123,13 +94,6 @@ class Connection(PatientConnection):
         elif len(self.pipeline) > PIPELINED_MAX:
             self.transport.abort()
 
-    def _make_scope(self) -> None:
-        # Uvicorn does this at a request's first byte, for those that need none, too.
-        url, headers, expect_100_continue = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expect_100_continue
-        self.headers += headers
-
     def _goes_directly(self) -> bool:
         """Takes a request to its endpoint, without ASGI's messages, where that can be."""
         frame = self.state.frame
@@ -138,7 +102,7 @@ class Connection(PatientConnection):
         found = frame.direct(self.parser.get_method(), self.url, self.headers)
         if found is None:
             return False
-        self._answering = self._receiving = cycle = DirectCycle(self.flow, keep_alive=self._keeps_alive())
+        self._answering = self._receiving = cycle = DirectCycle(self.flow, keep_alive=self.keeps_alive())
         self.cycle = cast("RequestResponseCycle", cycle)  # it is all that uvicorn asks of one
         cycle.task = self.loop.create_task(self._answer(cycle, frame.answer(*found, cycle.receive)))
         self.tasks.add(cycle.task)
@@ -147,12 +111,17 @@ class Connection(PatientConnection):
     async def _answer(self, cycle: DirectCycle, answering: Awaitable[Answer | None]) -> None:
         try:
             answer = await answering
+            if self.flow.write_paused and not cycle.disconnected:
+                await self.flow.drain()
+            if answer is not None and not cycle.disconnected:
+                self._send(answer, cycle)
+        except Exception:  # whoever waits for it learns so that none will come
+            log.exception("an answer could not be sent")
+            self.transport.abort()
         finally:
             self.tasks.remove(cycle.task)
-        if self.flow.write_paused and not cycle.disconnected:
-            await self.flow.drain()
-        if answer is None or cycle.disconnected:
-            return
+
+    def _send(self, answer: Answer, cycle: DirectCycle) -> None:
         closes = self.state.ending or CLOSE in answer.headers  # and says so
         if not (closes or cycle.keep_alive):
             answer.headers.append(CLOSE)
@@ -162,10 +131,6 @@ class Connection(PatientConnection):
         if closes:
             self.transport.close()
         self.on_response_complete()
-
-    def _keeps_alive(self) -> bool:
-        keeps: bool = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        return keeps
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser with some of a body."""
@@ -179,7 +144,7 @@ class Connection(PatientConnection):
         bodies would keep the others out.
         """
         self.sending_since = None
-        if self._receiving is None and self._asks_for_another_protocol():
+        if self._receiving is None and self.asks_for_another_protocol():
             return
         if self._turned_away:
             self._turn_away()
@@ -252,7 +217,7 @@ class Connection(PatientConnection):
         if self.flow.write_paused:  # it sends on and on, and reads no answer
             self.transport.abort()
             return
-        self._refuse(self._admission.refusal, self.headers, keep_alive=self._keeps_alive())
+        self._refuse(self._admission.refusal, self.headers, keep_alive=self.keeps_alive())
 
     def _refuse(self, refusal: Refusal, headers: Headers, *, keep_alive: bool) -> None:
         self.transport.write(refusal.answer(headers, self.server_state.default_headers, keep_alive=keep_alive))

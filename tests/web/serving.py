@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from booking.settings import Settings
 from booking.web.admission import Admission
+from booking.web.frame import Frame
 from booking.web.listener import listen
 from booking.web.server import Server, configuration
 
@@ -35,13 +36,16 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 @asynccontextmanager
 async def serving(
-    keep_alive_seconds: int = 75, application: ASGIApp = echo, admission: Admission | None = None
+    keep_alive_seconds: int = 75,
+    application: ASGIApp = echo,
+    admission: Admission | None = None,
+    frame: Frame | None = None,
 ) -> AsyncIterator[tuple[str, int]]:
     """A server with an application of one's own, and where it is."""
     listener = listen("127.0.0.1", 0)
     config = configuration(application, Settings())
     config.timeout_keep_alive = keep_alive_seconds
-    server = Server(config, admission)
+    server = Server(config, admission, frame)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         await asyncio.sleep(0.01)

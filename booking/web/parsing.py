@@ -1,0 +1,54 @@
+"""Reading requests: the parser's calls as they come, before anybody decides what becomes of a request."""
+
+import httptools
+
+from booking.web.patience import PatientConnection
+from booking.web.upgrades import head_without_upgrade
+
+
+class ParsingConnection(PatientConnection):
+    """Uvicorn's protocol without what it does for each request that not every request needs."""
+
+    def parse(self, data: bytes) -> None:
+        """Hands bytes to the parser, which calls what is below."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self.asks_for_another_protocol():
+                version = self.parser.get_http_version()
+                head = head_without_upgrade(self.parser.get_method(), self.url, version, self.headers)
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+                self.parse(head + data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def asks_for_another_protocol(self) -> bool:
+        """Whether the request does; the parser then ends at its head."""
+        # CONNECT is one of its own, and there is no such method here.
+        upgrade: bool = self.parser.should_upgrade()
+        return upgrade and self.parser.get_method() != b"CONNECT"
+
+    def on_message_begin(self) -> None:
+        """Called by the parser at a request's first byte."""
+        self.sending_since = self.loop.time()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser with each field of a head."""
+        name = name.lower()
+        self.headers.append((name, value))
+        if name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+
+    def keeps_alive(self) -> bool:
+        """Whether another request may follow."""
+        keeps: bool = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        return keeps
+
+    def make_scope(self) -> None:
+        """Makes ASGI's scope of a request whose head is whole; uvicorn does at the first byte of every one."""
+        url, headers, expect_100_continue = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect_100_continue
+        self.headers += headers
