@@ -24,7 +24,7 @@ load_buckets(buyers)
 
 local function book(user, quantity) -- in the contract's order of checks
   local mine = known[user]
-  if mine and mine.status == 'w' then return ALREADY_WAITING, mine.place or place(mine), mine.record end
+  if mine and mine.status == 'w' then return ALREADY_WAITING, place(mine), mine.record end
   if mine and mine.status ~= 'x' then return ALREADY_BOOKED, 0, mine.record end
   if sale.paused == 1 then return SALE_PAUSED end
   if sale.opens_at and now < sale.opens_at then return SALE_NOT_OPEN, sale.opens_at, now_text end
@@ -41,9 +41,9 @@ local function book(user, quantity) -- in the contract's order of checks
   if sale.waitlist_limit == 0 then return SOLD_OUT end
   if not has_place(quantity) then return WAITLIST_FULL end
   mine.status, mine.expires, sale.backlog, queue_length = 'w', '0', sale.backlog + quantity, queue_length + 1
-  mine.place, newcomers[#newcomers + 1] = queue_length, user
+  mine.rank, newcomers[#newcomers + 1] = queue_length + #left_queue, user -- not on the list before `commit`
   emit('joined', user, mine)
-  return JOINED, mine.place, mine.record
+  return JOINED, queue_length, mine.record
 end
 
 for i, user, quantity, replay, request in items() do

@@ -8,6 +8,6 @@ local function has_place(quantity)
   return not sale.waitlist_limit or sale.backlog + quantity <= sale.waitlist_limit
 end
 
-local function place(booking)
-  return call('ZCOUNT', waiting, '-inf', booking.number) - #left_queue -- the sweep promotes from the head
+local function place(booking) -- who left in this call stood ahead of all who wait: the sweep promotes from the head
+  return (booking.rank or call('ZCOUNT', waiting, '-inf', booking.number)) - #left_queue
 end

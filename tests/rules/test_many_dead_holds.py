@@ -116,6 +116,22 @@ async def test_who_joins_in_the_very_call_that_empties_the_list_is_served_behind
     assert await told(dead, "promoted") == [*waiting, "first"]
 
 
+async def test_who_joins_and_asks_again_in_a_call_that_moves_the_line_up_is_told_the_new_place(dead: Stock) -> None:
+    # Of 40 who wait, 20 are left when a call has swept its step. The first newcomer stands behind those; for the third
+    # there is no place before more is swept, and that serves them all.
+    assert await crowd(dead, [f"waiting {number:02}" for number in range(40)]) == {Status.JOINED: 40}
+    await dead.office.change(EVENT, {"waitlist_limit": 22 * QUANTITY})
+    await end_all_holds(dead)
+    busy = asyncio.create_task(dead.office.look(OTHER_EVENT))  # so that they share the next call
+    await asyncio.sleep(0)
+    outcomes = await asyncio.gather(
+        *(dead.office.book(EVENT, user, QUANTITY) for user in ("first", "second", "third", "first"))
+    )
+    await busy
+    assert [outcome.status for outcome in outcomes] == [Status.JOINED] * 3 + [Status.ALREADY_WAITING]
+    assert [outcome.booking and outcome.booking.position for outcome in outcomes] == [21, 22, 3, 1]
+
+
 async def test_the_capacity_may_fall_to_what_lives(dead: Stock) -> None:
     await dead.office.confirm(EVENT, HOLDERS[-1])
     for user in HOLDERS[:-1]:
