@@ -23,11 +23,14 @@ local function spend(caller) -- nil, or the milliseconds to wait
   spent[#spent + 1], spent[#spent + 2] = caller, whole(full_at)
 end
 
+local LATE_MS = 2 -- by so much a hash may outlive its window's end: its expiry was rounded by another call's clock
+
 local function keep_buckets()
   if #spent == 0 then return end
   -- A key lives to the end of its last millisecond, in which the hash's next turn begins, with an empty one.
-  local left_ms = call('PTTL', current)
+  local left_ms, needed_ms = call('PTTL', current), math.ceil(((window + 2) * span_us - now_us) / 1000)
   if left_ms >= 0 and left_ms * 1000 < span_us / 2 then call('UNLINK', current) end
   for at = 1, #spent, 4000 do call('HSET', current, unpack(spent, at, math.min(at + 3999, #spent))) end
-  call('PEXPIRE', current, math.ceil(((window + 2) * span_us - now_us) / 1000))
+  -- All of a window's calls would set the same end, which each time is an entry in the append-only file, too.
+  if left_ms < needed_ms or left_ms > needed_ms + LATE_MS then call('PEXPIRE', current, needed_ms) end
 end

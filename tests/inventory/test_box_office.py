@@ -187,6 +187,31 @@ async def test_a_window_begins_with_no_caller_of_two_windows_ago(clean_valkey: s
         assert sorted(kept) == [[b"ann"], [b"long ago"]]
 
 
+async def test_a_windows_buckets_are_told_their_end_once_and_not_by_every_call(clean_valkey: str) -> None:
+    async with open_stock(clean_valkey, rate_limit=SLOW) as stock:
+        await stock.sale()
+        calls, told = await stock.calls(), await stock.calls("pexpire")
+        for number in range(50):
+            await stock.office.book(1, f"user-{number}")
+        assert await stock.calls() - calls == 50
+        assert 1 <= await stock.calls("pexpire") - told <= 5, "a window may end meanwhile, or a millisecond"
+
+
+@pytest.mark.parametrize("seconds", [2_000, 100_000])
+async def test_buckets_that_would_end_too_early_or_too_late_are_kept_and_told_their_end(
+    clean_valkey: str, seconds: int
+) -> None:
+    """As after a start with another rate. A window of this one lasts 3,000 s, its buckets to the end of the next."""
+    async with open_stock(clean_valkey, rate_limit=SLOW) as stock:
+        await stock.sale()
+        await stock.office.book(1, "ann")
+        (bucket,) = await stock.redis.keys("*rate*")
+        await stock.redis.pexpire(bucket, seconds * 1_000)
+        await stock.office.book(1, "bob")
+        assert {b"ann", b"bob"} <= set(await stock.redis.hkeys(bucket))
+        assert 2_990_000 < await stock.redis.pttl(bucket) <= 6_000_000
+
+
 async def test_a_bucket_fills_again_and_leaves_nothing_behind_when_it_is_full(clean_valkey: str) -> None:
     async with open_stock(clean_valkey, rate_limit=RateLimit(2, 50)) as stock:
         await stock.sale()
