@@ -68,7 +68,7 @@ class Connection(ParsingConnection):
 
     def on_headers_complete(self) -> None:
         """Called by the parser when a request's head is whole."""
-        self._counts = False
+        self.in_head = self._counts = False
         if self.asks_for_another_protocol():
             return
         before = self.cycle

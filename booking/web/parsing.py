@@ -32,10 +32,12 @@ class ParsingConnection(PatientConnection):
     def on_message_begin(self) -> None:
         """Called by the parser at a request's first byte."""
         self.sending_since = self.loop.time()
-        self.url, self.headers, self.expect_100_continue = b"", [], False
+        self.url, self.headers, self.expect_100_continue, self.in_head = b"", [], False, True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser with each field of a head."""
+        """Called by the parser with each field of a head, and with those behind a body that came in chunks."""
+        if not self.in_head:  # nobody who looked at the head alone would know of it (RFC 9110, section 6.5.1)
+            return
         name = name.lower()
         self.headers.append((name, value))
         if name == b"expect":

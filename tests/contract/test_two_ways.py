@@ -143,3 +143,14 @@ def test_a_body_in_chunks_means_the_same(house: House) -> None:
         short, asgi = ways.answers(in_chunks(chunks), "POST")
         assert short == asgi
         assert short[0] == status
+
+
+def test_what_follows_a_body_is_no_header(house: House) -> None:
+    def request(event_id: int, authorization: str, query: str) -> bytes:
+        head = f"POST /book{query} HTTP/1.1\r\nHost: x\r\n{JSON}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        body = f'{{"event_id": {event_id}}}'
+        return f"{head}{len(body):x}\r\n{body}\r\n0\r\nAuthorization: {authorization}\r\n\r\n".encode()
+
+    short, asgi = Ways(house).answers(request, "POST")
+    assert short == asgi
+    assert short[0] == 401
