@@ -77,9 +77,12 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            now = loop.time()
-            for connection in self._connections():
-                connection.look(now)
+            self._look_at_connections(loop.time())
+
+    def _look_at_connections(self, now: float) -> None:
+        # Not in the loop above, which would keep the last one until there is another.
+        for connection in self._connections():
+            connection.look(now)
 
 
 class PlainStart:

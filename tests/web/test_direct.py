@@ -11,6 +11,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope
 
 from booking.web import connection as module
+from booking.web import server
 from booking.web.access_log import AccessLog, json_line
 from booking.web.answers import Answer
 from booking.web.direct import DirectCycle
@@ -240,7 +241,11 @@ async def test_a_page_of_another_origin_is_served_by_what_knows_of_origins(sale_
         assert (await answer(reader))[2] == BODY, "the echo behind the middleware"
 
 
-async def test_what_a_request_was_is_freed_without_the_collector(sale_of: Make) -> None:
+async def test_what_a_request_was_is_freed_without_the_collector(
+    sale_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "LOOK_SECONDS", 0.01)  # nor is it kept by what looks after connections
+
     def alive() -> int:
         return sum(isinstance(one, DirectCycle) for one in gc.get_objects())
 
