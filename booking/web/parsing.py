@@ -11,17 +11,19 @@ class ParsingConnection(PatientConnection):
 
     def parse(self, data: bytes) -> None:
         """Hands bytes to the parser, which calls what is below."""
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            if self.asks_for_another_protocol():
-                version = self.parser.get_http_version()
-                head = head_without_upgrade(self.parser.get_method(), self.url, version, self.headers)
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
-                self.parse(head + data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+        while data:
+            data, fed = b"", data
+            try:
+                self.parser.feed_data(fed)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self.asks_for_another_protocol() and not self.transport.is_closing():
+                    version = self.parser.get_http_version()
+                    head = head_without_upgrade(self.parser.get_method(), self.url, version, self.headers)
+                    self.parser = httptools.HttpRequestParser(self)
+                    self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+                    data = head + fed[upgrade.args[0] :]
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
 
     def asks_for_another_protocol(self) -> bool:
         """Whether the request does; the parser then ends at its head."""

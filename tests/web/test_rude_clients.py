@@ -75,6 +75,17 @@ async def test_a_body_behind_the_wish_for_another_protocol_is_that_request_s(pie
             assert await reader.readexactly(4) == b"next"
 
 
+async def test_so_many_such_wishes_on_one_connection_and_no_more() -> None:
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    async with serving() as address, connected(address) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n" * 4_000)
+        async with asyncio.timeout(WAIT_SECONDS):
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+    assert not faults
+
+
 def test_the_rest_of_such_a_head_stays() -> None:
     headers = [(b"host", b"x"), (b"connection", b"keep-alive, Upgrade"), (b"upgrade", b"websocket"), (b"a", b"b")]
     assert (
