@@ -1,5 +1,6 @@
 """Around every request: its id, its log line, and an answer for whatever an endpoint raises."""
 
+from asyncio import CancelledError
 from collections.abc import Callable
 from time import perf_counter_ns
 
@@ -30,7 +31,7 @@ Find = Callable[[bytes, bytes], tuple[str, BaseRoute, Answering, dict[str, str]]
 
 log = structlog.get_logger()
 
-PROBLEMS: dict[type[Exception], Callable[[Exception], Problem]] = {
+PROBLEMS: dict[type[BaseException], Callable[[BaseException], Problem]] = {
     Overloaded: lambda _: Problem("overloaded"),
     TooBusy: lambda _: Problem("overloaded"),
     OutcomeUnknown: lambda _: Problem("outcome_unknown"),
@@ -88,7 +89,8 @@ class Frame:
             status = answer.status
         except ClientGone:
             return None
-        except Exception as error:  # noqa: BLE001 - the one place where everything finds its answer
+        # The one place where everything finds its answer; what is cancelled has outlasted the patience of a stop.
+        except (Exception, CancelledError) as error:  # noqa: BLE001
             answer = problem_answer(problem_for(error, request_id), request_id)
             status = answer.status
         finally:
@@ -151,7 +153,7 @@ class Failures:
             await send_answer(send, problem_answer(problem_for(error, scope[REQUEST_ID]), scope[REQUEST_ID]))
 
 
-def problem_for(error: Exception, request_id: str) -> Problem:
+def problem_for(error: BaseException, request_id: str) -> Problem:
     """What an exception is to the client. Whatever nobody foresaw is logged, and told as a fault of ours."""
     if isinstance(error, Problem):
         return error

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope
 
 from booking.web import connection as module
-from booking.web import server
+from booking.web import frame, server
 from booking.web.access_log import AccessLog, json_line
 from booking.web.answers import Answer
 from booking.web.direct import DirectCycle
@@ -221,6 +221,30 @@ async def test_an_answer_at_the_end_of_the_service_says_so_once(sale_of: Make) -
     assert (status, head.count(b"connection: close\r\n")) == (200, 1)
     assert await reader.read() == b""
     writer.close()
+
+
+async def test_what_a_stop_cannot_wait_for_is_answered_and_logged(
+    sale_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def endless(_: Scope, __: Receive) -> Answer:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(server, "GRACEFUL_SECONDS", 0.1)
+    notes = take_notes(monkeypatch, frame)
+    sale = sale_of(endless)
+    async with serving(admission=sale.frame.admission, frame=sale.frame) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(WHOLE)
+        await until(lambda: sale.frame.admission.in_flight == 1)
+    async with asyncio.timeout(WAIT_SECONDS):
+        status, head, _ = await answer(reader)
+        assert (status, head.count(b"connection: close\r\n")) == (500, 1)
+        assert await reader.read() == b""
+    writer.close()
+    assert sale.statuses() == [500]
+    assert sale.frame.admission.in_flight == 0
+    assert [line for _, line, _ in notes.lines] == ["a request failed"]
 
 
 async def test_a_client_that_asks_before_it_sends_is_told_to_go_on(sale_of: Make) -> None:
