@@ -15,7 +15,8 @@ def fields_of(scope: Scope) -> dict[bytes, bytes]:
         headers = scope["headers"]
         fields = scope[FIELDS] = dict(headers)
         if len(fields) < len(headers):
-            fields.clear()
+            values: dict[bytes, list[bytes]] = {}
             for name, value in headers:
-                fields[name] = fields[name] + b", " + value if name in fields else value
+                values.setdefault(name, []).append(value)
+            fields = scope[FIELDS] = {name: b", ".join(several) for name, several in values.items()}
     return fields

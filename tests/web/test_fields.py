@@ -21,3 +21,10 @@ def test_those_of_one_name_are_told_together_in_their_order(headers: Pairs, fiel
     assert fields_of(request) == fields
     assert fields_of(request) is fields_of(request), "worked out once"
     assert request["headers"] == list(headers), "and what came stays as it came"
+
+
+@pytest.mark.timeout(20)
+def test_so_many_of_one_name_cost_no_more_than_as_many_of_others() -> None:
+    value = b"x" * 100
+    fields = fields_of(scope(headers=[(b"a", value)] * 100_000))
+    assert len(fields[b"a"]) == 100_000 * len(b", " + value) - len(b", ")
