@@ -1,6 +1,7 @@
 """Which path leads where. The hot ones come first: the router tries them in order."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from starlette.routing import BaseRoute, Route, Router
@@ -57,6 +58,8 @@ class ByMethod:
 
 class DirectRouter(Router):
     """Starlette's router, that finds where a crowd's requests lead in a table. It asks each route in turn otherwise."""
+
+    _answering: Mapping[tuple[bytes, bytes, bytes, bytes], tuple[str, Route, Answering]] = MappingProxyType({})
 
     def open(self, served: Sequence[BaseRoute]) -> None:
         """Begins to serve these routes."""

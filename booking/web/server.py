@@ -17,6 +17,7 @@ from booking.web.admission import Admission
 from booking.web.connection import Connection
 from booking.web.frame import Frame
 from booking.web.listener import BACKLOG
+from booking.web.tracing import Traces
 from booking.web.worker_state import WorkerState
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def serve(application: "ASGIApp", settings: Settings, listener: socket.socket) -
     _may_open_files()
     try:
         frame = application if isinstance(application, Frame) else None
-        admission = None if frame is None else frame.admission
+        admission = application.admission if isinstance(application, Frame | Traces) else None
         Server(configuration(dispatch, settings), admission, frame).run(sockets=[listener])
     except SystemExit:
         if start.refusal is not None:

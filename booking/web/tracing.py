@@ -12,6 +12,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from booking.settings import SettingsError
+from booking.web.frame import Frame
 from booking.web.requests import REQUEST_ID
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ class Traces:
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
         self._application = application
+        self.admission = application.admission if isinstance(application, Frame) else None
+        """For the server, as the application's own."""
         self._provider = provider
         self._extract = propagate.extract
         self._tracer = provider.get_tracer("booking")

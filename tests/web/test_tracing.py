@@ -20,6 +20,8 @@ from starlette.types import Receive, Scope, Send
 
 from booking.settings import SettingsError
 from booking.web import tracing
+from booking.web.access_log import AccessLog, json_line
+from booking.web.frame import Frame
 from booking.web.requests import REQUEST_ID
 from booking.web.tracing import Traces, traced
 from tests.contract.house import open_house
@@ -55,6 +57,11 @@ def traces(spans: InMemorySpanExporter) -> Traces:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(spans))
     return Traces(application, provider)
+
+
+def test_what_is_turned_away_is_the_applications_to_count_with_traces_too() -> None:
+    frame = Frame(application, AccessLog(json_line, 1))
+    assert Traces(frame, TracerProvider(shutdown_on_exit=False)).admission is frame.admission
 
 
 @pytest.mark.parametrize(
