@@ -220,7 +220,7 @@ class Connection(ParsingConnection):
         self._refuse(self._admission.refusal, self.headers, keep_alive=self.keeps_alive())
 
     def _refuse(self, refusal: Refusal, headers: Headers, *, keep_alive: bool) -> None:
-        self.transport.write(refusal.answer(headers, self.server_state.default_headers, keep_alive=keep_alive))
+        self.transport.write(refusal.answer(headers, self.state.default_lines(), keep_alive=keep_alive))
         self.quiet_since = self.loop.time()
         if not keep_alive:
             self.transport.close()

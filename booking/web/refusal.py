@@ -25,14 +25,14 @@ class Refusal:
         head += [b"%b: %b" % header for header in problem.headers]
         self._head = b"\r\n".join(head)
 
-    def answer(self, headers: Headers, beside: Headers, *, keep_alive: bool) -> bytes:
-        """The whole answer to a request with these headers, whose names are in lower case; `beside` go out with it."""
+    def answer(self, headers: Headers, beside: bytes, *, keep_alive: bool) -> bytes:
+        """The whole answer to a request with these headers (names in lower case), with the lines `beside` in it."""
         fields = dict(headers)
         request_id = self._ids.of(fields.get(b"x-request-id"))
         body = orjson.dumps(request_id).join(self._body)
-        return b"%b%b\r\nx-request-id: %b\r\ncontent-length: %d\r\n%b%b\r\n%b" % (
+        return b"%b\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n%b%b\r\n%b" % (
             self._head,
-            b"".join(b"\r\n%b: %b" % header for header in beside),
+            beside,
             request_id.encode(),
             len(body),
             self._for_origin(fields.get(b"origin")) if self._origins else b"",

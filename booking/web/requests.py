@@ -11,13 +11,12 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope
 
 from booking.domain.outcomes import IdempotencyKey
+from booking.web.answers import JSON
 from booking.web.fields import fields_of
 from booking.web.problems import Fault, Problem, invalid, pointer_to
 
 BODY_BYTES_MAX = 16 * 1024
 """No call needs more (contract)."""
-
-JSON = b"application/json"
 
 REQUEST_ID = "booking.request_id"
 USER = "booking.user"
