@@ -1,7 +1,9 @@
 """Every call keeps to one slot of a cluster: what the shards' hash tags are for, shown where else is refused."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 from redis import Redis
@@ -23,14 +25,31 @@ OF_THE_STREAMS = {"found", "trim", "vouch"}
 """Scripts that the persister's own connection calls, and no lane."""
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """A cluster of one node: it checks the slots of each call as one of many nodes does."""
-    with running_valkey("--cluster-enabled", "yes") as running, Redis.from_url(running.address, protocol=2) as client:
+@contextmanager
+def _running_cluster() -> Iterator[str]:
+    """Runs a cluster of one node: it checks the slots of each call as one of many nodes does."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        bus = str(unused.getsockname()[1])  # its nodes' own port, otherwise the same one for everybody on the machine
+    with (
+        running_valkey("--cluster-enabled", "yes", "--bind", "127.0.0.1", "--cluster-port", bus) as running,
+        Redis.from_url(running.address, protocol=2) as client,
+    ):
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
         while b"cluster_state:ok" not in bytes(client.execute_command("CLUSTER", "INFO")):
             pass
         yield running.address
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    with _running_cluster() as address:
+        yield address
+
+
+def test_another_cluster_runs_beside_it(cluster: str) -> None:
+    """As it must where the tests of this module are spread over several processes."""
+    with _running_cluster() as another:
+        assert another != cluster
 
 
 @pytest.fixture
