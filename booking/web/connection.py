@@ -134,6 +134,7 @@ class Connection(ParsingConnection):
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser with some of a body."""
+        self.kept_bytes -= len(body)
         if self._receiving is not None:
             self._receiving.feed(body)
         elif not self._turned_away:
@@ -174,6 +175,9 @@ class Connection(ParsingConnection):
         self.logger.warning(msg)
         answering = self._answering
         if answering is None or answering.response_complete:
+            if answering is not None and answering is self.cycle and answering.more_body and not self._turned_away:
+                self.transport.close()  # it is the body of what has its answer
+                return
             self._refuse(self.state.nonsense, (), keep_alive=False)
         elif not answering.more_body:
             answering.keep_alive = False

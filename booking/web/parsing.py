@@ -5,6 +5,10 @@ import httptools
 from booking.web.patience import PatientConnection
 from booking.web.upgrades import head_without_upgrade
 
+KEPT_BYTES_MAX = 131_072
+"""Bytes beside the body that may have come of a request without its end: the parser keeps what it reads of a head, and of
+fields behind a body. Nginx takes 32 KiB of a head; a body of 16 KiB in chunks of one byte brings 80 KiB with it."""
+
 
 class ParsingConnection(PatientConnection):
     """Uvicorn's protocol without what it does for each request that not every request needs."""
@@ -24,6 +28,10 @@ class ParsingConnection(PatientConnection):
                     data = head + fed[upgrade.args[0] :]
             except httptools.HttpParserError:
                 self.send_400_response("Invalid HTTP request received.")
+            if self.sending_since is not None:
+                self.kept_bytes += len(fed)
+                if self.kept_bytes > KEPT_BYTES_MAX and not self.transport.is_closing():
+                    self.send_400_response("A request has no end.")
 
     def asks_for_another_protocol(self) -> bool:
         """Whether the request does; the parser then ends at its head."""
@@ -33,7 +41,7 @@ class ParsingConnection(PatientConnection):
 
     def on_message_begin(self) -> None:
         """Called by the parser at a request's first byte."""
-        self.sending_since = self.loop.time()
+        self.sending_since, self.kept_bytes = self.loop.time(), 0
         self.url, self.headers, self.expect_100_continue, self.in_head = b"", [], False, True
 
     def on_header(self, name: bytes, value: bytes) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from booking.web import connection, patience, server
+from booking.web import connection, parsing, patience, server
 from booking.web.admission import Admission
 from booking.web.upgrades import head_without_upgrade
 
@@ -217,3 +217,40 @@ async def test_a_body_that_is_no_http_gets_its_own_refusal(impatient: None) -> N
         writer.write(b"no size\r\n")
         async with asyncio.timeout(WAIT_SECONDS):
             assert (await reader.read()).startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize(
+    ("beginning", "more"),
+    [
+        (b"GET /", b"x" * 1_000),
+        (b"GET / HTTP/1.1\r\nHost: ", b"x" * 1_000),
+        (b"GET / HTTP/1.1\r\n", b"x: y\r\n" * 200),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ", b"x" * 1_000),
+    ],
+    ids=["address", "field", "fields", "trailer"],
+)
+async def test_a_request_without_end_is_refused_long_before_its_time_is_up(beginning: bytes, more: bytes) -> None:
+    sent = 0
+    async with serving() as address, connected(address) as (reader, writer):
+        writer.write(beginning)
+        answered = asyncio.ensure_future(reader.read())
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not answered.done() and sent < 16 * parsing.KEPT_BYTES_MAX:
+                writer.write(more)
+                sent += len(more)
+                await asyncio.sleep(0.001)
+            with suppress(ConnectionError):
+                assert (await answered).startswith(b"HTTP/1.1 400")
+    assert sent < 16 * parsing.KEPT_BYTES_MAX
+
+
+async def test_an_answered_request_whose_body_is_no_http_gets_no_second_answer() -> None:
+    async def early(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
+        await answer_ok(send)
+
+    async with serving(application=application(early)) as address, connected(address) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        async with asyncio.timeout(WAIT_SECONDS):
+            await reader.readuntil(b"ok")
+            writer.write(b"no size\r\n")
+            assert await reader.read() == b""
