@@ -14,7 +14,7 @@
 -- USES    clock sale promote line sweep rate rates admit commit
 -- STATUSES BOOKED HELD JOINED ALREADY_WAITING ALREADY_BOOKED SALE_PAUSED SALE_NOT_OPEN SALE_CLOSED
 --          QUANTITY_OVER_LIMIT SOLD_OUT WAITLIST_FULL LEDGER_BEHIND
--- RETURNS one row an item: status, number (place in line, wait in ms, opening), record or Redis's time, first request id
+-- RETURNS one row an item: status, number (place in line, wait in ms, opening), record or time, first request id
 -- EVENTS  booked held joined; expired promoted by the sweep
 unsaved_limit = tonumber(unsaved_limit)
 local buyers, rows = {}, {}
@@ -31,7 +31,8 @@ local function book(user, quantity) -- in the contract's order of checks
   if sale.closes_at and now >= sale.closes_at then return SALE_CLOSED end
   local most = math.min(sale.max_per_user, sale.capacity)
   if not (quantity >= 1 and quantity <= most and quantity % 1 == 0) then return QUANTITY_OVER_LIMIT end
-  mine = {status = '', quantity = quantity, number = false, created = now_text, source = 's', expires = '0', record = ''}
+  mine = {status = '', quantity = quantity, number = false, record = '',
+    created = now_text, source = 's', expires = '0'}
   -- Dead holds that were too many to be swept at once are no reason to turn somebody away, or to make him wait.
   while not fits(quantity) and (queue_length == 0 or not has_place(quantity)) and sweep(quantity) do end
   if fits(quantity) then

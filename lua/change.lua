@@ -12,7 +12,7 @@
 -- STATUSES CHANGED CHANGED_IN_PART EVENT_NOT_FOUND CAPACITY_BELOW_SOLD WINDOW_INVERTED
 -- RETURNS the event's row, or a refusal
 -- EVENTS  changed left promoted; expired by the sweep
-local STEP = 5000 -- tickets added in one call while people wait, so that no call keeps everyone else from Redis for long
+local STEP = 5000 -- tickets added in one call while people wait, so that no call keeps others from Redis for long
 if not sale then return {{EVENT_NOT_FOUND}} end
 local name, status = call('HGET', event, 'name'), CHANGED
 local wanted, pairs_to_write, differs = {}, {}, false

@@ -1,5 +1,5 @@
 -- trim: lets go of a stream's entries up to a cursor that is durable elsewhere, and leaves word of how far that is. It
--- does so only where the cursor's entry is: in an old copy, which came back since that was read, the word would be false.
+-- does so only where the cursor's entry is: in an old copy that came back since that was read, the word would be false.
 -- KEYS[1] changes   stream  of the shard: one entry a change
 -- KEYS[2] mark      string  of the shard: the last cursor that was let go up to
 -- KEYS[3] epoch     string  of the shard

@@ -1,4 +1,4 @@
--- bounds: what an organizer may set at all (contract). The web says so more kindly, but it is not the only one to check.
+-- bounds: what an organizer may set at all (contract). The web says so more kindly, but is not the only one to check.
 local WHOLE = 9007199254740991 -- up to here a double holds every whole number
 local BOUNDS = {capacity = {1, 10000000}, max_per_user = {1, 100}, paused = {0, 1},
   waitlist_limit = {0, WHOLE, none = true},

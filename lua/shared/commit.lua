@@ -1,7 +1,7 @@
 -- commit: writes what was decided, what frees memory first, so that a full Redis still lets people cancel.
 -- NEEDS   sale
 local function commit()
-  local dropped, kept, queued, held = {}, {}, {}, {} -- by where each ends: one call may promote and cancel the same user
+  local dropped, kept, queued, held = {}, {}, {}, {} -- by where each ends: a call may promote and cancel one user
   for user in pairs(touched) do
     local booking = known[user]
     if booking.status == 'k' then

@@ -12,6 +12,7 @@ LUA = sorted((CHECKOUT / "lua").rglob("*.lua"))
 
 MODULE_LINES_MAX = 250
 SCRIPT_LINES_MAX = 60
+SCRIPT_COLUMNS_MAX = 120
 VAGUE_NAMES = {"base", "common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
 BARE_IGNORE = re.compile(r"#\s*type:\s*ignore(?:\[[\w, -]*\])?\s*$")
 
@@ -36,6 +37,15 @@ def test_a_module_can_be_read_in_one_sitting() -> None:
 
 def test_a_script_fits_on_a_screen() -> None:
     assert those(LUA, lambda path: line_count(path) > SCRIPT_LINES_MAX) == [], "a missing concept"
+
+
+def test_a_script_fits_into_a_window() -> None:
+    """As Python's lines do, of which ruff takes care."""
+
+    def is_wide(path: Path) -> bool:
+        return any(len(line) > SCRIPT_COLUMNS_MAX for line in path.read_text(encoding="utf-8").splitlines())
+
+    assert those(LUA, is_wide) == []
 
 
 def test_a_module_says_first_what_it_owns() -> None:
