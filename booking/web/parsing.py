@@ -6,8 +6,8 @@ from booking.web.patience import PatientConnection
 from booking.web.upgrades import head_without_upgrade
 
 KEPT_BYTES_MAX = 131_072
-"""Bytes beside the body that may have come of a request without its end: the parser keeps what it reads of a head, and of
-fields behind a body. Nginx takes 32 KiB of a head; a body of 16 KiB in chunks of one byte brings 80 KiB with it."""
+"""Bytes beside the body that may have come of a request without its end: the parser keeps what it reads of a head, and
+of fields behind a body. Nginx takes 32 KiB of a head; a body of 16 KiB in chunks of one byte brings 80 KiB with it."""
 
 
 class ParsingConnection(PatientConnection):

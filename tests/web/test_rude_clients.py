@@ -245,7 +245,7 @@ async def test_a_request_without_end_is_refused_long_before_its_time_is_up(begin
 
 
 async def test_an_answered_request_whose_body_is_no_http_gets_no_second_answer() -> None:
-    async def early(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
+    async def early(scope: Scope, receive: Receive, send: Send) -> None:
         await answer_ok(send)
 
     async with serving(application=application(early)) as address, connected(address) as (reader, writer):
