@@ -5,6 +5,9 @@ been seen to do: where the n-th at a time has waited twice as long as anybody sh
 burst may make a queue; only one that stands is a sign of too many (CoDel, RFC 8289, tells the two apart so).
 """
 
+from urllib.parse import unquote_to_bytes
+
+import httptools
 import structlog
 
 from booking.meters import Meters
@@ -46,8 +49,12 @@ CROWD = (b"POST /book ", b"POST /cancel ", b"POST /confirm ", b"GET /status/", b
 def is_quick(url: bytes) -> bool:
     """Whether a request is counted, and turned away when there are too many: what a crowd sends, and is answered with
     one step in Redis. Everything else has bounds of its own: passwords, listeners, the database's connections.
+
+    Raises httptools.HttpParserInvalidURLError.
     """
     path = url.partition(b"?")[0]
+    if b"%" in path or not path.startswith(b"/"):  # as nobody spells it who does not want to be let through
+        path = unquote_to_bytes(httptools.parse_url(path).path)
     return (
         path in VERBS
         or path.startswith(b"/status/")
@@ -95,7 +102,7 @@ class Admission:
             self.limit = max(LIMIT_MIN, min(self.limit, max(affordable, self.limit / CUT_MAX)))
 
     def gone(self) -> None:
-        """A client that was taken on has left without an answer."""
+        """A client that was taken on has left without an answer, or leaves what it gets unread."""
         self.in_flight -= 1
 
     def hand_over(self, meters: Meters) -> None:

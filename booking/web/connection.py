@@ -13,38 +13,31 @@ from booking.web.answers import Answer
 from booking.web.cycle import CYCLE, Cycle
 from booking.web.direct import DirectCycle
 from booking.web.heads import CLOSE, head_of
-from booking.web.parsing import ParsingConnection
-from booking.web.refusal import Headers, Refusal
+from booking.web.refusing import PIPELINED_MAX, RefusingConnection
 
 log = structlog.get_logger()
 
 UNSEEN_BYTES_MAX = 65_536
 """Bytes that are kept of a client that sends on and on while its request waits to be looked at."""
 
-PIPELINED_MAX = 128
-"""Requests that may wait on one connection for the answer of another; a client that sends more is cut off."""
 
-
-class Connection(ParsingConnection):
+class Connection(RefusingConnection):
     """Uvicorn's protocol with our own cycles, a bound on what is under way, and a shorter way for what a crowd asks."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop with a client's transport."""
         super().connection_made(transport)
-        self._admission, self._anteroom = self.state.admission, self.state.anteroom
-        self._answering: RequestResponseCycle | DirectCycle | None = None
-        """The request whose turn it is; uvicorn's `cycle` is the last one that came."""
+        self._anteroom = self.state.anteroom
         self._receiving: DirectCycle | None = None
         """The request that is coming, if it goes the shorter way."""
         self._too_late = False
         self._counts = False
         """Whether the request that is coming is to take a place, once it is whole."""
         self._admitted_at = 0.0
-        self._turned_away = False
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop with bytes from the client."""
-        admission = self._admission
+        admission = self.admission
         if self.unseen:
             self.unseen += data
             if len(self.unseen) > UNSEEN_BYTES_MAX:
@@ -74,25 +67,27 @@ class Connection(ParsingConnection):
         before = self.cycle
         is_next = before is None or before.response_complete
         if is_next and is_quick(self.url):
-            if (self._too_late or self._admission.is_full) and self._may_be_turned_away():
-                self._turned_away = True
+            full = self._too_late or self.admission.is_full
+            if full and self.may_be_turned_away(self.parser.get_method().decode()):
+                self.turned_away = True
+                if self.expect_100_continue:  # it need not send the rest
+                    self.turn_away(self.headers, keep_alive=False)
+                    raise ConnectionAbortedError
                 return
             self._counts = True
             if self._goes_directly():
                 return
         self.make_scope()
         super().on_headers_complete()
-        if self.cycle is before:
-            return
         # Uvicorn names the class of its cycles nowhere but in the middle of this; the task it has made for this one
         # begins in a later turn of the loop.
         self.cycle.__class__ = Cycle
         # Weakly: a cycle that names itself would wait for the collector, at several kilobytes a request.
         self.scope[CYCLE] = ref(self.cycle)  # type: ignore[literal-required]  # a key of our own
         if is_next:
-            self._answering = self.cycle
+            self.answering = self.cycle
         elif len(self.pipeline) > PIPELINED_MAX:
-            self.transport.abort()
+            self.cut_off()
 
     def _goes_directly(self) -> bool:
         """Takes a request to its endpoint, without ASGI's messages, where that can be."""
@@ -102,7 +97,7 @@ class Connection(ParsingConnection):
         found = frame.direct(self.parser.get_method(), self.url, self.headers)
         if found is None:
             return False
-        self._answering = self._receiving = cycle = DirectCycle(self.flow, keep_alive=self.keeps_alive())
+        self.answering = self._receiving = cycle = DirectCycle(self.flow, keep_alive=self.keeps_alive())
         self.cycle = cast("RequestResponseCycle", cycle)  # it is all that uvicorn asks of one
         cycle.task = self.loop.create_task(self._answer(cycle, frame.answer(*found, cycle.receive)))
         self.tasks.add(cycle.task)
@@ -137,7 +132,7 @@ class Connection(ParsingConnection):
         self.kept_bytes -= len(body)
         if self._receiving is not None:
             self._receiving.feed(body)
-        elif not self._turned_away:
+        elif not self.turned_away:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -147,12 +142,15 @@ class Connection(ParsingConnection):
         self.sending_since = None
         if self._receiving is None and self.asks_for_another_protocol():
             return
-        if self._turned_away:
-            self._turn_away()
+        if self.turned_away:
+            self.turned_away = False
+            if self.flow.write_paused or self.corked.held > PIPELINED_MAX:  # it sends on and on, and reads no answer
+                self.cut_off()
+            self.turn_away(self.headers, keep_alive=self.keeps_alive())
             return
-        if self._counts and not self.cycle.response_complete:
-            self._admission.in_flight += 1
-            self.place, self._admitted_at = self._admission.in_flight, self.loop.time()
+        if self._counts and not self.cycle.response_complete and not self.flow.write_paused:
+            self.admission.in_flight += 1
+            self.place, self._admitted_at = self.admission.in_flight, self.loop.time()
         if self._receiving is None:
             super().on_message_complete()
         else:
@@ -162,69 +160,53 @@ class Connection(ParsingConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop when the connection has ended."""
         super().connection_lost(exc)
-        answering = self._answering
+        self.pipeline.clear()  # what waits in it knows this connection, and would wait for the collector
+        answering = self.answering
         if answering is not None and not answering.response_complete:
             answering.disconnected = True
             answering.message_event.set()
-        if self.place:
-            self.place = 0
-            self._admission.gone()
+        self.give_place_back()
 
-    def send_400_response(self, msg: str) -> None:
-        """Called when what came is no HTTP: after the answer to the request before it, if there is one to come."""
-        self.logger.warning(msg)
-        answering = self._answering
-        if answering is None or answering.response_complete:
-            if answering is not None and answering is self.cycle and answering.more_body and not self._turned_away:
-                self.transport.close()  # it is the body of what has its answer
-                return
-            self._refuse(self.state.nonsense, (), keep_alive=False)
-        elif not answering.more_body:
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it; uvicorn says None
+        """Called by the loop when no more will come: what a crowd asks is answered still, since it is done in any case.
+        Anybody else who sends no more has left.
+        """
+        answering = self.answering
+        waits = isinstance(answering, DirectCycle) and not (answering.more_body or answering.response_complete)
+        if answering is not None and waits and answering is self.cycle:
             answering.keep_alive = False
-            self.pipeline.clear()
-            self.flow.pause_reading()
-        elif answering.response_started:  # it is this one's own body; half an answer is out
-            self.transport.close()
-        else:
-            self._refuse(self.state.nonsense, (), keep_alive=False)
+            self.give_place_back()
+            return True
+        return False
 
     def on_response_complete(self) -> None:
         """As uvicorn's, but that no timer is set."""
         self.server_state.total_requests += 1
         self.quiet_since = self.loop.time()
         if self.place:
-            self._admission.answered(self.place, self._admitted_at, self.quiet_since)
+            self.admission.answered(self.place, self._admitted_at, self.quiet_since)
             self.place = 0
         if self.transport.is_closing():
             return
-        if self.pipeline:
-            self._answering, application = self.pipeline.pop()
-            self._start_asgi_task(self._answering, application)
-        else:
-            self.flow.resume_reading()
+        while self.pipeline and not self.transport.is_closing():
+            self.answering, application = self.pipeline.pop()
+            if not self._comes_too_late(self.answering):
+                self._start_asgi_task(self.answering, application)
+                return
+            self.answering.response_complete = True
+            self.turn_away(self.answering.scope["headers"], keep_alive=self.answering.keep_alive)
+        self.flow.resume_reading()
+
+    def _comes_too_late(self, cycle: RequestResponseCycle) -> bool:
+        """Whether a request that had to wait for the answer of another finds too many under way."""
+        scope = cycle.scope
+        counts = not cycle.more_body and is_quick(scope["raw_path"])
+        return self.admission.is_full and counts and self.may_be_turned_away(scope["method"])
 
     def end_stream(self) -> None:
         """Ends an answer that would go on for ever; does nothing to another."""
-        if isinstance(self._answering, Cycle):
-            self._answering.end_stream()
+        if isinstance(self.answering, Cycle):
+            self.answering.end_stream()
 
     def _may_wait(self) -> bool:
         return self.is_between_requests() and not self.state.ending
-
-    def _may_be_turned_away(self) -> bool:
-        """Not an organizer's change, nor what needs another answer than the one that is ready."""
-        return self.parser.get_method() in (b"GET", b"POST") and not self.expect_100_continue and not self.state.ending
-
-    def _turn_away(self) -> None:
-        self._turned_away = False
-        self._admission.sheds += 1
-        if self.flow.write_paused:  # it sends on and on, and reads no answer
-            self.transport.abort()
-            return
-        self._refuse(self._admission.refusal, self.headers, keep_alive=self.keeps_alive())
-
-    def _refuse(self, refusal: Refusal, headers: Headers, *, keep_alive: bool) -> None:
-        self.transport.write(refusal.answer(headers, self.state.default_lines(), keep_alive=keep_alive))
-        self.quiet_since = self.loop.time()
-        if not keep_alive:
-            self.transport.close()

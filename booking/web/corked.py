@@ -48,6 +48,11 @@ class CorkedTransport:
         for part in parts:
             self.write(part)
 
+    @property
+    def held(self) -> int:
+        """Pieces that are waiting."""
+        return len(self._waiting)
+
     def flush(self) -> None:
         """Writes what is waiting now."""
         waiting, self._waiting = self._waiting, []

@@ -17,6 +17,8 @@ class Cycle(RequestResponseCycle):
 
     _head: bytes | None = None
     _streams = False
+    _ends_by_closing = False
+    """Whether the end of the connection is that of the answer, as where nobody knows of chunks (HTTP/1.0)."""
 
     async def send(self, message: Message) -> None:  # type: ignore[override]  # uvicorn names its own message types
         """ASGI's `send`. Raises RuntimeError for a header that would end its line, as uvicorn does."""
@@ -38,6 +40,8 @@ class Cycle(RequestResponseCycle):
             if self._head is not None:
                 self.response_started, self.waiting_for_100_continue = True, False
                 return
+        if self._ends_by_closing:
+            self.expected_content_length = len(message.get("body", b""))
         await super().send(message)  # type: ignore[arg-type]  # as above
 
     def _head_of(self, message: Message) -> bytes | None:
@@ -49,6 +53,8 @@ class Cycle(RequestResponseCycle):
                 length = int(value)
             elif name == b"connection":
                 return None
+        if length is None and self.scope["http_version"] == "1.0":
+            self._ends_by_closing, self.chunked_encoding = True, False
         if length is None or status in BODILESS or self.scope["method"] == "HEAD":
             return None
         if not self.keep_alive:
@@ -68,7 +74,7 @@ class Cycle(RequestResponseCycle):
     def begin_stream(self) -> "Cycle":
         """Lets pieces be written past `send`, which takes a task's turn for each of thousands of listeners.
 
-        The answer has begun, in chunks (RFC 9112, section 7.1).
+        The answer has begun, in chunks where the client knows of them (RFC 9112, section 7.1).
         """
         self._streams = True
         return self
@@ -77,7 +83,7 @@ class Cycle(RequestResponseCycle):
         """Writes some of a stream; returns the bytes that its reader has left unread."""
         if self.disconnected or self.response_complete:
             return 0
-        self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        self.transport.write(piece if self._ends_by_closing else b"%x\r\n%b\r\n" % (len(piece), piece))
         unread: int = self.transport.get_write_buffer_size()
         return unread
 
@@ -88,6 +94,7 @@ class Cycle(RequestResponseCycle):
     def end_stream(self) -> None:
         """Ends a stream as a whole answer ends; does nothing to another."""
         if self._streams and not self.response_complete and not self.disconnected:
-            self.transport.write(b"0\r\n\r\n")
+            if not self._ends_by_closing:
+                self.transport.write(b"0\r\n\r\n")
             self.keep_alive = False
             self._end_of_answer()

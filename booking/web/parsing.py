@@ -51,7 +51,8 @@ class ParsingConnection(PatientConnection):
         name = name.lower()
         self.headers.append((name, value))
         if name == b"expect":
-            self.expect_100_continue = value.lower() == b"100-continue"
+            # A server must not heed it in HTTP/1.0 (RFC 9110, section 10.1.1).
+            self.expect_100_continue = value.lower() == b"100-continue" and self.parser.get_http_version() != "1.0"
 
     def keeps_alive(self) -> bool:
         """Whether another request may follow."""

@@ -12,8 +12,7 @@ REQUEST_SECONDS_MAX = 10.0
 """A request whose head and body have not arrived within this is cut off (contract of the fault suite)."""
 
 UNREAD_SECONDS_MAX = 60.0
-"""A client that leaves what is written to it unread for this long is cut off; one of the crowd, which keeps a place of
-the others', after REQUEST_SECONDS_MAX."""
+"""A client that leaves what is written to it unread for this long is cut off."""
 
 
 class PatientConnection(HttpToolsProtocol):
@@ -26,6 +25,7 @@ class PatientConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop with a client's transport."""
         self.state = state = cast("WorkerState", self.server_state)
+        self.admission = state.admission
         self.quiet_since = self.loop.time()
         self.sending_since: float | None = None
         self._unread_since: float | None = None
@@ -34,18 +34,25 @@ class PatientConnection(HttpToolsProtocol):
         """Which of the requests under way its own is; 0: none that counts."""
         self.unseen = b""
         """What has come of a request that waits to be looked at."""
-        corked = CorkedTransport(cast("asyncio.Transport", transport), state.cork)
-        super().connection_made(cast("asyncio.Transport", corked))
+        self.corked = CorkedTransport(cast("asyncio.Transport", transport), state.cork)
+        super().connection_made(cast("asyncio.Transport", self.corked))
 
     def pause_writing(self) -> None:
-        """Called by the loop when the client leaves much unread."""
+        """Called by the loop when the client leaves much unread. It keeps no place of those who read."""
         self._unread_since = self.loop.time()
+        self.give_place_back()
         super().pause_writing()
 
     def resume_writing(self) -> None:
         """Called by the loop when it has read most of it."""
         self._unread_since = None
         super().resume_writing()
+
+    def give_place_back(self) -> None:
+        """Has its request no longer count among those that are under way."""
+        if self.place:
+            self.place = 0
+            self.admission.gone()
 
     def is_between_requests(self) -> bool:
         """Whether every request that began has its answer."""
@@ -58,8 +65,7 @@ class PatientConnection(HttpToolsProtocol):
             if now - self._closing_since > REQUEST_SECONDS_MAX:
                 self.transport.abort()
             return
-        unread_max = REQUEST_SECONDS_MAX if self.place else UNREAD_SECONDS_MAX
-        if self._unread_since is not None and now - self._unread_since > unread_max:
+        if self._unread_since is not None and now - self._unread_since > UNREAD_SECONDS_MAX:
             self.transport.abort()
             return
         if self.sending_since is not None:

@@ -45,7 +45,7 @@ async def read_json(scope: Scope, receive: Receive, faults: list[Fault]) -> Any:
     media_type = fields.get(b"content-type", JSON)
     if media_type != JSON and not _is_json(media_type):
         raise Problem("unsupported_media_type")
-    declared_too_large = int(fields.get(b"content-length", b"0")) > BODY_BYTES_MAX
+    declared_too_large = int(fields.get(b"content-length", b"").lstrip(b"0") or b"0") > BODY_BYTES_MAX
     body = b"" if declared_too_large else await _read(receive)
     if declared_too_large or len(body) > BODY_BYTES_MAX:
         raise Problem("body_too_large", headers=[(b"connection", b"close")])

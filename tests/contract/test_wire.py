@@ -129,6 +129,45 @@ def test_http_1_0_is_answered_and_the_connection_closed(house: House) -> None:
         assert wire.ended()
 
 
+def test_http_1_0_gets_no_chunks(house: House) -> None:
+    """As a proxy speaks that has not been told otherwise (RFC 9112, section 6.1)."""
+    event_id = house.event()
+    house.user().book(event_id)
+    organizer = f"Authorization: {house.organizer.authorization}"
+    with connected(house) as wire:
+        wire.write(f"GET /events/{event_id}/bookings?format=csv HTTP/1.0\r\n{organizer}\r\n\r\n".encode())
+        told, _, rows = wire.file.read().partition(b"\r\n\r\n")
+        assert b"transfer-encoding" not in told
+        assert b"connection: close" in told
+        assert rows.startswith(b"id,event_id,")
+        assert rows.endswith(b"\r\n")
+        assert rows.count(b"\r\n") == 2
+    with connected(house) as wire:
+        wire.write(f"GET /events/{event_id}/live HTTP/1.0\r\n\r\n".encode())
+        lines: list[bytes] = []
+        while sum(line.startswith(b"data: ") for line in lines) < 2:
+            if any(line.startswith(b"data: ") for line in lines):
+                house.user().book(event_id)
+            lines.append(wire.file.readline())
+        head, body = lines[: lines.index(b"\r\n")], lines[lines.index(b"\r\n") + 1 :]
+        assert not any(line.lower().startswith(b"transfer-encoding") for line in head)
+        assert {line.partition(b":")[0] for line in body} == {b"retry", b"event", b"id", b"data", b"\n"}
+
+
+def test_http_1_0_is_not_told_to_continue(house: House) -> None:
+    with connected(house) as wire:
+        octets = booking(house, wire, house.event(), "Expect: 100-continue", version="HTTP/1.0")
+        wire.write(octets)
+        assert wire.file.readline().split()[1] == b"201"
+
+
+def test_a_length_may_have_zeros_before_it(house: House) -> None:
+    with connected(house) as wire:
+        octets = booking(house, wire, house.event())
+        wire.write(octets.replace(b"Content-Length: ", b"Content-Length: " + b"0" * 5_000))
+        assert wire.read().status == 201
+
+
 def test_a_request_may_arrive_octet_by_octet(house: House) -> None:
     event_id = house.event()
     with connected(house) as wire:

@@ -223,6 +223,33 @@ async def test_who_asks_after_the_service_or_steers_it_is_never_turned_away(requ
             assert (await other.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"GET http://x/status/1 HTTP/1.1\r\n",
+        b"GET /%73tatus/1 HTTP/1.1\r\n",
+        b"GET /status/1?%20 HTTP/1.1\r\n",
+        b"POST /book HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /status/1 HTTP/1.1\r\n",
+    ],
+    ids=["a whole address", "escapes", "a query", "a body that waits to be asked for", "behind another"],
+)
+async def test_nobody_gets_past_the_others_by_how_the_request_is_written(request_head: bytes) -> None:
+    async with house(1) as opened:
+        first, other = await opened.client(), await opened.client()
+        first.send(BOOK % b"")
+        await opened.until(lambda: opened.application.begun == ["/book"])
+        other.send(request_head + b"Host: x\r\n\r\n")
+        if request_head.startswith(b"GET /healthz"):
+            assert (await other.answer())[0] == 200
+        assert (await other.answer())[0] == 503
+        assert opened.application.begun[0] == "/book"
+        assert "/status/1" not in opened.application.begun
+        opened.application.going.set()
+        assert (await first.answer())[0] == 200
+        assert (opened.admission.in_flight, opened.admission.sheds) == (0, 1)
+
+
 async def test_whoever_comes_in_a_burst_gets_the_place_that_becomes_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(anteroom, "PATIENCE_SECONDS", PATIENCE_SECONDS)
     async with house(2) as opened:

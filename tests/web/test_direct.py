@@ -140,6 +140,25 @@ async def test_what_a_client_asked_for_is_done_even_if_it_has_left(sale_of: Make
         await until(lambda: done == [b"1"] and sale.statuses() == [200])
 
 
+async def test_whoever_sends_no_more_gets_what_was_asked_for_and_the_end(sale_of: Make) -> None:
+    gate = asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive) -> Answer:
+        answered = await fine(scope, receive)
+        await gate.wait()
+        return answered
+
+    async with sale_of(slow).open() as (reader, writer):
+        writer.write(WHOLE)
+        writer.write_eof()
+        await asyncio.sleep(0.1)
+        gate.set()
+        status, head, body = await answer(reader)
+        assert (status, body) == (200, b"1")
+        assert b"connection: close" in head
+        assert await reader.read() == b""
+
+
 async def test_an_answer_before_the_body_s_end_leaves_the_connection_good(sale_of: Make) -> None:
     async def hasty(_: Scope, __: Receive) -> Answer:
         return Answer(401, b"who?")

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from booking.web import connection, parsing, patience, server
+from booking.web import connection, parsing, patience, refusing, server
 from booking.web.admission import Admission
 from booking.web.upgrades import head_without_upgrade
 
@@ -115,20 +115,31 @@ async def test_a_crowd_that_is_slow_over_its_bodies_takes_nobody_s_place() -> No
     assert (admission.in_flight, admission.sheds) == (0, 0)
 
 
-async def test_a_client_that_reads_nothing_loses_its_place(impatient: None) -> None:
+async def test_clients_that_read_nothing_keep_nobody_out() -> None:
     admission = Admission()
+    admission.limit = 1
+    large = asyncio.Event()
 
-    async def large(scope: Scope, receive: Receive, send: Send) -> None:
-        await answer_ok(send, b"x" * 8_000_000)
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer_ok(send, b"ok" if large.is_set() else b"x" * 8_000_000)
 
-    async with serving(application=application(large), admission=admission) as address:
-        _, writer = await asyncio.open_connection(*address)
-        writer.write(QUICK)
-        await asyncio.sleep(0.1)
-        writer.write(QUICK)
-        await until(lambda: admission.in_flight == 1)
-        await until(lambda: admission.in_flight == 0)
-        writer.transport.abort()
+    async with serving(application=application(answer), admission=admission) as address:
+        deaf = [await asyncio.open_connection(*address) for _ in range(3)]
+        for _, writer in deaf:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]  # the client's own hand on its ear
+            writer.write(QUICK)
+            await asyncio.sleep(0.1)
+        large.set()
+        for _, writer in deaf:
+            writer.write(QUICK)
+            await asyncio.sleep(0.1)
+        assert admission.in_flight == 0
+        async with connected(address) as (reader, writer), asyncio.timeout(WAIT_SECONDS):
+            writer.write(QUICK)
+            await reader.readuntil(b"ok")
+        for _, writer in deaf:
+            writer.transport.abort()
+    assert (admission.in_flight, admission.sheds) == (0, 0)
 
 
 async def test_a_client_that_sends_on_and_reads_no_refusal_is_cut_off() -> None:
@@ -179,11 +190,11 @@ async def test_so_many_requests_on_one_connection_and_no_more() -> None:
 
     async with serving(application=application(wait)) as address:
         async with connected(address) as (reader, writer):
-            writer.write(QUICK * (1 + connection.PIPELINED_MAX))
+            writer.write(QUICK * (1 + refusing.PIPELINED_MAX))
             await until(lambda: bool(begun))
             going.set()
             async with asyncio.timeout(WAIT_SECONDS):
-                for _ in range(1 + connection.PIPELINED_MAX):
+                for _ in range(1 + refusing.PIPELINED_MAX):
                     await reader.readuntil(b"ok")
         going.clear()
         reader, writer = await asyncio.open_connection(*address)
@@ -193,6 +204,37 @@ async def test_so_many_requests_on_one_connection_and_no_more() -> None:
                 assert await reader.read() == b""
         going.set()
         writer.transport.abort()
+
+
+async def test_the_rest_of_what_such_a_client_has_sent_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[bytes] = []
+    make_scope = connection.Connection.make_scope
+
+    def counting(self: connection.Connection) -> None:
+        looked_at.append(self.url)
+        make_scope(self)
+
+    monkeypatch.setattr(connection.Connection, "make_scope", counting)
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    async with serving() as address, connected(address) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\n\r\n" * 13_000)
+        async with asyncio.timeout(WAIT_SECONDS):
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+    assert len(looked_at) <= 2 + refusing.PIPELINED_MAX
+    assert not faults
+
+
+async def test_so_many_are_turned_away_on_one_connection_at_a_time_and_no_more() -> None:
+    admission = Admission()
+    admission.limit = 0
+    async with serving(admission=admission) as address, connected(address) as (reader, writer):
+        writer.write(QUICK * 5_000)
+        async with asyncio.timeout(WAIT_SECONDS):
+            with suppress(ConnectionError):
+                await reader.read()
+    assert 0 < admission.sheds <= 2 + refusing.PIPELINED_MAX
 
 
 async def test_what_is_no_http_is_told_after_the_answer_before_it() -> None:
