@@ -147,6 +147,14 @@ class LiveEndpoint:
             raise Problem("event_not_found")
         if self.listening >= self._listeners_max:
             raise Problem("overloaded", "As many as can be served listen already. Try again in a moment.")
+        self.listening += 1  # before anything is waited for, or more would come in meanwhile
+        try:
+            await self._listen(scope, receive, send, user, event)
+        finally:
+            self.listening -= 1
+
+    async def _listen(self, scope: Scope, receive: Receive, send: Send, user: str | None, event: Event) -> None:
+        event_id = event.id
         booking = b"" if user is None else await booking_text(self._office, event_id, user)
         await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
         if scope["method"] == "HEAD":
@@ -161,12 +169,10 @@ class LiveEndpoint:
         listener = Listener(scope[CYCLE]().begin_stream(), user, asyncio.get_running_loop().time())
         listener.booking = booking
         channel = self._join(event, listener)
-        self.listening += 1
         try:
             while (await receive())["type"] != "http.disconnect":
                 pass
         finally:
-            self.listening -= 1
             channel.listeners.discard(listener)
 
     async def _user(self, scope: Scope) -> str | None:

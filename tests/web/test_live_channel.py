@@ -135,3 +135,26 @@ async def test_a_newcomer_who_knows_less_than_the_others_is_told_the_rest(monkey
         for listener in listeners:
             listener.cancel()
     assert b"id: 2" in heard[1].pieces[0]
+
+
+async def test_no_more_listen_than_may_however_many_come_at_once() -> None:
+    office = cast("BoxOffice", cast("Any", Office()))
+    endpoint = LiveEndpoint(cast("Credentials", None), office, 2)
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(_: Any) -> None:
+        await asyncio.sleep(0)  # as where the client's connection is not ready to be written to
+
+    requests = [scope() | {"path_params": {"event_id": "1"}, CYCLE: Stream} for _ in range(5)]
+    listeners = [asyncio.create_task(endpoint(request, receive, send)) for request in requests]
+    done, listening = await asyncio.wait(listeners, timeout=0.2)
+    assert len(listening) == endpoint.listening == 2
+    assert {getattr(one.exception(), "detail", None) for one in done} == {
+        "As many as can be served listen already. Try again in a moment."
+    }
+    for one in listening:
+        one.cancel()
+    await asyncio.gather(*listening, return_exceptions=True)
+    assert endpoint.listening == 0
