@@ -3,13 +3,13 @@
 import os
 from collections.abc import Mapping
 from hashlib import sha256
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from booking.addresses import Networks, Origins, is_loopback, is_url
 from booking.secret_file import read_or_make
 
 JWT_SECRET_BYTES_MIN = 32
@@ -31,12 +31,6 @@ EXIT_BEHIND = 75
 class SettingsError(Exception):
     """One line for each setting that is wrong."""
 
-
-def _split(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 PLATFORM_SPELLINGS = {"port": "PORT", "redis_url": "REDIS_URL", "database_url": "DATABASE_URL"}
 """Names that hosting platforms set; the one that begins with `BOOKING_` wins where both are there."""
@@ -84,8 +78,8 @@ class Settings(BaseModel):
     auth_rate_limit_per_minute: int = Field(60, ge=1, le=100_000)
     """Calls to /auth/* from one client address."""
 
-    cors_origins: CommaSeparated = ()
-    trusted_proxies: CommaSeparated = ()
+    cors_origins: Origins = ()
+    trusted_proxies: Networks = ()
     """Addresses whose X-Forwarded-For is believed."""
     log_format: Literal["json", "console"] = "json"
     telemetry: dict[str, str] = Field({}, repr=False)
@@ -133,21 +127,21 @@ class Settings(BaseModel):
         url = urlsplit(value)
         if url.scheme == "https" and url.hostname:
             return value
-        if url.scheme == "http" and _is_loopback(url.hostname):
+        if url.scheme == "http" and is_loopback(url.hostname):
             return value
         raise ValueError("has to be an https:// address (http:// only on loopback)")
 
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, value: str | None) -> str | None:
-        if value is not None and ("+" in value.split(":")[0] or not _is_url(value, "redis", "rediss", "unix")):
+        if value is not None and ("+" in value.split(":")[0] or not is_url(value, "redis", "rediss", "unix")):
             raise ValueError("has to be a URL that begins with redis://, rediss:// or unix://")
         return value
 
     @field_validator("database_url")
     @classmethod
     def _database_scheme(cls, value: str | None) -> str | None:
-        if value is not None and not _is_url(value, "postgresql", "postgres", "sqlite"):
+        if value is not None and not is_url(value, "postgresql", "postgres", "sqlite"):
             raise ValueError("has to be a URL that begins with postgresql:// or sqlite:///")
         return value
 
@@ -231,20 +225,3 @@ class Settings(BaseModel):
 
 def _variable(field: str) -> str:
     return f"BOOKING_{field.upper()}"
-
-
-def _is_url(text: str, *schemes: str) -> bool:
-    scheme, separator, _ = text.partition("://")
-    try:
-        url = urlsplit(text)
-        _ = "," in url.netloc or url.port  # several hosts, each with its port, are for the driver to read
-    except ValueError:
-        return False
-    return bool(separator) and scheme.lower().split("+")[0] in schemes
-
-
-def _is_loopback(host: str | None) -> bool:
-    try:
-        return host == "localhost" or (host is not None and ip_address(host).is_loopback)
-    except ValueError:
-        return False
