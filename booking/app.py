@@ -17,7 +17,7 @@ from booking.inventory.acknowledgement import LevelNotGiven, choose
 from booking.inventory.box_office import BoxOffice, RateLimit
 from booking.inventory.changes import ChangeStreams
 from booking.inventory.lane import Lane
-from booking.inventory.link import Link
+from booking.inventory.link import ANSWER_SECONDS_MAX, Link
 from booking.inventory.scripts import all_scripts
 from booking.inventory.stockroom import Stockroom
 from booking.ledger.errors import LedgerError
@@ -132,7 +132,7 @@ class Application:
             office = BoxOffice([lane], await _epochs(ledger), limit, settings.persister_lag_limit)
             stack.push_async_callback(office.close)
             await office.lags()  # connects, while there is a database to vouch by
-            room = Stockroom(settings.redis_address, settings.shards)
+            room = Stockroom(settings.redis_address, settings.shards, ANSWER_SECONDS_MAX)
             stack.push_async_callback(room.close)
             freshness = Freshness(office, ledger)
             saved.append(freshness)

@@ -16,7 +16,7 @@ PAGE = 1_000
 """Bookings read in one call, which takes Redis about a millisecond."""
 
 READ_SECONDS_MAX = 5.0
-"""How long one call may take."""
+"""How long one call may take where no client waits for what comes of it."""
 
 Numbers = dict[str, int]
 
@@ -24,12 +24,12 @@ Numbers = dict[str, int]
 class Stockroom:
     """Reads over a connection of its own. Every method raises InventoryUnavailable when Redis cannot be read."""
 
-    def __init__(self, address: str, shards: int) -> None:
+    def __init__(self, address: str, shards: int, read_seconds_max: float = READ_SECONDS_MAX) -> None:
         self._redis: Any = Redis.from_url(
             address,
             retry=Retry(NoBackoff(), 0),
-            socket_timeout=READ_SECONDS_MAX,
-            socket_connect_timeout=READ_SECONDS_MAX,
+            socket_timeout=read_seconds_max,
+            socket_connect_timeout=read_seconds_max,
             protocol=2,
         )
         self._shards = shards

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from booking.audit.findings import DIFFERENCES_MAX, MEANINGS, EventAudit
 from booking.domain.model import Booking
 from booking.inventory import keys
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.stockroom import Stockroom
+from booking.inventory.stockroom import READ_SECONDS_MAX, Stockroom
 from booking.ledger import Ledger, LedgerUnavailable
 from tests.fixtures.spine import Spine, open_spine
 from tests.fixtures.stock import SHARDS, contents
@@ -243,6 +244,14 @@ async def test_a_side_that_is_away_is_said_and_not_taken_for_a_difference(spine:
     with pytest.raises(InventoryUnavailable):
         await audit_event(gone, spine.ledger, 1)
     await gone.close()
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "silent.sock"))
+        silent.listen()
+        still = Stockroom(f"unix://{tmp_path / 'silent.sock'}", SHARDS, 0.1)
+        async with asyncio.timeout(READ_SECONDS_MAX):  # it has a patience of its own
+            with pytest.raises(InventoryUnavailable):
+                await audit_event(still, spine.ledger, 1)
+        await still.close()
     ledger = Ledger.open(f"sqlite+aiosqlite:///{tmp_path / 'nothing.sqlite3'}")
     room = Stockroom(spine.settings.redis_address, SHARDS)
     with pytest.raises(LedgerUnavailable):
