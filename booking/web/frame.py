@@ -13,7 +13,7 @@ from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overl
 from booking.ledger.errors import LedgerUnavailable
 from booking.web.access_log import AccessLog
 from booking.web.admission import Admission
-from booking.web.answers import Answer, Answering, problem_answer, send_answer
+from booking.web.answers import Answer, Answering, Header, problem_answer, send_answer
 from booking.web.credentials import Unauthenticated
 from booking.web.fields import fields_of
 from booking.web.key_set import KeySetUnavailable
@@ -22,6 +22,8 @@ from booking.web.problems import Problem
 from booking.web.refusal import Headers
 from booking.web.request_ids import RequestIds
 from booking.web.requests import REQUEST_ID, ClientGone
+
+VARY_BY_ORIGIN: Header = (b"vary", b"Origin")
 
 STATUS_CLIENT_GONE = 499
 """What the log says of a request that nobody waited for; nginx's number for it."""
@@ -96,6 +98,8 @@ class Frame:
         finally:
             self._access_log.write(scope, status, (perf_counter_ns() - began_ns) // 1000, request_id)
         answer.headers.append((b"x-request-id", request_id.encode()))
+        if self._serves_origins:  # what is kept of it is no answer to a page of one of them
+            answer.headers.append(VARY_BY_ORIGIN)
         return answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -38,6 +38,12 @@ def test_a_configured_origin_may_read_successes_and_failures(strict_house: House
         assert answer.headers["access-control-allow-origin"] in (origin, "*")
 
 
+@pytest.mark.parametrize("query", ["", "?"], ids=["directly", "by ASGI"])
+@pytest.mark.parametrize("path", ["/status/1", "/events/1", "/events/1/booking", "/status/x"])
+def test_what_is_answered_to_no_origin_is_not_kept_for_one(strict_house: House, path: str, query: str) -> None:
+    assert strict_house.anyone.call("GET", path + query).headers["vary"] == "Origin"
+
+
 @pytest.mark.parametrize(("method", "path"), [("POST", "/book"), ("PATCH", "/events/1"), ("POST", "/confirm")])
 def test_a_configured_origin_may_send_a_token_and_a_key(strict_house: House, method: str, path: str) -> None:
     answer = preflight(strict_house, SHOP, method, path)
