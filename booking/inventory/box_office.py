@@ -73,12 +73,12 @@ class BoxOffice:
     async def look(self, event_id: int) -> Event | None:
         """The event as it stands; those who ask at the same time share one reading, and one object."""
         reply, _ = await self._look(event_id)
-        return _event_of(event_id, reply)
+        return self._event_of(event_id, reply)
 
     async def look_booking(self, event_id: int, user_id: str) -> Outcome:
         """A user's own live booking, with its place while it waits."""
         reply, row = await self._look(event_id, user_id)
-        if _event_of(event_id, reply) is None:
+        if self._event_of(event_id, reply) is None:
             return Outcome(Status.EVENT_NOT_FOUND)
         return read_outcome(event_id, user_id, reply.rows[row])
 
@@ -190,7 +190,10 @@ class BoxOffice:
             replay = keys.replay(event_id, self.shards, caller_id, key.key)
             request = f"{key.request_id}\n{asked}"
         reply, row = await desk.lane.submit(desk.target, item, replay, request)
-        return read_outcome(event_id, str(item[0]), reply.rows[row])
+        outcome = read_outcome(event_id, str(item[0]), reply.rows[row])
+        if outcome.status is Status.EVENT_NOT_FOUND:
+            self._desks.pop((verb, event_id), None)
+        return outcome
 
     async def _settle(self, verb: str, event_id: int, head: Sequence[Argument]) -> EventOutcome:
         target = self._new_target(load(verb), event_id, *head)
@@ -225,6 +228,14 @@ class BoxOffice:
             self._desks[verb, event_id] = desk
         return desk
 
+    def _event_of(self, event_id: int, reply: Reply) -> Event | None:
+        if reply.event is None:
+            if reply.rows[0][0] == Status.EVENT_NOT_FOUND:  # whoever asks for what there is not has no desk kept for it
+                self._desks.pop(("look", event_id), None)
+            else:
+                reply.event = read_event(event_id, reply.rows[0])
+        return reply.event
+
     def _new_target(self, script: Script, event_id: int, *head: Argument) -> Target:
         founded = self._epochs[keys.shard_of(event_id, self.shards)]
         event_keys = keys.event_keys(event_id, self.shards)[: len(script.header.keys)]
@@ -233,9 +244,3 @@ class BoxOffice:
 
 def _or_empty(value: Argument | None) -> Argument:
     return "" if value is None else value
-
-
-def _event_of(event_id: int, reply: Reply) -> Event | None:
-    if reply.event is None and reply.rows[0][0] != Status.EVENT_NOT_FOUND:
-        reply.event = read_event(event_id, reply.rows[0])
-    return reply.event

@@ -50,7 +50,7 @@ def sweeper(shard: int) -> bytes:
     return f"{PREFIX}:{{{shard}}}:sweeper".encode()
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def event_keys(event_id: int, shards: int) -> tuple[bytes, ...]:
     """The keys of `EVENT_KEY_NAMES`, in that order."""
     shard = shard_of(event_id, shards)

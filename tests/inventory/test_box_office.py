@@ -29,6 +29,18 @@ def same(first: Outcome, again: Outcome) -> bool:
     )
 
 
+async def test_nothing_is_kept_of_those_who_ask_for_events_that_there_are_not(stock: Stock) -> None:
+    await stock.sale(1)
+    office = stock.office
+    for event_id in (1, 2):
+        await office.look(event_id)
+        await office.look_booking(event_id, "ann")
+        await office.book(event_id, "ann")
+        await office.confirm(event_id, "ann")
+        await office.cancel(event_id, "ann")
+    assert {event_id for _, event_id in office._desks} == {1}  # seen nowhere else
+
+
 # Idempotency keys
 
 
