@@ -3,11 +3,15 @@
 import logging
 import os
 import sys
+import time
 from contextlib import suppress
 from typing import Literal, TextIO, cast
 
 import orjson
 import structlog
+
+SELDOM_SECONDS = 1.0
+"""Between two warnings of one kind."""
 
 
 class Lossy:
@@ -28,6 +32,23 @@ class Lossy:
         """Brings it to its reader, if there is one."""
         with suppress(OSError):
             self._stream.flush()
+
+
+class Seldom:
+    """A warning of what may happen to every request there is: given once a second, with how often it was the case."""
+
+    def __init__(self, event: str) -> None:
+        self._event = event
+        self._times = 0
+        self._told_at = -SELDOM_SECONDS
+
+    def tell(self, **fields: object) -> None:
+        """Counts one case, and tells of it and of those before it if it is time."""
+        self._times += 1
+        now = time.monotonic()
+        if now - self._told_at >= SELDOM_SECONDS:
+            structlog.get_logger().warning(self._event, times=self._times, **fields)
+            self._told_at, self._times = now, 0
 
 
 def configure(log_format: Literal["json", "console"]) -> None:

@@ -181,16 +181,18 @@ class Persister:
 
     async def _give_up(self, batch: ShardBatch) -> None:
         """Redis has gone another way than the database: an old copy was sold from. No more is."""
+        await self._streams.fence([batch.shard])
         log.error(
             "a shard's changes do not follow on the database's; it is not sold from until `booking restore`",
             shard=batch.shard,
             after=batch.after,
         )
-        await self._streams.fence([batch.shard])
 
     async def _mind(self, reading: Reading) -> None:
         """Says once what is wrong, and looks again soon: somebody may be restoring it."""
         lost, unreadable = set(reading.lost), set(reading.unreadable)
+        if unreadable - self._unreadable:
+            await self._streams.fence(unreadable)
         if lost - self._lost:
             log.error(
                 "Redis does not hold what these shards were founded on; they are not sold from until `booking restore`",
@@ -198,7 +200,6 @@ class Persister:
             )
         if unreadable - self._unreadable:
             log.error("these shards' streams cannot be read; they are not sold from", reasons=reading.unreadable)
-            await self._streams.fence(unreadable)
         if reading.let_go:
             await self._look_for_lost_commits(reading.let_go)
         if lost:
@@ -213,12 +214,12 @@ class Persister:
         self._positions = now = positions_of(await self._ledger.shards())
         old = [shard for shard in past(let_go, now) if now[shard][0] == before[shard][0]]  # else it was restored
         if old:
+            await self._streams.fence(old)
             log.error(
                 "the database lacks changes that it had; these shards are not sold from until it has them again, "
                 "or `booking restore --force` gives them up",
                 shards=old,
             )
-            await self._streams.fence(old)
 
 
 def _age_seconds(batches: Iterable[ShardBatch]) -> float:

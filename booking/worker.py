@@ -112,6 +112,9 @@ def inspect() -> None:
 
 async def until_told(settings: Settings, run: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
     """Runs the persister; SIGTERM or SIGINT tells it to drain and return."""
+    from booking import logs
+
+    logs.configure(settings.log_format)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -6,8 +6,12 @@ import pty
 import re
 import subprocess
 import sys
+import time
 
 import pytest
+from structlog.testing import capture_logs
+
+from booking import logs
 
 PROGRAM = """
 import logging, sys, structlog
@@ -42,6 +46,23 @@ def test_each_line_for_programs_is_one_json_object() -> None:
     assert (library["level"], library["event"], library["logger"]) == (
         "warning", "a library warns of something", "a.library",
     )  # fmt: skip
+
+
+def test_what_happens_to_every_request_is_told_once_a_second_with_how_often_it_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    seldom = logs.Seldom("Redis is away")
+    with capture_logs() as lines:
+        for request in range(1_000):
+            seldom.tell(request=request)
+        now += logs.SELDOM_SECONDS
+        seldom.tell(request=1_000)
+    assert [(line["event"], line["times"], line["request"]) for line in lines] == [
+        ("Redis is away", 1, 0),
+        ("Redis is away", 1_000, 1_000),
+    ]
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])

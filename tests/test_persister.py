@@ -1,6 +1,8 @@
 """From the stream into SQL exactly once: whoever carries, however often it is killed, whatever is away meanwhile."""
 
 import asyncio
+import contextlib
+import errno
 import itertools
 import os
 import random
@@ -405,6 +407,34 @@ async def test_a_database_that_has_lost_commits_is_told_at_once_and_hides_nothin
     with pytest.raises(ShardFenced):
         await spine.stock.office.book(3, "cid")
     await spine.stock.office.book(2, "dan")  # another shard is a matter of its own
+
+
+async def test_what_must_not_be_sold_from_is_not_though_no_log_can_be_written(
+    sqlite_spine: Spine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullDisk:
+        def error(self, *_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "log", FullDisk())
+    spine = sqlite_spine
+    await spine.drain()
+    before = await spine.ledger.shards()
+    await spine.stock.office.book(1, "ann")
+    await spine.drain()
+    async with spine.ledger._writing() as connection:
+        await connection.execute(text(f"UPDATE shards SET cursor = '{before[1].cursor}' WHERE shard = 1"))
+    await spine.stock.office.book(3, "bob")
+    async with spine.persister() as persister:
+        with contextlib.suppress(OSError):
+            await persister.carry()
+        with pytest.raises(ShardFenced):
+            await spine.stock.office.book(3, "cid")
+        await spine.stock.redis.xadd(keys.changes(0), {"planted": "by hand"})
+        with contextlib.suppress(OSError):
+            await persister.carry()
+        with pytest.raises(ShardFenced):
+            await spine.stock.office.book(2, "cid")
 
 
 async def test_one_whose_cursor_another_has_moved_and_let_go_of_finds_nothing_lost(spine: Spine, notes: Notes) -> None:

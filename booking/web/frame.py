@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.ledger.errors import LedgerUnavailable
+from booking.logs import Seldom
 from booking.web.access_log import AccessLog
 from booking.web.admission import Admission
 from booking.web.answers import Answer, Answering, Header, problem_answer, send_answer
@@ -32,6 +33,7 @@ Find = Callable[[bytes, bytes], tuple[str, BaseRoute, Answering, dict[str, str]]
 """Where a request leads, by its method and path: the method, the route, its endpoint, and the path's parameters."""
 
 log = structlog.get_logger()
+_UNAVAILABLE = Seldom("inventory unavailable")
 
 PROBLEMS: dict[type[BaseException], Callable[[BaseException], Problem]] = {
     Overloaded: lambda _: Problem("overloaded"),
@@ -167,7 +169,7 @@ def problem_for(error: BaseException, request_id: str) -> Problem:
     if isinstance(error, HTTPException):
         return _routing_problem(error)
     if isinstance(error, InventoryUnavailable):
-        log.warning("inventory unavailable", reason=str(error), request_id=request_id)
+        _UNAVAILABLE.tell(reason=str(error), request_id=request_id)
         return Problem("inventory_unavailable")
     make = PROBLEMS.get(type(error))
     if make is not None:

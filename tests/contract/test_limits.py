@@ -1,7 +1,13 @@
 """The rate limits, as they are by default: per user and event, and per address on /auth/*."""
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+
+import httpx
+import pytest
 
 from .client import Answer, Caller
 from .house import House
@@ -9,6 +15,21 @@ from .house import House
 BURST = 20
 TRIES = 80
 """Calls in a row that empty any bucket here: far more than the burst and what is refilled meanwhile."""
+
+
+@pytest.fixture
+def at_each_worker(busy_house: House) -> Iterator[list[Caller]]:
+    """A caller for each of the two workers, on a connection of its own that leads there."""
+    found: dict[str, Caller] = {}
+    with ExitStack() as stack:
+        for _ in range(TRIES):
+            http = stack.enter_context(httpx.Client(base_url=busy_house.base_url, timeout=30, trust_env=False))
+            answer = http.get("/healthz")  # its id begins as all of its worker do
+            found.setdefault(answer.headers["x-request-id"].partition("-")[0], Caller(http))
+            if len(found) == 2:
+                yield list(found.values())
+                return
+    raise AssertionError(f"{TRIES} connections led to one worker")
 
 
 def spend(user: Caller, event_id: int) -> Answer:
@@ -26,6 +47,19 @@ def test_a_whole_burst_may_come_at_once(busy_house: House) -> None:
     with ThreadPoolExecutor(BURST) as pool:
         answers = list(pool.map(lambda _: user.book(event_id), range(BURST)))
     assert sorted(answer.status for answer in answers) == [201] + [409] * (BURST - 1)
+
+
+def test_a_burst_is_as_large_however_many_workers_it_comes_to(busy_house: House, at_each_worker: list[Caller]) -> None:
+    event_id, user = busy_house.event(), busy_house.user()
+    callers = [replace(caller, authorization=user.authorization) for caller in at_each_worker]
+    for number in range(BURST):
+        assert callers[number % 2].confirm(event_id).status == 404
+    refused = {caller.http: spend(caller, event_id).status for caller in callers}
+    assert len(refused) == 2
+    let_through = 0
+    while callers[let_through % 2].confirm(event_id).status != 429:
+        let_through += 1
+        assert let_through < BURST / 2, "each worker has a bucket of its own"
 
 
 def test_one_call_too_many_is_told_when_to_come_back(busy_house: House) -> None:
@@ -107,9 +141,9 @@ def test_a_rate_limited_call_is_not_recorded_under_its_key(busy_house: House) ->
     assert "idempotent-replayed" not in answer.headers
 
 
-def test_60_calls_a_minute_from_one_address_may_try_to_sign_in(busy_house: House) -> None:
-    paths = ["/auth/login", "/auth/register"] * (TRIES // 2)
-    answers = [busy_house.anyone.call("POST", path, {}) for path in paths]
+def test_60_calls_a_minute_from_one_address_may_try_to_sign_in(busy_house: House, at_each_worker: list[Caller]) -> None:
+    calls = [(caller, path) for path in ("/auth/login", "/auth/register") for caller in at_each_worker] * (TRIES // 4)
+    answers = [caller.call("POST", path, {}) for caller, path in calls]
     assert {answer.status for answer in answers[:60]} == {422}
     refusal = next(answer for answer in answers[60:] if answer.status != 422)
     assert refusal.verdict == (429, "rate_limited")

@@ -18,7 +18,7 @@ LAYERS = (
     {"inventory", "ledger"},
     {"domain", "logs", "meters"},
     {"settings"},
-    {"secret_file"},
+    {"addresses", "secret_file"},
 )
 """From top to bottom. A module may import those below its own layer; neighbours in a layer never import each other."""
 

@@ -10,9 +10,11 @@ import orjson
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.testing import capture_logs
 
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded, ShardFenced
 from booking.ledger.errors import LedgerUnavailable
+from booking.logs import Seldom
 from booking.web import frame as module
 from booking.web.access_log import AccessLog, json_line
 from booking.web.answers import Answer, send_answer
@@ -127,7 +129,19 @@ async def test_whatever_is_raised_is_a_problem_without_anything_internal(
         assert (answer.header(b"retry-after") is not None) == (status == 503)
     assert [line["status"] for line in access.lines()] == [status, status]
     assert all(fields["request_id"] == "this-one" for _, _, fields in notes.lines)
-    assert (code in ("internal_error", "inventory_unavailable")) == bool(notes.lines)
+    assert (code == "internal_error") == bool(notes.lines)
+
+
+async def test_an_inventory_that_is_away_is_told_of_and_not_with_every_request(
+    access: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_UNAVAILABLE", Seldom("inventory unavailable"))
+    with capture_logs() as lines:
+        for _ in range(3):
+            await call(Frame(raising(InventoryUnavailable("why")), access.log), scope())
+    assert [(line["event"], line["reason"], line["log_level"]) for line in lines] == [
+        ("inventory unavailable", "why", "warning")
+    ]
 
 
 async def test_a_fault_of_ours_is_logged_with_the_exception(access: Log, notes: Notes) -> None:
