@@ -10,6 +10,10 @@ EVENT_KEY_NAMES = ("event", "bookings", "waiting", "holds", "due", "changes", "e
 """The KEYS that every script about an event begins with, by the names in its header; some stop after `epoch`."""
 
 
+def _of_shard(shard: int, name: object) -> str:
+    return f"{PREFIX}:{{{shard}}}:{name}"
+
+
 def shard_of(event_id: int, shards: int) -> int:
     """Events are dealt to the shards in turn."""
     return event_id % shards
@@ -17,44 +21,44 @@ def shard_of(event_id: int, shards: int) -> int:
 
 def changes(shard: int) -> bytes:
     """The shard's stream of changes."""
-    return f"{PREFIX}:{{{shard}}}:changes".encode()
+    return _of_shard(shard, "changes").encode()
 
 
 def epoch(shard: int) -> bytes:
     """The random id that the shard was founded with; another one, or none, means that Redis has lost data."""
-    return f"{PREFIX}:{{{shard}}}:epoch".encode()
+    return _of_shard(shard, "epoch").encode()
 
 
 def mark(shard: int) -> bytes:
     """How far the shard's stream was let go: a cursor that the database had then. An old copy has an old one."""
-    return f"{PREFIX}:{{{shard}}}:mark".encode()
+    return _of_shard(shard, "mark").encode()
 
 
 def restoring(shard: int) -> bytes:
     """Who restores the shard, for as long as its lease lasts."""
-    return f"{PREFIX}:{{{shard}}}:restoring".encode()
+    return _of_shard(shard, "restoring").encode()
 
 
 def all_of_shard(shard: int) -> str:
     """The pattern that every key of a shard matches."""
-    return f"{PREFIX}:{{{shard}}}:*"
+    return _of_shard(shard, "*")
 
 
 def due(shard: int) -> bytes:
     """The shard's events with live holds, by the end of the first."""
-    return f"{PREFIX}:{{{shard}}}:due".encode()
+    return _of_shard(shard, "due").encode()
 
 
 def sweeper(shard: int) -> bytes:
     """Who sweeps the shard's dead holds, for as long as its lease lasts."""
-    return f"{PREFIX}:{{{shard}}}:sweeper".encode()
+    return _of_shard(shard, "sweeper").encode()
 
 
 @lru_cache(maxsize=16_384)
 def event_keys(event_id: int, shards: int) -> tuple[bytes, ...]:
     """The keys of `EVENT_KEY_NAMES`, in that order."""
     shard = shard_of(event_id, shards)
-    event = f"{PREFIX}:{{{shard}}}:{event_id}"
+    event = _of_shard(shard, event_id)
     return (
         event.encode(),
         f"{event}:bookings".encode(),
@@ -70,7 +74,7 @@ def event_keys(event_id: int, shards: int) -> tuple[bytes, ...]:
 
 def replay(event_id: int, shards: int, user_id: str, key: str) -> str:
     """The first answer under a user's idempotency key. The key's length keeps a colon in either from mattering."""
-    return f"{PREFIX}:{{{shard_of(event_id, shards)}}}:{event_id}:replay:{len(key)}:{key}:{user_id}"
+    return f"{_of_shard(shard_of(event_id, shards), event_id)}:replay:{len(key)}:{key}:{user_id}"
 
 
 def address_rate(address: str) -> str:

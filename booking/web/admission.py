@@ -53,6 +53,8 @@ def is_quick(url: bytes) -> bool:
     Raises httptools.HttpParserInvalidURLError.
     """
     path = url.partition(b"?")[0]
+    if path in VERBS:
+        return True
     if b"%" in path or not path.startswith(b"/"):  # as nobody spells it who does not want to be let through
         path = unquote_to_bytes(httptools.parse_url(path).path)
     return (

@@ -194,7 +194,7 @@ class Connection(RefusingConnection):
                 self._start_asgi_task(self.answering, application)
                 return
             self.answering.response_complete = True
-            self.turn_away(self.answering.scope["headers"], keep_alive=self.answering.keep_alive)
+            self.turn_away(list(self.answering.scope["headers"]), keep_alive=self.answering.keep_alive)
         self.flow.resume_reading()
 
     def _comes_too_late(self, cycle: RequestResponseCycle) -> bool:

@@ -16,11 +16,10 @@ from booking.web.access_log import AccessLog
 from booking.web.admission import Admission
 from booking.web.answers import Answer, Answering, Header, problem_answer, send_answer
 from booking.web.credentials import Unauthenticated
-from booking.web.fields import fields_of
+from booking.web.fields import Headers, fields_of
 from booking.web.key_set import KeySetUnavailable
 from booking.web.passwords import TooBusy
 from booking.web.problems import Problem
-from booking.web.refusal import Headers
 from booking.web.request_ids import RequestIds
 from booking.web.requests import REQUEST_ID, ClientGone
 
@@ -29,8 +28,11 @@ VARY_BY_ORIGIN: Header = (b"vary", b"Origin")
 STATUS_CLIENT_GONE = 499
 """What the log says of a request that nobody waited for; nginx's number for it."""
 
-Find = Callable[[bytes, bytes], tuple[str, BaseRoute, Answering, dict[str, str]] | None]
-"""Where a request leads, by its method and path: the method, the route, its endpoint, and the path's parameters."""
+Found = tuple[str, BaseRoute, Answering, dict[str, str]]
+"""Where a request leads: its method, the route, its endpoint, and the path's parameters."""
+
+Find = Callable[[bytes, bytes], Found | None]
+"""Knows that by a request's method and path."""
 
 log = structlog.get_logger()
 _UNAVAILABLE = Seldom("inventory unavailable")
@@ -95,7 +97,7 @@ class Frame:
             return None
         # The one place where everything finds its answer; what is cancelled has outlasted the patience of a stop.
         except (Exception, CancelledError) as error:  # noqa: BLE001
-            answer = problem_answer(problem_for(error, request_id), request_id)
+            answer = failure(error, request_id)
             status = answer.status
         finally:
             self._access_log.write(scope, status, (perf_counter_ns() - began_ns) // 1000, request_id)
@@ -129,7 +131,7 @@ class Frame:
         except Exception as error:  # the one place where everything finds its answer
             if status:
                 raise  # half an answer is out; the server closes the connection
-            await send_answer(send_framed, problem_answer(problem_for(error, request_id), request_id))
+            await send_answer(send_framed, failure(error, request_id))
         finally:
             self._access_log.write(scope, status, (perf_counter_ns() - began_ns) // 1000, request_id)
 
@@ -156,11 +158,16 @@ class Failures:
         except Exception as error:
             if begun:
                 raise
-            await send_answer(send, problem_answer(problem_for(error, scope[REQUEST_ID]), scope[REQUEST_ID]))
+            await send_answer(send, failure(error, scope[REQUEST_ID]))
 
 
-def problem_for(error: BaseException, request_id: str) -> Problem:
-    """What an exception is to the client. Whatever nobody foresaw is logged, and told as a fault of ours."""
+def failure(error: BaseException, request_id: str) -> Answer:
+    """What an exception is to the client."""
+    return problem_answer(_problem_for(error, request_id), request_id)
+
+
+def _problem_for(error: BaseException, request_id: str) -> Problem:
+    """Whatever nobody foresaw is logged, and told as a fault of ours."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, Unauthenticated):

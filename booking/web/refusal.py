@@ -1,14 +1,13 @@
 """Answers to what never comes to a route: too much, and what is no HTTP."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from http import HTTPStatus
 
 import orjson
 
+from booking.web.fields import Headers, by_name
 from booking.web.problems import CONTENT_TYPE, Problem
 from booking.web.request_ids import RequestIds
-
-Headers = Iterable[tuple[bytes, bytes]]
 
 
 class Refusal:
@@ -27,7 +26,7 @@ class Refusal:
 
     def answer(self, headers: Headers, beside: bytes, *, keep_alive: bool) -> bytes:
         """The whole answer to a request with these headers (names in lower case), with the lines `beside` in it."""
-        fields = dict(headers)
+        fields = by_name(headers)
         request_id = self._ids.of(fields.get(b"x-request-id"))
         body = orjson.dumps(request_id).join(self._body)
         return b"%b\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n%b%b\r\n%b" % (

@@ -6,8 +6,9 @@ from typing import NoReturn
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from booking.web.direct import DirectCycle
+from booking.web.fields import Headers
 from booking.web.parsing import ParsingConnection
-from booking.web.refusal import Headers, Refusal
+from booking.web.refusal import Refusal
 
 PIPELINED_MAX = 128
 """Requests that may wait on one connection for the answer of another, and refusals that may wait there to go out; a

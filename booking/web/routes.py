@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
 
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -11,6 +10,7 @@ from booking.web import pages
 from booking.web.accounts import AccountEndpoints
 from booking.web.answers import Answering, send_answer
 from booking.web.events import EventEndpoints
+from booking.web.frame import Found
 from booking.web.health import HealthEndpoints
 from booking.web.lists import ListEndpoints
 from booking.web.live import LiveEndpoint
@@ -21,15 +21,6 @@ from booking.web.reports import ReportEndpoints
 from booking.web.sale import SaleEndpoints
 
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-class Found(NamedTuple):
-    """Where a request leads."""
-
-    method: str
-    route: Route
-    endpoint: Answering
-    path_params: dict[str, str]
 
 
 class Sent:
@@ -79,13 +70,13 @@ class DirectRouter(Router):
         start = path.find(b"/", 1) + 1
         if not start:
             found = self._answering.get((method, path, b"", b""))
-            return None if found is None else Found(*found, {})
+            return None if found is None else (*found, {})
         end = path.find(b"/", start)
         event_id, rest = (path[start:], b"") if end < 0 else (path[start:end], path[end:])
         found = self._answering.get((method, path[:start], b"{event_id}", rest))
         if found is None or not event_id.isdigit():
             return None
-        return Found(*found, {"event_id": event_id.decode()})
+        return (*found, {"event_id": event_id.decode()})
 
 
 def _route(path: str, **endpoints: Answering) -> Route:

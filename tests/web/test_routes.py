@@ -40,8 +40,10 @@ def test_a_path_leads_where_starlette_would_take_it(
 ) -> None:
     found = router.find(method, path)
     assert found is not None
-    assert (found.method.encode(), found.route.path, found.path_params) == (method, route, parameters)
-    assert found.endpoint is answering
+    its_method, its_route, endpoint, its_parameters = found
+    assert isinstance(its_route, Route)
+    assert (its_method.encode(), its_route.path, its_parameters) == (method, route, parameters)
+    assert endpoint is answering
 
 
 @pytest.mark.parametrize(
