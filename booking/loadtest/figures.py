@@ -12,6 +12,12 @@ BUSY_SHARE = 0.9
 LATE_NS = 5_000_000
 """An arrival noticed this long after its time (p99) was late through the generator's own doing."""
 
+AWAY_SECONDS = 0.1
+"""An absence of the service that is worth a word; a worker that is started anew may refuse for a moment."""
+
+KEPT_SHARE = 0.01
+"""Calls that waited for others' answers are what the run is about from this share on, as with those who were late."""
+
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
 
@@ -27,7 +33,10 @@ class Figures:
     """Of each process, the share of a core that it used."""
     waited_shares: list[float] = field(default_factory=list)
     """Of each process, the share of the run in which it had work and no core to do it on."""
-    kept_waiting: int = 0
+    kept_waiting: Histogram = field(default_factory=Histogram)
+    """Open loop: how late the calls left for which no connection was free, each waiting for an answer."""
+    seconds_away: float = 0.0
+    """For how long a process could not connect to the service at all."""
     refused_connections: int = 0
 
     def add(self, told: dict[str, Any]) -> None:
@@ -42,7 +51,8 @@ class Figures:
         self.seconds = max(self.seconds, wall_ns / 1e9)
         self.cpu_shares.append(told["cpu_ns"] / wall_ns)
         self.waited_shares.append(told["waited_ns"] / wall_ns)
-        self.kept_waiting += told["kept_waiting"]
+        self.kept_waiting.add_json(told["kept_waiting"])
+        self.seconds_away = max(self.seconds_away, told["away_ns"] / 1e9)
         self.refused_connections += told["refused_connections"]
 
     @property
@@ -62,18 +72,46 @@ class Figures:
 
     @property
     def bottleneck(self) -> str:
-        """One sentence: whether these are the service's figures, or only the generator's."""
-        reasons = self.bottlenecks()
-        if reasons:
-            return f"The load generator was the bottleneck, not the service: {'; '.join(reasons)}."
-        return (
+        """A sentence or two: whose figures these are, the service's or only the generator's."""
+        return " ".join(self.warnings) or (
             "The load generator was not the bottleneck: its busiest process used"
             f" {max(self.cpu_shares, default=0):.0%} of a core and waited for one for"
             f" {max(self.waited_shares, default=0):.0%} of the time."
         )
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader has to know of the figures, a sentence each; empty when nothing held the load back."""
+        warnings, reasons = [], "; ".join(self.bottlenecks())
+        if self.seconds_away >= AWAY_SECONDS:
+            warnings.append(
+                f"The service was away: for {self.seconds_away:.1f} of {self.seconds:.1f} s no connection to it could"
+                f" be had ({self.refused_connections:,} attempts); the figures are those of the rest."
+            )
+        kept = (
+            f"{self.kept_waiting.count:,} calls left late (p50 {self.kept_waiting.quantile_ns(0.5) / 1e6:,.0f} ms,"
+            " which counts), every open connection waiting for an answer"
+        )
+        if reasons and self._waits_for_answers:
+            warnings.append(
+                f"Whether the service or the load generator was the bottleneck can't be told: {kept}; but {reasons}."
+            )
+        elif reasons:
+            lead = "While it was there, the" if warnings else "The"
+            warnings.append(f"{lead} load generator was the bottleneck, not the service: {reasons}.")
+        elif self._waits_for_answers:
+            warnings.append(f"The service was the bottleneck, not the load generator: {kept}.")
+        return warnings
+
+    @property
+    def _waits_for_answers(self) -> bool:
+        """Whether calls waited for others' answers, and for longer than the generator itself is late."""
+        late_ns = max(LATE_NS, self.lateness.quantile_ns(0.99))
+        many = self.kept_waiting.count > KEPT_SHARE * self.answered
+        return many and self.kept_waiting.quantile_ns(0.5) > late_ns
+
     def bottlenecks(self) -> list[str]:
-        """Why the generator, and not the service, set the figures; empty when it did not."""
+        """What of the generator's own doing may have set the figures; empty when nothing did."""
         reasons = []
         if max(self.cpu_shares, default=0) >= BUSY_SHARE:
             reasons.append(
@@ -89,12 +127,10 @@ class Figures:
                     " a machine of its own"
                 )
         late_ns = self.lateness.quantile_ns(0.99)
-        if late_ns >= LATE_NS:
+        if late_ns >= LATE_NS and not self._waits_for_answers:
             reasons.append(
                 f"1 % of the arrivals left at least {late_ns / 1e6:.1f} ms late by the generator's own doing"
             )
-        if self.kept_waiting:
-            reasons.append("arrivals waited for a free connection, as many as are allowed being busy (it counts)")
         return reasons
 
     def to_json(self) -> dict[str, Any]:
@@ -107,6 +143,10 @@ class Figures:
             "by_answer": {
                 kind.label: {what: count for (of, what), count in sorted(self.answers.items()) if of is kind}
                 for kind in Kind
+            },
+            "service": {
+                "seconds_away": round(self.seconds_away, 3),
+                "kept_waiting_ms": _latency(self.kept_waiting),
             },
             "generator": {
                 "cpu_shares": [round(share, 3) for share in self.cpu_shares],

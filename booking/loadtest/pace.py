@@ -32,8 +32,10 @@ class Pace:
         self.latencies = {kind: Histogram() for kind in Kind}
         self.lateness = Histogram()
         """Open loop: how long after its time an arrival was noticed, which is this process's fault alone."""
-        self.arrivals_kept_waiting = 0
-        """Open loop: arrivals that found no free connection, with no more of them allowed."""
+        self.kept_waiting = Histogram()
+        """Open loop: how long after its time each call left that had found every connection waiting for an answer."""
+        self.away_ns = 0
+        """For how long no connection was open, and none could be had: the service's absence."""
         self.refused_connections = 0
         self._crowd = crowd
         self._rate = rate
@@ -48,19 +50,29 @@ class Pace:
         self._arrivals: deque[int] = deque()
         """Open loop: when each arrival that has not left yet was due."""
         self._arrived = 0
+        self._kept_to = 0
+        """Open loop: arrivals before this one that have not left yet found every connection waiting for an answer."""
+        self._away_since_ns = 0
+        """When the first attempt failed to connect to a service that is away; 0 while it is there."""
         self._start_ns = 0
         self._slots: set[asyncio.Task[None]] = set()
+        self._first_tried = asyncio.Event()
+        """Set once the connections to begin with are open, or one of them could not be had."""
         self._stop = False
         self._given_up = False
         """Whether a connection was tried in vain to the end, so that others would be, too."""
 
     async def run(self, started_ns: int, on_tick: Callable[[], None]) -> None:
         """Runs until the crowd is finished, the time is up, or no connection can be had any more."""
-        self._start_ns = started_ns
-        self._deadline_ns = started_ns + int(self._seconds_max * 1e9)
         for _ in range(self._connections_start):
             self._add_slot()
         try:
+            if self._rate:
+                # The opening of the first connections is no arrival's lateness: the clock starts once they are there.
+                await self._first_tried.wait()
+                started_ns = perf_counter_ns()
+            self._start_ns = started_ns
+            self._deadline_ns = started_ns + int(self._seconds_max * 1e9)
             while not self._crowd.finished() and self._slots:
                 await asyncio.sleep(TICK_SECONDS if self._rate else 10 * TICK_SECONDS)
                 now_ns = perf_counter_ns()
@@ -75,6 +87,7 @@ class Pace:
                 on_tick()
         finally:
             self._stop = True
+            self._end_the_absence()
             for slot in self._slots:
                 slot.cancel()
             await asyncio.gather(*self._slots, return_exceptions=True)
@@ -84,7 +97,10 @@ class Pace:
 
     def connected(self, connection: Connection) -> None:
         """Puts a new connection to work."""
+        self._end_the_absence()
         self._open.add(connection)
+        if len(self._open) >= self._connections_start:
+            self._first_tried.set()
         self._feed(connection, perf_counter_ns())
 
     def answered(self, connection: Connection, call: Call, answer: Answer) -> None:
@@ -115,9 +131,16 @@ class Pace:
             self._arrivals.clear()  # nobody came at these times: what is due later has not waited since then
             self._free.append(connection)
             return
-        call.due_ns = self._arrivals.popleft() if self._rate else now_ns
+        call.due_ns = self._take_arrival(now_ns) if self._rate else now_ns
         self._crowd.in_flight += 1
         connection.send(call, self._crowd.request(call))
+
+    def _take_arrival(self, now_ns: int) -> int:
+        arrival = self._arrived - len(self._arrivals)
+        due_ns = self._arrivals.popleft()
+        if arrival < self._kept_to:
+            self.kept_waiting.record(now_ns - due_ns)
+        return due_ns
 
     def _arrive(self, now_ns: int) -> None:
         if self._rate is None or self._crowd.closed:
@@ -125,22 +148,28 @@ class Pace:
         interval_ns = 1e9 / self._rate
         while (due_ns := self._start_ns + int(self._arrived * interval_ns)) <= now_ns:
             self._arrived += 1
-            self.lateness.record(now_ns - due_ns)
+            if not self._away_since_ns:  # with nowhere to send it, it makes no difference when it was noticed
+                self.lateness.record(now_ns - due_ns)
             self._arrivals.append(due_ns)
 
     def _grow(self) -> None:
         """Open loop: an arrival does not wait for another's answer, so it gets a connection of its own."""
-        if self._given_up:
+        if self._given_up or self._away_since_ns:
             return
+        if self._open:
+            self._kept_to = self._arrived
         if len(self._slots) < self._connections_max:
             for _ in range(min(len(self._arrivals), 8)):
                 self._add_slot()
-        else:
-            self.arrivals_kept_waiting += 1
 
     def _cut_off_the_silent(self, now_ns: int) -> None:
         for connection in [c for c in self._open if c.call is not None and now_ns - c.since_ns > self._timeout_ns]:
             connection.abort("no answer in time")
+
+    def _end_the_absence(self) -> None:
+        if self._away_since_ns:
+            self.away_ns += perf_counter_ns() - self._away_since_ns
+            self._away_since_ns = 0
 
     def _add_slot(self) -> None:
         slot = asyncio.create_task(self._keep_connected())
@@ -160,6 +189,9 @@ class Pace:
             except OSError:
                 failures += 1
                 self.refused_connections += 1
+                self._first_tried.set()
+                if not self._open and not self._away_since_ns:
+                    self._away_since_ns = perf_counter_ns()
                 await asyncio.sleep(min(CONNECT_WAIT_SECONDS_MAX, 0.02 * failures))
                 continue
             failures = 0

@@ -61,7 +61,7 @@ def _head(outcome: Outcome, title: str) -> Iterable[str]:
             ("waiting", f"{event['waiting_list_count']:,}"),
         ]
     yield f'<dl class="tiles">{"".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles)}</dl>'
-    warning = ' class="warning"' if figures.bottlenecks() else ""
+    warning = ' class="warning"' if figures.warnings else ""
     yield f"<p{warning}>{escape(figures.bottleneck)}</p>"
 
 

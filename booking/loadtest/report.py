@@ -93,8 +93,8 @@ def print_report(console: Console, outcome: Outcome) -> None:
     if figures.lateness.count:
         late = [f"{name} {figures.lateness.quantile_ns(share) / 1e6:.2f} ms" for name, share in QUANTILES.items()]
         console.print(f"of which the generator's own lateness: {', '.join(late)}", soft_wrap=True)
-    for reason in figures.bottlenecks():
-        console.print(f"[yellow]The load generator was the bottleneck, not the service:[/] {reason}", soft_wrap=True)
+    for warning in figures.warnings:
+        console.print(warning, style="yellow", highlight=False, markup=False, soft_wrap=True)
     _print_event(console, outcome)
     _print_verdict(console, outcome)
 

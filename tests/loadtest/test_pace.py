@@ -16,7 +16,9 @@ from tests.loadtest.sale import PLAN, crowd_of, drive, play, play_here
 
 
 @asynccontextmanager
-async def answering(answer: Callable[[int], bytes | None]) -> AsyncIterator[tuple[str, list[int]]]:
+async def answering(
+    answer: Callable[[int], bytes | None], after_seconds: float = 0.0
+) -> AsyncIterator[tuple[str, list[int]]]:
     """A server whose nth request, from 0, gets `answer(n)`; None leaves it without one. Gives address and counter."""
     requests = [0]
     writers: list[asyncio.StreamWriter] = []
@@ -28,6 +30,7 @@ async def answering(answer: Callable[[int], bytes | None]) -> AsyncIterator[tupl
                 await reader.readexactly(int(head.partition(b"Content-Length: ")[2].split(b"\r\n")[0]))
             data = answer(requests[0])
             requests[0] += 1
+            await asyncio.sleep(after_seconds)
             if data is not None:
                 writer.write(data)
 
@@ -143,3 +146,36 @@ async def test_an_open_loop_ends_once_no_connection_can_be_had_any_more(monkeypa
     plan = replace(PLAN, url="http://127.0.0.1:1", rate=1_000.0, seconds_max=600.0)
     async with asyncio.timeout(60):
         await drive(plan, crowd_of(plan))
+
+
+async def test_a_call_that_waits_while_every_connection_waits_for_its_answer_is_told_from_a_late_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("booking.loadtest.pace.CONNECTIONS_MAX", 2)
+    plan = replace(PLAN, buyers=20, rate=2_000.0, connections=1, status_share=0.0, cancel_share=0.0)
+    booked = b'{"data": {"id": "1-%d", "quantity": 1, "status": "confirmed"}}'
+    async with answering(lambda n: answer(201, booked % (n + 2)), after_seconds=0.05) as (url, requests):
+        pace = await drive(replace(plan, url=url), crowd_of(replace(plan, url=url)))
+    assert pace.kept_waiting.count >= requests[0] - 4
+    assert pace.kept_waiting.max_ns > 50_000_000
+    assert pace.away_ns == 0
+
+
+async def test_calls_that_find_a_free_connection_have_waited_for_nobody() -> None:
+    plan = replace(PLAN, buyers=20, rate=200.0, status_share=0.0, cancel_share=0.0)
+    booked = b'{"data": {"id": "1-%d", "quantity": 1, "status": "confirmed"}}'
+    async with answering(lambda n: answer(201, booked % (n + 2))) as (url, _):
+        pace = await drive(replace(plan, url=url), crowd_of(replace(plan, url=url)))
+    assert (pace.kept_waiting.count, pace.away_ns) == (0, 0)
+
+
+@pytest.mark.parametrize("rate", [None, 1_000.0], ids=["closed loop", "open loop"])
+async def test_while_no_connection_can_be_had_the_service_is_away_and_nobody_late(
+    rate: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("booking.loadtest.pace.CONNECT_FAILURES_MAX", 4)
+    plan = replace(PLAN, url="http://127.0.0.1:1", rate=rate)
+    pace = await drive(plan, crowd_of(plan))
+    assert pace.away_ns > 0
+    assert pace.kept_waiting.count == 0
+    assert pace.lateness.count < 100
