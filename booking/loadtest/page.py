@@ -71,8 +71,8 @@ def _short_ms(ms: float) -> str:
 
 
 def _badge(outcome: Outcome) -> str:
-    style, word = ("clean", "✓ clean") if outcome.clean else ("faulty", "✗ not clean")
-    return f'<p class="badge {style}">verdict: {word}</p>'
+    style, mark = ("clean", "✓") if outcome.clean else ("faulty", "✗")
+    return f'<p class="badge {style}">verdict: {mark} {outcome.findings.verdict}</p>'
 
 
 def _picture(outcome: Outcome) -> Iterable[str]:
@@ -127,7 +127,7 @@ def _answers(outcome: Outcome) -> Iterable[str]:
 
 def _verdict(outcome: Outcome) -> Iterable[str]:
     findings = outcome.findings
-    yield f"<section><h2>Verdict: {'clean' if outcome.clean else 'not clean'}</h2>"
+    yield f"<section><h2>Verdict: {findings.verdict}</h2>"
     rows = [(str(fault), f"{findings.counts.get(fault, 0):,}") for fault in Fault]
     yield _table(("fault", "found"), rows)
     examples = [f"{fault}: {example}" for fault, of_fault in findings.examples.items() for example in of_fault]

@@ -65,6 +65,11 @@ class BuyerRecord:
         return user_id(self.index)
 
     @property
+    def turned_away(self) -> bool:
+        """Whether every answer was a refusal that promises that nothing was changed."""
+        return self.seen == Seen.SENT
+
+    @property
     def may_be_gone(self) -> bool:
         """Whether a cancel may have taken the booking away."""
         return bool(self.seen & (Seen.CANCELLED | Seen.CANCEL_UNKNOWN))
@@ -86,8 +91,23 @@ class Fault(StrEnum):
     DISAGREEMENT = "disagreements"
     """Two things the service says, or Redis and SQL, that can't both be true."""
     UNEXPECTED = "unexpected answers"
+    NO_SALE = "turned away with nothing sold"
+    """A buyer of a sale that did not take place: tickets were there, and nobody was given one or a place to wait."""
     UNSETTLED = "never settled"
     """A buyer whose booking could not be read after the sale, so that nothing can be said."""
+
+
+OPEN = frozenset({Fault.UNSETTLED})
+"""Faults that prove nothing wrong; they only leave open whether anything is."""
+
+
+class Verdict(StrEnum):
+    """What all the findings come to, in a word. Only `clean` says that the sale was right."""
+
+    CLEAN = "clean"
+    NO_SALE = "no sale"
+    INCOMPLETE = "incomplete"
+    NOT_CLEAN = "not clean"
 
 
 @dataclass(slots=True)
@@ -111,6 +131,15 @@ class Findings:
             self.add(fault, first, count)
             for example in rest:
                 self.add(fault, example, 0)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The gravest of what was found: a proven fault, that nothing was sold, or what could not be judged."""
+        if not self.counts:
+            return Verdict.CLEAN
+        if self.counts.keys() - OPEN - {Fault.NO_SALE}:
+            return Verdict.NOT_CLEAN
+        return Verdict.NO_SALE if Fault.NO_SALE in self.counts else Verdict.INCOMPLETE
 
     def to_json(self) -> dict[str, tuple[int, list[str]]]:
         """What `from_json` reads back."""

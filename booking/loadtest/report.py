@@ -127,6 +127,11 @@ def _print_event(console: Console, outcome: Outcome) -> None:
             f" {event['waiting_list_count']:,} waiting",
             soft_wrap=True,
         )
+    if outcome.buyers_turned_away and Fault.NO_SALE not in outcome.findings.counts:
+        console.print(
+            f"{outcome.buyers_turned_away:,} of {outcome.buyers_sent:,} buyers were turned away each time they asked",
+            soft_wrap=True,
+        )
     if outcome.caught_up is None:
         console.print(f"[yellow]SQL was not judged:[/] {outcome.database_note}", soft_wrap=True)
     elif outcome.caught_up.reached:
@@ -135,7 +140,8 @@ def _print_event(console: Console, outcome: Outcome) -> None:
 
 def _print_verdict(console: Console, outcome: Outcome) -> None:
     counts = ", ".join(f"{outcome.findings.counts.get(fault, 0):,} {fault}" for fault in Fault)
-    colour, word = ("green", "clean") if outcome.clean else ("red", "NOT CLEAN")
+    word = str(outcome.findings.verdict)
+    colour, word = ("green", word) if outcome.clean else ("red", word.upper())
     console.print(f"[bold {colour}]verdict: {word}[/] ({counts})", soft_wrap=True)
     for fault, examples in outcome.findings.examples.items():
         for example in examples:

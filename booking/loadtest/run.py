@@ -16,7 +16,7 @@ from booking.loadtest.figures import Figures
 from booking.loadtest.opening import Organizer, UnusableServiceError
 from booking.loadtest.plan import Plan
 from booking.loadtest.player import Player, ShowProgress
-from booking.loadtest.records import BuyerRecord, Fault, Findings
+from booking.loadtest.records import BuyerRecord, Fault, Findings, Verdict
 from booking.loadtest.verdict import judge
 
 FORMAT = 1
@@ -42,11 +42,13 @@ class Outcome:
     """Why SQL was not read; empty when it was."""
     started_at: datetime
     """When the load began, in UTC."""
+    buyers_turned_away: int = 0
+    """Buyers who were refused each time that they asked, with an answer that promises that nothing was changed."""
 
     @property
     def clean(self) -> bool:
         """Whether no fault was found."""
-        return not self.findings.counts
+        return self.findings.verdict is Verdict.CLEAN
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` writes; scripts/load/README.md says what each key means."""
@@ -57,9 +59,14 @@ class Outcome:
             "plan": asdict(self.plan),
             "load": self.figures.to_json(),
             "buyers_sent": self.buyers_sent,
+            "buyers_turned_away": self.buyers_turned_away,
             "event": self.event,
             "database": asdict(self.caught_up) if self.caught_up else {"not_read": self.database_note},
-            "verdict": {"clean": self.clean, **{str(fault): self.findings.counts.get(fault, 0) for fault in Fault}},
+            "verdict": {
+                "clean": self.clean,
+                "word": str(self.findings.verdict),
+                **{str(fault): self.findings.counts.get(fault, 0) for fault in Fault},
+            },
             "examples": {str(fault): examples for fault, examples in self.findings.examples.items()},
         }
 
@@ -103,7 +110,8 @@ async def run(
             await sql.close()
     finally:
         await asyncio.gather(*(player.end() for player in players))
-    return Outcome(plan, figures, findings, event, len(records), sql.caught_up, sql.note, started_at)
+    turned_away = sum(record.turned_away for record in records)
+    return Outcome(plan, figures, findings, event, len(records), sql.caught_up, sql.note, started_at, turned_away)
 
 
 async def event_after(organizer: Organizer, plan: Plan, findings: Findings) -> dict[str, Any]:

@@ -13,6 +13,7 @@ def judge(tickets: int, records: Sequence[BuyerRecord], event: dict[str, Any]) -
     findings = Findings()
     for record in records:
         _judge_buyer(record, findings)
+    _judge_taking_place(tickets, records, event, findings)
     _judge_stock(tickets, records, findings)
     _judge_order(records, findings)
     _judge_waiting_list(records, findings)
@@ -42,6 +43,25 @@ def _judge_buyer(record: BuyerRecord, findings: Findings) -> None:
         findings.add(Fault.DISAGREEMENT, f"{who} was refused every time, and has booking {record.found_number}")
     elif record.quantity != record.found_quantity:
         findings.add(Fault.DISAGREEMENT, f"{who} asked for {record.quantity} and has {record.found_quantity} tickets")
+
+
+def _judge_taking_place(
+    tickets: int, records: Sequence[BuyerRecord], event: dict[str, Any], findings: Findings
+) -> None:
+    """Some may be turned away; where all are, and there was something for them, there was no sale to be clean."""
+    if not records:
+        findings.add(Fault.UNSETTLED, "nobody got through to ask for a ticket, so that there was no sale to judge")
+        return
+    available, given = int(event["available_tickets"]), ("tickets_sold", "tickets_held", "waiting_list_count")
+    anybody = any(int(event[name]) for name in given) or any(r.number or r.found_number for r in records)
+    if available > 0 and not anybody:
+        findings.add(
+            Fault.NO_SALE,
+            f"not one of {len(records)} buyers was given a ticket or a place to wait, and {available} of {tickets}"
+            " tickets are there: no sale took place. The answers above say what the buyers met (429: the service's rate"
+            " limit; 503: a part of it is away or overloaded); GET /readyz and the service's log say why",
+            count=len(records),
+        )
 
 
 def _judge_stock(tickets: int, records: Sequence[BuyerRecord], findings: Findings) -> None:

@@ -31,18 +31,30 @@ class Lie(StrEnum):
     SHOWS_THE_PAST = "shows the past"
     FAILS = "answers 500"
     TALKS_NONSENSE = "talks nonsense"
+    SELLS_NOTHING = "answers 503 to whoever books"
+    LIMITS_EVERYBODY = "answers 429 to whoever books"
     # Troubles, which are no lies: the verdict has to stay clean.
     IS_BUSY = "answers 503 before the change"
     LOSES_ANSWERS = "answers 503 after the change"
     DROPS_CONNECTIONS = "drops connections"
     CLOSES_CONNECTIONS = "closes each connection after its answer"
     LIMITS_RATES = "answers 429"
+    TURNS_SOME_AWAY = "answers 503 to some, each time"
+    # An end, of which nothing can be said.
+    DIES = "is gone after forty changes"
 
 
 BEFORE_THE_CHANGE = {
     Lie.FAILS: (500, "internal_error"),
     Lie.IS_BUSY: (503, "inventory_unavailable"),
     Lie.LIMITS_RATES: (429, "rate_limited"),
+}
+
+
+NO_BOOKING = {
+    Lie.SELLS_NOTHING: (503, "inventory_unavailable"),
+    Lie.LIMITS_EVERYBODY: (429, "rate_limited"),
+    Lie.TURNS_SOME_AWAY: (503, "overloaded"),
 }
 
 
@@ -75,19 +87,22 @@ class LyingService:
         self.cancels = 0
         self.past: dict[str, Any] | None = None
         self.replies: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
+        self.connections: set[asyncio.Transport] = set()
+        self.server: asyncio.Server | None = None
 
     def answer(self, method: str, path: str, user: str, key: str | None, body: dict[str, Any]) -> tuple[int, Any]:
         if path == "/initialize":
             self.open(body["event_name"], body["available_tickets"])
             return 201, {"error": False, "event_id": 1}
         if path.startswith("/status/"):
-            if path != "/status/1":
-                return 404, {"code": "event_not_found", "detail": "no such event"}
-            return 200, {"error": False, "data": self.event()}
+            return self.status(path)
+        if self.lie is Lie.DIES and self.seq >= 40:
+            self.die()
+            raise DropConnection
         trouble = self.rng.random() < 0.1
-        if trouble and self.lie in BEFORE_THE_CHANGE:
-            status, code = BEFORE_THE_CHANGE[self.lie]
-            return status, {"code": code, "detail": "not now"}
+        refusal = self.refusal(path, user, trouble=trouble)
+        if refusal is not None:
+            return refusal[0], {"code": refusal[1], "detail": "not now"}
         if trouble and self.lie is Lie.DROPS_CONNECTIONS and self.rng.random() < 0.5:
             raise DropConnection
         reply = self.replies.get((user, key)) if key else None
@@ -100,6 +115,23 @@ class LyingService:
         if trouble and self.lie is Lie.LOSES_ANSWERS and method == "POST":
             return 503, {"code": "outcome_unknown", "detail": "who knows"}
         return reply
+
+    def status(self, path: str) -> tuple[int, dict[str, Any]]:
+        if path != "/status/1":
+            return 404, {"code": "event_not_found", "detail": "no such event"}
+        return 200, {"error": False, "data": self.event()}
+
+    def refusal(self, path: str, user: str, *, trouble: bool) -> tuple[int, str] | None:
+        if path == "/book" and self.lie in NO_BOOKING and (self.lie is not Lie.TURNS_SOME_AWAY or user.endswith("7")):
+            return NO_BOOKING[self.lie]
+        return BEFORE_THE_CHANGE.get(self.lie) if trouble and self.lie is not None else None
+
+    def die(self) -> None:
+        """As `kill -9` ends a service: nobody listens any more, and every connection is cut."""
+        assert self.server is not None
+        self.server.close()
+        for transport in self.connections:
+            transport.abort()
 
     def open(self, name: str, capacity: int) -> None:
         self.name, self.capacity, self.seq = name, capacity, 1
@@ -207,6 +239,10 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        self.service.connections.add(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self.service.connections.discard(self.transport)
 
     def data_received(self, data: bytes) -> None:
         self.rest += data
@@ -251,6 +287,7 @@ class _Connection(asyncio.Protocol):
 async def serving(service: LyingService) -> AsyncIterator[str]:
     """Serves on a port that the system chooses; gives the address."""
     server = await asyncio.get_running_loop().create_server(lambda: _Connection(service), "127.0.0.1", 0)
+    service.server = server
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:

@@ -67,6 +67,32 @@ async def test_a_fault_exits_with_1(secret_file: Path) -> None:
     assert "25 tickets were in buyers' hands at once, of 20" in result.output
 
 
+@pytest.mark.parametrize(
+    ("lie", "answer"), [(Lie.SELLS_NOTHING, "503 inventory_unavailable"), (Lie.LIMITS_EVERYBODY, "429 rate_limited")]
+)
+async def test_a_sale_that_did_not_take_place_exits_with_1_and_says_what_to_look_at(
+    lie: Lie, answer: str, secret_file: Path, tmp_path: Path
+) -> None:
+    figures = tmp_path / "figures.json"
+    async with serving(LyingService(lie)) as url:
+        result = await call("--url", url, "--secret-file", secret_file, "--json", figures, *SALE)
+    assert result.exit_code == 1, result.output
+    assert "verdict: NO SALE" in result.output
+    assert "not one of 60 buyers was given a ticket or a place to wait, and 20 of 20 tickets are there" in result.output
+    assert "GET /readyz" in result.output
+    assert answer in result.output
+    verdict = json.loads(figures.read_text())["verdict"]
+    assert (verdict["clean"], verdict["word"]) == (False, "no sale")
+
+
+async def test_some_who_were_turned_away_are_told_of_and_leave_it_clean(secret_file: Path) -> None:
+    async with serving(LyingService(Lie.TURNS_SOME_AWAY)) as url:
+        result = await call("--url", url, "--secret-file", secret_file, *SALE)
+    assert result.exit_code == 0, result.output
+    assert "verdict: clean" in result.output
+    assert "6 of 60 buyers were turned away each time they asked" in result.output
+
+
 @pytest.mark.parametrize("option", ["--json", "--html"])
 async def test_a_file_that_cannot_be_written_is_refused_before_anything_is_sold(
     option: str, secret_file: Path, tmp_path: Path

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from booking.loadtest.records import Fault
+from booking.loadtest.records import Fault, Verdict
 from tests.loadtest.lying_service import Lie, LyingService
 from tests.loadtest.sale import PLAN, answers_of, play, play_here
 
@@ -23,13 +23,16 @@ LIES = {
     Lie.SHOWS_THE_PAST: Fault.DISAGREEMENT,
     Lie.FAILS: Fault.UNEXPECTED,
     Lie.TALKS_NONSENSE: Fault.UNEXPECTED,
+    Lie.SELLS_NOTHING: Fault.NO_SALE,
+    Lie.LIMITS_EVERYBODY: Fault.NO_SALE,
 }
-TROUBLES = [lie for lie in Lie if lie not in LIES]
+TROUBLES = [lie for lie in Lie if lie not in LIES and lie is not Lie.DIES]
 TROUBLE_SHOWS_AS = {
     Lie.IS_BUSY: "503 inventory_unavailable",
     Lie.LOSES_ANSWERS: "503 outcome_unknown",
     Lie.DROPS_CONNECTIONS: "connection lost",
     Lie.LIMITS_RATES: "429 rate_limited",
+    Lie.TURNS_SOME_AWAY: "503 overloaded",
 }
 
 
@@ -66,3 +69,17 @@ async def test_what_a_load_process_found_reaches_the_verdict() -> None:
     outcome = await play(LyingService(Lie.FAILS))
     assert outcome.findings.counts[Fault.UNEXPECTED] > 0
     assert not outcome.clean
+
+
+@pytest.mark.parametrize("lie", [Lie.SELLS_NOTHING, Lie.LIMITS_EVERYBODY], ids=str)
+async def test_a_service_that_sells_nothing_is_not_clean(lie: Lie) -> None:
+    _, findings = await play_here(LyingService(lie), replace(PLAN, buyers=10))
+    assert findings.counts == {Fault.NO_SALE: 10}
+    assert findings.verdict is Verdict.NO_SALE
+
+
+async def test_whoever_cancels_leaves_no_ticket_sold_and_a_sale_that_took_place() -> None:
+    service = LyingService()
+    _, findings = await play_here(service, replace(PLAN, buyers=10, cancel_share=1.0))
+    assert service.event()["tickets_sold"] == 0
+    assert findings.examples == {}

@@ -103,4 +103,4 @@ def test_a_run_without_an_answer_has_a_page_too() -> None:
     findings = Findings()
     findings.add(Fault.UNSETTLED, "the event could not be read after the sale")
     text = read(render_page(outcome(figures=Figures(), event={}, findings=findings))).text
-    assert "verdict: ✗ not clean" in text
+    assert "verdict: ✗ incomplete" in text

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from booking.loadtest.records import BuyerRecord, Fault, Findings, Found, Seen
+from booking.loadtest.records import BuyerRecord, Fault, Findings, Found, Seen, Verdict
 from booking.loadtest.verdict import judge
 
 SENT, BOOKED, JOINED = Seen.SENT, Seen.BOOKED, Seen.JOINED
@@ -86,8 +86,8 @@ def test_an_unknown_outcome_may_be_there_or_not(end: Found) -> None:
     unknown = replace(
         ONE, seen=SENT | Seen.UNKNOWN, number=0, found=end, found_number=2 * there, found_quantity=1 * there
     )
-    assert found(unknown, tickets=1, capacity=1, available_tickets=not there, tickets_sold=there,
-                 bookings_count=there, waiting_list_count=0) == {}  # fmt: skip
+    assert found(unknown, TWO, available_tickets=not there, tickets_sold=1 + there,
+                 bookings_count=1 + there, waiting_list_count=0) == {}  # fmt: skip
 
 
 def test_an_unknown_cancel_may_have_freed_the_ticket_or_not() -> None:
@@ -120,3 +120,39 @@ def test_findings_survive_the_way_between_processes() -> None:
     there.merge(findings)
     assert there.counts == {Fault.LOST: 18, Fault.OVERSOLD: 14}
     assert len(there.examples[Fault.LOST]) == 5
+
+
+REFUSED = replace(ONE, seen=SENT, number=0, found=Found.ABSENT, found_number=0, found_quantity=0)
+NOTHING_SOLD = {"available_tickets": 2, "tickets_sold": 0, "bookings_count": 0, "waiting_list_count": 0}
+
+
+def test_tickets_that_were_there_for_buyers_who_all_got_none_are_no_sale() -> None:
+    (line,) = found(REFUSED, replace(REFUSED, index=2), **NOTHING_SOLD)[Fault.NO_SALE]
+    assert line.startswith("not one of 2 buyers was given a ticket or a place to wait, and 2 of 2 tickets are there")
+
+
+def test_one_who_was_served_makes_it_a_sale() -> None:
+    served = {**NOTHING_SOLD, "available_tickets": 1, "tickets_sold": 1, "bookings_count": 1}
+    assert found(replace(REFUSED, index=3), TWO, **served) == {}
+
+
+def test_a_sale_to_which_nobody_got_through_is_open() -> None:
+    assert list(found(**NOTHING_SOLD)) == [Fault.UNSETTLED]
+
+
+@pytest.mark.parametrize(
+    ("faults", "verdict"),
+    [
+        ((), Verdict.CLEAN),
+        ((Fault.NO_SALE,), Verdict.NO_SALE),
+        ((Fault.UNSETTLED, Fault.NO_SALE), Verdict.NO_SALE),
+        ((Fault.UNSETTLED,), Verdict.INCOMPLETE),
+        ((Fault.UNSETTLED, Fault.LOST), Verdict.NOT_CLEAN),
+        ((Fault.NO_SALE, Fault.UNEXPECTED), Verdict.NOT_CLEAN),
+    ],
+)
+def test_the_worst_that_was_found_is_the_verdict(faults: Sequence[Fault], verdict: Verdict) -> None:
+    findings = Findings()
+    for fault in faults:
+        findings.add(fault, "an example")
+    assert findings.verdict is verdict
