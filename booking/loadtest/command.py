@@ -143,7 +143,15 @@ def _run(plan: Plan, secret: str, settings: Settings, database_seconds: float, c
     )
     with LiveProgress(console, {"selling": plan.calls_expected, "reading": plan.buyers}) as progress:
         return asyncio.run(
-            run(plan, secret, Organizer(plan.url, token), _database(settings), database_seconds, progress.show)
+            run(
+                plan,
+                secret,
+                Organizer(plan.url, token),
+                _database(settings),
+                database_seconds,
+                progress.show,
+                progress.say,
+            )
         )
 
 

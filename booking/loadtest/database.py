@@ -13,11 +13,14 @@ CHANGES_A_PAGE = 5_000
 
 @dataclass(frozen=True, slots=True)
 class CaughtUp:
-    """Whether SQL reached the `seq` that Redis stood at, and how long after the end of the load it was seen there."""
+    """Whether SQL reached the `seq` that Redis stood at, and how long after the end of the load that was seen."""
 
     reached: bool
     seconds: float
     seq: int
+    """Where SQL stood then."""
+    redis_seq: int | None
+    """Where Redis stood after the load; None when it could not be asked, so that SQL can't be said to equal it."""
 
 
 class Database:
@@ -27,9 +30,10 @@ class Database:
         self._ledger = Ledger.open(address)
         self._event_id = event_id
 
-    async def caught_up(self, name: str, seq: int, ended_ns: int, seconds_max: float) -> CaughtUp | None:
-        """Waits until SQL has the event up to `seq`. None when another event has its id: it is another's database.
+    async def caught_up(self, name: str, redis_seq: int | None, ended_ns: int, seconds_max: float) -> CaughtUp | None:
+        """Waits until SQL has the event up to `redis_seq`; without one it only looks where SQL is.
 
+        Returns None when another event has its id: it is another's database.
         `ended_ns` is when the load ended, on perf_counter_ns.
         """
         while True:
@@ -38,10 +42,10 @@ class Database:
             if event is not None and event.rules.name != name:
                 return None
             reached = 0 if event is None else event.seq
-            if event is not None and reached >= seq:
-                return CaughtUp(True, seconds, reached)
-            if seconds > seconds_max:
-                return CaughtUp(False, seconds, reached)
+            if event is not None and redis_seq is not None and reached >= redis_seq:
+                return CaughtUp(True, seconds, reached, redis_seq)
+            if redis_seq is None or seconds > seconds_max:
+                return CaughtUp(False, seconds, reached, redis_seq)
             await asyncio.sleep(POLL_SECONDS)
 
     async def history(self, tickets: int) -> History:

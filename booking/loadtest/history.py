@@ -96,7 +96,31 @@ class History:
             self.findings.add(Fault.DOUBLE_BOOKED, f"{booking.user_id} has two live bookings in SQL")
         self._table[booking.user_id] = (booking.number, str(booking.status), booking.quantity)
 
-    def compare(self, records: Sequence[BuyerRecord]) -> None:
+    def compare(self, records: Sequence[BuyerRecord], redis_seq: int | None) -> int:
+        """Holds the end of the changes against the buyers' records; returns how much acknowledged is not in SQL yet.
+
+        `redis_seq` is the change at which Redis stands, None when it could not be asked. While SQL has not come to it,
+        only what it has gone past is judged: a booking's number is the `seq` that made it.
+        """
+        behind = redis_seq is None or self.seq < redis_seq
+        if not behind:
+            self._compare_the_ends(records)
+        missing = 0
+        for record in records:
+            if record.number and record.number not in self.numbers.get(record.user_id, ()):
+                if behind and record.number > self.seq:
+                    missing += 1
+                else:
+                    self.findings.add(Fault.LOST, f"{record.user_id}'s booking {record.number} is not in SQL")
+            if record.seen & Seen.CANCELLED and (record.user_id, record.number) not in self.cancelled:
+                # Nobody is told the `seq` of a cancel, so that until SQL has caught up it may still come.
+                if behind:
+                    missing += 1
+                else:
+                    self.findings.add(Fault.LOST, f"the cancel of {record.user_id}'s {record.number} is not in SQL")
+        return missing
+
+    def _compare_the_ends(self, records: Sequence[BuyerRecord]) -> None:
         """What was read from the service, and SQL's own table of bookings, have to be where the changes end."""
         if self._queue and self._taken + self._quantities[self._queue[0]] <= self._tickets:
             self.findings.add(Fault.IDLE, f"tickets are left, and booking {self._queue[0]} waits")
@@ -109,8 +133,3 @@ class History:
                     self.findings.add(
                         Fault.DISAGREEMENT, f"{user}: {name} says {left.get(user)}, the changes say {right.get(user)}"
                     )
-        for record in records:
-            if record.number and record.number not in self.numbers.get(record.user_id, ()):
-                self.findings.add(Fault.LOST, f"{record.user_id}'s booking {record.number} is not in SQL")
-            if record.seen & Seen.CANCELLED and (record.user_id, record.number) not in self.cancelled:
-                self.findings.add(Fault.LOST, f"the cancel of {record.user_id}'s {record.number} is not in SQL")

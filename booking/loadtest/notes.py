@@ -16,6 +16,8 @@ class Notes:
         self.findings = Findings()
         self.answers: dict[tuple[Kind, str], int] = {}
         """How often each kind of call ended in what: a status with its code, or what went wrong."""
+        self.read = 0
+        """Buyers whose booking could be read after the sale, or its absence."""
         self.seq_seen = 0
         """The latest change of which any answer told."""
         self._tickets = tickets
@@ -30,6 +32,7 @@ class Notes:
         if kind is Kind.CANCEL:
             record.seen |= Seen.CANCELLED.value
         elif kind is Kind.READ:
+            self.read += 1
             record.found = Found(data["status"])
             record.found_number = _number(data["id"])
             record.found_quantity = int(data["quantity"])
@@ -61,6 +64,7 @@ class Notes:
             return False
         record = self.buyers[call.buyer]
         if call.kind is Kind.READ:
+            self.read += 1
             record.found = Found.ABSENT
             return True
         if call.kind is Kind.CANCEL:

@@ -137,6 +137,9 @@ def _verdict(outcome: Outcome) -> Iterable[str]:
         yield f'<p class="warning">SQL was not judged: {escape(outcome.database_note)}</p>'
     elif outcome.caught_up.reached:
         yield f"<p>SQL had every change within {outcome.caught_up.seconds:.2f} s of the end.</p>"
+    elif outcome.caught_up.redis_seq is None:
+        at = f"SQL is at change {outcome.caught_up.seq}"
+        yield f'<p class="warning">{at}; Redis could not be asked how far it is.</p>'
     yield "</section>"
 
 

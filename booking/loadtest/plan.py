@@ -11,6 +11,9 @@ PROCESSES_MAX = 64
 RATE_MAX = 1_000_000
 SECONDS_MAX = 86_400
 
+READ_SILENCE_SECONDS_MAX = 10.0
+"""The reading after the sale ends once no buyer's booking could be read for this long: a worker starts within it."""
+
 AGAIN_SHARE = 0.01
 """Buyers who press the button twice at once; without them no double booking could show."""
 

@@ -56,10 +56,13 @@ class Player:
         played: dict[str, Any] = await self._hear("played")
         return played
 
-    async def read(self) -> tuple[list[BuyerRecord], Findings, dict[str, Any]]:
-        """Has it read its buyers' bookings: the records, what it found, and the latencies of the reading."""
+    async def read(self, *, ask: bool) -> tuple[list[BuyerRecord], Findings, dict[str, Any]]:
+        """Has it read its buyers' bookings: the records, what it found, and the latencies of the reading.
+
+        Without `ask` the service is left alone, and the records come as the sale left them.
+        """
         self._phase = "reading"
-        await self._say(b"read\n")
+        await self._say(b"read %d\n" % ask)
         records: list[BuyerRecord] = []
         while (line := await self._line()).keys() == {"records"}:
             records += [_record(row) for row in line["records"]]

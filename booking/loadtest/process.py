@@ -1,7 +1,8 @@
 """One process of the load: told its plan on standard input, it signs, waits for the start, plays, reads, and tells.
 
-What it is told: a line with the plan, then `go`, then `read`; the end of the input ends it, so that none outlives the
-process that began it. What it tells, a JSON document a line, each with one key that says what it is.
+What it is told: a line with the plan, then `go`, then `read 1` (or `read 0`, to leave alone a service that is
+away); the end of the input ends it, so that none outlives the process that began it. What it tells, a JSON document a
+line, each with one key that says what it is.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ import uvloop
 from booking.loadtest.calls import Kind
 from booking.loadtest.crowd import Crowd
 from booking.loadtest.pace import Pace
-from booking.loadtest.plan import Plan, intents
+from booking.loadtest.plan import READ_SILENCE_SECONDS_MAX, Plan, intents
 from booking.loadtest.records import user_id
 from booking.web.tokens import sign_token
 
@@ -61,9 +62,9 @@ def main() -> None:
     _tell("ready", len(tokens))
     started_ns = int(_hear("go"))
     uvloop.run(_play(plan, process, crowd, started_ns))
-    _hear("read")
+    ask = _hear("read") == "1"
     crowd.read_back()
-    uvloop.run(_read_back(plan, process, crowd))
+    uvloop.run(_read_back(plan, process, crowd, ask=ask))
 
 
 async def _play(plan: Plan, process: int, crowd: Crowd, started_ns: int) -> None:
@@ -89,14 +90,39 @@ async def _play(plan: Plan, process: int, crowd: Crowd, started_ns: int) -> None
     )
 
 
-async def _read_back(plan: Plan, process: int, crowd: Crowd) -> None:
+async def _read_back(plan: Plan, process: int, crowd: Crowd, *, ask: bool) -> None:
     pace = Pace(plan, process, crowd, None, READ_SECONDS_MAX)
-    await pace.run(perf_counter_ns(), Progress(pace, crowd).tell_now_and_then)
+    if ask:
+        progress, patience = Progress(pace, crowd), Patience(crowd, READ_SILENCE_SECONDS_MAX)
+
+        def on_tick() -> None:
+            progress.tell_now_and_then()
+            patience.end_the_silence()
+
+        await pace.run(perf_counter_ns(), on_tick)
     records = [record for record in crowd.notes.buyers.values() if record.seen]
     for start in range(0, len(records), RECORDS_A_LINE):
         _tell("records", [list(asdict(record).values()) for record in records[start : start + RECORDS_A_LINE]])
     _tell("findings", crowd.notes.findings.to_json())
     _tell("read", {"latencies": pace.latencies[Kind.READ].to_json()})
+
+
+class Patience:
+    """Ends the reading once no booking could be read for `seconds_max`; refusals are no progress."""
+
+    def __init__(self, crowd: Crowd, seconds_max: float) -> None:
+        self._crowd = crowd
+        self._silence_ns_max = int(seconds_max * 1e9)
+        self._read = 0
+        self._heard_ns = perf_counter_ns()
+
+    def end_the_silence(self) -> None:
+        """Has nothing more begun, if it has lasted too long."""
+        read, now_ns = self._crowd.notes.read, perf_counter_ns()
+        if read > self._read:
+            self._read, self._heard_ns = read, now_ns
+        elif now_ns - self._heard_ns > self._silence_ns_max:
+            self._crowd.closed = True
 
 
 class Progress:

@@ -70,6 +70,10 @@ class LiveProgress:
             self._since = (now, done)
             self._latest.clear()
 
+    def say(self, line: str) -> None:
+        """Prints a line, above the bar where there is one."""
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     def _quantile_ms(self, share: float) -> float:
         wanted, seen = share * sum(self._latest.values()), 0
         for upper_ns, count in sorted(self._latest.items()):
@@ -136,6 +140,8 @@ def _print_event(console: Console, outcome: Outcome) -> None:
         console.print(f"[yellow]SQL was not judged:[/] {outcome.database_note}", soft_wrap=True)
     elif outcome.caught_up.reached:
         console.print(f"SQL had every change within {outcome.caught_up.seconds:.2f} s of the end", soft_wrap=True)
+    elif outcome.caught_up.redis_seq is None:
+        console.print(f"[yellow]SQL is at change {outcome.caught_up.seq}; Redis could not be asked how far it is[/]")
 
 
 def _print_verdict(console: Console, outcome: Outcome) -> None:

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from time import perf_counter_ns
 from typing import Any
 
-from booking.ledger.errors import LedgerError
+from booking.loadtest.aftermath import Say, Sql, event_after, nobody_listens, telling
 from booking.loadtest.calls import Kind
-from booking.loadtest.database import CaughtUp, Database
+from booking.loadtest.database import CaughtUp
 from booking.loadtest.figures import Figures
-from booking.loadtest.opening import Organizer, UnusableServiceError
-from booking.loadtest.plan import Plan
+from booking.loadtest.opening import Organizer
+from booking.loadtest.plan import READ_SILENCE_SECONDS_MAX, Plan
 from booking.loadtest.player import Player, ShowProgress
 from booking.loadtest.records import BuyerRecord, Fault, Findings, Verdict
 from booking.loadtest.verdict import judge
@@ -24,6 +24,8 @@ FORMAT = 1
 
 START_SECONDS = 0.05
 """From the word to start until the first call, so that every process has heard it."""
+
+READING = f"reading back what each buyer has; it ends, too, once none could be read for {READ_SILENCE_SECONDS_MAX:g} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,13 @@ def machine() -> dict[str, Any]:
 
 
 async def run(
-    plan: Plan, secret: str, organizer: Organizer, database: str | None, database_seconds: float, show: ShowProgress
+    plan: Plan,
+    secret: str,
+    organizer: Organizer,
+    database: str | None,
+    database_seconds: float,
+    show: ShowProgress,
+    say: Say = nobody_listens,
 ) -> Outcome:
     """Runs `plan` (its event_id is set here). `database` is an SQLAlchemy address, or None for no look at SQL.
 
@@ -94,12 +102,15 @@ async def run(
         for played in await asyncio.gather(*(player.play(go_ns) for player in players)):
             figures.add(played)
         ended_ns = perf_counter_ns()
-        event = await event_after(organizer, plan, findings)
+        event = await event_after(organizer, plan, findings, say)
         # SQL is looked at before the reading, which takes time that would make it look quicker than it is.
-        sql = await _Sql.open(database, plan, name, int(event.get("seq", 0)), ended_ns, database_seconds)
+        redis_seq = int(event["seq"]) if event else None
+        sql = await Sql.open(database, plan, name, redis_seq, ended_ns, database_seconds, say)
         try:
             records: list[BuyerRecord] = []
-            for rows, found, latencies in await asyncio.gather(*(player.read() for player in players)):
+            with telling(say, READING):
+                told = await asyncio.gather(*(player.read(ask=bool(event)) for player in players))
+            for rows, found, latencies in told:
                 records += rows
                 findings.merge(found)
                 figures.latencies[Kind.READ].add_json(latencies)
@@ -112,59 +123,3 @@ async def run(
         await asyncio.gather(*(player.end() for player in players))
     turned_away = sum(record.turned_away for record in records)
     return Outcome(plan, figures, findings, event, len(records), sql.caught_up, sql.note, started_at, turned_away)
-
-
-async def event_after(organizer: Organizer, plan: Plan, findings: Findings) -> dict[str, Any]:
-    """The event once the sale is over; empty, and a finding, when the service does not show it any more."""
-    try:
-        return await asyncio.to_thread(organizer.event_once_still, plan.event_id)
-    except UnusableServiceError as error:
-        findings.add(Fault.UNSETTLED, f"the event could not be read after the sale: {error}")
-        return {}
-
-
-class _Sql:
-    """The look at SQL, or the reason why there is none."""
-
-    def __init__(self, note: str, database: Database | None = None, caught_up: CaughtUp | None = None) -> None:
-        self.note = note
-        self.caught_up = caught_up
-        self._database = database
-
-    @classmethod
-    async def open(
-        cls, address: str | None, plan: Plan, name: str, seq: int, ended_ns: int, seconds_max: float
-    ) -> "_Sql":
-        if address is None:
-            return cls("no database was named, and there is none in the data folder")
-        database = Database(address, plan.event_id)
-        try:
-            caught_up = await database.caught_up(name, seq, ended_ns, seconds_max)
-        except LedgerError as error:
-            await database.close()
-            return cls(f"the database can't be read: {error}")
-        if caught_up is None:
-            await database.close()
-            return cls("the database is another service's: this event is another there")
-        return cls("", database, caught_up)
-
-    async def judge(self, plan: Plan, records: list[BuyerRecord], findings: Findings) -> None:
-        if self._database is None or self.caught_up is None:
-            return
-        if not self.caught_up.reached:
-            findings.add(
-                Fault.DISAGREEMENT,
-                f"SQL stood at change {self.caught_up.seq} {self.caught_up.seconds:.1f} s after the end, behind Redis"
-                " (if it is this service's database)",
-            )
-        try:
-            history = await self._database.history(plan.tickets)
-        except LedgerError as error:
-            findings.add(Fault.UNSETTLED, f"the database could not be read to the end: {error}")
-            return
-        history.compare(records)
-        findings.merge(history.findings)
-
-    async def close(self) -> None:
-        if self._database is not None:
-            await self._database.close()

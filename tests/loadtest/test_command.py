@@ -93,6 +93,25 @@ async def test_some_who_were_turned_away_are_told_of_and_leave_it_clean(secret_f
     assert "6 of 60 buyers were turned away each time they asked" in result.output
 
 
+async def test_a_service_that_is_gone_leaves_no_verdict_and_no_blame(
+    secret_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("booking.loadtest.opening.STILL_SECONDS_MAX", 0.5)
+    monkeypatch.setattr("booking.loadtest.aftermath.QUIET_SECONDS", 0.1)
+    # On a machine that is busy with other tests, the generator may be late as well.
+    monkeypatch.setattr("booking.loadtest.figures.LATE_NS", 10**12)
+    monkeypatch.setattr("booking.loadtest.figures.BUSY_SHARE", 99.0)
+    async with serving(LyingService(Lie.DIES)) as url:
+        options = ("--rate", "400", "--buyers", "400", "--seconds", "2", "--status", "0")
+        result = await call("--url", url, "--secret-file", secret_file, *options)
+    assert result.exit_code == 1, result.output
+    assert "waiting up to 0.5 s for the service to show the event" in result.output
+    assert "verdict: INCOMPLETE" in result.output
+    assert "never settled: the service could not be asked after the sale" in result.output
+    assert "The service was away: for " in result.output
+    assert "load generator was the bottleneck" not in result.output
+
+
 @pytest.mark.parametrize("option", ["--json", "--html"])
 async def test_a_file_that_cannot_be_written_is_refused_before_anything_is_sold(
     option: str, secret_file: Path, tmp_path: Path

@@ -32,7 +32,7 @@ async def test_a_history_is_read_and_found_clean(address: str) -> None:
         await database.close()
     assert caught_up is not None
     assert (caught_up.reached, caught_up.seq) == (True, 8)
-    history.compare(RECORDS)
+    history.compare(RECORDS, redis_seq=8)
     assert history.findings.examples == {}
     assert sorted(history.live) == ["buyer-2", "buyer-3"]
 
@@ -73,3 +73,13 @@ async def test_a_database_that_is_not_there_is_unavailable(tmp_path: Path) -> No
             await database.caught_up("Load test", 1, perf_counter_ns(), 0.1)
     finally:
         await database.close()
+
+
+async def test_sql_equals_nothing_where_redis_could_not_be_asked(address: str) -> None:
+    database = Database(address, 1)
+    try:
+        caught_up = await database.caught_up("Load test", None, perf_counter_ns(), 60.0)
+    finally:
+        await database.close()
+    assert caught_up is not None
+    assert (caught_up.reached, caught_up.seq, caught_up.redis_seq) == (False, 8, None)

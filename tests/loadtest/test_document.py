@@ -36,4 +36,4 @@ def document(caught_up: CaughtUp | None) -> dict[str, Any]:
 
 
 def test_every_key_of_the_document_is_explained_and_every_explanation_has_its_key() -> None:
-    assert keys(document(CaughtUp(True, 0.25, 99))) | keys(document(None)) == documented()
+    assert keys(document(CaughtUp(True, 0.25, 99, 99))) | keys(document(None)) == documented()

@@ -61,7 +61,7 @@ def found(
     history.take(changes)
     for booking in stored:
         history.stored(booking)
-    history.compare(records)
+    history.compare(records, redis_seq=history.seq)
     return history.findings.examples
 
 
@@ -104,3 +104,22 @@ def test_a_service_that_shows_something_else_than_sql_shows() -> None:
 def test_a_buyer_who_could_not_be_read_is_not_held_against_sql() -> None:
     unread = replace(RECORDS[1], found=Found.UNREAD, found_number=0)
     assert found(HONEST, records=(RECORDS[0], unread, *RECORDS[2:])) == {}
+
+
+@pytest.mark.parametrize("redis_seq", [8, None], ids=["behind Redis", "Redis could not be asked"])
+@pytest.mark.parametrize("seq", [1, 2, 3, 4, 5, 6, 7])
+def test_what_sql_has_not_come_to_yet_is_not_lost(seq: int, redis_seq: int | None) -> None:
+    history = History(TICKETS)
+    history.take(HONEST[:seq])
+    missing = history.compare(RECORDS, redis_seq)
+    assert history.findings.examples == {}
+    # Bookings 2 to 5, and the cancels at 6 and at 8.
+    assert missing == sum(change > seq for change in (2, 3, 4, 5, 6, 8))
+
+
+@pytest.mark.parametrize("redis_seq", [9, None], ids=["behind Redis", "Redis could not be asked"])
+def test_a_booking_that_sql_has_gone_past_is_lost_however_far_behind_it_is(redis_seq: int | None) -> None:
+    history = History(TICKETS)
+    history.take((*HONEST[:2], change(3, "booked", 9)))
+    history.compare(RECORDS[:2], redis_seq)
+    assert history.findings.examples == {Fault.LOST: ["buyer-2's booking 3 is not in SQL"]}

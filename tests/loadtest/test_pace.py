@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from time import perf_counter_ns
 
 import pytest
 
 from booking.loadtest.calls import Kind
-from booking.loadtest.crowd import ATTEMPTS_MAX
-from booking.loadtest.plan import intents
+from booking.loadtest.crowd import ATTEMPTS_MAX, Crowd
+from booking.loadtest.pace import Pace
+from booking.loadtest.plan import Plan, intents
+from booking.loadtest.process import Patience
 from booking.loadtest.records import Found, Seen
 from tests.loadtest.lying_service import LyingService
 from tests.loadtest.sale import PLAN, crowd_of, drive, play, play_here
@@ -179,3 +182,33 @@ async def test_while_no_connection_can_be_had_the_service_is_away_and_nobody_lat
     assert pace.away_ns > 0
     assert pace.kept_waiting.count == 0
     assert pace.lateness.count < 100
+
+
+async def read(plan: Plan, silence_seconds_max: float) -> Crowd:
+    """Reads back every buyer, as after a sale to which all of them came."""
+    crowd = crowd_of(plan)
+    for record in crowd.notes.buyers.values():
+        record.seen = Seen.SENT
+    crowd.read_back()
+    await Pace(plan, 0, crowd, None, 600.0).run(perf_counter_ns(), Patience(crowd, silence_seconds_max).end_the_silence)
+    return crowd
+
+
+@pytest.mark.parametrize(
+    "reply", [None, answer(503, b'{"code": "overloaded"}', b"Retry-After: 2\r\n")], ids=["silence", "refusals"]
+)
+async def test_a_reading_ends_once_nothing_could_be_read_for_too_long(reply: bytes | None) -> None:
+    async with answering(lambda _: reply) as (url, requests):
+        crowd = await read(replace(PLAN, url=url, buyers=1_000, connections=1, timeout_seconds=0.1), 0.3)
+    assert crowd.closed
+    assert all(record.found is Found.UNREAD for record in crowd.notes.buyers.values())
+    assert requests[0] > 1
+
+
+async def test_a_reading_that_goes_on_is_let_go_on() -> None:
+    reply = answer(200, b'{"data": {"id": "1-2", "quantity": 1, "status": "confirmed"}}')
+    absent = answer(404, b'{"code": "booking_not_found"}')
+    async with answering(lambda n: reply if n % 2 else absent, after_seconds=0.05) as (url, _):
+        crowd = await read(replace(PLAN, url=url, buyers=40, connections=1), 1.0)
+    assert not crowd.closed
+    assert all(record.found is not Found.UNREAD for record in crowd.notes.buyers.values())

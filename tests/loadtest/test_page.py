@@ -20,7 +20,7 @@ def outcome(**changed: object) -> Outcome:
     figures = Figures()
     figures.add(told(cpu=0.5, late_ms=1))
     plan = replace(PLAN, url="http://127.0.0.1:8000", rate=50.0)
-    clean = Outcome(plan, figures, Findings(), dict(EVENT), 290, CaughtUp(True, 0.25, 99), "", STARTED_AT)
+    clean = Outcome(plan, figures, Findings(), dict(EVENT), 290, CaughtUp(True, 0.25, 99, 99), "", STARTED_AT)
     return replace(clean, **changed)  # type: ignore[arg-type] # each caller names a field of Outcome
 
 
@@ -104,3 +104,8 @@ def test_a_run_without_an_answer_has_a_page_too() -> None:
     findings.add(Fault.UNSETTLED, "the event could not be read after the sale")
     text = read(render_page(outcome(figures=Figures(), event={}, findings=findings))).text
     assert "verdict: ✗ incomplete" in text
+
+
+def test_sql_that_could_not_be_held_against_redis_is_said_to_be_so() -> None:
+    text = read(render_page(outcome(caught_up=CaughtUp(False, 0.1, 12, None)))).text
+    assert "SQL is at change 12; Redis could not be asked how far it is" in text

@@ -30,6 +30,7 @@ async def test_the_service_sells_out_without_a_fault_and_sql_has_it_all(service:
     assert outcome.findings.examples == {}
     assert outcome.caught_up is not None, outcome.database_note
     assert outcome.caught_up.reached
+    assert outcome.caught_up.seq == outcome.caught_up.redis_seq == outcome.event["seq"]
     assert outcome.event["tickets_sold"] == SALE.tickets
     assert outcome.buyers_sent == SALE.buyers
 

@@ -51,13 +51,27 @@ def test_a_verdict_that_is_not_clean_gives_examples() -> None:
 
 def test_a_clean_verdict_says_what_was_measured_and_by_whom() -> None:
     event = {"tickets_sold": 60, "available_tickets": 0, "waiting_list_count": 12}
-    text = printed(Findings(), event, CaughtUp(True, 0.25, 99))
+    text = printed(Findings(), event, CaughtUp(True, 0.25, 99, 99))
     assert "290 of 300 buyers" in text
     assert "verdict: clean" in text
     assert "60 sold, 0 available, 12 waiting" in text
     assert "SQL had every change within 0.25 s of the end" in text
     assert "the generator's own lateness: p50 2.00 ms" in text
     assert "The load generator was the bottleneck, not the service: a load process used 95% of a core" in text
+
+
+def test_sql_is_never_said_to_equal_a_redis_that_could_not_be_asked() -> None:
+    text = printed(Findings(), {}, CaughtUp(False, 0.1, 12, None))
+    assert "SQL had every change" not in text
+    assert "SQL is at change 12; Redis could not be asked how far it is" in text
+
+
+def test_what_is_waited_for_is_said_on_and_off_a_terminal() -> None:
+    for terminal in (True, False):
+        screen = StringIO()
+        with LiveProgress(Console(file=screen, force_terminal=terminal, width=120), {}) as progress:
+            progress.say("waiting up to 5 s for something")
+        assert "waiting up to 5 s for something" in screen.getvalue()
 
 
 def test_nothing_is_drawn_where_nobody_looks() -> None:

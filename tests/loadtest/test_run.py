@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from booking.domain.changes import ShardBatch
+from booking.domain.changes import ChangeKind, EventChange, ShardBatch
+from booking.domain.model import Rules
 from booking.ledger import Ledger, migrate
+from booking.loadtest.aftermath import event_after
+from booking.loadtest.calls import Kind
 from booking.loadtest.opening import Organizer, UnusableServiceError
 from booking.loadtest.player import LoadProcessError
-from booking.loadtest.records import Fault, Findings
-from booking.loadtest.run import event_after, run
-from tests.loadtest.lying_service import SECRET, LyingService, serving
+from booking.loadtest.records import Fault, Findings, Verdict
+from booking.loadtest.run import run
+from tests.loadtest.lying_service import SECRET, Lie, LyingService, serving
 from tests.loadtest.sale import PLAN, organizer_of, show_nothing
 from tests.loadtest.test_history import HONEST
 
@@ -35,15 +38,61 @@ async def test_a_database_that_cannot_be_read_is_a_note_and_not_a_fault(tmp_path
     assert outcome.database_note.startswith("the database can't be read")
 
 
-async def test_a_database_that_the_sale_never_reached_is_a_fault(tmp_path: Path) -> None:
+async def test_a_database_that_the_sale_never_reached_makes_no_booking_lost(tmp_path: Path) -> None:
     address = f"sqlite+aiosqlite:///{tmp_path / 'booking.sqlite3'}"
     await migrate(address)
-    async with serving(LyingService()) as url:
+    service = LyingService()
+    async with serving(service) as url:
         outcome = await run(replace(SMALL, url=url), SECRET, organizer_of(url), address, 0.1, show_nothing)
+    assert outcome.findings.counts == {Fault.NOT_YET: service.seq}
+    assert "if it is this service's database" in outcome.findings.examples[Fault.NOT_YET][0]
+
+
+@pytest.fixture
+async def just_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database in which the sale to come has been opened, and whose persister then stopped."""
+    monkeypatch.setattr("booking.loadtest.run.secrets.token_hex", lambda _: "cafe")
+    address = f"sqlite+aiosqlite:///{tmp_path / 'booking.sqlite3'}"
+    await migrate(address)
+    ledger = Ledger.open(address)
+    await ledger.found_shards(["epoch"])
+    created = EventChange(1, 1, ChangeKind.CREATED, 0, Rules(name="Load test cafe", capacity=SMALL.tickets))
+    await ledger.apply([ShardBatch(0, "epoch", "0-0", "1-0", (created,))])
+    await ledger.close()
+    return address
+
+
+async def test_sql_equals_redis_only_at_the_change_that_the_event_itself_stands_at(just_opened: str) -> None:
+    service = LyingService()
+    async with serving(service) as url:
+        outcome = await run(replace(SMALL, url=url), SECRET, organizer_of(url), just_opened, 0.1, show_nothing)
     assert outcome.caught_up is not None
-    assert not outcome.caught_up.reached
-    assert outcome.findings.counts[Fault.DISAGREEMENT] > 0
-    assert outcome.findings.counts[Fault.LOST] > 0
+    assert (outcome.caught_up.reached, outcome.caught_up.seq, outcome.caught_up.redis_seq) == (False, 1, service.seq)
+    assert outcome.findings.counts == {Fault.NOT_YET: service.seq - 1}
+    assert f"SQL is at change 1, Redis was at change {service.seq}" in outcome.findings.examples[Fault.NOT_YET][0]
+    assert outcome.findings.verdict is Verdict.INCOMPLETE
+
+
+async def test_what_a_service_that_was_killed_had_acknowledged_is_not_in_sql_yet_and_not_lost(
+    just_opened: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("booking.loadtest.opening.STILL_SECONDS_MAX", 0.1)
+    phases: set[str] = set()
+    plan = replace(SMALL, buyers=200, rate=400.0, seconds_max=1.0, cancel_share=0.0)
+    async with serving(LyingService(Lie.DIES)) as url:
+        outcome = await run(
+            replace(plan, url=url), SECRET, organizer_of(url), just_opened, 0.1, lambda phase, *_: phases.add(phase)
+        )
+    assert outcome.event == {}
+    assert outcome.caught_up is not None
+    assert (outcome.caught_up.reached, outcome.caught_up.seq, outcome.caught_up.redis_seq) == (False, 1, None)
+    # Change 1 opened the sale, and the service died at change 40.
+    assert outcome.findings.counts == {Fault.UNSETTLED: 1, Fault.NOT_YET: 39}
+    assert "SQL is at change 1, Redis could not be asked" in outcome.findings.examples[Fault.NOT_YET][0]
+    assert outcome.findings.verdict is Verdict.INCOMPLETE
+    assert outcome.figures.seconds_away > 0
+    assert outcome.figures.latencies[Kind.READ].count == 0
+    assert "reading" not in phases
 
 
 async def test_another_service_s_database_is_a_note_and_not_a_fault(tmp_path: Path) -> None:

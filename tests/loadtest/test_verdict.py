@@ -146,7 +146,7 @@ def test_a_sale_to_which_nobody_got_through_is_open() -> None:
         ((), Verdict.CLEAN),
         ((Fault.NO_SALE,), Verdict.NO_SALE),
         ((Fault.UNSETTLED, Fault.NO_SALE), Verdict.NO_SALE),
-        ((Fault.UNSETTLED,), Verdict.INCOMPLETE),
+        ((Fault.UNSETTLED, Fault.NOT_YET), Verdict.INCOMPLETE),
         ((Fault.UNSETTLED, Fault.LOST), Verdict.NOT_CLEAN),
         ((Fault.NO_SALE, Fault.UNEXPECTED), Verdict.NOT_CLEAN),
     ],

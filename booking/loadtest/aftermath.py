@@ -1,0 +1,132 @@
+"""What is asked once the load has ended, each within a bound: the event of the service, and its history of SQL."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from booking.ledger.errors import LedgerError
+from booking.loadtest import opening
+from booking.loadtest.database import CaughtUp, Database
+from booking.loadtest.history import History
+from booking.loadtest.opening import Organizer, UnusableServiceError
+from booking.loadtest.plan import Plan
+from booking.loadtest.records import BuyerRecord, Fault, Findings
+
+QUIET_SECONDS = 1.0
+"""A wait that lasts longer says what it waits for."""
+
+Say = Callable[[str], None]
+"""Told a line for whoever watches the run."""
+
+
+def nobody_listens(line: str) -> None:
+    """The `Say` of a run that nobody watches."""
+
+
+@contextmanager
+def telling(say: Say, line: str) -> Iterator[None]:
+    """Says the line if what is inside lasts."""
+    later = asyncio.get_running_loop().call_later(QUIET_SECONDS, say, line)
+    try:
+        yield
+    finally:
+        later.cancel()
+
+
+async def event_after(
+    organizer: Organizer, plan: Plan, findings: Findings, say: Say = nobody_listens
+) -> dict[str, Any]:
+    """The event once the sale is over; empty, and a finding, when the service does not show it any more."""
+    seconds_max = opening.STILL_SECONDS_MAX
+    try:
+        with telling(
+            say, f"waiting up to {seconds_max:g} s for the service to show the event, and its last changes to end"
+        ):
+            return await asyncio.to_thread(organizer.event_once_still, plan.event_id)
+    except UnusableServiceError as error:
+        findings.add(
+            Fault.UNSETTLED,
+            f"the service could not be asked after the sale, for {seconds_max:g} s: {error}. What its buyers have was"
+            " not read back, so this verdict is incomplete; once it is there again, `booking audit` compares its Redis"
+            " with SQL",
+        )
+        return {}
+
+
+class Sql:
+    """The look at SQL, or the reason why there is none."""
+
+    def __init__(self, note: str, database: Database | None = None, caught_up: CaughtUp | None = None) -> None:
+        self.note = note
+        self.caught_up = caught_up
+        self._database = database
+
+    @classmethod
+    async def open(
+        cls,
+        address: str | None,
+        plan: Plan,
+        name: str,
+        redis_seq: int | None,
+        ended_ns: int,
+        seconds_max: float,
+        say: Say,
+    ) -> "Sql":
+        """Waits for SQL to come to `redis_seq`; None where Redis could not be asked, for which there is no waiting."""
+        if address is None:
+            return cls("no database was named, and there is none in the data folder")
+        database = Database(address, plan.event_id)
+        try:
+            with telling(say, f"waiting up to {seconds_max:g} s for SQL to come to change {redis_seq}, where Redis is"):
+                caught_up = await database.caught_up(name, redis_seq, ended_ns, seconds_max)
+        except LedgerError as error:
+            await database.close()
+            return cls(f"the database can't be read: {error}")
+        if caught_up is None:
+            await database.close()
+            return cls("the database is another service's: this event is another there")
+        return cls("", database, caught_up)
+
+    async def judge(self, plan: Plan, records: Sequence[BuyerRecord], findings: Findings) -> None:
+        """Judges the history in SQL, as far as it goes."""
+        if self._database is None or self.caught_up is None:
+            return
+        try:
+            history = await self._database.history(plan.tickets)
+        except LedgerError as error:
+            findings.add(Fault.UNSETTLED, f"the database could not be read to the end: {error}")
+            return
+        missing = history.compare(records, self.caught_up.redis_seq)
+        findings.merge(history.findings)
+        if not self.caught_up.reached:
+            _tell_the_lag(self.caught_up, history, missing, findings)
+
+    async def close(self) -> None:
+        """Gives the connections back."""
+        if self._database is not None:
+            await self._database.close()
+
+
+def _tell_the_lag(caught_up: CaughtUp, history: History, missing: int, findings: Findings) -> None:
+    """SQL that is behind has lost nothing by that, and what it has not come to can't be judged."""
+    redis_seq = caught_up.redis_seq
+    if redis_seq is not None and history.seq >= redis_seq:
+        findings.add(
+            Fault.NOT_YET,
+            f"{caught_up.seconds:.1f} s after the end SQL was at change {caught_up.seq}, Redis at {redis_seq}; it has"
+            " caught up since, and --database-seconds gives it longer",
+            redis_seq - caught_up.seq,
+        )
+        return
+    lag = missing if redis_seq is None else redis_seq - history.seq
+    if lag:
+        redis = "Redis could not be asked" if redis_seq is None else f"Redis was at change {redis_seq}"
+        doubt = "" if history.seq else " (if it is this service's database)"
+        findings.add(
+            Fault.NOT_YET,
+            f"SQL is at change {history.seq}, {redis}{doubt}: {missing} acknowledged bookings and cancels are not in"
+            " SQL yet, which is not to say that they are lost. GET /readyz and the log say what the persister waits"
+            " for; once it has caught up, `booking audit` compares the two",
+            lag,
+        )
