@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol, cast
 
 
 class Cork:
@@ -21,6 +21,13 @@ class Cork:
         waiting, self._waiting = self._waiting, []
         for transport in waiting:
             transport.flush()
+
+
+class HearsOut(Protocol):
+    """A connection's protocol."""
+
+    def begins_to_hear_out(self) -> bool:
+        """Whether what the client is still sending is read from now on, and looked at by nobody."""
 
 
 class CorkedTransport:
@@ -60,9 +67,13 @@ class CorkedTransport:
             self._transport.write(b"".join(waiting))
 
     def close(self) -> None:
-        """Closes once everything is out."""
+        """Closes once everything is out: our own half, where the client is to be heard out."""
         self.flush()
-        self._transport.close()
+        protocol = cast("HearsOut", self._transport.get_protocol())
+        if not self._transport.is_closing() and protocol.begins_to_hear_out():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

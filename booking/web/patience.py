@@ -30,6 +30,8 @@ class PatientConnection(HttpToolsProtocol):
         self.sending_since: float | None = None
         self._unread_since: float | None = None
         self._closing_since: float | None = None
+        self.kept_bytes = 0.0
+        """What the parser may keep of the request that is coming."""
         self.place = 0
         """Which of the requests under way its own is; 0: none that counts."""
         self.unseen = b""
@@ -54,9 +56,13 @@ class PatientConnection(HttpToolsProtocol):
             self.place = 0
             self.admission.gone()
 
+    def is_answered(self) -> bool:
+        """Whether every request that was begun with has its answer."""
+        return self.cycle is None or self.cycle.response_complete
+
     def is_between_requests(self) -> bool:
         """Whether every request that began has its answer."""
-        return (self.cycle is None or self.cycle.response_complete) and self.sending_since is None
+        return self.is_answered() and self.sending_since is None
 
     def look(self, now: float) -> None:
         """Ends the connection if its client has taken too long over a request or an answer, or been quiet for long."""

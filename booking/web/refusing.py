@@ -1,8 +1,10 @@
 """Refusing what never comes to a route: what is too much, and what is no HTTP."""
 
 import asyncio
-from typing import NoReturn
+import math
+from typing import NoReturn, cast
 
+from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from booking.web.direct import DirectCycle
@@ -15,6 +17,13 @@ PIPELINED_MAX = 128
 client that sends more is cut off."""
 
 
+class DeafParser:
+    """Stands where a parser stood, once nobody minds what is still sent."""
+
+    def feed_data(self, data: bytes) -> None:
+        """Does nothing with it."""
+
+
 class RefusingConnection(ParsingConnection):
     """Uvicorn's protocol, that answers by itself whatever is not to be begun with."""
 
@@ -23,6 +32,8 @@ class RefusingConnection(ParsingConnection):
         super().connection_made(transport)
         self.answering: RequestResponseCycle | DirectCycle | None = None
         """The request whose turn it is; uvicorn's `cycle` is the last one that came."""
+        self.hears_out = False
+        """Whether all that still comes is a rest that nobody looks at."""
         self.turned_away = False
         """Whether the request that is coming is, once it is whole."""
 
@@ -39,7 +50,7 @@ class RefusingConnection(ParsingConnection):
         """Called when what came is no HTTP: after the answer to the request before it, if there is one to come."""
         self.logger.warning(msg)
         answering = self.answering
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self.hears_out:
             return
         if answering is None or answering.response_complete:
             if answering is not None and answering is self.cycle and answering.more_body and not self.turned_away:
@@ -54,6 +65,19 @@ class RefusingConnection(ParsingConnection):
             self.transport.close()
         else:
             self.refuse(self.state.nonsense, (), keep_alive=False)
+
+    def begins_to_hear_out(self) -> bool:
+        """Called at the end of an answer that is the last: whether the rest of its request is still to come.
+
+        What came after a close would be answered with a reset, which may overtake the answer (RFC 9112, section 9.6).
+        """
+        goes_on = self.sending_since is not None and not self.in_head
+        if not goes_on or self.hears_out or self.state.ending or not self.is_answered():
+            return False
+        self.hears_out, self.kept_bytes = True, -math.inf
+        self.parser = cast("HttpRequestParser", DeafParser())
+        self.flow.resume_reading()
+        return True
 
     def refuse(self, refusal: Refusal, headers: Headers, *, keep_alive: bool) -> None:
         """Writes a refusal, in the turn of a request with these headers."""

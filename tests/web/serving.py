@@ -66,3 +66,12 @@ async def connected(address: tuple[str, int]) -> AsyncIterator[Streams]:
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
+
+
+async def send_on(writer: asyncio.StreamWriter, octets: int) -> None:
+    """Sends so many more, as a client does that has not looked at its answer. Raises OSError once nobody takes them."""
+    while octets > 0:
+        writer.write(b"x" * min(octets, 1_000_000))
+        octets -= 1_000_000
+        await writer.drain()
+        await asyncio.sleep(0)

@@ -16,10 +16,11 @@ from booking.web.access_log import AccessLog, json_line
 from booking.web.answers import Answer
 from booking.web.direct import DirectCycle
 from booking.web.frame import Frame
+from booking.web.heads import CLOSE
 from booking.web.requests import read_json
 from tests.fixtures.notes import Notes, take_notes
 
-from .serving import Streams, connected, echo, serving
+from .serving import Streams, connected, echo, send_on, serving
 
 WAIT_SECONDS = 20
 BOOK = b"POST /book HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b\r\n"
@@ -169,6 +170,21 @@ async def test_an_answer_before_the_body_s_end_leaves_the_connection_good(sale_o
         assert (await answer(reader))[0] == 401
         writer.write(large[10:] + WHOLE)
         assert (await answer(reader))[0] == 401
+
+
+async def test_a_client_that_is_still_sending_is_heard_out_behind_the_last_answer(sale_of: Make) -> None:
+    async def last(_: Scope, __: Receive) -> Answer:
+        return Answer(413, b"no more", CLOSE)
+
+    sale = sale_of(last)
+    async with sale.open() as (reader, writer):
+        writer.write(BOOK % (50_000_000, b"") + b"x" * 10)
+        assert (await answer(reader))[0::2] == (413, b"no more")
+        assert await reader.read() == b""
+        await send_on(writer, 50_000_000 - 10)
+        writer.write(WHOLE)
+        await writer.drain()
+    assert sale.statuses() == [413], "what comes behind it is not looked at"
 
 
 async def test_a_body_without_end_is_read_no_further_than_it_is_wanted(sale_of: Make) -> None:

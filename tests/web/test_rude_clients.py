@@ -11,7 +11,7 @@ from booking.web import connection, parsing, patience, refusing, server
 from booking.web.admission import Admission
 from booking.web.upgrades import head_without_upgrade
 
-from .serving import connected, serving
+from .serving import connected, send_on, serving
 
 WAIT_SECONDS = 20
 """A bound on what would otherwise wait for ever."""
@@ -259,6 +259,23 @@ async def test_a_body_that_is_no_http_gets_its_own_refusal(impatient: None) -> N
         writer.write(b"no size\r\n")
         async with asyncio.timeout(WAIT_SECONDS):
             assert (await reader.read()).startswith(b"HTTP/1.1 400")
+
+
+async def test_a_client_that_is_still_sending_is_heard_out_and_no_longer_than_a_request_may_take(
+    impatient: None,
+) -> None:
+    async def too_large(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"2"), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 413, "headers": headers})
+        await send({"type": "http.response.body", "body": b"no"})
+
+    async with serving(application=application(too_large)) as address, connected(address) as (reader, writer):
+        writer.write(b"POST /initialize HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000000\r\n\r\n")
+        async with asyncio.timeout(WAIT_SECONDS):
+            assert (await reader.read()).endswith(b"no")
+            await send_on(writer, 5_000_000)
+            with pytest.raises(ConnectionError):
+                await send_on(writer, 9_000_000_000)
 
 
 @pytest.mark.parametrize(
