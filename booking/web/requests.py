@@ -22,6 +22,9 @@ REQUEST_ID = "booking.request_id"
 USER = "booking.user"
 """Where the frame keeps the request's id, and endpoints the caller's, for the log line."""
 
+DOUBLE_DIGITS_MAX = 308
+"""Beyond so many digits before its point a number may be infinite as a double."""
+
 KEY_BYTES_MAX = 255
 """The longest Idempotency-Key (contract)."""
 
@@ -51,11 +54,25 @@ async def read_json(scope: Scope, receive: Receive, faults: list[Fault]) -> Any:
         raise Problem("body_too_large", headers=[(b"connection", b"close")])
     try:
         value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise Problem("malformed_json") from None
+    except orjson.JSONDecodeError as error:
+        if "infinity" not in error.msg:
+            raise Problem("malformed_json") from None
+        value = _with_numbers_out_of_range(body)
     # Each member has a colon of its own, so only a body with more of them than members can name one twice.
     if type(value) is dict and body.count(b":") > len(value):
         faults += [Fault(pointer_to(name), f"{name} is there more than once.") for name in _repeated_names(body)]
+    return value
+
+
+def _with_numbers_out_of_range(body: bytes) -> Any:
+    """A number beyond what a double holds is JSON nevertheless (RFC 8259, section 6), and infinite to its field."""
+    try:
+        value = json.loads(
+            body, parse_int=lambda text: float(text) if len(text) > DOUBLE_DIGITS_MAX else int(text), parse_constant=int
+        )
+        orjson.dumps(value)  # whatever else it would not have read it does not write either
+    except (ValueError, TypeError, RecursionError):
+        raise Problem("malformed_json") from None
     return value
 
 

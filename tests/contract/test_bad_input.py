@@ -124,6 +124,16 @@ def test_what_is_no_json_at_all_is_never_an_unknown_event(house: House, content:
     assert house.user().call("POST", "/book", content=content).status in (400, 422)
 
 
+@pytest.mark.parametrize("number", [b"1e400", b"-1E+999", b"9" * 5_000, b"-" + b"9" * 400 + b".5"])
+def test_a_number_larger_than_any_computer_s_is_json_and_no_event(house: House, number: bytes) -> None:
+    answer = house.user().call("POST", "/book", content=b'{"event_id": %b, "quantity": 1}' % number)
+    assert answer.verdict == (422, "invalid_request")
+    assert answer.pointers == {"/event_id"}
+    for broken in (b'{"event_id": %b, "a": "\\ud800"}', b'{"event_id": %b,}', b'{"event_id": %b, "a": NaN}'):
+        answer = house.user().call("POST", "/book", content=broken % number)
+        assert answer.verdict == (400, "malformed_json")
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "nonsense"])
 def test_a_body_in_a_content_coding_is_refused(house: House, coding: str) -> None:
     event_id = house.event()

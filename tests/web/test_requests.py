@@ -94,7 +94,6 @@ async def test_an_endless_body_is_not_read_to_its_end() -> None:
         b"{'a': 1}",
         b"NaN",
         b'"\\ud800"',
-        b'{"a": 1e400}',
         b"[" * 9_000,
     ],
 )
