@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from booking.commands.invocation import EXIT_FAILED, DataDir, fail, read_settings
+from booking.commands.invocation import EXIT_FAILED, DataDir, fail, make_data_folder, read_settings
 from booking.settings import SettingsError
 
 PASSWORD_CHARACTERS_MIN = 8
@@ -68,7 +68,9 @@ def add_user(
     settings = read_settings(data_dir=data_dir)
     try:
         normalise_email(email)  # before a password is asked for in vain
-        told = asyncio.run(add_account(settings.database_address, email, _ask_password(), organizer=organizer))
+        password = _ask_password()
+        make_data_folder(settings)
+        told = asyncio.run(add_account(settings.database_address, email, password, organizer=organizer))
     except ValueError as error:
         fail(str(error))
     except LedgerError as error:

@@ -8,6 +8,8 @@ from sqlalchemy import Connection, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from booking.ledger.sqlite_file import SqliteEngine
+
 CONNECTIONS_MAX = 4
 """Connections of one process, at most."""
 
@@ -40,6 +42,7 @@ _LIBPQ_ONLY = {
 def open_engine(address: str, *, connections: int = CONNECTIONS_MAX) -> AsyncEngine:
     """Makes the engine for a `sqlite+aiosqlite:///…` or `postgresql+asyncpg://…` address; connects only when used.
 
+    To connect makes no SQLite file: `migrate` does, and until then it raises LedgerUnavailable, which says so.
     A connection made by it begins every transaction itself. Where `writing` is among the execution options, SQLite
     takes its write lock at the beginning: a reader that turns writer could not be made to wait, only refused.
     Raises ValueError for an address of neither kind, without repeating it.
@@ -59,7 +62,8 @@ def open_engine(address: str, *, connections: int = CONNECTIONS_MAX) -> AsyncEng
 
         return create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_pre_ping=True, **common)
     if scheme.startswith("sqlite") and make_url(address).database not in (None, "", ":memory:"):
-        engine = create_async_engine(make_url(address).set(drivername="sqlite+aiosqlite"), **common)
+        url = make_url(address).set(drivername="sqlite+aiosqlite")
+        engine = SqliteEngine(create_async_engine(url, **common).sync_engine)
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
