@@ -28,7 +28,7 @@ def audit(settings: Settings, event_ids: Sequence[int], *, as_json: bool) -> int
     try:
         audits = asyncio.run(read(settings, event_ids, told))
     except (InventoryUnavailable, LedgerError) as error:
-        told.print(f"booking: {error}; is the service (or its Redis and database) running?", style=None, markup=False)
+        told.print(f"booking: {error}; is the service (or its Redis and database) running?", markup=False, soft_wrap=True)
         return UNREADABLE
     missing = [one.event_id for one in audits if one.ok and one.seq_redis is None and one.seq_database is None]
     if missing:
