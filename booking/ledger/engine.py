@@ -1,5 +1,6 @@
 """How the database is reached: a bounded pool of connections, set up so that what was committed stays."""
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -68,6 +69,19 @@ def open_engine(address: str, *, connections: int = CONNECTIONS_MAX) -> AsyncEng
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
     raise ValueError("the database address has to name a PostgreSQL server or a SQLite file")
+
+
+def file_of(address: str) -> Path:
+    """The file of a SQLite database."""
+    return Path(make_url(address).database or "").absolute()
+
+
+def place_of(address: str) -> str:
+    """Which database an address means, for people: the file, or host and name, and nothing that is secret."""
+    if address.startswith("sqlite"):
+        return str(file_of(address))
+    parts = urlsplit(_dsn(address))
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _dsn(address: str) -> str:

@@ -1,11 +1,10 @@
 """Brings a database's tables up to date; safe to run again, and by several processes at once."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, text
 
-from booking.ledger.engine import open_engine
+from booking.ledger.engine import file_of, open_engine
 from booking.ledger.errors import LedgerUnavailable
 from booking.ledger.failures import told_plainly
 from booking.ledger.sqlite_file import make_file
@@ -28,7 +27,7 @@ async def migrate(address: str) -> None:
     try:
         with told_plainly():
             if engine.dialect.name == "sqlite":
-                make_file(Path(make_url(address).database or "").absolute())
+                make_file(file_of(address))
             async with engine.execution_options(writing=True).begin() as connection:
                 if engine.dialect.name == "postgresql":
                     await connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))

@@ -52,10 +52,10 @@ class SqliteEngine(AsyncEngine):
         await super().dispose(close)
         loop = asyncio.get_running_loop()
         end = loop.time() + CLOSE_SECONDS_MAX
-        while any(thread.is_alive() for thread in self._threads) and loop.time() < end:
+        while any(thread.is_alive() for thread in self._threads) and loop.time() < end:  # noqa: ASYNC110
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _open(self, _: Dialect, __: ConnectionPoolEntry, arguments: Sequence[Any], options: dict[str, Any]) -> None:
+    def _open(self, _: Dialect, __: ConnectionPoolEntry, ___: Sequence[Any], options: dict[str, Any]) -> None:
         """Called by SQLAlchemy before each connection, which it then makes with these options."""
         options["async_creator_fn"] = self._connect
 
