@@ -16,8 +16,8 @@ from booking.inventory.errors import InventoryUnavailable
 PAGE = 1_000
 """Bookings read in one call, which takes Redis about a millisecond."""
 
-EVENT_IDS_MAX = 50_000_000
-"""Event ids that are gone through, at most: some minutes. No counter of ours comes as far by itself."""
+EVENT_IDS_MAX = 10_000_000
+"""Event ids that are gone through, at most. A million that have to be asked for take up to a minute."""
 
 READ_SECONDS_MAX = 5.0
 """How long one call may take where no client waits for what comes of it."""
