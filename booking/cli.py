@@ -39,6 +39,15 @@ class Commands(TyperGroup):
         self.get_command(ctx, LOADTEST)
         return super().list_commands(ctx)
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Runs all of it. A reader that has gone ends it with the same code whoever of click, rich and us sees it."""
+        try:
+            return super().main(*arguments, **options)
+        except SystemExit as end:
+            if isinstance(end.__context__, BrokenPipeError):
+                sys.exit(EXIT_NOBODY_READS)
+            raise
+
     def invoke(self, ctx: Any) -> Any:
         """Runs a command. Ctrl-C and a reader that has gone end it with a code of their own, and quietly."""
         try:

@@ -1,5 +1,6 @@
 """Accounts added from the command line."""
 
+from booking.ledger.engine import place_of
 from booking.ledger.errors import EmailTaken
 from booking.ledger.ledger import Ledger
 from booking.ledger.migrate import migrate
@@ -16,7 +17,7 @@ async def add_account(address: str, email: str, password: str, *, organizer: boo
     normalised, key = normalise_email(email), email_key(email)
     await migrate(address)
     passwords = Passwords(threads=1)
-    ledger = Ledger.open(address)
+    ledger, place = Ledger.open(address), place_of(address)
     try:
         password_hash = await passwords.hash(password)
         try:
@@ -26,9 +27,11 @@ async def add_account(address: str, email: str, password: str, *, organizer: boo
             if changed is None:
                 raise
             role = "an organizer" if changed.organizer else "a user"
-            return f"{normalised} was there already (user {changed.id}): its password is set anew, and it is {role}."
+            return (
+                f"{normalised} was in {place} already (user {changed.id}): its password is set anew, and it is {role}."
+            )
         role = "an organizer" if account.organizer else "a user"
-        return f"{normalised} is added (user {account.id}), as {role}."
+        return f"{normalised} is added to {place} (user {account.id}), as {role}."
     finally:
         await ledger.close()
         passwords.close()

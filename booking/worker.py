@@ -80,11 +80,12 @@ def migrate() -> None:
 def inspect() -> None:
     """Looks at a Redis that is not the tested one: says what should be changed about it, and refuses what must be.
 
-    One that is away is left to the workers, who wait for it a little longer, and say so.
+    One that is away is told of, and left to the workers, who wait for it a little longer.
     """
     from booking.domain.diagnosis import Verdict
     from booking.inventory.errors import AddressUnreadable, InventoryUnavailable
     from booking.inventory.inspection import inspect as inspect_server
+    from booking.inventory.inspection import place_of
     from booking.inventory.server_checks import start_checks
 
     settings = _receive_settings()
@@ -96,8 +97,11 @@ def inspect() -> None:
             break
         except AddressUnreadable as error:
             raise SettingsError(f"{variable}: {error}") from None
-        except InventoryUnavailable:
+        except InventoryUnavailable as error:
             if time.monotonic() > patience_ends:
+                if not settings.embedded_redis:
+                    advice = "start it, or correct the URL (host, port, user, password, redis:// or rediss://)"
+                    _complain(f"{variable}: {place_of(settings.redis_address)}: {error}; {advice}")
                 return
             time.sleep(0.1)
     told = {

@@ -14,7 +14,7 @@
 -- USES    clock sale promote line sweep rate rates admit commit
 -- STATUSES BOOKED HELD JOINED ALREADY_WAITING ALREADY_BOOKED SALE_PAUSED SALE_NOT_OPEN SALE_CLOSED
 --          QUANTITY_OVER_LIMIT SOLD_OUT WAITLIST_FULL LEDGER_BEHIND
--- RETURNS one row an item: status, number (place in line, wait in ms, opening), record or time, first request id
+-- RETURNS one row an item: status; number (place in line, wait in ms, opening); record or time; first request id
 -- EVENTS  booked held joined; expired promoted by the sweep
 unsaved_limit = tonumber(unsaved_limit)
 local buyers, rows = {}, {}

@@ -13,7 +13,7 @@
 -- ITEMS   user caller replay request
 -- USES    clock sale promote sweep rate rates admit commit
 -- STATUSES CANCELLED LEFT BOOKING_NOT_FOUND
--- RETURNS one row an item: status, number (wait in ms), record, first request id
+-- RETURNS one row an item: status; number (wait in ms); record; first request id
 -- EVENTS  cancelled left promoted; expired by the sweep
 local owners, callers, rows = {}, {}, {}
 for i, user, caller in items() do owners[i], callers[i] = user, caller end

@@ -13,7 +13,7 @@
 -- ITEMS   user replay request
 -- USES    clock sale promote sweep rate rates admit commit
 -- STATUSES CONFIRMED BOOKING_NOT_FOUND HOLD_EXPIRED STILL_WAITING
--- RETURNS one row an item: status, number (wait in ms), record, first request id
+-- RETURNS one row an item: status; number (wait in ms); record; first request id
 -- EVENTS  confirmed; expired promoted by the sweep
 local owners, rows = {}, {}
 for _, user in items() do owners[#owners + 1] = user end

@@ -3,7 +3,7 @@
 -- KEYS[2] epoch     string  of the shard
 -- ARGV    founded
 -- USES    clock
--- RETURNS one row: entries, milliseconds since the oldest was written, 1 if the shard is whole, the newest's id
+-- RETURNS one row: entries; milliseconds since the oldest was written; 1 if the shard is whole; the newest's id
 local oldest = call('XRANGE', changes, '-', '+', 'COUNT', 1)[1]
 local waited = oldest and math.max(0, now - tonumber(string.match(oldest[1], '^(%d+)'))) or 0
 local newest = call('XREVRANGE', changes, '+', '-', 'COUNT', 1)[1]

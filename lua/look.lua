@@ -10,7 +10,7 @@
 -- ITEMS   user
 -- USES    clock sale promote sweep commit view
 -- STATUSES FOUND SWEPT_IN_PART EVENT_NOT_FOUND BOOKING_NOT_FOUND
--- RETURNS the event's row, then one row an item: status, number (place in line), record, nothing
+-- RETURNS the event's row, then one row an item: status; number (place in line); record; nothing
 -- EVENTS  expired promoted by the sweep
 if not sale then return {{EVENT_NOT_FOUND}} end
 local owners = {}

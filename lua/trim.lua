@@ -4,7 +4,7 @@
 -- KEYS[2] mark      string  of the shard: the last cursor that was let go up to
 -- KEYS[3] epoch     string  of the shard
 -- ARGV    founded cursor
--- RETURNS one row: 1; or 0 where nothing was: let go of already, of another founding, or an old copy
+-- RETURNS one row: 1, or 0 where nothing was: let go of already, of another founding, or an old copy
 if redis.call('GET', epoch) ~= founded then return {{0}} end
 if #redis.call('XRANGE', changes, cursor, cursor) == 0 then return {{0}} end
 local ms, number = string.match(cursor, '^(%d+)-(%d+)$')

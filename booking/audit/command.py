@@ -12,6 +12,7 @@ from rich.table import Table
 
 from booking.audit.comparison import audit_event
 from booking.audit.findings import MEANINGS, EventAudit
+from booking.audit.patience import Patience
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.stockroom import Stockroom
 from booking.ledger.errors import LedgerError
@@ -28,7 +29,8 @@ def audit(settings: Settings, event_ids: Sequence[int], *, as_json: bool) -> int
     try:
         audits = asyncio.run(read(settings, event_ids, told))
     except (InventoryUnavailable, LedgerError) as error:
-        told.print(f"booking: {error}; is the service (or its Redis and database) running?", style=None, markup=False)
+        line = f"booking: {error}; is the service (or its Redis and database) running?"
+        told.print(line, style=None, markup=False, soft_wrap=True)
         return UNREADABLE
     missing = [one.event_id for one in audits if one.ok and one.seq_redis is None and one.seq_database is None]
     if missing:
@@ -48,20 +50,29 @@ async def read(settings: Settings, event_ids: Sequence[int], told: Console) -> l
         shards = len(await ledger.shards()) or settings.shards
         room = Stockroom(settings.redis_address, shards)
         try:
-            ids = list(event_ids) or await ledger.event_ids()
+            ids = list(event_ids) or await _every_event(room, ledger)
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             with Progress(*columns, console=told, transient=True, disable=not told.is_terminal) as bar:
                 events = bar.add_task("events", total=len(ids))
                 looked = bar.add_task("bookings looked at", total=None)
-                audits = []
+                patience, audits = Patience(ledger), []
                 for event_id in ids:
-                    audits.append(await audit_event(room, ledger, event_id, lambda number: bar.advance(looked, number)))
+                    audits.append(
+                        await audit_event(room, ledger, event_id, lambda number: bar.advance(looked, number), patience)
+                    )
                     bar.advance(events)
                 return audits
         finally:
             await room.close()
     finally:
         await ledger.close()
+
+
+async def _every_event(room: Stockroom, ledger: Ledger) -> list[int]:
+    """The events that either side knows, in order; Redis is asked even where SQL has none."""
+    in_database = await ledger.event_ids()
+    known = frozenset(in_database)
+    return sorted([*in_database, *[event_id async for page in room.event_ids(known) for event_id in page]])
 
 
 def show(audits: Sequence[EventAudit], console: Console) -> None:

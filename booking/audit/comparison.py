@@ -1,25 +1,16 @@
 """Compares one event in Redis with the same event in SQL, while it may be selling, in constant memory."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from booking.audit.counters import compare_counters, compare_rules
 from booking.audit.findings import EventAudit, told
+from booking.audit.patience import Patience, seq_of
 from booking.domain.model import Booking, BookingStatus
 from booking.inventory import keys
 from booking.inventory.records import read_record
 from booking.inventory.stockroom import Numbers, Stockroom
 from booking.ledger.ledger import Ledger
-from booking.ledger.records import EventRecord
-
-STANDSTILL_SECONDS = 5.0
-"""How long the persister may bring nothing of an event's shard into SQL before it is not waited for any longer."""
-
-CATCH_UP_SECONDS_MAX = 30.0
-"""How long it may take, for all that it moves, to bring what Redis had at a moment into SQL."""
-
-POLL_SECONDS = 0.05
 
 LOOKS_MAX = 5
 """How often a user's booking that differs is looked at again before it is called unsettled."""
@@ -32,22 +23,28 @@ Progress = Callable[[int], None]
 
 
 async def audit_event(
-    room: Stockroom, ledger: Ledger, event_id: int, progress: Progress = lambda _: None
+    room: Stockroom,
+    ledger: Ledger,
+    event_id: int,
+    progress: Progress = lambda _: None,
+    patience: Patience | None = None,
 ) -> EventAudit:
     """Compares everything that both sides keep of an event. Raises InventoryUnavailable, LedgerUnavailable.
 
     Nothing is locked. What differs is looked at again: a booking that Redis had before and after SQL was read, when
-    SQL had reached what Redis had before, was not changing, and then it is a difference.
+    SQL had reached what Redis had before, was not changing, and then it is a difference. One `patience` for several
+    events keeps a persister that does not run from being waited for at each of them.
     """
-    return await _Comparison(room, ledger, event_id, progress).run()
+    return await _Comparison(room, ledger, event_id, progress, patience or Patience(ledger)).run()
 
 
 class _Comparison:
-    def __init__(self, room: Stockroom, ledger: Ledger, event_id: int, progress: Progress) -> None:
+    def __init__(self, room: Stockroom, ledger: Ledger, event_id: int, progress: Progress, patience: Patience) -> None:
         self._room = room
         self._ledger = ledger
         self._event_id = event_id
         self._progress = progress
+        self._patience = patience
         self._audit = EventAudit(event_id)
         self._suspects: dict[str, None] = {}
         self._unreadable: set[str] = set()
@@ -61,7 +58,7 @@ class _Comparison:
             audit.find("shard_lost", redis=epoch, database=shards[shard].epoch)
             return audit
         stored = await self._room.event(self._event_id)
-        record = await self._caught_up(stored["seq"] if stored else 0)
+        record = await self._patience.caught_up(self._event_id, stored["seq"] if stored else 0)
         audit.seq_redis = stored["seq"] if stored else None
         audit.seq_database = record.seq if record else None
         if stored is None or record is None:
@@ -75,22 +72,6 @@ class _Comparison:
         await self._check_history()
         await self._compare_bookings()
         return audit
-
-    async def _caught_up(self, seq: int) -> EventRecord | None:
-        """The event in SQL, once it has come to `seq`, or as it is when that takes too long."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + CATCH_UP_SECONDS_MAX
-        moved_at, cursor = loop.time(), ""
-        while True:
-            record = await self._ledger.event(self._event_id)
-            now = loop.time()
-            if _seq_of(record) >= seq or now > end or now - moved_at > STANDSTILL_SECONDS:
-                return record
-            shards = await self._ledger.shards()
-            shard = shards.get(keys.shard_of(self._event_id, max(1, len(shards))))
-            if shard is not None and shard.cursor != cursor:
-                moved_at, cursor = now, shard.cursor
-            await asyncio.sleep(POLL_SECONDS)
 
     async def _compare_counters(self, stored: Numbers) -> None:
         seq = stored["seq"]
@@ -205,8 +186,8 @@ class _Comparison:
         """Says what is wrong with those who stood still meanwhile, and returns the others."""
         before = await self._room.records_of(self._event_id, users)
         stored = await self._room.event(self._event_id) or {"seq": 0}
-        record = await self._caught_up(stored["seq"])
-        if _seq_of(record) < stored["seq"]:
+        record = await self._patience.caught_up(self._event_id, stored["seq"])
+        if seq_of(record) < stored["seq"]:
             return list(users)  # the persister has fallen behind meanwhile, and SQL cannot tell yet
         theirs = await self._ledger.live_bookings_of(self._event_id, users)
         ours = {user: self._read(user, text) for user, text in zip(users, before, strict=True)}
@@ -241,7 +222,3 @@ class _Comparison:
         for name, value in listed.items():
             if value != expected[name]:
                 self._audit.find("counter", redis={name: value}, database={name: expected[name]})
-
-
-def _seq_of(record: EventRecord | None) -> int:
-    return record.seq if record else 0

@@ -62,6 +62,15 @@ def check_database_address(settings: Settings) -> None:
         fail(f"BOOKING_DATABASE_URL: {error}")
 
 
+def make_data_folder(settings: Settings) -> None:
+    """Makes the folder of a database that is in the data folder; one that a URL names has to have its folder."""
+    if settings.database_url is None:
+        try:
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            fail(f"BOOKING_DATA_DIR: {error.filename}: {error.strerror}")
+
+
 def fail(message: str, exit_code: int = EXIT_WRONG_SETTING) -> NoReturn:
     """Ends the program with a line on standard error for each of the message's."""
     for line in message.splitlines():

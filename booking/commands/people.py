@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from booking.commands.invocation import EXIT_FAILED, DataDir, fail, read_settings
+from booking.commands.invocation import EXIT_FAILED, DataDir, fail, make_data_folder, read_settings
+from booking.data_folder import running_service
 from booking.settings import SettingsError
 
 PASSWORD_CHARACTERS_MIN = 8
@@ -25,13 +26,15 @@ def token(
 ) -> None:
     """Print a token, and nothing else, for trying things out.
 
-    It is signed with the secret in the data folder, or with BOOKING_JWT_SECRET: the one that the service has.
+    It is signed with the secret in the data folder, or with BOOKING_JWT_SECRET: the one that the service has. Where no
+    service runs on that folder, standard error says which secret it was.
 
         curl -H "Authorization: Bearer $(booking token --user 17)" http://127.0.0.1:8000/events/1/booking
     """
     from booking.web.tokens import sign_token
 
     settings = read_settings(data_dir=data_dir)
+    is_new = not (settings.data_dir / "jwt-secret").exists()
     try:
         print(
             sign_token(
@@ -41,12 +44,19 @@ def token(
                 expires_in,
                 issuer=settings.jwt_issuer,
                 audience=settings.jwt_audience,
-            )
+            ),
+            flush=True,
         )
     except BrokenPipeError:
         raise
     except (OSError, SettingsError, ValueError) as error:
         fail(str(error))
+    if settings.jwt_secret is None and running_service(settings.data_dir) is None:
+        which = "a new secret" if is_new else "the secret"
+        told = (
+            f"signed with {which} in {settings.data_dir}; no service runs on that folder, and no other takes the token"
+        )
+        print(f"booking: {told}", file=sys.stderr)
 
 
 def add_user(
@@ -68,7 +78,9 @@ def add_user(
     settings = read_settings(data_dir=data_dir)
     try:
         normalise_email(email)  # before a password is asked for in vain
-        told = asyncio.run(add_account(settings.database_address, email, _ask_password(), organizer=organizer))
+        password = _ask_password()
+        make_data_folder(settings)
+        told = asyncio.run(add_account(settings.database_address, email, password, organizer=organizer))
     except ValueError as error:
         fail(str(error))
     except LedgerError as error:

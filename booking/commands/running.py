@@ -12,6 +12,7 @@ from booking.commands.invocation import (
     check_database_address,
     check_redis_address,
     fail,
+    make_data_folder,
     read_settings,
 )
 from booking.settings import SettingsError
@@ -55,6 +56,7 @@ def migrate(data_dir: DataDir = None) -> None:
     from booking.ledger.migrate import migrate as migrate_ledger
 
     settings = read_settings(data_dir=data_dir)
+    make_data_folder(settings)
     try:
         asyncio.run(migrate_ledger(settings.database_address))
     except ValueError as error:

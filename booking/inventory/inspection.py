@@ -104,6 +104,15 @@ def check_address(address: str) -> None:
     _client(address)
 
 
+def place_of(address: str) -> str:
+    """Where the server is looked for: host and port, or the socket's path, and nothing that is secret.
+
+    Raises AddressUnreadable.
+    """
+    options = _client(address).connection_pool.connection_kwargs
+    return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
+
+
 def _client(address: str) -> Any:
     try:
         redis: Any = Redis.from_url(

@@ -54,21 +54,25 @@ def sweeper(shard: int) -> bytes:
     return _of_shard(shard, "sweeper").encode()
 
 
+def event(event_id: int, shards: int) -> bytes:
+    """An event's counters and rules: the first of its keys, there from its first moment on."""
+    return _of_shard(shard_of(event_id, shards), event_id).encode()
+
+
 @lru_cache(maxsize=16_384)
 def event_keys(event_id: int, shards: int) -> tuple[bytes, ...]:
     """The keys of `EVENT_KEY_NAMES`, in that order."""
-    shard = shard_of(event_id, shards)
-    event = _of_shard(shard, event_id)
+    shard, own = shard_of(event_id, shards), event(event_id, shards)
     return (
-        event.encode(),
-        f"{event}:bookings".encode(),
-        f"{event}:waiting".encode(),
-        f"{event}:holds".encode(),
+        own,
+        own + b":bookings",
+        own + b":waiting",
+        own + b":holds",
         due(shard),
         changes(shard),
         epoch(shard),
-        f"{event}:rates:even".encode(),
-        f"{event}:rates:odd".encode(),
+        own + b":rates:even",
+        own + b":rates:odd",
     )
 
 

@@ -1,7 +1,8 @@
 """The stock as it lies in Redis, for those who count it: read in pieces, by no script, and never changed."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Container, Sequence
 from contextlib import contextmanager
+from itertools import compress, islice
 from typing import Any
 
 from redis.asyncio import Redis
@@ -14,6 +15,9 @@ from booking.inventory.errors import InventoryUnavailable
 
 PAGE = 1_000
 """Bookings read in one call, which takes Redis about a millisecond."""
+
+EVENT_IDS_MAX = 10_000_000
+"""Event ids that are gone through, at most. A million that have to be asked for take up to a minute."""
 
 READ_SECONDS_MAX = 5.0
 """How long one call may take where no client waits for what comes of it."""
@@ -43,6 +47,24 @@ class Stockroom:
         with _told_plainly():
             found = await self._redis.get(keys.epoch(shard))
         return None if found is None else found.decode(errors="replace")
+
+    async def event_ids(self, besides: Container[int] = ()) -> AsyncIterator[list[int]]:
+        """The ids of every event that there is, besides these, in order and some at a time.
+
+        An id that was given out and never became an event is none of them.
+        """
+        with _told_plainly():
+            found = await self._redis.get(keys.LAST_EVENT) or b"0"
+        if not _is_number(found) or int(found) > EVENT_IDS_MAX:
+            raise InventoryUnavailable(f"{keys.LAST_EVENT.decode()} in Redis is no event id that can be gone up to")
+        asked = (event_id for event_id in range(1, int(found) + 1) if event_id not in besides)
+        while page := list(islice(asked, PAGE)):
+            with _told_plainly():
+                pipeline = self._redis.pipeline(transaction=False)
+                for event_id in page:
+                    pipeline.exists(keys.event(event_id, self._shards))
+                there = await pipeline.execute()
+            yield list(compress(page, there))
 
     async def event(self, event_id: int) -> Numbers | None:
         """An event's counters and rules that are numbers, all as of its `seq`; None where there is no such event."""

@@ -1,5 +1,6 @@
 """How the database is reached: a bounded pool of connections, set up so that what was committed stays."""
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -7,6 +8,8 @@ import asyncpg  # type: ignore[import-untyped]  # it ships no types
 from sqlalchemy import Connection, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from booking.ledger.sqlite_file import SqliteEngine
 
 CONNECTIONS_MAX = 4
 """Connections of one process, at most."""
@@ -40,6 +43,7 @@ _LIBPQ_ONLY = {
 def open_engine(address: str, *, connections: int = CONNECTIONS_MAX) -> AsyncEngine:
     """Makes the engine for a `sqlite+aiosqlite:///…` or `postgresql+asyncpg://…` address; connects only when used.
 
+    To connect makes no SQLite file: `migrate` does, and until then it raises LedgerUnavailable, which says so.
     A connection made by it begins every transaction itself. Where `writing` is among the execution options, SQLite
     takes its write lock at the beginning: a reader that turns writer could not be made to wait, only refused.
     Raises ValueError for an address of neither kind, without repeating it.
@@ -59,11 +63,25 @@ def open_engine(address: str, *, connections: int = CONNECTIONS_MAX) -> AsyncEng
 
         return create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_pre_ping=True, **common)
     if scheme.startswith("sqlite") and make_url(address).database not in (None, "", ":memory:"):
-        engine = create_async_engine(make_url(address).set(drivername="sqlite+aiosqlite"), **common)
+        url = make_url(address).set(drivername="sqlite+aiosqlite")
+        engine = SqliteEngine(create_async_engine(url, **common).sync_engine)
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
     raise ValueError("the database address has to name a PostgreSQL server or a SQLite file")
+
+
+def file_of(address: str) -> Path:
+    """The file of a SQLite database."""
+    return Path(make_url(address).database or "").absolute()
+
+
+def place_of(address: str) -> str:
+    """Which database an address means, for people: the file, or host and name, and nothing that is secret."""
+    if address.startswith("sqlite"):
+        return str(file_of(address))
+    parts = urlsplit(_dsn(address))
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _dsn(address: str) -> str:

@@ -10,6 +10,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from booking.ledger.errors import LedgerError, LedgerUnavailable
 
+_NOT_MIGRATED = "the tables are missing or old; booking migrate makes them"
+
 # Classes and codes of SQLSTATE (PostgreSQL's manual, appendix A) that pass when the server or its operator mends
 # something. Everything else is a fault in this service.
 _PASSING = {
@@ -21,8 +23,8 @@ _PASSING = {
     "3F": "there is no such schema",
     "40": "the server undid the transaction",
     "42501": "the user may not do this",
-    "42P01": "the tables are missing or old; booking migrate makes them",
-    "42703": "the tables are missing or old; booking migrate makes them",
+    "42P01": _NOT_MIGRATED,
+    "42703": _NOT_MIGRATED,
     "53": "the server is short of connections, memory or disk",
     "55": "something else holds a lock",
     "57": "the server is starting, stopping or was told to stop this",
@@ -57,7 +59,10 @@ def told_plainly() -> Iterator[None]:
 def _plain(error: BaseException) -> LedgerError:
     if isinstance(error, sqlite3.OperationalError):
         # SQLite's own words name no value: "database is locked", "database or disk is full", "no such table: users".
-        return LedgerUnavailable(str(error))
+        told = str(error)
+        if told.startswith(("no such table", "no such column")):
+            told += f": {_NOT_MIGRATED}"
+        return LedgerUnavailable(told)
     if isinstance(error, sqlite3.DatabaseError) and type(error) is sqlite3.DatabaseError:
         return LedgerUnavailable(str(error))  # "file is not a database", "database disk image is malformed"
     state = getattr(error, "sqlstate", None)

@@ -1,14 +1,13 @@
 """Brings a database's tables up to date; safe to run again, and by several processes at once."""
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, text
 
-from booking.ledger.engine import open_engine
+from booking.ledger.engine import file_of, open_engine
 from booking.ledger.errors import LedgerUnavailable
 from booking.ledger.failures import told_plainly
+from booking.ledger.sqlite_file import make_file
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -20,7 +19,7 @@ _ADVISORY_LOCK = 0x626F6F6B696E67
 async def migrate(address: str) -> None:
     """Takes the database at this SQLAlchemy URL to the newest migration, in one transaction.
 
-    Makes the file, and its folder, of a SQLite database, readable by nobody else. Raises LedgerUnavailable where the
+    Makes the file of a SQLite database, readable by nobody else, but not its folder. Raises LedgerUnavailable where the
     database can't be reached or used or is of a newer version, LedgerError where it refuses, ValueError for an address
     that open_engine doesn't take.
     """
@@ -28,18 +27,13 @@ async def migrate(address: str) -> None:
     try:
         with told_plainly():
             if engine.dialect.name == "sqlite":
-                _make_file(Path(make_url(address).database or ""))
+                make_file(file_of(address))
             async with engine.execution_options(writing=True).begin() as connection:
                 if engine.dialect.name == "postgresql":
                     await connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
                 await connection.run_sync(_upgrade)
     finally:
         await engine.dispose()
-
-
-def _make_file(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def newest_migration() -> str:

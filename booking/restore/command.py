@@ -31,14 +31,19 @@ LOADING_SECONDS_MAX = 600.0
 LOOK_SECONDS = 0.1
 
 
+class _BrokenOff(Exception):
+    """A side went away after shards had been begun; the message is its own."""
+
+
 def restore(settings: Settings, shards: Sequence[int], *, yes: bool, force: bool) -> int:
     """Restores what is lost of these shards, or of all; returns the exit code."""
     console = Console(stderr=True)
     try:
         return asyncio.run(_restore(settings, shards, yes=yes, force=force, console=console))
-    except (InventoryUnavailable, LedgerError) as error:
-        console.print(f"booking: {error}", markup=False)
-        console.print("booking: nothing is sold from a shard that is half restored; run it again", markup=False)
+    except (InventoryUnavailable, LedgerError, _BrokenOff) as error:
+        console.print(f"booking: {error}", markup=False, soft_wrap=True)
+        if isinstance(error, _BrokenOff):
+            console.print("booking: nothing is sold from a shard that is half restored; run it again", markup=False)
         return UNREADABLE
 
 
@@ -75,18 +80,35 @@ async def _restore(settings: Settings, shards: Sequence[int], *, yes: bool, forc
         if not yes and not (console.is_terminal and Confirm.ask("Restore them from the database?", console=console)):
             console.print("booking: nothing was changed; --yes restores without asking")
             return REFUSED
-        with _bar(console) as bar:
-            for shard in wanted:
-                task = bar.add_task(f"shard {shard}", total=await _bookings(ledger, shard, len(known)))
-                advance = partial(bar.advance, task)
-                restored = await restore_shard(settings, ledger, streams, shard, even_if_whole=force, progress=advance)
-                console.print(_told(shard, restored))
+        try:
+            await _restore_each(settings, ledger, streams, wanted, even_if_whole=force, console=console)
+        except (InventoryUnavailable, LedgerError) as error:
+            raise _BrokenOff(str(error)) from None
         audits = await _audit(settings, ledger, wanted, len(known))
         show(audits, Console())
         return DONE if all(audit.ok for audit in audits) else DIFFERENT
     finally:
         await streams.close()
         await ledger.close()
+
+
+async def _restore_each(
+    settings: Settings,
+    ledger: Ledger,
+    streams: ChangeStreams,
+    shards: Sequence[int],
+    *,
+    even_if_whole: bool,
+    console: Console,
+) -> None:
+    count = len(await ledger.shards())
+    with _bar(console) as bar:
+        for shard in shards:
+            task = bar.add_task(f"shard {shard}", total=await _bookings(ledger, shard, count))
+            restored = await restore_shard(
+                settings, ledger, streams, shard, even_if_whole=even_if_whole, progress=partial(bar.advance, task)
+            )
+            console.print(_told(shard, restored))
 
 
 async def _until_loaded(streams: ChangeStreams, console: Console) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -25,9 +26,11 @@ def test_an_audit_tells_what_differs_and_what_to_do_and_its_exit_code_says_so_to
             sound = house.organizer.get(f"/events/{event_id}/audit")
             assert (sound.status, sound.data["ok"], sound.data["differences"]) == (200, True, [])
             assert sound.data["capacity"] == sound.data["tickets_sold"] == 1
+            for _ in range(2):
+                house.event()
             clean = booking_audit(service)
             assert (clean.returncode, clean.stderr) == (0, "")
-            assert "1 events, all clean." in clean.stdout
+            assert "3 events, all clean." in clean.stdout
             with Redis(unix_socket_path=str(service.data_dir / "redis.sock")) as redis:
                 (bookings,) = redis.keys("*:bookings")
                 redis.hdel(bookings, buyer.id)
@@ -55,3 +58,35 @@ def test_an_audit_tells_what_differs_and_what_to_do_and_its_exit_code_says_so_to
     away = booking_audit(service)
     assert away.returncode == 3
     assert away.stderr.startswith("booking: Redis cannot be read")
+
+
+def test_every_event_is_audited_that_either_side_knows(tmp_path: Path) -> None:
+    with running_service(tmp_path / "data", arguments=["--without-persister"]) as service:
+        with open_house(service) as house:
+            first = house.event()
+            last, _ = house.sold_out()
+            assert last == first + 1
+        with Redis(unix_socket_path=str(service.data_dir / "redis.sock")) as redis:
+            redis.incrby("booking:last-event", 3)  # given out, and never made an event
+        with sqlite3.connect(service.data_dir / "booking.sqlite3") as database:
+            columns = "name, capacity, max_per_user, hold_seconds, paused, created_at_ms, seq"
+            database.execute(f"INSERT INTO events (id, {columns}) VALUES (987, 'lost', 1, 1, 0, 0, 1, 1)")
+        database.close()
+        told = booking_audit(service, "--json")
+        assert (told.returncode, told.stderr) == (1, "")
+        audits = json.loads(told.stdout)
+        found = [(one["event_id"], [difference["kind"] for difference in one["differences"]]) for one in audits]
+        assert found == [(first, ["event_missing"]), (last, ["event_missing"]), (987, ["event_missing"])]
+
+
+def test_a_redis_that_is_away_is_said_even_where_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    environment = {**os.environ, "BOOKING_DATA_DIR": str(data_dir), "BOOKING_REDIS_URL": "redis://127.0.0.1:1"}
+    for command, code in (("migrate", 0), ("audit", 3)):
+        ended = subprocess.run(
+            [sys.executable, "-m", "booking", command],
+            env=environment, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert ended.returncode == code, ended
+    assert ended.stderr.startswith("booking: Redis cannot be read")
+    assert ended.stderr.count("\n") == 1

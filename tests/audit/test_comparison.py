@@ -11,14 +11,15 @@ import pytest
 from sqlalchemy import text
 
 from booking import persister as persister_module
-from booking.audit import comparison
+from booking.audit import comparison, patience
 from booking.audit.comparison import audit_event
 from booking.audit.findings import DIFFERENCES_MAX, MEANINGS, EventAudit
 from booking.domain.model import Booking
-from booking.inventory import keys
+from booking.inventory import keys, stockroom
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.stockroom import READ_SECONDS_MAX, Stockroom
 from booking.ledger import Ledger, LedgerUnavailable
+from booking.ledger.records import EventRecord
 from tests.fixtures.spine import Spine, open_spine
 from tests.fixtures.stock import SHARDS, contents
 
@@ -132,7 +133,7 @@ async def test_what_is_wrong_in_redis_is_found_by_its_name(spine: Spine, name: s
 async def test_what_is_wrong_in_sql_is_found_by_its_name(
     spine: Spine, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparison, "STANDSTILL_SECONDS", 0.2)
+    monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.2)
     statement, kind, user = SQL_PLANTS[name]
     await sell(spine)
     if name == "somebody who was overtaken":  # it takes two: one was promoted before, of a later number
@@ -169,7 +170,7 @@ async def test_a_sale_that_goes_on_meanwhile_is_no_difference(spine: Spine) -> N
 
 async def test_a_persister_that_is_slow_and_moves_is_waited_for(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Right after a restoration it has much to carry, and buyers go on buying."""
-    monkeypatch.setattr(comparison, "STANDSTILL_SECONDS", 0.5)
+    monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.5)
     monkeypatch.setattr(persister_module, "BATCH_ENTRIES", 4)
     await spine.stock.sale(1, capacity=1_000)
     await asyncio.gather(*(spine.stock.office.book(1, f"buyer-{number}") for number in range(60)))
@@ -201,7 +202,7 @@ async def test_many_differences_are_counted_and_not_all_listed(spine: Spine) -> 
 
 async def test_what_sql_does_not_have_yet_is_no_difference(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The persister falls behind while the audit is at work."""
-    monkeypatch.setattr(comparison, "STANDSTILL_SECONDS", 0.05)
+    monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.05)
     await sell(spine)
     read = spine.ledger.live_bookings
 
@@ -258,3 +259,44 @@ async def test_a_side_that_is_away_is_said_and_not_taken_for_a_difference(spine:
         await audit_event(room, ledger, 1)
     await room.close()
     await ledger.close()
+
+
+async def test_a_persister_that_does_not_run_is_waited_for_once_a_shard(
+    spine: Spine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for event_id in range(1, 4 * SHARDS + 1):
+        await spine.stock.sale(event_id)
+    looks: list[int] = []
+    read = spine.ledger.event
+
+    async def event(event_id: int) -> EventRecord | None:
+        looks.append(event_id)
+        return await read(event_id)
+
+    monkeypatch.setattr(spine.ledger, "event", event)
+    monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.2)
+    room, shared = Stockroom(spine.settings.redis_address, SHARDS), patience.Patience(spine.ledger)
+    for event_id in range(1, 4 * SHARDS + 1):
+        audit = await audit_event(room, spine.ledger, event_id, patience=shared)
+        assert [found.kind for found in audit.differences] == ["event_missing"]
+    await room.close()
+    assert len({one for one in looks if looks.count(one) > 1}) == SHARDS
+    await spine.drain()
+    assert (await shared.caught_up(1, 1)) is not None
+
+
+async def test_every_event_that_redis_has_is_found_and_no_id_that_became_none(
+    spine: Spine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stockroom, "PAGE", 3)
+    for event_id in (1, 2, 5, 9, 10):
+        await spine.stock.sale(event_id)
+    await spine.stock.redis.set(keys.LAST_EVENT, 12)
+    room = Stockroom(spine.settings.redis_address, SHARDS)
+    assert [page async for page in room.event_ids()] == [[1, 2], [5], [9], [10]]
+    assert [page async for page in room.event_ids({2, 3, 4, 5})] == [[1], [9, 10], []]
+    for planted in (b"many", stockroom.EVENT_IDS_MAX + 1):
+        await spine.stock.redis.set(keys.LAST_EVENT, planted)
+        with pytest.raises(InventoryUnavailable, match="booking:last-event"):
+            [page async for page in room.event_ids()]
+    await room.close()

@@ -79,11 +79,10 @@ async def test_processes_that_migrate_at_once_all_succeed(address: str) -> None:
         await ledger.close()
 
 
-async def test_migrating_makes_the_folder_and_a_file_that_nobody_else_reads(tmp_path: Path) -> None:
-    path = tmp_path / "some" / "folder" / "booking.sqlite3"
+async def test_migrating_makes_a_file_that_nobody_else_reads(tmp_path: Path) -> None:
+    path = tmp_path / "booking.sqlite3"
     await migrate(f"sqlite+aiosqlite:///{path}")
     assert path.stat().st_mode & 0o777 == 0o600
-    assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
 async def test_a_database_that_is_not_migrated_says_what_to_do(postgres_url: str) -> None:
@@ -95,9 +94,18 @@ async def test_a_database_that_is_not_migrated_says_what_to_do(postgres_url: str
         await ledger.close()
 
 
-async def test_a_folder_that_can_not_be_made_is_said(tmp_path: Path) -> None:
-    with pytest.raises(LedgerUnavailable):
-        await migrate(f"sqlite+aiosqlite:///{Path(__file__) / 'booking.sqlite3'}")
+async def test_a_folder_that_is_not_there_is_said_and_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "mistyped" / "booking.sqlite3"
+    with pytest.raises(LedgerUnavailable, match=f"{path} cannot be made: there is no folder {path.parent}"):
+        await migrate(f"sqlite+aiosqlite:///{path}")
+    assert not path.parent.exists()
+
+
+async def test_a_file_that_can_not_be_made_is_named_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "booking.sqlite3"
+    with pytest.raises(LedgerUnavailable, match=f"{path} cannot be made or written .Not a directory."):
+        await migrate(f"sqlite+aiosqlite:///{path}")
 
 
 async def test_a_database_of_a_newer_version_is_said_and_left_as_it_is(address: str) -> None:

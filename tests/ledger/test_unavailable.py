@@ -205,7 +205,7 @@ async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None
 
 async def test_a_missing_folder_is_unavailable(tmp_path: Path) -> None:
     ledger = Ledger.open(f"sqlite+aiosqlite:///{tmp_path / 'gone' / 'booking.sqlite3'}")
-    with pytest.raises(LedgerUnavailable, match="unable to open"):
+    with pytest.raises(LedgerUnavailable, match="booking migrate"):
         await ledger.ping()
     await ledger.close()
 

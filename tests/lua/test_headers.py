@@ -8,10 +8,13 @@ import pytest
 
 from booking.domain.changes import ChangeKind
 from booking.domain.outcomes import Status
-from booking.inventory import box_office
-from booking.inventory.box_office import BoxOffice
+from booking.inventory import keys
+from booking.inventory.box_office import BoxOffice, RateLimit
+from booking.inventory.changes import ChangeStreams
 from booking.inventory.keys import EVENT_KEY_NAMES
+from booking.inventory.link import Call, Exchange, Link
 from booking.inventory.scripts import Header, ScriptError, all_scripts, folder, load, read_header
+from tests.fixtures.stock import EPOCHS, open_stock
 
 SCRIPTS = [script.name for script in all_scripts()]
 FRAGMENTS = sorted(path.stem for path in (folder() / "shared").glob("*.lua"))
@@ -31,6 +34,9 @@ METHODS = {
     "number": {"next_event_id", "last_event_id"},  # a step of one, and of none
     "charge": {"charge"},
     "throttle": {"charge_address"},
+    "found": {"found"},
+    "trim": {"trim"},
+    "vouch": {"vouch", "read"},
 }
 
 
@@ -194,19 +200,79 @@ def test_a_script_keeps_to_what_every_server_has(name: str) -> None:
 
 def test_each_script_has_its_method_and_no_other_one_uses_it() -> None:
     users: dict[str, set[str]] = {}
-    office = next(
-        node
-        for node in ast.parse(inspect.getsource(box_office)).body
-        if isinstance(node, ast.ClassDef) and node.name == BoxOffice.__name__
-    )
-    for method in office.body:
-        if isinstance(method, ast.AsyncFunctionDef | ast.FunctionDef):
-            calls = [node for node in ast.walk(method) if isinstance(node, ast.Call)]
-            for call in calls:
-                first = call.args[0] if call.args else None
-                if isinstance(first, ast.Constant) and first.value in SCRIPTS:
-                    users.setdefault(str(first.value), set()).add(method.name)
+    for user in (BoxOffice, ChangeStreams):
+        (written,) = ast.parse(inspect.getsource(user)).body
+        assert isinstance(written, ast.ClassDef)
+        for method in written.body:
+            if isinstance(method, ast.AsyncFunctionDef | ast.FunctionDef):
+                calls = [node for node in ast.walk(method) if isinstance(node, ast.Call)]
+                for argument in (argument for call in calls for argument in call.args):
+                    if isinstance(argument, ast.Constant) and argument.value in SCRIPTS:
+                        users.setdefault(str(argument.value), set()).add(method.name)
     assert users == METHODS
+    assert users.keys() == set(SCRIPTS)
+
+
+def values_promised(script: str) -> int:
+    """How many values a row holds by the header, which puts a semicolon between two."""
+    _, row, values = header(script).returns.rpartition(" row: ")
+    if not row:
+        _, row, values = header(script).returns.rpartition(" row an item: ")
+    assert row, f"{script} names no row"
+    return len(values.split(";"))
+
+
+@pytest.fixture
+async def answers(clean_valkey: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[object]]]:
+    """Rows that each script has answered with over a short sale, well or with a refusal."""
+    rows: dict[str, list[list[object]]] = {}
+    take = Link._take
+
+    def taken(link: Link, exchange: Exchange, call: Call, reply: object) -> None:
+        take(link, exchange, call, reply)
+        assert isinstance(call.answer, list), call.answer
+        rows.setdefault(call.script.name, []).extend(map(list, call.answer))
+
+    monkeypatch.setattr(Link, "_take", taken)
+    async with open_stock(clean_valkey, rate_limit=RateLimit(2, 0.001)) as stock:
+        office = stock.office
+        await stock.sale(1, capacity=1, hold_seconds=60)
+        for user in ("ann", "bob"):
+            await office.book(1, user)
+        await office.confirm(1, "ann")
+        await office.cancel(1, "bob")
+        await office.book(1, "bob")  # the rate limit refuses it
+        await office.cancel(1, "cid")
+        await office.confirm(1, "cid")
+        for user in ("ann", "cid"):
+            await office.look_booking(1, user)
+        for _ in range(2):
+            await office.charge(1, "dan")
+            await office.charge_address("10.0.0.1", RateLimit(1, 0.001))
+        await office.next_event_id()
+        await office.lags()
+        (cursor, _), *_ = await stock.redis.xrange(keys.changes(1))
+        for script, arguments in (
+            ("found", [EPOCHS[1]]),
+            ("vouch", [EPOCHS[1], cursor]),
+            ("trim", [EPOCHS[1], cursor]),
+            ("trim", [EPOCHS[1], cursor]),
+            ("vouch", [EPOCHS[1], "9999999999999-0"]),
+            ("vouch", [EPOCHS[1], cursor]),
+        ):
+            names = (keys.changes(1), keys.restoring(1) if script == "found" else keys.mark(1), keys.epoch(1))
+            rows.setdefault(script, []).extend(
+                await stock.redis.eval(load(script).source, len(names), *names, *arguments)
+            )
+    return rows
+
+
+async def test_a_row_holds_as_many_values_as_its_header_names(answers: dict[str, list[list[object]]]) -> None:
+    # An event's row is read by its places in records.py, and `due` names as many events as there are.
+    assert answers.keys() | {"change", "due"} == set(SCRIPTS)
+    for script in answers.keys() - {"create"}:
+        rows = answers[script][1::2] if script == "look" else answers[script]  # behind the event's own
+        assert {len(row) for row in rows} == {values_promised(script)}, script
 
 
 def test_the_statuses_that_end_nothing_are_those_of_readings() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import fcntl
 import json
 import os
 import pty
@@ -86,10 +87,24 @@ def test_a_user_s_token_has_no_role_and_carries_the_issuer_and_audience_that_are
     assert "role" not in claims
 
 
-def test_a_token_is_signed_with_the_secret_in_the_data_folder(tmp_path: Path) -> None:
-    token = booking(tmp_path, "token", "--user", "17").stdout.strip()
-    secret = (tmp_path / "jwt-secret").read_bytes()
-    assert jwt.decode(token, secret, algorithms=["HS256"])["sub"] == "17"
+def test_a_token_is_signed_with_the_secret_in_the_data_folder_which_is_named_where_no_service_runs(
+    tmp_path: Path,
+) -> None:
+    for which in ("a new secret", "the secret"):
+        made = booking(tmp_path, "token", "--user", "17")
+        secret = (tmp_path / "jwt-secret").read_bytes()
+        assert jwt.decode(made.stdout.strip(), secret, algorithms=["HS256"])["sub"] == "17"
+        told = (
+            f"booking: signed with {which} in {tmp_path}; no service runs on that folder, and no other takes the token"
+        )
+        assert made.stderr.decode() == f"{told}\n"
+
+
+def test_a_token_for_a_service_that_runs_is_made_without_a_word(tmp_path: Path) -> None:
+    (tmp_path / "service.json").write_text(json.dumps({"pid": os.getpid()}))
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert booking(tmp_path, "token", "--user", "17").stderr == b""
 
 
 @pytest.mark.parametrize(
@@ -170,6 +185,39 @@ def test_a_database_of_another_service_is_said_in_one_line_with_exit_code_1(
     assert b"Traceback" not in ended.stderr
 
 
+def test_a_folder_that_a_url_names_is_not_made_and_the_data_folder_is(tmp_path: Path) -> None:
+    path = tmp_path / "mistyped" / "shop.sqlite3"
+    ended = booking(tmp_path, "migrate", BOOKING_DATABASE_URL=f"sqlite:///{path}")
+    told = f"booking: database: {path} cannot be made: there is no folder {path.parent}\n"
+    assert (ended.returncode, ended.stderr.decode()) == (1, told)
+    assert not path.parent.exists()
+    assert booking(tmp_path / "some" / "data", "migrate").returncode == 0
+    assert (tmp_path / "some" / "data").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("command", [("migrate",), ("user", "add", "ann@example.com")])
+def test_a_data_folder_that_can_not_be_made_is_named_with_the_reason(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "file").touch()
+    ended = booking(tmp_path / "file" / "data", *command, given=b"long enough\n")
+    told = f"booking: BOOKING_DATA_DIR: {tmp_path}/file/data: Not a directory\n"
+    assert (ended.returncode, ended.stderr.decode()) == (2, told)
+
+
+def test_a_persister_before_the_first_migration_waits_and_says_what_for(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "booking", "persist"],
+        env={**os.environ, "BOOKING_DATA_DIR": str(tmp_path), "BOOKING_REDIS_URL": "redis://127.0.0.1:1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        told = process.stdout.readline().decode()
+        process.terminate()
+        process.communicate(timeout=60)
+    assert "the persister waits" in told
+    assert f"there is no {tmp_path}/booking.sqlite3 yet; booking migrate makes it" in told
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_migrate_may_be_run_again(tmp_path: Path) -> None:
     for _ in range(2):
         ended = booking(tmp_path, "migrate")
@@ -178,14 +226,14 @@ def test_migrate_may_be_run_again(tmp_path: Path) -> None:
 
 def test_an_account_is_added_and_the_next_time_changed(tmp_path: Path) -> None:
     added = booking(tmp_path, "user", "add", "Ann@example.com", given=b"first password\r\n")
-    assert added.stdout == b"Ann@example.com is added (user 1), as a user.\n"
+    assert added.stdout == f"Ann@example.com is added to {tmp_path}/booking.sqlite3 (user 1), as a user.\n".encode()
     account = find_account(tmp_path, "ann@example.com")
     assert account is not None
     assert not account.organizer
     assert opens(account, "first password")
 
     changed = booking(tmp_path, "user", "add", "ann@EXAMPLE.com", "--organizer", given=b"second password")
-    assert changed.stdout.endswith(b"was there already (user 1): its password is set anew, and it is an organizer.\n")
+    assert changed.stdout.endswith(b"already (user 1): its password is set anew, and it is an organizer.\n")
     account = find_account(tmp_path, "ann@example.com")
     assert account is not None
     assert account.organizer
@@ -224,7 +272,8 @@ def test_a_terminal_is_asked_twice_and_shows_nothing(tmp_path: Path, second: str
         assert process.wait(60) == code
         shown += os.read(keyboard, 4096)
     os.close(keyboard)
-    assert b"open" not in shown
+    assert b"sesame" not in shown
+    assert b"barley" not in shown
     assert (b"is added" in shown) == (code == 0)
     assert (b"the two passwords differ" in shown) == (code == 2)
 
@@ -306,13 +355,13 @@ def test_bash_completes_commands_and_options(tmp_path: Path, typed: str, complet
 def test_a_reader_that_has_gone_ends_a_command_quietly(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    for arguments, code in ((("token", "--user", "17"), EXIT_NOBODY_READS), (("doctor",), EXIT_NOBODY_READS)):
+    for arguments in (("token", "--user", "17"), ("doctor",), ("--help",), ("audit", "--help"), ("--version",)):
         ended = subprocess.run(
             [sys.executable, "-m", "booking", *arguments],
             env={**os.environ, "BOOKING_DATA_DIR": str(tmp_path)},
             stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False,
         )  # fmt: skip
-        assert (ended.returncode, ended.stderr) == (code, b"")
+        assert (ended.returncode, ended.stderr) == (EXIT_NOBODY_READS, b""), arguments
     os.close(writing)
 
 

@@ -68,9 +68,18 @@ def test_a_server_with_known_holes_is_warned_of_once_by_the_name_of_its_setting(
         inspected(monkeypatch, replace(GOOD, policy="volatile-lru"), Settings(redis_url="redis://cache"))
 
 
-def test_a_server_that_is_away_is_left_to_the_workers(
+def test_a_server_that_is_away_is_named_without_its_password_and_left_to_the_workers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(worker, "INSPECTION_SECONDS", 0.0)
-    inspected(monkeypatch, InventoryUnavailable("away"), Settings(redis_url="redis://cache"))
+    for address, place in (
+        ("redis://shop:s3cret-word@cache", "cache:6379"),
+        ("rediss://:s3cret-word@10.0.0.7:7000/3", "10.0.0.7:7000"),
+        ("unix:///run/redis.sock?password=s3cret-word", "/run/redis.sock"),
+    ):
+        inspected(monkeypatch, InventoryUnavailable("Redis is away"), Settings(redis_url=address))
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"booking: BOOKING_REDIS_URL: {place}: Redis is away; start it, or correct the URL")
+        assert "s3cret-word" not in line
+    inspected(monkeypatch, InventoryUnavailable("away"), Settings(redis_server="/usr/bin/redis-server"))
     assert capsys.readouterr().err == ""

@@ -290,6 +290,7 @@ def test_a_redis_that_is_away_ends_the_start_with_its_reason(tmp_path: Path) -> 
     ended = serve({"BOOKING_DATA_DIR": str(tmp_path / "data"), "BOOKING_REDIS_URL": f"unix://{tmp_path}/none.sock"})
     assert ended.returncode == 1
     assert ended.stderr.count("booking: Redis cannot be reached") == 3
+    assert ended.stderr.count(f"booking: BOOKING_REDIS_URL: {tmp_path}/none.sock: Redis cannot be reached") == 1
     assert ended.stderr.endswith("booking: worker-1 died 3 times at its start\n")
     assert "Traceback" not in ended.stderr + ended.stdout
 

@@ -8,7 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from booking.inventory import keys
-from booking.restore.command import DONE, REFUSED, restore
+from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.rebuild import Rebuild
+from booking.restore.command import DONE, REFUSED, UNREADABLE, restore
 from tests.fixtures.spine import Spine, open_spine
 from tests.fixtures.valkey import running_valkey
 
@@ -62,3 +64,24 @@ async def test_a_database_that_has_lost_commits_is_not_restored_from_without_for
     assert await spine.stock.redis.hlen(keys.event_keys(1, 2)[1]) == 1, "ann's booking is there still"
     assert await asyncio.to_thread(restore, spine.settings, (1,), yes=True, force=True) == DONE
     assert await spine.stock.redis.hlen(keys.event_keys(1, 2)[1]) == 0
+
+
+async def test_only_a_restoration_that_was_begun_is_called_half_done(
+    spine: Spine, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = spine.settings.model_copy(update={"database_url": f"sqlite:///{tmp_path / 'none.sqlite3'}"})
+    assert await asyncio.to_thread(restore, nowhere, (), yes=True, force=False) == UNREADABLE
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told == f"booking: there is no {tmp_path / 'none.sqlite3'} yet; booking migrate makes it"
+
+    async def cut_off(*_: object) -> None:
+        raise InventoryUnavailable("the cable was pulled")
+
+    await spine.stock.sale(1)
+    await spine.drain()
+    await spine.stock.redis.flushall()
+    monkeypatch.setattr(Rebuild, "clear", cut_off)
+    assert await asyncio.to_thread(restore, spine.settings, (), yes=True, force=False) == UNREADABLE
+    assert capsys.readouterr().err.endswith(
+        "booking: the cable was pulled\nbooking: nothing is sold from a shard that is half restored; run it again\n"
+    )
