@@ -55,7 +55,8 @@ def is_quick(url: bytes) -> bool:
     path = url.partition(b"?")[0]
     if path in VERBS:
         return True
-    if b"%" in path or not path.startswith(b"/"):  # as nobody spells it who does not want to be let through
+    # As nobody spells it who does not want to be let through.
+    if b"%" in path or b"#" in path or not path.startswith(b"/"):
         path = unquote_to_bytes(httptools.parse_url(path).path)
     return (
         path in VERBS

@@ -146,11 +146,10 @@ class Connection(RefusingConnection):
             self.turned_away = False
             if self.flow.write_paused or self.corked.held > PIPELINED_MAX:  # it sends on and on, and reads no answer
                 self.cut_off()
-            self.turn_away(self.headers, keep_alive=self.keeps_alive())
+            self.turn_away(self.headers, keep_alive=self.keeps_alive() and not self.sends_no_more)
             return
-        if self._counts and not self.cycle.response_complete and not self.flow.write_paused:
-            self.admission.in_flight += 1
-            self.place, self._admitted_at = self.admission.in_flight, self.loop.time()
+        if self._counts and not self.cycle.response_complete:
+            self._take_place()
         if self._receiving is None:
             super().on_message_complete()
         else:
@@ -165,19 +164,18 @@ class Connection(RefusingConnection):
         if answering is not None and not answering.response_complete:
             answering.disconnected = True
             answering.message_event.set()
+        self.answering = self.cycle = None  # type: ignore[assignment]  # so does one that never began
         self.give_place_back()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it; uvicorn says None
         """Called by the loop when no more will come: what a crowd asks is answered still, since it is done in any case.
         Anybody else who sends no more has left.
         """
+        self.corked.flush()  # the transport closes without asking
         answering = self.answering
         waits = isinstance(answering, DirectCycle) and not (answering.more_body or answering.response_complete)
-        if answering is not None and waits and answering is self.cycle:
-            answering.keep_alive = False
-            self.give_place_back()
-            return True
-        return False
+        self.sends_no_more = bool(self.unseen) or (waits and answering is self.cycle)
+        return self.sends_no_more
 
     def on_response_complete(self) -> None:
         """As uvicorn's, but that no timer is set."""
@@ -186,22 +184,35 @@ class Connection(RefusingConnection):
         if self.place:
             self.admission.answered(self.place, self._admitted_at, self.quiet_since)
             self.place = 0
+        if self.sends_no_more:
+            self.transport.close()
         if self.transport.is_closing():
             return
         while self.pipeline and not self.transport.is_closing():
             self.answering, application = self.pipeline.pop()
-            if not self._comes_too_late(self.answering):
+            scope = self.answering.scope
+            quick = is_quick(scope["raw_path"]) and not self.answering.more_body
+            if not (quick and self.admission.is_full and self.may_be_turned_away(scope["method"])):
+                if quick:
+                    self._take_place()
                 self._start_asgi_task(self.answering, application)
                 return
             self.answering.response_complete = True
-            self.turn_away(list(self.answering.scope["headers"]), keep_alive=self.answering.keep_alive)
+            self.turn_away(list(scope["headers"]), keep_alive=self.answering.keep_alive)
         self.flow.resume_reading()
 
-    def _comes_too_late(self, cycle: RequestResponseCycle) -> bool:
-        """Whether a request that had to wait for the answer of another finds too many under way."""
-        scope = cycle.scope
-        counts = not cycle.more_body and is_quick(scope["raw_path"])
-        return self.admission.is_full and counts and self.may_be_turned_away(scope["method"])
+    def _take_place(self) -> None:
+        """Has the request whose turn it is count among those that are under way."""
+        if not self.flow.write_paused:
+            self.admission.in_flight += 1
+            self.place, self._admitted_at = self.admission.in_flight, self.loop.time()
+
+    def stop(self) -> None:
+        """Ends the connection, at a stop, where the client keeps its own request from being answered."""
+        answering = self.answering
+        owed = answering is not None and not answering.response_complete
+        if self.sending_since is not None and not (owed and (self.in_head or answering is not self.cycle)):
+            self.corked.drop()
 
     def end_stream(self) -> None:
         """Ends an answer that would go on for ever; does nothing to another."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 
@@ -41,6 +42,7 @@ class CorkedTransport:
         self._transport = transport
         self._cork = cork
         self._waiting: list[bytes] = []
+        self._ended = False
         # Asked once or more a request: not by way of __getattr__.
         self.is_closing = transport.is_closing
 
@@ -63,7 +65,7 @@ class CorkedTransport:
     def flush(self) -> None:
         """Writes what is waiting now."""
         waiting, self._waiting = self._waiting, []
-        if waiting and not self._transport.is_closing():  # else the client has gone meanwhile
+        if waiting and not (self._ended or self._transport.is_closing()):  # else nobody is to hear it
             self._transport.write(b"".join(waiting))
 
     def close(self) -> None:
@@ -71,9 +73,16 @@ class CorkedTransport:
         self.flush()
         protocol = cast("HearsOut", self._transport.get_protocol())
         if not self._transport.is_closing() and protocol.begins_to_hear_out():
-            self._transport.write_eof()
+            self._ended = True
+            with suppress(OSError):  # it has reset meanwhile, and its end is about to be told
+                self._transport.write_eof()
         else:
             self._transport.close()
+
+    def drop(self) -> None:
+        """Closes both halves once everything is out, whatever is still being sent."""
+        self.flush()
+        self._transport.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

@@ -47,15 +47,15 @@ class Cycle(RequestResponseCycle):
     def _head_of(self, message: Message) -> bytes | None:
         """The head's bytes; None where uvicorn has to frame the answer."""
         status, headers = message["status"], [*self.default_headers, *message["headers"]]
-        length = None
+        length, names_connection = None, False
         for name, value in headers:
             if name == b"content-length":
                 length = int(value)
             elif name == b"connection":
-                return None
-        if length is None and self.scope["http_version"] == "1.0":
+                names_connection = True
+        if length is None and self.scope["http_version"] != "1.1":
             self._ends_by_closing, self.chunked_encoding = True, False
-        if length is None or status in BODILESS or self.scope["method"] == "HEAD":
+        if names_connection or length is None or status in BODILESS or self.scope["method"] == "HEAD":
             return None
         if not self.keep_alive:
             headers.append(CLOSE)

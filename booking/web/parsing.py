@@ -15,8 +15,9 @@ class ParsingConnection(PatientConnection):
 
     def parse(self, data: bytes) -> None:
         """Hands bytes to the parser, which calls what is below."""
-        while data:
+        while data and not self.hears_out:
             data, fed = b"", data
+            self._fed = len(fed)
             try:
                 self.parser.feed_data(fed)
             except httptools.HttpParserUpgrade as upgrade:
@@ -41,7 +42,7 @@ class ParsingConnection(PatientConnection):
 
     def on_message_begin(self) -> None:
         """Called by the parser at a request's first byte."""
-        self.sending_since, self.kept_bytes = self.loop.time(), 0
+        self.sending_since, self.kept_bytes = self.loop.time(), -self._fed
         self.url, self.headers, self.expect_100_continue, self.in_head = b"", [], False, True
 
     def on_header(self, name: bytes, value: bytes) -> None:

@@ -30,8 +30,12 @@ class PatientConnection(HttpToolsProtocol):
         self.sending_since: float | None = None
         self._unread_since: float | None = None
         self._closing_since: float | None = None
-        self.kept_bytes = 0.0
+        self.kept_bytes = 0
         """What the parser may keep of the request that is coming."""
+        self.hears_out = False
+        """Whether all that still comes is a rest that nobody looks at."""
+        self.sends_no_more = False
+        """Whether the client has closed its half, and is to be answered still."""
         self.place = 0
         """Which of the requests under way its own is; 0: none that counts."""
         self.unseen = b""
@@ -80,4 +84,4 @@ class PatientConnection(HttpToolsProtocol):
             idle = self.is_between_requests() and not self.unseen
             overdue = idle and now - self.quiet_since > self.timeout_keep_alive
         if overdue:
-            self.transport.close()
+            self.corked.drop()

@@ -1,10 +1,8 @@
 """Refusing what never comes to a route: what is too much, and what is no HTTP."""
 
 import asyncio
-import math
-from typing import NoReturn, cast
+from typing import NoReturn
 
-from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from booking.web.direct import DirectCycle
@@ -17,13 +15,6 @@ PIPELINED_MAX = 128
 client that sends more is cut off."""
 
 
-class DeafParser:
-    """Stands where a parser stood, once nobody minds what is still sent."""
-
-    def feed_data(self, data: bytes) -> None:
-        """Does nothing with it."""
-
-
 class RefusingConnection(ParsingConnection):
     """Uvicorn's protocol, that answers by itself whatever is not to be begun with."""
 
@@ -32,8 +23,6 @@ class RefusingConnection(ParsingConnection):
         super().connection_made(transport)
         self.answering: RequestResponseCycle | DirectCycle | None = None
         """The request whose turn it is; uvicorn's `cycle` is the last one that came."""
-        self.hears_out = False
-        """Whether all that still comes is a rest that nobody looks at."""
         self.turned_away = False
         """Whether the request that is coming is, once it is whole."""
 
@@ -48,12 +37,12 @@ class RefusingConnection(ParsingConnection):
 
     def send_400_response(self, msg: str) -> None:
         """Called when what came is no HTTP: after the answer to the request before it, if there is one to come."""
+        if self.transport.is_closing() or self.hears_out:  # there was a last word already
+            return
         self.logger.warning(msg)
         answering = self.answering
-        if self.transport.is_closing() or self.hears_out:
-            return
         if answering is None or answering.response_complete:
-            if answering is not None and answering is self.cycle and answering.more_body and not self.turned_away:
+            if answering is not None and self.sending_since is not None and not (self.in_head or self.turned_away):
                 self.transport.close()  # it is the body of what has its answer
                 return
             self.refuse(self.state.nonsense, (), keep_alive=False)
@@ -74,8 +63,7 @@ class RefusingConnection(ParsingConnection):
         goes_on = self.sending_since is not None and not self.in_head
         if not goes_on or self.hears_out or self.state.ending or not self.is_answered():
             return False
-        self.hears_out, self.kept_bytes = True, -math.inf
-        self.parser = cast("HttpRequestParser", DeafParser())
+        self.hears_out = True
         self.flow.resume_reading()
         return True
 

@@ -68,6 +68,8 @@ class Server(uvicorn.Server):
             for connection in self._connections():  # again and again: a stream may only just begin
                 connection.end_stream()
             await asyncio.sleep(0.01)
+        for connection in self._connections():
+            connection.stop()
         await super().shutdown(sockets)
 
     def _connections(self) -> list[Connection]:

@@ -229,10 +229,11 @@ async def test_who_asks_after_the_service_or_steers_it_is_never_turned_away(requ
         b"GET http://x/status/1 HTTP/1.1\r\n",
         b"GET /%73tatus/1 HTTP/1.1\r\n",
         b"GET /status/1?%20 HTTP/1.1\r\n",
+        b"GET /status/1#x HTTP/1.1\r\n",
         b"POST /book HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /status/1 HTTP/1.1\r\n",
     ],
-    ids=["a whole address", "escapes", "a query", "a body that waits to be asked for", "behind another"],
+    ids=["a whole address", "escapes", "a query", "a fragment", "a body that waits to be asked for", "behind another"],
 )
 async def test_nobody_gets_past_the_others_by_how_the_request_is_written(request_head: bytes) -> None:
     async with house(1) as opened:

@@ -1,6 +1,7 @@
 """Clients that ask for what there is not, read nothing, send what is no HTTP, or leave: others don't feel it."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -9,6 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from booking.web import connection, parsing, patience, refusing, server
 from booking.web.admission import Admission
+from booking.web.cycle import Cycle
 from booking.web.upgrades import head_without_upgrade
 
 from .serving import connected, send_on, serving
@@ -224,6 +226,105 @@ async def test_the_rest_of_what_such_a_client_has_sent_is_not_looked_at(monkeypa
                 assert await reader.read() == b""
     assert len(looked_at) <= 2 + refusing.PIPELINED_MAX
     assert not faults
+
+
+@pytest.mark.parametrize("requests", [2, 200], ids=["turned away in its turn", "cut off"])
+async def test_nothing_is_kept_of_requests_that_never_had_their_turn(requests: int) -> None:
+    admission, gate = Admission(), asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await gate.wait()
+        await answer_ok(send)
+
+    def alive() -> int:
+        return sum(isinstance(one, connection.Connection | Cycle) for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        async with serving(application=application(slow), admission=admission) as address:
+            async with connected(address) as (reader, writer):
+                writer.write(QUICK * requests)
+                await asyncio.sleep(0.1)
+                admission.limit = 0
+                gate.set()
+                if requests == 2:
+                    async with asyncio.timeout(WAIT_SECONDS):
+                        await reader.readuntil(b"ok")
+                        await reader.readuntil(b'"overloaded"')
+            await until(lambda: alive() <= before)
+    finally:
+        gc.enable()
+
+
+async def test_requests_that_wait_behind_another_take_places_too() -> None:
+    admission, going = Admission(), asyncio.Event()
+    admission.limit = 2
+    begun: list[str] = []
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/status/1":
+            begun.append(scope["path"])
+            await going.wait()
+        await answer_ok(send)
+
+    async with serving(application=application(slow), admission=admission) as address:
+        streams = [await asyncio.open_connection(*address) for _ in range(10)]
+        for _, writer in streams:
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + QUICK)
+        await until(lambda: admission.sheds == 8)
+        assert len(begun) == admission.in_flight == 2
+        going.set()
+        await until(lambda: admission.in_flight == 0)
+        for _, writer in streams:
+            writer.close()
+
+
+async def test_whoever_sends_no_more_while_it_waits_to_be_looked_at_is_told() -> None:
+    admission = Admission()
+    admission.limit = 0
+    async with serving(admission=admission) as address:
+        for _ in range(10):
+            async with connected(address) as (reader, writer), asyncio.timeout(WAIT_SECONDS):
+                writer.write(QUICK)
+                writer.write_eof()
+                assert (await reader.read()).startswith(b"HTTP/1.1 503")
+
+
+async def test_requests_before_it_are_not_counted_to_one_without_end() -> None:
+    one = b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + b"t" * 1_500 + b"\r\n\r\n"
+    async with serving() as address, connected(address) as (reader, writer):
+        writer.write((one * 100)[:-10])
+        await asyncio.sleep(0.05)
+        writer.write(one[-10:])
+        async with asyncio.timeout(WAIT_SECONDS):
+            for _ in range(100):
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+
+
+async def test_nonsense_behind_a_body_that_nobody_waited_for_is_told() -> None:
+    async def early(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer_ok(send)
+
+    async with serving(application=application(early)) as address, connected(address) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
+        async with asyncio.timeout(WAIT_SECONDS):
+            await reader.readuntil(b"ok")
+            writer.write(b"four")
+            await asyncio.sleep(0.05)
+            writer.write(b"rubbish\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 400")
+
+
+async def test_a_stop_waits_for_no_client_that_owes_the_rest_of_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "GRACEFUL_SECONDS", 10 * WAIT_SECONDS)
+    async with asyncio.timeout(WAIT_SECONDS):
+        async with serving() as address:
+            _, writer = await asyncio.open_connection(*address)
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nfo")
+            await asyncio.sleep(0.1)
+        writer.close()
 
 
 async def test_so_many_are_turned_away_on_one_connection_at_a_time_and_no_more() -> None:
