@@ -200,7 +200,7 @@ class Rude:
         reads = dice.random() < 0.8
         reading = asyncio.create_task(self._read(reader, heard)) if reads else None
         if not reads:
-            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.transport.pause_reading()  # type: ignore[attr-defined]  # the client's own hand on its ear
         with suppress(ConnectionError, RuntimeError):  # uvloop's own, of a transport that has ended
             await self._send(writer)
         ends = dice.choice(("close", "abort", "eof", "wait", "wait"))
