@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from booking.inventory.stockroom import Stockroom
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
 from booking.meters import FOLDER, Meters
+from booking.opening import Opening
 from booking.restore.restoration import restore_empty
 from booking.settings import Settings, SettingsError
 from booking.sweeper import sweep
@@ -81,13 +82,15 @@ EXPOSED_HEADERS = (
 class Application:
     """One worker's application; its parts are opened in `lifespan`, on the loop they belong to."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, waits: bool = False) -> None:
+        """One that `waits` answers with what is away at its start, and opens later."""
         logs.configure(settings.log_format)
         self._settings = settings
+        self._opening = Opening(self._open, waits=waits)
         self._access_log = AccessLog(
             partial(console_line, colours=logs.has_colours()) if settings.log_format == "console" else json_line
         )
-        self._router = DirectRouter(redirect_slashes=False, lifespan=self._lifespan)
+        self._router = DirectRouter(redirect_slashes=False, lifespan=self._lifespan, default=self._opening.answer)
         application: ASGIApp = self._router
         if settings.cors_origins:
             application = CORSMiddleware(
@@ -108,86 +111,92 @@ class Application:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: object) -> AsyncIterator[None]:
-        settings = self._settings
-        async with contextlib.AsyncExitStack() as stack:
-            ledger = Ledger.open(settings.database_address)
-            stack.push_async_callback(ledger.close)
-            streams = ChangeStreams(settings.redis_address)
-            stack.push_async_callback(streams.close)
-            await found(settings, ledger, streams)
-            await restore_empty(settings, ledger, streams, await vouch(ledger, streams))
-            limit = auth_limit = None
-            if settings.rate_limit == "on":
-                limit = RateLimit(settings.rate_limit_burst, settings.rate_limit_per_second)
-                auth_limit = RateLimit(settings.auth_rate_limit_per_minute, settings.auth_rate_limit_per_minute / 60)
-            try:
-                acknowledgement = await choose(settings.redis_address, settings.ack, settings.ack_replicas)
-            except LevelNotGiven as error:
-                raise SettingsError(f"BOOKING_ACK: {error}") from None
-            log.info("changes are acknowledged at this level", acknowledged=acknowledgement.level)
-            link = Link(settings.redis_address, all_scripts(), partial(vouch, ledger, streams), acknowledgement)
-            saved: list[Freshness] = []
-            waits = (lambda: saved[0].saved()) if acknowledgement.level == "database" else None
-            lane = Lane(link, settings.queue_limit, waits)
-            office = BoxOffice([lane], await _epochs(ledger), limit, settings.persister_lag_limit)
-            stack.push_async_callback(office.close)
-            await office.lags()  # connects, while there is a database to vouch by
-            room = Stockroom(settings.redis_address, settings.shards, ANSWER_SECONDS_MAX)
-            stack.push_async_callback(room.close)
-            freshness = Freshness(office, ledger)
-            saved.append(freshness)
-            passwords = Passwords(PASSWORD_THREADS)
-            stack.callback(passwords.close)
-            secret = settings.signing_secret()
-            try:
-                tokens = TokenVerifier(
-                    secret,
-                    public_key=settings.jwt_public_key,
-                    jwks_url=settings.jwt_jwks_url,
-                    issuer=settings.jwt_issuer,
-                    audience=settings.jwt_audience,
-                    leeway_seconds=settings.jwt_leeway_seconds,
-                )
-            except ValueError as error:
-                raise SettingsError(f"BOOKING_JWT_PUBLIC_KEY or BOOKING_JWT_SECRET: {error}") from None
-
-            def sign(subject: str, role: str | None) -> str:
-                issuer, audience = settings.jwt_issuer, settings.jwt_audience
-                return sign_token(secret, subject, role, TOKEN_SECONDS, issuer=issuer, audience=audience)
-
-            folder = settings.data_dir / FOLDER
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            credentials = Credentials(tokens, passwords, ledger.find_account)
-            live = LiveEndpoint(credentials, office, settings.live_limit)
-            self._router.open(
-                routes(
-                    SaleEndpoints(credentials, office, limit),
-                    EventEndpoints(credentials, office),
-                    ListEndpoints(credentials, office, ledger, freshness),
-                    ReportEndpoints(credentials, office, ledger, room, freshness),
-                    live,
-                    AccountEndpoints(ledger, passwords, credentials, sign, office, auth_limit),
-                    HealthEndpoints(office, ledger, settings.persister_lag_limit, acknowledgement.level),
-                    MetricsEndpoint(office, room, lane, live, self._access_log, folder),
-                    PageEndpoints(office),
-                )
-            )
-            tasks = [
-                asyncio.create_task(sweep(office), name="sweeper"),
-                asyncio.create_task(_go_by_new_epochs(office, ledger), name="epochs"),
-                asyncio.create_task(_save(self._access_log, self._admission, lane.meters, folder), name="meters"),
-            ]
-            # What is here now stays; what requests make is freed as they end. Left alone, the collector would look
-            # through both every few requests, for 8 % of a worker's time.
-            gc.freeze()
-            gc.set_threshold(GARBAGE_OBJECTS)
-            try:
+        try:
+            async with self._opening.opened():
                 yield
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                self._access_log.flush()
+        finally:
+            self._access_log.flush()
+
+    async def _open(self, stack: contextlib.AsyncExitStack) -> None:
+        settings = self._settings
+        ledger = Ledger.open(settings.database_address)
+        stack.push_async_callback(ledger.close)
+        streams = ChangeStreams(settings.redis_address)
+        stack.push_async_callback(streams.close)
+        await found(settings, ledger, streams)
+        await restore_empty(settings, ledger, streams, await vouch(ledger, streams))
+        limit = auth_limit = None
+        if settings.rate_limit == "on":
+            limit = RateLimit(settings.rate_limit_burst, settings.rate_limit_per_second)
+            auth_limit = RateLimit(settings.auth_rate_limit_per_minute, settings.auth_rate_limit_per_minute / 60)
+        try:
+            acknowledgement = await choose(settings.redis_address, settings.ack, settings.ack_replicas)
+        except LevelNotGiven as error:
+            raise SettingsError(f"BOOKING_ACK: {error}") from None
+        log.info("changes are acknowledged at this level", acknowledged=acknowledgement.level)
+        link = Link(settings.redis_address, all_scripts(), partial(vouch, ledger, streams), acknowledgement)
+        saved: list[Freshness] = []
+        waits = (lambda: saved[0].saved()) if acknowledgement.level == "database" else None
+        lane = Lane(link, settings.queue_limit, waits)
+        office = BoxOffice([lane], await _epochs(ledger), limit, settings.persister_lag_limit)
+        stack.push_async_callback(office.close)
+        await office.lags()  # connects, while there is a database to vouch by
+        room = Stockroom(settings.redis_address, settings.shards, ANSWER_SECONDS_MAX)
+        stack.push_async_callback(room.close)
+        freshness = Freshness(office, ledger)
+        saved.append(freshness)
+        passwords = Passwords(PASSWORD_THREADS)
+        stack.callback(passwords.close)
+        secret = settings.signing_secret()
+        try:
+            tokens = TokenVerifier(
+                secret,
+                public_key=settings.jwt_public_key,
+                jwks_url=settings.jwt_jwks_url,
+                issuer=settings.jwt_issuer,
+                audience=settings.jwt_audience,
+                leeway_seconds=settings.jwt_leeway_seconds,
+            )
+        except ValueError as error:
+            raise SettingsError(f"BOOKING_JWT_PUBLIC_KEY or BOOKING_JWT_SECRET: {error}") from None
+
+        def sign(subject: str, role: str | None) -> str:
+            issuer, audience = settings.jwt_issuer, settings.jwt_audience
+            return sign_token(secret, subject, role, TOKEN_SECONDS, issuer=issuer, audience=audience)
+
+        folder = settings.data_dir / FOLDER
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        credentials = Credentials(tokens, passwords, ledger.find_account)
+        live = LiveEndpoint(credentials, office, settings.live_limit)
+        self._router.open(
+            routes(
+                SaleEndpoints(credentials, office, limit),
+                EventEndpoints(credentials, office),
+                ListEndpoints(credentials, office, ledger, freshness),
+                ReportEndpoints(credentials, office, ledger, room, freshness),
+                live,
+                AccountEndpoints(ledger, passwords, credentials, sign, office, auth_limit),
+                HealthEndpoints(office, ledger, settings.persister_lag_limit, acknowledgement.level),
+                MetricsEndpoint(office, room, lane, live, self._access_log, folder),
+                PageEndpoints(office),
+            )
+        )
+        tasks = [
+            asyncio.create_task(sweep(office), name="sweeper"),
+            asyncio.create_task(_go_by_new_epochs(office, ledger), name="epochs"),
+            asyncio.create_task(_save(self._access_log, self._admission, lane.meters, folder), name="meters"),
+        ]
+        stack.push_async_callback(_end, tasks)
+        # What is here now stays; what requests make is freed as they end. Left alone, the collector would look
+        # through both every few requests, for 8 % of a worker's time.
+        gc.freeze()
+        gc.set_threshold(GARBAGE_OBJECTS)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _epochs(ledger: Ledger) -> list[str]:
@@ -213,6 +222,6 @@ async def _save(access_log: AccessLog, admission: Admission, meters: Meters, fol
             meters.save(folder)
 
 
-def create_app(settings: Settings) -> ASGIApp:
-    """The application of one web worker."""
-    return traced(Application(settings).frame, settings.telemetry)
+def create_app(settings: Settings, *, waits: bool = False) -> ASGIApp:
+    """The application of one web worker; one that `waits` answers with what is away at its start, and opens later."""
+    return traced(Application(settings, waits=waits).frame, settings.telemetry)

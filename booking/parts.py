@@ -75,6 +75,12 @@ class Part:
         """The process's id while it runs."""
         return self.process.pid if self.process is not None and self.exit_code is None else None
 
+    @property
+    def is_steady(self) -> bool:
+        """Whether it runs, and has never died or lived for long since."""
+        lived_long = not self.deaths_in_all or time.monotonic() - self._started_at >= STEADY_SECONDS
+        return self.pid is not None and lived_long
+
     def launch(self) -> subprocess.Popen[bytes]:
         """Starts the process; it waits for its standard input, which `release` gives."""
         self._command = self._make_command()

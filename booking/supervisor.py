@@ -163,7 +163,10 @@ class Supervisor:
 
     def _web_command(self, listeners: Listeners, worker: int) -> Command:
         descriptor = listeners.of(worker).fileno()
-        return self._command("web", str(descriptor), pass_fds=(descriptor,))
+        # Where the connections could go to no other, they hear of what is away from this one.
+        others = [part for number, part in enumerate(self._workers, 1) if number != worker]
+        waits = ["wait"] if self._answers and not any(part.is_steady for part in others) else []
+        return self._command("web", str(descriptor), *waits, pass_fds=(descriptor,))
 
     def _persister_command(self) -> Command:
         if not self._watch.gives_way:

@@ -1,6 +1,6 @@
 """What runs inside a child of `booking serve`: a web server on the inherited socket, the persister, or a first step.
 
-    python -m booking.worker web DESCRIPTOR | persist | persist DESCRIPTOR | migrate | inspect
+    python -m booking.worker web DESCRIPTOR [wait] | persist | persist DESCRIPTOR | migrate | inspect
 
 The settings arrive as JSON on standard input, and their arrival is the go-ahead: what can be imported before is.
 """
@@ -26,8 +26,8 @@ INSPECTION_SECONDS = 1.0
 """How long a Redis that does not answer is waited for before it is looked at."""
 
 
-def web(descriptor: int) -> None:
-    """Serves until SIGTERM."""
+def web(descriptor: int, *, waits: bool) -> None:
+    """Serves until SIGTERM; one that `waits` answers with what is away at its start, where others end."""
     from booking.app import create_app
     from booking.inventory.errors import InventoryUnavailable
     from booking.ledger.errors import LedgerUnavailable
@@ -36,7 +36,7 @@ def web(descriptor: int) -> None:
     settings = _receive_settings()
     with socket.socket(fileno=descriptor) as listener:
         try:
-            serve(create_app(settings), settings, listener)
+            serve(create_app(settings, waits=waits), settings, listener)
         except (InventoryUnavailable, LedgerUnavailable) as error:
             _complain(str(error))
             sys.exit(EXIT_FAILED)
@@ -131,7 +131,9 @@ def main(arguments: list[str]) -> None:
     try:
         match arguments:
             case ["web", descriptor]:
-                web(int(descriptor))
+                web(int(descriptor), waits=False)
+            case ["web", descriptor, "wait"]:
+                web(int(descriptor), waits=True)
             case ["persist"]:
                 persist(None)
             case ["persist", watch]:

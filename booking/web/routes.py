@@ -54,7 +54,7 @@ class DirectRouter(Router):
 
     def open(self, served: Sequence[BaseRoute]) -> None:
         """Begins to serve these routes."""
-        self.routes = list(served)
+        self.routes, self.default = list(served), self.not_found
         self._answering = {
             (method.encode(), *route.path.encode().partition(b"{event_id}")): (method, route, endpoint.endpoint)
             for route in served

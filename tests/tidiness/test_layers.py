@@ -13,7 +13,7 @@ LAYERS = (
     {"giving_way"},
     {"app", "data_folder", "parts"},
     {"restore"},
-    {"web", "persister", "sweeper"},
+    {"web", "opening", "persister", "sweeper"},
     {"founding", "audit"},
     {"inventory", "ledger"},
     {"domain", "logs", "meters"},
@@ -27,7 +27,7 @@ OWNERS = {
     "asyncpg": {"ledger"},
     "redis": {"inventory"},
     "sqlalchemy": {"ledger"},
-    "starlette": {"app", "web"},
+    "starlette": {"app", "opening", "web"},
     "typer": {"cli", "commands", "loadtest"},
 }
 """Who may import a library that is kept behind one door."""

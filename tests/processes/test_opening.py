@@ -1,0 +1,60 @@
+"""A worker that comes up while something is away: buyers hear of it, and it opens by itself."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.fixtures.process_tree import eventually
+from tests.fixtures.service import RunningService, running_service
+from tests.processes.crowd import look, open_sale
+
+
+@contextmanager
+def redis_away(service: RunningService) -> Iterator[str]:
+    service.kill("redis", signal.SIGSTOP)
+    try:
+        yield "inventory_unavailable"
+    finally:
+        service.kill("redis", signal.SIGCONT)
+
+
+@contextmanager
+def sql_away(service: RunningService) -> Iterator[str]:
+    file = service.data_dir / "booking.sqlite3"
+    file.rename(service.data_dir / "elsewhere")
+    try:
+        yield "database_unavailable"
+    finally:
+        (service.data_dir / "elsewhere").rename(file)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("away", [redis_away, sql_away])
+def test_workers_killed_while_something_is_away_say_so_until_it_is_back(
+    tmp_path: Path, away: Callable[[RunningService], AbstractContextManager[str]], workers: int
+) -> None:
+    with running_service(tmp_path / "data", {"BOOKING_WORKERS": str(workers)}) as service:
+        event_id = open_sale(service)
+        with away(service) as code:
+            before = service.parts()
+            for number in range(1, workers + 1):
+                service.kill(f"worker-{number}")
+            eventually(lambda: service.parts().keys() >= before.keys(), "they are started again")
+
+            def is_told() -> bool:
+                try:
+                    answer = httpx.get(f"{service.base_url}/status/{event_id}", timeout=5, trust_env=False)
+                except httpx.TransportError:  # of one that ends at its start, as long as there is another
+                    return False
+                return (answer.status_code, answer.json()["code"]) == (503, code) and "retry-after" in answer.headers
+
+            eventually(is_told, "a worker answers with what is away")
+        eventually(
+            lambda: httpx.get(f"{service.base_url}/readyz", timeout=30, trust_env=False).status_code == 200,
+            "it has opened",
+        )
+        assert look(service, event_id)["available_tickets"] > 0
