@@ -11,7 +11,7 @@ import orjson
 import structlog
 
 SELDOM_SECONDS = 1.0
-"""Between two warnings of one kind."""
+"""Between two such lines of one kind."""
 
 
 class Lossy:
@@ -35,7 +35,7 @@ class Lossy:
 
 
 class Seldom:
-    """A warning of what may happen to every request there is: given once a second, with how often it was the case."""
+    """An error that every request may meet: told once a second, with how often it was the case."""
 
     def __init__(self, event: str) -> None:
         self._event = event
@@ -47,7 +47,7 @@ class Seldom:
         self._times += 1
         now = time.monotonic()
         if now - self._told_at >= SELDOM_SECONDS:
-            structlog.get_logger().warning(self._event, times=self._times, **fields)
+            structlog.get_logger().error(self._event, times=self._times, **fields)
             self._told_at, self._times = now, 0
 
 

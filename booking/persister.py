@@ -32,6 +32,9 @@ RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
 DRAIN_SECONDS_MAX = 4.0
 """How long a stop carries on where others are still selling; what is left then is the next persister's."""
 
+LOOK_SECONDS = 1.0
+"""Between two looks, while nothing is sold, at whether the database still has what it had."""
+
 METERS_SECONDS = 1.0
 """Between two savings of what has been counted."""
 
@@ -71,14 +74,14 @@ class Persister:
         streams: ChangeStreams,
         give_way: Callable[[], None] | None = None,
     ) -> None:
-        self._give_way = give_way
-        self._gives_way = False
+        self._give_way, self._gives_way = give_way, False
         self._settings = settings
         self._ledger = ledger
         self._streams = streams
         self._positions: dict[int, tuple[str, str]] | None = None
-        self._untrimmed: set[int] = set()
-        self._lost: set[int] = set()
+        self._untrimmed, self._lost = set[int](), set[int]()
+        self._fenced: set[int] = set()  # by this one, which has said why
+        self._looked_at = 0.0
         self._unreadable: set[int] = set()
         self._refused: set[int] = set()
         self.meters = Meters()
@@ -139,6 +142,8 @@ class Persister:
         reading = await self._streams.read(self._positions, BATCH_ENTRIES)
         batches = reading.batches
         await self._mind(reading)
+        if not (batches or reading.let_go):
+            await self._look_while_nothing_is_sold()
         if batches:
             if self._gives_way and _age_seconds(batches) > BEHIND_SECONDS_MAX:
                 raise FallenBehind
@@ -181,7 +186,7 @@ class Persister:
 
     async def _give_up(self, batch: ShardBatch) -> None:
         """Redis has gone another way than the database: an old copy was sold from. No more is."""
-        await self._streams.fence([batch.shard])
+        await self._fence([batch.shard])
         log.error(
             "a shard's changes do not follow on the database's; it is not sold from until `booking restore`",
             shard=batch.shard,
@@ -192,11 +197,11 @@ class Persister:
         """Says once what is wrong, and looks again soon: somebody may be restoring it."""
         lost, unreadable = set(reading.lost), set(reading.unreadable)
         if unreadable - self._unreadable:
-            await self._streams.fence(unreadable)
-        if lost - self._lost:
+            await self._fence(unreadable)
+        if found := lost - self._lost - self._fenced:
             log.error(
                 "Redis does not hold what these shards were founded on; they are not sold from until `booking restore`",
-                shards=sorted(lost),
+                shards=sorted(found),
             )
         if unreadable - self._unreadable:
             log.error("these shards' streams cannot be read; they are not sold from", reasons=reading.unreadable)
@@ -204,7 +209,19 @@ class Persister:
             await self._look_for_lost_commits(reading.let_go)
         if lost:
             self._positions = positions_of(await self._ledger.shards())  # a restored shard has another epoch
+        self._fenced -= self._lost - lost
         self._lost, self._unreadable = lost, unreadable
+
+    async def _fence(self, shards: Iterable[int]) -> None:
+        await self._streams.fence(shards)
+        self._fenced.update(shards)
+
+    async def _look_while_nothing_is_sold(self) -> None:  # or the next buyer would be the one to find out
+        if self._positions and time.monotonic() - self._looked_at >= LOOK_SECONDS:
+            self._looked_at = time.monotonic()
+            await self._look_for_lost_commits(
+                await self._streams.let_go(self._positions.keys() - self._fenced - self._lost)
+            )
 
     async def _look_for_lost_commits(self, let_go: Mapping[int, str]) -> None:
         """Redis lets go of nothing that the database does not have: another persister has carried it, or the database
@@ -214,7 +231,7 @@ class Persister:
         self._positions = now = positions_of(await self._ledger.shards())
         old = [shard for shard in past(let_go, now) if now[shard][0] == before[shard][0]]  # else it was restored
         if old:
-            await self._streams.fence(old)
+            await self._fence(old)
             log.error(
                 "the database lacks changes that it had; these shards are not sold from until it has them again, "
                 "or `booking restore --force` gives them up",

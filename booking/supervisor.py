@@ -18,10 +18,8 @@ from booking.settings import EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, Settings
 from booking.web.listener import Listeners, answers
 
 STOP_ORDER = ((("worker", "migration", "inspection"), 8.0), (("persister",), 9.0), (("redis",), 9.7))
-"""Which parts stop after which, and when, in seconds from the signal, those still there are killed.
-
-To be killed is safe: what was acknowledged is on disk, and the persister goes on from its cursor at the next start.
-"""
+"""Which parts stop after which, and when, in seconds from the signal, those still there are killed. That is safe: what
+was acknowledged is on disk, and the persister goes on from its cursor at the next start."""
 
 START_DEATHS_MAX = 3
 """A part that dies this often before the service has answered once ends the start."""
@@ -164,8 +162,7 @@ class Supervisor:
     def _web_command(self, listeners: Listeners, worker: int) -> Command:
         descriptor = listeners.of(worker).fileno()
         # Where the connections could go to no other, they hear of what is away from this one.
-        others = [part for number, part in enumerate(self._workers, 1) if number != worker]
-        waits = ["wait"] if self._answers and not any(part.is_steady for part in others) else []
+        waits = ["wait"] if self._answers and not any(part.is_steady for part in self._workers) else []
         return self._command("web", str(descriptor), *waits, pass_fds=(descriptor,))
 
     def _persister_command(self) -> Command:
@@ -186,7 +183,7 @@ class Supervisor:
         if part in self._workers and part.deaths and self._listeners is not None:
             # The second death in a row: what comes in meanwhile is better off with the others.
             self._listeners.give_up(self._workers.index(part) + 1)
-        if part.name == "persister" and code == EXIT_BEHIND:
+        if code == EXIT_BEHIND:
             self._watch.give_up()
         return self._answers or code != EXIT_WRONG_SETTING
 

@@ -409,6 +409,30 @@ async def test_a_database_that_has_lost_commits_is_told_at_once_and_hides_nothin
     await spine.stock.office.book(2, "dan")  # another shard is a matter of its own
 
 
+async def test_one_that_failed_over_while_nothing_is_sold_is_seen_before_the_next_buyer_comes(
+    sqlite_spine: Spine, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
+    spine = sqlite_spine
+    await spine.drain()
+    before = await spine.ledger.shards()
+    async with spine.persister() as persister:
+        await spine.stock.office.book(1, "ann")
+        assert await persister.carry() == 1
+        assert await persister.carry() == 0
+        assert notes.lines == []
+        async with spine.ledger._writing() as connection:
+            await connection.execute(text(f"UPDATE shards SET cursor = '{before[1].cursor}' WHERE shard = 1"))
+        for _ in range(3):
+            assert await persister.carry() == 0
+        with pytest.raises(ShardFenced):
+            await spine.stock.office.book(1, "bob")
+        for _ in range(3):
+            assert await persister.carry() == 0
+    assert [fields["shards"] for _, event, fields in notes.lines if "lacks changes" in event] == [[1]], "once"
+    assert len(notes.lines) == 1, "and nothing that would contradict it"
+
+
 async def test_what_must_not_be_sold_from_is_not_though_no_log_can_be_written(
     sqlite_spine: Spine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from booking.inventory.acknowledgement import REDIS, Acknowledgement
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, ShardFenced
 from booking.inventory.scripts import Script
+from booking.logs import Seldom
 
 ANSWER_SECONDS_MAX = 1.5
 """How long Redis may take over a batch; the contract wants an answer within 2 s of its standing still."""
@@ -71,6 +72,7 @@ class Link(asyncio.Protocol):
     ) -> None:
         self._vouch = vouch
         self._acknowledgement = acknowledgement
+        self._unacknowledged = Seldom("changes are not acknowledged at the level that is asked for")
         self._pool = ConnectionPool.from_url(
             address, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=None, protocol=2
         )
@@ -180,6 +182,7 @@ class Link(asyncio.Protocol):
         """What was changed and has not come as far as it has to is unknown to whoever asked for it."""
         changing = [call for call in exchange.calls if call.script.changes and isinstance(call.answer, list)]
         if changing and not self._acknowledgement.is_given(exchange.last_reply):
+            self._unacknowledged.tell(acknowledged=self._acknowledgement.level, changes=len(changing))
             for call in changing:
                 call.answer = OutcomeUnknown(f"not acknowledged at the level of {self._acknowledgement.level} in time")
 

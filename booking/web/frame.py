@@ -36,12 +36,12 @@ Find = Callable[[bytes, bytes], Found | None]
 
 log = structlog.get_logger()
 _UNAVAILABLE = Seldom("inventory unavailable")
+_NO_DATABASE = Seldom("database unavailable")
 
 PROBLEMS: dict[type[BaseException], Callable[[BaseException], Problem]] = {
     Overloaded: lambda _: Problem("overloaded"),
     TooBusy: lambda _: Problem("overloaded"),
     OutcomeUnknown: lambda _: Problem("outcome_unknown"),
-    LedgerUnavailable: lambda _: Problem("database_unavailable"),
     KeySetUnavailable: lambda _: Problem("identity_unavailable"),
 }
 
@@ -178,6 +178,9 @@ def _problem_for(error: BaseException, request_id: str) -> Problem:
     if isinstance(error, InventoryUnavailable):
         _UNAVAILABLE.tell(reason=str(error), request_id=request_id)
         return Problem("inventory_unavailable")
+    if isinstance(error, LedgerUnavailable):
+        _NO_DATABASE.tell(reason=str(error), request_id=request_id)
+        return Problem("database_unavailable")
     make = PROBLEMS.get(type(error))
     if make is not None:
         return make(error)

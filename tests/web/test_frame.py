@@ -132,15 +132,18 @@ async def test_whatever_is_raised_is_a_problem_without_anything_internal(
     assert (code == "internal_error") == bool(notes.lines)
 
 
-async def test_an_inventory_that_is_away_is_told_of_and_not_with_every_request(
+async def test_a_side_that_is_away_is_told_of_and_not_with_every_request(
     access: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_UNAVAILABLE", Seldom("inventory unavailable"))
+    monkeypatch.setattr(module, "_NO_DATABASE", Seldom("database unavailable"))
     with capture_logs() as lines:
-        for _ in range(3):
-            await call(Frame(raising(InventoryUnavailable("why")), access.log), scope())
+        for error in (InventoryUnavailable("why"), LedgerUnavailable("why")):
+            for _ in range(3):
+                await call(Frame(raising(error), access.log), scope())
     assert [(line["event"], line["reason"], line["log_level"]) for line in lines] == [
-        ("inventory unavailable", "why", "warning")
+        ("inventory unavailable", "why", "error"),
+        ("database unavailable", "why", "error"),
     ]
 
 
