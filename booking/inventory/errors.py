@@ -18,4 +18,4 @@ class ShardFenced(InventoryUnavailable):
 
 
 class AddressUnreadable(InventoryUnavailable):
-    """The address of Redis holds something that its client cannot read."""
+    """The address of Redis holds something that its client cannot read, or that its server refuses."""

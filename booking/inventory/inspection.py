@@ -135,6 +135,8 @@ async def _connected(address: str) -> AsyncIterator[Any]:
     try:
         yield redis
     except (RedisError, OSError) as error:
+        if isinstance(error, AuthenticationError) or isinstance(error.__cause__, AuthenticationError):
+            raise AddressUnreadable("Redis refuses the password or the user name") from None
         raise InventoryUnavailable(_reason(error)) from None
     finally:
         await redis.aclose()
@@ -142,8 +144,6 @@ async def _connected(address: str) -> AsyncIterator[Any]:
 
 def _reason(error: Exception) -> str:
     """redis-py's own words may repeat an address with its password; Redis's begin with a code."""
-    if isinstance(error, AuthenticationError) or isinstance(error.__cause__, AuthenticationError):
-        return "Redis refuses the password or the user name"
     if isinstance(error, NoPermissionError):
         return "Redis does not let this user look (an ACL)"
     if isinstance(error, ResponseError):

@@ -22,13 +22,13 @@ MEMORY_SHARE_MAX = 0.8
 
 
 def check_server(server: Server) -> list[Finding]:
-    """Everything that can be said of a server by itself; the start of the service heeds the first two."""
-    return [*start_checks(server), _memory(server), _persistence(server), _topology(server), _clients(server)]
+    """Everything that can be said of a server by itself; the start of the service heeds the first three."""
+    return [*start_checks(server), _memory(server), _topology(server), _clients(server)]
 
 
 def start_checks(server: Server) -> list[Finding]:
     """What the service looks at before it sells: a fault keeps it from starting, and a warning is said once."""
-    return [check_version(server.kind, server.version), _eviction(server)]
+    return [check_version(server.kind, server.version), _eviction(server), _persistence(server)]
 
 
 def check_version(kind: Kind, version: str) -> Finding:

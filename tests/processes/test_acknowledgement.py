@@ -48,6 +48,6 @@ def test_a_level_that_cannot_be_given_ends_the_start_with_one_line(tmp_path: Pat
             env=environment, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
     assert ended.returncode == 2, ended.stderr
-    (line,) = (line for line in ended.stderr.splitlines() if said in line)
-    assert line.startswith("booking: BOOKING_ACK")
+    (line,) = (line for line in ended.stderr.splitlines() if line.startswith("booking: BOOKING_ACK"))
+    assert said in line
     assert "Traceback" not in ended.stderr

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from booking import worker
 from booking.inventory import inspection
@@ -19,7 +20,9 @@ from tests.inventory.test_server_checks import GOOD
 
 
 def test_a_redis_that_forgets_bookings_when_it_is_full_is_refused_in_one_line(tmp_path: Path) -> None:
-    with running_valkey("--maxmemory-policy", "allkeys-lru") as server:
+    with running_valkey(
+        "--maxmemory-policy", "allkeys-lru", "--appendonly", "yes", "--appendfsync", "always"
+    ) as server:
         environment = {
             "PATH": "/usr/bin:/bin",
             "BOOKING_REDIS_URL": server.address,
@@ -37,6 +40,28 @@ def test_a_redis_that_forgets_bookings_when_it_is_full_is_refused_in_one_line(tm
     assert refusal.startswith("booking: BOOKING_REDIS_URL: maxmemory-policy allkeys-lru")
     assert "set maxmemory-policy noeviction" in refusal
     assert ended.stdout == ""
+
+
+def test_a_server_that_refuses_the_password_is_a_wrong_setting(tmp_path: Path) -> None:
+    with running_valkey() as server:
+        with Redis.from_url(server.address, protocol=2) as client:
+            client.config_set("requirepass", "another")
+        settings = Settings(redis_url=f"{server.address}?password=s3cret-word", data_dir=tmp_path)
+        ended = subprocess.run(
+            [sys.executable, "-m", "booking.worker", "inspect"],
+            input=settings.model_dump_json(), capture_output=True, text=True, timeout=90, check=False,
+        )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stderr == "booking: BOOKING_REDIS_URL: Redis refuses the password or the user name\n"
+
+
+def test_a_server_that_loses_what_it_has_not_written_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inspected(monkeypatch, replace(GOOD, synced="everysec"), Settings(redis_url="redis://cache"))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("booking: BOOKING_REDIS_URL: append-only file, synced now and then (appendfsync everysec)")
+    assert "BOOKING_ACK=disk" in line
 
 
 def inspected(monkeypatch: pytest.MonkeyPatch, told: Any, settings: Settings) -> None:
