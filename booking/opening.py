@@ -8,7 +8,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from booking.inventory.errors import InventoryUnavailable
-from booking.ledger.errors import LedgerError
+from booking.ledger.errors import LedgerError, LedgerUnavailable
 from booking.settings import SettingsError
 
 AWAY = (SettingsError, InventoryUnavailable, LedgerError, TimeoutError)
@@ -60,7 +60,7 @@ class Opening:
             await asyncio.sleep(OPEN_AGAIN_SECONDS)
             try:
                 await self._open(parts)
-            except AWAY as error:
+            except Exception as error:  # noqa: BLE001 - it may be over the next time, and nobody else would try again
                 self._away = error
             else:
                 self._away = None
@@ -68,6 +68,7 @@ class Opening:
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # as ASGI has it
         """ASGI, for every path until they are open."""
+        # Never the same one again: each raise would add to what it holds of where it was raised.
         if isinstance(self._away, LedgerError):
-            raise self._away
+            raise LedgerUnavailable(str(self._away))
         raise InventoryUnavailable(str(self._away) or "it takes long")
