@@ -1,6 +1,5 @@
 """The command `booking`: registers what is written in `commands/`, and sees to it that it ends without a traceback."""
 
-import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import version as version_of
@@ -42,25 +41,27 @@ class Commands(TyperGroup):
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Runs all of it. A reader that has gone ends it with the same code whoever of click, rich and us sees it."""
         try:
-            return super().main(*arguments, **options)
-        except SystemExit as end:
-            if isinstance(end.__context__, BrokenPipeError):
-                sys.exit(EXIT_NOBODY_READS)
-            raise
-
-    def invoke(self, ctx: Any) -> Any:
-        """Runs a command. Ctrl-C and a reader that has gone end it with a code of their own, and quietly."""
-        try:
             try:
-                return super().invoke(ctx)
+                return super().main(*arguments, **options)
             finally:
                 sys.stdout.flush()  # here, where somebody listens, and not when the interpreter ends
+        except SystemExit as end:
+            if not isinstance(end.__context__, BrokenPipeError):
+                raise
+        except BrokenPipeError:
+            pass
+        from booking.logs import let_go_of  # here alone, so that commands stay quick
+
+        let_go_of(sys.stdout)
+        sys.exit(EXIT_NOBODY_READS)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command. Ctrl-C ends it with a code of its own, and quietly."""
+        try:
+            return super().invoke(ctx)
         except KeyboardInterrupt:
             print("booking: stopped", file=sys.stderr)
             sys.exit(EXIT_STOPPED)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(EXIT_NOBODY_READS)
 
 
 app = typer.Typer(

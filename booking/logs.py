@@ -4,7 +4,8 @@ import logging
 import os
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, TextIO, cast
 
 import orjson
@@ -25,13 +26,29 @@ class Lossy:
 
     def write(self, text: str) -> None:
         """Writes a line, if it can be."""
-        with suppress(OSError):
+        with self._lossy():
             self._stream.write(text)
 
     def flush(self) -> None:
         """Brings it to its reader, if there is one."""
-        with suppress(OSError):
+        with self._lossy():
             self._stream.flush()
+
+    @contextmanager
+    def _lossy(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:  # for good; what is left in the stream would be tried again at the end
+            let_go_of(self._stream)
+        except OSError:
+            pass
+
+
+def let_go_of(stream: TextIO) -> None:
+    """Has what is still written to a stream whose reader has gone end nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 class Seldom:

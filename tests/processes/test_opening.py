@@ -32,8 +32,7 @@ def sql_away(service: RunningService) -> Iterator[str]:
         (service.data_dir / "elsewhere").rename(file)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("away", [redis_away, sql_away])
+@pytest.mark.parametrize(("away", "workers"), [(redis_away, 1), (sql_away, 2)])
 def test_workers_killed_while_something_is_away_say_so_until_it_is_back(
     tmp_path: Path, away: Callable[[RunningService], AbstractContextManager[str]], workers: int
 ) -> None:
