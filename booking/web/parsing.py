@@ -55,6 +55,10 @@ class ParsingConnection(PatientConnection):
             # A server must not heed it in HTTP/1.0 (RFC 9110, section 10.1.1).
             self.expect_100_continue = value.lower() == b"100-continue" and self.parser.get_http_version() != "1.0"
 
+    def is_in_body(self) -> bool:
+        """Whether some of a request is still to come behind its head."""
+        return self.sending_since is not None and not self.in_head
+
     def keeps_alive(self) -> bool:
         """Whether another request may follow."""
         keeps: bool = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()

@@ -42,7 +42,7 @@ class RefusingConnection(ParsingConnection):
         self.logger.warning(msg)
         answering = self.answering
         if answering is None or answering.response_complete:
-            if answering is not None and self.sending_since is not None and not (self.in_head or self.turned_away):
+            if answering is not None and self.is_in_body() and not self.turned_away:
                 self.transport.close()  # it is the body of what has its answer
                 return
             self.refuse(self.state.nonsense, (), keep_alive=False)
@@ -60,8 +60,7 @@ class RefusingConnection(ParsingConnection):
 
         What came after a close would be answered with a reset, which may overtake the answer (RFC 9112, section 9.6).
         """
-        goes_on = self.sending_since is not None and not self.in_head
-        if not goes_on or self.hears_out or self.state.ending or not self.is_answered():
+        if not self.is_in_body() or self.hears_out or self.state.ending or not self.is_answered():
             return False
         self.hears_out = True
         self.flow.resume_reading()

@@ -46,6 +46,11 @@ async def answer_ok(send: Send, body: bytes = b"ok") -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+async def early(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers before it has read anything."""
+    await answer_ok(send)
+
+
 def application(answer: Callable[[Scope, Receive, Send], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
     async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -304,9 +309,6 @@ async def test_requests_before_it_are_not_counted_to_one_without_end() -> None:
 
 
 async def test_nonsense_behind_a_body_that_nobody_waited_for_is_told() -> None:
-    async def early(scope: Scope, receive: Receive, send: Send) -> None:
-        await answer_ok(send)
-
     async with serving(application=application(early)) as address, connected(address) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
         async with asyncio.timeout(WAIT_SECONDS):
@@ -405,9 +407,6 @@ async def test_a_request_without_end_is_refused_long_before_its_time_is_up(begin
 
 
 async def test_an_answered_request_whose_body_is_no_http_gets_no_second_answer() -> None:
-    async def early(scope: Scope, receive: Receive, send: Send) -> None:
-        await answer_ok(send)
-
     async with serving(application=application(early)) as address, connected(address) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         async with asyncio.timeout(WAIT_SECONDS):
