@@ -1,5 +1,5 @@
 """`python -m booking` is the command `booking`."""
 
-from booking.cli import main
+from booking.cli.main import main
 
 main()

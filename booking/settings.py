@@ -1,16 +1,23 @@
 """Every setting, from the environment, with its unit and bounds."""
 
 import os
+import secrets
 from collections.abc import Mapping
 from hashlib import sha256
+from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-
-from booking.addresses import Networks, Origins, is_loopback, is_url
-from booking.secret_file import read_or_make
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 JWT_SECRET_BYTES_MIN = 32
 """RFC 7518, section 3.2: an HS256 key is at least as long as the hash."""
@@ -27,9 +34,78 @@ EXIT_WRONG_SETTING = 2
 EXIT_BEHIND = 75
 """The exit code of a persister that cannot keep up while it gives way to everybody else (sysexits.h: try again)."""
 
+SECRET_BYTES = 48
+"""Random bytes in a new secret; it is written as base64url."""
+
 
 class SettingsError(Exception):
     """One line for each setting that is wrong."""
+
+
+ANYBODY = "*"
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _each_an_origin(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(value == ANYBODY or is_origin(value) for value in values):
+        raise ValueError(
+            f"takes origins as browsers send them (https://shop.example, http://localhost:5173) or {ANYBODY}"
+        )
+    return values
+
+
+def _each_a_network(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(value == ANYBODY or _is_network(value) for value in values):
+        raise ValueError(f"takes addresses and networks (10.0.0.7, 10.0.0.0/8) or {ANYBODY}")
+    return values
+
+
+Origins = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_each_an_origin)]
+"""Several, with commas between them."""
+
+Networks = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_each_a_network)]
+"""Several, with commas between them."""
+
+
+def is_url(text: str, *schemes: str) -> bool:
+    """Whether it is one of these schemes, with a port that is one."""
+    scheme, separator, _ = text.partition("://")
+    try:
+        url = urlsplit(text)
+        _ = "," in url.netloc or url.port  # several hosts, each with its port, are for the driver to read
+    except ValueError:
+        return False
+    return bool(separator) and scheme.lower().split("+")[0] in schemes
+
+
+def is_origin(text: str) -> bool:
+    """Whether a browser could send it as a page's origin: scheme and host, in lower case, and nothing behind them.
+
+    Any scheme does: apps and extensions have their own (RFC 6454, section 7).
+    """
+    scheme, separator, host = text.partition("://")
+    return (
+        bool(scheme and separator and host) and host.isascii() and text == text.lower() and not set(host) & set("/?#@ ")
+    )
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether it names this machine to itself."""
+    try:
+        return host == "localhost" or (host is not None and ip_address(host).is_loopback)
+    except ValueError:
+        return False
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 PLATFORM_SPELLINGS = {"port": "PORT", "redis_url": "REDIS_URL", "database_url": "DATABASE_URL"}
@@ -215,7 +291,7 @@ class Settings(BaseModel):
         if self.jwt_secret is not None:
             return self.jwt_secret.encode()
         path = self.data_dir / "jwt-secret"
-        secret = read_or_make(path)
+        secret = _read_or_make_secret(path)
         if len(secret) < JWT_SECRET_BYTES_MIN:
             raise SettingsError(
                 f"{path} holds fewer than {JWT_SECRET_BYTES_MIN} bytes; delete it to have one made anew"
@@ -225,3 +301,23 @@ class Settings(BaseModel):
 
 def _variable(field: str) -> str:
     return f"BOOKING_{field.upper()}"
+
+
+def _read_or_make_secret(path: Path) -> bytes:
+    """The secret that is kept at `path` (mode 0600). Raises OSError where it can be neither read nor made."""
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Written aside and linked into place: nobody ever reads half a secret, and a second maker loses.
+        aside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            path.hardlink_to(aside)
+        except FileExistsError:
+            pass
+        finally:
+            aside.unlink()
+    return path.read_bytes().strip()

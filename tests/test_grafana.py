@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from booking.web.metrics import HELP
+from booking.web.endpoints.metrics import HELP
 
 DASHBOARD: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "scripts" / "grafana" / "dashboard.json").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from booking.domain.model import Event
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.inventory.link import Argument, Call, Link, Rows
 from booking.inventory.scripts import Script
-from booking.meters import BUCKETS_COMMANDS, Meters
+from booking.metrics import BUCKETS_COMMANDS, Meters
 
 BATCH_MAX = 256
 """Commands in one exchange. A larger batch gains little, and keeps Redis from everyone else for longer."""

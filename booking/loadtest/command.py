@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from booking.auth.plain_tokens import ORGANIZER
+from booking.auth.tokens import sign_token
 from booking.domain.model import CAPACITY_MAX, MAX_PER_USER_MAX
 from booking.loadtest.exports import Exports, UnwritableFileError
 from booking.loadtest.opening import Organizer, UnusableServiceError
@@ -25,8 +27,6 @@ from booking.loadtest.player import LoadProcessError
 from booking.loadtest.report import LiveProgress, print_report
 from booking.loadtest.run import Outcome, run
 from booking.settings import JWT_SECRET_BYTES_MIN, Settings, SettingsError
-from booking.web.plain_tokens import ORGANIZER
-from booking.web.tokens import sign_token
 
 EXIT_FAULTS = 1
 EXIT_USAGE = 2

@@ -20,12 +20,12 @@ from typing import Any
 import orjson
 import uvloop
 
+from booking.auth.tokens import sign_token
 from booking.loadtest.calls import Kind
 from booking.loadtest.crowd import Crowd
 from booking.loadtest.pace import Pace
 from booking.loadtest.plan import READ_SILENCE_SECONDS_MAX, Plan, intents
 from booking.loadtest.records import user_id
-from booking.web.tokens import sign_token
 
 PROGRESS_NS = 250_000_000
 RECORDS_A_LINE = 2_000

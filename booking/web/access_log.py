@@ -13,7 +13,7 @@ import orjson
 from starlette.routing import BaseRoute
 from starlette.types import Scope
 
-from booking.meters import Histogram, Meters, escaped
+from booking.metrics import Histogram, Meters, escaped
 from booking.web.requests import USER
 from booking.web.times import to_text
 

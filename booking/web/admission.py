@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 import httptools
 import structlog
 
-from booking.meters import Meters
+from booking.metrics import Meters
 from booking.web.refusal import Refusal
 
 WAIT_SECONDS_MAX = 0.08

@@ -9,11 +9,11 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from booking.web.admission import CROWD, is_quick
-from booking.web.answers import Answer
 from booking.web.cycle import CYCLE, Cycle
 from booking.web.direct import DirectCycle
 from booking.web.heads import CLOSE, head_of
 from booking.web.refusing import PIPELINED_MAX, RefusingConnection
+from booking.web.responses import Answer
 
 log = structlog.get_logger()
 

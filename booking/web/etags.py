@@ -2,7 +2,7 @@
 
 from starlette.types import Scope
 
-from booking.web.fields import fields_of
+from booking.web.headers import fields_of
 
 
 def has_version(scope: Scope, etag: bytes) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from booking.web.answers import Answer, Header
+from booking.web.responses import Answer, Header
 
 CLOSE: Header = (b"connection", b"close")
 

@@ -3,7 +3,7 @@
 from starlette.types import Scope
 
 from booking.domain.callers import Caller
-from booking.web.credentials import Credentials
+from booking.web.authentication import Credentials
 from booking.web.problems import Problem
 from booking.web.requests import USER
 

@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 import orjson
 
-from booking.web.fields import Headers, by_name
+from booking.web.headers import Headers, by_name
 from booking.web.problems import CONTENT_TYPE, Problem
 from booking.web.request_ids import RequestIds
 

@@ -6,7 +6,7 @@ from typing import NoReturn
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from booking.web.direct import DirectCycle
-from booking.web.fields import Headers
+from booking.web.headers import Headers
 from booking.web.parsing import ParsingConnection
 from booking.web.refusal import Refusal
 

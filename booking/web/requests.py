@@ -11,9 +11,9 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope
 
 from booking.domain.outcomes import IdempotencyKey
-from booking.web.answers import JSON
-from booking.web.fields import fields_of
+from booking.web.headers import fields_of
 from booking.web.problems import Fault, Problem, invalid, pointer_to
+from booking.web.responses import JSON
 
 BODY_BYTES_MAX = 16 * 1024
 """No call needs more (contract)."""

@@ -7,18 +7,18 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from booking.web import pages
-from booking.web.accounts import AccountEndpoints
-from booking.web.answers import Answering, send_answer
-from booking.web.events import EventEndpoints
-from booking.web.frame import Found
-from booking.web.health import HealthEndpoints
-from booking.web.lists import ListEndpoints
-from booking.web.live import LiveEndpoint
-from booking.web.metrics import MetricsEndpoint
+from booking.web.endpoints.accounts import AccountEndpoints
+from booking.web.endpoints.events import EventEndpoints
+from booking.web.endpoints.health import HealthEndpoints
+from booking.web.endpoints.lists import ListEndpoints
+from booking.web.endpoints.live import LiveEndpoint
+from booking.web.endpoints.metrics import MetricsEndpoint
+from booking.web.endpoints.reports import ReportEndpoints
+from booking.web.endpoints.sale import SaleEndpoints
+from booking.web.middleware import Found
 from booking.web.openapi import endpoint as reference
 from booking.web.pages.static_files import static
-from booking.web.reports import ReportEndpoints
-from booking.web.sale import SaleEndpoints
+from booking.web.responses import Answering, send_answer
 
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 

@@ -12,7 +12,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from booking.settings import SettingsError
-from booking.web.frame import Frame
+from booking.web.middleware import Frame
 from booking.web.requests import REQUEST_ID
 
 if TYPE_CHECKING:

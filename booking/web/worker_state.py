@@ -5,8 +5,8 @@ from uvicorn.server import ServerState
 from booking.web.admission import Admission
 from booking.web.anteroom import Anteroom
 from booking.web.corked import Cork
-from booking.web.frame import Frame
 from booking.web.heads import header_lines
+from booking.web.middleware import Frame
 from booking.web.refusal import Refusal
 
 

@@ -12,8 +12,8 @@ import httpx
 from redis import Redis, RedisError
 
 from booking.inventory.embedded import EmbeddedServer
+from booking.processes.listening_sockets import listen, url_of
 from booking.settings import Settings
-from booking.web.listener import listen, url_of
 from scripts.benchmark import processes, rivals
 from scripts.benchmark.figures import Load
 from scripts.benchmark.sales import Sale

@@ -26,8 +26,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from booking.processes.web_server import configuration, serve
 from booking.settings import Settings
-from booking.web.server import configuration, serve
 
 REDIS_URL = "BENCH_REDIS_URL"
 SECRET = "BENCH_SECRET"  # noqa: S105 - a variable's name

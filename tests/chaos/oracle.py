@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from booking.audit.comparison import audit_event
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
 from booking.inventory.stockroom import Stockroom
 from booking.ledger import Ledger
+from booking.operations.audit.comparison import audit_event
 from tests.chaos.players import Memory
 
 MAKING = (ChangeKind.BOOKED, ChangeKind.HELD, ChangeKind.JOINED)

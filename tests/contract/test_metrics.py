@@ -4,8 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from booking.meters import FOLDER, Histogram, Meters, escaped, saved, together
-from booking.web.metrics import HELP
+from booking.metrics import FOLDER, Histogram, Meters, escaped, saved, together
+from booking.web.endpoints.metrics import HELP
 from tests.fixtures.process_tree import eventually
 from tests.fixtures.service import running_service
 

@@ -9,7 +9,7 @@ from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MA
 from booking.inventory import keys
 from booking.inventory.changes import ChangeStreams, Reading
 from booking.inventory.errors import InventoryUnavailable, ShardFenced
-from booking.web.payloads import INTEGER_MAX
+from booking.web.request_schemas import INTEGER_MAX
 from booking.web.times import FIRST, LAST
 from tests.fixtures.stock import EPOCHS, SHARDS, Stock, contents
 

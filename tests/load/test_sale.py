@@ -2,7 +2,7 @@
 
 import pytest
 
-from booking.web.tokens import TokenVerifier
+from booking.auth.tokens import TokenVerifier
 from scripts.load.sale import EXIT_NOT_BEGUN, main, sign
 from tests.fixtures.service import RunningService
 from tests.load.events import read_event

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter_ns
 
+from booking.auth.tokens import sign_token
 from booking.loadtest.crowd import Crowd
 from booking.loadtest.opening import Organizer
 from booking.loadtest.pace import Pace
@@ -11,7 +12,6 @@ from booking.loadtest.plan import Plan, intents
 from booking.loadtest.records import Findings, user_id
 from booking.loadtest.run import Outcome, run
 from booking.loadtest.verdict import judge
-from booking.web.tokens import sign_token
 from tests.loadtest.lying_service import SECRET, LyingService, serving
 
 PLAN = Plan(

@@ -18,12 +18,12 @@ import asyncpg  # type: ignore[import-untyped]  # it ships no types
 import jwt
 import pytest
 
-from booking.commands.invocation import EXIT_NOBODY_READS, EXIT_STOPPED
+from booking.auth.emails import email_key
+from booking.auth.passwords import Passwords
+from booking.cli.invocation import EXIT_NOBODY_READS, EXIT_STOPPED
 from booking.domain.accounts import Account
 from booking.ledger import Ledger
 from booking.settings import Settings
-from booking.web.credentials import email_key
-from booking.web.passwords import Passwords
 
 SECRET = "an-hour-before-the-doors-open-and-the-queue-is-long"
 
@@ -388,9 +388,9 @@ def test_ctrl_c_ends_a_command_with_a_word_and_no_traceback(tmp_path: Path) -> N
 def test_a_quick_command_imports_neither_the_database_s_nor_redis_s_library(tmp_path: Path) -> None:
     program = (
         "import json, sys\n"
-        "import booking.cli\n"
+        "import booking.cli.main\n"
         "sys.argv = ['booking', 'token', '--user', '17']\n"
-        "try:\n    booking.cli.main()\n"
+        "try:\n    booking.cli.main.main()\n"
         "except SystemExit:\n    print(json.dumps(sorted(sys.modules)))\n"
     )
     environment = {**os.environ, "BOOKING_DATA_DIR": str(tmp_path)}
@@ -399,7 +399,7 @@ def test_a_quick_command_imports_neither_the_database_s_nor_redis_s_library(tmp_
     )
     loaded = set(json.loads(ended.stdout.splitlines()[-1]))
     assert loaded.isdisjoint({"sqlalchemy", "redis", "starlette", "uvicorn", "alembic"})
-    assert "booking.web.tokens" in loaded
+    assert "booking.auth.tokens" in loaded
 
 
 def test_the_openapi_document_is_printed_without_a_service_or_a_folder(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from booking import data_folder
-from booking.data_folder import DataFolder, DataFolderTaken
+from booking.processes import data_folder
+from booking.processes.data_folder import DataFolder, DataFolderTaken
 
 
 @pytest.fixture

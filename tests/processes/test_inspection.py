@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from booking import worker
 from booking.inventory import inspection
 from booking.inventory.errors import InventoryUnavailable
+from booking.processes import entry_point as worker
 from booking.settings import Settings, SettingsError
 from tests.fixtures.valkey import running_valkey
 from tests.inventory.test_server_checks import GOOD
@@ -48,7 +48,7 @@ def test_a_server_that_refuses_the_password_is_a_wrong_setting(tmp_path: Path) -
             client.config_set("requirepass", "another")
         settings = Settings(redis_url=f"{server.address}?password=s3cret-word", data_dir=tmp_path)
         ended = subprocess.run(
-            [sys.executable, "-m", "booking.worker", "inspect"],
+            [sys.executable, "-m", "booking.processes.entry_point", "inspect"],
             input=settings.model_dump_json(), capture_output=True, text=True, timeout=90, check=False,
         )  # fmt: skip
     assert ended.returncode == 2

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from booking import sweeper
+from booking.inventory import expiry as sweeper
 from booking.inventory import keys
 from booking.settings import Settings
 from tests.contract.house import open_house

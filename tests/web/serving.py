@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager, suppress
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from booking.processes.listening_sockets import listen
+from booking.processes.web_server import Server, configuration
 from booking.settings import Settings
 from booking.web.admission import Admission
-from booking.web.frame import Frame
-from booking.web.listener import listen
-from booking.web.server import Server, configuration
+from booking.web.middleware import Frame
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

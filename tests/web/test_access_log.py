@@ -8,7 +8,7 @@ import orjson
 import pytest
 from starlette.routing import Route
 
-from booking.meters import Meters
+from booking.metrics import Meters
 from booking.web.access_log import FLUSH_LINES, AccessLog, console_line, json_line
 from booking.web.requests import USER
 from tests.web.asgi import scope

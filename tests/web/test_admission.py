@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from booking.meters import Meters
+from booking.metrics import Meters
+from booking.processes import web_server as server_module
+from booking.processes.listening_sockets import listen
+from booking.processes.web_server import Server, configuration
 from booking.settings import Settings
 from booking.web import admission as module
 from booking.web import anteroom, connection
-from booking.web import server as server_module
 from booking.web.admission import Admission, is_quick
-from booking.web.listener import listen
 from booking.web.refusal import Refusal
-from booking.web.server import Server, configuration
 
 PATIENCE_SECONDS = 20
 """A bound on waits that would otherwise be for ever; not a measurement."""

@@ -13,15 +13,15 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from booking import app as module
-from booking.app import Application, create_app
+from booking.auth.plain_tokens import ORGANIZER
+from booking.auth.tokens import sign_token
 from booking.inventory import keys
 from booking.ledger import migrate
-from booking.persister import run
+from booking.persister.persister import run
 from booking.settings import Settings, SettingsError
+from booking.web import app as module
 from booking.web.access_log import AccessLog, json_line
-from booking.web.plain_tokens import ORGANIZER
-from booking.web.tokens import sign_token
+from booking.web.app import Application, create_app
 from tests.fixtures.stock import SHARDS
 
 SECRET = "the secret of these tests, of more than 32 bytes"
@@ -151,7 +151,7 @@ async def test_a_reader_that_has_the_newest_version_is_told_so(worker: Worker) -
 
 
 async def test_prepared_answers_never_outlive_a_change(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("booking.web.events.PREPARED_MAX", 2)
+    monkeypatch.setattr("booking.web.endpoints.events.PREPARED_MAX", 2)
     ids = [await worker.open_sale(event_name=f"Night {number}") for number in range(4)]
     for event_id in ids * 2:
         await worker.call("POST", "/book", f"buyer-{event_id}", json={"event_id": event_id})

@@ -7,7 +7,8 @@ from contextlib import suppress
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from booking.web import connection, patience, server
+from booking.processes import web_server as server
+from booking.web import connection, patience
 from booking.web.cycle import Cycle
 
 from .serving import Streams, connected, echo, serving

@@ -10,14 +10,15 @@ import pytest
 from starlette.routing import Route
 from starlette.types import Receive, Scope
 
+from booking.processes import web_server as server
 from booking.web import connection as module
-from booking.web import frame, server
+from booking.web import middleware as frame
 from booking.web.access_log import AccessLog, json_line
-from booking.web.answers import Answer
 from booking.web.direct import DirectCycle
-from booking.web.frame import Frame
 from booking.web.heads import CLOSE
+from booking.web.middleware import Frame
 from booking.web.requests import read_json
+from booking.web.responses import Answer
 from tests.fixtures.notes import Notes, take_notes
 
 from .serving import Streams, connected, echo, send_on, serving

@@ -10,10 +10,10 @@ from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
 from booking.domain.outcomes import Outcome, Status
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import Overloaded
-from booking.web import live
-from booking.web.credentials import Credentials
+from booking.web.authentication import Credentials
 from booking.web.cycle import CYCLE
-from booking.web.live import Channel, Listener, LiveEndpoint
+from booking.web.endpoints import live
+from booking.web.endpoints.live import Channel, Listener, LiveEndpoint
 from tests.web.asgi import scope
 
 EVENT = Event(1, Rules("sale", 10), 9, 1, 0, 1, 0, 0, 2, 0, 0)

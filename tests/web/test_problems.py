@@ -3,9 +3,9 @@
 import pytest
 
 from booking.domain.outcomes import FIRST_REFUSAL, READINGS, EventOutcome, Status
-from booking.web.answers import problem_answer, send_answer
+from booking.web.endpoints.sale import ANSWERS, REFUSALS
 from booking.web.problems import KINDS, Fault, Problem, invalid, pointer_to
-from booking.web.sale import ANSWERS, REFUSALS
+from booking.web.responses import problem_answer, send_answer
 
 CONTRACT = {
     "malformed_json": 400, "unauthenticated": 401, "invalid_credentials": 401, "forbidden": 403, "sale_not_open": 403,

@@ -4,7 +4,7 @@ import pytest
 from starlette.routing import Route
 from starlette.types import Receive, Scope
 
-from booking.web.answers import Answer
+from booking.web.responses import Answer
 from booking.web.routes import ByMethod, DirectRouter, Sent
 
 

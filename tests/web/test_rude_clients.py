@@ -8,7 +8,8 @@ from contextlib import suppress
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from booking.web import connection, parsing, patience, refusing, server
+from booking.processes import web_server as server
+from booking.web import connection, parsing, patience, refusing
 from booking.web.admission import Admission
 from booking.web.cycle import Cycle
 from booking.web.upgrades import head_without_upgrade

@@ -17,18 +17,18 @@ import uvloop
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from booking.processes import web_server as server_module
+from booking.processes.listening_sockets import listen
+from booking.processes.web_server import Server, configuration
 from booking.settings import Settings
 from booking.web import anteroom, connection, patience
-from booking.web import server as server_module
 from booking.web.access_log import AccessLog, json_line
-from booking.web.answers import Answer
 from booking.web.cycle import CYCLE, Cycle
-from booking.web.frame import Frame
 from booking.web.heads import CLOSE
-from booking.web.listener import listen
+from booking.web.middleware import Frame
 from booking.web.problems import Problem
 from booking.web.requests import read_json
-from booking.web.server import Server, configuration
+from booking.web.responses import Answer
 
 from .serving import echo
 

@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from booking.settings import SettingsError
 from booking.web import tracing
 from booking.web.access_log import AccessLog, json_line
-from booking.web.frame import Frame
+from booking.web.middleware import Frame
 from booking.web.requests import REQUEST_ID
 from booking.web.tracing import Traces, traced
 from tests.contract.house import open_house

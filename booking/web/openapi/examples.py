@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 
 from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
-from booking.web.answers import booking_data, event_data
-from booking.web.exports import COLUMNS, csv_lines, ndjson_lines
+from booking.web.endpoints.exports import COLUMNS, csv_lines, ndjson_lines
 from booking.web.problems import KINDS, Fault, Problem, invalid
+from booking.web.responses import booking_data, event_data
 from booking.web.times import from_text, to_text
 
 NOON_MS = from_text("2026-11-22T12:00:00.125Z")

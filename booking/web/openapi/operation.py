@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from booking.web.payloads import Payload
+from booking.web.request_schemas import Payload
 
 Content = Mapping[str, Any]
 """A media type object: the schema of a body, and an example of it."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from booking.domain.model import BookingStatus
-from booking.web.exports import FORMATS
+from booking.web.endpoints.exports import FORMATS
 from booking.web.problems import KINDS
 from booking.web.request_ids import REQUEST_ID_BYTES_MAX
 from booking.web.requests import EVENT_ID_DIGITS_MAX, KEY_BYTES_MAX, LIMIT_DEFAULT, LIMIT_MAX

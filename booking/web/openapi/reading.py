@@ -1,7 +1,8 @@
 """The operations that only read."""
 
-from booking.web import health, shapes
-from booking.web.exports import FORMATS
+from booking.web import response_schemas as shapes
+from booking.web.endpoints import health
+from booking.web.endpoints.exports import FORMATS
 from booking.web.openapi import examples
 from booking.web.openapi.operation import JSON, Answer, Content, Operation, Tag, Who
 from booking.web.openapi.schemas import HAS_MORE, UP_TO_DATE, ref, some, success

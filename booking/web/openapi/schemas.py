@@ -7,7 +7,9 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
-from booking.web import health, payloads, shapes
+from booking.web import request_schemas as payloads
+from booking.web import response_schemas as shapes
+from booking.web.endpoints import health
 from booking.web.openapi.operation import JSON, Content
 from booking.web.problems import KINDS, Kind
 

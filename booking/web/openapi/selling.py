@@ -1,11 +1,12 @@
 """The operations that change something: booking, organizing, accounts."""
 
 from booking.domain.outcomes import Status
-from booking.web import payloads, shapes
+from booking.web import request_schemas as payloads
+from booking.web import response_schemas as shapes
+from booking.web.endpoints.sale import ANSWERS
 from booking.web.openapi import examples
 from booking.web.openapi.operation import Answer, Operation, Tag, Who
 from booking.web.openapi.schemas import ref, success
-from booking.web.sale import ANSWERS
 
 BOOKING = ref(shapes.BookingData)
 EVENT = ref(shapes.EventData)

@@ -7,7 +7,7 @@ from hashlib import sha256
 from starlette.types import Scope, Send
 
 from booking.web.etags import has_version
-from booking.web.fields import fields_of
+from booking.web.headers import fields_of
 
 GZIP_BYTES_MIN = 1_000
 """Below this a compressed file saves no packet."""

@@ -9,8 +9,8 @@ from booking.domain.callers import USER_ID_CHARACTERS_MAX
 from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MAX
 from booking.web.openapi.document import document
 from booking.web.openapi.schemas import BODIES
-from booking.web.payloads import INTEGER_MAX, Payload, validate
 from booking.web.problems import Problem
+from booking.web.request_schemas import INTEGER_MAX, Payload, validate
 
 DOCUMENT = document()
 

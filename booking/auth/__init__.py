@@ -1,0 +1,1 @@
+"""Tokens, key sets and passwords: who a caller is. This package knows no HTTP."""

@@ -1,0 +1,179 @@
+"""Bearer tokens: writing the service's own, and telling who carries one, whoever wrote it."""
+
+import time
+from hmac import digest
+from typing import Any
+
+import jwt
+import orjson
+from jwt.algorithms import HMACAlgorithm
+from jwt.types import Options
+
+from booking.auth.key_set import BoundKey, KeySet, KeySetUnavailable, UnknownKey, bind_pem
+from booking.auth.plain_tokens import HEAD, NUMERIC_DATE_MAX, ORGANIZER, PlainTokens, base64url
+from booking.domain.callers import Caller, user_id_fault
+
+SECRET_BYTES_MIN = 32
+"""RFC 7518, section 3.2: an HS256 key is at least as long as the hash."""
+
+TOKEN_BYTES_MAX = 8192
+"""A longer token is refused unread; servers commonly allow a request's whole head no more."""
+
+_OPTIONS: Options = {"require": ["exp", "sub"], "enforce_minimum_key_length": True}
+
+_REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
+    (jwt.ExpiredSignatureError, "the token has expired"),
+    (jwt.ImmatureSignatureError, "the token is not valid yet"),
+    (jwt.InvalidAudienceError, "the token is meant for another audience"),
+    (jwt.InvalidIssuerError, "the token comes from another issuer"),
+    (jwt.InvalidAlgorithmError, "the token's algorithm is not accepted"),
+    (jwt.InvalidSignatureError, "the token's signature is wrong"),
+    (jwt.PyJWTError, "the token is malformed"),
+)
+
+
+class InvalidToken(Exception):
+    """The token proves nothing. The reason is for people, in ASCII, and never holds any of the token."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def sign_token(
+    secret: bytes,
+    subject: str,
+    role: str | None,
+    lifetime_seconds: int,
+    *,
+    issuer: str | None = None,
+    audience: str | None = None,
+    now: float | None = None,
+) -> str:
+    """An HS256 token for `subject` that expires `lifetime_seconds` after `now` (seconds since 1970; unset: now).
+
+    Raises ValueError for a subject that could not be a user's id.
+    """
+    fault = user_id_fault(subject)
+    if fault is not None:
+        raise ValueError(f"the subject {fault}")
+    issued_at = int(time.time() if now is None else now)
+    claims = {"sub": subject, "iat": issued_at, "exp": issued_at + lifetime_seconds}
+    claims |= {name: value for name, value in (("role", role), ("iss", issuer), ("aud", audience)) if value is not None}
+    signed = HEAD + b"." + base64url(orjson.dumps(claims))
+    return (signed + b"." + base64url(digest(secret, signed, "sha256"))).decode()
+
+
+class TokenVerifier:
+    """Tells who carries a token. Belongs to one event loop if it has a key set.
+
+    HS256 goes with the shared secret, and each public key with the one algorithm of its type. Where there is a key
+    set, a token that names its key (`kid`) is checked with that key, and any other with the PEM. A token meant for an
+    audience (`aud`) is refused when none is configured: RFC 7519, section 4.1.3, and PyJWT's default.
+    """
+
+    def __init__(
+        self,
+        secret: bytes,
+        *,
+        public_key: str | None = None,
+        jwks_url: str | None = None,
+        issuer: str | None = None,
+        audience: str | None = None,
+        leeway_seconds: int = 0,
+    ) -> None:
+        """`secret` has at least 32 bytes, `public_key` is a PEM text of type RSA, P-256 or Ed25519.
+
+        Raises ValueError, with a message for whoever set it, for a key that cannot be used.
+        """
+        if len(secret) < SECRET_BYTES_MIN:
+            raise ValueError(f"the shared secret needs at least {SECRET_BYTES_MIN} bytes")
+        try:
+            HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
+        except jwt.InvalidKeyError:
+            raise ValueError("the shared secret is a public key or a certificate; it has to be secret") from None
+        self._secret = secret
+        self._public_key = None if public_key is None else bind_pem(public_key)
+        self._key_set = None if jwks_url is None else KeySet(jwks_url)
+        self._issuer = issuer
+        self._audience = audience
+        self._leeway_seconds = leeway_seconds
+        self._plain = PlainTokens(secret, issuer, audience, leeway_seconds)
+
+    def verify(self, token: bytes | str) -> Caller | None:
+        """The token's carrier; None when the provider's keys have to be fetched first (see `verify_slowly`).
+
+        Raises InvalidToken whatever is wrong with the token, KeySetUnavailable when only its provider can tell.
+        """
+        if isinstance(token, str):
+            try:
+                token = token.encode("ascii")
+            except UnicodeEncodeError:
+                raise InvalidToken("the token is malformed") from None
+        if len(token) > TOKEN_BYTES_MAX:
+            raise InvalidToken(f"the token is longer than {TOKEN_BYTES_MAX} bytes")
+        # PyJWT takes ten times as long as this, and says the same: a property test compares the two.
+        caller = self._plain.carrier(token)
+        if caller is not None:
+            return caller
+        return self._verify_with_pyjwt(token)
+
+    async def verify_slowly(self, token: bytes | str) -> Caller:
+        """As `verify`, after fetching the provider's keys if need be (at most 2 s)."""
+        if (caller := self.verify(token)) is None and self._key_set is not None:
+            await self._key_set.fetch()
+            caller = self.verify(token)
+        if caller is None:
+            raise KeySetUnavailable
+        return caller
+
+    def _verify_with_pyjwt(self, token: bytes) -> Caller | None:
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.PyJWTError:
+            raise InvalidToken("the token is malformed") from None
+        if header.get("alg") == "HS256":
+            return self._decode(token, self._secret, "HS256")
+        bound: BoundKey | None = self._public_key
+        if self._key_set is not None and "kid" in header:
+            try:
+                bound = self._key_set.key_now(header["kid"])
+            except UnknownKey:
+                raise InvalidToken("the token names a key that its issuer does not publish") from None
+            if bound is None:
+                return None
+        if bound is None:
+            raise InvalidToken("the token's algorithm is not accepted")
+        return self._decode(token, bound.key, bound.algorithm)
+
+    def _decode(self, token: bytes, key: Any, algorithm: str) -> Caller:
+        try:
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[algorithm],
+                options=_OPTIONS,
+                issuer=self._issuer,
+                audience=self._audience,
+                leeway=self._leeway_seconds,
+            )
+        except jwt.MissingRequiredClaimError as error:
+            raise InvalidToken(f"the token has no {error.claim}") from None
+        except jwt.PyJWTError as error:
+            raise InvalidToken(next(reason for kind, reason in _REASONS if isinstance(error, kind))) from None
+        return _carrier(claims)
+
+
+def _carrier(claims: dict[str, Any]) -> Caller:
+    """The carrier by claims that PyJWT has found good; it takes text for times, and anything for a subject or role."""
+    for name in ("exp", "nbf", "iat"):
+        seconds = claims.get(name, 0)
+        if type(seconds) not in (int, float) or abs(seconds) > NUMERIC_DATE_MAX:
+            raise InvalidToken(f"the token's {name} is not a time")
+    fault = user_id_fault(claims["sub"])
+    if fault is not None:
+        raise InvalidToken(f"the token's sub {fault}")
+    role = claims.get("role")
+    if role is not None and not isinstance(role, str):
+        raise InvalidToken("the token's role is not text")
+    return Caller(claims["sub"], role == ORGANIZER)

@@ -1,0 +1,79 @@
+"""The commands that look after a service: `doctor`, `audit`, `restore`."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from booking.cli.invocation import DataDir, check_database_address, check_redis_address, read_settings
+
+EVENT_ID_MAX = 10**15 - 1
+"""The highest id that an event's address can name (contract)."""
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings and the settings as JSON.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Look at everything the service stands on, and say what is wrong and what to do. Changes nothing.
+
+    Settings, data folder and disk; Redis: version, persistence, eviction, memory; database, migrations; shards and the
+    persister's lag; secrets and keys; clocks; open files. With the service running or not: what has to run to be
+    looked at is left out. Secrets are never shown. Exit code 0: no fault, though there may be warnings. 1: a fault.
+    2: a setting is wrong, so that nothing could be looked at.
+
+        booking doctor
+        booking doctor | grep -v ^ok
+        booking doctor --json | jq '.findings[] | select(.verdict == "fault")'
+    """
+    from booking.operations.doctor.command import diagnose
+    from booking.processes.data_folder import running_service
+
+    settings = read_settings(data_dir=data_dir)
+    check_database_address(settings)
+    sys.exit(diagnose(settings, os.environ, running_service(settings.data_dir), as_json=as_json))
+
+
+def audit(
+    event_ids: Annotated[
+        list[int] | None, typer.Argument(help="Events; all of them if none is named.", min=1, max=EVENT_ID_MAX)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Compare Redis with the database, booking by booking, while the service runs. Repairs nothing.
+
+    Exit code 0: they agree. 1: there are differences; each is listed with what it means. 2: there is no such
+    event. 3: a side cannot be read.
+
+        booking audit
+        booking audit 17 --json
+    """
+    from booking.operations.audit.command import audit as run_audit
+
+    settings = read_settings(data_dir=data_dir)
+    check_database_address(settings)
+    check_redis_address(settings)
+    sys.exit(run_audit(settings, event_ids or [], as_json=as_json))
+
+
+def restore(
+    shard: Annotated[list[int] | None, typer.Option(help="This shard; every lost one if none is named.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also write anew what Redis has not lost.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Bring back into Redis what it has lost (emptied, an old copy), out of the database, while the rest sells on.
+
+    What is lost is not sold from (503) until this has run. Killed half-way, it can be run again. It ends with an audit.
+    Exit code 0: restored, or nothing was lost. 1: the audit found differences. 2: not done. 3: a side is away.
+
+        booking restore --yes
+    """
+    from booking.operations.restore.command import restore as run_restore
+
+    settings = read_settings(data_dir=data_dir)
+    check_database_address(settings)
+    check_redis_address(settings)
+    sys.exit(run_restore(settings, shard or [], yes=yes, force=force))

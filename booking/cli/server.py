@@ -1,0 +1,87 @@
+"""The commands that run the service, whole or in parts: `serve`, `migrate`, `persist`."""
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from booking.cli.invocation import (
+    EXIT_FAILED,
+    DataDir,
+    check_database_address,
+    check_redis_address,
+    fail,
+    make_data_folder,
+    read_settings,
+)
+from booking.settings import SettingsError
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (BOOKING_HOST; 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port, 0 for any that is free (PORT or BOOKING_PORT; 8000).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Web processes (BOOKING_WORKERS; 1).")] = None,
+    data_dir: DataDir = None,
+    without_persister: Annotated[
+        bool, typer.Option("--without-persister", help="Leave SQL to a `booking persist` that runs elsewhere.")
+    ] = False,
+) -> None:
+    """Serve: web workers, the persister, and an embedded Redis unless BOOKING_REDIS_URL names one.
+
+    What dies is started again. Ctrl-C or SIGTERM finishes the requests in flight and ends with exit code 0. A Redis
+    that would forget bookings when it is full is refused (exit code 2).
+
+        booking serve --port 8080 --workers 2
+        BOOKING_REDIS_URL=redis://cache:6379 BOOKING_DATABASE_URL=postgresql://shop@db/shop booking serve
+    """
+    from booking.processes.supervisor import StartFailed, Supervisor
+
+    settings = read_settings(host=host, port=port, workers=workers, data_dir=data_dir)
+    try:
+        code = asyncio.run(Supervisor(settings, with_persister=not without_persister).run())
+    except StartFailed as error:
+        fail(str(error), error.exit_code)
+    sys.exit(code)
+
+
+def migrate(data_dir: DataDir = None) -> None:
+    """Bring the database's tables up to date; `booking serve` does so by itself.
+
+    To be run once before several `booking serve` are started on one database. It may be run again at any time.
+
+        BOOKING_DATABASE_URL=postgresql://shop@db/shop booking migrate
+    """
+    from booking.ledger.errors import LedgerError
+    from booking.ledger.migrate import migrate as migrate_ledger
+
+    settings = read_settings(data_dir=data_dir)
+    make_data_folder(settings)
+    try:
+        asyncio.run(migrate_ledger(settings.database_address))
+    except ValueError as error:
+        fail(f"BOOKING_DATABASE_URL: {error}")
+    except LedgerError as error:
+        fail(f"database: {error}", EXIT_FAILED)
+    print("The database is up to date.")
+
+
+def persist(data_dir: DataDir = None) -> None:
+    """Carry changes from Redis into SQL until Ctrl-C or SIGTERM, beside `booking serve --without-persister`.
+
+    One is enough for any number of nodes; two do no harm, since each change is applied once.
+
+        BOOKING_REDIS_URL=redis://cache:6379 BOOKING_DATABASE_URL=postgresql://shop@db/shop booking persist
+    """
+    import uvloop
+
+    from booking.persister.persister import run
+    from booking.processes.entry_point import until_told
+
+    settings = read_settings(data_dir=data_dir)
+    check_database_address(settings)
+    check_redis_address(settings)
+    try:
+        uvloop.run(until_told(settings, run))
+    except SettingsError as error:
+        fail(str(error))

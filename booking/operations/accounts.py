@@ -1,0 +1,37 @@
+"""Accounts added from the command line."""
+
+from booking.auth.emails import email_key, normalise_email
+from booking.auth.passwords import Passwords
+from booking.ledger.engine import place_of
+from booking.ledger.errors import EmailTaken
+from booking.ledger.ledger import Ledger
+from booking.ledger.migrate import migrate
+
+
+async def add_account(address: str, email: str, password: str, *, organizer: bool) -> str:
+    """Adds an account to the database at `address`, or sets the password of the one with this email.
+
+    `organizer` makes either an organizer; without it, one that is an organizer stays so. Returns a sentence that says
+    what was done. Raises ValueError for an email that is none, and LedgerError.
+    """
+    normalised, key = normalise_email(email), email_key(email)
+    await migrate(address)
+    passwords = Passwords(threads=1)
+    ledger, place = Ledger.open(address), place_of(address)
+    try:
+        password_hash = await passwords.hash(password)
+        try:
+            account = await ledger.add_account(normalised, key, password_hash, organizer)
+        except EmailTaken:
+            changed = await ledger.change_account(key, password_hash=password_hash, organizer=organizer or None)
+            if changed is None:
+                raise
+            role = "an organizer" if changed.organizer else "a user"
+            return (
+                f"{normalised} was in {place} already (user {changed.id}): its password is set anew, and it is {role}."
+            )
+        role = "an organizer" if account.organizer else "a user"
+        return f"{normalised} is added to {place} (user {account.id}), as {role}."
+    finally:
+        await ledger.close()
+        passwords.close()

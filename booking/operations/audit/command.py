@@ -1,0 +1,108 @@
+"""`booking audit`: compares Redis with SQL, tells what it found, and mends nothing."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.stockroom import Stockroom
+from booking.ledger.errors import LedgerError
+from booking.ledger.ledger import Ledger
+from booking.operations.audit.comparison import audit_event
+from booking.operations.audit.findings import MEANINGS, EventAudit
+from booking.operations.audit.patience import Patience
+from booking.settings import Settings
+
+OK, DIFFERENT, NO_EVENT, UNREADABLE = 0, 1, 2, 3
+"""Exit codes: nothing found; something found; no such event; a side could not be read, so that nothing is known."""
+
+
+def audit(settings: Settings, event_ids: Sequence[int], *, as_json: bool) -> int:
+    """Audits these events, or all; prints the result to standard output and returns the exit code."""
+    told = Console(stderr=True)
+    try:
+        audits = asyncio.run(read(settings, event_ids, told))
+    except (InventoryUnavailable, LedgerError) as error:
+        line = f"booking: {error}; is the service (or its Redis and database) running?"
+        told.print(line, style=None, markup=False, soft_wrap=True)
+        return UNREADABLE
+    missing = [one.event_id for one in audits if one.ok and one.seq_redis is None and one.seq_database is None]
+    if missing:
+        told.print(f"booking: there is no event {', '.join(map(str, missing))}", style=None, markup=False)
+        return NO_EVENT
+    if as_json:
+        print(json.dumps([_document(one) for one in audits], indent=2))
+    else:
+        show(audits, Console())
+    return OK if all(one.ok for one in audits) else DIFFERENT
+
+
+async def read(settings: Settings, event_ids: Sequence[int], told: Console) -> list[EventAudit]:
+    """The audits, with a progress bar on a terminal. Raises InventoryUnavailable, LedgerError."""
+    ledger = Ledger.open(settings.database_address)
+    try:
+        shards = len(await ledger.shards()) or settings.shards
+        room = Stockroom(settings.redis_address, shards)
+        try:
+            ids = list(event_ids) or await _every_event(room, ledger)
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            with Progress(*columns, console=told, transient=True, disable=not told.is_terminal) as bar:
+                events = bar.add_task("events", total=len(ids))
+                looked = bar.add_task("bookings looked at", total=None)
+                patience, audits = Patience(ledger), []
+                for event_id in ids:
+                    audits.append(
+                        await audit_event(room, ledger, event_id, lambda number: bar.advance(looked, number), patience)
+                    )
+                    bar.advance(events)
+                return audits
+        finally:
+            await room.close()
+    finally:
+        await ledger.close()
+
+
+async def _every_event(room: Stockroom, ledger: Ledger) -> list[int]:
+    """The events that either side knows, in order; Redis is asked even where SQL has none."""
+    in_database = await ledger.event_ids()
+    known = frozenset(in_database)
+    return sorted([*in_database, *[event_id async for page in room.event_ids(known) for event_id in page]])
+
+
+def show(audits: Sequence[EventAudit], console: Console) -> None:
+    """One line an event, then every difference with what it means."""
+    table = Table(title="Audit", title_justify="left", box=None, header_style="bold")
+    for heading in ("event", "seq in Redis", "in SQL", "sold", "held", "available", "capacity", "bookings", ""):
+        table.add_column(heading, justify="right")
+    for one in audits:
+        numbers = [one.redis.get(name) for name in ("tickets_sold", "tickets_held", "available_tickets", "capacity")]
+        cells = (one.seq_redis, one.seq_database, *numbers, one.bookings)
+        verdict = "[green]clean[/green]" if one.ok else f"[red]{_count(one)} differences[/red]"
+        table.add_row(str(one.event_id), *("-" if cell is None else f"{cell:,}" for cell in cells), verdict)
+    console.print(table)
+    for one in audits:
+        for difference in one.differences:
+            whose = f", user {difference.user_id}" if difference.user_id is not None else ""
+            console.print(f"event {one.event_id}{whose}: {difference.kind}", style="bold", markup=False)
+            console.print(f"  Redis:    {difference.redis}\n  database: {difference.database}", markup=False)
+            console.print(f"  {MEANINGS[difference.kind]}", markup=False)
+        if one.more_differences:
+            console.print(f"event {one.event_id}: and {one.more_differences} more")
+        if one.unsettled:
+            console.print(f"event {one.event_id}: {one.unsettled} bookings kept changing while they were looked at")
+    wrong = sum(not one.ok for one in audits)
+    console.print(f"{len(audits)} events, {wrong} with differences." if wrong else f"{len(audits)} events, all clean.")
+
+
+def _count(audit: EventAudit) -> int:
+    return len(audit.differences) + audit.more_differences
+
+
+def _document(audit: EventAudit) -> dict[str, Any]:
+    return asdict(audit) | {"ok": audit.ok}

@@ -1,0 +1,59 @@
+"""Redis's counters of an event against what SQL's bookings add up to, and its rules against SQL's."""
+
+from collections.abc import Mapping
+
+from booking.domain.model import BookingStatus, Rules
+from booking.ledger.records import Count
+from booking.operations.audit.findings import EventAudit
+
+COUNTERS = {
+    "available_tickets": "available",
+    "tickets_held": "held",
+    "tickets_sold": "sold",
+    "bookings_count": "bookings",
+    "held_count": "holding",
+    "waiting_tickets": "backlog",
+}
+"""An event's counters: their names in an answer, and in Redis."""
+
+
+def compare_rules(audit: EventAudit, stored: Mapping[str, int], rules: Rules) -> None:
+    """Notes in `audit` every rule that is a number and differs; the capacity is one of the counters."""
+    known: dict[str, int | None] = {
+        "max_per_user": rules.max_per_user,
+        "hold_ms": rules.hold_seconds * 1000,
+        "waitlist_limit": rules.waitlist_limit,
+        "opens_at": rules.opens_at_ms,
+        "closes_at": rules.closes_at_ms,
+        "paused": int(rules.paused),
+    }
+    for name, value in known.items():
+        if stored.get(name) != value:
+            audit.find("rule", redis={name: stored.get(name)}, database={name: value})
+
+
+def compare_counters(
+    audit: EventAudit, stored: Mapping[str, int], counts: Mapping[BookingStatus, Count], rules: Rules
+) -> None:
+    """Notes in `audit` what both sides count, and where they differ; both are to be as of the very same `seq`."""
+    confirmed, held, waiting = (
+        counts[status] for status in (BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING)
+    )
+    audit.redis = {"capacity": stored["capacity"]} | {name: stored[key] for name, key in COUNTERS.items()}
+    audit.database = {
+        "capacity": rules.capacity,
+        "available_tickets": rules.capacity - held.tickets - confirmed.tickets,
+        "tickets_held": held.tickets,
+        "tickets_sold": confirmed.tickets,
+        "bookings_count": confirmed.bookings,
+        "held_count": held.bookings,
+        "waiting_tickets": waiting.tickets,
+    }
+    parts = sum(audit.redis[name] for name in ("available_tickets", "tickets_held", "tickets_sold"))
+    if parts != audit.redis["capacity"] or audit.redis["available_tickets"] < 0:
+        audit.find("capacity", redis=audit.redis)
+    if audit.database["available_tickets"] < 0:
+        audit.find("capacity", database=audit.database)
+    for name, value in audit.redis.items():
+        if value != audit.database[name]:
+            audit.find("counter", redis={name: value}, database={name: audit.database[name]})

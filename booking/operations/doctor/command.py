@@ -1,0 +1,119 @@
+"""`booking doctor`: asks everything at once, and shows what came of it."""
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from booking.domain.diagnosis import Finding, Verdict
+from booking.operations.doctor.configuration import check_settings, shown
+from booking.operations.doctor.credentials import check_credentials
+from booking.operations.doctor.database import check_ledger, check_shards
+from booking.operations.doctor.folder import check_folder, check_service
+from booking.operations.doctor.machine import check_clock, check_open_files
+from booking.operations.doctor.stock import check_redis
+from booking.settings import Settings
+
+WELL, ILL = 0, 1
+"""Exit codes: no fault, though there may be warnings; at least one fault."""
+
+STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAULT: "bold red"}
+
+
+Service = Mapping[str, object]
+"""What the service that runs on the data folder says about itself in service.json."""
+
+
+def diagnose(settings: Settings, environment: Mapping[str, str], service: Service | None, *, as_json: bool) -> int:
+    """Examines everything, prints the findings to standard output and returns the exit code.
+
+    `service` is the service that runs on the data folder, None if none does.
+    """
+    findings = asyncio.run(examine(settings, environment, service))
+    if as_json:
+        print(json.dumps(_document(settings, findings), indent=2))
+    elif sys.stdout.isatty():
+        show(findings, Console())
+    else:
+        print("\n".join(plainly(findings)))
+    return ILL if any(finding.verdict is Verdict.FAULT for finding in findings) else WELL
+
+
+async def examine(settings: Settings, environment: Mapping[str, str], service: Service | None) -> list[Finding]:
+    """Every finding, in the order in which a person would look. Nothing is changed."""
+    serving = service is not None
+    readiness, (stock, server), (ledger, database), credentials = await asyncio.gather(
+        check_service(service),
+        check_redis(settings, serving=serving),
+        check_ledger(settings),
+        check_credentials(settings),
+    )
+    reachable = server is not None
+    shards = await check_shards(settings, database, reachable=reachable, serving=serving) if database else []
+    skews = {
+        "Redis": server.clock_skew_seconds if server is not None else None,
+        "the database": database.clock_skew_seconds if database is not None else None,
+    }
+    return [
+        *check_settings(settings, environment),
+        *check_folder(settings.data_dir),
+        readiness,
+        *stock,
+        *ledger,
+        *shards,
+        *credentials,
+        check_clock(skews),
+        check_open_files(settings),
+    ]
+
+
+def show(findings: Sequence[Finding], console: Console) -> None:
+    """For a person at a terminal."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        style = STYLES[finding.verdict]
+        told = Text(finding.found)
+        if finding.advice:
+            told.append(f"\n→ {finding.advice}", style)
+        table.add_row(Text(finding.verdict, style), Text(finding.name), told)
+    console.print(table)
+    console.print(Text(_summary(findings), "bold"))
+
+
+def plainly(findings: Sequence[Finding]) -> list[str]:
+    """For a pipe: a line a finding, to be searched."""
+    lines = []
+    for finding in findings:
+        advice = f" -> {finding.advice}" if finding.advice else ""
+        lines.append(f"{finding.verdict:<7}  {finding.name:<17}  {finding.found}{advice}")
+    return [*lines, _summary(findings)]
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    counts = Counter(finding.verdict for finding in findings)
+    told = [
+        f"{number} {word}{'' if number == 1 else 's'}"
+        for word, number in (("fault", counts[Verdict.FAULT]), ("warning", counts[Verdict.WARNING]))
+        if number
+    ]
+    return f"{len(findings)} things looked at: {', '.join(told) or 'all well'}."
+
+
+def _document(settings: Settings, findings: Sequence[Finding]) -> dict[str, object]:
+    return {
+        "ok": all(finding.verdict is not Verdict.FAULT for finding in findings),
+        "findings": [asdict(finding) for finding in findings],
+        "settings": {
+            name: {"value": shown(settings, name), "set": name in settings.model_fields_set}
+            for name in type(settings).model_fields
+        },
+    }

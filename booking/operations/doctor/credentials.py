@@ -1,0 +1,90 @@
+"""What tokens are checked with: the shared secret, the public key, and the key set."""
+
+import re
+import stat
+from itertools import pairwise
+
+from booking.auth.key_set import KeySetUnavailable, bind_pem, published_keys
+from booking.domain.diagnosis import Finding, fault, ok, warning
+from booking.settings import JWT_SECRET_BYTES_MIN, Settings
+
+MAKE_ONE = "openssl rand -base64 48 makes a good one; everybody has to sign in again"
+
+DISTINCT_MIN = 10
+"""Different characters in a secret; 32 random hexadecimal digits have fewer once in some ten thousand times."""
+
+WORDS = re.compile(r"[A-Za-z]?[a-z]{2,}(?:[ _.,-]+[A-Za-z]?[a-z]+)+[.!?]?\d{0,4}")
+KNOWN = re.compile(
+    r"secret|password|passw0rd|change.?me|example|your.?(?:256|key|jwt)|qwerty|letmein|12345678", re.IGNORECASE
+)
+
+
+async def check_credentials(settings: Settings) -> list[Finding]:
+    """One finding for each that is set; the shared secret always is."""
+    findings = [_secret(settings)]
+    if settings.jwt_public_key is not None:
+        findings.append(_public_key(settings.jwt_public_key))
+    if settings.jwt_jwks_url is not None:
+        findings.append(await _key_set(settings.jwt_jwks_url))
+    return findings
+
+
+def weakness(secret: str) -> str | None:
+    """Why somebody could come upon this secret; None where it looks as if it were random."""
+    if len(secret.encode()) < JWT_SECRET_BYTES_MIN:
+        return f"has fewer than {JWT_SECRET_BYTES_MIN} bytes"
+    if secret in (secret + secret)[1:-1]:
+        return "repeats itself"
+    if len(set(secret)) < DISTINCT_MIN:
+        return f"has only {len(set(secret))} different characters"
+    if sum(abs(ord(one) - ord(other)) <= 1 for one, other in pairwise(secret)) > len(secret) / 2:
+        return "counts up or down"
+    if KNOWN.search(secret):
+        return "has a word in it that is tried first"
+    if WORDS.fullmatch(secret):
+        return "is made of words"
+    return None
+
+
+def _secret(settings: Settings) -> Finding:
+    name = "token secret"
+    if settings.jwt_secret is not None:
+        return _strength(name, "BOOKING_JWT_SECRET", settings.jwt_secret, f"set another: {MAKE_ONE}")
+    path = settings.data_dir / "jwt-secret"
+    try:
+        secret, mode = path.read_text(encoding="utf-8").strip(), path.stat().st_mode
+    except FileNotFoundError:
+        return ok(name, "none yet; the first start makes a random one in the data folder")
+    except (OSError, ValueError) as error:
+        return fault(name, f"{path} cannot be read ({type(error).__name__})", "delete it to have one made anew")
+    if mode & 0o077:
+        return warning(name, f"{path} may be read by others ({stat.S_IMODE(mode):04o})", f"chmod 600 {path}")
+    return _strength(name, str(path), secret, f"delete {path} to have one made anew")
+
+
+def _strength(name: str, where: str, secret: str, advice: str) -> Finding:
+    weak = weakness(secret)
+    if weak is None:
+        return ok(name, f"{where}, {len(secret.encode())} bytes, looks random")
+    make = fault if len(secret.encode()) < JWT_SECRET_BYTES_MIN else warning
+    return make(name, f"{where} {weak}: who guesses it is every user and organizer", advice)
+
+
+def _public_key(text: str) -> Finding:
+    try:
+        algorithm = bind_pem(text).algorithm
+    except ValueError as error:
+        return fault("public key", str(error), "BOOKING_JWT_PUBLIC_KEY takes an RSA, P-256 or Ed25519 public key (PEM)")
+    return ok("public key", f"one for {algorithm}")
+
+
+async def _key_set(url: str) -> Finding:
+    try:
+        keys = await published_keys(url)
+    except KeySetUnavailable as error:
+        return fault("key set", f"cannot be had: {error}", "see that BOOKING_JWT_JWKS_URL answers from this machine")
+    if not keys:
+        return fault(
+            "key set", "it publishes no key that can be used", "RS256, ES256 or EdDSA, with a kid, for signing"
+        )
+    return ok("key set", f"{len(keys)} keys ({', '.join(sorted({key.algorithm for key in keys.values()}))})")

@@ -1,0 +1,163 @@
+"""`booking restore`: finds what Redis has lost, brings it back out of the database, and proves it by an audit."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.prompt import Confirm
+
+from booking.inventory import keys
+from booking.inventory.changes import ChangeStreams, past
+from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.stockroom import Stockroom
+from booking.ledger.errors import LedgerError
+from booking.ledger.ledger import Ledger
+from booking.operations.audit.command import show
+from booking.operations.audit.comparison import audit_event
+from booking.operations.audit.findings import EventAudit
+from booking.operations.restore.restoration import Restored, lost_shards, restore_shard
+from booking.persister.bootstrap import positions_of
+from booking.settings import Settings
+
+DONE, DIFFERENT, REFUSED, UNREADABLE = 0, 1, 2, 3
+"""Exit codes: all is well; the audit found differences; not done; a side could not be read or written."""
+
+LOADING_SECONDS_MAX = 600.0
+"""How long a Redis that has just been started is given to read its data; some ten million bookings."""
+
+LOOK_SECONDS = 0.1
+
+
+class _BrokenOff(Exception):
+    """A side went away after shards had been begun; the message is its own."""
+
+
+def restore(settings: Settings, shards: Sequence[int], *, yes: bool, force: bool) -> int:
+    """Restores what is lost of these shards, or of all; returns the exit code."""
+    console = Console(stderr=True)
+    try:
+        return asyncio.run(_restore(settings, shards, yes=yes, force=force, console=console))
+    except (InventoryUnavailable, LedgerError, _BrokenOff) as error:
+        console.print(f"booking: {error}", markup=False, soft_wrap=True)
+        if isinstance(error, _BrokenOff):
+            console.print("booking: nothing is sold from a shard that is half restored; run it again", markup=False)
+        return UNREADABLE
+
+
+async def _restore(settings: Settings, shards: Sequence[int], *, yes: bool, force: bool, console: Console) -> int:
+    ledger, streams = Ledger.open(settings.database_address), ChangeStreams(settings.redis_address)
+    try:
+        known = await ledger.shards()
+        unknown = [shard for shard in shards if shard not in known]
+        if unknown or not known:
+            console.print(f"booking: the database has the shards {_list(known)}, not {_list(unknown)}", markup=False)
+            return REFUSED
+        await _until_loaded(streams, console)
+        lost = await lost_shards(ledger, streams)
+        wanted = [shard for shard in (shards or (known if force else lost)) if force or shard in lost]
+        if not wanted:
+            console.print("Redis has everything that the database has: there is nothing to restore.")
+            return DONE
+        old = past(await streams.let_go(wanted), positions_of(known))
+        if old:
+            console.print(
+                f"The database lacks changes that it had of the shards {_list(old)}: it is an old copy, or another's. "
+                "Put the newer one back. Restoring from this one gives up what was sold since.",
+            )
+            if not force:
+                console.print("booking: nothing was changed; --force gives that up", markup=False)
+                return REFUSED
+        whole = [shard for shard in wanted if shard not in lost]
+        console.print(f"Redis has lost the shards {_list(lost)}." if lost else "Redis has lost nothing.")
+        if whole:
+            console.print(
+                f"The shards {_list(whole)} are whole. They are written anew all the same, their sales stand still "
+                "meanwhile, and idempotency keys and counts of refusals are forgotten.",
+            )
+        if not yes and not (console.is_terminal and Confirm.ask("Restore them from the database?", console=console)):
+            console.print("booking: nothing was changed; --yes restores without asking")
+            return REFUSED
+        try:
+            await _restore_each(settings, ledger, streams, wanted, even_if_whole=force, console=console)
+        except (InventoryUnavailable, LedgerError) as error:
+            raise _BrokenOff(str(error)) from None
+        audits = await _audit(settings, ledger, wanted, len(known))
+        show(audits, Console())
+        return DONE if all(audit.ok for audit in audits) else DIFFERENT
+    finally:
+        await streams.close()
+        await ledger.close()
+
+
+async def _restore_each(
+    settings: Settings,
+    ledger: Ledger,
+    streams: ChangeStreams,
+    shards: Sequence[int],
+    *,
+    even_if_whole: bool,
+    console: Console,
+) -> None:
+    count = len(await ledger.shards())
+    with _bar(console) as bar:
+        for shard in shards:
+            task = bar.add_task(f"shard {shard}", total=await _bookings(ledger, shard, count))
+            restored = await restore_shard(
+                settings, ledger, streams, shard, even_if_whole=even_if_whole, progress=partial(bar.advance, task)
+            )
+            console.print(_told(shard, restored))
+
+
+async def _until_loaded(streams: ChangeStreams, console: Console) -> None:
+    """A restoration commonly follows a restart of Redis, which is then still busy with an old copy of its own."""
+    end = time.monotonic() + LOADING_SECONDS_MAX
+    if await streams.is_loaded():
+        return
+    console.print("Redis is still reading its data; the restoration waits for it.")
+    while not await streams.is_loaded():
+        if time.monotonic() > end:
+            raise InventoryUnavailable(f"Redis has been reading its data for {LOADING_SECONDS_MAX:.0f} s")
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _bookings(ledger: Ledger, shard: int, shards: int) -> int:
+    total = 0
+    for event_id in await ledger.event_ids():
+        if keys.shard_of(event_id, shards) == shard:
+            total += sum(count.bookings for count in (await ledger.counts(event_id)).values())
+    return total
+
+
+async def _audit(settings: Settings, ledger: Ledger, restored: Sequence[int], shards: int) -> list[EventAudit]:
+    room = Stockroom(settings.redis_address, shards)
+    try:
+        return [
+            await audit_event(room, ledger, event_id)
+            for event_id in await ledger.event_ids()
+            if keys.shard_of(event_id, shards) in restored
+        ]
+    finally:
+        await room.close()
+
+
+def _told(shard: int, restored: Restored | None) -> str:
+    if restored is None:
+        return f"shard {shard}: somebody else has restored it"
+    told = f"shard {shard}: {restored.events} events, {restored.bookings:,} live bookings"
+    if restored.carried:
+        told += f"; {restored.carried} changes that were only in Redis have been saved first"
+    if restored.discarded:
+        told += "; changes of events whose own do not follow on the database's were dropped"
+    return told
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _list(shards: Iterable[int]) -> str:
+    return ", ".join(map(str, shards)) or "none"

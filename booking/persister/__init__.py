@@ -1,0 +1,1 @@
+"""The persister: it carries the streams of changes from Redis into SQL."""

@@ -1,0 +1,250 @@
+"""Carries the change streams into the ledger, exactly once: the cursor moves in the transaction that applies."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+
+from booking.domain.changes import ShardBatch
+from booking.inventory.changes import ChangeStreams, Reading, past
+from booking.inventory.errors import InventoryUnavailable
+from booking.ledger.errors import CursorMoved, LedgerConflict, LedgerError, LedgerUnavailable
+from booking.ledger.ledger import Ledger
+from booking.metrics import FOLDER, Meters
+from booking.persister.bootstrap import found, positions_of
+from booking.settings import Settings
+
+BATCH_ENTRIES = 4_000
+"""Entries of one shard in a transaction, at most."""
+
+PERIOD_SECONDS = 0.2
+"""Between two looks at streams that do not fill a batch: entries that come in between share one transaction, which
+costs as much as some fifty of them. Adds itself to the lag, and to no request."""
+
+PRESSED_PERIOD_SECONDS = 0.01
+"""The same where every answer waits for SQL."""
+
+RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
+"""Waits after a failure in a row; the last one repeats. The contract of the fault suite is to resume within 2 s."""
+
+DRAIN_SECONDS_MAX = 4.0
+"""How long a stop carries on where others are still selling; what is left then is the next persister's."""
+
+LOOK_SECONDS = 1.0
+"""Between two looks, while nothing is sold, at whether the database still has what it had."""
+
+METERS_SECONDS = 1.0
+"""Between two savings of what has been counted."""
+
+BEHIND_SECONDS_MAX = 2.0
+"""How old an entry may become before a persister that gives way to everybody else is called behind: the bound within
+which SQL has to be equal to Redis after a sale."""
+
+log = structlog.get_logger()
+
+
+class FallenBehind(Exception):
+    """Giving way to everything else on the machine leaves too little to carry what is sold."""
+
+
+async def run(settings: Settings, stop: asyncio.Event, give_way: Callable[[], None] | None = None) -> None:
+    """Carries until `stop` is set, and then until the streams are drained or a part is away.
+
+    Once it has caught up for the first time it calls `give_way`, where there is one; from then on it raises
+    FallenBehind when an entry was older than BEHIND_SECONDS_MAX when it was read.
+    """
+    ledger = Ledger.open(settings.database_address)
+    streams = ChangeStreams(settings.redis_address)
+    try:
+        await Persister(settings, ledger, streams, give_way).run(stop)
+    finally:
+        await streams.close()
+        await ledger.close()
+
+
+class Persister:
+    """One carrier. Two at once do no harm: of two that apply the same entries, one's cursor has moved."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        streams: ChangeStreams,
+        give_way: Callable[[], None] | None = None,
+    ) -> None:
+        self._give_way, self._gives_way = give_way, False
+        self._settings = settings
+        self._ledger = ledger
+        self._streams = streams
+        self._positions: dict[int, tuple[str, str]] | None = None
+        self._untrimmed, self._lost = set[int](), set[int]()
+        self._fenced: set[int] = set()  # by this one, which has said why
+        self._looked_at = 0.0
+        self._unreadable: set[int] = set()
+        self._refused: set[int] = set()
+        self.meters = Meters()
+        self._metered_at = 0.0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """As the module's `run`."""
+        failures = 0
+        loop = asyncio.get_running_loop()
+        end: float | None = None
+        while end is None or loop.time() < end:
+            if end is None and stop.is_set():
+                end = loop.time() + DRAIN_SECONDS_MAX
+            try:
+                carried = await self.carry()
+                if failures:
+                    log.info("the persister goes on", after_failures=failures)
+                failures = 0
+            except (LedgerError, InventoryUnavailable) as error:
+                self._positions = None  # a commit may have gone through: the cursors in SQL tell
+                if stop.is_set() and not isinstance(error, CursorMoved):
+                    log.warning("the persister stops with entries left; the next one carries them", reason=str(error))
+                    return
+                if not isinstance(error, CursorMoved) and failures in (0, 10, 100):
+                    log.warning("the persister waits", reason=str(error))
+                await _wait(stop, RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+                failures += 1
+                continue
+            self._save_meters(loop.time())
+            if carried == 0 and stop.is_set():
+                return
+            if carried < BATCH_ENTRIES:
+                self._let_others_go_first()
+                await _wait(stop, PRESSED_PERIOD_SECONDS if self._settings.ack == "database" else PERIOD_SECONDS)
+
+    def _let_others_go_first(self) -> None:
+        """From now on, if it ever is to: it has caught up, and a start beside everybody else took its own time."""
+        if self._give_way is not None and not self._gives_way:
+            self._gives_way = True
+            self._give_way()
+
+    def _save_meters(self, now: float) -> None:
+        """Where the workers find them; a process of its own on another machine has no such folder."""
+        if now - self._metered_at < METERS_SECONDS:
+            return
+        self._metered_at = now
+        with contextlib.suppress(OSError):
+            self.meters.save(self._settings.data_dir / FOLDER)
+
+    async def carry(self) -> int:
+        """One transaction's worth: reads, applies, trims. Returns the entries carried.
+
+        Raises LedgerUnavailable, CursorMoved and InventoryUnavailable.
+        """
+        if self._positions is None:
+            self._positions = positions_of(await found(self._settings, self._ledger, self._streams))
+            self._untrimmed = set(self._positions)  # whoever committed last may not have come to it
+        reading = await self._streams.read(self._positions, BATCH_ENTRIES)
+        batches = reading.batches
+        await self._mind(reading)
+        if not (batches or reading.let_go):
+            await self._look_while_nothing_is_sold()
+        if batches:
+            if self._gives_way and _age_seconds(batches) > BEHIND_SECONDS_MAX:
+                raise FallenBehind
+            batches = await self._apply(batches)
+        for batch in batches:
+            self._positions[batch.shard] = (batch.epoch, batch.upto)
+            self._untrimmed.add(batch.shard)
+        behind = {shard: self._positions[shard] for shard in self._untrimmed - self._lost}
+        if behind:
+            await self._streams.trim(behind)
+            self._untrimmed -= behind.keys()
+        rows = sum(len(batch.changes) for batch in batches)
+        if rows:
+            self.meters.count("booking_persisted_rows_total", by=rows)
+            self.meters.count("booking_persister_transactions_total")
+        return rows
+
+    async def _apply(self, batches: list[ShardBatch]) -> list[ShardBatch]:
+        """Applies all of them, or, where the database does not take one, each that it takes by itself."""
+        try:
+            await self._ledger.apply(batches)
+        except (LedgerUnavailable, CursorMoved):
+            raise
+        except LedgerError as error:
+            if len(batches) > 1:
+                return [batch for one in batches for batch in await self._apply([one])]
+            if isinstance(error, LedgerConflict):
+                await self._give_up(batches[0])
+            else:
+                self._refuse(batches[0], error)
+            return []
+        self._refused -= {batch.shard for batch in batches}
+        return batches
+
+    def _refuse(self, batch: ShardBatch, error: LedgerError) -> None:
+        """What the database refuses of one shard keeps no other from being carried; the shard's lag tells of it."""
+        if batch.shard not in self._refused:
+            log.error("the database refuses a shard's changes", shard=batch.shard, reason=str(error))
+            self._refused.add(batch.shard)
+
+    async def _give_up(self, batch: ShardBatch) -> None:
+        """Redis has gone another way than the database: an old copy was sold from. No more is."""
+        await self._fence([batch.shard])
+        log.error(
+            "a shard's changes do not follow on the database's; it is not sold from until `booking restore`",
+            shard=batch.shard,
+            after=batch.after,
+        )
+
+    async def _mind(self, reading: Reading) -> None:
+        """Says once what is wrong, and looks again soon: somebody may be restoring it."""
+        lost, unreadable = set(reading.lost), set(reading.unreadable)
+        if unreadable - self._unreadable:
+            await self._fence(unreadable)
+        if found := lost - self._lost - self._fenced:
+            log.error(
+                "Redis does not hold what these shards were founded on; they are not sold from until `booking restore`",
+                shards=sorted(found),
+            )
+        if unreadable - self._unreadable:
+            log.error("these shards' streams cannot be read; they are not sold from", reasons=reading.unreadable)
+        if reading.let_go:
+            await self._look_for_lost_commits(reading.let_go)
+        if lost:
+            self._positions = positions_of(await self._ledger.shards())  # a restored shard has another epoch
+        self._fenced -= self._lost - lost
+        self._lost, self._unreadable = lost, unreadable
+
+    async def _fence(self, shards: Iterable[int]) -> None:
+        await self._streams.fence(shards)
+        self._fenced.update(shards)
+
+    async def _look_while_nothing_is_sold(self) -> None:  # or the next buyer would be the one to find out
+        if self._positions and time.monotonic() - self._looked_at >= LOOK_SECONDS:
+            self._looked_at = time.monotonic()
+            await self._look_for_lost_commits(
+                await self._streams.let_go(self._positions.keys() - self._fenced - self._lost)
+            )
+
+    async def _look_for_lost_commits(self, let_go: Mapping[int, str]) -> None:
+        """Redis lets go of nothing that the database does not have: another persister has carried it, or the database
+        is an old copy, or has failed over to one. Then what comes next would hide for ever what is missing.
+        """
+        before = self._positions or {}
+        self._positions = now = positions_of(await self._ledger.shards())
+        old = [shard for shard in past(let_go, now) if now[shard][0] == before[shard][0]]  # else it was restored
+        if old:
+            await self._fence(old)
+            log.error(
+                "the database lacks changes that it had; these shards are not sold from until it has them again, "
+                "or `booking restore --force` gives them up",
+                shards=old,
+            )
+
+
+def _age_seconds(batches: Iterable[ShardBatch]) -> float:
+    """How long the oldest change has waited, if Redis's clock is right by ours."""
+    return time.time() - min(batch.changes[0].at_ms for batch in batches) / 1000
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

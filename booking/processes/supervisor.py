@@ -1,0 +1,251 @@
+"""What `booking serve` runs: starts the parts in order, keeps them alive, and stops them in order."""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from booking.inventory.embedded import EmbeddedServer, EmbeddedServerFailed
+from booking.metrics import FOLDER as METERS_FOLDER
+from booking.processes.child_process import CannotStart, Command, Part, describe_end
+from booking.processes.data_folder import DataFolder, DataFolderTaken
+from booking.processes.listening_sockets import Listeners, answers
+from booking.processes.priority import Watch
+from booking.settings import EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
+
+STOP_ORDER = ((("worker", "migration", "inspection"), 8.0), (("persister",), 9.0), (("redis",), 9.7))
+"""Which parts stop after which, and when, in seconds from the signal, those still there are killed. That is safe: what
+was acknowledged is on disk, and the persister goes on from its cursor at the next start."""
+
+START_DEATHS_MAX = 3
+"""A part that dies this often before the service has answered once ends the start."""
+
+
+class StartFailed(Exception):
+    """The service cannot start: `exit_code` is the process's, the message says why unless a part has done so."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Supervisor:
+    """One service on one data folder, from `run` to its exit code."""
+
+    def __init__(self, settings: Settings, *, with_persister: bool = True) -> None:
+        self._settings = settings
+        self._settings_json = settings.model_dump_json().encode()
+        self._with_persister = with_persister
+        self._folder = DataFolder(settings.data_dir)
+        self._embedded = EmbeddedServer(settings) if settings.embedded_redis else None
+        self._listeners: Listeners | None = None
+        self._told_to_stop = asyncio.Event()
+        self._answers = False
+        self._watch = Watch(say)
+        self._parts: list[Part] = []
+        self._workers: list[Part] = []
+        self._keepers: list[asyncio.Task[None]] = []
+
+    async def run(self) -> int:
+        """Serves until SIGINT, SIGTERM or SIGHUP and returns 0; raises StartFailed when it never came to serve."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._take_signal)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is behind nohup
+            # A terminal that is closed sends it once or twice, to nobody's hurry.
+            loop.add_signal_handler(signal.SIGHUP, self._told_to_stop.set)
+        loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        self._take_folder()
+        try:
+            start = asyncio.create_task(self._start())
+            told = asyncio.create_task(self._told_to_stop.wait())
+            await asyncio.wait((start, told), return_when=asyncio.FIRST_COMPLETED)
+            if start.done():
+                start.result()
+            await told
+            start.cancel()
+            await asyncio.gather(start, return_exceptions=True)
+        finally:
+            await self._stop()
+            self._folder.close()
+        return 0
+
+    def _take_folder(self) -> None:
+        try:
+            self._folder.open()
+            shutil.rmtree(self._settings.data_dir / METERS_FOLDER, ignore_errors=True)  # counters begin anew here only
+        except DataFolderTaken as error:
+            raise StartFailed(str(error), EXIT_WRONG_SETTING) from None
+        except OSError as error:
+            raise StartFailed(f"BOOKING_DATA_DIR: {error.filename}: {error.strerror}", EXIT_WRONG_SETTING) from None
+
+    async def _start(self) -> None:
+        """Starts everything side by side: the workers import what they need while Redis and SQL are made ready."""
+        listeners = self._check_ground()
+        engine = "an embedded Redis, " if self._embedded is not None else ""
+        persister = "the persister" if self._with_persister else "no persister"
+        say(f"starting {engine}{persister} and {self._settings.workers} web worker(s) on {self._settings.data_dir}")
+        self._workers = [
+            self._part(f"worker-{number}", partial(self._web_command, listeners, number))
+            for number in range(1, self._settings.workers + 1)
+        ]
+        persisters = [self._part("persister", self._persister_command)] if self._with_persister else []
+        migration = self._part("migration", partial(self._command, "migrate"))
+        anothers = self._settings.redis_url is not None or self._settings.redis_server is not None
+        inspections = [self._part("inspection", partial(self._command, "inspect"))] if anothers else []
+        for part in (migration, *inspections, *self._workers, *persisters):
+            part.launch()
+        migration.release()
+        embedded = [await self._start_embedded()] if self._embedded is not None else []
+        for part in inspections:
+            part.release()
+        for part in (*inspections, migration):
+            code = await part.ended()
+            if code != 0:
+                raise StartFailed(f"the {part.name} {describe_end(code)}" if code < 0 else "", max(code, 1))
+        for part in self._workers:
+            part.release()
+        self._keepers = [
+            asyncio.create_task(part.keep(partial(self._may_restart, part)))
+            for part in (*embedded, *persisters, *self._workers)
+        ]
+        self._keepers += [asyncio.create_task(self._watch.run(part)) for part in persisters]
+        await self._first_answer(listeners.url)
+        self._answers = True
+        for part in persisters:
+            part.release()  # only now, so that of settings which are refused one part speaks
+        self._describe()
+        say(f"serving on {listeners.url} (Ctrl-C stops it; its files are in {self._settings.data_dir})")
+
+    def _check_ground(self) -> Listeners:
+        """Finds what could refuse the start before anything is started; returns the listening sockets."""
+        settings = self._settings
+        try:
+            listeners = self._listeners = Listeners(settings.host, settings.port, settings.workers)
+        except OSError as error:
+            where = f"{settings.host}:{settings.port}"
+            raise StartFailed(f"BOOKING_HOST, BOOKING_PORT: {where}: {error.strerror}", EXIT_WRONG_SETTING) from None
+        try:
+            if self._embedded is not None:
+                self._embedded.prepare()
+        except SettingsError as error:
+            raise StartFailed(str(error), EXIT_WRONG_SETTING) from None
+        except EmbeddedServerFailed as error:
+            raise StartFailed(str(error)) from None
+        return listeners
+
+    async def _start_embedded(self) -> Part:
+        assert self._embedded is not None
+        server = self._embedded
+        try:
+            part = self._part("redis", self._embedded_command)
+            process = part.launch()
+            part.release()
+            await server.wait_until_ready(process, say)
+        except (EmbeddedServerFailed, CannotStart, OSError) as error:
+            raise StartFailed(str(error)) from None
+        return part
+
+    def _embedded_command(self) -> Command:
+        assert self._embedded is not None
+        try:
+            arguments = self._embedded.prepare()
+        except (SettingsError, EmbeddedServerFailed) as error:  # its program is away: as while it is upgraded
+            raise CannotStart(str(error)) from None
+        # It inherits the folder's lock, so that no second server opens the same files while this one lives.
+        return Command(arguments, pass_fds=(self._folder.lock,), log=str(self._embedded.log))
+
+    def _web_command(self, listeners: Listeners, worker: int) -> Command:
+        descriptor = listeners.of(worker).fileno()
+        # Where the connections could go to no other, they hear of what is away from this one.
+        waits = ["wait"] if self._answers and not any(part.is_steady for part in self._workers) else []
+        return self._command("web", str(descriptor), *waits, pass_fds=(descriptor,))
+
+    def _persister_command(self) -> Command:
+        if not self._watch.gives_way:
+            return self._command("persist")
+        return self._command("persist", str(self._watch.descriptor), pass_fds=(self._watch.descriptor,))
+
+    def _command(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Command:
+        return Command(
+            (sys.executable, "-m", "booking.processes.entry_point", *arguments), self._settings_json, pass_fds
+        )
+
+    def _part(self, name: str, command: Callable[[], Command]) -> Part:
+        part = Part(name, command, say, self._describe)
+        self._parts.append(part)
+        return part
+
+    def _may_restart(self, part: Part, code: int) -> bool:
+        """Before the service has answered once, a part that refuses the settings ends the start instead."""
+        if part in self._workers and part.deaths and self._listeners is not None:
+            # The second death in a row: what comes in meanwhile is better off with the others.
+            self._listeners.give_up(self._workers.index(part) + 1)
+        if code == EXIT_BEHIND:
+            self._watch.give_up()
+        return self._answers or code != EXIT_WRONG_SETTING
+
+    async def _first_answer(self, url: str) -> None:
+        """Returns when a worker answers; raises StartFailed when one refuses its settings or keeps dying."""
+        while not await answers(url):
+            for part in self._parts:
+                if part.exit_code == EXIT_WRONG_SETTING:
+                    raise StartFailed("", EXIT_WRONG_SETTING)
+                if part.deaths_in_all >= START_DEATHS_MAX:  # however long a busy machine lets each of them live
+                    raise StartFailed(f"{part.name} died {part.deaths_in_all} times at its start")
+            await asyncio.sleep(0.05)
+
+    async def _stop(self) -> None:
+        """Stops the parts one after another: web workers, persister, embedded server."""
+        self._told_to_stop.set()
+        if self._listeners is not None:
+            self._listeners.close()
+        for keeper in self._keepers:
+            keeper.cancel()
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        for names, limit_seconds in STOP_ORDER:
+            left_seconds = max(0.1, begun + limit_seconds - loop.time())
+            parts = [part for part in self._parts if part.name.startswith(names)]
+            await asyncio.gather(*(part.stop(left_seconds) for part in parts))
+        self._watch.close()
+        if self._embedded is not None:
+            self._embedded.clear_away()
+
+    def _take_signal(self) -> None:
+        if not self._told_to_stop.is_set():
+            say("stopping: requests in flight are finished first (once more to hurry)")
+            self._told_to_stop.set()
+            return
+        say("hurrying")
+        for part in self._parts:
+            if part.name != "redis":
+                part.hurry()
+
+    def _reap(self) -> None:
+        for part in self._parts:
+            part.reap()
+
+    def _describe(self) -> None:
+        """Keeps service.json true, once there is a service to describe."""
+        if self._answers and self._listeners is not None:
+            self._folder.describe(
+                {
+                    "pid": os.getpid(),
+                    "url": self._listeners.url,
+                    "port": self._listeners.port,
+                    "parts": {part.name: part.pid for part in self._parts if part.pid is not None},
+                }
+            )
+
+
+def say(line: str) -> None:
+    """Tells the person at the terminal what the service is doing, if there still is one. Never raises."""
+    if sys.stderr is not None:
+        # A pipe's reader may have gone. Past the buffer, which would try again at the end and spoil the exit code.
+        with suppress(OSError):
+            os.write(sys.stderr.fileno(), f"booking: {line}\n".encode(errors="backslashreplace"))

@@ -1,0 +1,227 @@
+"""The composition root of a web worker: settings → clients → routes → lifespan."""
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import structlog
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from booking import logs
+from booking.auth.passwords import Passwords
+from booking.auth.tokens import TokenVerifier, sign_token
+from booking.inventory.acknowledgement import LevelNotGiven, choose
+from booking.inventory.box_office import BoxOffice, RateLimit
+from booking.inventory.changes import ChangeStreams
+from booking.inventory.expiry import sweep
+from booking.inventory.lane import Lane
+from booking.inventory.link import ANSWER_SECONDS_MAX, Link
+from booking.inventory.scripts import all_scripts
+from booking.inventory.stockroom import Stockroom
+from booking.ledger.errors import LedgerError
+from booking.ledger.ledger import Ledger
+from booking.metrics import FOLDER, Meters
+from booking.operations.restore.restoration import restore_empty
+from booking.persister.bootstrap import found, vouch
+from booking.settings import Settings, SettingsError
+from booking.web.access_log import AccessLog, console_line, json_line
+from booking.web.admission import Admission
+from booking.web.authentication import Credentials
+from booking.web.endpoints.accounts import AccountEndpoints
+from booking.web.endpoints.events import EventEndpoints
+from booking.web.endpoints.health import HealthEndpoints
+from booking.web.endpoints.lists import ListEndpoints
+from booking.web.endpoints.live import LiveEndpoint
+from booking.web.endpoints.metrics import MetricsEndpoint
+from booking.web.endpoints.reports import ReportEndpoints
+from booking.web.endpoints.sale import SaleEndpoints
+from booking.web.middleware import Failures, Frame
+from booking.web.pages import PageEndpoints
+from booking.web.read_your_writes import Freshness
+from booking.web.refusal import Refusal
+from booking.web.routes import DirectRouter, routes
+from booking.web.startup import Opening
+from booking.web.tracing import traced
+
+log = structlog.get_logger()
+
+PASSWORD_THREADS = 2
+"""Passwords checked at a time in one worker, at 19 MiB and some 25 ms each."""
+
+GARBAGE_OBJECTS = 50_000
+"""Objects that may be made and not freed before the collector looks for cycles among them: some 10 MB."""
+
+METERS_SECONDS = 1.0
+"""Between two savings of what has been counted."""
+
+EPOCHS_SECONDS = 1.0
+"""Between two looks at the shards' epochs."""
+
+TOKEN_SECONDS = 3600
+"""How long a token from /auth/* is good (contract)."""
+
+READ_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "X-Request-ID")
+"""What a page of another origin may send: every header that the contract has a meaning for."""
+
+EXPOSED_HEADERS = (
+    "ETag",
+    "Idempotent-Replayed",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "X-Request-ID",
+)
+"""What a page of another origin may read besides the body."""
+
+
+class Application:
+    """One worker's application; its parts are opened in `lifespan`, on the loop they belong to."""
+
+    def __init__(self, settings: Settings, *, waits: bool = False) -> None:
+        """One that `waits` answers with what is away at its start, and opens later."""
+        logs.configure(settings.log_format)
+        self._settings = settings
+        self._opening = Opening(self._open, waits=waits)
+        self._access_log = AccessLog(
+            partial(console_line, colours=logs.has_colours()) if settings.log_format == "console" else json_line
+        )
+        self._router = DirectRouter(redirect_slashes=False, lifespan=self._lifespan, default=self._opening.answer)
+        application: ASGIApp = self._router
+        if settings.cors_origins:
+            application = CORSMiddleware(
+                Failures(application),
+                allow_origins=settings.cors_origins,
+                allow_methods=("GET", "POST", "PATCH"),
+                allow_headers=READ_HEADERS,
+                expose_headers=EXPOSED_HEADERS,
+            )
+        self._admission = Admission(Refusal("overloaded", settings.cors_origins))
+        self.frame = Frame(
+            application,
+            self._access_log,
+            self._admission,
+            self._router.find,
+            serves_origins=bool(settings.cors_origins),
+        )
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: object) -> AsyncIterator[None]:
+        try:
+            async with self._opening.opened():
+                yield
+        finally:
+            self._access_log.flush()
+
+    async def _open(self, stack: contextlib.AsyncExitStack) -> None:
+        settings = self._settings
+        ledger = Ledger.open(settings.database_address)
+        stack.push_async_callback(ledger.close)
+        streams = ChangeStreams(settings.redis_address)
+        stack.push_async_callback(streams.close)
+        await found(settings, ledger, streams)
+        await restore_empty(settings, ledger, streams, await vouch(ledger, streams))
+        limit = auth_limit = None
+        if settings.rate_limit == "on":
+            limit = RateLimit(settings.rate_limit_burst, settings.rate_limit_per_second)
+            auth_limit = RateLimit(settings.auth_rate_limit_per_minute, settings.auth_rate_limit_per_minute / 60)
+        try:
+            acknowledgement = await choose(settings.redis_address, settings.ack, settings.ack_replicas)
+        except LevelNotGiven as error:
+            raise SettingsError(f"BOOKING_ACK: {error}") from None
+        log.info("changes are acknowledged at this level", acknowledged=acknowledgement.level)
+        link = Link(settings.redis_address, all_scripts(), partial(vouch, ledger, streams), acknowledgement)
+        saved: list[Freshness] = []
+        waits = (lambda: saved[0].saved()) if acknowledgement.level == "database" else None
+        lane = Lane(link, settings.queue_limit, waits)
+        office = BoxOffice([lane], await _epochs(ledger), limit, settings.persister_lag_limit)
+        stack.push_async_callback(office.close)
+        await office.lags()  # connects, while there is a database to vouch by
+        room = Stockroom(settings.redis_address, settings.shards, ANSWER_SECONDS_MAX)
+        stack.push_async_callback(room.close)
+        freshness = Freshness(office, ledger)
+        saved.append(freshness)
+        passwords = Passwords(PASSWORD_THREADS)
+        stack.callback(passwords.close)
+        secret = settings.signing_secret()
+        try:
+            tokens = TokenVerifier(
+                secret,
+                public_key=settings.jwt_public_key,
+                jwks_url=settings.jwt_jwks_url,
+                issuer=settings.jwt_issuer,
+                audience=settings.jwt_audience,
+                leeway_seconds=settings.jwt_leeway_seconds,
+            )
+        except ValueError as error:
+            raise SettingsError(f"BOOKING_JWT_PUBLIC_KEY or BOOKING_JWT_SECRET: {error}") from None
+
+        def sign(subject: str, role: str | None) -> str:
+            issuer, audience = settings.jwt_issuer, settings.jwt_audience
+            return sign_token(secret, subject, role, TOKEN_SECONDS, issuer=issuer, audience=audience)
+
+        folder = settings.data_dir / FOLDER
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        credentials = Credentials(tokens, passwords, ledger.find_account)
+        live = LiveEndpoint(credentials, office, settings.live_limit)
+        self._router.open(
+            routes(
+                SaleEndpoints(credentials, office, limit),
+                EventEndpoints(credentials, office),
+                ListEndpoints(credentials, office, ledger, freshness),
+                ReportEndpoints(credentials, office, ledger, room, freshness),
+                live,
+                AccountEndpoints(ledger, passwords, credentials, sign, office, auth_limit),
+                HealthEndpoints(office, ledger, settings.persister_lag_limit, acknowledgement.level),
+                MetricsEndpoint(office, room, lane, live, self._access_log, folder),
+                PageEndpoints(office),
+            )
+        )
+        tasks = [
+            asyncio.create_task(sweep(office), name="sweeper"),
+            asyncio.create_task(_go_by_new_epochs(office, ledger), name="epochs"),
+            asyncio.create_task(_save(self._access_log, self._admission, lane.meters, folder), name="meters"),
+        ]
+        stack.push_async_callback(_end, tasks)
+        # What is here now stays; what requests make is freed as they end. Left alone, the collector would look
+        # through both every few requests, for 8 % of a worker's time.
+        gc.freeze()
+        gc.set_threshold(GARBAGE_OBJECTS)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _epochs(ledger: Ledger) -> list[str]:
+    records = await ledger.shards()
+    return [records[shard].epoch for shard in sorted(records)]
+
+
+async def _go_by_new_epochs(office: BoxOffice, ledger: Ledger) -> None:
+    """Runs until it is cancelled: what was restored is sold from within a second."""
+    while True:
+        await asyncio.sleep(EPOCHS_SECONDS)
+        with contextlib.suppress(LedgerError):
+            office.refound(await _epochs(ledger))
+
+
+async def _save(access_log: AccessLog, admission: Admission, meters: Meters, folder: Path) -> None:
+    """Runs until it is cancelled: the other workers tell what this one has counted a second ago."""
+    while True:
+        await asyncio.sleep(METERS_SECONDS)
+        access_log.hand_over(meters)
+        admission.hand_over(meters)
+        with contextlib.suppress(OSError):
+            meters.save(folder)
+
+
+def create_app(settings: Settings, *, waits: bool = False) -> ASGIApp:
+    """The application of one web worker; one that `waits` answers with what is away at its start, and opens later."""
+    return traced(Application(settings, waits=waits).frame, settings.telemetry)

@@ -1,0 +1,79 @@
+"""The service's own accounts: registering, and logging in for a token."""
+
+from collections.abc import Callable
+
+from starlette.types import Receive, Scope
+
+from booking.auth.emails import email_key
+from booking.auth.passwords import Passwords
+from booking.auth.plain_tokens import ORGANIZER
+from booking.domain.accounts import Account
+from booking.inventory.box_office import BoxOffice, RateLimit
+from booking.ledger.errors import EmailTaken
+from booking.ledger.ledger import Ledger
+from booking.web.authentication import Credentials
+from booking.web.problems import Fault, Problem
+from booking.web.rate_limits import rate_limited
+from booking.web.request_schemas import LoginRequest, RegisterRequest, validate
+from booking.web.requests import USER, read_json
+from booking.web.response_schemas import WelcomeData
+from booking.web.responses import Answer, success
+
+Sign = Callable[[str, str | None], str]
+"""Makes a token for a subject and a role."""
+
+
+class AccountEndpoints:
+    """`/auth/*`. Every call, right or wrong, is charged to its client address first."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        passwords: Passwords,
+        credentials: Credentials,
+        sign: Sign,
+        office: BoxOffice,
+        limit: RateLimit | None,
+    ) -> None:
+        self._ledger = ledger
+        self._passwords = passwords
+        self._credentials = credentials
+        self._sign = sign
+        self._office = office
+        self._limit = limit
+
+    async def register(self, scope: Scope, receive: Receive) -> Answer:
+        """`POST /auth/register`."""
+        await self._charge(scope)
+        faults: list[Fault] = []
+        wanted = validate(RegisterRequest, await read_json(scope, receive, faults), faults)
+        password_hash = await self._passwords.hash(wanted.password)
+        try:
+            account = await self._ledger.add_account(wanted.email, email_key(wanted.email), password_hash)
+        except EmailTaken:
+            raise Problem("email_taken") from None
+        return self._welcome(scope, 201, "Account created successfully", account)
+
+    async def login(self, scope: Scope, receive: Receive) -> Answer:
+        """`POST /auth/login`."""
+        await self._charge(scope)
+        faults: list[Fault] = []
+        given = validate(LoginRequest, await read_json(scope, receive, faults), faults)
+        account = await self._credentials.account(given.email, given.password)
+        if account is None:
+            raise Problem("invalid_credentials")
+        return self._welcome(scope, 200, "Logged in successfully", account)
+
+    async def _charge(self, scope: Scope) -> None:
+        if self._limit is None:
+            return
+        address = scope["client"][0] if scope.get("client") else "unknown"
+        wait_ms = await self._office.charge_address(address, self._limit)
+        if wait_ms:
+            raise rate_limited("auth", self._limit, wait_ms)
+
+    def _welcome(self, scope: Scope, status: int, message: str, account: Account) -> Answer:
+        scope[USER] = str(account.id)
+        token = self._sign(str(account.id), ORGANIZER if account.organizer else None)
+        data: WelcomeData = {"token": token, "user": {"id": account.id, "email": account.email}}
+        return Answer(status, success(message, data))

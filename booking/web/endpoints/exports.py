@@ -1,0 +1,116 @@
+"""All bookings of an event as one file, streamed: as of one `seq`, in constant memory, however slow the reader is."""
+
+import asyncio
+import csv
+import io
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import orjson
+from starlette.types import Receive, Send
+
+from booking.domain.model import Booking, BookingStatus
+from booking.ledger.ledger import Ledger
+from booking.web.problems import Problem
+from booking.web.responses import booking_data
+
+EXPORTS_MAX = 2
+"""Exports at a time in one worker: each takes a connection of four now and then, and some of its time."""
+
+COLUMNS = ("id", "event_id", "user_id", "quantity", "status", "source", "created_at", "expires_at", "position")
+
+FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""A spreadsheet takes a cell that begins with one of these for a formula (OWASP, CSV injection)."""
+
+Lines = Callable[[Sequence[Booking]], bytes]
+
+
+class Exports:
+    """Streams the files."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._running = 0
+
+    async def send(
+        self,
+        receive: Receive,
+        send: Send,
+        event_id: int,
+        seq: int,
+        kind: str,
+        statuses: Sequence[BookingStatus],
+    ) -> None:
+        """Answers with the event's bookings as of `seq`, which the database has reached, by number.
+
+        `kind` is csv or ndjson. Raises Problem when too many are under way.
+        """
+        if self._running >= EXPORTS_MAX:
+            raise Problem("overloaded", "Other exports are under way. Try again in a moment.")
+        self._running += 1
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            content_type, first, lines = FORMATS[kind]
+            headers = [
+                (b"content-type", content_type),
+                (b"content-disposition", b'attachment; filename="event-%d-seq-%d.%b"' % (event_id, seq, kind.encode())),
+                (b"x-event-seq", b"%d" % seq),
+                (b"cache-control", b"no-store"),
+                (b"x-content-type-options", b"nosniff"),
+            ]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": first, "more_body": True})
+            async for chunk in self._chunks(event_id, seq, frozenset(statuses), lines):
+                if gone.done():
+                    return
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._running -= 1
+            gone.cancel()
+
+    async def _chunks(
+        self, event_id: int, seq: int, statuses: frozenset[BookingStatus], lines: Lines
+    ) -> AsyncIterator[bytes]:
+        waiting = 0  # in the order of their numbers, which is that of the list: so each one's place is known
+        async for span in self._ledger.bookings_as_of(event_id, seq):
+            for booking in span:
+                if booking.status is BookingStatus.WAITING:
+                    waiting += 1
+                    booking.position = waiting
+            chunk = lines([booking for booking in span if booking.status in statuses])
+            if chunk:
+                yield chunk
+            await asyncio.sleep(0)  # whoever books has the next turn
+
+
+async def _gone(receive: Receive) -> None:
+    """Returns once the client has closed its connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def csv_lines(bookings: Sequence[Booking]) -> bytes:
+    """Lines of RFC 4180 in the order of COLUMNS, safe to open in a spreadsheet."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\r\n")
+    for booking in bookings:
+        data = booking_data(booking)
+        writer.writerow([_harmless(str(data.get(name, ""))) for name in COLUMNS])
+    return text.getvalue().encode()
+
+
+def ndjson_lines(bookings: Sequence[Booking]) -> bytes:
+    """One JSON object a line, each a booking as in any other answer."""
+    return b"".join([orjson.dumps(booking_data(booking), option=orjson.OPT_APPEND_NEWLINE) for booking in bookings])
+
+
+def _harmless(cell: str) -> str:
+    """A cell that a spreadsheet shows as text: an apostrophe in front of what it would take for a formula."""
+    return f"'{cell}" if cell.startswith(FORMULA_BEGINNINGS) else cell
+
+
+FORMATS: dict[str, tuple[bytes, bytes, Lines]] = {
+    "csv": (b"text/csv; charset=utf-8; header=present", ",".join(COLUMNS).encode() + b"\r\n", csv_lines),
+    "ndjson": (b"application/x-ndjson", b"", ndjson_lines),
+}
+"""Each format's media type, what it begins with, and how it writes bookings."""

@@ -1,0 +1,132 @@
+"""Whether the service lives, and whether it can serve."""
+
+import asyncio
+from typing import Annotated, Literal, NotRequired
+
+import orjson
+from pydantic import Field
+from starlette.types import Receive, Scope
+from typing_extensions import TypedDict  # pydantic takes it from here before Python 3.12
+
+from booking.inventory.box_office import BoxOffice
+from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+from booking.ledger.errors import LedgerUnavailable
+from booking.ledger.ledger import Ledger
+from booking.web.response_schemas import Count, documented
+from booking.web.responses import Answer
+
+LAG_SECONDS_MAX = 30.0
+"""A persister that has left something lying for this long is not well."""
+
+LOST = "Redis does not have what the database has of these shards; they are not sold from until `booking restore`"
+
+ALIVE = b'{"status":"alive"}'
+
+
+@documented
+class AliveData(TypedDict):
+    """The process answers."""
+
+    status: Literal["alive"]
+
+
+@documented
+class RedisPart(TypedDict):
+    """Redis."""
+
+    ok: bool
+    shards: NotRequired[int]
+    acknowledged: NotRequired[str]
+    """What an acknowledged change has survived (BOOKING_ACK)."""
+    lost: NotRequired[list[int]]
+    """Shards that nothing is sold from until `booking restore`."""
+    reason: NotRequired[str]
+
+
+@documented
+class DatabasePart(TypedDict):
+    """The database."""
+
+    ok: bool
+    reason: NotRequired[str]
+
+
+@documented
+class PersisterPart(TypedDict):
+    """What carries changes from Redis into the database."""
+
+    ok: bool
+    lag_entries: Count | None
+    lag_seconds: Annotated[float, Field(ge=0)] | None
+    reason: NotRequired[str]
+
+
+@documented
+class PartsData(TypedDict):
+    """The service's parts."""
+
+    redis: RedisPart
+    database: DatabasePart
+    persister: PersisterPart
+
+
+@documented
+class ReadyData(TypedDict):
+    """Whether the service can serve, part by part."""
+
+    status: Literal["ready", "unavailable"]
+    parts: PartsData
+
+
+class HealthEndpoints:
+    """For load balancers and people on call."""
+
+    def __init__(self, office: BoxOffice, ledger: Ledger, unsaved_limit: int, level: str) -> None:
+        self._level = level
+        self._office = office
+        self._ledger = ledger
+        self._unsaved_limit = unsaved_limit
+
+    async def alive(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
+        """`GET /healthz`: the process answers."""
+        return Answer(200, ALIVE)
+
+    async def ready(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
+        """`GET /readyz`: every part does its work, or which one does not and why."""
+        (redis, persister), database = await asyncio.gather(self._redis_and_persister(), self._database())
+        ready = redis["ok"] and database["ok"] and persister["ok"]
+        data: ReadyData = {
+            "status": "ready" if ready else "unavailable",
+            "parts": {"redis": redis, "database": database, "persister": persister},
+        }
+        body = orjson.dumps(data)
+        retry = [] if ready else [(b"retry-after", b"1")]
+        return Answer(200 if ready else 503, body, *retry)
+
+    async def _redis_and_persister(self) -> tuple[RedisPart, PersisterPart]:
+        try:
+            lags = await self._office.lags()
+        except (InventoryUnavailable, OutcomeUnknown, Overloaded) as error:
+            reason = "Redis does not answer" if not isinstance(error, Overloaded) else "overloaded"
+            unknown: PersisterPart = {
+                "ok": False,
+                "lag_entries": None,
+                "lag_seconds": None,
+                "reason": "unknown without Redis",
+            }
+            return {"ok": False, "reason": reason}, unknown
+        lost = [shard for shard, lag in enumerate(lags) if not lag.whole]
+        redis: RedisPart = {"ok": not lost, "shards": len(lags), "acknowledged": self._level}
+        if lost:
+            redis |= {"reason": LOST, "lost": lost}
+        seconds = max(lag.oldest_ms for lag in lags) / 1000
+        well = seconds <= LAG_SECONDS_MAX and all(lag.entries <= self._unsaved_limit for lag in lags)
+        persister: PersisterPart = {"ok": well, "lag_entries": sum(lag.entries for lag in lags), "lag_seconds": seconds}
+        return redis, persister
+
+    async def _database(self) -> DatabasePart:
+        try:
+            await self._ledger.ping()
+        except LedgerUnavailable as error:
+            return {"ok": False, "reason": str(error)}
+        return {"ok": True}

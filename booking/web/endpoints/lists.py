@@ -1,0 +1,94 @@
+"""Bookings in lists: a user's own over all events, and an event's for its organizer."""
+
+import asyncio
+from collections.abc import Sequence
+
+from starlette.datastructures import QueryParams
+from starlette.types import Receive, Scope, Send
+
+from booking.domain.model import Booking, BookingStatus
+from booking.inventory.box_office import BoxOffice
+from booking.ledger import reports
+from booking.ledger.ledger import Ledger
+from booking.web.authentication import Credentials
+from booking.web.endpoints.exports import FORMATS, Exports
+from booking.web.organizers import organizer
+from booking.web.problems import Fault, Problem, invalid
+from booking.web.read_your_writes import Freshness
+from booking.web.requests import USER, booking_id_of, not_in_list, read_event_id, read_page
+from booking.web.responses import Answer, booking_data, send_answer, success
+
+JSON = "json"
+
+
+class ListEndpoints:
+    """Out of the database, which has what was acknowledged before the request in all but a minute of trouble."""
+
+    def __init__(self, credentials: Credentials, office: BoxOffice, ledger: Ledger, freshness: Freshness) -> None:
+        self._credentials = credentials
+        self._office = office
+        self._ledger = ledger
+        self._freshness = freshness
+        self._exports = Exports(ledger)
+
+    async def own(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
+        """`GET /bookings`: newest first, whatever became of them."""
+        caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
+        scope[USER] = caller.user_id
+        page = read_page(scope, booking_id_of)
+        complete = await self._freshness.reach()
+        found = await self._ledger.user_bookings(caller.user_id, page.limit + 1, page.starting_after)
+        if found is None:
+            raise invalid(not_in_list())
+        data = [booking_data(booking) for booking in await self._placed(found[: page.limit])]
+        body = success("Fetched bookings", data, has_more=len(found) > page.limit, up_to_date=complete)
+        return Answer(200, body, (b"cache-control", b"no-store"))
+
+    async def of_event(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`GET /events/{event_id}/bookings`: a page as JSON, or all of them as a file."""
+        await organizer(self._credentials, scope)
+        event_id = read_event_id(scope)
+        faults: list[Fault] = []
+        statuses, kind = _read_filter(scope, faults)
+        page = read_page(scope, booking_id_of, faults)
+        event = await self._office.look(event_id)
+        if event is None:
+            raise Problem("event_not_found")
+        complete = await self._freshness.reach(event_id)
+        record = await self._ledger.event(event_id)
+        seq = min(event.seq, record.seq if record else 0)
+        if kind != JSON:
+            await self._exports.send(receive, send, event_id, seq, kind, statuses)
+            return
+        below = None
+        if page.starting_after is not None:
+            of_event, below = page.starting_after
+            if of_event != event_id:
+                raise invalid(not_in_list())
+        found = await reports.page(self._ledger, event_id, statuses, page.limit + 1, below)
+        if found is None:
+            raise invalid(not_in_list())
+        data = [booking_data(booking) for booking in await self._placed(found[: page.limit])]
+        body = success("Fetched bookings", data, has_more=len(found) > page.limit, seq=seq, up_to_date=complete)
+        await send_answer(send, Answer(200, body, (b"cache-control", b"no-store")))
+
+    async def _placed(self, bookings: Sequence[Booking]) -> list[Booking]:
+        """The bookings, those that wait with their place in line, which only Redis knows; they share its calls."""
+        waiting = [booking for booking in bookings if booking.status is BookingStatus.WAITING]
+        looks = [self._office.look_booking(booking.event_id, booking.user_id) for booking in waiting]
+        outcomes = await asyncio.gather(*looks)
+        now = {one.id: one for one in (outcome.booking for outcome in outcomes) if one is not None}
+        return [now.get(booking.id, booking) for booking in bookings]
+
+
+def _read_filter(scope: Scope, faults: list[Fault]) -> tuple[list[BookingStatus], str]:
+    """Which bookings are wanted, and as what; what is wrong with that goes into `faults`."""
+    query = QueryParams(scope["query_string"])
+    status, kind = query.get("status"), query.get("format", JSON)
+    if status is not None and status not in list(BookingStatus):
+        faults.append(Fault("?status", f"status has to be one of {', '.join(BookingStatus)}."))
+    if kind != JSON and kind not in FORMATS:
+        faults.append(Fault("?format", f"format has to be one of {', '.join((JSON, *FORMATS))}."))
+    if faults or status is None:
+        return list(BookingStatus), kind
+    return [BookingStatus(status)], kind

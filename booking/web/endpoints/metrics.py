@@ -1,0 +1,139 @@
+"""`GET /metrics`: what all processes of the service have counted, and how things stand, for Prometheus."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from starlette.types import Receive, Scope
+
+from booking.domain.model import Event
+from booking.domain.outcomes import Status
+from booking.inventory.box_office import BoxOffice
+from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+from booking.inventory.lane import Lane
+from booking.inventory.stockroom import Stockroom
+from booking.metrics import Histogram, Meters, escaped, saved, together
+from booking.web.access_log import AccessLog
+from booking.web.endpoints.live import LiveEndpoint
+from booking.web.endpoints.sale import REFUSALS
+from booking.web.responses import Answer
+
+EVENTS_MAX = 50
+"""Events whose tickets are told: the newest. A label for each of ten thousand would be Prometheus's undoing."""
+
+REFUSED = "refused:"
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+HELP = {
+    "booking_requests_total": ("counter", "Requests answered."),
+    "booking_request_duration_seconds": ("histogram", "From a request's head to its answer's last byte."),
+    "booking_batch_commands": ("histogram", "Commands that shared one exchange with Redis."),
+    "booking_exchange_duration_seconds": ("histogram", "From sending a batch to Redis to its last reply: script time."),
+    "booking_sheds_total": ("counter", "Requests turned away because more waited than can be answered in time."),
+    "booking_persisted_rows_total": ("counter", "Changes carried into SQL."),
+    "booking_persister_transactions_total": ("counter", "Transactions that carried them."),
+    "booking_queue_commands": ("gauge", "Commands that wait in the worker that was asked."),
+    "booking_live_listeners": ("gauge", "Open live streams of the worker that was asked."),
+    "booking_redis_up": ("gauge", "1 if Redis answers."),
+    "booking_shards_lost": ("gauge", "Shards that nothing is sold from until booking restore."),
+    "booking_stream_lag_entries": ("gauge", "Changes in Redis that SQL does not have yet."),
+    "booking_stream_lag_seconds": ("gauge", "Age of the oldest of them."),
+    "booking_tickets": ("gauge", "Tickets of the newest events by state: available, held, sold."),
+    "booking_waiting_entries": ("gauge", "Entries on the waiting lists of the newest events."),
+    "booking_refusals_total": ("counter", "Refusals of the newest events by code."),
+}
+"""Every name with its type and what it means."""
+
+
+class MetricsEndpoint:
+    """Anyone may ask. One collection at a time in each worker."""
+
+    def __init__(
+        self, office: BoxOffice, room: Stockroom, lane: Lane, live: LiveEndpoint, access_log: AccessLog, folder: Path
+    ) -> None:
+        self._office = office
+        self._room = room
+        self._lane = lane
+        self._live = live
+        self._access_log = access_log
+        self._folder = folder
+        self._collecting = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
+        """Answers with all of it, in Prometheus's text format."""
+        async with self._collecting:
+            meters = self._counted()
+            gauges = await self._gauges()
+        return Answer(200, "".join(lines(meters, gauges)).encode(), media_type=CONTENT_TYPE)
+
+    def _counted(self) -> Meters:
+        """All processes' counters, this one's as of now."""
+        self._access_log.flush()
+        self._access_log.hand_over(self._lane.meters)
+        with suppress(OSError):  # a full disk is when somebody looks; the numbers are a second old then, or stand still
+            self._lane.meters.save(self._folder)
+        return together(saved(self._folder))
+
+    async def _gauges(self) -> dict[tuple[str, str], float]:
+        worker = escaped({"pid": os.getpid()})
+        gauges: dict[tuple[str, str], float] = {
+            ("booking_queue_commands", worker): len(self._lane),
+            ("booking_live_listeners", worker): self._live.listening,
+        }
+        try:
+            lags = await self._office.lags()
+            gauges["booking_redis_up", ""] = 1
+            gauges["booking_shards_lost", ""] = sum(not lag.whole for lag in lags)
+            gauges["booking_stream_lag_entries", ""] = sum(lag.entries for lag in lags)
+            gauges["booking_stream_lag_seconds", ""] = max(lag.oldest_ms for lag in lags) / 1000
+            last = await self._office.last_event_id()
+            for event_id in range(last, max(0, last - EVENTS_MAX), -1):
+                event = await self._office.look(event_id)
+                if event is not None:
+                    gauges |= _of_event(event) | await self._refusals(event_id)
+        except (InventoryUnavailable, OutcomeUnknown, Overloaded):
+            gauges.setdefault(("booking_redis_up", ""), 0)
+        return gauges
+
+    async def _refusals(self, event_id: int) -> dict[tuple[str, str], float]:
+        stored = await self._room.event(event_id) or {}
+        counted: dict[tuple[str, str], float] = {}
+        for name, count in stored.items():
+            if name.startswith(REFUSED):
+                code = REFUSALS[Status(int(name.removeprefix(REFUSED)))]
+                key = "booking_refusals_total", escaped({"event": event_id, "code": code})
+                counted[key] = counted.get(key, 0) + count
+        return counted
+
+
+def _of_event(event: Event) -> dict[tuple[str, str], float]:
+    states = {"available": event.available, "held": event.tickets_held, "sold": event.tickets_sold}
+    gauges: dict[tuple[str, str], float] = {
+        ("booking_tickets", escaped({"event": event.id, "state": state})): count for state, count in states.items()
+    }
+    gauges["booking_waiting_entries", escaped({"event": event.id})] = event.waiting_count
+    return gauges
+
+
+def lines(meters: Meters, gauges: dict[tuple[str, str], float]) -> Iterator[str]:
+    """The text, a name's samples together under its type and its meaning."""
+    samples = {**meters.counters, **gauges}
+    for name, (kind, text) in HELP.items():
+        yield f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
+        for (_, labels), histogram in sorted(item for item in meters.histograms.items() if item[0][0] == name):
+            yield from _buckets(name, labels, histogram)
+        for (_, labels), value in sorted(item for item in samples.items() if item[0][0] == name):
+            yield f"{name}{{{labels}}} {value:.15g}\n" if labels else f"{name} {value:.15g}\n"
+
+
+def _buckets(name: str, labels: str, histogram: Histogram) -> Iterator[str]:
+    beside = f"{labels}," if labels else ""
+    below = 0
+    for bound, count in zip((*map(str, histogram.bounds), "+Inf"), histogram.counts, strict=True):
+        below += count
+        yield f'{name}_bucket{{{beside}le="{bound}"}} {below}\n'
+    shown = f"{{{labels}}}" if labels else ""
+    yield f"{name}_sum{shown} {histogram.total:.9g}\n{name}_count{shown} {below}\n"

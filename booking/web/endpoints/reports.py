@@ -1,0 +1,151 @@
+"""What an organizer is told of a sale as a whole: its report, and its audit."""
+
+import asyncio
+from typing import cast
+
+from starlette.types import Receive, Scope
+
+from booking.domain.changes import ChangeKind
+from booking.domain.model import BookingStatus, Event
+from booking.domain.outcomes import Status
+from booking.inventory.box_office import BoxOffice
+from booking.inventory.stockroom import Stockroom
+from booking.ledger import reports
+from booking.ledger.ledger import Ledger
+from booking.operations.audit.comparison import audit_event
+from booking.operations.audit.findings import MEANINGS, EventAudit
+from booking.web.authentication import Credentials
+from booking.web.endpoints.sale import REFUSALS
+from booking.web.organizers import organizer
+from booking.web.problems import Problem
+from booking.web.read_your_writes import Freshness
+from booking.web.requests import read_event_id
+from booking.web.response_schemas import AuditData, CountersData, MinuteData, ReportData
+from booking.web.responses import Answer, success
+from booking.web.times import to_text
+
+REFUSED = "refused:"
+"""What the fields of an event in Redis begin with that count refusals; a status follows (lua/shared/admit.lua)."""
+
+PER_MINUTE = {
+    "booked": (ChangeKind.BOOKED, ChangeKind.HELD),
+    "joined": (ChangeKind.JOINED,),
+    "promoted": (ChangeKind.PROMOTED,),
+    "cancelled": (ChangeKind.CANCELLED, ChangeKind.LEFT),
+    "expired": (ChangeKind.EXPIRED,),
+}
+"""What is counted a minute, and the changes that count for it. Whoever leaves the waiting list has cancelled."""
+
+
+class ReportEndpoints:
+    """One report and one audit at a time in each worker: both read all of an event."""
+
+    def __init__(
+        self, credentials: Credentials, office: BoxOffice, ledger: Ledger, room: Stockroom, freshness: Freshness
+    ) -> None:
+        self._credentials = credentials
+        self._office = office
+        self._ledger = ledger
+        self._room = room
+        self._freshness = freshness
+        self._reading = asyncio.Lock()
+
+    async def report(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
+        """`GET /events/{event_id}/report`."""
+        event = await self._event(scope)
+        complete = await self._freshness.reach(event.id)
+        async with self._reading:
+            data = await self._report(event)
+        return Answer(200, success("Fetched report", data, up_to_date=complete), (b"cache-control", b"no-store"))
+
+    async def audit(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
+        """`GET /events/{event_id}/audit`."""
+        await organizer(self._credentials, scope)
+        event_id = read_event_id(scope)
+        async with self._reading:
+            audit = await audit_event(self._room, self._ledger, event_id)
+        if audit.seq_redis is None and audit.seq_database is None and audit.ok:
+            raise Problem("event_not_found")
+        message = "Redis and the database agree." if audit.ok else "There are differences."
+        return Answer(200, success(message, audit_data(audit)), (b"cache-control", b"no-store"))
+
+    async def _event(self, scope: Scope) -> Event:
+        await organizer(self._credentials, scope)
+        event = await self._office.look(read_event_id(scope))
+        if event is None:
+            raise Problem("event_not_found")
+        return event
+
+    async def _report(self, event: Event) -> ReportData:
+        counts = await self._ledger.counts(event.id)
+        kinds = await reports.kinds(self._ledger, event.id)
+        sold_out_at_ms = await reports.sold_out_at_ms(self._ledger, event.id)
+        opened_at_ms = max(event.created_at_ms, event.rules.opens_at_ms or 0)
+        confirmed = counts[BookingStatus.CONFIRMED]
+        return {
+            "event_id": event.id,
+            "totals": {
+                "bookings": confirmed.bookings,
+                "tickets": confirmed.tickets,
+                "held": counts[BookingStatus.HELD].bookings,
+                "cancelled": counts[BookingStatus.CANCELLED].bookings,
+                "expired": counts[BookingStatus.EXPIRED].bookings,
+                "promoted": kinds.get(ChangeKind.PROMOTED, 0),
+                "waiting": counts[BookingStatus.WAITING].bookings,
+            },
+            "per_minute": [minute_data(minute) for minute in await reports.minutes(self._ledger, event.id)],
+            "sold_out_at": None if sold_out_at_ms is None else to_text(sold_out_at_ms),
+            "seconds_to_sell_out": (None if sold_out_at_ms is None else max(0, sold_out_at_ms - opened_at_ms) / 1000),
+            "refusals": await self._refusals(event.id),
+        }
+
+    async def _refusals(self, event_id: int) -> dict[str, int]:
+        stored = await self._room.event(event_id) or {}
+        counted: dict[str, int] = {}
+        for name, count in stored.items():
+            if name.startswith(REFUSED):
+                code = REFUSALS[Status(int(name.removeprefix(REFUSED)))]
+                counted[code] = counted.get(code, 0) + count
+        return counted
+
+
+def minute_data(minute: reports.Minute) -> MinuteData:
+    """A minute of a sale as clients see it."""
+
+    def count(name: str) -> int:
+        return sum(minute.kinds.get(kind, 0) for kind in PER_MINUTE[name])
+
+    return {
+        "minute": to_text(minute.start_ms),
+        "booked": count("booked"),
+        "joined": count("joined"),
+        "promoted": count("promoted"),
+        "cancelled": count("cancelled"),
+        "expired": count("expired"),
+    }
+
+
+def audit_data(audit: EventAudit) -> AuditData:
+    """An audit as clients see it. The counters at the top are Redis's."""
+    redis, database = cast("CountersData", audit.redis), cast("CountersData", audit.database)
+    return {
+        "event_id": audit.event_id,
+        "ok": audit.ok,
+        "seq_redis": audit.seq_redis,
+        "seq_database": audit.seq_database,
+        **redis,
+        "counters": {"redis": redis, "database": database},
+        "bookings_compared": audit.bookings,
+        "unsettled": audit.unsettled,
+        "differences": [
+            {
+                "kind": difference.kind,
+                "user_id": difference.user_id,
+                "redis": difference.redis,
+                "database": difference.database,
+                "meaning": MEANINGS[difference.kind],
+            }
+            for difference in audit.differences
+        ],
+        "more_differences": audit.more_differences,
+    }

@@ -1,0 +1,131 @@
+"""The hot path: book, cancel and confirm, from the request to its answer."""
+
+from collections.abc import Callable
+from math import ceil
+from typing import Any
+
+from starlette.types import Receive, Scope
+
+from booking.domain.callers import Caller
+from booking.domain.outcomes import FIRST_REFUSAL, IdempotencyKey, Outcome, Status
+from booking.inventory.box_office import BoxOffice, Decision, RateLimit
+from booking.web.authentication import Credentials
+from booking.web.problems import KINDS, Fault, Problem
+from booking.web.rate_limits import rate_limited
+from booking.web.request_schemas import BookRequest, CancelRequest, ConfirmRequest, Payload, validate
+from booking.web.requests import REQUEST_ID, USER, read_idempotency_key, read_json
+from booking.web.responses import Answer, Header, booking_data, problem_answer, success
+from booking.web.times import to_text
+
+Decide = Callable[[BoxOffice, Any, Caller, IdempotencyKey | None], Decision]
+
+ANSWERS: dict[Status, tuple[int, str]] = {
+    Status.BOOKED: (201, "Ticket booked successfully"),
+    Status.HELD: (201, "Ticket booked successfully"),
+    Status.JOINED: (202, "No tickets available. User added to waiting list."),
+    Status.ALREADY_WAITING: (202, "No tickets available. User added to waiting list."),
+    Status.CONFIRMED: (200, "Booking confirmed successfully."),
+    Status.CANCELLED: (200, "Booking canceled successfully."),
+    Status.LEFT: (200, "Removed from the waiting list."),
+}
+REFUSALS: dict[Status, str] = {
+    **{status: status.name.lower() for status in Status if status.name.lower() in KINDS},
+    Status.LEDGER_BEHIND: "overloaded",
+}
+CREATED = 201
+NO_EVENT = 0
+"""The bucket for calls that name no event."""
+REPLAYED = (b"idempotent-replayed", b"true")
+
+
+class SaleEndpoints:
+    """The three verbs."""
+
+    def __init__(self, credentials: Credentials, office: BoxOffice, limit: RateLimit | None) -> None:
+        self.book = Verb(credentials, office, limit, BookRequest, _book)
+        self.cancel = Verb(credentials, office, limit, CancelRequest, _cancel)
+        self.confirm = Verb(credentials, office, limit, ConfirmRequest, _confirm)
+
+
+class Verb:
+    """One verb of a sale. Credentials, then the body, then one atomic step, in which the rate limit comes first."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        office: BoxOffice,
+        limit: RateLimit | None,
+        payload: type[Payload],
+        decide: Decide,
+    ) -> None:
+        self._credentials = credentials
+        self._office = office
+        self._limit = limit
+        self._payload = payload
+        self._decide = decide
+
+    async def __call__(self, scope: Scope, receive: Receive) -> Answer:
+        """Answers one call."""
+        caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
+        scope[USER] = caller.user_id
+        body: Any = None
+        faults: list[Fault] = []
+        try:
+            body = await read_json(scope, receive, faults)
+            key = read_idempotency_key(scope, faults)
+            order = validate(self._payload, body, faults)
+        except Problem:
+            await self._charge(body, caller.user_id)
+            raise
+        if isinstance(order, CancelRequest) and order.user_id not in ("", caller.user_id):
+            caller = await self._credentials.caller(scope, afresh=True)  # only an organizer may, as of now
+        outcome = await self._decide(self._office, order, caller, key)
+        headers: list[Header] = [REPLAYED] if outcome.first_request_id else []
+        booking = outcome.booking
+        if booking is None or outcome.status >= FIRST_REFUSAL:
+            request_id = outcome.first_request_id or scope[REQUEST_ID]
+            return problem_answer(self._problem(outcome), request_id, *headers)
+        status, message = ANSWERS[outcome.status]
+        if status == CREATED:
+            headers.append((b"location", b"/events/%d/booking" % booking.event_id))
+        return Answer(status, success(message, booking_data(booking)), *headers)
+
+    async def _charge(self, body: Any, user_id: str) -> None:
+        """A call that never reaches the atomic step pays for itself: the rate limit comes before a body's faults."""
+        event_id = body.get("event_id") if isinstance(body, dict) else None
+        wait_ms = await self._office.charge(event_id if type(event_id) is int else NO_EVENT, user_id)
+        if wait_ms and self._limit is not None:
+            raise rate_limited("booking", self._limit, wait_ms)
+
+    def _problem(self, outcome: Outcome) -> Problem:
+        status = outcome.status
+        if status is Status.RATE_LIMITED and self._limit is not None:
+            return rate_limited("booking", self._limit, outcome.wait_ms)
+        if status is Status.ALREADY_BOOKED and outcome.booking is not None:
+            return Problem("already_booked", data={"booking": booking_data(outcome.booking)})
+        if status is Status.SALE_NOT_OPEN:
+            retry_after = ceil((outcome.opens_at_ms - outcome.now_ms) / 1000)
+            return Problem(
+                "sale_not_open",
+                data={"opens_at": to_text(outcome.opens_at_ms), "server_time": to_text(outcome.now_ms)},
+                headers=[(b"retry-after", b"%d" % retry_after)],
+            )
+        return Problem(REFUSALS[status])
+
+
+def _book(office: BoxOffice, order: BookRequest, caller: Caller, key: IdempotencyKey | None) -> Decision:
+    """`POST /book`."""
+    return office.book(order.event_id, caller.user_id, order.quantity, key)
+
+
+def _cancel(office: BoxOffice, order: CancelRequest, caller: Caller, key: IdempotencyKey | None) -> Decision:
+    """`POST /cancel`: one's own booking, or, for an organizer, anybody's."""
+    owner = order.user_id or caller.user_id
+    if owner != caller.user_id and not caller.organizer:
+        raise Problem("forbidden", "Only an organizer may cancel somebody else's booking.")
+    return office.cancel(order.event_id, owner, caller.user_id, key)
+
+
+def _confirm(office: BoxOffice, order: ConfirmRequest, caller: Caller, key: IdempotencyKey | None) -> Decision:
+    """`POST /confirm`."""
+    return office.confirm(order.event_id, caller.user_id, key)

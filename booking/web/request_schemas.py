@@ -1,0 +1,237 @@
+"""The bodies that clients send: what each field may be, and every fault of a body at once."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+
+from booking.auth.emails import normalise_email
+from booking.domain.callers import USER_ID_CHARACTERS_MAX, user_id_fault
+from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MAX, Rules
+from booking.web import times
+from booking.web.problems import Fault, invalid, pointer_to
+
+INTEGER_MAX = 2**53 - 1
+"""The largest integer that every JSON reader sees alike (RFC 7493)."""
+
+NO_NUL = r"^[^\x00]*$"
+NOT_BLANK_NO_NUL = r"^[^\x00]*[^\x00\s][^\x00]*$"
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("cannot hold a NUL character")
+    return text
+
+
+def _time(value: object) -> object:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError("has to be an RFC 3339 time in a string, or null")  # noqa: TRY004  # pydantic's protocol
+    return times.from_text(value)
+
+
+def _user_id(text: str) -> str:
+    fault = user_id_fault(text)
+    if fault is not None:
+        raise ValueError(fault)
+    return text
+
+
+# What a validator of ours checks, the JSON schema says beside it: the OpenAPI document is made from these types.
+EventId = Annotated[int, Field(json_schema_extra={"minimum": 1, "maximum": INTEGER_MAX})]
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_no_nul),
+    Field(json_schema_extra={"pattern": NOT_BLANK_NO_NUL}),
+]
+Capacity = Annotated[int, Field(ge=1, le=CAPACITY_MAX)]
+MaxPerUser = Annotated[int, Field(ge=1, le=MAX_PER_USER_MAX)]
+WaitlistLimit = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
+Time = Annotated[
+    int | None,
+    BeforeValidator(_time),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
+]
+Email = Annotated[str, AfterValidator(normalise_email), Field(json_schema_extra={"format": "email"})]
+NewPassword = Annotated[
+    str,
+    StringConstraints(min_length=8, max_length=256),
+    AfterValidator(_no_nul),
+    Field(json_schema_extra={"pattern": NO_NUL}),
+]
+UserId = Annotated[
+    str,
+    AfterValidator(_user_id),
+    Field(json_schema_extra={"minLength": 1, "maxLength": USER_ID_CHARACTERS_MAX, "pattern": NO_NUL}),
+]
+
+
+class Payload(BaseModel):
+    """A JSON object with these fields and no others, and no value taken for another type's."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class BookRequest(Payload):
+    """`POST /book`."""
+
+    event_id: EventId
+    quantity: Annotated[int, Field(ge=1, json_schema_extra={"maximum": MAX_PER_USER_MAX})] = 1
+    """All or nothing; at most the event's `max_per_user`."""
+
+
+class CancelRequest(Payload):
+    """`POST /cancel`. An organizer may name the user whose booking it is; unnamed, it is the caller's own."""
+
+    event_id: EventId
+    user_id: UserId = Field(default_factory=str)
+    """Whose booking it is, where an organizer says so."""
+
+
+class ConfirmRequest(Payload):
+    """`POST /confirm`."""
+
+    event_id: EventId
+
+
+def _two_spellings(schema: dict[str, Any]) -> None:
+    """Says in a JSON schema what `_Named` does with `name`, and of a change that it names something."""
+    fields = schema["properties"]
+    fields["name"] = {**fields["event_name"], "description": "Another spelling of event_name: send one of them."}
+    if "event_name" in schema.get("required", ()):
+        schema["required"].remove("event_name")
+        schema["oneOf"] = [{"required": ["event_name"]}, {"required": ["name"]}]
+    else:
+        schema["not"] = {"required": ["event_name", "name"]}
+        schema["minProperties"] = 1
+        for field in fields.values():  # what is not named stays; the defaults here only stand for that
+            field.pop("default", None)
+
+
+class _Named(Payload):
+    model_config = ConfigDict(json_schema_extra=_two_spellings)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_spelling(cls, body: Any) -> Any:
+        """`name` is another spelling of `event_name`; beside it, it is a field too many."""
+        if isinstance(body, dict) and "name" in body and "event_name" not in body:
+            body = {("event_name" if field == "name" else field): value for field, value in body.items()}
+        return body
+
+
+class InitializeRequest(_Named):
+    """`POST /initialize`."""
+
+    event_name: Name
+    """What it is called, once trimmed."""
+    available_tickets: Capacity
+    """The capacity."""
+    max_per_user: MaxPerUser = 1
+    """The largest quantity that a user may book."""
+    hold_seconds: Annotated[int, Field(ge=0, le=HOLD_SECONDS_MAX)] = 0
+    """0: a booking is confirmed at once. Otherwise it is held that long, and has to be confirmed."""
+    waitlist_limit: WaitlistLimit | None = None
+    """Tickets' worth of waiting allowed. 0: no waiting list; null: unbounded."""
+    opens_at: Time = None
+    """When the sale begins; in any offset, and before `closes_at`."""
+    closes_at: Time = None
+    """When it ends."""
+
+    def rules(self) -> Rules:
+        """The event's rules. Raises Problem for a window that closes before it opens."""
+        if self.opens_at is not None and self.closes_at is not None and self.opens_at >= self.closes_at:
+            raise invalid(window_inverted())
+        return Rules(
+            name=self.event_name,
+            capacity=self.available_tickets,
+            max_per_user=self.max_per_user,
+            hold_seconds=self.hold_seconds,
+            waitlist_limit=self.waitlist_limit,
+            opens_at_ms=self.opens_at,
+            closes_at_ms=self.closes_at,
+        )
+
+
+class ChangeRequest(_Named):
+    """`PATCH /events/{id}`: what is named changes; null stands for the default where there is one."""
+
+    event_name: Name = ""
+    capacity: Capacity = 0
+    """A larger one goes to the waiting list at once; not below what is sold and held."""
+    opens_at: Time = None
+    closes_at: Time = None
+    paused: bool = False
+    waitlist_limit: WaitlistLimit | None = None
+    max_per_user: MaxPerUser = 0
+
+    def changes(self) -> Mapping[str, str | int | None]:
+        """What was named, by the names that the scripts know. Raises Problem when nothing was."""
+        if not self.model_fields_set:
+            raise invalid(Fault("", "The body names nothing to change."))
+        values = {field: getattr(self, field) for field in type(self).model_fields if field in self.model_fields_set}
+        if "event_name" in values:
+            values = {"name": values.pop("event_name"), **values}
+        return {field: int(value) if field == "paused" else value for field, value in values.items()}
+
+
+class RegisterRequest(Payload):
+    """`POST /auth/register`."""
+
+    email: Email
+    password: NewPassword
+
+
+class LoginRequest(Payload):
+    """`POST /auth/login`: whatever is not an account's email and password is simply wrong."""
+
+    email: str
+    password: str
+
+
+def window_inverted() -> Fault:
+    """A sale that would close before it opens, or at once."""
+    return Fault("/opens_at", "opens_at has to be before closes_at.")
+
+
+PayloadType = TypeVar("PayloadType", bound=Payload)
+
+
+def validate(payload: type[PayloadType], body: object, also: Sequence[Fault] = ()) -> PayloadType:
+    """Reads a body. Raises Problem with every fault it has, and with those that were found elsewhere."""
+    try:
+        # `model_validate` looks at its own options first, which takes longer than this.
+        value: PayloadType = payload.__pydantic_validator__.validate_python(body)
+    except ValidationError as error:
+        raise invalid(*(_fault(payload, details, body) for details in error.errors(include_url=False)), *also) from None
+    if also:
+        raise invalid(*also)
+    return value
+
+
+def _fault(payload: type[Payload], details: Any, body: object) -> Fault:
+    place = list(details["loc"])
+    if issubclass(payload, _Named) and isinstance(body, dict) and "name" in body:
+        if "event_name" not in body:
+            place = ["name" if part == "event_name" else part for part in place]
+        elif place == ["name"]:
+            return Fault("/name", "event_name and name are two spellings of one field; send one of them.")
+    if details["type"] == "model_type":
+        return Fault(pointer_to(*place), "The body has to be a JSON object.")
+    message = details["msg"].removeprefix("Value error, ").rstrip(".")
+    if place:
+        message = f"{place[-1]}: {message[0].lower()}{message[1:]}"
+    return Fault(pointer_to(*place), f"{message}.")

@@ -1,0 +1,96 @@
+"""How events and bookings look in an answer, and the way an answer goes out."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from booking.domain.model import Booking, Event
+from booking.web.problems import CONTENT_TYPE, Problem
+from booking.web.response_schemas import BookingData, EventData
+from booking.web.times import to_text
+
+JSON = b"application/json"
+Header = tuple[bytes, bytes]
+
+
+class Answer:
+    """A whole answer. What becomes of it, ASGI's messages or bytes on a connection, is not its endpoint's business."""
+
+    __slots__ = ("body", "headers", "media_type", "status")
+
+    def __init__(self, status: int, body: bytes, *headers: Header, media_type: bytes | None = JSON) -> None:
+        """`media_type` is None for an answer that has no body and speaks of none (304)."""
+        self.status = status
+        self.body = body
+        self.media_type = media_type
+        self.headers = list(headers)
+
+
+Answering = Callable[[Scope, Receive], Awaitable[Answer]]
+"""An endpoint that answers in one piece."""
+
+
+def problem_answer(problem: Problem, request_id: str, *headers: Header) -> Answer:
+    """A failure, for a client."""
+    body = problem.body(request_id)
+    return Answer(problem.kind.status, body, *problem.headers, *headers, media_type=CONTENT_TYPE)
+
+
+async def send_answer(send: Send, answer: Answer) -> None:
+    """Sends an answer as ASGI has it."""
+    headers = answer.headers
+    if answer.media_type is not None:
+        length = b"%d" % len(answer.body)
+        headers = [(b"content-type", answer.media_type), (b"content-length", length), *headers]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def success(message: str, data: Any, **beside: Any) -> bytes:
+    """The body of an answer that is no failure."""
+    return orjson.dumps({"error": False, "message": message, **beside, "data": data})
+
+
+def booking_data(booking: Booking) -> BookingData:
+    """A booking as clients see it."""
+    data: BookingData = {
+        "id": booking.id,
+        "event_id": booking.event_id,
+        "user_id": booking.user_id,
+        "quantity": booking.quantity,
+        "status": booking.status,
+        "source": booking.source,
+        "created_at": to_text(booking.created_at_ms),
+    }
+    if booking.expires_at_ms is not None:
+        data["expires_at"] = to_text(booking.expires_at_ms)
+    if booking.position is not None:
+        data["position"] = booking.position
+    return data
+
+
+def event_data(event: Event) -> EventData:
+    """An event as clients see it."""
+    rules = event.rules
+    return {
+        "id": event.id,
+        "name": rules.name,
+        "capacity": rules.capacity,
+        "available_tickets": event.available,
+        "bookings_count": event.bookings_count,
+        "held_count": event.held_count,
+        "tickets_sold": event.tickets_sold,
+        "tickets_held": event.tickets_held,
+        "waiting_list_count": event.waiting_count,
+        "max_per_user": rules.max_per_user,
+        "hold_seconds": rules.hold_seconds,
+        "waitlist_limit": rules.waitlist_limit,
+        "opens_at": None if rules.opens_at_ms is None else to_text(rules.opens_at_ms),
+        "closes_at": None if rules.closes_at_ms is None else to_text(rules.closes_at_ms),
+        "paused": rules.paused,
+        "state": event.state,
+        "seq": event.seq,
+        "created_at": to_text(event.created_at_ms),
+    }

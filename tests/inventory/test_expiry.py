@@ -1,0 +1,171 @@
+"""Dead holds on events that nobody looks at: let go of by one process at a time, whatever is wrong elsewhere."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from booking.inventory import expiry as sweeper
+from booking.inventory import keys
+from booking.inventory.errors import InventoryUnavailable
+from tests.fixtures.stock import SHARDS, Stock, open_stock
+
+PATIENCE_SECONDS = 30
+
+
+@pytest.fixture
+async def stock(clean_valkey: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stock]:
+    monkeypatch.setattr(sweeper, "PERIOD_SECONDS", 0.01)
+    async with open_stock(clean_valkey) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def sweeping(stock: Stock) -> AsyncIterator["asyncio.Task[None]"]:
+    task = asyncio.create_task(sweeper.sweep(stock.office))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def hold_that_is_dead(stock: Stock, event_id: int) -> None:
+    """An event whose one ticket is on a hold that ended long ago, and somebody waiting for it."""
+    await stock.sale(event_id, capacity=1, hold_seconds=60)
+    await stock.office.book(event_id, "ann")
+    await stock.office.book(event_id, "bob")
+    _, bookings, _, holds, due, *_ = keys.event_keys(event_id, SHARDS)
+    record = await stock.redis.hget(bookings, "ann")
+    await stock.redis.hset(bookings, "ann", record.rpartition(b" ")[0] + b" 1")
+    await stock.redis.zadd(holds, {"ann": 1})
+    await stock.redis.zadd(due, {event_id: 1})
+
+
+async def told(stock: Stock, event_id: int) -> list[str]:
+    return [entry.split(" ")[2] for entry in await stock.entries(event_id) if entry.startswith(f"{event_id} ")]
+
+
+async def until_swept(stock: Stock, *event_ids: int) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        for event_id in event_ids:
+            while "expired" not in await told(stock, event_id):
+                await asyncio.sleep(0.01)
+
+
+async def test_a_ticket_on_a_dead_hold_moves_on_though_nobody_looks(stock: Stock) -> None:
+    await stock.sale(1, capacity=1, hold_seconds=60)
+    await stock.redis.hset(keys.event_keys(1, SHARDS)[0], "hold_ms", 300)
+    await stock.office.book(1, "ann")
+    await stock.office.book(1, "bob")
+    async with sweeping(stock):
+        await until_swept(stock, 1)
+    assert (await told(stock, 1))[:5] == ["created", "held", "joined", "expired", "promoted"]
+    due = await stock.redis.zscore(keys.due(1), 1)
+    assert due == await stock.redis.zscore(keys.event_keys(1, SHARDS)[3], "bob")
+
+
+async def test_the_events_of_every_shard_are_swept(stock: Stock) -> None:
+    for event_id in range(1, 8):
+        await hold_that_is_dead(stock, event_id)
+    async with sweeping(stock):
+        await until_swept(stock, *range(1, 8))
+
+
+async def test_one_sweeper_at_a_time_has_a_shard_and_any_other_takes_over(stock: Stock) -> None:
+    await hold_that_is_dead(stock, 1)
+    assert await stock.office.due_events(1, "first", 60_000, 10) == [1]
+    assert await stock.office.due_events(1, "second", 60_000, 10) == []
+    assert await stock.office.due_events(1, "first", 20, 10) == [1]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await stock.office.due_events(1, "second", 20, 10):
+            await asyncio.sleep(0.005)
+
+
+async def test_no_more_events_are_named_than_were_asked_for_and_the_longest_due_come_first(stock: Stock) -> None:
+    await stock.redis.zadd(keys.due(1), {9: 1, 7: 3, 5: 2, 3: 10**15})
+    assert await stock.office.due_events(1, "me", 60_000, 2) == [9, 5]
+    assert await stock.office.due_events(1, "me", 60_000, 10) == [9, 5, 7]
+
+
+async def test_a_damaged_shard_keeps_nobody_from_sweeping_the_others(stock: Stock) -> None:
+    await hold_that_is_dead(stock, 2)
+    await stock.redis.set(keys.due(1), "planted")
+    async with sweeping(stock):
+        await until_swept(stock, 2)
+
+
+async def test_a_damaged_event_keeps_nobody_from_sweeping_the_others(
+    stock: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "LOOKS_AT_FIRST", 1)
+    await hold_that_is_dead(stock, 1)
+    await hold_that_is_dead(stock, 3)
+    await stock.redis.delete(keys.event_keys(1, SHARDS)[2])
+    await stock.redis.set(keys.event_keys(1, SHARDS)[2], "planted")
+    async with sweeping(stock) as task:
+        await until_swept(stock, 3)
+        await asyncio.sleep(0.05)
+        assert not task.done()
+
+
+@pytest.mark.parametrize(("patience", "at_once"), [(0.0, 1), (PATIENCE_SECONDS, sweeper.LOOKS_MAX)])
+async def test_so_many_events_are_looked_at_together_as_nobody_waits_long_for(
+    patience: float, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together: list[int] = []
+    now = 0
+
+    class Office:
+        async def look(self, _: int) -> None:
+            nonlocal now
+            now += 1
+            await asyncio.sleep(0)
+            together.append(now)
+            await asyncio.sleep(0)
+            now -= 1
+
+    monkeypatch.setattr(sweeper, "LOOK_SECONDS_MAX", patience)
+    pace = sweeper.Pace(Office())  # type: ignore[arg-type]  # it is only asked to look
+    await asyncio.gather(*(pace.look_at(range(200)) for _ in range(3)))
+    assert len(together) == 600
+    assert together[0] <= sweeper.LOOKS_AT_FIRST
+    assert max(together[10:]) == at_once
+
+
+async def test_a_redis_that_is_away_is_waited_for(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, away = stock.office.due_events, 0
+
+    async def due_events(*arguments: Any) -> list[int]:
+        nonlocal away
+        away += 1
+        if away <= 6:
+            raise InventoryUnavailable("Redis cannot be reached")
+        return await real(*arguments)
+
+    monkeypatch.setattr(stock.office, "due_events", due_events)
+    await hold_that_is_dead(stock, 1)
+    async with sweeping(stock):
+        await until_swept(stock, 1)
+    assert away > 6
+
+
+async def test_a_fault_that_nobody_foresaw_is_told_and_ends_no_sweeping(
+    stock: Stock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, faults = stock.office.due_events, 0
+
+    async def due_events(*arguments: Any) -> list[int]:
+        nonlocal faults
+        faults += 1
+        if faults <= SHARDS:
+            raise RuntimeError("a fault of ours")
+        return await real(*arguments)
+
+    monkeypatch.setattr(stock.office, "due_events", due_events)
+    await hold_that_is_dead(stock, 1)
+    async with sweeping(stock):
+        await until_swept(stock, 1)
+    assert "a shard could not be swept" in capsys.readouterr().out

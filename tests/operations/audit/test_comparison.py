@@ -1,0 +1,302 @@
+"""The audit finds what was planted on either side, says nothing of a sound sale, and changes nothing."""
+
+import asyncio
+import random
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from booking.domain.model import Booking
+from booking.inventory import keys, stockroom
+from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.stockroom import READ_SECONDS_MAX, Stockroom
+from booking.ledger import Ledger, LedgerUnavailable
+from booking.ledger.records import EventRecord
+from booking.operations.audit import comparison, patience
+from booking.operations.audit.comparison import audit_event
+from booking.operations.audit.findings import DIFFERENCES_MAX, MEANINGS, EventAudit
+from booking.persister import persister as persister_module
+from tests.fixtures.spine import Spine, open_spine
+from tests.fixtures.stock import SHARDS, contents
+
+EVENT, BOOKINGS, WAITING, HOLDS, DUE, *_ = (key.decode() for key in keys.event_keys(1, SHARDS))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'booking.sqlite3'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+async def spine(clean_valkey: str, database_url: str, tmp_path: Path) -> AsyncIterator[Spine]:
+    async with open_spine(clean_valkey, database_url, tmp_path) as opened:
+        yield opened
+
+
+async def sell(spine: Spine) -> None:
+    """An event with bookings of every kind: confirmed, held, waiting, cancelled and expired, promoted ones included."""
+    office = spine.stock.office
+    await spine.stock.sale(1, capacity=6, hold_seconds=3_600)
+    for user in ("ann", "bob", "cid", "dan"):
+        await office.book(1, user, 1)
+    for user in ("ann", "bob"):
+        await office.confirm(1, user)
+    await office.book(1, "eve", 4)
+    await office.book(1, "fay", 1)
+    await office.book(1, "gil", 2)
+    await office.cancel(1, "ann")
+    await office.cancel(1, "cid")
+    await office.change(1, {"capacity": 7})
+    await spine.drain()
+
+
+@asynccontextmanager
+async def opened(spine: Spine) -> AsyncIterator[Callable[[], Awaitable[EventAudit]]]:
+    room = Stockroom(spine.settings.redis_address, SHARDS)
+    try:
+        yield lambda: audit_event(room, spine.ledger, 1)
+    finally:
+        await room.close()
+
+
+async def write(spine: Spine, statement: str) -> None:
+    async with spine.ledger._writing() as connection:
+        await connection.execute(text(statement))
+
+
+async def test_a_sound_event_is_clean_and_is_left_as_it_was(spine: Spine) -> None:
+    await sell(spine)
+    before = await contents(spine.stock.redis)
+    async with opened(spine) as audited:
+        audit = await audited()
+    assert audit.differences == []
+    assert (audit.ok, audit.unsettled, audit.more_differences) == (True, 0, 0)
+    assert audit.seq_redis == audit.seq_database
+    assert audit.redis == audit.database
+    assert audit.redis["capacity"] == 7
+    assert await contents(spine.stock.redis) == before
+
+
+REDIS_PLANTS: dict[str, tuple[Callable[[Spine], Awaitable[object]], str, str | None]] = {
+    "a counter that is off": (lambda s: s.stock.redis.hincrby(EVENT, "sold", 1), "counter", None),
+    "tickets that are in no counter": (lambda s: s.stock.redis.hincrby(EVENT, "available", -1), "capacity", None),
+    "a booking that is gone": (lambda s: s.stock.redis.hdel(BOOKINGS, "bob"), "booking", "bob"),
+    "a booking out of nowhere": (lambda s: s.stock.redis.hset(BOOKINGS, "zoe", "c 1 3 1 s 0"), "booking", "zoe"),
+    "a booking of another quantity": (lambda s: s.stock.redis.hset(BOOKINGS, "bob", "c 2 3 1 s 0"), "booking", "bob"),
+    "a record that is none": (lambda s: s.stock.redis.hset(BOOKINGS, "bob", "what?"), "unreadable", "bob"),
+    "a place that is gone": (lambda s: s.stock.redis.zrem(WAITING, "gil"), "place", "gil"),
+    "a place that is another": (lambda s: s.stock.redis.zadd(WAITING, {"gil": 1}), "place", "gil"),
+    "a hold that is not listed": (lambda s: s.stock.redis.zrem(HOLDS, "dan"), "hold", "dan"),
+    "a place of nobody": (lambda s: s.stock.redis.zadd(WAITING, {"nobody": 99}), "counter", None),
+    "holds that nobody will sweep": (lambda s: s.stock.redis.zrem(DUE, "1"), "counter", None),
+    "another limit": (lambda s: s.stock.redis.hset(EVENT, "max_per_user", 100), "rule", None),
+    "a limit that is gone": (lambda s: s.stock.redis.hset(EVENT, "waitlist_limit", "7"), "rule", None),
+    "a sale that is stopped": (lambda s: s.stock.redis.hset(EVENT, "paused", 1), "rule", None),
+    "an event that is gone": (lambda s: s.stock.redis.delete(EVENT), "event_missing", None),
+    "a shard that is another": (lambda s: s.stock.redis.set(keys.epoch(1), "another"), "shard_lost", None),
+}
+
+SQL_PLANTS = {
+    "a booking that is gone": ("DELETE FROM bookings WHERE user_id = 'bob'", "booking", "bob"),
+    "a booking in another state": ("UPDATE bookings SET status = 'held' WHERE user_id = 'bob'", "booking", "bob"),
+    "a change that is gone": ("DELETE FROM changes WHERE event_id = 1 AND seq = 2", "seq_gap", None),
+    "somebody with two bookings": (
+        "UPDATE bookings SET user_id = 'bob', status = 'confirmed' WHERE user_id = 'ann'", "two_bookings", "bob",
+    ),
+    "somebody who was overtaken": (
+        "UPDATE changes SET kind = 'promoted' WHERE event_id = 1 AND kind = 'cancelled'", "inversion", "ann",
+    ),
+    "a counter that fell behind": ("UPDATE events SET seq = seq - 1 WHERE id = 1", "seq", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REDIS_PLANTS)
+async def test_what_is_wrong_in_redis_is_found_by_its_name(spine: Spine, name: str) -> None:
+    plant, kind, user = REDIS_PLANTS[name]
+    await sell(spine)
+    await plant(spine)
+    async with opened(spine) as audited:
+        audit = await audited()
+    assert not audit.ok
+    assert (kind, user) in [(found.kind, found.user_id) for found in audit.differences], audit.differences
+    assert {found.kind for found in audit.differences} <= MEANINGS.keys()
+
+
+@pytest.mark.parametrize("name", SQL_PLANTS)
+async def test_what_is_wrong_in_sql_is_found_by_its_name(
+    spine: Spine, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.2)
+    statement, kind, user = SQL_PLANTS[name]
+    await sell(spine)
+    if name == "somebody who was overtaken":  # it takes two: one was promoted before, of a later number
+        await write(spine, "UPDATE changes SET kind = 'promoted' WHERE event_id = 1 AND kind = 'joined'")
+    await write(spine, statement)
+    async with opened(spine) as audited:
+        audit = await audited()
+    assert (kind, user) in [(found.kind, found.user_id) for found in audit.differences], audit.differences
+
+
+async def test_a_sale_that_goes_on_meanwhile_is_no_difference(spine: Spine) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")
+    for event_id in (1, 2, 3):
+        await spine.stock.sale(event_id, capacity=200)
+    stop = asyncio.Event()
+
+    async def carry() -> None:
+        async with spine.persister() as persister:
+            while not stop.is_set():
+                await persister.carry()
+                await asyncio.sleep(0.01)
+
+    async with asyncio.TaskGroup() as group, opened(spine) as audited:
+        group.create_task(spine.load(seed, stop))
+        group.create_task(carry())
+        for _ in range(10):
+            audit = await audited()
+            assert audit.differences == []
+            await asyncio.sleep(0.05)
+        stop.set()
+    assert audit.bookings
+
+
+async def test_a_persister_that_is_slow_and_moves_is_waited_for(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right after a restoration it has much to carry, and buyers go on buying."""
+    monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.5)
+    monkeypatch.setattr(persister_module, "BATCH_ENTRIES", 4)
+    await spine.stock.sale(1, capacity=1_000)
+    await asyncio.gather(*(spine.stock.office.book(1, f"buyer-{number}") for number in range(60)))
+
+    async def carry_slowly() -> None:
+        async with spine.persister() as persister:
+            while await persister.carry():
+                await asyncio.sleep(0.1)
+
+    carrying = asyncio.create_task(carry_slowly())
+    async with opened(spine) as audited:
+        audit = await audited()
+    await carrying
+    assert audit.differences == []
+    assert audit.bookings == 60
+
+
+async def test_many_differences_are_counted_and_not_all_listed(spine: Spine) -> None:
+    await spine.stock.sale(1, capacity=1_000)
+    for number in range(DIFFERENCES_MAX + 20):
+        await spine.stock.office.book(1, f"buyer-{number}")
+    await spine.drain()
+    await spine.stock.redis.delete(BOOKINGS)
+    async with opened(spine) as audited:
+        audit = await audited()
+    assert len(audit.differences) == DIFFERENCES_MAX
+    assert audit.more_differences == 20
+
+
+async def test_what_sql_does_not_have_yet_is_no_difference(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The persister falls behind while the audit is at work."""
+    monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.05)
+    await sell(spine)
+    read = spine.ledger.live_bookings
+
+    async def live_bookings(event_id: int) -> AsyncIterator[Booking]:
+        await spine.stock.office.cancel(1, "bob")
+        async for booking in read(event_id):
+            yield booking
+
+    monkeypatch.setattr(spine.ledger, "live_bookings", live_bookings)
+    async with opened(spine) as audited:
+        audit = await audited()
+    assert audit.differences == []
+    assert audit.unsettled
+
+
+async def test_those_who_differ_are_looked_at_again_together(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by one, each waits for the persister: an audit of a busy sale then takes minutes."""
+    await spine.stock.sale(1, capacity=200)
+    await asyncio.gather(*(spine.stock.office.book(1, f"buyer-{number}") for number in range(200)))
+    await spine.drain()
+    await spine.stock.redis.delete(BOOKINGS)
+    looks: list[int] = []
+    asked = spine.ledger.live_bookings_of
+
+    async def live_bookings_of(event_id: int, users: Sequence[str]) -> dict[str, Booking]:
+        looks.append(len(users))
+        return await asked(event_id, users)
+
+    monkeypatch.setattr(spine.ledger, "live_bookings_of", live_bookings_of)
+    async with opened(spine) as audited:
+        audit = await audited()
+    assert len(audit.differences) + audit.more_differences == 200
+    assert 200 in looks
+    assert len(looks) <= 2 + comparison.LOOKS_MAX
+
+
+async def test_a_side_that_is_away_is_said_and_not_taken_for_a_difference(spine: Spine, tmp_path: Path) -> None:
+    await sell(spine)
+    gone = Stockroom("unix:///nowhere/at-all.sock", SHARDS)
+    with pytest.raises(InventoryUnavailable):
+        await audit_event(gone, spine.ledger, 1)
+    await gone.close()
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "silent.sock"))
+        silent.listen()
+        still = Stockroom(f"unix://{tmp_path / 'silent.sock'}", SHARDS, 0.1)
+        async with asyncio.timeout(READ_SECONDS_MAX):  # it has a patience of its own
+            with pytest.raises(InventoryUnavailable):
+                await audit_event(still, spine.ledger, 1)
+        await still.close()
+    ledger = Ledger.open(f"sqlite+aiosqlite:///{tmp_path / 'nothing.sqlite3'}")
+    room = Stockroom(spine.settings.redis_address, SHARDS)
+    with pytest.raises(LedgerUnavailable):
+        await audit_event(room, ledger, 1)
+    await room.close()
+    await ledger.close()
+
+
+async def test_a_persister_that_does_not_run_is_waited_for_once_a_shard(
+    spine: Spine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for event_id in range(1, 4 * SHARDS + 1):
+        await spine.stock.sale(event_id)
+    looks: list[int] = []
+    read = spine.ledger.event
+
+    async def event(event_id: int) -> EventRecord | None:
+        looks.append(event_id)
+        return await read(event_id)
+
+    monkeypatch.setattr(spine.ledger, "event", event)
+    monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.2)
+    room, shared = Stockroom(spine.settings.redis_address, SHARDS), patience.Patience(spine.ledger)
+    for event_id in range(1, 4 * SHARDS + 1):
+        audit = await audit_event(room, spine.ledger, event_id, patience=shared)
+        assert [found.kind for found in audit.differences] == ["event_missing"]
+    await room.close()
+    assert len({one for one in looks if looks.count(one) > 1}) == SHARDS
+    await spine.drain()
+    assert (await shared.caught_up(1, 1)) is not None
+
+
+async def test_every_event_that_redis_has_is_found_and_no_id_that_became_none(
+    spine: Spine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stockroom, "PAGE", 3)
+    for event_id in (1, 2, 5, 9, 10):
+        await spine.stock.sale(event_id)
+    await spine.stock.redis.set(keys.LAST_EVENT, 12)
+    room = Stockroom(spine.settings.redis_address, SHARDS)
+    assert [page async for page in room.event_ids()] == [[1, 2], [5], [9], [10]]
+    assert [page async for page in room.event_ids({2, 3, 4, 5})] == [[1], [9, 10], []]
+    for planted in (b"many", stockroom.EVENT_IDS_MAX + 1):
+        await spine.stock.redis.set(keys.LAST_EVENT, planted)
+        with pytest.raises(InventoryUnavailable, match="booking:last-event"):
+            [page async for page in room.event_ids()]
+    await room.close()

@@ -1,0 +1,201 @@
+"""What the doctor says of Redis, of the database, and of what each has of the other."""
+
+import resource
+import secrets
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import asyncpg  # type: ignore[import-untyped]  # it ships no types
+import pytest
+from redis import Redis
+
+from booking.domain.diagnosis import Finding
+from booking.inventory import keys
+from booking.ledger import migrate
+from booking.operations.doctor.database import check_ledger, check_shards
+from booking.operations.doctor.machine import check_clock, check_open_files
+from booking.operations.doctor.stock import check_redis
+from booking.settings import Settings
+from tests.fixtures.spine import Spine, open_spine
+from tests.fixtures.stock import SHARDS, contents
+from tests.fixtures.valkey import running_valkey
+
+
+def is_empty(folder: Path) -> bool:
+    return not list(folder.iterdir())
+
+
+def by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.name: finding for finding in findings}
+
+
+@pytest.fixture
+async def spine(clean_valkey: str, tmp_path: Path) -> AsyncIterator[Spine]:
+    async with open_spine(clean_valkey, f"sqlite:///{tmp_path / 'booking.sqlite3'}", tmp_path) as opened:
+        yield opened
+
+
+async def of_shards(spine: Spine, settings: Settings | None = None) -> dict[str, Finding]:
+    (_, database) = await check_ledger(spine.settings)
+    assert database is not None
+    return by_name(await check_shards(settings or spine.settings, database))
+
+
+async def test_a_redis_that_is_away_says_what_to_correct_and_an_embedded_one_is_looked_for(tmp_path: Path) -> None:
+    away = Settings(data_dir=tmp_path, redis_url="redis://:hush@127.0.0.1:1")
+    (finding,), server = await check_redis(away, serving=False)
+    assert (finding.verdict, server) == ("fault", None)
+    assert "BOOKING_REDIS_URL" in finding.advice
+    assert "hush" not in str(finding)
+    unreadable = Settings(data_dir=tmp_path, redis_url="redis://:hush@127.0.0.1:1?hush=1")
+    (finding,), _ = await check_redis(unreadable, serving=False)
+    assert (finding.verdict, "BOOKING_REDIS_URL" in finding.advice, "hush" in str(finding)) == ("fault", True, False)
+    (finding,), _ = await check_redis(Settings(data_dir=tmp_path), serving=False)
+    assert (finding.verdict, "Valkey" in finding.found) == ("ok", True)
+    (finding,), _ = await check_redis(Settings(data_dir=tmp_path), serving=True)
+    assert (finding.verdict, "redis.log" in finding.advice) == ("fault", True)
+    for program in ("no-such-server", "false"):
+        (finding,), _ = await check_redis(Settings(data_dir=tmp_path, redis_server=program), serving=False)
+        assert (finding.verdict, "BOOKING_REDIS_SERVER" in finding.advice) == ("fault", True)
+
+
+async def test_what_an_acknowledgement_is_worth_is_told_and_a_level_that_is_not_given_is_a_fault(
+    tmp_path: Path,
+) -> None:
+    with running_valkey("--appendonly", "yes", "--appendfsync", "always") as server:
+        findings, _ = await check_redis(Settings(data_dir=tmp_path, redis_url=server.address), serving=False)
+        assert {one.verdict for one in findings} == {"ok"}
+        assert "on Redis's disk" in by_name(findings)["acknowledged is"].found
+        asked = Settings(data_dir=tmp_path, redis_url=server.address, ack="replica")
+        findings, _ = await check_redis(asked, serving=False)
+        assert by_name(findings)["acknowledged is"].verdict == "fault"
+
+
+async def test_a_shard_that_is_lost_is_told_and_not_fenced_by_being_looked_at(spine: Spine) -> None:
+    await spine.stock.sale(1, capacity=5)
+    await spine.stock.office.book(1, "ann")
+    before = await of_shards(spine)
+    assert before["shards"].verdict == before["persister"].verdict == "ok"
+    assert before["persister"].found.startswith("2 changes wait")
+    await spine.drain()
+    assert (await of_shards(spine))["shards"].verdict == "ok"
+    assert (await of_shards(spine))["persister"].found.startswith("0 changes wait")
+    await spine.stock.redis.delete(keys.changes(keys.shard_of(1, SHARDS)), keys.mark(keys.shard_of(1, SHARDS)))
+    held = await contents(spine.stock.redis)
+    lost = (await of_shards(spine))["shards"]
+    assert (lost.verdict, f"of {keys.shard_of(1, SHARDS)}:" in lost.found) == ("fault", True)
+    assert "booking restore" in lost.advice
+    assert await contents(spine.stock.redis) == held, "to look changes nothing"
+    await spine.stock.redis.flushall()
+    everything = ", ".join(map(str, range(SHARDS)))
+    assert f"of {everything}:" in (await of_shards(spine))["shards"].found
+    assert await contents(spine.stock.redis) == {}
+
+
+async def test_a_database_that_is_an_old_copy_is_told(spine: Spine) -> None:
+    await spine.stock.sale(1, capacity=5)
+    await spine.drain()
+    file = Path(spine.settings.database_address.removeprefix("sqlite+aiosqlite:///"))
+    with closing(sqlite3.connect(file)) as database, closing(sqlite3.connect(f"{file}.backup")) as copy:
+        database.backup(copy)
+    (_, old) = await check_ledger(spine.settings)
+    assert old is not None
+    await spine.stock.office.book(1, "ann")
+    await spine.drain()
+    shards = by_name(await check_shards(spine.settings, old))["shards"]
+    assert shards.verdict == "ok", "the persister has carried something since SQL was looked at"
+    with closing(sqlite3.connect(f"{file}.backup")) as copy, closing(sqlite3.connect(file)) as database:
+        copy.backup(database)
+    shards = (await of_shards(spine))["shards"]
+    assert (shards.verdict, f"of {keys.shard_of(1, SHARDS)}:" in shards.found) == ("fault", True)
+    assert "restore --force" in shards.advice
+
+
+async def test_another_number_of_shards_and_a_lag_past_the_bound_are_faults(spine: Spine) -> None:
+    other = spine.settings.model_copy(update={"shards": SHARDS + 1})
+    _, database = await check_ledger(spine.settings)
+    assert database is not None
+    (finding,) = await check_shards(other, database, reachable=False)
+    assert (finding.verdict, f"set BOOKING_SHARDS to {SHARDS}" in finding.advice) == ("fault", True)
+    await spine.stock.sale(1, capacity=5)
+    narrow = spine.settings.model_copy(update={"persister_lag_limit": 0})
+    assert (await of_shards(spine, narrow))["persister"].verdict == "fault"
+    with closing(Redis.from_url(spine.settings.redis_address)) as redis:
+        redis.xadd(keys.changes(0), {"old": "entry"}, id="1-1")
+    stale = (await of_shards(spine))["persister"]
+    assert (stale.verdict, "booking persist" in stale.advice) == ("warning", True)
+
+
+async def test_a_database_is_looked_at_and_never_made(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    (finding,), database = await check_ledger(settings)
+    assert (finding.verdict, database) == ("ok", None)
+    assert is_empty(tmp_path)
+    (tmp_path / "booking.sqlite3").touch()
+    findings, database = await check_ledger(settings)
+    assert by_name(findings)["migrations"].verdict == "warning"
+    assert database is not None
+    assert await check_shards(settings, database) == [
+        Finding("shards", by_name(findings)["database"].verdict, "none yet; the first start founds them")
+    ]
+    await migrate(settings.database_address)
+    findings, _ = await check_ledger(settings)
+    assert {one.verdict for one in findings} == {"ok"}
+    assert "journal_mode wal, synchronous full" in by_name(findings)["database"].found
+    (tmp_path / "booking.sqlite3").write_bytes(b"not a database" * 100)
+    (finding,), _ = await check_ledger(settings)
+    assert finding.verdict == "fault"
+
+
+async def test_postgresql_is_asked_for_what_makes_a_commit_durable_and_for_the_time(postgres_url: str) -> None:
+    settings = Settings(database_url=postgres_url)
+    findings, _ = await check_ledger(settings)
+    assert by_name(findings)["migrations"].verdict == "warning"
+    await migrate(settings.database_address)
+    findings, database = await check_ledger(settings)
+    assert by_name(findings)["migrations"].verdict == "ok"
+    found = by_name(findings)["database"]
+    assert found.verdict == "fault", "the tests' server does not sync"
+    assert "PostgreSQL 1" in found.found
+    assert "fsync and full_page_writes" in found.advice
+    assert database is not None
+    assert database.clock_skew_seconds is not None
+    assert abs(database.clock_skew_seconds) < 5
+    for other, verdict in (("0000", "warning"), ("9999", "fault")):
+        connection = await asyncpg.connect(postgres_url)
+        await connection.execute("UPDATE alembic_version SET version_num = $1", other)
+        await connection.close()
+        findings, _ = await check_ledger(settings)
+        assert by_name(findings)["migrations"].verdict == verdict
+
+
+async def test_a_database_that_is_away_is_told_without_its_password() -> None:
+    settings = Settings(database_url=f"postgresql://shop:{(hush := secrets.token_hex(8))}@127.0.0.1:1/shop")
+    (finding,), _ = await check_ledger(settings)
+    assert (finding.verdict, "BOOKING_DATABASE_URL" in finding.advice) == ("fault", True)
+    assert hush not in str(finding)
+
+
+@pytest.mark.parametrize(
+    ("skews", "verdict", "told"),
+    [
+        ({"Redis": None}, "ok", "nothing to compare"),
+        ({"Redis": 0.2, "the database": None}, "ok", "Redis's +0.200 s"),
+        ({"Redis": 0.2, "the database": -90.0}, "warning", "the database's -90.000 s"),
+    ],
+)
+def test_a_clock_that_is_off_is_told(skews: dict[str, float | None], verdict: str, told: str) -> None:
+    finding = check_clock(skews)
+    assert (finding.verdict, told in finding.found) == (verdict, True)
+
+
+@pytest.mark.parametrize(
+    ("limit", "verdict"), [(1024, "warning"), (1_999, "warning"), (2_000, "ok"), (resource.RLIM_INFINITY, "ok")]
+)
+def test_a_limit_of_open_files_below_what_a_worker_takes_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, limit: int, verdict: str
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    assert check_open_files(Settings(live_limit=1_000)).verdict == verdict

@@ -1,0 +1,398 @@
+"""What Redis has lost comes back out of the database: all of it, once, and nothing is sold before it is there."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from booking.domain.outcomes import Status
+from booking.inventory import keys
+from booking.inventory.changes import ChangeStreams
+from booking.inventory.errors import InventoryUnavailable, ShardFenced
+from booking.inventory.rebuild import LeaseLost, Rebuild
+from booking.inventory.stockroom import Stockroom
+from booking.operations.audit.comparison import audit_event
+from booking.operations.restore.restoration import Restored, lost_shards, restore_empty, restore_shard
+from tests.fixtures.spine import Spine, open_spine
+from tests.fixtures.stock import SHARDS, contents
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'booking.sqlite3'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+async def spine(clean_valkey: str, database_url: str, tmp_path: Path) -> AsyncIterator[Spine]:
+    async with open_spine(clean_valkey, database_url, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def streams(spine: Spine) -> AsyncIterator[ChangeStreams]:
+    opened = ChangeStreams(spine.settings.redis_address)
+    yield opened
+    await opened.close()
+
+
+async def sell(spine: Spine, event_id: int) -> None:
+    """Bookings of every kind, one that expired among them."""
+    office = spine.stock.office
+    await spine.stock.sale(event_id, capacity=6, hold_seconds=1, waitlist_limit=50, opens_at_ms=5, closes_at_ms=2**45)
+    await office.book(event_id, "late", 1)
+    await office.book(event_id, "back", 1)
+    await asyncio.sleep(1.1)
+    await office.look(event_id)
+    await office.change(event_id, {"name": "Ünter — 99 %", "max_per_user": 5})
+    await office.book(event_id, "back", 2)
+    for user in ("ann", "bob", "cid"):
+        await office.book(event_id, user, 1)
+    for user in ("ann", "bob"):
+        await office.confirm(event_id, user)
+    await office.book(event_id, "eve", 4)
+    await office.book(event_id, "fay", 1)
+    await office.cancel(event_id, "ann")
+    await office.confirm(event_id, "back")
+    await office.confirm(event_id, "cid")
+    await office.cancel(event_id, "eve")
+    await spine.drain()
+
+
+async def of_the_sale(spine: Spine) -> dict[str, object]:
+    """What a restoration has to bring back: all but the streams, the epochs, and what counts calls and refusals."""
+    kept: dict[str, object] = {}
+    for event_id in (1, 2):
+        event, bookings, waiting, holds, due, *_ = keys.event_keys(event_id, SHARDS)
+        fields = await spine.stock.redis.hgetall(event)
+        kept[f"event {event_id}"] = {name: text for name, text in fields.items() if not name.startswith(b"refused:")}
+        # Without the end of a hold that has ended, which nobody asks for.
+        texts = await spine.stock.redis.hgetall(bookings)
+        kept[f"bookings of {event_id}"] = {
+            user: text.rsplit(b" ", 1)[0] if text.startswith(b"x") else text for user, text in texts.items()
+        }
+        for key in (waiting, holds, due):
+            kept[key.decode()] = await spine.stock.redis.zrange(key, 0, -1, withscores=True)
+    return kept
+
+
+async def restored(spine: Spine, streams: ChangeStreams, shard: int) -> Restored | None:
+    done = await restore_shard(spine.settings, spine.ledger, streams, shard)
+    records = await spine.ledger.shards()
+    spine.stock.office.refound([records[one].epoch for one in sorted(records)])
+    return done
+
+
+async def check_clean(spine: Spine, *event_ids: int) -> None:
+    room = Stockroom(spine.settings.redis_address, SHARDS)
+    try:
+        for event_id in event_ids:
+            audit = await audit_event(room, spine.ledger, event_id)
+            assert audit.differences == []
+    finally:
+        await room.close()
+
+
+async def test_an_emptied_shard_comes_back_as_it_was_and_sells_on(spine: Spine, streams: ChangeStreams) -> None:
+    await sell(spine, 1)
+    await sell(spine, 2)
+    before = await of_the_sale(spine)
+    await spine.stock.redis.flushall()
+    with pytest.raises(ShardFenced):
+        await spine.stock.office.book(1, "zoe")
+    assert await lost_shards(spine.ledger, streams) == [0, 1]
+    done = await restored(spine, streams, 1)
+    assert done is not None
+    assert (done.events, done.carried, done.discarded) == (1, 0, False)
+    assert await lost_shards(spine.ledger, streams) == [0], "the other is a matter of its own"
+    with pytest.raises(ShardFenced):
+        await spine.stock.office.book(2, "zoe")
+    await restored(spine, streams, 0)
+    assert await of_the_sale(spine) == before
+    office = spine.stock.office
+    assert (await office.confirm(1, "late")).status is Status.HOLD_EXPIRED, "a restoration does not forget that"
+    assert (await office.book(1, "bob")).status is Status.ALREADY_BOOKED
+    assert (await office.book(1, "zoe")).booking is not None
+    assert await office.last_event_id() == 2, "no event's id is given out twice"
+    await spine.drain()
+    await check_clean(spine, 1, 2)
+
+
+async def test_what_was_only_in_redis_is_saved_before_its_shard_is_written_anew(
+    spine: Spine, streams: ChangeStreams
+) -> None:
+    await sell(spine, 1)
+    await spine.stock.office.change(1, {"capacity": 9})
+    await spine.stock.office.book(1, "last")
+    await spine.stock.redis.delete(keys.epoch(1))
+    done = await restored(spine, streams, 1)
+    assert done is not None
+    assert (done.carried, done.discarded) == (2, False)
+    found = await spine.stock.office.look_booking(1, "last")
+    assert found.booking is not None
+    await check_clean(spine, 1)
+
+
+async def check_ann_is_kept(spine: Spine, streams: ChangeStreams, *, carried: int, discarded: bool) -> None:
+    """Restores the shard of event 1, and holds that up to what was told."""
+    done = await restored(spine, streams, 1)
+    assert done is not None
+    assert (done.carried, done.discarded) == (carried, discarded)
+    assert (await spine.stock.office.look_booking(1, "ann")).booking is not None
+    await check_clean(spine, 1)
+
+
+async def test_a_persister_that_carries_the_rest_meanwhile_is_no_failure(
+    spine: Spine, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await spine.stock.sale(1, capacity=9)
+    await spine.drain()
+    await spine.stock.office.book(1, "ann")
+    rest = streams.rest
+
+    async def overtaken(*arguments: Any) -> Any:
+        monkeypatch.setattr(streams, "rest", rest)
+        batch, readable = await rest(*arguments)
+        assert batch is not None
+        await spine.ledger.apply([batch])  # it had read the same before the shard was fenced
+        return batch, readable
+
+    monkeypatch.setattr(streams, "rest", overtaken)
+    await spine.stock.redis.delete(keys.epoch(1))
+    await check_ann_is_kept(spine, streams, carried=0, discarded=False)
+
+
+async def test_what_came_before_an_entry_that_cannot_be_read_is_saved(spine: Spine, streams: ChangeStreams) -> None:
+    await spine.stock.sale(1, capacity=9)
+    await spine.drain()
+    await spine.stock.office.book(1, "ann")
+    await spine.stock.redis.xadd(keys.changes(1), {"c": "no words of ours"})
+    await spine.stock.redis.delete(keys.epoch(1))
+    await check_ann_is_kept(spine, streams, carried=1, discarded=True)
+
+
+@pytest.mark.parametrize("follow", [0, 1, 2, 11, 12])
+async def test_what_came_before_a_change_that_does_not_follow_is_saved(
+    spine: Spine, streams: ChangeStreams, follow: int
+) -> None:
+    await spine.stock.sale(1, capacity=20)
+    await spine.drain()
+    for number in range(12):
+        await spine.stock.office.book(1, f"buyer-{number}")
+    await spine.stock.redis.delete(keys.epoch(1))
+    entries = await spine.stock.redis.xrange(keys.changes(1))
+    for entry_id, _ in entries[follow : follow + 1]:  # the one after it follows on nothing
+        await spine.stock.redis.xdel(keys.changes(1), entry_id)
+    done = await restored(spine, streams, 1)
+    assert done is not None
+    saved = min(follow, 12)
+    assert (done.carried, done.discarded) == (saved, follow < 11)
+    assert done.bookings == saved
+    await check_clean(spine, 1)
+
+
+async def test_what_does_not_follow_in_one_event_takes_nothing_from_the_others(
+    spine: Spine, streams: ChangeStreams
+) -> None:
+    office = spine.stock.office
+    for event_id in (1, 3, 5):  # of one shard
+        await spine.stock.sale(event_id, capacity=20)
+    await spine.drain()
+    for number in range(6):
+        for event_id in (1, 3, 5):
+            await office.book(event_id, f"buyer-{number}")
+    await spine.stock.redis.delete(keys.epoch(1))
+    entries = await spine.stock.redis.xrange(keys.changes(1))
+    for entry_id, _ in (entries[0], entries[7]):  # the first of event 1, the third of event 3
+        await spine.stock.redis.xdel(keys.changes(1), entry_id)
+    done = await restored(spine, streams, 1)
+    assert done is not None
+    assert (done.carried, done.discarded, done.bookings) == (8, True, 8)
+    found = {event_id: await office.look(event_id) for event_id in (1, 3, 5)}
+    assert {event_id: event and event.tickets_sold for event_id, event in found.items()} == {1: 0, 3: 2, 5: 6}
+    await check_clean(spine, 1, 3, 5)
+
+
+async def test_what_was_sold_from_an_old_copy_is_dropped_and_said(spine: Spine, streams: ChangeStreams) -> None:
+    await spine.stock.sale(1, capacity=3)
+    await spine.drain()
+    dumps = {key: await spine.stock.redis.dump(key) for key in await spine.stock.redis.keys("*")}
+    await spine.stock.office.book(1, "ann", 3)
+    await spine.drain()
+    await spine.stock.redis.flushall()
+    for key, dump in dumps.items():
+        await spine.stock.redis.restore(key, 0, dump)
+    assert (await spine.stock.office.book(1, "bob")).status is Status.BOOKED, "nobody has looked yet"
+    await spine.drain()
+    with pytest.raises(ShardFenced):
+        await spine.stock.office.book(1, "cid")
+    done = await restored(spine, streams, 1)
+    assert done is not None
+    assert done.discarded
+    assert (await spine.stock.office.book(1, "bob")).status is Status.JOINED
+    await spine.drain()
+    await check_clean(spine, 1)
+
+
+async def test_a_whole_shard_is_left_alone_unless_that_is_asked_for(spine: Spine, streams: ChangeStreams) -> None:
+    await sell(spine, 1)
+    before = await contents(spine.stock.redis)
+    assert await restored(spine, streams, 1) is None
+    assert await contents(spine.stock.redis) == before
+    done = await restore_shard(spine.settings, spine.ledger, streams, 1, even_if_whole=True)
+    assert done is not None
+    await check_clean(spine, 1)
+
+
+async def test_a_start_restores_an_empty_shard_and_no_other(spine: Spine, streams: ChangeStreams) -> None:
+    await sell(spine, 1)
+    await spine.stock.redis.set(keys.epoch(1), "another")
+    await restore_empty(spine.settings, spine.ledger, streams, await lost_shards(spine.ledger, streams))
+    assert await lost_shards(spine.ledger, streams) == [1], "somebody has to decide about what is there"
+    await spine.stock.redis.flushall()
+    await restore_empty(spine.settings, spine.ledger, streams, await lost_shards(spine.ledger, streams))
+    assert await lost_shards(spine.ledger, streams) == []
+    await check_clean(spine, 1)
+
+
+async def test_of_ten_that_restore_at_once_one_does_it(spine: Spine, streams: ChangeStreams) -> None:
+    await sell(spine, 1)
+    await spine.stock.redis.flushall()
+    done = await asyncio.gather(
+        *(restore_shard(spine.settings, spine.ledger, streams, 1, only_empty=True) for _ in range(10))
+    )
+    assert sum(one is not None for one in done) == 1
+    await check_clean(spine, 1)
+
+
+async def test_a_lease_that_was_lost_ends_a_restoration_before_it_opens_the_shard(spine: Spine) -> None:
+    rebuild = Rebuild(spine.settings.redis_address, 1, SHARDS, "me")
+    try:
+        assert await rebuild.take_lease()
+        other = Rebuild(spine.settings.redis_address, 1, SHARDS, "you")
+        assert not await other.take_lease()
+        await other.close()
+        await spine.stock.redis.flushall()
+        with pytest.raises(LeaseLost):
+            await rebuild.keep_lease()
+        with pytest.raises(LeaseLost):
+            await rebuild.finish("epoch", 1)
+        assert await spine.stock.redis.get(keys.epoch(1)) is None
+        await rebuild.give_lease_back()
+    finally:
+        await rebuild.close()
+    gone = Rebuild("unix:///nowhere/at-all.sock", 1, SHARDS, "me")
+    with pytest.raises(InventoryUnavailable):
+        await gone.is_empty()
+    await gone.close()
+
+
+@pytest.mark.parametrize("standing_still", ["fence", "clear", "write_bookings", "write_event", "finish"])
+async def test_one_that_stands_still_past_its_lease_leaves_the_shard_alone_that_another_has_restored(
+    spine: Spine, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch, standing_still: str
+) -> None:
+    await spine.stock.sale(1, capacity=5)
+    await spine.stock.office.book(1, "ann")
+    await spine.drain()
+    await spine.stock.redis.delete(keys.epoch(1))
+    step, stands, goes_on = getattr(Rebuild, standing_still), asyncio.Event(), asyncio.Event()
+
+    async def first_stands(*arguments: object) -> None:
+        if not stands.is_set():
+            stands.set()
+            await goes_on.wait()
+        await step(*arguments)
+
+    monkeypatch.setattr(Rebuild, standing_still, first_stands)
+    late = asyncio.create_task(restore_shard(spine.settings, spine.ledger, streams, 1))
+    await stands.wait()
+    await spine.stock.redis.delete(keys.restoring(1))  # as if its lease had run out
+    assert await restored(spine, streams, 1) is not None
+    booked = await spine.stock.office.book(1, "bob")
+    await spine.stock.office.cancel(1, "ann")
+    before = await contents(spine.stock.redis)
+    goes_on.set()
+    assert await late is None
+    assert await contents(spine.stock.redis) == before
+    assert (await spine.stock.office.look_booking(1, "bob")).booking == booked.booking
+    await spine.drain()
+    await check_clean(spine, 1)
+
+
+async def test_one_that_stands_still_before_it_founds_the_shard_anew_does_not_take_anothers_founding_away(
+    spine: Spine, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sell(spine, 1)
+    await spine.stock.redis.flushall()
+    refound, other = spine.ledger.refound_shard, list[Restored | None]()
+
+    async def overtaken(*arguments: Any) -> bool:
+        monkeypatch.setattr(spine.ledger, "refound_shard", refound)
+        await spine.stock.redis.delete(keys.restoring(1))  # as if its lease had run out
+        other.append(await restored(spine, streams, 1))
+        return await refound(*arguments)
+
+    monkeypatch.setattr(spine.ledger, "refound_shard", overtaken)
+    assert await restore_shard(spine.settings, spine.ledger, streams, 1) is None
+    assert other[0] is not None
+    assert await lost_shards(spine.ledger, streams) == [0]
+    assert (await spine.stock.office.book(1, "zoe")).booking is not None
+    await spine.drain()
+    await check_clean(spine, 1)
+
+
+def command_of(spine: Spine) -> tuple[list[str], dict[str, str]]:
+    environment = {
+        **os.environ,
+        "BOOKING_REDIS_URL": spine.settings.redis_address,
+        "BOOKING_DATABASE_URL": spine.settings.database_url or "",
+        "BOOKING_SHARDS": str(SHARDS),
+        "BOOKING_DATA_DIR": str(spine.settings.data_dir),
+    }
+    return [sys.executable, "-m", "booking", "restore", "--yes"], environment
+
+
+def restore_by_command(spine: Spine) -> "subprocess.CompletedProcess[str]":
+    command, environment = command_of(spine)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def begin_to_restore(spine: Spine) -> "subprocess.Popen[bytes]":
+    command, environment = command_of(spine)
+    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+async def test_a_restoration_killed_at_any_moment_leaves_nothing_to_sell_and_is_run_again(
+    clean_valkey: str, tmp_path: Path
+) -> None:
+    async with open_spine(clean_valkey, f"sqlite:///{tmp_path / 'booking.sqlite3'}", tmp_path) as spine:
+        await spine.stock.sale(1, capacity=50_000)
+        for _ in range(20):
+            await asyncio.gather(*(spine.stock.office.book(1, os.urandom(6).hex()) for _ in range(200)))
+        await spine.drain()
+        await spine.stock.redis.flushall()
+        for killed in range(3):
+            with begin_to_restore(spine) as one:
+                while not await spine.stock.redis.exists(keys.restoring(1)) and one.poll() is None:
+                    await asyncio.sleep(0.002)
+                await asyncio.sleep(0.004 * killed)
+                one.send_signal(signal.SIGKILL)
+            if await spine.stock.redis.exists(keys.epoch(1)):
+                break  # it was through: the shard is whole
+            with pytest.raises(ShardFenced):
+                await spine.stock.office.book(1, "zoe")
+            await spine.stock.redis.delete(keys.restoring(0), keys.restoring(1))  # as if its lease had run out
+        ended = restore_by_command(spine)
+        assert ended.returncode == 0, ended.stderr + ended.stdout
+        assert "all clean" in ended.stdout or "nothing to restore" in ended.stderr
+        again = restore_by_command(spine)
+        assert (again.returncode, "nothing to restore" in again.stderr) == (0, True)
+        await check_clean(spine, 1)

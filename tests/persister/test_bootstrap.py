@@ -1,0 +1,137 @@
+"""The first start: whoever comes first gives the shards their epochs, and everybody else comes to the same ones."""
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import pytest
+
+from booking.inventory import keys
+from booking.inventory.changes import ChangeStreams, Reading
+from booking.inventory.errors import InventoryUnavailable
+from booking.ledger import Ledger, LedgerUnavailable, migrate
+from booking.ledger.records import ShardRecord
+from booking.persister.bootstrap import found
+from booking.settings import Settings, SettingsError
+from tests.fixtures.spine import open_spine
+from tests.fixtures.stock import SHARDS
+
+CHECKOUT = Path(__file__).parents[2]
+PROGRAM = """
+import asyncio, sys
+from booking.persister.bootstrap import found
+from booking.inventory.changes import ChangeStreams, Reading
+from booking.ledger import Ledger
+from booking.settings import Settings
+
+async def main():
+    settings = Settings.model_validate_json(sys.argv[1])
+    ledger, streams = Ledger.open(settings.database_address), ChangeStreams(settings.redis_address)
+    sys.stdin.read()
+    print({shard: record.epoch for shard, record in (await found(settings, ledger, streams)).items()})
+    await streams.close()
+    await ledger.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'booking.sqlite3'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+def settings_for(redis_url: str, database_url: str, shards: int = SHARDS) -> Settings:
+    environment = {"BOOKING_REDIS_URL": redis_url, "BOOKING_DATABASE_URL": database_url, "BOOKING_SHARDS": str(shards)}
+    return Settings.read(environment)
+
+
+async def found_once(settings: Settings) -> dict[int, ShardRecord]:
+    """As one process does at its start."""
+    ledger, streams = Ledger.open(settings.database_address), ChangeStreams(settings.redis_address)
+    try:
+        return await found(settings, ledger, streams)
+    finally:
+        await streams.close()
+        await ledger.close()
+
+
+async def test_many_processes_at_once_come_to_the_same_epochs(clean_valkey: str, database_url: str) -> None:
+    settings = settings_for(clean_valkey, database_url)
+    await migrate(settings.database_address)
+    starting = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PROGRAM, settings.model_dump_json(), cwd=CHECKOUT, stdin=PIPE, stdout=PIPE
+        )
+        for _ in range(4)
+    ]
+    said = await asyncio.gather(*(process.communicate(b"") for process in starting))
+    assert [process.returncode for process in starting] == [0] * len(starting)
+    assert len({answer for answer, _ in said}) == 1
+    records = await found_once(settings)
+    assert said[0][0].decode().strip() == str({shard: record.epoch for shard, record in records.items()})
+
+
+async def test_every_shard_has_an_epoch_of_its_own_on_both_sides(clean_valkey: str, tmp_path: Path) -> None:
+    async with open_spine(clean_valkey, f"sqlite:///{tmp_path / 'b.sqlite3'}", tmp_path) as spine:
+        records = await spine.ledger.shards()
+        epochs = [records[shard].epoch for shard in range(SHARDS)]
+        assert len(set(epochs)) == SHARDS
+        assert [await spine.stock.redis.get(keys.epoch(shard)) for shard in range(SHARDS)] == [
+            epoch.encode() for epoch in epochs
+        ]
+
+
+async def test_founding_again_changes_nothing(clean_valkey: str, database_url: str) -> None:
+    settings = settings_for(clean_valkey, database_url)
+    await migrate(settings.database_address)
+    assert await found_once(settings) == await found_once(settings)
+
+
+@pytest.mark.parametrize("shards", [1, SHARDS + 1, 1024])
+async def test_another_number_of_shards_is_refused_in_one_line(clean_valkey: str, tmp_path: Path, shards: int) -> None:
+    database_url = f"sqlite:///{tmp_path / 'b.sqlite3'}"
+    await migrate(settings_for(clean_valkey, database_url).database_address)
+    await found_once(settings_for(clean_valkey, database_url))
+    with pytest.raises(SettingsError, match=rf"^BOOKING_SHARDS: .*{SHARDS} shards.*set it to {SHARDS}$"):
+        await found_once(settings_for(clean_valkey, database_url, shards))
+    assert len(await found_once(settings_for(clean_valkey, database_url))) == SHARDS
+
+
+async def test_a_redis_that_came_back_empty_is_not_founded_over_what_sql_has(clean_valkey: str, tmp_path: Path) -> None:
+    async with open_spine(clean_valkey, f"sqlite:///{tmp_path / 'b.sqlite3'}", tmp_path) as spine:
+        await spine.stock.sale(1)
+        await spine.drain()
+        await spine.stock.redis.flushall()
+        await found_once(spine.settings)
+        assert await spine.stock.redis.get(keys.epoch(1)) is None
+        # Of the other shard nothing was ever sold, so nothing of it can be missing.
+        assert await spine.stock.redis.get(keys.epoch(0)) is not None
+        assert [lag.whole for lag in await spine.stock.office.lags()] == [True, False]
+
+
+async def test_a_founding_that_broke_off_between_sql_and_redis_is_finished_by_the_next(
+    clean_valkey: str, tmp_path: Path
+) -> None:
+    database_url = f"sqlite:///{tmp_path / 'b.sqlite3'}"
+    settings = settings_for(clean_valkey, database_url)
+    await migrate(settings.database_address)
+    away = settings_for("unix:///nowhere/at-all.sock", database_url)
+    with pytest.raises(InventoryUnavailable):
+        await found_once(away)
+    records = await found_once(settings)
+    streams = ChangeStreams(clean_valkey)
+    try:
+        positions = {shard: (record.epoch, record.cursor) for shard, record in records.items()}
+        assert await streams.read(positions, 1) == Reading()
+    finally:
+        await streams.close()
+
+
+async def test_a_database_without_tables_is_unavailable(clean_valkey: str, database_url: str) -> None:
+    with pytest.raises(LedgerUnavailable):
+        await found_once(settings_for(clean_valkey, database_url))

@@ -1,0 +1,89 @@
+"""The disk that the database lies on is full, for real: sales go on, nothing is lost, and room is all that it takes."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from booking.persister import persister as module
+from tests.fixtures.notes import Notes, take_notes
+from tests.fixtures.spine import Spine, open_spine
+
+DISK_BYTES = 4 * 1024 * 1024
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a few megabytes in memory."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a file system to fill; tests/ledger/test_unavailable.py fills a file instead")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"this system lets nobody mount a file system: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+async def spine(clean_valkey: str, tiny_disk: Path, tmp_path: Path) -> AsyncIterator[Spine]:
+    async with open_spine(clean_valkey, f"sqlite:///{tiny_disk / 'booking.sqlite3'}", tmp_path) as opened:
+        for event_id in (1, 2, 3):
+            await opened.stock.sale(event_id, capacity=200)
+        yield opened
+
+
+@pytest.fixture
+def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
+    return take_notes(monkeypatch, module)
+
+
+async def noted(notes: Notes, event: str) -> None:
+    async with asyncio.timeout(60):
+        while event not in [line[1] for line in notes.lines]:
+            await asyncio.sleep(0.01)
+
+
+def fill(disk: Path) -> Path:
+    """Takes all the room that there is."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for size in (65_536, 4_096, 512):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError:
+                continue
+    return ballast
+
+
+async def test_while_the_disk_is_full_sales_go_on_and_nothing_is_lost_or_doubled(
+    spine: Spine, tiny_disk: Path, notes: Notes
+) -> None:
+    stop = asyncio.Event()
+    async with spine.persister() as persister:
+        load = asyncio.create_task(spine.load(20_261_126, stop))
+        carrying = asyncio.create_task(persister.run(stop))
+        for _ in range(2):
+            ballast = await asyncio.to_thread(fill, tiny_disk)
+            await noted(notes, "the persister waits")
+            sold = len(spine.acknowledged)
+            async with asyncio.timeout(60):
+                while len(spine.acknowledged) < sold + 20:
+                    await asyncio.sleep(0.01)
+            ballast.unlink()
+            await noted(notes, "the persister goes on")
+            reasons = [fields["reason"] for _, event, fields in notes.lines if event == "the persister waits"]
+            assert any("full" in reason for reason in reasons), reasons
+            notes.lines.clear()
+        stop.set()
+        await asyncio.gather(load, carrying)
+    await spine.drain()
+    await spine.check_both_sides_agree()

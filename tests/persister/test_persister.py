@@ -1,0 +1,548 @@
+"""From the stream into SQL exactly once: whoever carries, however often it is killed, whatever is away meanwhile."""
+
+import asyncio
+import contextlib
+import errno
+import itertools
+import os
+import random
+import signal
+import sqlite3
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]  # it ships no types
+import pytest
+from sqlalchemy import text
+
+from booking.domain.changes import ShardBatch
+from booking.inventory import keys
+from booking.inventory.changes import ChangeStreams
+from booking.inventory.errors import ShardFenced
+from booking.ledger import Ledger, LedgerError, LedgerUnavailable, engine
+from booking.persister import persister as module
+from booking.persister.persister import FallenBehind, Persister, run
+from booking.settings import Settings, SettingsError
+from tests.fixtures.notes import Notes, take_notes
+from tests.fixtures.postgres import PostgresServer
+from tests.fixtures.proxy import lossy_proxy
+from tests.fixtures.spine import Spine, open_spine
+from tests.fixtures.stock import SHARDS
+
+CHECKOUT = Path(__file__).parents[2]
+KILLS = 8
+
+
+@pytest.fixture
+def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
+    return take_notes(monkeypatch, module)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'booking.sqlite3'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+async def spine(clean_valkey: str, database_url: str, tmp_path: Path) -> AsyncIterator[Spine]:
+    async with open_spine(clean_valkey, database_url, tmp_path) as opened:
+        for event_id in (1, 2, 3):
+            await opened.stock.sale(event_id, capacity=200)
+        yield opened
+
+
+@pytest.fixture
+async def sqlite_spine(clean_valkey: str, tmp_path: Path) -> AsyncIterator[Spine]:
+    async with open_spine(clean_valkey, f"sqlite:///{tmp_path / 'booking.sqlite3'}", tmp_path) as opened:
+        for event_id in (1, 2, 3):
+            await opened.stock.sale(event_id, capacity=200)
+        yield opened
+
+
+@asynccontextmanager
+async def loaded(spine: Spine) -> AsyncIterator[None]:
+    """Bookings and cancellations come all the time; the seed is shown where the test fails."""
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")
+    stop = asyncio.Event()
+    load = asyncio.create_task(spine.load(seed, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await load
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(60):
+        while not await condition():
+            await asyncio.sleep(0.005)
+
+
+async def left(spine: Spine) -> int:
+    return sum(lag.entries for lag in await spine.stock.office.lags())
+
+
+async def test_every_change_is_carried_once_and_let_go_of(spine: Spine) -> None:
+    async with spine.persister() as persister:
+        stop = asyncio.Event()
+        running = asyncio.create_task(persister.run(stop))
+        async with loaded(spine):
+            await asyncio.sleep(0.5)
+        stop.set()
+        await running
+    assert len(spine.acknowledged) > 20
+    await spine.check_both_sides_agree()
+
+
+async def test_one_call_carries_no_more_of_a_shard_than_its_share(
+    sqlite_spine: Spine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH_ENTRIES", 2)
+    for number in range(5):
+        await sqlite_spine.stock.office.book(1, f"buyer-{number}")
+    async with sqlite_spine.persister() as persister:
+        carried = []
+        while entries := await persister.carry():
+            carried.append(entries)
+        assert carried == [3, 2, 2, 1]  # the opening of event 2 is another shard's
+        assert await persister.carry() == 0
+    await sqlite_spine.check_both_sides_agree()
+
+
+async def test_two_at_once_do_no_harm(spine: Spine, notes: Notes) -> None:
+    stop = asyncio.Event()
+    async with spine.persister() as one, spine.persister() as other:
+        running = [asyncio.create_task(each.run(stop)) for each in (one, other)]
+        async with loaded(spine):
+            await asyncio.sleep(0.8)
+        stop.set()
+        await asyncio.gather(*running)
+    await spine.drain()
+    await spine.check_both_sides_agree()
+    assert [line for line in notes.lines if line[0] == "error"] == []
+
+
+async def test_a_persister_killed_at_any_moment_is_taken_up_where_it_was(spine: Spine) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"moments {seed}")
+    moments = random.Random(seed)
+    forks = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.fixtures.persister_forks", spine.settings.model_dump_json(),
+        cwd=CHECKOUT, stdin=PIPE, stdout=PIPE,
+    )  # fmt: skip
+    assert forks.stdin is not None
+    assert forks.stdout is not None
+    cursors: list[object] = []
+    loop = asyncio.get_running_loop()
+    try:
+        async with loaded(spine):
+            work_seconds = 0.0  # how long one needs until it has carried something, on this machine at this hour
+            for round_ in range(KILLS + 1):
+                began = loop.time()
+                forks.stdin.write(b"go\n")
+                pid = int(await forks.stdout.readline())
+                if round_ == 0:
+                    await until(lambda: _is_past(spine, 1, 2))
+                    work_seconds = loop.time() - began
+                await asyncio.sleep(moments.uniform(0, 1.3 * work_seconds))
+                os.kill(pid, signal.SIGKILL)
+                cursors.append([record.cursor for record in (await spine.ledger.shards()).values()])
+    finally:
+        forks.stdin.close()
+        assert await forks.wait() == 0
+    moved = sum(before != after for before, after in itertools.pairwise(cursors))
+    assert moved, "none was killed after it had carried something"
+    await spine.drain()
+    await spine.check_both_sides_agree()
+
+
+async def test_what_was_committed_and_not_let_go_of_is_not_carried_again(spine: Spine) -> None:
+    await spine.stock.office.book(1, "ann")
+    positions = {shard: (record.epoch, record.cursor) for shard, record in (await spine.ledger.shards()).items()}
+    streams = ChangeStreams(spine.settings.redis_address)
+    try:
+        batches = (await streams.read(positions, 1_000)).batches
+    finally:
+        await streams.close()
+    await spine.ledger.apply(batches)  # and here the first persister dies
+    assert await left(spine) == 4
+    async with spine.persister() as persister:
+        assert await persister.carry() == 0
+    assert await left(spine) == 0, "a lag that nothing would ever end"
+    await spine.check_both_sides_agree()
+
+
+async def test_a_persister_that_stands_where_another_has_been_since_looks_again(spine: Spine, notes: Notes) -> None:
+    async with spine.persister() as late:
+        await late.carry()
+        await spine.stock.office.book(1, "ann")
+        read = late._streams.read
+
+        async def overtaken(*arguments: Any) -> Any:
+            found = await read(*arguments)
+            if found.batches:
+                late._streams.read = read  # type: ignore[method-assign]  # once
+                await spine.drain()
+            return found
+
+        late._streams.read = overtaken  # type: ignore[method-assign, assignment]  # the other one comes between its two steps
+        stop = asyncio.Event()
+        running = asyncio.create_task(late.run(stop))
+        await until(lambda: _is_past(spine, 1, 2))
+        await spine.stock.office.book(1, "bob")
+        await until(lambda: _is_past(spine, 1, 3))
+        stop.set()
+        await running
+    await spine.check_both_sides_agree()
+    assert [event for level, event, _ in notes.lines if level == "warning"] == [], "nothing is wrong with that"
+
+
+async def _is_past(spine: Spine, event_id: int, seq: int) -> bool:
+    record = await spine.ledger.event(event_id)
+    return record is not None and record.seq >= seq
+
+
+async def test_a_commit_whose_answer_was_lost_is_not_made_again(spine: Spine, notes: Notes) -> None:
+    lost = 0
+    async with spine.persister() as persister:
+        apply = persister._ledger.apply
+
+        async def losing(batches: Sequence[ShardBatch]) -> int:
+            nonlocal lost
+            await apply(batches)
+            lost += 1
+            if lost <= 3:
+                raise LedgerUnavailable("the connection broke")
+            return 0
+
+        persister._ledger.apply = losing  # type: ignore[method-assign]  # commits, and says that it could not
+        stop = asyncio.Event()
+        running = asyncio.create_task(persister.run(stop))
+        for number in range(4):
+            await spine.stock.office.book(1, f"buyer-{number}")
+            await until(lambda number=number: _is_past(spine, 1, number + 2))
+        await until(lambda: _none_left(spine))
+        stop.set()
+        await running
+    await spine.check_both_sides_agree()
+    assert [event for _, event, _ in notes.lines].count("the persister waits") >= 1
+    assert notes.lines[-1][1] == "the persister goes on"
+
+
+async def _none_left(spine: Spine) -> bool:
+    return await left(spine) == 0
+
+
+async def test_a_stop_carries_what_is_left_first(spine: Spine) -> None:
+    for number in range(50):
+        await spine.stock.office.book(1, f"buyer-{number}")
+    stop = asyncio.Event()
+    stop.set()
+    await module.run(spine.settings, stop)
+    await spine.check_both_sides_agree()
+
+
+async def test_a_stop_ends_even_where_others_never_stop_selling(
+    sqlite_spine: Spine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DRAIN_SECONDS_MAX", 0.05)
+    async with sqlite_spine.persister() as persister:
+        carry, carried = persister.carry, 0
+
+        async def never_empty() -> int:
+            nonlocal carried
+            await sqlite_spine.stock.office.charge(1, "somebody")
+            carried += 1
+            return await carry() or 1
+
+        monkeypatch.setattr(persister, "carry", never_empty)
+        stop = asyncio.Event()
+        stop.set()
+        async with asyncio.timeout(60):
+            await persister.run(stop)
+    assert carried
+    assert await left(sqlite_spine) == 0
+
+
+async def test_a_stop_does_not_wait_for_a_database_that_is_away(sqlite_spine: Spine, notes: Notes) -> None:
+    await sqlite_spine.stock.office.book(1, "ann")
+    async with sqlite_spine.persister() as persister:
+
+        async def away(_: Sequence[ShardBatch]) -> int:
+            raise LedgerUnavailable("the server is stopping")
+
+        persister._ledger.apply = away  # type: ignore[method-assign, assignment]  # a database that has just gone
+        stop = asyncio.Event()
+        stop.set()
+        await persister.run(stop)
+    assert notes.lines[-1][1].startswith("the persister stops with entries left")
+    assert await left(sqlite_spine) == 4
+    await sqlite_spine.drain()
+    await sqlite_spine.check_both_sides_agree()
+
+
+async def test_while_a_sqlite_file_is_locked_sales_go_on_and_nothing_is_lost(
+    sqlite_spine: Spine, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "LOCK_WAIT_MS", 20)
+    path = sqlite_spine.settings.database_address.removeprefix("sqlite+aiosqlite:///")
+    stop = asyncio.Event()
+    async with sqlite_spine.persister() as persister, loaded(sqlite_spine):
+        running = asyncio.create_task(persister.run(stop))
+        await until(lambda: _is_past(sqlite_spine, 1, 5))
+        with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+            await asyncio.to_thread(other.execute, "BEGIN IMMEDIATE")  # it may have to wait for the persister
+            await until(lambda: _noted(notes, "the persister waits"))
+            sold = len(sqlite_spine.acknowledged)
+            await asyncio.sleep(0.3)
+            assert len(sqlite_spine.acknowledged) > sold
+            other.execute("ROLLBACK")
+        await until(lambda: _noted(notes, "the persister goes on"))
+        stop.set()
+        await running
+    await sqlite_spine.drain()
+    await sqlite_spine.check_both_sides_agree()
+    (reason,) = {fields["reason"] for _, event, fields in notes.lines if event == "the persister waits"}
+    assert reason == "database is locked"
+
+
+async def _noted(notes: Notes, event: str) -> bool:
+    return event in [line[1] for line in notes.lines]
+
+
+async def test_while_postgresql_lets_nobody_in_sales_go_on_and_nothing_is_lost(
+    clean_valkey: str, postgres_url: str, postgres_server: PostgresServer, tmp_path: Path, notes: Notes
+) -> None:
+    name = postgres_url.partition("?")[0].rpartition("/")[2]
+    administrator = await asyncpg.connect(postgres_server.url("postgres"))
+    try:
+        async with open_spine(clean_valkey, postgres_url, tmp_path) as spine:
+            for event_id in (1, 2, 3):
+                await spine.stock.sale(event_id, capacity=200)
+            stop = asyncio.Event()
+            async with spine.persister() as persister, loaded(spine):
+                running = asyncio.create_task(persister.run(stop))
+                await until(lambda: _is_past(spine, 1, 5))
+                await administrator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+                await administrator.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+                )
+                await until(lambda: _noted(notes, "the persister waits"))
+                sold = len(spine.acknowledged)
+                await asyncio.sleep(0.3)
+                assert len(spine.acknowledged) > sold
+                await administrator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+                await until(lambda: _noted(notes, "the persister goes on"))
+                stop.set()
+                await running
+            await spine.drain()
+            await spine.check_both_sides_agree()
+    finally:
+        await administrator.close()
+
+
+async def test_replies_of_redis_that_are_lost_double_nothing(clean_valkey: str, tmp_path: Path, notes: Notes) -> None:
+    database_url = f"sqlite:///{tmp_path / 'booking.sqlite3'}"
+    async with (
+        lossy_proxy(clean_valkey) as proxy,
+        open_spine(proxy.address, database_url, tmp_path, behind=clean_valkey) as spine,
+    ):
+        for event_id in (1, 2, 3):
+            await spine.stock.sale(event_id, capacity=200)
+        stop = asyncio.Event()
+        async with spine.persister() as persister, loaded(spine):
+            running = asyncio.create_task(persister.run(stop))
+            for cut in (0, 30, 200, 1_000, 20_000):
+                proxy.lose_after(cut)
+                await asyncio.sleep(0.1)
+                proxy.heal()
+                await asyncio.sleep(0.05)
+            stop.set()
+            await running
+        await spine.drain()
+        await spine.check_both_sides_agree()
+    assert {event for level, event, _ in notes.lines if level == "error"} == set()
+
+
+async def test_a_shard_that_redis_lost_is_told_once_and_the_others_are_carried_on(
+    sqlite_spine: Spine, notes: Notes
+) -> None:
+    spine = sqlite_spine
+    await spine.drain()
+    await spine.stock.redis.set(keys.epoch(1), "another")
+    await spine.stock.office.book(2, "ann")
+    async with spine.persister() as persister:
+        assert await persister.carry() == 1
+        assert await persister.carry() == 0
+    lost = [fields["shards"] for level, event, fields in notes.lines if level == "error"]
+    assert lost == [[1]]
+    record = await spine.ledger.event(2)
+    assert record is not None
+    assert record.seq == 2
+
+
+async def test_a_database_that_has_lost_commits_is_told_at_once_and_hides_nothing(spine: Spine, notes: Notes) -> None:
+    await spine.drain()
+    before = await spine.ledger.shards()
+    await spine.stock.office.book(1, "ann")
+    await spine.drain()
+    async with spine.ledger._writing() as connection:  # as a fail-over, or an old copy put back, does it
+        await connection.execute(text("DELETE FROM bookings"))
+        await connection.execute(text("DELETE FROM changes WHERE user_id = 'ann'"))
+        await connection.execute(text("UPDATE events SET seq = 1 WHERE id = 1"))
+        await connection.execute(text(f"UPDATE shards SET cursor = '{before[1].cursor}' WHERE shard = 1"))
+    await spine.stock.office.book(3, "bob")  # of the same shard; its change would hide what is missing of event 1
+    async with spine.persister() as persister:
+        assert await persister.carry() == 0
+    assert [fields["shards"] for level, event, fields in notes.lines if "lacks changes" in event] == [[1]]
+    assert (await spine.ledger.shards())[1].cursor == before[1].cursor
+    with pytest.raises(ShardFenced):
+        await spine.stock.office.book(3, "cid")
+    await spine.stock.office.book(2, "dan")  # another shard is a matter of its own
+
+
+async def test_one_that_failed_over_while_nothing_is_sold_is_seen_before_the_next_buyer_comes(
+    sqlite_spine: Spine, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
+    spine = sqlite_spine
+    await spine.drain()
+    before = await spine.ledger.shards()
+    async with spine.persister() as persister:
+        await spine.stock.office.book(1, "ann")
+        assert await persister.carry() == 1
+        assert await persister.carry() == 0
+        assert notes.lines == []
+        async with spine.ledger._writing() as connection:
+            await connection.execute(text(f"UPDATE shards SET cursor = '{before[1].cursor}' WHERE shard = 1"))
+        for _ in range(3):
+            assert await persister.carry() == 0
+        with pytest.raises(ShardFenced):
+            await spine.stock.office.book(1, "bob")
+        for _ in range(3):
+            assert await persister.carry() == 0
+    assert [fields["shards"] for _, event, fields in notes.lines if "lacks changes" in event] == [[1]], "once"
+    assert len(notes.lines) == 1, "and nothing that would contradict it"
+
+
+async def test_what_must_not_be_sold_from_is_not_though_no_log_can_be_written(
+    sqlite_spine: Spine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullDisk:
+        def error(self, *_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "log", FullDisk())
+    spine = sqlite_spine
+    await spine.drain()
+    before = await spine.ledger.shards()
+    await spine.stock.office.book(1, "ann")
+    await spine.drain()
+    async with spine.ledger._writing() as connection:
+        await connection.execute(text(f"UPDATE shards SET cursor = '{before[1].cursor}' WHERE shard = 1"))
+    await spine.stock.office.book(3, "bob")
+    async with spine.persister() as persister:
+        with contextlib.suppress(OSError):
+            await persister.carry()
+        with pytest.raises(ShardFenced):
+            await spine.stock.office.book(3, "cid")
+        await spine.stock.redis.xadd(keys.changes(0), {"planted": "by hand"})
+        with contextlib.suppress(OSError):
+            await persister.carry()
+        with pytest.raises(ShardFenced):
+            await spine.stock.office.book(2, "cid")
+
+
+async def test_one_whose_cursor_another_has_moved_and_let_go_of_finds_nothing_lost(spine: Spine, notes: Notes) -> None:
+    async with spine.persister() as slow:
+        await slow.carry()
+        await spine.stock.office.book(1, "ann")
+        await spine.drain()
+        await spine.stock.office.book(1, "bob")
+        assert await slow.carry() == 0, "it looks where it is first"
+        assert await slow.carry() == 1
+    assert notes.lines == []
+    assert (await spine.stock.office.book(1, "cid")).booking is not None
+
+
+async def test_the_largest_rules_that_an_event_may_have_are_carried(spine: Spine) -> None:
+    await spine.stock.office.change(1, {"waitlist_limit": 2**53 - 1, "closes_at": 2**53 - 1})
+    await spine.drain()
+    record = await spine.ledger.event(1)
+    assert record is not None
+    assert (record.rules.waitlist_limit, record.rules.closes_at_ms) == (2**53 - 1, 2**53 - 1)
+
+
+async def test_what_the_database_refuses_of_one_shard_keeps_no_other_from_being_carried(
+    sqlite_spine: Spine, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spine = sqlite_spine
+    await spine.drain()
+    for event_id in (1, 2):
+        await spine.stock.office.book(event_id, "ann")
+    async with spine.persister() as persister:
+        apply = persister._ledger.apply
+
+        async def refuse_shard_1(batches: Sequence[ShardBatch]) -> None:
+            if any(batch.shard == 1 for batch in batches):
+                raise LedgerError("the database refused a statement (SQLSTATE 22003)")
+            await apply(batches)
+
+        monkeypatch.setattr(persister._ledger, "apply", refuse_shard_1)
+        assert await persister.carry() == 1
+        assert await persister.carry() == 0
+        assert await left(spine) == 1
+        told = [fields["shard"] for level, _, fields in notes.lines if level == "error"]
+        assert told == [1], "once"
+        monkeypatch.setattr(persister._ledger, "apply", apply)
+        assert await persister.carry() == 1
+    assert await left(spine) == 0
+
+
+async def test_an_emptied_redis_is_not_founded_again(sqlite_spine: Spine, notes: Notes) -> None:
+    await sqlite_spine.drain()
+    await sqlite_spine.stock.redis.flushall()
+    async with sqlite_spine.persister() as persister:
+        assert await persister.carry() == 0
+    assert await sqlite_spine.stock.redis.dbsize() == 0
+    assert [fields["shards"] for _, _, fields in notes.lines] == [list(range(SHARDS))]
+
+
+async def test_a_database_of_another_number_of_shards_ends_the_persister(sqlite_spine: Spine) -> None:
+    other = Settings(**{**sqlite_spine.settings.model_dump(), "shards": SHARDS + 1})
+    with pytest.raises(SettingsError, match=f"set it to {SHARDS}"):
+        await module.run(other, asyncio.Event())
+
+
+async def test_a_redis_that_is_away_is_waited_for(sqlite_spine: Spine, notes: Notes, tmp_path: Path) -> None:
+    streams = ChangeStreams("unix:///nowhere/at-all.sock")
+    stop = asyncio.Event()
+    running = asyncio.create_task(Persister(sqlite_spine.settings, sqlite_spine.ledger, streams).run(stop))
+    await until(lambda: _noted(notes, "the persister waits"))
+    assert not running.done()
+    stop.set()
+    await running
+    await streams.close()
+    assert isinstance(sqlite_spine.ledger, Ledger)
+
+
+async def test_one_that_gives_way_catches_up_first_and_then_says_when_what_it_reads_is_too_old(
+    sqlite_spine: Spine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BEHIND_SECONDS_MAX", -1.0)  # whatever is read then
+    gives_way = asyncio.Event()
+    carrying = asyncio.create_task(run(sqlite_spine.settings, asyncio.Event(), gives_way.set))
+    await gives_way.wait()
+    assert [lag.entries for lag in await sqlite_spine.stock.office.lags()] == [0] * SHARDS
+    assert not carrying.done()
+    await sqlite_spine.stock.office.book(1, "ann")
+    with pytest.raises(FallenBehind):
+        await carrying

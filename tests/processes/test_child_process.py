@@ -1,0 +1,210 @@
+"""Keeping one child process alive, and ending it."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from booking.processes import child_process as parts
+from booking.processes.child_process import Command, Part, describe_end
+from tests.fixtures.process_tree import eventually, is_alive
+
+SLEEPS = (sys.executable, "-c", "import time; time.sleep(600)")
+IS_DEAF = (
+    sys.executable,
+    "-c",
+    "import signal, sys, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)",
+)
+
+MakePart = Callable[..., Part]
+
+
+@pytest.fixture
+async def make_part() -> AsyncIterator[MakePart]:
+    """Makes parts whose ends are noticed; what they say is in `part.said`."""
+    made: list[Part] = []
+
+    def make(*arguments: str, **command: object) -> Part:
+        part = Part("part", lambda: Command(arguments, **command), said.append, lambda: None)  # type: ignore[arg-type]  # a test's shorthand
+        made.append(part)
+        return part
+
+    def reap() -> None:
+        for part in made:
+            part.reap()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGCHLD, reap)
+    try:
+        yield make
+    finally:
+        for part in made:
+            part.hurry()
+            if part.process is not None:
+                part.process.wait()
+                if part.process.stdin is not None:
+                    part.process.stdin.close()
+        loop.remove_signal_handler(signal.SIGCHLD)
+
+
+said: list[str] = []
+
+
+def always(_code: int) -> bool:
+    return True
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    said.clear()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_part_that_dies_is_started_again_and_waits_longer_each_time(
+    make_part: MakePart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "BACKOFF_SECONDS", (0.0, 0.01, 0.02))
+    part = make_part(sys.executable, "-c", "raise SystemExit(3)")
+    part.launch()
+    part.release()
+    keeper = asyncio.create_task(part.keep(always))
+    await until(lambda: part.deaths >= 4)
+    await part.stop(1)
+    keeper.cancel()
+    assert said[:4] == [
+        "part exited with code 3; starting it again now",
+        "part exited with code 3; starting it again in 0.01 s",
+        "part exited with code 3; starting it again in 0.02 s",
+        "part exited with code 3; starting it again in 0.02 s",
+    ]
+
+
+async def test_a_part_that_lived_long_is_started_again_at_once(
+    make_part: MakePart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "STEADY_SECONDS", 0.0)
+    part = make_part(sys.executable, "-c", "raise SystemExit(3)")
+    part.launch()
+    part.release()
+    keeper = asyncio.create_task(part.keep(always))
+    await until(lambda: len(said) >= 3)
+    await part.stop(1)
+    keeper.cancel()
+    assert set(said) == {"part exited with code 3; starting it again now"}
+    assert part.deaths == 1
+
+
+async def test_an_exit_code_that_is_final_is_left_alone(make_part: MakePart) -> None:
+    part = make_part(sys.executable, "-c", "raise SystemExit(2)")
+    part.launch()
+    await asyncio.wait_for(part.keep(lambda code: code != 2), 30)
+    assert part.exit_code == 2
+    assert said == []
+
+
+async def test_a_program_that_cannot_be_started_is_tried_again(
+    make_part: MakePart, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(parts, "BACKOFF_SECONDS", (0.0, 0.01))
+    program = tmp_path / "program"
+    program.write_text("#!/bin/true\n")
+    program.chmod(0o700)
+    part = make_part(str(program))
+    part.launch()
+    part.release()
+    await part.ended()
+    program.rename(tmp_path / "aside")
+    keeper = asyncio.create_task(part.keep(always))
+    await until(lambda: any("cannot be started: No such file or directory" in line for line in said))
+    (tmp_path / "aside").rename(program)
+    await until(lambda: part.deaths >= 2)
+    await part.stop(1)
+    keeper.cancel()
+
+
+async def test_a_part_that_does_not_listen_is_killed(make_part: MakePart, tmp_path: Path) -> None:
+    part = make_part(*IS_DEAF, log=str(tmp_path / "log"))
+    part.launch()
+    await until(lambda: (tmp_path / "log").read_text() == "deaf\n")
+    await part.stop(0.05)
+    assert part.exit_code == -signal.SIGKILL
+    assert said == ["part has not stopped within 0.1 s and is killed"]
+
+
+async def test_a_part_that_listens_ends_by_the_gentle_signal_and_stays_ended(make_part: MakePart) -> None:
+    part = make_part(*SLEEPS)
+    part.launch()
+    part.release()
+    keeper = asyncio.create_task(part.keep(always))
+    await part.stop(30)
+    await asyncio.wait_for(keeper, 30)
+    assert part.exit_code == -signal.SIGTERM
+    assert said == []
+
+
+async def test_a_part_reads_its_standard_input_when_it_is_released(make_part: MakePart, tmp_path: Path) -> None:
+    part = make_part("/bin/cat", standard_input=b"go ahead", log=str(tmp_path / "log"))
+    part.launch()
+    assert part.exit_code is None
+    part.release()
+    assert await part.ended() == 0
+    assert (tmp_path / "log").read_bytes() == b"go ahead"
+
+
+async def test_releasing_a_part_that_has_died_is_harmless(make_part: MakePart) -> None:
+    part = make_part("/bin/true", standard_input=b"x" * 1_000_000)
+    part.launch()
+    await part.ended()
+    part.release()
+    assert part.exit_code == 0
+
+
+async def test_a_child_s_environment_holds_no_settings(
+    make_part: MakePart, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BOOKING_JWT_SECRET", "hidden")
+    monkeypatch.setenv("DATABASE_URL", "hidden")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/python/lib")  # without which its Python may not even start
+    part = make_part("/usr/bin/env", log=str(tmp_path / "log"))
+    part.launch()
+    part.release()
+    await part.ended()
+    seen = (tmp_path / "log").read_text()
+    assert "hidden" not in seen
+    assert f"PATH={os.environ['PATH']}" in seen
+    assert "LC_ALL=C.UTF-8" in seen
+    assert "LD_LIBRARY_PATH=/opt/python/lib" in seen
+
+
+def test_a_child_dies_with_a_supervisor_that_is_killed() -> None:
+    program = (
+        "import sys, time\n"
+        "from booking.processes.child_process import Command, Part\n"
+        "part = Part('part', lambda: Command((sys.executable, '-c', 'import time; time.sleep(600)')), print, print)\n"
+        "print(part.launch().pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout is not None
+        supervisor.stdout.readline()  # the line that `changed` prints
+        child = int(supervisor.stdout.readline())
+        assert is_alive(child)
+        supervisor.kill()
+    eventually(lambda: not is_alive(child), "the child is gone")
+
+
+@pytest.mark.parametrize(("code", "words"), [(0, "exited with code 0"), (-9, "was ended by SIGKILL")])
+def test_an_end_is_told_in_words(code: int, words: str) -> None:
+    assert describe_end(code) == words

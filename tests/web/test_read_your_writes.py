@@ -1,0 +1,17 @@
+"""Whether SQL has what was acknowledged: what an answer out of it, or at the level `database`, waits for."""
+
+from pathlib import Path
+
+from booking.web.read_your_writes import Freshness
+from tests.fixtures.spine import open_spine
+
+
+async def test_what_redis_has_lost_is_not_taken_for_saved(clean_valkey: str, tmp_path: Path) -> None:
+    async with open_spine(clean_valkey, f"sqlite:///{tmp_path / 'booking.sqlite3'}", tmp_path) as spine:
+        freshness = Freshness(spine.stock.office, spine.ledger)
+        await spine.stock.sale(2)
+        await spine.drain()
+        assert await freshness.saved()
+        await spine.stock.office.book(2, "ann")
+        await spine.stock.redis.flushall()
+        assert not await freshness.saved(), "it is in neither of the two"
