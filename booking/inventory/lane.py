@@ -47,7 +47,7 @@ class Reply:
 class Command:
     """One caller's item of a call, and the future that the caller waits on: the reply, and which row is its own."""
 
-    __slots__ = ("future", "item", "replay", "request", "target")
+    __slots__ = ("future", "item", "queued_at", "replay", "request", "target")
 
     def __init__(
         self,
@@ -56,7 +56,9 @@ class Command:
         replay: str | None,
         request: str,
         future: asyncio.Future[tuple[Reply, int]],
+        queued_at: float,
     ) -> None:
+        self.queued_at = queued_at
         self.target = target
         self.item = item
         self.replay = replay
@@ -72,8 +74,18 @@ class Lane:
     not the call.
     """
 
-    def __init__(self, link: Link, queue_limit: int, saved: Callable[[], Awaitable[bool]] | None = None) -> None:
-        """`saved` is awaited before the answers to changes are given: whether they are where they have to be."""
+    def __init__(
+        self,
+        link: Link,
+        queue_limit: int,
+        saved: Callable[[], Awaitable[bool]] | None = None,
+        observe_delay: Callable[[float, int], None] | None = None,
+    ) -> None:
+        """`saved` is awaited before the answers to changes are given: whether they are where they have to be.
+
+        `observe_delay` is told of each batch: for how many seconds its oldest command has waited, and how many it has.
+        """
+        self._observe_delay = observe_delay
         self._link = link
         self._saved = saved
         self._saving: set[asyncio.Task[None]] = set()
@@ -108,7 +120,7 @@ class Lane:
             self.meters.count("booking_sheds_total")
             raise Overloaded(f"{self._queue_limit} commands are waiting")
         future = self._loop.create_future()
-        self._queue.append(Command(target, item, replay, request, future))
+        self._queue.append(Command(target, item, replay, request, future, self._loop.time()))
         if self._in_flight is None:
             if waiting + 1 >= EARLY_BATCH:
                 self._flush()
@@ -141,6 +153,8 @@ class Lane:
                 self._in_flight = runs, calls
                 self._sent_at = self._loop.time()
                 self.meters.observe("booking_batch_commands", "", size, BUCKETS_COMMANDS)
+                if self._observe_delay is not None:
+                    self._observe_delay(self._sent_at - batch[0].queued_at, size)
                 self._link.exchange(calls, self._answered)
         if self._drained is not None and self._in_flight is None and not self._drained.done():
             self._drained.set_result(None)

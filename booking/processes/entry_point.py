@@ -31,12 +31,11 @@ def web(descriptor: int, *, waits: bool) -> None:
     from booking.inventory.errors import InventoryUnavailable
     from booking.ledger.errors import LedgerUnavailable
     from booking.processes.web_server import serve
-    from booking.web.app import create_app
 
     settings = _receive_settings()
     with socket.socket(fileno=descriptor) as listener:
         try:
-            serve(create_app(settings, waits=waits), settings, listener)
+            serve(settings, listener, waits=waits)
         except (InventoryUnavailable, LedgerUnavailable) as error:
             _complain(str(error))
             sys.exit(EXIT_FAILED)

@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from booking import logs
 from booking.auth.passwords import Passwords
@@ -29,7 +31,6 @@ from booking.operations.restore.restoration import restore_empty
 from booking.persister.bootstrap import found, vouch
 from booking.settings import Settings, SettingsError
 from booking.web.access_log import AccessLog, console_line, json_line
-from booking.web.admission import Admission
 from booking.web.authentication import Credentials
 from booking.web.endpoints.accounts import AccountEndpoints
 from booking.web.endpoints.events import EventEndpoints
@@ -39,13 +40,12 @@ from booking.web.endpoints.live import LiveEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
-from booking.web.middleware import Failures, Frame
+from booking.web.middleware import ExceptionMiddleware, RequestMiddleware
 from booking.web.pages import PageEndpoints
 from booking.web.read_your_writes import Freshness
-from booking.web.refusal import Refusal
-from booking.web.routes import DirectRouter, routes
+from booking.web.routes import RouteTable, routes
 from booking.web.startup import Opening
-from booking.web.tracing import traced
+from booking.web.tracing import Traces, traced
 
 log = structlog.get_logger()
 
@@ -79,43 +79,56 @@ EXPOSED_HEADERS = (
 """What a page of another origin may read besides the body."""
 
 
-class Application:
-    """One worker's application; its parts are opened in `lifespan`, on the loop they belong to."""
+class Load(Protocol):
+    """The server's load shedder, if it has one."""
 
-    def __init__(self, settings: Settings, *, waits: bool = False) -> None:
-        """One that `waits` answers with what is away at its start, and opens later."""
+    def observe_delay(self, seconds: float, commands: int) -> None:
+        """A batch of so many commands was sent to Redis; the oldest has waited for so long."""
+
+    def relax(self) -> int:
+        """Called once a second; returns how many requests were turned away meanwhile."""
+
+
+class Application:
+    """One worker's ASGI application. Its parts are opened in `lifespan`, on the event loop that they belong to."""
+
+    def __init__(self, settings: Settings, *, waits: bool = False, load: Load | None = None) -> None:
+        """With `waits`, it starts without Redis or the database, and answers 503 until they are there."""
         logs.configure(settings.log_format)
         self._settings = settings
         self._opening = Opening(self._open, waits=waits)
         self._access_log = AccessLog(
             partial(console_line, colours=logs.has_colours()) if settings.log_format == "console" else json_line
         )
-        self._router = DirectRouter(redirect_slashes=False, lifespan=self._lifespan, default=self._opening.answer)
-        application: ASGIApp = self._router
+        self._load = load
+        router = Router(redirect_slashes=False, lifespan=lambda _: self.lifespan(), default=self._opening.answer)
+        self._routes = RouteTable(router)
+        app: ASGIApp = self._routes
         if settings.cors_origins:
-            application = CORSMiddleware(
-                Failures(application),
+            app = CORSMiddleware(
+                ExceptionMiddleware(app),  # so that a page of another origin may read what is wrong
                 allow_origins=settings.cors_origins,
                 allow_methods=("GET", "POST", "PATCH"),
                 allow_headers=READ_HEADERS,
                 expose_headers=EXPOSED_HEADERS,
             )
-        self._admission = Admission(Refusal("overloaded", settings.cors_origins))
-        self.frame = Frame(
-            application,
-            self._access_log,
-            self._admission,
-            self._router.find,
-            serves_origins=bool(settings.cors_origins),
-        )
+        app = RequestMiddleware(app, self._access_log)
+        self._app = traced(app, settings.telemetry)
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """ASGI."""
+        return self._app(scope, receive, send)
 
     @contextlib.asynccontextmanager
-    async def _lifespan(self, _: object) -> AsyncIterator[None]:
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Opens every part, and closes it at the end. Raises SettingsError, InventoryUnavailable, LedgerError."""
         try:
             async with self._opening.opened():
                 yield
         finally:
             self._access_log.flush()
+            if isinstance(self._app, Traces):
+                await self._app.flush()
 
     async def _open(self, stack: contextlib.AsyncExitStack) -> None:
         settings = self._settings
@@ -137,7 +150,7 @@ class Application:
         link = Link(settings.redis_address, all_scripts(), partial(vouch, ledger, streams), acknowledgement)
         saved: list[Freshness] = []
         waits = (lambda: saved[0].saved()) if acknowledgement.level == "database" else None
-        lane = Lane(link, settings.queue_limit, waits)
+        lane = Lane(link, settings.queue_limit, waits, None if self._load is None else self._load.observe_delay)
         office = BoxOffice([lane], await _epochs(ledger), limit, settings.persister_lag_limit)
         stack.push_async_callback(office.close)
         await office.lags()  # connects, while there is a database to vouch by
@@ -168,7 +181,7 @@ class Application:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         credentials = Credentials(tokens, passwords, ledger.find_account)
         live = LiveEndpoint(credentials, office, settings.live_limit)
-        self._router.open(
+        self._routes.serve(
             routes(
                 SaleEndpoints(credentials, office, limit),
                 EventEndpoints(credentials, office),
@@ -184,7 +197,7 @@ class Application:
         tasks = [
             asyncio.create_task(sweep(office), name="sweeper"),
             asyncio.create_task(_go_by_new_epochs(office, ledger), name="epochs"),
-            asyncio.create_task(_save(self._access_log, self._admission, lane.meters, folder), name="meters"),
+            asyncio.create_task(_save(self._access_log, self._load, lane.meters, folder), name="meters"),
         ]
         stack.push_async_callback(_end, tasks)
         # What is here now stays; what requests make is freed as they end. Left alone, the collector would look
@@ -212,16 +225,19 @@ async def _go_by_new_epochs(office: BoxOffice, ledger: Ledger) -> None:
             office.refound(await _epochs(ledger))
 
 
-async def _save(access_log: AccessLog, admission: Admission, meters: Meters, folder: Path) -> None:
+async def _save(access_log: AccessLog, load: Load | None, meters: Meters, folder: Path) -> None:
     """Runs until it is cancelled: the other workers tell what this one has counted a second ago."""
     while True:
         await asyncio.sleep(METERS_SECONDS)
         access_log.hand_over(meters)
-        admission.hand_over(meters)
+        turned_away = 0 if load is None else load.relax()
+        if turned_away:
+            meters.count("booking_sheds_total", by=turned_away)
+            log.warning("requests were turned away", requests=turned_away)
         with contextlib.suppress(OSError):
             meters.save(folder)
 
 
-def create_app(settings: Settings, *, waits: bool = False) -> ASGIApp:
-    """The application of one web worker; one that `waits` answers with what is away at its start, and opens later."""
-    return traced(Application(settings, waits=waits).frame, settings.telemetry)
+def create_app(settings: Settings, *, waits: bool = False, load: Load | None = None) -> Application:
+    """The application of one web worker, for any ASGI server; `load` is that server's load shedder, if it has one."""
+    return Application(settings, waits=waits, load=load)

@@ -1,12 +1,11 @@
-"""Around every request: its id, its log line, and an answer for whatever an endpoint raises."""
+"""What stands around every request: its id, its log line, and a response for whatever is raised."""
 
 from asyncio import CancelledError
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import perf_counter_ns
 
 import structlog
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from booking.auth.key_set import KeySetUnavailable
@@ -15,24 +14,18 @@ from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overl
 from booking.ledger.errors import LedgerUnavailable
 from booking.logs import Seldom
 from booking.web.access_log import AccessLog
-from booking.web.admission import Admission
 from booking.web.authentication import Unauthenticated
-from booking.web.headers import Headers, fields_of
+from booking.web.headers import fields_of
 from booking.web.problems import Problem
 from booking.web.request_ids import RequestIds
 from booking.web.requests import REQUEST_ID, ClientGone
-from booking.web.responses import Answer, Answering, Header, problem_answer, send_answer
-
-VARY_BY_ORIGIN: Header = (b"vary", b"Origin")
+from booking.web.responses import PlainResponse, problem_response, send_response
 
 STATUS_CLIENT_GONE = 499
-"""What the log says of a request that nobody waited for; nginx's number for it."""
+"""What the log says of a request whose client left before its response; nginx uses the same number."""
 
-Found = tuple[str, BaseRoute, Answering, dict[str, str]]
-"""Where a request leads: its method, the route, its endpoint, and the path's parameters."""
-
-Find = Callable[[bytes, bytes], Found | None]
-"""Knows that by a request's method and path."""
+STATUS = "booking.status"
+"""Where a request's scope has the status of a response that has begun."""
 
 log = structlog.get_logger()
 _UNAVAILABLE = Seldom("inventory unavailable")
@@ -46,128 +39,71 @@ PROBLEMS: dict[type[BaseException], Callable[[BaseException], Problem]] = {
 }
 
 
-class Frame:
-    """The outermost application. Starlette's own would put three more layers around the hot path, each with a wrapped
-    `send`; the router inside is Starlette's, and raises HTTPException for us as it does inside its application.
-    """
+class RequestMiddleware:
+    """The outermost application: each request gets its id, a response whatever is raised, and a line in the log."""
 
-    def __init__(
-        self,
-        application: ASGIApp,
-        access_log: AccessLog,
-        admission: Admission | None = None,
-        find: Find = lambda _method, _path: None,
-        *,
-        serves_origins: bool = False,
-    ) -> None:
-        """`find` knows the endpoints that a request may be taken to directly, past `application`; where that
-        `serves_origins`, not one of a page of another origin.
-        """
-        self._application = application
+    def __init__(self, app: ASGIApp, access_log: AccessLog) -> None:
+        self._app = app
         self._access_log = access_log
-        self._find = find
-        self._serves_origins = serves_origins
-        self.admission = Admission() if admission is None else admission
-        """For the server, which turns requests away before they come here."""
         self._ids = RequestIds()
-
-    def direct(self, method: bytes, path: bytes, headers: Headers) -> tuple[Answering, Scope] | None:
-        """The endpoint of a request that `answer` may answer, and as much of a scope as it needs; None: ASGI's way."""
-        found = self._find(method, path)
-        if found is None or (self._serves_origins and any(name == b"origin" for name, _ in headers)):
-            return None
-        name, route, endpoint, path_params = found
-        return endpoint, {
-            "type": "http",
-            "method": name,
-            "headers": headers,
-            "route": route,
-            "path_params": path_params,
-        }
-
-    async def answer(self, endpoint: Answering, scope: Scope, receive: Receive) -> Answer | None:
-        """Answers one request as `__call__` does, without ASGI's messages; None when nobody waits for it any more."""
-        began_ns = perf_counter_ns()
-        request_id = scope[REQUEST_ID] = self._ids.of(fields_of(scope).get(b"x-request-id"))
-        status = STATUS_CLIENT_GONE
-        try:
-            answer = await endpoint(scope, receive)
-            status = answer.status
-        except ClientGone:
-            return None
-        # The one place where everything finds its answer; what is cancelled has outlasted the patience of a stop.
-        except (Exception, CancelledError) as error:  # noqa: BLE001
-            answer = failure(error, request_id)
-            status = answer.status
-        finally:
-            self._access_log.write(scope, status, (perf_counter_ns() - began_ns) // 1000, request_id)
-        answer.headers.append((b"x-request-id", request_id.encode()))
-        if self._serves_origins:  # what is kept of it is no answer to a page of one of them
-            answer.headers.append(VARY_BY_ORIGIN)
-        return answer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
-        if scope["type"] != "http":
-            await self._application(scope, receive, send)
-            return
-        began_ns = perf_counter_ns()
-        request_id = self._ids.of(fields_of(scope).get(b"x-request-id"))
-        scope[REQUEST_ID] = request_id
-        scope["app"] = self
-        status = 0
-
-        async def send_framed(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"].append((b"x-request-id", request_id.encode()))
-            await send(message)
-
-        try:
-            await self._application(scope, receive, send_framed)
-        except ClientGone:
-            status = STATUS_CLIENT_GONE
-        except Exception as error:  # the one place where everything finds its answer
-            if status:
-                raise  # half an answer is out; the server closes the connection
-            await send_answer(send_framed, failure(error, request_id))
-        finally:
-            self._access_log.write(scope, status, (perf_counter_ns() - began_ns) // 1000, request_id)
-
-
-class Failures:
-    """Answers for what is raised inside it. Only for a layer between it and the frame that has to see those answers."""
-
-    def __init__(self, application: ASGIApp) -> None:
-        self._application = application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        begun = False
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began_ns = perf_counter_ns()
+        request_id = scope[REQUEST_ID] = self._ids.of(fields_of(scope).get(b"x-request-id"))
 
-        async def send_and_note(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
+        def send_with_id(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                scope[STATUS] = message["status"]
+                message["headers"].append((b"x-request-id", request_id.encode()))
+            return send(message)
 
+        scope["app"] = self  # as inside Starlette's application, its router raises HTTPException then
+        status = STATUS_CLIENT_GONE
         try:
-            await self._application(scope, receive, send_and_note)
+            await self._app(scope, receive, send_with_id)
+            status = scope[STATUS]
+        except ClientGone:
+            pass
+        # A request is cancelled when a stop has waited for it as long as it may; its client still gets a response.
+        except (Exception, CancelledError) as error:
+            if STATUS in scope:
+                status = scope[STATUS]
+                raise  # half a response is sent; the server closes the connection
+            await send_response(send_with_id, failure(error, request_id))
+            status = scope[STATUS]
+        finally:
+            self._access_log.write(scope, status, (perf_counter_ns() - began_ns) // 1000, request_id)
+
+
+class ExceptionMiddleware:
+    """Answers whatever is raised inside it; for an application around it that has to see these responses."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        try:
+            await self._app(scope, receive, send)
         except ClientGone:
             raise
-        except Exception as error:
-            if begun:
+        except (Exception, CancelledError) as error:
+            if scope["type"] != "http" or STATUS in scope:
                 raise
-            await send_answer(send, failure(error, scope[REQUEST_ID]))
+            await send_response(send, failure(error, scope[REQUEST_ID]))
 
 
-def failure(error: BaseException, request_id: str) -> Answer:
-    """What an exception is to the client."""
-    return problem_answer(_problem_for(error, request_id), request_id)
+def failure(error: BaseException, request_id: str) -> PlainResponse:
+    """The response to an exception."""
+    return problem_response(_problem_for(error, request_id), request_id)
 
 
 def _problem_for(error: BaseException, request_id: str) -> Problem:
-    """Whatever nobody foresaw is logged, and told as a fault of ours."""
+    """The problem of an exception; one that is not expected is logged, and is an internal error."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, Unauthenticated):

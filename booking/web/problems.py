@@ -121,6 +121,12 @@ KINDS: dict[str, Kind] = {
     "overloaded": Kind(
         503, "Overloaded", "More is waiting than can be done in time.", "Try again after Retry-After.", 2
     ),
+    "transfer_encoding_unsupported": Kind(
+        501,
+        "Transfer encoding not supported",
+        "The body is sent in a transfer encoding other than chunked.",
+        "Send the body as it is, with Content-Length or Transfer-Encoding: chunked.",
+    ),
     "database_unavailable": Kind(
         503, "Not available now", "The database cannot be reached.", "Try again after Retry-After.", 2
     ),

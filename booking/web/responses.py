@@ -1,4 +1,4 @@
-"""How events and bookings look in an answer, and the way an answer goes out."""
+"""Responses: how events and bookings look in them, and how one is sent."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,37 +15,37 @@ JSON = b"application/json"
 Header = tuple[bytes, bytes]
 
 
-class Answer:
-    """A whole answer. What becomes of it, ASGI's messages or bytes on a connection, is not its endpoint's business."""
+class PlainResponse:
+    """A whole response: status, body, media type and further fields."""
 
     __slots__ = ("body", "headers", "media_type", "status")
 
     def __init__(self, status: int, body: bytes, *headers: Header, media_type: bytes | None = JSON) -> None:
-        """`media_type` is None for an answer that has no body and speaks of none (304)."""
+        """`media_type` is None for a response that has no body and names none (304)."""
         self.status = status
         self.body = body
         self.media_type = media_type
         self.headers = list(headers)
 
 
-Answering = Callable[[Scope, Receive], Awaitable[Answer]]
-"""An endpoint that answers in one piece."""
+Handler = Callable[[Scope, Receive], Awaitable[PlainResponse]]
+"""An endpoint whose response is made in one piece."""
 
 
-def problem_answer(problem: Problem, request_id: str, *headers: Header) -> Answer:
+def problem_response(problem: Problem, request_id: str, *headers: Header) -> PlainResponse:
     """A failure, for a client."""
     body = problem.body(request_id)
-    return Answer(problem.kind.status, body, *problem.headers, *headers, media_type=CONTENT_TYPE)
+    return PlainResponse(problem.kind.status, body, *problem.headers, *headers, media_type=CONTENT_TYPE)
 
 
-async def send_answer(send: Send, answer: Answer) -> None:
-    """Sends an answer as ASGI has it."""
-    headers = answer.headers
-    if answer.media_type is not None:
-        length = b"%d" % len(answer.body)
-        headers = [(b"content-type", answer.media_type), (b"content-length", length), *headers]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+async def send_response(send: Send, response: PlainResponse) -> None:
+    """Sends a response as the messages of ASGI."""
+    headers = response.headers
+    if response.media_type is not None:
+        length = b"%d" % len(response.body)
+        headers = [(b"content-type", response.media_type), (b"content-length", length), *headers]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
 
 
 def success(message: str, data: Any, **beside: Any) -> bytes:

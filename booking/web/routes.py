@@ -1,7 +1,6 @@
-"""Which path leads where. The hot ones come first: the router tries them in order."""
+"""The paths of the service, and the endpoint of each."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -15,28 +14,49 @@ from booking.web.endpoints.live import LiveEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
-from booking.web.middleware import Found
 from booking.web.openapi import endpoint as reference
 from booking.web.pages.static_files import static
-from booking.web.responses import Answering, send_answer
+from booking.web.responses import Handler, send_response
 
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class Sent:
-    """An endpoint that answers, as an ASGI application."""
+COMMANDS = frozenset(("/book", "/cancel", "/confirm"))
+"""The calls that a crowd makes, beside reads of an event and of one's own booking."""
 
-    def __init__(self, endpoint: Answering) -> None:
-        self.endpoint = endpoint
+EVENTS = "/events/"
+
+
+def is_sheddable(method: str, path: str) -> bool:
+    """Whether a request is one of a crowd, which takes one step in Redis, and may be turned away under overload.
+
+    Every other request has bounds of its own: passwords, listeners, the connections of the database.
+    """
+    if method == "POST":
+        return path in COMMANDS
+    if method != "GET":
+        return False
+    if path.startswith("/status/"):
+        return True
+    return path.startswith(EVENTS) and (path.endswith("/booking") or path[len(EVENTS) :].isdigit())
+
+
+class HandlerEndpoint:
+    """A handler as an ASGI application."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        await send_answer(send, await self.endpoint(scope, receive))
+        await send_response(send, await self._handler(scope, receive))
 
 
 class ByMethod:
-    """A plain ASGI application that hands a request to the endpoint of its method. Starlette takes any object that is
-    not a function for one, and wraps functions in a Request and a Response that the hot path does without.
+    """Hands a request to the endpoint of its method.
+
+    Starlette takes an object that is not a function for an ASGI application. It wraps functions in a Request and a
+    Response, which cost more than an endpoint of the hot path.
     """
 
     def __init__(self, endpoints: dict[str, Endpoint]) -> None:
@@ -47,40 +67,51 @@ class ByMethod:
         return self.endpoints[scope["method"]](scope, receive, send)
 
 
-class DirectRouter(Router):
-    """Starlette's router, that finds where a crowd's requests lead in a table. It asks each route in turn otherwise."""
+class RouteTable:
+    """A table in front of Starlette's router, which tries one regular expression after the other.
 
-    _answering: Mapping[tuple[bytes, bytes, bytes, bytes], tuple[str, Route, Answering]] = MappingProxyType({})
+    The table knows the paths without a parameter, and those whose second part is an event's number. Any other request
+    goes to the router.
+    """
 
-    def open(self, served: Sequence[BaseRoute]) -> None:
-        """Begins to serve these routes."""
-        self.routes, self.default = list(served), self.not_found
-        self._answering = {
-            (method.encode(), *route.path.encode().partition(b"{event_id}")): (method, route, endpoint.endpoint)
-            for route in served
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._table: dict[tuple[str, str, str, str], tuple[Route, Endpoint]] = {}
+
+    def serve(self, routes: Sequence[BaseRoute]) -> None:
+        """Serves these routes from now on; before, every request goes to the router's default."""
+        self._router.routes, self._router.default = list(routes), self._router.not_found
+        self._table = {
+            (method, *route.path.partition("{event_id}")): (route, endpoint)
+            for route in routes
             if isinstance(route, Route) and isinstance(route.app, ByMethod)
             for method, endpoint in route.app.endpoints.items()
-            if isinstance(endpoint, Sent) and method != "HEAD"
         }
 
-    def find(self, method: bytes, path: bytes) -> Found | None:
-        """Where a request leads that is answered in one piece, if its path is a route's own, or that with an event's
-        number in its second place; None for any other.
-        """
-        start = path.find(b"/", 1) + 1
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """ASGI."""
+        found = self.find(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        if found is None:
+            return self._router(scope, receive, send)
+        scope["route"], endpoint, scope["path_params"] = found
+        return endpoint(scope, receive, send)
+
+    def find(self, method: str, path: str) -> tuple[Route, Endpoint, dict[str, str]] | None:
+        """The route, the endpoint and the path's parameters of a request; None for one that is not in the table."""
+        start = path.find("/", 1) + 1
         if not start:
-            found = self._answering.get((method, path, b"", b""))
+            found = self._table.get((method, path, "", ""))
             return None if found is None else (*found, {})
-        end = path.find(b"/", start)
-        event_id, rest = (path[start:], b"") if end < 0 else (path[start:end], path[end:])
-        found = self._answering.get((method, path[:start], b"{event_id}", rest))
-        if found is None or not event_id.isdigit():
+        end = path.find("/", start)
+        event_id, rest = (path[start:], "") if end < 0 else (path[start:end], path[end:])
+        found = self._table.get((method, path[:start], "{event_id}", rest))
+        if found is None or not (event_id.isascii() and event_id.isdigit()):
             return None
-        return (*found, {"event_id": event_id.decode()})
+        return (*found, {"event_id": event_id})
 
 
-def _route(path: str, **endpoints: Answering) -> Route:
-    return _sending(path, **{method: Sent(endpoint) for method, endpoint in endpoints.items()})
+def _route(path: str, **handlers: Handler) -> Route:
+    return _sending(path, **{method: HandlerEndpoint(handler) for method, handler in handlers.items()})
 
 
 def _sending(path: str, **endpoints: Endpoint) -> Route:

@@ -12,7 +12,6 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from booking.settings import SettingsError
-from booking.web.middleware import Frame
 from booking.web.requests import REQUEST_ID
 
 if TYPE_CHECKING:
@@ -93,8 +92,6 @@ class Traces:
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
         self._application = application
-        self.admission = application.admission if isinstance(application, Frame) else None
-        """For the server, as the application's own."""
         self._provider = provider
         self._extract = propagate.extract
         self._tracer = provider.get_tracer("booking")
@@ -102,9 +99,9 @@ class Traces:
         self._error = Status(StatusCode.ERROR)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Traces one request; at the end of the service, sends what is left."""
+        """Traces one request."""
         if scope["type"] != "http":
-            await self._application(scope, receive, self._flushing(send))
+            await self._application(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         method = scope["method"]
@@ -137,15 +134,8 @@ class Traces:
         if status >= ERROR_STATUS_MIN:
             span.set_status(self._error)
 
-    def _flushing(self, send: Send) -> Send:
-        async def send_after_the_spans(message: Message) -> None:
-            if message["type"] == "lifespan.shutdown.complete":
-                await self._flush()
-            await send(message)
-
-        return send_after_the_spans
-
-    async def _flush(self) -> None:
+    async def flush(self) -> None:
+        """Sends the last spans. Waits for LAST_SPANS_SECONDS_MAX at most, whatever the collector does."""
         # A thread that nobody waits for: a collector that is away must not keep the service from stopping.
         thread = threading.Thread(target=self._provider.shutdown, daemon=True)
         thread.start()

@@ -226,7 +226,6 @@ def test_a_client_that_goes_away_before_the_end_books_nothing(house: House, sent
         "GET /events HTTP/1.1\r\nHost: x\r\nA\x00B: c",
         "GET /events HTTP/9.9\r\nHost: x",
         "GET  HTTP/1.1\r\nHost: x",
-        "BREW /coffee HTTP/1.1\r\nHost: x",
         "\x16\x03\x01\x02\x00",
     ],
 )
@@ -244,6 +243,52 @@ def test_what_is_no_http_is_refused_and_smuggles_nothing(house: House, head: str
     assert answered == b"" or answered.startswith(b"HTTP/1.1 4")
     assert answered.count(b"HTTP/1.1 ") <= 1
     assert house.look(event_id)["available_tickets"] == 1
+
+
+@pytest.mark.parametrize("method", ["BREW", "PURGE", "TRACE", "CONNECT"])
+def test_an_unknown_method_is_405_with_those_that_are_allowed(house: House, method: str) -> None:
+    with connected(house) as wire:
+        wire.write(f"{method} /book HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        answer = wire.read(method)
+        assert (answer.status, answer.body["code"], answer.headers["allow"]) == (405, "method_not_allowed", "POST")
+
+
+def test_a_transfer_encoding_other_than_chunked_is_501(house: House) -> None:
+    event_id = house.event()
+    with connected(house) as wire:
+        octets = booking(house, wire, event_id, "Transfer-Encoding: gzip, chunked")
+        wire.write(octets.replace(b"Content-Length", b"X-Length"))
+        answered = wire.file.read()
+        assert answered.startswith(b"HTTP/1.1 501 ")
+        assert b'"code":"transfer_encoding_unsupported"' in answered
+    assert house.look(event_id)["available_tickets"] == 1
+
+
+@pytest.mark.parametrize("hosts", [0, 2])
+def test_a_host_that_is_missing_or_there_twice_is_400(house: House, hosts: int) -> None:
+    event_id = house.event()
+    with connected(house) as wire:
+        host = f"Host: {wire.host}\r\n".encode()
+        wire.write(booking(house, wire, event_id).replace(host, host * hosts))
+        answer = wire.read()
+        assert (answer.status, answer.body["code"]) == (400, "malformed_request")
+        assert wire.ended()
+    assert house.look(event_id)["available_tickets"] == 1
+
+
+@pytest.mark.parametrize("path", ["/initialize", "/book"])
+def test_a_half_closed_client_is_answered(house: House, path: str) -> None:
+    event_id = house.event()
+    with connected(house) as wire:
+        octets = booking(house, wire, event_id)
+        if path == "/initialize":
+            body = b'{"event_name": "half", "available_tickets": 1}'
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {house.organizer.authorization}\r\n"
+            octets = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        wire.write(octets)
+        wire.connection.shutdown(socket.SHUT_WR)
+        assert wire.read().status == 201
+        assert wire.ended()
 
 
 def test_what_is_no_http_is_a_problem_like_any_other(house: House) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from booking.web.patience import REQUEST_SECONDS_MAX
+from booking.http.protocol import REQUEST_SECONDS_MAX
 from tests.fixtures.service import RunningService, running_service
 from tests.processes.crowd import Line, descriptors, lines, look, may_open, open_sale, request
 

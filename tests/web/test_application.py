@@ -84,8 +84,8 @@ async def running(
         access = AccessLog(json_line, log.fileno())
         monkeypatch.setattr(module, "AccessLog", lambda _: access)
         application = Application(settings)
-        async with application._lifespan(None):
-            transport = httpx.ASGITransport(application.frame, client=("192.0.2.7", 4711))
+        async with application.lifespan():
+            transport = httpx.ASGITransport(application, client=("192.0.2.7", 4711))
             async with httpx.AsyncClient(transport=transport, base_url="http://booking.test") as client:
                 yield Worker(settings, client, folder / "access.log", access)
 

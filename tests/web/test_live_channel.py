@@ -11,9 +11,8 @@ from booking.domain.outcomes import Outcome, Status
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import Overloaded
 from booking.web.authentication import Credentials
-from booking.web.cycle import CYCLE
 from booking.web.endpoints import live
-from booking.web.endpoints.live import Channel, Listener, LiveEndpoint
+from booking.web.endpoints.live import DIRECT_WRITE, Channel, Listener, LiveEndpoint
 from tests.web.asgi import scope
 
 EVENT = Event(1, Rules("sale", 10), 9, 1, 0, 1, 0, 0, 2, 0, 0)
@@ -52,15 +51,18 @@ class Stream:
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
 
-    def write_piece(self, piece: bytes) -> int:
+    def write(self, piece: bytes) -> int:
         self.pieces.append(piece)
         return 0
 
-    def cut_off(self) -> None:
+    def abort(self) -> None:
         raise AssertionError
 
-    def begin_stream(self) -> "Stream":
-        return self
+    async def last(self) -> None:
+        raise AssertionError
+
+    def extension(self) -> dict[str, object]:
+        return {DIRECT_WRITE: {"write": self.write, "abort": self.abort}}
 
 
 async def test_a_booking_that_could_not_be_read_is_told_as_soon_as_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,14 +116,14 @@ async def test_a_newcomer_who_knows_less_than_the_others_is_told_the_rest(monkey
 
     async def listen() -> None:
         stream = Stream()
-        request = scope() | {"path_params": {"event_id": "1"}, CYCLE: lambda: stream}
+        request = scope() | {"path_params": {"event_id": "1"}, "extensions": stream.extension()}
         heard.append(stream)
 
         async def receive() -> Any:
             await asyncio.Event().wait()
 
-        async def send(message: Any) -> None:
-            stream.pieces += [message["body"]] if message["type"] == "http.response.body" else []
+        async def send(_: Any) -> None:
+            """The head, and an empty piece."""
 
         await endpoint(request, receive, send)
 
@@ -147,7 +149,7 @@ async def test_no_more_listen_than_may_however_many_come_at_once() -> None:
     async def send(_: Any) -> None:
         await asyncio.sleep(0)  # as where the client's connection is not ready to be written to
 
-    requests = [scope() | {"path_params": {"event_id": "1"}, CYCLE: Stream} for _ in range(5)]
+    requests = [scope() | {"path_params": {"event_id": "1"}, "extensions": Stream().extension()} for _ in range(5)]
     listeners = [asyncio.create_task(endpoint(request, receive, send)) for request in requests]
     done, listening = await asyncio.wait(listeners, timeout=0.2)
     assert len(listening) == endpoint.listening == 2

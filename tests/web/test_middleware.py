@@ -20,11 +20,11 @@ from booking.logs import Seldom
 from booking.web import middleware as module
 from booking.web.access_log import AccessLog, json_line
 from booking.web.authentication import Unauthenticated
-from booking.web.middleware import Failures, Frame
+from booking.web.middleware import ExceptionMiddleware, RequestMiddleware
 from booking.web.problems import Fault, Problem, invalid
 from booking.web.request_ids import REQUEST_ID_BYTES_MAX
 from booking.web.requests import REQUEST_ID, USER, read_json
-from booking.web.responses import Answer, send_answer
+from booking.web.responses import PlainResponse, send_response
 from tests.fixtures.notes import Notes, take_notes
 from tests.web.asgi import body, call, scope
 
@@ -66,12 +66,12 @@ def raising(error: Exception) -> ASGIApp:
 
 async def fine(request: Scope, _: Receive, send: Send) -> None:
     request[USER] = "ann"
-    await send_answer(send, Answer(200, orjson.dumps({"id": request[REQUEST_ID]})))
+    await send_response(send, PlainResponse(200, orjson.dumps({"id": request[REQUEST_ID]})))
 
 
 @pytest.mark.parametrize("given", [b"x", b"a-Z_0.9~!", b"x" * REQUEST_ID_BYTES_MAX])
 async def test_a_requests_own_id_is_kept_and_returned_and_logged(access: Log, given: bytes) -> None:
-    answer = await call(Frame(fine, access.log), scope(headers=[(b"x-request-id", given)]))
+    answer = await call(RequestMiddleware(fine, access.log), scope(headers=[(b"x-request-id", given)]))
     assert answer.header(b"x-request-id") == given
     assert answer.json == {"id": given.decode()}
     assert access.lines()[0]["request_id"] == given.decode()
@@ -79,7 +79,7 @@ async def test_a_requests_own_id_is_kept_and_returned_and_logged(access: Log, gi
 
 @pytest.mark.parametrize("given", [b"", b"x" * (REQUEST_ID_BYTES_MAX + 1), b"a b", b"\xc3\xa9", b"a\tb", b"\x7f"])
 async def test_an_id_that_is_none_is_replaced(access: Log, given: bytes) -> None:
-    answer = await call(Frame(fine, access.log), scope(headers=[(b"x-request-id", given)]))
+    answer = await call(RequestMiddleware(fine, access.log), scope(headers=[(b"x-request-id", given)]))
     mine = answer.header(b"x-request-id")
     assert mine is not None
     assert mine != given
@@ -87,7 +87,7 @@ async def test_an_id_that_is_none_is_replaced(access: Log, given: bytes) -> None
 
 
 async def test_no_two_requests_and_no_two_workers_have_one_id(access: Log) -> None:
-    one, other = Frame(fine, access.log), Frame(fine, access.log)
+    one, other = RequestMiddleware(fine, access.log), RequestMiddleware(fine, access.log)
     seen = {(await call(each, scope())).header(b"x-request-id") for each in (one, other) for _ in range(20)}
     assert len(seen) == 40
 
@@ -114,8 +114,8 @@ async def test_no_two_requests_and_no_two_workers_have_one_id(access: Log) -> No
 async def test_whatever_is_raised_is_a_problem_without_anything_internal(
     access: Log, notes: Notes, error: Exception, status: int, code: str
 ) -> None:
-    for application in (raising(error), Failures(raising(error))):
-        answer = await call(Frame(application, access.log), scope(headers=[(b"x-request-id", b"this-one")]))
+    for application in (raising(error), ExceptionMiddleware(raising(error))):
+        answer = await call(RequestMiddleware(application, access.log), scope(headers=[(b"x-request-id", b"this-one")]))
         assert (answer.status, answer.json["code"], answer.json["status"]) == (status, code, status)
         assert answer.json["type"] == f"/problems/{code}"
         assert answer.json["request_id"] == "this-one"
@@ -140,7 +140,7 @@ async def test_a_side_that_is_away_is_told_of_and_not_with_every_request(
     with capture_logs() as lines:
         for error in (InventoryUnavailable("why"), LedgerUnavailable("why")):
             for _ in range(3):
-                await call(Frame(raising(error), access.log), scope())
+                await call(RequestMiddleware(raising(error), access.log), scope())
     assert [(line["event"], line["reason"], line["log_level"]) for line in lines] == [
         ("inventory unavailable", "why", "error"),
         ("database unavailable", "why", "error"),
@@ -149,19 +149,19 @@ async def test_a_side_that_is_away_is_told_of_and_not_with_every_request(
 
 async def test_a_fault_of_ours_is_logged_with_the_exception(access: Log, notes: Notes) -> None:
     error = RuntimeError("boom")
-    answer = await call(Frame(raising(error), access.log), scope())
+    answer = await call(RequestMiddleware(raising(error), access.log), scope())
     assert notes.lines == [("error", "a request failed", {"request_id": answer.json["request_id"], "exc_info": error})]
 
 
 async def test_what_is_offered_and_allowed_goes_out_in_headers(access: Log) -> None:
-    frame = Frame(raising(Unauthenticated("Wrong.", ("Bearer", "Basic"))), access.log)
-    challenges = [value for name, value in (await call(frame, scope())).headers if name == b"www-authenticate"]
+    middleware = RequestMiddleware(raising(Unauthenticated("Wrong.", ("Bearer", "Basic"))), access.log)
+    challenges = [value for name, value in (await call(middleware, scope())).headers if name == b"www-authenticate"]
     assert challenges == [b"Bearer", b"Basic"]
-    frame = Frame(raising(HTTPException(405, headers={"Allow": "POST, GET, HEAD"})), access.log)
-    assert (await call(frame, scope())).header(b"allow") == b"GET, HEAD, POST"
+    middleware = RequestMiddleware(raising(HTTPException(405, headers={"Allow": "POST, GET, HEAD"})), access.log)
+    assert (await call(middleware, scope())).header(b"allow") == b"GET, HEAD, POST"
 
 
-@pytest.mark.parametrize("wrap", [lambda application: application, Failures])
+@pytest.mark.parametrize("wrap", [lambda application: application, ExceptionMiddleware])
 async def test_an_error_behind_half_an_answer_closes_the_connection_and_adds_nothing(
     access: Log, notes: Notes, wrap: Any
 ) -> None:
@@ -170,11 +170,11 @@ async def test_an_error_behind_half_an_answer_closes_the_connection_and_adds_not
         raise RuntimeError("boom")
 
     with pytest.raises(RuntimeError, match="boom"):
-        await call(Frame(wrap(half), access.log), scope())
+        await call(RequestMiddleware(wrap(half), access.log), scope())
     assert access.lines()[0]["status"] == 200
 
 
-@pytest.mark.parametrize("wrap", [lambda application: application, Failures])
+@pytest.mark.parametrize("wrap", [lambda application: application, ExceptionMiddleware])
 async def test_a_client_that_goes_before_its_body_is_whole_gets_no_answer_and_a_log_line(
     access: Log, wrap: Any
 ) -> None:
@@ -182,7 +182,7 @@ async def test_a_client_that_goes_before_its_body_is_whole_gets_no_answer_and_a_
         await read_json(request, receive, [])
 
     (half,) = body(b'{"event_id": ')
-    answer = await call(Frame(wrap(reads), access.log), scope("POST"), {**half, "more_body": True})
+    answer = await call(RequestMiddleware(wrap(reads), access.log), scope("POST"), {**half, "more_body": True})
     assert (answer.status, answer.body) == (0, b"")
     assert access.lines()[0]["status"] == 499
 
@@ -193,7 +193,7 @@ async def test_a_lifespan_passes_through(access: Log) -> None:
     async def application(request: Scope, _: Receive, __: Send) -> None:
         seen.append(request["type"])
 
-    await call(Frame(application, access.log), {"type": "lifespan"})
+    await call(RequestMiddleware(application, access.log), {"type": "lifespan"})
     assert seen == ["lifespan"]
     assert access.lines() == []
 

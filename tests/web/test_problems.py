@@ -5,7 +5,7 @@ import pytest
 from booking.domain.outcomes import FIRST_REFUSAL, READINGS, EventOutcome, Status
 from booking.web.endpoints.sale import ANSWERS, REFUSALS
 from booking.web.problems import KINDS, Fault, Problem, invalid, pointer_to
-from booking.web.responses import problem_answer, send_answer
+from booking.web.responses import problem_response, send_response
 
 CONTRACT = {
     "malformed_json": 400, "unauthenticated": 401, "invalid_credentials": 401, "forbidden": 403, "sale_not_open": 403,
@@ -83,7 +83,7 @@ async def test_a_problems_own_headers_go_out_with_those_of_the_call() -> None:
     async def send(message: object) -> None:
         sent.append(message)
 
-    await send_answer(send, problem_answer(Problem("overloaded"), "an-id", (b"idempotent-replayed", b"true")))
+    await send_response(send, problem_response(Problem("overloaded"), "an-id", (b"idempotent-replayed", b"true")))
     headers = dict(sent[0]["headers"])  # type: ignore[index]  # an ASGI message
     assert headers[b"idempotent-replayed"] == b"true"
     assert b"retry-after" in headers

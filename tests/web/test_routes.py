@@ -1,63 +1,53 @@
-"""The table that a crowd's requests are looked up in."""
+"""The table in front of the router."""
 
 import pytest
-from starlette.routing import Route
-from starlette.types import Receive, Scope
+from starlette.routing import Route, Router
 
-from booking.web.responses import Answer
-from booking.web.routes import ByMethod, DirectRouter, Sent
+from booking.web.routes import ByMethod, RouteTable
 
 
-async def answering(_: Scope, __: Receive) -> Answer:
-    raise NotImplementedError
-
-
-async def sending(*_: object) -> None:
+async def endpoint(*_: object) -> None:
     raise NotImplementedError
 
 
 @pytest.fixture
-def router() -> DirectRouter:
+def table() -> RouteTable:
     paths = ("/book", "/events", "/events/{event_id}", "/events/{event_id}/booking", "/problems/{code}")
-    answered = [Route(path, ByMethod({"GET": Sent(answering), "POST": Sent(answering)})) for path in paths]
-    router = DirectRouter(redirect_slashes=False)
-    router.open([*answered, Route("/live", ByMethod({"GET": sending})), Route("/plain", answering)])
-    return router
+    table = RouteTable(Router(redirect_slashes=False))
+    table.serve(
+        [*(Route(path, ByMethod({"GET": endpoint, "POST": endpoint})) for path in paths), Route("/plain", endpoint)]
+    )
+    return table
 
 
 @pytest.mark.parametrize(
     ("method", "path", "route", "parameters"),
     [
-        (b"POST", b"/book", "/book", {}),
-        (b"GET", b"/events", "/events", {}),
-        (b"GET", b"/events/12", "/events/{event_id}", {"event_id": "12"}),
-        (b"GET", b"/events/012", "/events/{event_id}", {"event_id": "012"}),
-        (b"GET", b"/events/12/booking", "/events/{event_id}/booking", {"event_id": "12"}),
+        ("POST", "/book", "/book", {}),
+        ("HEAD", "/events", "/events", {}),
+        ("GET", "/events/12", "/events/{event_id}", {"event_id": "12"}),
+        ("GET", "/events/012", "/events/{event_id}", {"event_id": "012"}),
+        ("GET", "/events/12/booking", "/events/{event_id}/booking", {"event_id": "12"}),
     ],
 )
 def test_a_path_leads_where_starlette_would_take_it(
-    router: DirectRouter, method: bytes, path: bytes, route: str, parameters: dict[str, str]
+    table: RouteTable, method: str, path: str, route: str, parameters: dict[str, str]
 ) -> None:
-    found = router.find(method, path)
+    found = table.find(method, path)
     assert found is not None
-    its_method, its_route, endpoint, its_parameters = found
-    assert isinstance(its_route, Route)
-    assert (its_method.encode(), its_route.path, its_parameters) == (method, route, parameters)
-    assert endpoint is answering
+    assert (found[0].path, found[1], found[2]) == (route, endpoint, parameters)
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        b"", b"/", b"//", b"book", b"/book/", b"/book?a", b"/%62ook", b"/events/", b"/events//", b"/events/x",
-        b"/events/12/", b"/events/12?a", b"/events/12/booking/", b"/events/12/booking/1", b"/events//booking",
-        b"/events/{event_id}", b"/events/\xc2\xb2", b"/problems/12", b"/live", b"/plain", b"*", b"http://x/book",
+        "", "/", "//", "book", "/book/", "/events/", "/events//", "/events/x", "/events/12/", "/events/12/booking/",
+        "/events/12/booking/1", "/events//booking", "/events/{event_id}", "/events/\xb2", "/problems/12", "/plain", "*",
     ],
 )  # fmt: skip
-def test_any_other_path_is_left_to_starlette(router: DirectRouter, path: bytes) -> None:
-    assert router.find(b"GET", path) is None
+def test_any_other_path_is_left_to_starlette(table: RouteTable, path: str) -> None:
+    assert table.find("GET", path) is None
 
 
-def test_so_is_a_method_that_a_path_does_not_have_and_head_whose_answer_has_no_body(router: DirectRouter) -> None:
-    assert router.find(b"PUT", b"/book") is None
-    assert router.find(b"HEAD", b"/events/1") is None
+def test_so_is_a_method_that_a_path_does_not_have(table: RouteTable) -> None:
+    assert table.find("PUT", "/book") is None

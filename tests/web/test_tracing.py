@@ -20,8 +20,6 @@ from starlette.types import Receive, Scope, Send
 
 from booking.settings import SettingsError
 from booking.web import tracing
-from booking.web.access_log import AccessLog, json_line
-from booking.web.middleware import Frame
 from booking.web.requests import REQUEST_ID
 from booking.web.tracing import Traces, traced
 from tests.contract.house import open_house
@@ -36,7 +34,7 @@ SOMEWHERE = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Does what the frame and the router do to a scope."""
+    """Does what the middleware and the router do to a scope."""
     scope[REQUEST_ID] = "an-id"
     if scope["path"] == "/boom":
         raise RuntimeError("boom")
@@ -57,11 +55,6 @@ def traces(spans: InMemorySpanExporter) -> Traces:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(spans))
     return Traces(application, provider)
-
-
-def test_what_is_turned_away_is_the_applications_to_count_with_traces_too() -> None:
-    frame = Frame(application, AccessLog(json_line, 1))
-    assert Traces(frame, TracerProvider(shutdown_on_exit=False)).admission is frame.admission
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from booking.web.rate_limits import rate_limited
 from booking.web.request_schemas import LoginRequest, RegisterRequest, validate
 from booking.web.requests import USER, read_json
 from booking.web.response_schemas import WelcomeData
-from booking.web.responses import Answer, success
+from booking.web.responses import PlainResponse, success
 
 Sign = Callable[[str, str | None], str]
 """Makes a token for a subject and a role."""
@@ -42,7 +42,7 @@ class AccountEndpoints:
         self._office = office
         self._limit = limit
 
-    async def register(self, scope: Scope, receive: Receive) -> Answer:
+    async def register(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`POST /auth/register`."""
         await self._charge(scope)
         faults: list[Fault] = []
@@ -54,7 +54,7 @@ class AccountEndpoints:
             raise Problem("email_taken") from None
         return self._welcome(scope, 201, "Account created successfully", account)
 
-    async def login(self, scope: Scope, receive: Receive) -> Answer:
+    async def login(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`POST /auth/login`."""
         await self._charge(scope)
         faults: list[Fault] = []
@@ -72,8 +72,8 @@ class AccountEndpoints:
         if wait_ms:
             raise rate_limited("auth", self._limit, wait_ms)
 
-    def _welcome(self, scope: Scope, status: int, message: str, account: Account) -> Answer:
+    def _welcome(self, scope: Scope, status: int, message: str, account: Account) -> PlainResponse:
         scope[USER] = str(account.id)
         token = self._sign(str(account.id), ORGANIZER if account.organizer else None)
         data: WelcomeData = {"token": token, "user": {"id": account.id, "email": account.email}}
-        return Answer(status, success(message, data))
+        return PlainResponse(status, success(message, data))

@@ -13,7 +13,7 @@ from booking.web.organizers import organizer
 from booking.web.problems import Fault, Problem, invalid
 from booking.web.request_schemas import ChangeRequest, InitializeRequest, validate, window_inverted
 from booking.web.requests import USER, event_id_of, not_in_list, read_event_id, read_json, read_page
-from booking.web.responses import Answer, booking_data, event_data, success
+from booking.web.responses import PlainResponse, booking_data, event_data, success
 
 PREPARED_MAX = 4_096
 """Events whose answer is kept as bytes until they change."""
@@ -28,7 +28,7 @@ class EventEndpoints:
         self._listing = asyncio.Lock()
         self._prepared: dict[int, tuple[tuple[object, ...], bytes, bytes]] = {}
 
-    async def initialize(self, scope: Scope, receive: Receive) -> Answer:
+    async def initialize(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`POST /initialize`."""
         await organizer(self._credentials, scope)
         faults: list[Fault] = []
@@ -40,9 +40,9 @@ class EventEndpoints:
         if event is None:
             raise invalid(window_inverted())
         body = success("Event created successfully", event_data(event), event_id=event.id, eventd=event.id)
-        return Answer(201, body, (b"location", b"/events/%d" % event.id))
+        return PlainResponse(201, body, (b"location", b"/events/%d" % event.id))
 
-    async def change(self, scope: Scope, receive: Receive) -> Answer:
+    async def change(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`PATCH /events/{event_id}`."""
         await organizer(self._credentials, scope)
         faults: list[Fault] = []
@@ -54,9 +54,9 @@ class EventEndpoints:
             raise invalid(window_inverted())
         if outcome.event is None:
             raise Problem("event_not_found")
-        return Answer(200, success("Event updated successfully", event_data(outcome.event)))
+        return PlainResponse(200, success("Event updated successfully", event_data(outcome.event)))
 
-    async def look(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
+    async def look(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /status/{event_id}` and `GET /events/{event_id}`."""
         event = await self._office.look(read_event_id(scope))
         if event is None:
@@ -64,19 +64,19 @@ class EventEndpoints:
         body, etag = self._prepare(event)
         headers = [(b"etag", etag), (b"cache-control", b"no-cache")]
         if has_version(scope, etag):
-            return Answer(304, b"", *headers, media_type=None)
-        return Answer(200, body, *headers)
+            return PlainResponse(304, b"", *headers, media_type=None)
+        return PlainResponse(200, body, *headers)
 
-    async def look_booking(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's
+    async def look_booking(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's
         """`GET /events/{event_id}/booking`: one's own."""
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
         outcome = await self._office.look_booking(read_event_id(scope), caller.user_id)
         if outcome.booking is None:
             raise Problem(outcome.status.name.lower())
-        return Answer(200, success("Fetched booking", booking_data(outcome.booking)))
+        return PlainResponse(200, success("Fetched booking", booking_data(outcome.booking)))
 
-    async def index(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
+    async def index(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /events`: newest first, which is by id from the highest down."""
         page = read_page(scope, event_id_of)
         if page.starting_after is None:
@@ -94,7 +94,7 @@ class EventEndpoints:
             events += [event for event in found if event is not None]
             below = ids[-1]
         data = [event_data(event) for event in events[: page.limit]]
-        return Answer(200, success("Fetched events", data, has_more=len(events) > page.limit))
+        return PlainResponse(200, success("Fetched events", data, has_more=len(events) > page.limit))
 
     def _prepare(self, event: Event) -> tuple[bytes, bytes]:
         """An event's body and its ETag. The clock is in the answer only by way of the state."""

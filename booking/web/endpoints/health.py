@@ -13,7 +13,7 @@ from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overl
 from booking.ledger.errors import LedgerUnavailable
 from booking.ledger.ledger import Ledger
 from booking.web.response_schemas import Count, documented
-from booking.web.responses import Answer
+from booking.web.responses import PlainResponse
 
 LAG_SECONDS_MAX = 30.0
 """A persister that has left something lying for this long is not well."""
@@ -87,11 +87,11 @@ class HealthEndpoints:
         self._ledger = ledger
         self._unsaved_limit = unsaved_limit
 
-    async def alive(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
+    async def alive(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /healthz`: the process answers."""
-        return Answer(200, ALIVE)
+        return PlainResponse(200, ALIVE)
 
-    async def ready(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
+    async def ready(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /readyz`: every part does its work, or which one does not and why."""
         (redis, persister), database = await asyncio.gather(self._redis_and_persister(), self._database())
         ready = redis["ok"] and database["ok"] and persister["ok"]
@@ -101,7 +101,7 @@ class HealthEndpoints:
         }
         body = orjson.dumps(data)
         retry = [] if ready else [(b"retry-after", b"1")]
-        return Answer(200 if ready else 503, body, *retry)
+        return PlainResponse(200 if ready else 503, body, *retry)
 
     async def _redis_and_persister(self) -> tuple[RedisPart, PersisterPart]:
         try:

@@ -16,7 +16,7 @@ from booking.web.organizers import organizer
 from booking.web.problems import Fault, Problem, invalid
 from booking.web.read_your_writes import Freshness
 from booking.web.requests import USER, booking_id_of, not_in_list, read_event_id, read_page
-from booking.web.responses import Answer, booking_data, send_answer, success
+from booking.web.responses import PlainResponse, booking_data, send_response, success
 
 JSON = "json"
 
@@ -31,7 +31,7 @@ class ListEndpoints:
         self._freshness = freshness
         self._exports = Exports(ledger)
 
-    async def own(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
+    async def own(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /bookings`: newest first, whatever became of them."""
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
@@ -42,7 +42,7 @@ class ListEndpoints:
             raise invalid(not_in_list())
         data = [booking_data(booking) for booking in await self._placed(found[: page.limit])]
         body = success("Fetched bookings", data, has_more=len(found) > page.limit, up_to_date=complete)
-        return Answer(200, body, (b"cache-control", b"no-store"))
+        return PlainResponse(200, body, (b"cache-control", b"no-store"))
 
     async def of_event(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`GET /events/{event_id}/bookings`: a page as JSON, or all of them as a file."""
@@ -70,7 +70,7 @@ class ListEndpoints:
             raise invalid(not_in_list())
         data = [booking_data(booking) for booking in await self._placed(found[: page.limit])]
         body = success("Fetched bookings", data, has_more=len(found) > page.limit, seq=seq, up_to_date=complete)
-        await send_answer(send, Answer(200, body, (b"cache-control", b"no-store")))
+        await send_response(send, PlainResponse(200, body, (b"cache-control", b"no-store")))
 
     async def _placed(self, bookings: Sequence[Booking]) -> list[Booking]:
         """The bookings, those that wait with their place in line, which only Redis knows; they share its calls."""

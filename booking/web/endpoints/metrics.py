@@ -18,7 +18,7 @@ from booking.metrics import Histogram, Meters, escaped, saved, together
 from booking.web.access_log import AccessLog
 from booking.web.endpoints.live import LiveEndpoint
 from booking.web.endpoints.sale import REFUSALS
-from booking.web.responses import Answer
+from booking.web.responses import PlainResponse
 
 EVENTS_MAX = 50
 """Events whose tickets are told: the newest. A label for each of ten thousand would be Prometheus's undoing."""
@@ -62,12 +62,12 @@ class MetricsEndpoint:
         self._folder = folder
         self._collecting = asyncio.Lock()
 
-    async def __call__(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
+    async def __call__(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """Answers with all of it, in Prometheus's text format."""
         async with self._collecting:
             meters = self._counted()
             gauges = await self._gauges()
-        return Answer(200, "".join(lines(meters, gauges)).encode(), media_type=CONTENT_TYPE)
+        return PlainResponse(200, "".join(lines(meters, gauges)).encode(), media_type=CONTENT_TYPE)
 
     def _counted(self) -> Meters:
         """All processes' counters, this one's as of now."""

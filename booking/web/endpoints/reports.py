@@ -21,7 +21,7 @@ from booking.web.problems import Problem
 from booking.web.read_your_writes import Freshness
 from booking.web.requests import read_event_id
 from booking.web.response_schemas import AuditData, CountersData, MinuteData, ReportData
-from booking.web.responses import Answer, success
+from booking.web.responses import PlainResponse, success
 from booking.web.times import to_text
 
 REFUSED = "refused:"
@@ -50,15 +50,15 @@ class ReportEndpoints:
         self._freshness = freshness
         self._reading = asyncio.Lock()
 
-    async def report(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
+    async def report(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /events/{event_id}/report`."""
         event = await self._event(scope)
         complete = await self._freshness.reach(event.id)
         async with self._reading:
             data = await self._report(event)
-        return Answer(200, success("Fetched report", data, up_to_date=complete), (b"cache-control", b"no-store"))
+        return PlainResponse(200, success("Fetched report", data, up_to_date=complete), (b"cache-control", b"no-store"))
 
-    async def audit(self, scope: Scope, receive: Receive) -> Answer:  # noqa: ARG002  # an endpoint's signature
+    async def audit(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /events/{event_id}/audit`."""
         await organizer(self._credentials, scope)
         event_id = read_event_id(scope)
@@ -67,7 +67,7 @@ class ReportEndpoints:
         if audit.seq_redis is None and audit.seq_database is None and audit.ok:
             raise Problem("event_not_found")
         message = "Redis and the database agree." if audit.ok else "There are differences."
-        return Answer(200, success(message, audit_data(audit)), (b"cache-control", b"no-store"))
+        return PlainResponse(200, success(message, audit_data(audit)), (b"cache-control", b"no-store"))
 
     async def _event(self, scope: Scope) -> Event:
         await organizer(self._credentials, scope)

@@ -14,7 +14,7 @@ from booking.web.problems import KINDS, Fault, Problem
 from booking.web.rate_limits import rate_limited
 from booking.web.request_schemas import BookRequest, CancelRequest, ConfirmRequest, Payload, validate
 from booking.web.requests import REQUEST_ID, USER, read_idempotency_key, read_json
-from booking.web.responses import Answer, Header, booking_data, problem_answer, success
+from booking.web.responses import Header, PlainResponse, booking_data, problem_response, success
 from booking.web.times import to_text
 
 Decide = Callable[[BoxOffice, Any, Caller, IdempotencyKey | None], Decision]
@@ -64,7 +64,7 @@ class Verb:
         self._payload = payload
         self._decide = decide
 
-    async def __call__(self, scope: Scope, receive: Receive) -> Answer:
+    async def __call__(self, scope: Scope, receive: Receive) -> PlainResponse:
         """Answers one call."""
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
@@ -84,11 +84,11 @@ class Verb:
         booking = outcome.booking
         if booking is None or outcome.status >= FIRST_REFUSAL:
             request_id = outcome.first_request_id or scope[REQUEST_ID]
-            return problem_answer(self._problem(outcome), request_id, *headers)
+            return problem_response(self._problem(outcome), request_id, *headers)
         status, message = ANSWERS[outcome.status]
         if status == CREATED:
             headers.append((b"location", b"/events/%d/booking" % booking.event_id))
-        return Answer(status, success(message, booking_data(booking)), *headers)
+        return PlainResponse(status, success(message, booking_data(booking)), *headers)
 
     async def _charge(self, body: Any, user_id: str) -> None:
         """A call that never reaches the atomic step pays for itself: the rate limit comes before a body's faults."""

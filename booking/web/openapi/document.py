@@ -84,6 +84,7 @@ def _document() -> dict[str, Any]:
             "examples": {code: {"summary": KINDS[code].title, "value": value} for code, value in PROBLEMS.items()},
             "responses": {
                 "malformed_request": _failure(["malformed_request"], []),
+                "transfer_encoding_unsupported": _failure(["transfer_encoding_unsupported"], []),
                 "method_not_allowed": _failure(["method_not_allowed"], ["Allow"]),
                 "not_found": _failure(["not_found"], []),
             },

@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from booking.http.worker import HttpWorker, Rejection
 from booking.processes.listening_sockets import listen
-from booking.processes.web_server import Server, configuration
+from booking.processes.web_server import configuration
 from booking.settings import Settings
-from booking.web.admission import Admission
-from booking.web.middleware import Frame
+from booking.web.rejections import Rejections
+from booking.web.requests import BODY_BYTES_MAX
+from booking.web.routes import is_sheddable
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -34,18 +37,33 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+def make_worker(
+    limit: int | None = None, cors_origins: tuple[str, ...] = (), keep_alive_seconds: float = 75
+) -> HttpWorker:
+    """What the connections of a test's server share; with a `limit` of requests under way."""
+    rejections = Rejections(cors_origins)
+    worker = HttpWorker(
+        lambda code, headers: Rejection(*rejections(code, headers)),
+        is_sheddable,
+        body_bytes_max=BODY_BYTES_MAX,
+        keep_alive_seconds=keep_alive_seconds,
+    )
+    if limit is not None:
+        worker.shedder.limit = limit
+    return worker
+
+
 @asynccontextmanager
 async def serving(
-    keep_alive_seconds: int = 75,
-    application: ASGIApp = echo,
-    admission: Admission | None = None,
-    frame: Frame | None = None,
+    application: ASGIApp | None = None, worker: HttpWorker | None = None, *, graceful_seconds: float = 7
 ) -> AsyncIterator[tuple[str, int]]:
-    """A server with an application of one's own, and where it is."""
+    """uvicorn with this service's protocol and an application of the test's own; yields its address."""
     listener = listen("127.0.0.1", 0)
-    config = configuration(application, Settings())
-    config.timeout_keep_alive = keep_alive_seconds
-    server = Server(config, admission, frame)
+    worker = make_worker() if worker is None else worker
+    worker.listener = listener
+    config = configuration(application or echo, worker, Settings())
+    config.timeout_graceful_shutdown = graceful_seconds  # type: ignore[assignment]  # parts of a second do as well
+    server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         await asyncio.sleep(0.01)

@@ -5,32 +5,25 @@ import gc
 import logging
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httptools
 import pytest
 import uvloop
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from booking.processes import web_server as server_module
-from booking.processes.listening_sockets import listen
-from booking.processes.web_server import Server, configuration
-from booking.settings import Settings
-from booking.web import anteroom, connection, patience
-from booking.web.access_log import AccessLog, json_line
-from booking.web.cycle import CYCLE, Cycle
-from booking.web.heads import CLOSE
-from booking.web.middleware import Frame
-from booking.web.problems import Problem
-from booking.web.requests import read_json
-from booking.web.responses import Answer
+from booking.http import call as call_module
+from booking.http import load_shedding, protocol
+from booking.http import worker as worker_module
+from booking.http.call import DIRECT_WRITE, AsgiCall
+from booking.http.protocol import HttpProtocol
+from booking.web.requests import BODY_BYTES_MAX
 
-from .serving import echo
+from .serving import make_worker, serving
 
 SECONDS, SEED = 2.0, 1
 RUDE, POLITE = 24, 3
@@ -41,88 +34,49 @@ ID = b"x-request-id"
 
 
 class Sale:
-    """Endpoints of every kind, on both ways."""
+    """An application with a response of every kind."""
 
-    def __init__(self, log: int, dice: random.Random) -> None:
+    def __init__(self, dice: random.Random) -> None:
         self.dice = dice
-        found: dict[bytes, Any] = {
-            b"/book": self.book, b"/cancel": self.hasty, b"/confirm": self.last,
-            b"/status/1": self.look, b"/events/2": self.large, b"/events/3": self.fails,
-        }  # fmt: skip
-        route = Route("/book", echo)
-        self.frame = Frame(
-            self.asgi,
-            AccessLog(json_line, log),
-            find=lambda method, path: (method.decode(), route, found[path], {}) if path in found else None,
-        )
-        self.frame.admission.limit = LIMIT
 
     async def _pause(self) -> None:
         for _ in range(self.dice.randrange(4)):
             await asyncio.sleep(self.dice.choice((0, 0, 0.001, 0.01)))
 
-    async def book(self, scope: Scope, receive: Receive) -> Answer:
-        value = await read_json(scope, receive, [])
-        await self._pause()
-        return Answer(200, b"%d" % value)
-
-    async def look(self, _: Scope, __: Receive) -> Answer:
-        await self._pause()
-        return Answer(200, b"look")
-
-    async def hasty(self, _: Scope, __: Receive) -> Answer:
-        return Answer(401, b"who?")
-
-    async def last(self, _: Scope, __: Receive) -> Answer:
-        return Answer(413, b"no more", CLOSE)
-
-    async def large(self, _: Scope, __: Receive) -> Answer:
-        await self._pause()
-        return Answer(200, b"x" * 300_000)
-
-    async def fails(self, _: Scope, __: Receive) -> Answer:
-        raise Problem("not_found")
-
-    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await echo(scope, receive, send)
-            return
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        if path not in ("/early", "/closes") and not await self._is_heard(receive):
-            return
+        body = (await receive())["body"] if path != "/early" else b""
         await self._pause()
         if path == "/fails":
-            raise Problem("not_found")
+            raise RuntimeError("as it may happen")
+        identity = [value for name, value in scope["headers"] if name == ID][:1]
+        headers = [(ID, value) for value in identity]
         if path in ("/stream", "/live", "/breaks"):
-            await self._stream(path, scope, receive, send)
+            await self._stream(path, scope, receive, send, headers)
             return
-        body = b"x" * 300_000 if path == "/large" else b"fine"
-        headers = [(b"content-length", b"%d" % len(body)), *([CLOSE] if path == "/closes" else [])]
+        status = 200
+        if len(body) > BODY_BYTES_MAX or path == "/closes":
+            status = 413
+            headers.append((b"connection", b"close"))
+        sent = {"/events/2": b"x" * 300_000, "/large": b"x" * 300_000, "/book": body or b"none"}.get(path, b"fine")
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": sent})
+
+    async def _stream(
+        self, path: str, scope: Scope, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]]
+    ) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    async def _is_heard(self, receive: Receive) -> bool:
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return False
-            more = message["more_body"]
-        return True
-
-    async def _stream(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
         for _ in range(self.dice.randrange(1, 5)):
             await send({"type": "http.response.body", "body": b"y" * 3_000, "more_body": True})
             await self._pause()
         if path == "/breaks":
-            raise Problem("not_found")
+            raise RuntimeError("as it may happen")
         if path == "/stream":
             await send({"type": "http.response.body", "body": b""})
             return
-        stream = scope[CYCLE]().begin_stream()
-        stream.write_piece(b"z" * 10)
-        asyncio.get_running_loop().call_later(0.05, stream.end_stream)
+        extension = scope["extensions"][DIRECT_WRITE]
+        extension["write"](b"z" * 10)
+        asyncio.get_running_loop().call_later(0.05, extension["abort"])
         while (await receive())["type"] != "http.disconnect":
             pass
 
@@ -284,83 +238,68 @@ async def polite(address: tuple[str, int], faults: list[str], met: Counter[str],
             return
         status = int(head.split()[1])
         met[f"polite {status}"] += 1
-        if identity not in head or status not in (200, 503) or (status == 200 and body != b"%d" % (10_000 + number)):
+        if identity not in head or status not in (200, 503) or (status == 200 and body != b"%05d" % (10_000 + number)):
             faults.append(f"a polite client: {head!r} {body!r}")
         await asyncio.sleep(0.005)
     writer.close()
 
 
-@asynccontextmanager
-async def opened(sale: Sale) -> AsyncIterator[tuple[Server, tuple[str, int]]]:
-    listener = listen("127.0.0.1", 0)
-    config = configuration(sale.frame, Settings())
-    config.timeout_keep_alive = 1
-    server = Server(config, sale.frame.admission, sale.frame)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield server, listener.getsockname()
-    finally:
-        server.should_exit = True
-        await task
-
-
-async def storm(folder: Path, seed: int, seconds: float) -> None:
+async def storm(seed: int, seconds: float) -> None:
     loop, faults, met = asyncio.get_running_loop(), list[str](), Counter[str]()
     loop.set_exception_handler(lambda _, context: faults.append(f"in the loop: {context}"))
+    worker = make_worker(LIMIT, keep_alive_seconds=1)
+    shedder = worker.shedder
     lowest = 0
-    with (folder / "log").open("wb", buffering=0) as log:
-        sale = Sale(log.fileno(), random.Random(seed))
-        async with opened(sale) as (server, address):
-            end = loop.time() + seconds
+    async with serving(Sale(random.Random(seed)), worker) as address:
+        end = loop.time() + seconds
 
-            async def rude(of: int) -> None:
-                client = Rude(random.Random(seed * 1_000 + of), address, faults, met)
-                while loop.time() < end:
-                    await client.live()
+        async def rude(of: int) -> None:
+            client = Rude(random.Random(seed * 1_000 + of), address, faults, met)
+            while loop.time() < end:
+                await client.live()
 
-            async def watch() -> None:
-                nonlocal lowest
-                while True:
-                    lowest = min(lowest, sale.frame.admission.in_flight)
-                    await asyncio.sleep(0)
+        async def watch() -> None:
+            nonlocal lowest
+            while True:
+                lowest = min(lowest, shedder.in_flight)
+                await asyncio.sleep(0)
 
-            watching = asyncio.create_task(watch())
-            crowd = [rude(of) for of in range(RUDE)] + [polite(address, faults, met, end) for _ in range(POLITE)]
-            await asyncio.gather(*crowd)
-            state = server.server_state
-            kept: Callable[[], tuple[int, ...]] = lambda: (  # noqa: E731
-                len(state.connections), len(state.tasks), sale.frame.admission.in_flight, len(state.anteroom),
-            )  # fmt: skip
-            last = loop.time() + 5
-            while any(kept()) and loop.time() < last:
-                await asyncio.sleep(0.02)
-            left = [vars(one) for one in state.connections]
-            watching.cancel()
-            assert {"200", "polite 200"} <= met.keys(), "it was no storm"
-            assert not faults, "\n".join([f"{len(faults)} faults", *faults[:6]])
-            assert kept() == (0, 0, 0, 0), (kept(), left)
-            assert lowest == 0
-            await asyncio.wait_for(polite(address, faults, met, loop.time() + 0.05), WAIT_SECONDS)
-            assert not faults
-            alive = sum(isinstance(one, Cycle | connection.Connection) for one in gc.get_objects())
-            assert alive <= 3, f"{alive} connections and requests wait for the collector"
+        watching = asyncio.create_task(watch())
+        crowd = [rude(of) for of in range(RUDE)] + [polite(address, faults, met, end) for _ in range(POLITE)]
+        await asyncio.gather(*crowd)
+        last = loop.time() + 5
+        while (shedder.in_flight or len(shedder) or alive()) and loop.time() < last:
+            await asyncio.sleep(0.02)
+        watching.cancel()
+        assert {"200", "polite 200"} <= met.keys(), f"it was no storm: {met} {shedder.in_flight}"
+        assert not faults, "\n".join([f"{len(faults)} faults", *faults[:6]])
+        assert (shedder.in_flight, len(shedder), alive()) == (0, 0, 0)
+        assert lowest == 0
+        await asyncio.wait_for(polite(address, faults, met, loop.time() + 0.05), WAIT_SECONDS)
+        assert not faults
+
+
+def alive() -> int:
+    """Connections and requests that something still refers to; the collector does not run."""
+    return sum(isinstance(one, AsgiCall | HttpProtocol) for one in gc.get_objects())
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_a_storm_of_rude_clients_leaves_nothing_behind(
-    run: Callable[[Any], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "REQUEST_SECONDS_MAX", 0.5)
-    monkeypatch.setattr(patience, "UNREAD_SECONDS_MAX", 0.4)
-    monkeypatch.setattr(server_module, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(anteroom, "PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr(protocol, "REQUEST_SECONDS_MAX", 0.5)
+    monkeypatch.setattr(protocol, "UNREAD_SECONDS_MAX", 0.4)
+    monkeypatch.setattr(worker_module, "SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr(load_shedding, "SLOT_WAIT_SECONDS_MAX", 0.02)
     monkeypatch.setattr(logging.getLogger("uvicorn.error"), "disabled", True)
     monkeypatch.setattr(logging.getLogger("asyncio"), "disabled", True)
+    monkeypatch.setattr(
+        call_module, "log", SimpleNamespace(error=lambda *_, **__: None)
+    )  # the application fails on purpose
     gc.collect()
     gc.disable()
     try:
-        run(storm(tmp_path, SEED, SECONDS))
+        run(storm(SEED, SECONDS))
     finally:
         gc.enable()

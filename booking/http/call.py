@@ -1,0 +1,207 @@
+"""One ASGI call: a whole request goes in, its response comes out."""
+
+import asyncio
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import structlog
+
+from booking.http.asgi import Message
+from booking.http.headers import Header, header_lines, status_line
+from booking.http.request import Request
+
+if TYPE_CHECKING:
+    from booking.http.protocol import HttpProtocol
+
+DIRECT_WRITE = "booking.direct_write"
+"""The ASGI extension of this server: `scope["extensions"][DIRECT_WRITE]` holds two functions.
+
+`write(piece: bytes) -> int` writes some of a response that has begun with `more_body`, without a turn of a task, and
+returns the bytes that the client has left unread. `abort()` ends the connection at once. A response that was written to
+like this is ended as a whole one when the server stops, and its `receive` tells `http.disconnect` as soon as the client
+sends no more. An application that does not find the extension uses `send`."""
+
+BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+"""The statuses whose responses have no body and no length (RFC 9112, section 6.3)."""
+
+log = structlog.get_logger()
+
+
+class AsgiCall:
+    """Its `receive` and `send` are those of ASGI. Lives from the start of a request to the end of its response."""
+
+    __slots__ = (
+        "_body", "_chunked", "_closes", "_connection", "_head", "_left", "_status", "_waiting", "_writes_directly",
+        "gone", "has_slot", "is_complete", "request",
+    )  # fmt: skip
+
+    def __init__(self, connection: "HttpProtocol", request: Request) -> None:
+        self.request = request
+        self.has_slot = False
+        """Whether it counts for the load shedder."""
+        self.gone = False
+        """Whether the client has left."""
+        self.is_complete = False
+        """Whether the response is written."""
+        self._connection = connection
+        self._body: bytes | None = request.body
+        self._waiting: asyncio.Future[None] | None = None
+        """What `receive` waits for once the body was delivered."""
+        self._status = 0
+        self._head = b""
+        """The head's lines until the first piece of the body is there."""
+        self._left: int | None = None
+        """Bytes of the body that are still to come; None if its length is not known."""
+        self._chunked = False
+        self._closes = request.is_last
+        self._writes_directly = False
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether some of the response is written."""
+        return self._status != 0 and not self._head
+
+    def returned(self, task: "asyncio.Task[None]") -> None:
+        """The application has returned. What went wrong in it ends in a response, or ends the connection."""
+        self._connection.tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("the application failed", exc_info=error)
+        if not self.is_complete:
+            self._end_incomplete()
+
+    async def receive(self) -> Message:
+        """The whole request in one message; then, once the client has left, `http.disconnect`."""
+        body, self._body = self._body, None
+        if body is not None:
+            return {"type": "http.request", "body": body, "more_body": False}
+        if not self.gone and not self.is_complete:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """Takes the head and the body of the response. Waits while the client reads too slowly.
+
+        Raises RuntimeError for a field that would end its line, and for a body longer than its Content-Length.
+        """
+        if message["type"] == "http.response.start":
+            self._begin(message["status"], message["headers"])
+            return
+        connection = self._connection
+        if connection.drained is not None:
+            await connection.drained
+        if self.gone or self.is_complete:
+            return
+        body, more = message.get("body", b""), message.get("more_body", False)
+        if self._head:
+            connection.write(self._framed(self._head, body, more=more))
+            self._head = b""
+        elif body or (self._chunked and not more):
+            connection.write(self._piece(body, more=more))
+        if self._left is not None and more is False and self._left > 0:
+            self._end_incomplete()
+        elif not more:
+            self.is_complete = True
+            connection.end_of_call(self, closes=self._closes)
+
+    def write(self, piece: bytes) -> int:
+        """Writes some of a response that goes on; returns the bytes that the client has left unread."""
+        if self.gone or self.is_complete:
+            return 0
+        self._writes_directly = True
+        self._connection.write(self._piece(piece, more=True))
+        return self._connection.unread_bytes()
+
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        self._connection.abort()
+
+    def client_left(self) -> None:
+        """The connection is lost."""
+        self.gone = True
+        self._wake()
+
+    def client_sends_no_more(self) -> None:
+        """The client has closed its half. It gets its response, unless that goes on without an end."""
+        if self._writes_directly:
+            self.client_left()
+            self.abort()
+
+    def end_stream(self) -> None:
+        """The server stops: a response without an end ends here, as a whole one."""
+        if self._writes_directly and not self.is_complete and not self.gone:
+            if self._chunked:
+                self._connection.write(b"0\r\n\r\n")
+            self.is_complete = True
+            self._wake()
+            self._connection.end_of_call(self, closes=True)
+
+    def start(self) -> None:
+        """Called when it has got a slot."""
+        self.has_slot = True
+        self._connection.run(self)
+
+    def turn_away(self) -> None:
+        """Called when it has waited for a slot for too long."""
+        self._connection.reject("overloaded", self.request)
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def _begin(self, status: int, headers: Sequence[Header]) -> None:
+        if self.has_begun:
+            raise RuntimeError("The response has begun already.")
+        self._left, self._closes = None, self.request.is_last
+        lines = header_lines(headers)
+        for name, value in headers:
+            if name == b"content-length":
+                self._left = int(value)
+            elif name == b"connection" and value.lower() == b"close":
+                self._closes = True
+        self._status, self._head = status, status_line(status) + self._connection.common_lines() + lines
+
+    def _framed(self, head: bytes, body: bytes, *, more: bool) -> bytes:
+        """The head with the fields that tell the body's end, and what there is of the body."""
+        request, without_body = self.request, self._status in BODILESS
+        if self._left is None and not without_body:
+            if not more:
+                self._left = len(body)
+                head += b"content-length: %d\r\n" % len(body)
+            elif request.version == "1.0":  # it knows no chunks: the end of the connection is the end of the body
+                self._closes = True
+            else:
+                self._chunked = True
+                head += b"transfer-encoding: chunked\r\n"
+        if without_body or request.method == "HEAD":
+            self._left, self._chunked, body = None, False, b""
+        if (self._closes or self._connection.is_stopping) and b"\r\nconnection: close\r\n" not in head.lower():
+            self._closes = True
+            head += b"connection: close\r\n"
+        return head + b"\r\n" + (self._piece(body, more=more) if body or self._chunked else b"")
+
+    def _piece(self, body: bytes, *, more: bool) -> bytes:
+        """Some of the body as it is written."""
+        if self._chunked:
+            piece = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            return piece if more else piece + b"0\r\n\r\n"
+        if self.request.method == "HEAD" or self._status in BODILESS:
+            return b""
+        if self._left is not None:
+            if len(body) > self._left:
+                raise RuntimeError("The response is longer than its Content-Length.")
+            self._left -= len(body)
+        return body
+
+    def _end_incomplete(self) -> None:
+        """The application has returned without a whole response."""
+        self.is_complete = True
+        connection = self._connection
+        if self.gone:
+            return
+        if self.has_begun:
+            connection.end_of_call(self, closes=True)
+        else:
+            connection.reject("internal_error", self.request)

@@ -1,0 +1,236 @@
+"""Reading: bytes become whole requests, or a rejection; nothing runs before a request is whole."""
+
+import re
+from collections.abc import Callable
+from urllib.parse import unquote
+
+import httptools
+
+from booking.http.headers import Header
+
+HEAD_BYTES_MAX = 131_072
+"""Bytes of a request besides its body: request line, fields, chunk sizes and trailer. nginx takes 32 KiB of a head; a
+body of 16 KiB in chunks of one byte brings 80 KiB of chunk sizes."""
+
+REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)( \S+ HTTP/1\.[01]\r\n)")
+"""A request line with any method that RFC 9110, section 9.1, allows."""
+
+UPGRADE_FIELDS = frozenset((b"upgrade", b"http2-settings"))
+"""Fields, and options of Connection, of a request that asks for another protocol."""
+
+MALFORMED, NOT_IMPLEMENTED = "malformed_request", "transfer_encoding_unsupported"
+"""Rejections; the application gives each of them its response."""
+
+
+class Request:
+    """One request: whole, cut at the limit of a body, or not to be handed to the application (`rejection`)."""
+
+    __slots__ = (
+        "body", "headers", "is_last", "is_whole", "method", "path", "query", "raw_path", "rejection", "target",
+        "version",
+    )  # fmt: skip
+
+    def __init__(self, method: str, target: bytes, version: str, headers: list[Header]) -> None:
+        self.method = method
+        self.target = target
+        self.version = version
+        self.headers = headers
+        """Names in lower case."""
+        self.raw_path, _, self.query = target.partition(b"?")
+        self.path = ""
+        """Decoded, so that no spelling of it makes a difference."""
+        self.body = b""
+        self.is_whole = True
+        """False: the client is still sending it."""
+        self.is_last = False
+        """Whether the connection ends with its response."""
+        self.rejection: str | None = None
+
+    def size(self) -> int:
+        """The bytes that it keeps, roughly."""
+        return len(self.target) + len(self.body) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def read_path(self) -> None:
+        """Sets `path`. Raises httptools.HttpParserInvalidURLError for a target that has none."""
+        raw = self.raw_path
+        if not raw.startswith(b"/") or b"#" in raw:  # an absolute address (RFC 9112, section 3.2.2), or a fragment
+            url = httptools.parse_url(self.target)
+            self.raw_path, self.query = raw, _ = url.path or b"/", url.query or b""
+        path = raw.decode("latin-1")
+        self.path = unquote(path) if "%" in path else path
+
+
+def _drop(request: Request) -> None:
+    """Nobody takes requests any more."""
+
+
+class RequestReader:
+    """Feeds one connection's bytes to the parser, and delivers each request once.
+
+    A body of more than `body_bytes_max` bytes is delivered early: empty if its Content-Length says so, else cut at one
+    byte more than the limit. The application sees either, and refuses it in its own order of checks. Such a request is
+    the last one of its connection.
+    """
+
+    def __init__(self, deliver: Callable[[Request], None], body_bytes_max: int) -> None:
+        self._deliver = deliver
+        self._body_bytes_max = body_bytes_max
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._request: Request | None = None
+        """The request whose head is complete and whose body is coming."""
+        self._url = b""
+        self._headers: list[Header] = []
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._head_bytes = 0
+        self._fed_bytes = 0
+        self._delivered = 0
+        """Requests so far."""
+        self._method: str | None = None
+        """The real method of a request that the parser takes for a GET."""
+        self.is_receiving = False
+        """Whether a request has begun and is not complete."""
+        self.expects_continue = False
+        """Whether its client waits for 100 Continue before it sends the body (RFC 9110, section 10.1.1)."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more is read: after the last request, a rejection, or `close`."""
+        return self._parser is None
+
+    def close(self) -> None:
+        """Stops reading. Without it only the collector would free the parser and the connection."""
+        self._parser, self._deliver = None, _drop
+
+    def feed(self, data: bytes) -> None:
+        """Takes bytes from the client; delivers what they complete."""
+        parser = self._parser
+        if parser is None:
+            return
+        begins, delivered = not self.is_receiving, self._delivered
+        self._fed_bytes = len(data)
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._parser is not None:
+                self._read_without_upgrade(data[upgrade.args[0] :])
+                return
+        except httptools.HttpParserInvalidMethodError:
+            # The parser knows some methods only. The request is read as a GET if it is the first in these bytes.
+            line = REQUEST_LINE.match(data) if begins and delivered == self._delivered else None
+            if line is None:
+                self._reject(MALFORMED)
+                return
+            self._method = line[1].decode()
+            self._restart(b"GET" + data[line.end(1) :])
+            return
+        except httptools.HttpParserError:
+            self._reject(MALFORMED)
+            return
+        if self.is_receiving:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self._reject(MALFORMED)
+
+    def on_message_begin(self) -> None:
+        """The parser has met the first byte of a request."""
+        self.is_receiving = True
+        self._url, self._headers, self._body, self._body_bytes = b"", [], [], 0
+        self._head_bytes = -self._fed_bytes  # the bytes before it in this piece are not its own
+
+    def on_url(self, url: bytes) -> None:
+        """The parser has read some of the target."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """The parser has read a field. Those of a trailer are dropped (RFC 9110, section 6.5.1)."""
+        if self._request is None:
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """The parser has read the head."""
+        parser = self._parser
+        if parser is None:
+            return
+        version = parser.get_http_version()
+        method = self._method or parser.get_method().decode()
+        request = self._request = Request(method, self._url, version, self._headers)
+        hosts, declared = 0, 0
+        for name, value in self._headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"content-length":
+                declared = int(value.lstrip(b"0") or b"0")
+            elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                request.rejection = NOT_IMPLEMENTED
+            elif name == b"expect":
+                self.expects_continue = value.lower() == b"100-continue" and version != "1.0"
+        if hosts > 1 or (hosts == 0 and version != "1.0"):  # RFC 9112, section 3.2
+            request.rejection = MALFORMED
+        request.is_last = version == "1.0" or not parser.should_keep_alive() or method == "CONNECT"
+        try:
+            request.read_path()
+        except httptools.HttpParserInvalidURLError:
+            request.rejection = MALFORMED
+        if request.rejection is not None or declared > self._body_bytes_max:
+            self._deliver_early(request)
+
+    def on_body(self, body: bytes) -> None:
+        """The parser has read some of a body."""
+        request = self._request
+        if request is None or self._parser is None:
+            return
+        self._body.append(body)
+        self._body_bytes += len(body)
+        self._head_bytes -= len(body)
+        if self._body_bytes > self._body_bytes_max:
+            request.body = b"".join(self._body)[: self._body_bytes_max + 1]
+            self._deliver_early(request)
+
+    def on_message_complete(self) -> None:
+        """The parser has read all of a request."""
+        parser, request = self._parser, self._request
+        if parser is None or request is None or (parser.should_upgrade() and request.method != "CONNECT"):
+            return
+        request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._end(request)
+
+    def _deliver_early(self, request: Request) -> None:
+        request.is_whole, request.is_last = False, True
+        self._end(request)
+
+    def _end(self, request: Request) -> None:
+        self._request, self._method = None, None
+        self._delivered += 1
+        self.is_receiving = self.expects_continue = False
+        if request.is_last:
+            self._parser = None
+        self._deliver(request)
+
+    def _reject(self, code: str) -> None:
+        """Ends reading with a rejection, unless a callback has ended it before the parser failed."""
+        if self._parser is not None:
+            request = Request("GET", b"", "1.1", [])
+            request.rejection = code
+            self._deliver_early(request)
+
+    def _restart(self, data: bytes) -> None:
+        self._parser, self._request, self.is_receiving = httptools.HttpRequestParser(self), None, False
+        self.feed(data)
+
+    def _read_without_upgrade(self, rest: bytes) -> None:
+        """Reads a request that asks for another protocol as one of HTTP/1.1 (RFC 9110, section 7.8, allows that).
+
+        Java's client asks for HTTP/2 with its first request. The parser ends at such a head and takes the body for the
+        other protocol, so the head is read again without the wish.
+        """
+        request = self._request
+        assert request is not None
+        lines = [b"%b %b HTTP/%b" % (request.method.encode(), request.target, request.version.encode())]
+        for name, value in request.headers:
+            options = [value]
+            if name == b"connection":
+                options = [one for one in value.split(b",") if one.strip().lower() not in UPGRADE_FIELDS]
+            if name not in UPGRADE_FIELDS and options:
+                lines.append(b"%b: %b" % (name, b",".join(options)))
+        self._restart(b"\r\n".join([*lines, b"", b""]) + rest)
