@@ -1,4 +1,8 @@
-"""What every process of the service counts, in a file each, so that any of them can tell the sum of all."""
+"""What every process of the service counts, in a file each, so that any of them can tell the sum of all.
+
+prometheus-client does this, too. A counter and a histogram take 5 µs a request in its multiprocess mode, and 0.2 µs
+here; its histograms take no buckets that were counted elsewhere, so counting cannot be handed over once a second.
+"""
 
 import json
 import os

@@ -8,12 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from booking.cli.invocation import EXIT_FAILED, DataDir, fail, make_data_folder, read_settings
+from booking.domain.accounts import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN
 from booking.processes.data_folder import running_service
 from booking.settings import SettingsError
-
-PASSWORD_CHARACTERS_MIN = 8
-PASSWORD_CHARACTERS_MAX = 256
-"""The bounds that /auth/register has, too (contract)."""
 
 TOKEN_SECONDS_MAX = 10 * 365 * 86_400
 

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass, field
 
+PASSWORD_CHARACTERS_MIN = 8
+PASSWORD_CHARACTERS_MAX = 256
+"""The bounds of a new password (contract)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Account:

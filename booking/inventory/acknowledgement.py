@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import hiredis
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
-from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.connection import open_client, unavailable
 
 Level = Literal["redis", "disk", "replica", "database"]
+
+ANSWER_SECONDS_MAX = 5.0
+"""For each question at the start."""
 
 WAIT_MS = 1_000
 """How long disks or replicas may take; a little under what Redis may take over a batch as a whole."""
@@ -54,25 +54,19 @@ async def choose(address: str, asked: Level | None, replicas: int) -> Acknowledg
     That is `disk` where each write is fsynced before its answer, and `redis` otherwise: replicas are told after the
     answer, however many there are. Raises LevelNotGiven, InventoryUnavailable.
     """
-    redis: Any = Redis.from_url(
-        address, retry=Retry(NoBackoff(), 0), socket_timeout=5, socket_connect_timeout=5, protocol=2
-    )
-    try:
-        synced = await _synced(redis)
-        if asked is None:
-            return Acknowledgement("disk") if synced == "always" else REDIS
-        if asked == "disk":
-            return await _disk(redis, synced)
-        if asked == "replica":
-            connected = int((await redis.info("replication"))["connected_slaves"])
-            if connected < replicas:
-                raise LevelNotGiven(f"Redis has {connected} replicas connected, and {replicas} are to confirm")
-            return _waiting("replica", b"WAIT", str(replicas), replicas=replicas)
-        return Acknowledgement(asked)
-    except (RedisError, OSError) as error:
-        raise InventoryUnavailable(f"Redis cannot be reached ({type(error).__name__})") from None
-    finally:
-        await redis.aclose()
+    async with open_client(address, ANSWER_SECONDS_MAX) as redis:
+        with unavailable("reached"):
+            synced = await _synced(redis)
+            if asked is None:
+                return Acknowledgement("disk") if synced == "always" else REDIS
+            if asked == "disk":
+                return await _disk(redis, synced)
+            if asked == "replica":
+                connected = int((await redis.info("replication"))["connected_slaves"])
+                if connected < replicas:
+                    raise LevelNotGiven(f"Redis has {connected} replicas connected, and {replicas} are to confirm")
+                return _waiting("replica", b"WAIT", str(replicas), replicas=replicas)
+            return Acknowledgement(asked)
 
 
 async def _synced(redis: Any) -> str:

@@ -4,13 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import BusyLoadingError, ResponseError
 
 from booking.domain.changes import Change, ShardBatch
 from booking.inventory import keys
+from booking.inventory.connection import open_client, unavailable
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.records import read_change
 from booking.inventory.scripts import load
@@ -39,24 +37,17 @@ class ChangeStreams:
     """Every shard's stream, over a connection of its own."""
 
     def __init__(self, address: str) -> None:
-        self._redis = Redis.from_url(
-            address,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=READ_SECONDS_MAX,
-            socket_connect_timeout=READ_SECONDS_MAX,
-            protocol=2,
-        )
+        self._redis = open_client(address, READ_SECONDS_MAX)
         # The reply as it came: redis-py's own callback makes a dictionary of each entry, at three times the cost.
         self._redis.response_callbacks["XREAD"] = _as_it_came  # type: ignore[assignment]  # it takes any options
 
     async def is_loaded(self) -> bool:
         """False while the server still reads its data from disk. Raises InventoryUnavailable."""
-        try:
-            await self._redis.ping()
-        except BusyLoadingError:
-            return False
-        except (RedisError, OSError) as error:
-            raise InventoryUnavailable(f"Redis cannot be reached ({type(error).__name__})") from None
+        with unavailable("reached"):
+            try:
+                await self._redis.ping()
+            except BusyLoadingError:
+                return False
         return True
 
     async def found(self, positions: Positions) -> list[int]:
@@ -65,13 +56,11 @@ class ChangeStreams:
         A shard whose cursor has moved has had an epoch in Redis: where it is missing now, data is missing too, and the
         shard is left without one, which keeps every script from selling from it.
         """
-        try:
+        with unavailable("reached"):
             for shard, (epoch, cursor) in positions.items():
                 if cursor == "0-0":
                     names = (keys.changes(shard), keys.restoring(shard), keys.epoch(shard))
                     await self._redis.eval(load("found").source, len(names), *names, epoch)  # type: ignore[arg-type]  # bytes, too
-        except (RedisError, OSError) as error:
-            raise InventoryUnavailable(f"Redis cannot be reached ({type(error).__name__})") from None
         return await self.vouch(positions)
 
     async def vouch(self, positions: Positions) -> list[int]:
@@ -160,10 +149,8 @@ class ChangeStreams:
 
     async def _execute(self, pipeline: Any) -> list[Any]:
         """The replies; an error that Redis answered with is one of them."""
-        try:
+        with unavailable("reached"):
             replies: list[Any] = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError) as error:
-            raise InventoryUnavailable(f"Redis cannot be reached ({type(error).__name__})") from None
         for reply in replies:
             # A server that loads or is busy refuses everything; a key of the wrong type is one shard's matter.
             if isinstance(reply, Exception) and not _is_of_one_key(reply):
@@ -173,7 +160,7 @@ class ChangeStreams:
 
 
 def order(entry_id: str) -> tuple[int, int]:
-    """What the ids of a stream's entries are compared by."""
+    """What the ids of a stream's entries are compared by: milliseconds, then a number."""
     milliseconds, _, number = entry_id.partition("-")
     return int(milliseconds), int(number)
 

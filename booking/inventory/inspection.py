@@ -6,14 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from booking.domain.lags import Lag
 from booking.inventory import keys
 from booking.inventory.changes import order
+from booking.inventory.connection import open_client
 from booking.inventory.errors import AddressUnreadable, InventoryUnavailable
 
 ANSWER_SECONDS_MAX = 3.0
@@ -115,13 +113,7 @@ def place_of(address: str) -> str:
 
 def _client(address: str) -> Any:
     try:
-        redis: Any = Redis.from_url(
-            address,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=ANSWER_SECONDS_MAX,
-            socket_connect_timeout=ANSWER_SECONDS_MAX,
-            protocol=2,
-        )
+        redis: Any = open_client(address, ANSWER_SECONDS_MAX)
         redis.connection_pool.make_connection()  # connects to nothing yet, and takes the options or refuses them
     except (TypeError, ValueError):  # whose words may repeat what is in the address
         raise AddressUnreadable("the URL has an option that is not known, or a value that cannot be read") from None

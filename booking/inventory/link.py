@@ -5,12 +5,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import cast
 
 import hiredis
-from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from booking.inventory.acknowledgement import REDIS, Acknowledgement
+from booking.inventory.connection import open_pool
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, ShardFenced
 from booking.inventory.scripts import Script
 from booking.logs import Seldom
@@ -73,9 +71,7 @@ class Link(asyncio.Protocol):
         self._vouch = vouch
         self._acknowledgement = acknowledgement
         self._unacknowledged = Seldom("changes are not acknowledged at the level that is asked for")
-        self._pool = ConnectionPool.from_url(
-            address, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=None, protocol=2
-        )
+        self._pool = open_pool(address, None)
         self._scripts = tuple(scripts)
         self._loads = b"".join(_packed(b"SCRIPT", b"LOAD", script.source) for script in self._scripts)
         self._writer: asyncio.StreamWriter | None = None  # kept, since its end is the transport's

@@ -1,17 +1,14 @@
 """Writes a shard into Redis anew, out of what the database has. Its epoch comes last: nothing sells until then."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, WatchError
+from redis.exceptions import WatchError
 
 from booking.domain.model import Booking, BookingStatus, Rules, Source
 from booking.inventory import keys
-from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.connection import open_client, unavailable
 
 LEASE_MS = 10_000
 """How long a restorer that was killed keeps others from restoring the shard."""
@@ -51,13 +48,7 @@ class Rebuild:
     """One shard's restoration, under a lease in the very Redis that is written to. Raises InventoryUnavailable."""
 
     def __init__(self, address: str, shard: int, shards: int, me: str) -> None:
-        self._redis: Any = Redis.from_url(
-            address,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=REPLY_SECONDS_MAX,
-            socket_connect_timeout=REPLY_SECONDS_MAX,
-            protocol=2,
-        )
+        self._redis: Any = open_client(address, REPLY_SECONDS_MAX)
         self._shard = shard
         self._shards = shards
         self._me = me
@@ -68,14 +59,14 @@ class Rebuild:
 
     async def is_empty(self) -> bool:
         """Whether nothing of the shard is there, or only what a restoration that was broken off has left."""
-        with _told_plainly():
+        with unavailable("written"):
             shard = self._shard
             found: int = await self._redis.exists(keys.changes(shard), keys.mark(shard), keys.epoch(shard))
         return found == 0
 
     async def take_lease(self) -> bool:
         """Whether this is the one that restores the shard now."""
-        with _told_plainly():
+        with unavailable("written"):
             taken = await self._redis.set(keys.restoring(self._shard), self._me, nx=True, px=LEASE_MS)
         return bool(taken)
 
@@ -101,7 +92,7 @@ class Rebuild:
         lease = keys.restoring(self._shard)
         cursor = None
         while cursor != 0:
-            with _told_plainly():
+            with unavailable("written"):
                 cursor, found = await self._redis.scan(cursor or 0, match=keys.all_of_shard(self._shard), count=PAGE)
             doomed = [key for key in found if key != lease]
             async with self._under_lease() as pipeline:
@@ -144,7 +135,7 @@ class Rebuild:
             "seq": seq,
             **counters,
         }
-        with _told_plainly():
+        with unavailable("written"):
             first = await self._redis.zrange(holds, 0, 0, withscores=True)
         async with self._under_lease() as pipeline:
             pipeline.hset(event, mapping=fields)
@@ -154,7 +145,7 @@ class Rebuild:
     async def finish(self, epoch: str, last_event_id: int) -> None:
         """Opens the shard for sale, under its new epoch. Raises LeaseLost."""
         shard = self._shard
-        with _told_plainly():
+        with unavailable("written"):
             await self._redis.eval(_RAISE_LAST_EVENT, 1, keys.LAST_EVENT, last_event_id)
             script_keys = (keys.restoring(shard), keys.mark(shard), keys.epoch(shard))
             done = await self._redis.eval(_FINISH, 3, *script_keys, self._me, RESTORED_CURSOR, epoch)
@@ -169,7 +160,7 @@ class Rebuild:
         that another has restored, and that sells.
         """
         lease = keys.restoring(self._shard)
-        with _told_plainly():
+        with unavailable("written"):
             async with self._redis.pipeline() as pipeline:
                 await pipeline.watch(lease)
                 if await pipeline.get(lease) != self._me.encode():
@@ -184,14 +175,6 @@ class Rebuild:
 
     def _keys(self, event_id: int) -> tuple[bytes, ...]:
         return keys.event_keys(event_id, self._shards)
-
-
-@contextmanager
-def _told_plainly() -> Any:
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise InventoryUnavailable(f"Redis cannot be written ({type(error).__name__}: {error})") from None
 
 
 def _text(booking: Booking) -> str:

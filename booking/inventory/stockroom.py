@@ -1,16 +1,11 @@
 """The stock as it lies in Redis, for those who count it: read in pieces, by no script, and never changed."""
 
 from collections.abc import AsyncIterator, Container, Sequence
-from contextlib import contextmanager
 from itertools import compress, islice
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
 from booking.inventory import keys
+from booking.inventory.connection import open_client, unavailable
 from booking.inventory.errors import InventoryUnavailable
 
 PAGE = 1_000
@@ -29,13 +24,7 @@ class Stockroom:
     """Reads over a connection of its own. Every method raises InventoryUnavailable when Redis cannot be read."""
 
     def __init__(self, address: str, shards: int, read_seconds_max: float = READ_SECONDS_MAX) -> None:
-        self._redis: Any = Redis.from_url(
-            address,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=read_seconds_max,
-            socket_connect_timeout=read_seconds_max,
-            protocol=2,
-        )
+        self._redis: Any = open_client(address, read_seconds_max)
         self._shards = shards
 
     async def close(self) -> None:
@@ -44,7 +33,7 @@ class Stockroom:
 
     async def epoch(self, shard: int) -> str | None:
         """The shard's epoch, if it has one."""
-        with _told_plainly():
+        with unavailable("read"):
             found = await self._redis.get(keys.epoch(shard))
         return None if found is None else found.decode(errors="replace")
 
@@ -53,13 +42,13 @@ class Stockroom:
 
         An id that was given out and never became an event is none of them.
         """
-        with _told_plainly():
+        with unavailable("read"):
             found = await self._redis.get(keys.LAST_EVENT) or b"0"
         if not _is_number(found) or int(found) > EVENT_IDS_MAX:
             raise InventoryUnavailable(f"{keys.LAST_EVENT.decode()} in Redis is no event id that can be gone up to")
         asked = (event_id for event_id in range(1, int(found) + 1) if event_id not in besides)
         while page := list(islice(asked, PAGE)):
-            with _told_plainly():
+            with unavailable("read"):
                 pipeline = self._redis.pipeline(transaction=False)
                 for event_id in page:
                     pipeline.exists(keys.event(event_id, self._shards))
@@ -68,14 +57,14 @@ class Stockroom:
 
     async def event(self, event_id: int) -> Numbers | None:
         """An event's counters and rules that are numbers, all as of its `seq`; None where there is no such event."""
-        with _told_plainly():
+        with unavailable("read"):
             stored = await self._redis.hgetall(self._keys(event_id)[0])
         return {name.decode(): int(value) for name, value in stored.items() if _is_number(value)} if stored else None
 
     async def sizes(self, event_id: int) -> tuple[int, int, float | None]:
         """How many wait by the waiting list, how many hold by the list of holds, and when the event is due (ms)."""
         _, _, waiting, holds, due, *_ = self._keys(event_id)
-        with _told_plainly():
+        with unavailable("read"):
             pipeline = self._redis.pipeline(transaction=True)
             pipeline.zcard(waiting).zcard(holds).zscore(due, str(event_id))
             waits, held, due_ms = await pipeline.execute()
@@ -85,7 +74,7 @@ class Stockroom:
         """Every booking's text by its user, some at a time; one that changes meanwhile may be seen before or after."""
         cursor = None
         while cursor != 0:
-            with _told_plainly():
+            with unavailable("read"):
                 cursor, found = await self._redis.hscan(self._keys(event_id)[1], cursor or 0, count=PAGE)
             yield {user.decode(errors="replace"): text for user, text in found.items()}
 
@@ -93,7 +82,7 @@ class Stockroom:
         """The texts of these users' bookings, in their order."""
         if not users:
             return []
-        with _told_plainly():
+        with unavailable("read"):
             texts: list[bytes | None] = await self._redis.hmget(self._keys(event_id)[1], list(users))
         return texts
 
@@ -102,7 +91,7 @@ class Stockroom:
     ) -> tuple[list[float | None], list[float | None]]:
         """Where these stand on the waiting list, and when the holds of those end (ms), in their order."""
         _, _, waiting_key, holds_key, *_ = self._keys(event_id)
-        with _told_plainly():
+        with unavailable("read"):
             found: list[list[float | None]] = []
             for key, users in ((waiting_key, waiting), (holds_key, holding)):
                 found.append(await self._redis.zmscore(key, list(users)) if users else [])
@@ -110,14 +99,6 @@ class Stockroom:
 
     def _keys(self, event_id: int) -> tuple[bytes, ...]:
         return keys.event_keys(event_id, self._shards)
-
-
-@contextmanager
-def _told_plainly() -> Any:
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise InventoryUnavailable(f"Redis cannot be read ({type(error).__name__})") from None
 
 
 def _is_number(value: bytes) -> bool:

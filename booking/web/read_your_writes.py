@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from booking.domain.lags import Lag
 from booking.inventory.box_office import BoxOffice
+from booking.inventory.changes import order
 from booking.ledger.ledger import Ledger
 
 CATCH_UP_SECONDS_MAX = 1.5
@@ -34,20 +35,14 @@ class Freshness:
 
     async def _reach(self, lags: Sequence[Lag], event_id: int | None) -> bool:
         shards = range(len(lags)) if event_id is None else [self._office.shard_of(event_id)]
-        wanted = {shard: _order(lags[shard].newest) for shard in shards if lags[shard].newest}
+        wanted = {shard: order(lags[shard].newest) for shard in shards if lags[shard].newest}
         loop = asyncio.get_running_loop()
         end = loop.time() + CATCH_UP_SECONDS_MAX
         while wanted:
             records = await self._ledger.shards()
-            wanted = {shard: newest for shard, newest in wanted.items() if _order(records[shard].cursor) < newest}
+            wanted = {shard: newest for shard, newest in wanted.items() if order(records[shard].cursor) < newest}
             if wanted and loop.time() > end:
                 return False
             if wanted:
                 await asyncio.sleep(POLL_SECONDS)
         return True
-
-
-def _order(entry_id: str) -> tuple[int, int]:
-    """A stream entry's id as it is ordered: milliseconds, then a number."""
-    milliseconds, _, number = entry_id.partition("-")
-    return int(milliseconds), int(number)

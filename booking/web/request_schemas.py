@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from booking.auth.emails import normalise_email
+from booking.domain.accounts import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN
 from booking.domain.callers import USER_ID_CHARACTERS_MAX, user_id_fault
 from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MAX, Rules
 from booking.web import times
@@ -68,7 +69,7 @@ Time = Annotated[
 Email = Annotated[str, AfterValidator(normalise_email), Field(json_schema_extra={"format": "email"})]
 NewPassword = Annotated[
     str,
-    StringConstraints(min_length=8, max_length=256),
+    StringConstraints(min_length=PASSWORD_CHARACTERS_MIN, max_length=PASSWORD_CHARACTERS_MAX),
     AfterValidator(_no_nul),
     Field(json_schema_extra={"pattern": NO_NUL}),
 ]

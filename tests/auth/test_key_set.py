@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import gzip
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from booking.auth import key_set
 from booking.auth.key_set import (
     BODY_BYTES_MAX,
     FRESH_SECONDS,
+    REFRESH_SECONDS,
     RETRY_SECONDS,
     UNKNOWN_KEY_SECONDS,
     KeySet,
@@ -63,7 +66,7 @@ class Provider:
     def answer(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **headers: str) -> None:
         handler.send_response(status)
         for name, value in headers.items():
-            handler.send_header(name, value)
+            handler.send_header(name.replace("_", "-"), value)
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
         handler.wfile.write(body)
@@ -192,23 +195,80 @@ async def test_known_keys_stay_in_use_while_the_provider_is_away(provider: Provi
     assert keys.key_now("ed") is None
 
 
+async def settle(keys: KeySet) -> None:
+    """Waits for the fetch that is under way."""
+    assert keys._fetching is not None
+    await keys._fetching
+
+
+async def test_a_known_key_is_used_at_once_while_its_provider_hangs(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.keys = [EC_JWK]
+    clock = Clock()
+    keys = KeySet(provider.url, clock=clock)
+    await keys.fetch()
+    monkeypatch.setattr(key_set, "FETCH_SECONDS_MAX", 0.1)
+    ends = threading.Event()
+    provider.respond = lambda _: (ends.wait(20), None)[1]
+    try:
+        for at, asked in ((REFRESH_SECONDS, 2), (FRESH_SECONDS, 3), (10 * FRESH_SECONDS, 4)):
+            clock.now = 1000.0 + at
+            for _ in range(3):
+                assert keys.key_now("ec") is not None
+            await settle(keys)
+            assert keys.key_now("ec") is not None
+            assert provider.asked <= asked, "one fetch behind them all, and a pause after it"
+            with pytest.raises(KeySetUnavailable):
+                keys.key_now("ed")
+    finally:
+        ends.set()
+
+
+async def test_a_key_in_use_is_fetched_again_behind_those_who_use_it(provider: Provider) -> None:
+    provider.keys = [EC_JWK]
+    clock = Clock()
+    keys = KeySet(provider.url, clock=clock)
+    await keys.fetch()
+    clock.now += REFRESH_SECONDS - 1
+    assert keys.key_now("ec") is not None
+    assert provider.asked == 1
+    provider.keys = [ED_JWK]
+    clock.now += 1
+    assert keys.key_now("ec") is not None
+    await settle(keys)
+    with pytest.raises(UnknownKey):
+        keys.key_now("ec")
+    assert keys.key_now("ed") is not None
+    assert provider.asked == 2
+
+
 async def test_known_keys_stay_in_use_while_the_provider_cannot_even_be_found(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing bounds a look-up of its name, nor how many of its addresses take a connection's time each."""
+    """A look-up of its name cannot be ended, and keeps a thread: there is one at a time."""
     provider.keys = [EC_JWK]
     clock = Clock()
     keys = KeySet(provider.url, clock=clock)
     await keys.fetch()
     found = threading.Event()
-    monkeypatch.setattr(key_set, "_read", lambda _: str(found.wait(20)).encode())
+    looked_up = []
+
+    def look_up(*names: Any, **_: Any) -> Any:
+        looked_up.append(names)
+        found.wait(20)
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     monkeypatch.setattr(key_set, "FETCH_SECONDS_MAX", 0.05)
     try:
-        clock.now += FRESH_SECONDS
-        await keys.fetch()
-        assert keys.key_now("ec") is not None
-        with pytest.raises(KeySetUnavailable):
-            keys.key_now("ed")
+        for _ in range(3):
+            clock.now += FRESH_SECONDS
+            await keys.fetch()
+            assert keys.key_now("ec") is not None
+            with pytest.raises(KeySetUnavailable):
+                keys.key_now("ed")
+        assert len(looked_up) == 1
     finally:
         found.set()
         await keys.fetch()
@@ -247,6 +307,7 @@ FAILING: dict[str, Respond] = {
     "no key set": lambda handler: Provider.answer(handler, b"[]"),
     "no list of keys": lambda handler: Provider.answer(handler, b'{"keys": {}}'),
     "too much": lambda handler: Provider.answer(handler, b" " * (BODY_BYTES_MAX + 1)),
+    "compressed": lambda handler: Provider.answer(handler, gzip.compress(b"{}"), Content_Encoding="gzip"),
     "not HTTP": babble,
     "a trickle": trickle,
 }
@@ -257,7 +318,7 @@ async def test_a_provider_that_fails_is_unavailable_for_a_while(
     provider: Provider, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     if how == "a trickle":
-        monkeypatch.setattr(key_set, "FETCH_SECONDS_MAX", 0.2)
+        monkeypatch.setattr(key_set, "FETCH_SECONDS_MAX", 0.5)
     provider.respond = FAILING[how]
     verifier = TokenVerifier(SECRET, jwks_url=provider.url)
     theirs = token(EC_KEY, "ES256", "ec")

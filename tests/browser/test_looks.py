@@ -121,9 +121,21 @@ def test_a_page_is_for_every_screen_and_every_reader(house: House, sit: Sit, nam
 def test_the_reference_is_never_wider_than_its_window(sit: Sit, width: int) -> None:
     visitor = sit()
     visitor.go("/docs")
-    visitor.page.get_by_role("heading", name="API reference").wait_for()
+    visitor.page.get_by_role("heading", name="Make an event and open its sale").wait_for()
     visitor.page.set_viewport_size({"width": width, "height": 800})
     assert not visitor.overflows()
+
+
+def test_the_reference_docs_show_every_operation_in_the_colours_of_the_system(house: House, sit: Sit) -> None:
+    visitor = sit()
+    visitor.go("/docs")
+    for methods in house.http.get("/openapi.json").json()["paths"].values():
+        for operation in methods.values():
+            expect(visitor.page.get_by_role("heading", name=operation["summary"], exact=True)).to_have_count(1)
+    element = visitor.page.locator("rapi-doc")
+    for colours, ground in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(30, 32, 36)")):
+        visitor.page.emulate_media(color_scheme=colours)  # type: ignore[arg-type]  # one of two words
+        expect(element).to_have_css("background-color", ground)
 
 
 @pytest.mark.parametrize("path", ["/", "/sale/0", "/console", "/docs", "/problems", "/problems/sold_out"])

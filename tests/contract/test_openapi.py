@@ -40,9 +40,12 @@ def test_the_pages_take_only_files_that_the_service_serves(house: House) -> None
         page = house.http.get(path)
         assert page.status_code == 200
         assert page.headers["content-type"] == "text/html; charset=utf-8"
-        assert "default-src 'none'" in page.headers["content-security-policy"]
-        assert "unsafe" not in page.headers["content-security-policy"]
-        assert "http://" not in re.sub(r"<pre.*?</pre>", "", page.text, flags=re.DOTALL)
+        policy = page.headers["content-security-policy"]
+        if path == "/docs":  # RapiDoc has styles in its elements
+            policy = policy.replace("style-src 'self' 'unsafe-inline'; ", "", 1)
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "http" not in page.text
         found = set(HREF.findall(page.text))
         assert any(name.endswith(".css") for name in found)
         for name in found:
@@ -52,7 +55,7 @@ def test_the_pages_take_only_files_that_the_service_serves(house: House) -> None
 def test_the_pages_lead_to_each_other(house: House) -> None:
     assert 'href="/docs"' in house.http.get("/problems/sold_out").text
     assert 'href="/problems/sold_out"' in house.http.get("/problems").text
-    assert 'href="/problems/sold_out"' in house.http.get("/docs").text
+    assert 'href="/problems"' in house.http.get("/docs").text
     assert 'href="/openapi.json"' in house.http.get("/docs").text
 
 

@@ -84,7 +84,7 @@ def test_the_files_of_a_page_are_kept_for_ever_under_an_address_of_their_own(hou
 
 def test_a_page_names_every_script_it_needs_at_once(house: House) -> None:
     used: set[str] = set()
-    for path in ("/", "/console", f"/sale/{house.event()}"):
+    for path in ("/", "/console", "/docs", f"/sale/{house.event()}"):
         links = {link for link in LINK.findall(house.http.get(path).text) if link.endswith(".js")}
         for link in links:
             response = house.http.get(link)

@@ -1,5 +1,6 @@
 """A sale's page while nobody can tell whether there is such a sale; the rest is in tests/contract/test_pages.py."""
 
+from hashlib import sha256
 from typing import Any, cast
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.web.pages import PageEndpoints
+from booking.web.pages.static_files import FILES, FOLDER
 
 from .asgi import call, scope
 
@@ -38,3 +40,8 @@ async def test_what_is_no_sale_is_not_found() -> None:
     assert await status_of(None) == 404
     assert await status_of(object()) == 200
     assert await status_of(object(), "no number") == 404
+
+
+def test_the_reference_is_drawn_by_the_file_that_its_licence_names() -> None:
+    licence = (FOLDER / "rapidoc.LICENSE.txt").read_text(encoding="utf-8")
+    assert f"SHA-256: {sha256(FILES['rapidoc.js'].body).hexdigest()}\n" in licence

@@ -9,7 +9,6 @@ from pathlib import Path
 from starlette.types import Receive, Scope
 
 from booking.domain.model import Event
-from booking.domain.outcomes import Status
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.inventory.lane import Lane
@@ -17,13 +16,11 @@ from booking.inventory.stockroom import Stockroom
 from booking.metrics import Histogram, Meters, escaped, saved, together
 from booking.web.access_log import AccessLog
 from booking.web.endpoints.live import LiveEndpoint
-from booking.web.endpoints.sale import REFUSALS
+from booking.web.endpoints.sale import refusals_of
 from booking.web.responses import PlainResponse
 
 EVENTS_MAX = 50
 """Events whose tickets are told: the newest. A label for each of ten thousand would be Prometheus's undoing."""
-
-REFUSED = "refused:"
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -99,14 +96,11 @@ class MetricsEndpoint:
         return gauges
 
     async def _refusals(self, event_id: int) -> dict[tuple[str, str], float]:
-        stored = await self._room.event(event_id) or {}
-        counted: dict[tuple[str, str], float] = {}
-        for name, count in stored.items():
-            if name.startswith(REFUSED):
-                code = REFUSALS[Status(int(name.removeprefix(REFUSED)))]
-                key = "booking_refusals_total", escaped({"event": event_id, "code": code})
-                counted[key] = counted.get(key, 0) + count
-        return counted
+        counted = refusals_of(await self._room.event(event_id) or {})
+        return {
+            ("booking_refusals_total", escaped({"event": event_id, "code": code})): count
+            for code, count in counted.items()
+        }
 
 
 def _of_event(event: Event) -> dict[tuple[str, str], float]:

@@ -7,7 +7,6 @@ from starlette.types import Receive, Scope
 
 from booking.domain.changes import ChangeKind
 from booking.domain.model import BookingStatus, Event
-from booking.domain.outcomes import Status
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.stockroom import Stockroom
 from booking.ledger import reports
@@ -15,7 +14,7 @@ from booking.ledger.ledger import Ledger
 from booking.operations.audit.comparison import audit_event
 from booking.operations.audit.findings import MEANINGS, EventAudit
 from booking.web.authentication import Credentials
-from booking.web.endpoints.sale import REFUSALS
+from booking.web.endpoints.sale import refusals_of
 from booking.web.organizers import organizer
 from booking.web.problems import Problem
 from booking.web.read_your_writes import Freshness
@@ -23,9 +22,6 @@ from booking.web.requests import read_event_id
 from booking.web.response_schemas import AuditData, CountersData, MinuteData, ReportData
 from booking.web.responses import PlainResponse, success
 from booking.web.times import to_text
-
-REFUSED = "refused:"
-"""What the fields of an event in Redis begin with that count refusals; a status follows (lua/shared/admit.lua)."""
 
 PER_MINUTE = {
     "booked": (ChangeKind.BOOKED, ChangeKind.HELD),
@@ -96,17 +92,8 @@ class ReportEndpoints:
             "per_minute": [minute_data(minute) for minute in await reports.minutes(self._ledger, event.id)],
             "sold_out_at": None if sold_out_at_ms is None else to_text(sold_out_at_ms),
             "seconds_to_sell_out": (None if sold_out_at_ms is None else max(0, sold_out_at_ms - opened_at_ms) / 1000),
-            "refusals": await self._refusals(event.id),
+            "refusals": refusals_of(await self._room.event(event.id) or {}),
         }
-
-    async def _refusals(self, event_id: int) -> dict[str, int]:
-        stored = await self._room.event(event_id) or {}
-        counted: dict[str, int] = {}
-        for name, count in stored.items():
-            if name.startswith(REFUSED):
-                code = REFUSALS[Status(int(name.removeprefix(REFUSED)))]
-                counted[code] = counted.get(code, 0) + count
-        return counted
 
 
 def minute_data(minute: reports.Minute) -> MinuteData:

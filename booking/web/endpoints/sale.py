@@ -1,6 +1,7 @@
 """The hot path: book, cancel and confirm, from the request to its answer."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Any
 
@@ -32,10 +33,21 @@ REFUSALS: dict[Status, str] = {
     **{status: status.name.lower() for status in Status if status.name.lower() in KINDS},
     Status.LEDGER_BEHIND: "overloaded",
 }
+REFUSED = "refused:"
+"""What the fields of an event in Redis begin with that count refusals; a status follows (lua/shared/admit.lua)."""
 CREATED = 201
 NO_EVENT = 0
 """The bucket for calls that name no event."""
 REPLAYED = (b"idempotent-replayed", b"true")
+
+
+def refusals_of(stored: Mapping[str, int]) -> dict[str, int]:
+    """How often the sale of an event was refused, by the problem's code; `stored` are its fields in Redis."""
+    counted: Counter[str] = Counter()
+    for name, count in stored.items():
+        if name.startswith(REFUSED):
+            counted[REFUSALS[Status(int(name.removeprefix(REFUSED)))]] += count
+    return dict(counted)
 
 
 class SaleEndpoints:

@@ -27,19 +27,19 @@ class PageEndpoints:
 
     async def index(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /`: the sales there are."""
-        await _page("index").send(scope, send)
+        await filled("index").send(scope, send)
 
     async def console(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /console`: the organizer's. Anyone may have the page; what it shows needs an organizer's token."""
-        await _page("console").send(scope, send)
+        await filled("console").send(scope, send)
 
     async def sale(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /sale/{event_id}`: the buyer's, or a page that says there is no such sale."""
         event_id = event_id_of(scope["path_params"]["event_id"])
         if event_id is None or not await self._may_exist(event_id):
-            await _page("no_sale").send(scope, send, 404)
+            await filled("no_sale").send(scope, send, 404)
         else:
-            await _page("sale").send(scope, send)
+            await filled("sale").send(scope, send)
 
     async def _may_exist(self, event_id: int) -> bool:
         """Whether there is such an event, or nobody can tell now: then the page is sent, and goes on asking."""
@@ -57,26 +57,25 @@ async def problem(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: 
     await _problem_page(code).send(scope, send)
 
 
-@cache
 def _problem_page(code: str) -> Prepared:
     kind = KINDS[code]
-    return _filled(
-        "problem", title=kind.title, detail=kind.detail, advice=kind.advice, code=code, status=str(kind.status)
-    )
+    texts = {
+        "title": kind.title,
+        "detail": kind.detail,
+        "advice": kind.advice,
+        "code": code,
+        "status": str(kind.status),
+    }
+    return filled("problem", **{place: escape(text) for place, text in texts.items()})
 
 
 @cache
-def _page(name: str) -> Prepared:
-    return _filled(name)
-
-
-def _filled(name: str, **texts: str) -> Prepared:
-    """A page's file with texts in it, and with the address of the files it uses."""
+def filled(name: str, **pieces: str) -> Prepared:
+    """A page's file with pieces of HTML in it, and with the address of the files it uses."""
     page = Template((FOLDER / f"{name}.html").read_text(encoding="utf-8"))
     script = f"{name}.js"
     preloads = "\n    ".join(
         f'<link rel="modulepreload" href="{ROOT}/{needed}">'
         for needed in (imports_of(script) if script in FILES else ())
     )
-    filled = page.substitute({place: escape(text) for place, text in texts.items()}, static=ROOT, preloads=preloads)
-    return Prepared.of("text/html; charset=utf-8", filled.encode())
+    return Prepared.of("text/html; charset=utf-8", page.substitute(pieces, static=ROOT, preloads=preloads).encode())

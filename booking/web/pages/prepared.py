@@ -22,14 +22,13 @@ POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
+"""Nothing inline, nothing from elsewhere, no text of a user's ever read as HTML, no form that the browser sends."""
 
 SECURITY_HEADERS = (
-    (b"content-security-policy", POLICY),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
-"""Nothing inline, nothing from elsewhere, no text of a user's ever read as HTML, no form that the browser sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,15 @@ class Prepared:
         zipped = gzip.compress(body, mtime=0) if len(body) >= GZIP_BYTES_MIN else b""
         return cls(content_type.encode(), body, zipped, b'W/"%b"' % sha256(body).hexdigest()[:20].encode())
 
-    async def send(self, scope: Scope, send: Send, status: int = 200, cache_control: bytes = REVALIDATE) -> None:
+    async def send(
+        self,
+        scope: Scope,
+        send: Send,
+        status: int = 200,
+        *,
+        cache_control: bytes = REVALIDATE,
+        policy: bytes = POLICY,
+    ) -> None:
         """Answers a request with it, or says that the client's copy still holds."""
         headers = [(b"cache-control", cache_control), (b"etag", self.etag), (b"vary", b"accept-encoding")]
         if status == 200 and has_version(scope, self.etag):
@@ -60,7 +67,12 @@ class Prepared:
         if self.zipped and _takes_gzip(scope):
             body = self.zipped
             headers.append((b"content-encoding", b"gzip"))
-        headers += [(b"content-type", self.content_type), (b"content-length", b"%d" % len(body)), *SECURITY_HEADERS]
+        headers += [
+            (b"content-type", self.content_type),
+            (b"content-length", b"%d" % len(body)),
+            (b"content-security-policy", policy),
+            *SECURITY_HEADERS,
+        ]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

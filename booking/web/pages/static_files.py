@@ -1,4 +1,9 @@
-"""Style, scripts and pictures of the pages, under an address that changes with their content."""
+"""Style, scripts and pictures of the pages, under an address that changes with their content.
+
+They are sent from memory. Starlette's StaticFiles goes to a thread for each step of each file: 1 ms of processor time
+instead of 10 µs, 2 ms with its compression, which it repeats for each request. A sale's page has 18 files, and a flash
+sale thousands of buyers who open it in the same minute.
+"""
 
 import re
 from hashlib import sha256
