@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.fixtures.process_tree import eventually
 from tests.fixtures.service import running_service
+from tests.fixtures.waiting import eventually
 
 from .client import Caller
 from .house import House, open_house

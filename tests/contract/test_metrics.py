@@ -6,8 +6,8 @@ from pathlib import Path
 
 from booking.metrics import FOLDER, Histogram, Meters, escaped, saved, together
 from booking.web.endpoints.metrics import HELP
-from tests.fixtures.process_tree import eventually
 from tests.fixtures.service import running_service
+from tests.fixtures.waiting import eventually
 
 from .house import House, open_house
 

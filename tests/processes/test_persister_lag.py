@@ -5,8 +5,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.fixtures.process_tree import eventually
 from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.waiting import eventually
 from tests.processes.crowd import look, open_sale
 
 LIMIT = 1_000

@@ -12,8 +12,9 @@ import asyncpg  # type: ignore[import-untyped]  # it ships no types
 import httpx
 import pytest
 
-from tests.fixtures.process_tree import descendants, eventually
+from tests.fixtures.process_tree import descendants
 from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.waiting import eventually
 
 DATABASE_PASSWORD = "hunter2-of-the-database"  # PostgreSQL trusts whoever reaches its socket, and looks at no password
 EMAIL = "zoe.secret@example.com"

@@ -17,8 +17,9 @@ import pytest
 
 from booking.inventory.embedded import find_program
 from tests.contract.house import open_house
-from tests.fixtures.process_tree import descendants, eventually, is_alive, listens_on_tcp
+from tests.fixtures.process_tree import descendants, is_alive, listens_on_tcp
 from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.waiting import eventually
 
 
 @pytest.fixture(scope="module")

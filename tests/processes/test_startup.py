@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.fixtures.process_tree import eventually
 from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.waiting import eventually
 from tests.processes.crowd import open_sale
 
 

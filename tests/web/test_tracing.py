@@ -26,8 +26,8 @@ from booking.web.requests import REQUEST_ID
 from booking.web.tracing import Traces, traced
 from tests.contract.house import open_house
 from tests.fixtures.notes import take_notes
-from tests.fixtures.process_tree import eventually
 from tests.fixtures.service import running_service
+from tests.fixtures.waiting import eventually
 from tests.web.asgi import call, scope
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

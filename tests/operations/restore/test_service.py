@@ -11,8 +11,8 @@ from redis import Redis
 
 from tests.contract.client import Caller
 from tests.contract.house import House, open_house
-from tests.fixtures.process_tree import eventually
 from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.waiting import eventually
 
 
 def book(house: House, event_id: int, caller: Caller | None = None) -> httpx.Response:
