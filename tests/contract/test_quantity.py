@@ -121,13 +121,13 @@ def test_the_place_of_a_group_keeps_its_quantity_when_it_asks_for_another(house:
     assert again.data == place.data
 
 
-def test_a_storm_of_groups_leaves_every_ticket_and_every_place_accounted_for(house: House) -> None:
+def test_a_storm_of_groups_leaves_every_ticket_and_every_place_accounted_for(house: House, seed: int) -> None:
     event_id = house.event(available_tickets=12, max_per_user=4)
     users = house.users(24)
 
     def storm(number: int) -> list[int]:
         """Some calls of three users, in an order of this number's own; what was answered."""
-        chance = random.Random(number)
+        chance = random.Random(f"{seed}/{number}")
         answers: list[int] = []
         for _ in range(25):
             user = users[number * 3 + chance.randrange(3)]
