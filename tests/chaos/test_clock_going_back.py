@@ -69,9 +69,7 @@ async def test_an_entry_comes_after_the_last_one_whatever_the_clock_says(spine: 
     await spine.check_both_sides_agree()
 
 
-async def test_a_hold_and_a_bucket_go_by_the_clock_that_was_set_and_come_to_no_harm(
-    spine: Spine, clock: ShiftedClock
-) -> None:
+async def test_a_hold_goes_by_the_clock_that_was_set(spine: Spine, clock: ShiftedClock) -> None:
     held = await spine.stock.sale(4, hold_seconds=60)
     assert (await spine.stock.office.book(held, "ann")).status is Status.HELD
     await set_clock(spine, clock, -HOUR_SECONDS)

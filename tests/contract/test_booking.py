@@ -61,7 +61,7 @@ def test_there_is_nothing_to_cancel_twice_or_without_a_booking(house: House) -> 
     assert house.look(event_id)["available_tickets"] == 1
 
 
-def test_whoever_cancelled_may_book_anew(house: House) -> None:
+def test_after_a_cancellation_the_user_may_book_again(house: House) -> None:
     event_id = house.event()
     user = house.user()
     first = user.book(event_id).data

@@ -90,7 +90,7 @@ def test_there_is_nothing_to_confirm_without_a_booking_or_after_cancelling(house
     assert hold.user.confirm(hold.event_id).verdict == (404, "booking_not_found")
 
 
-def test_whoever_waits_cannot_confirm_yet(house: House) -> None:
+def test_a_waiting_user_cannot_confirm_yet(house: House) -> None:
     hold = held(house)
     waiting = house.user()
     waiting.book(hold.event_id)
@@ -98,7 +98,7 @@ def test_whoever_waits_cannot_confirm_yet(house: House) -> None:
     assert waiting.booking(hold.event_id).data["position"] == 1
 
 
-def test_whoever_holds_has_already_booked(house: House) -> None:
+def test_a_user_with_a_hold_has_already_booked(house: House) -> None:
     hold = held(house)
     again = hold.user.book(hold.event_id)
     assert again.verdict == (409, "already_booked")
@@ -159,7 +159,7 @@ def test_an_expired_holds_ticket_may_be_booked_at_once(expired: Callable[[], Hol
     assert answer.data["source"] == "sale"
 
 
-def test_whoever_let_a_hold_expire_may_book_anew_and_confirm(expired: Callable[[], Hold]) -> None:
+def test_after_a_hold_has_expired_its_user_may_book_again_and_confirm(expired: Callable[[], Hold]) -> None:
     hold = expired()
     assert hold.user.book(hold.event_id).status == 201
     assert hold.user.confirm(hold.event_id).status == 200

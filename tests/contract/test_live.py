@@ -94,7 +94,7 @@ def test_changes_that_come_fast_are_told_together(house: House) -> None:
         assert told < 40
 
 
-def test_whoever_is_signed_in_sees_their_booking_come_move_up_and_go(house: House) -> None:
+def test_a_signed_in_listener_sees_their_booking_come_move_up_and_go(house: House) -> None:
     event_id, (first,) = house.sold_out()
     second, third = house.users(2)
     second.book(event_id)
@@ -111,7 +111,7 @@ def test_whoever_is_signed_in_sees_their_booking_come_move_up_and_go(house: Hous
         assert stream.until("booking", lambda data: data is None) is None
 
 
-def test_whoever_comes_back_is_told_nothing_that_they_know_and_all_that_they_do_not(house: House) -> None:
+def test_a_listener_who_reconnects_is_told_what_they_missed_and_nothing_else(house: House) -> None:
     event_id = house.event(available_tickets=3)
     seq = house.look(event_id)["seq"]
     with listening(house, event_id, last_event_id=seq) as stream:
@@ -139,7 +139,7 @@ def commands(house: House) -> float:
     return float(total)
 
 
-def test_many_listeners_share_one_reading_leave_their_places_and_do_not_hold_up_a_stop(tmp_path: Path) -> None:
+def test_many_listeners_share_one_reading_free_their_places_and_do_not_delay_a_stop(tmp_path: Path) -> None:
     settings = {"BOOKING_RATE_LIMIT": "off", "BOOKING_LIVE_LIMIT": str(LISTENERS)}
     with running_service(tmp_path / "data", settings) as service, open_house(service) as house:
         event_id = house.event(available_tickets=100_000, event_name="x" * 200)
@@ -185,7 +185,7 @@ def test_a_stream_has_its_own_request_id_and_nobody_elses(house: House) -> None:
             assert stream.response.headers.get_list("x-request-id") == [f"stream-{number}"]
 
 
-def test_whoever_joins_a_busy_sale_is_never_told_of_an_earlier_moment(house: House) -> None:
+def test_a_listener_who_joins_a_busy_sale_is_never_told_of_an_earlier_moment(house: House) -> None:
     event_id = house.event(available_tickets=20)
     with listening(house, event_id):  # somebody else, who was told at their last look
         for buyer in house.users(5):
@@ -202,7 +202,7 @@ def test_whoever_joins_a_busy_sale_is_never_told_of_an_earlier_moment(house: Hou
 @pytest.mark.parametrize(
     ("edge", "before", "after"), [("opens_at", "scheduled", "open"), ("closes_at", "open", "closed")]
 )
-def test_whoever_comes_back_hears_of_what_the_clock_alone_has_changed(
+def test_a_listener_who_reconnects_is_told_what_the_clock_alone_has_changed(
     house: House, edge: str, before: str, after: str
 ) -> None:
     moment = datetime.now(UTC) + timedelta(seconds=1.5)

@@ -44,7 +44,7 @@ def test_a_quantity_is_a_whole_number_from_1(house: House, quantity: Any) -> Non
     assert answer.pointers == {"/quantity"}
 
 
-def test_nobody_overtakes_even_where_a_smaller_quantity_would_fit(house: House) -> None:
+def test_nobody_overtakes_even_if_a_smaller_quantity_would_fit(house: House) -> None:
     event_id = house.event(available_tickets=4, max_per_user=3)
     buyer, group, single = house.users(3)
     buyer.book(event_id, 3)
@@ -85,7 +85,7 @@ def test_a_head_that_leaves_lets_a_smaller_group_in(house: House) -> None:
     assert house.look(event_id)["available_tickets"] == 0
 
 
-def test_whoever_leaves_from_the_middle_lets_nobody_in(house: House) -> None:
+def test_leaving_from_the_middle_of_the_list_lets_nobody_in(house: House) -> None:
     event_id = house.event(available_tickets=3, max_per_user=3)
     buyer, trio, pair, single = house.users(4)
     buyer.book(event_id, 2)

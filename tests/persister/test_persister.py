@@ -95,7 +95,7 @@ async def test_every_change_is_persisted_once_and_trimmed_from_its_stream(spine:
     await spine.check_both_sides_agree()
 
 
-async def test_one_call_carries_no_more_of_a_shard_than_its_share(
+async def test_one_call_persists_no_more_of_a_shard_than_its_share(
     sqlite_spine: Spine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BATCH_ENTRIES", 2)
@@ -110,7 +110,7 @@ async def test_one_call_carries_no_more_of_a_shard_than_its_share(
     await sqlite_spine.check_both_sides_agree()
 
 
-async def test_two_at_once_do_no_harm(spine: Spine, notes: Notes, seed: int) -> None:
+async def test_two_persisters_at_once_persist_every_change_once(spine: Spine, notes: Notes, seed: int) -> None:
     stop = asyncio.Event()
     async with spine.persister() as one, spine.persister() as other:
         running = [asyncio.create_task(each.run(stop)) for each in (one, other)]
@@ -123,7 +123,7 @@ async def test_two_at_once_do_no_harm(spine: Spine, notes: Notes, seed: int) -> 
     assert [line for line in notes.lines if line[0] == "error"] == []
 
 
-async def test_a_persister_killed_at_any_moment_is_taken_up_where_it_was(spine: Spine, seed: int) -> None:
+async def test_a_persister_killed_at_any_moment_is_continued_where_it_was(spine: Spine, seed: int) -> None:
     moments = random.Random(f"{seed}/moments")
     forks = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.fixtures.persister_forks", spine.settings.model_dump_json(),
@@ -155,7 +155,7 @@ async def test_a_persister_killed_at_any_moment_is_taken_up_where_it_was(spine: 
     await spine.check_both_sides_agree()
 
 
-async def test_what_was_committed_and_not_let_go_of_is_not_carried_again(spine: Spine) -> None:
+async def test_what_was_committed_and_not_trimmed_is_not_persisted_again(spine: Spine) -> None:
     await spine.stock.office.book(1, "ann")
     positions = {shard: (record.epoch, record.cursor) for shard, record in (await spine.ledger.shards()).items()}
     streams = ChangeStreams(spine.settings.redis_address)
@@ -171,7 +171,7 @@ async def test_what_was_committed_and_not_let_go_of_is_not_carried_again(spine: 
     await spine.check_both_sides_agree()
 
 
-async def test_a_persister_that_stands_where_another_has_been_since_looks_again(spine: Spine, notes: Notes) -> None:
+async def test_a_persister_whose_cursor_another_has_moved_reads_again(spine: Spine, notes: Notes) -> None:
     async with spine.persister() as late:
         await late.carry()
         await spine.stock.office.book(1, "ann")
@@ -237,7 +237,7 @@ async def none_left(spine: Spine) -> bool:
     return await left(spine) == 0
 
 
-async def test_a_stop_carries_what_is_left_first(spine: Spine) -> None:
+async def test_a_stop_persists_what_is_left_first(spine: Spine) -> None:
     for number in range(50):
         await spine.stock.office.book(1, f"buyer-{number}")
     stop = asyncio.Event()
@@ -246,7 +246,7 @@ async def test_a_stop_carries_what_is_left_first(spine: Spine) -> None:
     await spine.check_both_sides_agree()
 
 
-async def test_a_stop_ends_even_where_others_never_stop_selling(
+async def test_a_stop_ends_even_if_others_never_stop_selling(
     sqlite_spine: Spine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "DRAIN_SECONDS_MAX", 0.05)
@@ -371,7 +371,7 @@ async def test_replies_of_redis_that_are_lost_double_nothing(
     assert {event for level, event, _ in notes.lines if level == "error"} == set()
 
 
-async def test_a_shard_that_redis_lost_is_told_once_and_the_others_are_carried_on(
+async def test_a_shard_that_redis_lost_is_told_once_and_the_others_are_persisted(
     sqlite_spine: Spine, notes: Notes
 ) -> None:
     spine = sqlite_spine
@@ -408,7 +408,7 @@ async def test_a_database_that_has_lost_commits_is_told_at_once_and_hides_nothin
     await spine.stock.office.book(2, "dan")  # another shard is a matter of its own
 
 
-async def test_one_that_failed_over_while_nothing_is_sold_is_seen_before_the_next_buyer_comes(
+async def test_a_fail_over_that_lost_commits_is_seen_before_the_next_buyer_comes(
     sqlite_spine: Spine, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
@@ -460,7 +460,7 @@ async def test_what_must_not_be_sold_from_is_not_though_no_log_can_be_written(
             await spine.stock.office.book(2, "cid")
 
 
-async def test_one_whose_cursor_another_has_moved_and_let_go_of_finds_nothing_lost(spine: Spine, notes: Notes) -> None:
+async def test_entries_that_another_persister_has_trimmed_are_not_taken_for_lost(spine: Spine, notes: Notes) -> None:
     async with spine.persister() as slow:
         await slow.carry()
         await spine.stock.office.book(1, "ann")
@@ -472,7 +472,7 @@ async def test_one_whose_cursor_another_has_moved_and_let_go_of_finds_nothing_lo
     assert (await spine.stock.office.book(1, "cid")).booking is not None
 
 
-async def test_the_largest_rules_that_an_event_may_have_are_carried(spine: Spine) -> None:
+async def test_the_largest_rules_that_an_event_may_have_are_persisted(spine: Spine) -> None:
     await spine.stock.office.change(1, {"waitlist_limit": 2**53 - 1, "closes_at": 2**53 - 1})
     await spine.drain()
     record = await spine.ledger.event(1)
@@ -480,7 +480,7 @@ async def test_the_largest_rules_that_an_event_may_have_are_carried(spine: Spine
     assert (record.rules.waitlist_limit, record.rules.closes_at_ms) == (2**53 - 1, 2**53 - 1)
 
 
-async def test_what_the_database_refuses_of_one_shard_keeps_no_other_from_being_carried(
+async def test_a_shard_that_the_database_refuses_does_not_stop_the_others(
     sqlite_spine: Spine, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spine = sqlite_spine
@@ -506,7 +506,7 @@ async def test_what_the_database_refuses_of_one_shard_keeps_no_other_from_being_
     assert await left(spine) == 0
 
 
-async def test_an_emptied_redis_is_not_founded_again(sqlite_spine: Spine, notes: Notes) -> None:
+async def test_an_emptied_redis_gets_no_new_epochs(sqlite_spine: Spine, notes: Notes) -> None:
     await sqlite_spine.drain()
     await sqlite_spine.stock.redis.flushall()
     async with sqlite_spine.persister() as persister:
@@ -532,7 +532,7 @@ async def test_a_redis_that_is_away_is_waited_for(sqlite_spine: Spine, notes: No
     await streams.close()
 
 
-async def test_one_that_gives_way_catches_up_first_and_then_says_when_what_it_reads_is_too_old(
+async def test_a_persister_of_low_priority_catches_up_first_and_tells_if_it_falls_behind(
     sqlite_spine: Spine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BEHIND_SECONDS_MAX", -1.0)  # whatever is read then

@@ -10,7 +10,7 @@ from tests.fixtures.service import running_service
 from tests.fixtures.waiting import eventually_async
 from tests.processes.crowd import descriptors, lines, look, open_sale, request
 
-CALLERS = 3_000
+CALLERS = 2_000
 AT_ONCE = 100
 TICKETS = 1_000
 

@@ -92,9 +92,8 @@ async def test_10_000_idle_connections_keep_nobody_from_buying(service: RunningS
     assert look(service, event_id)["tickets_sold"] == 53
 
 
-def test_a_service_that_may_open_few_files_takes_as_many_as_it_may(tmp_path: Path) -> None:
+def test_a_service_that_may_open_few_files_takes_as_many_as_it_may(service: RunningService) -> None:
     """The soft bound of most systems is 1,024: the service raises its own as far as it may."""
-    with running_service(tmp_path / "data") as service:
-        limits = Path(f"/proc/{service.parts()['worker-1']}/limits").read_text()
-        (soft, hard) = next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3:5]
-        assert soft == hard
+    limits = Path(f"/proc/{service.parts()['worker-1']}/limits").read_text()
+    (soft, hard) = next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3:5]
+    assert soft == hard

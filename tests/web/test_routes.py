@@ -35,7 +35,7 @@ def router() -> DirectRouter:
         (b"GET", b"/events/12/booking", "/events/{event_id}/booking", {"event_id": "12"}),
     ],
 )
-def test_a_path_leads_where_starlette_would_take_it(
+def test_a_path_leads_to_the_route_that_starlette_would_find(
     router: DirectRouter, method: bytes, path: bytes, route: str, parameters: dict[str, str]
 ) -> None:
     found = router.find(method, path)

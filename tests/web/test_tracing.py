@@ -112,7 +112,7 @@ async def test_a_span_says_what_the_log_line_says(traces: Traces, spans: InMemor
     assert span.status.status_code is StatusCode.UNSET
 
 
-async def test_a_trace_begins_here_where_none_was_brought_and_a_failure_is_one(
+async def test_a_trace_begins_here_if_none_was_sent_and_a_failure_is_marked(
     traces: Traces, spans: InMemorySpanExporter
 ) -> None:
     await call(traces, scope("GET", "/nowhere", [(b"traceparent", b"rubbish")]))

@@ -135,7 +135,7 @@ async def test_an_emptied_shard_comes_back_as_it_was_and_sells_on(spine: Spine, 
     await check_clean(spine, 1, 2)
 
 
-async def test_what_was_only_in_redis_is_saved_before_its_shard_is_written_anew(
+async def test_what_was_only_in_redis_is_saved_before_its_shard_is_rewritten(
     spine: Spine, streams: ChangeStreams
 ) -> None:
     await sell(spine, 1)
@@ -159,7 +159,7 @@ async def check_ann_is_kept(spine: Spine, streams: ChangeStreams, *, carried: in
     await check_clean(spine, 1)
 
 
-async def test_a_persister_that_carries_the_rest_meanwhile_is_no_failure(
+async def test_a_persister_that_saves_the_rest_meanwhile_is_no_failure(
     spine: Spine, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await spine.stock.sale(1, capacity=9)
@@ -305,7 +305,7 @@ async def test_a_lease_that_was_lost_ends_a_restoration_before_it_opens_the_shar
 
 
 @pytest.mark.parametrize("standing_still", ["fence", "clear", "write_bookings", "write_event", "finish"])
-async def test_one_that_stands_still_past_its_lease_leaves_the_shard_alone_that_another_has_restored(
+async def test_a_restoration_that_has_lost_its_lease_leaves_the_shard_alone(
     spine: Spine, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch, standing_still: str
 ) -> None:
     await spine.stock.sale(1, capacity=5)
@@ -336,7 +336,7 @@ async def test_one_that_stands_still_past_its_lease_leaves_the_shard_alone_that_
     await check_clean(spine, 1)
 
 
-async def test_one_that_stands_still_before_it_founds_the_shard_anew_does_not_take_anothers_founding_away(
+async def test_a_late_restoration_does_not_replace_the_epoch_that_another_has_set(
     spine: Spine, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await sell(spine, 1)
