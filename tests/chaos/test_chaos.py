@@ -21,8 +21,11 @@ from tests.fixtures.stock import SHARDS
 SEED = 20_261_124
 SELECTION = ("kill-worker", "kill-redis", "flushall", "kill-persister", "script-flush")
 EVENT = 1
+PATIENCE_SECONDS = 300
+"""For a whole game on a busy machine."""
 
 
+@pytest.mark.timeout(PATIENCE_SECONDS)
 async def test_whatever_breaks_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     async with open_world(None, 2, tmp_path, answer_seconds=START_SECONDS_MAX) as world:
         game = Game(world, SEED, SELECTION, seconds=1.0)
@@ -33,6 +36,7 @@ async def test_whatever_breaks_nothing_is_lost_or_doubled(tmp_path: Path) -> Non
     assert set(world.kills) == {"worker", "redis", "persister"}
 
 
+@pytest.mark.timeout(PATIENCE_SECONDS)
 async def test_a_postgresql_that_is_stopped_and_a_clock_that_goes_back_lose_nothing(tmp_path: Path) -> None:
     faults = ("postgres-stopped", "clock-back")
     with running_postgres() as postgres:

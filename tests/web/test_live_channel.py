@@ -128,7 +128,9 @@ async def test_a_newcomer_who_knows_less_than_the_others_is_told_the_rest(monkey
         listeners = [group.create_task(listen())]
         await eventually_async(lambda: bool(heard and heard[0].pieces), "the first listens")
         listeners.append(group.create_task(listen(), name="newcomer"))
-        await eventually_async(lambda: any(b"id: 3" in piece for piece in heard[1].pieces), "the newcomer is told")
+        await eventually_async(
+            lambda: any(b"id: 3" in piece for one in heard[1:] for piece in one.pieces), "the newcomer is told"
+        )
         for listener in listeners:
             listener.cancel()
     assert b"id: 2" in heard[1].pieces[0]
