@@ -18,6 +18,9 @@ from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
 
 
+pytestmark = pytest.mark.timeout(300)  # each restoration is a process of its own
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service whose Redis loses its memory while it runs, and that is well again after each test."""
