@@ -17,7 +17,6 @@ from tests.contract.house import House, open_house
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
 
-
 pytestmark = pytest.mark.timeout(300)  # each restoration is a process of its own
 
 
