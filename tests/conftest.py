@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.fixtures.postgres",
+    "tests.fixtures.seeds",
     "tests.fixtures.service",
     "tests.fixtures.valkey",
     "tests.fixtures.shifted_clock",  # after the server's, which it imports

@@ -95,9 +95,7 @@ def test_lines_for_people_begin_as_those_of_requests_do() -> None:
 
 
 @pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)])
-def test_lines_for_people_are_coloured_on_a_terminal_alone_unless_its_owner_wants_none(
-    variables: dict[str, str], coloured: bool
-) -> None:
+def test_only_a_terminal_gets_colours_and_not_if_no_color_is_set(variables: dict[str, str], coloured: bool) -> None:
     keyboard, terminal = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     subprocess.run(

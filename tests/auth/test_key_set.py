@@ -278,7 +278,7 @@ async def test_many_who_wait_share_one_fetch(provider: Provider) -> None:
     provider.keys = [EC_JWK]
     verifier = TokenVerifier(SECRET, jwks_url=provider.url)
     calls = [asyncio.create_task(verifier.verify_slowly(token(EC_KEY, "ES256", "ec"))) for _ in range(20)]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # a turn of the loop, in which each of them begins
     calls[0].cancel()
     assert await asyncio.gather(*calls[1:]) == [Caller("17", organizer=False)] * 19
     assert provider.asked == 1
@@ -373,7 +373,7 @@ async def test_a_key_that_cannot_be_used_is_passed_over(provider: Provider, unus
     assert keys.key_now("ed") is not None
 
 
-async def test_where_there_is_both_a_key_set_is_for_tokens_that_name_their_key(provider: Provider) -> None:
+async def test_beside_a_public_key_a_key_set_is_for_tokens_that_name_their_key(provider: Provider) -> None:
     provider.keys = [EC_JWK]
     pem = ED_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     verifier = TokenVerifier(SECRET, public_key=pem, jwks_url=provider.url)

@@ -18,6 +18,10 @@ async def passwords() -> AsyncIterator[Passwords]:
     made.close()
 
 
+def own_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("passwords")]
+
+
 class Gate:
     """Holds every check of a password at the door until it is opened, and says how many have come there."""
 
@@ -117,7 +121,7 @@ async def test_a_caller_who_goes_away_gives_up_the_place_in_the_queue(monkeypatc
         await asyncio.to_thread(gate.arrived.acquire)
         for _ in range(5):
             waiting = asyncio.create_task(passwords.verify(None, "x"))
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a turn of the loop, in which it takes its place
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
@@ -148,7 +152,8 @@ async def test_a_caller_who_goes_away_does_not_free_a_thread_at_work(monkeypatch
 async def test_closing_ends_the_threads() -> None:
     passwords = Passwords(2)
     await asyncio.gather(passwords.verify(None, "x"), passwords.verify(None, "x"))
+    assert own_threads()
     passwords.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("passwords")]
+    assert not own_threads()
     with pytest.raises(RuntimeError):
         await passwords.verify(None, "x")

@@ -240,7 +240,7 @@ def test_a_refusal_never_repeats_the_token(verifier: TokenVerifier) -> None:
         assert caught.value.reason.isascii()
 
 
-def test_leeway_is_given_where_it_is_configured(verifier: TokenVerifier) -> None:
+def test_leeway_is_given_if_it_is_configured(verifier: TokenVerifier) -> None:
     lenient = TokenVerifier(SECRET, leeway_seconds=60)
     ago, soon = int(time.time()) - 30, int(time.time()) + 30
     for claims in ({"sub": "17", "exp": ago}, {"sub": "17", "exp": in_an_hour(), "nbf": soon}):

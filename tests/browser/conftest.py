@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, Playwright
 
-from tests.contract.house import House, serving
+from tests.contract.house import House, open_house
+from tests.fixtures.service import RunningService
 
 from . import chromium
 from .chromium import Visitor
@@ -23,9 +24,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def house(service: RunningService) -> Iterator[House]:
     """The service behind the pages, each test with events and users of its own."""
-    with serving(tmp_path_factory.mktemp("pages") / "data", {"BOOKING_RATE_LIMIT": "off"}) as house:
+    with open_house(service) as house:
         yield house
 
 

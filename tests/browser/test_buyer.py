@@ -247,7 +247,7 @@ def test_a_connection_that_breaks_is_made_again(house: House, sit: Sit) -> None:
     assert len(tries) == 3
 
 
-def test_a_stream_with_no_room_left_is_made_up_for_by_asking(house: House, sit: Sit) -> None:
+def test_a_page_that_gets_no_stream_asks_instead(house: House, sit: Sit) -> None:
     event_id = house.event(available_tickets=3)
     visitor = sit(fresh("crowd"))
     visitor.expected.append("status of 503")

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from pathlib import Path
 
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.contract.client import fresh
 from tests.contract.house import House
@@ -12,6 +12,15 @@ from .chromium import PATIENCE_MS
 from .conftest import Sit
 
 expect.set_options(timeout=PATIENCE_MS)
+
+
+LATER_MS = 60_000
+"""Longer than a page waits before it asks again."""
+
+
+def ask_last(page: Page) -> None:
+    """Makes a request and waits for its answer: whatever the page was about to ask has been seen before it."""
+    page.evaluate("fetch('/healthz').then((answer) => answer.status)")
 
 
 def test_a_buyer_is_told_that_the_console_is_not_for_them(house: House, sit: Sit) -> None:
@@ -55,10 +64,12 @@ def test_a_sale_that_is_not_there_is_asked_for_once_and_shows_nothing(sit: Sit) 
     page = visitor.page
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
+    page.clock.install()
     visitor.go("/console#sale-987654321")
     expect(page.get_by_text("This sale does not exist.")).to_be_visible()
     expect(page.get_by_role("button", name="Change")).to_be_hidden()
-    page.wait_for_timeout(1_000)
+    page.clock.fast_forward(LATER_MS)
+    ask_last(page)
     assert len([url for url in asked if "987654321" in url]) == 1
 
 
@@ -72,7 +83,7 @@ def test_nothing_of_a_sale_is_asked_for_or_can_be_changed_before_it_is_known(hou
     with page.expect_request("**/live"):
         visitor.go(f"/console#sale-{event_id}")
     expect(page.get_by_role("button", name="Change")).to_be_hidden()
-    page.wait_for_timeout(500)
+    ask_last(page)
     assert not any(url.endswith("/report") for url in asked)
     waiting[0].continue_()
     page.get_by_role("button", name="Change").click()
@@ -83,6 +94,8 @@ def test_a_double_click_pauses_and_does_not_go_on_at_once(house: House, sit: Sit
     event_id = house.event()
     page = (visitor := sit(fresh("organizer"), "organizer")).page
     visitor.go(f"/console#sale-{event_id}")
+    changes: list[str] = []
+    page.on("request", lambda request: changes.append(request.url) if request.method == "PATCH" else None)
     pause = page.get_by_role("button", name="Pause")
     box = pause.bounding_box()
     assert box is not None
@@ -91,7 +104,8 @@ def test_a_double_click_pauses_and_does_not_go_on_at_once(house: House, sit: Sit
         page.mouse.down(click_count=clicks)
         page.mouse.up(click_count=clicks)
         expect(page.get_by_role("button", name="Resume")).to_be_visible()
-    page.wait_for_timeout(500)
+    ask_last(page)
+    assert len(changes) == 1
     assert house.look(event_id)["paused"]
 
 

@@ -62,7 +62,7 @@ def test_what_was_done_in_another_window_is_called_so(house: House, sit: Sit) ->
     expect(page.locator("#news")).to_be_empty()
 
 
-def test_whoever_signs_out_sees_nothing_of_a_booking_under_way(house: House, sit: Sit) -> None:
+def test_after_signing_out_nothing_is_shown_of_a_booking_under_way(house: House, sit: Sit) -> None:
     event_id = house.event(available_tickets=2)
     visitor = sit((me := house.user()).id)
     page = visitor.page
@@ -107,7 +107,7 @@ def test_a_booking_is_not_asked_for_again_in_the_name_of_the_next_person(house: 
     assert house.look(event_id)["tickets_sold"] == 1
 
 
-def test_a_booking_that_was_undone_before_the_stream_told_of_it_does_not_stand_for_ever(house: House, sit: Sit) -> None:
+def test_a_booking_undone_before_the_stream_told_of_it_disappears(house: House, sit: Sit) -> None:
     """The stream tells of changes; between two of its looks somebody may book and lose it again."""
     event_id = house.event(available_tickets=2, hold_seconds=600)
     me = house.user()
@@ -166,7 +166,7 @@ def test_the_word_over_the_form_goes_with_the_sale(house: House, sit: Sit) -> No
     expect(page.get_by_label("Email")).to_have_value("somebody")
 
 
-def test_whoever_wants_more_than_is_left_is_told_how_many_there_are(house: House, sit: Sit) -> None:
+def test_a_buyer_who_wants_more_tickets_than_are_left_is_told_how_many_there_are(house: House, sit: Sit) -> None:
     for limit, name in ((0, "Book 2 tickets"), (None, "Join the waiting list")):
         event_id = house.event(available_tickets=3, max_per_user=2, waitlist_limit=limit)
         house.user().book(event_id, 2)

@@ -158,7 +158,7 @@ def test_without_scripts_a_page_says_so_and_nothing_else(house: House, sit: Sit,
     expect(visitor.page.get_by_text("Loading")).to_be_hidden()
 
 
-def test_whoever_wants_no_motion_gets_none(house: House, sit: Sit) -> None:
+def test_a_visitor_who_wants_no_motion_gets_none(house: House, sit: Sit) -> None:
     visitor = sit(reduced_motion="reduce")
     visitor.go(f"/sale/{house.event()}")
     visitor.page.locator(".bar > span").first.wait_for(state="attached")

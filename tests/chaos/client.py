@@ -50,6 +50,8 @@ class Door:
     """How long an answer may take of a service that runs."""
     seconds: float = ANSWER_SECONDS_MAX
     """How long it may take now."""
+    in_flight: int = 0
+    """Calls that wait for their answer."""
     silences: int = 0
     """Calls whose connection ended before the answer: a worker was killed."""
     _idle: list[Streams] = field(default_factory=list)
@@ -60,6 +62,7 @@ class Door:
         """The answer; None when there was none, so that nobody knows what became of the call."""
         request = _request(method, path, token, body, key)
         streams: Streams | None = None
+        self.in_flight += 1
         try:
             async with asyncio.timeout(self.seconds):
                 streams = self._idle.pop() if self._idle else await self._connect()
@@ -78,6 +81,8 @@ class Door:
         except BaseException:
             self._drop(streams)
             raise
+        finally:
+            self.in_flight -= 1
         if reply.headers.get("connection") == "close":
             self._drop(streams)
         else:

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from tests.chaos.client import START_SECONDS_MAX
 from tests.chaos.world import World
+from tests.fixtures.waiting import eventually_async
 
 Fault = Callable[[World, random.Random], Awaitable[None]]
 
@@ -138,8 +139,7 @@ async def old_copy(world: World, chance: random.Random) -> None:
     killed = world.service.kill("redis")
     shutil.rmtree(world.redis_folder, ignore_errors=True)
     shutil.copytree(copy, world.redis_folder, dirs_exist_ok=True)
-    while world.service.parts().get("redis", killed) == killed:
-        await asyncio.sleep(0.02)
+    await world.is_replaced("redis", killed)
     world.gate.set()
     await asyncio.sleep(0.5 + chance.random())
     await world.command("restore", "--yes")
@@ -198,7 +198,7 @@ async def _start(world: World) -> None:
 
 async def _drained_behind_the_gate(world: World) -> None:
     world.gate.clear()
-    await asyncio.sleep(0.3)  # for the calls in flight
+    await eventually_async(lambda: world.door.in_flight == 0, "every call that was made has its answer")
     await world.settle()
 
 

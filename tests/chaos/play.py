@@ -50,6 +50,12 @@ class Sum:
         self.violations += len(played.verdict.faults)
 
 
+def fault_of(seed: int, number: int, faults: Sequence[str]) -> str:
+    """Which fault comes in a round: each in turn before any comes again, so that a short run has them all."""
+    turn, place = divmod(number, len(faults))
+    return random.Random(f"{seed}/{turn}").sample(faults, len(faults))[place]
+
+
 @dataclass(slots=True)
 class Game:
     """A run: one seed, the faults that may come, and what has come of each."""
@@ -77,9 +83,7 @@ class Game:
     async def round(self, number: int) -> Round:
         """Plays one round. Its order of operations and faults is its seed's and its number's."""
         world, chance = self.world, random.Random(f"{self.seed}/{number}")
-        # Each fault in turn before any comes again, so that a short run has them all.
-        order = random.Random(f"{self.seed}/{number // len(self.faults)}").sample(self.faults, len(self.faults))
-        fault = order[number % len(order)]
+        fault = fault_of(self.seed, number, self.faults)
         tally = Tally()
         world.door.seconds = world.door.usual_seconds
         events = [await self._open(chance, fault) for _ in range(EVENTS)]

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from tests.chaos.client import ANSWER_SECONDS_MAX, Door
 from tests.fixtures.postgres import PostgresServer
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.shifted_clock import ShiftedClock, make_shifted_clock
+from tests.fixtures.waiting import eventually_async
 
 SHARDS = 8
 PATIENCE_SECONDS = 60.0
@@ -69,16 +69,17 @@ class World:
 
     async def kill(self, part: str) -> None:
         """Kills a part with SIGKILL and waits until another has taken its place."""
-        end = time.monotonic() + PATIENCE_SECONDS
-        while part not in self.service.parts() and time.monotonic() < end:
-            await asyncio.sleep(0.05)
+        await eventually_async(lambda: part in self.service.parts(), f"{part} runs", PATIENCE_SECONDS)
         killed = self.service.kill(part)
         name = part.partition("-")[0]
         self.kills[name] = self.kills.get(name, 0) + 1
-        while self.service.parts().get(part, killed) == killed:
-            if time.monotonic() > end:
-                raise NotHealed(f"{part} was killed and nothing took its place")
-            await asyncio.sleep(0.02)
+        await self.is_replaced(part, killed)
+
+    async def is_replaced(self, part: str, killed: int) -> None:
+        """Waits until another process has taken the place of the one that was killed."""
+        await eventually_async(
+            lambda: self.service.parts().get(part, killed) != killed, f"another {part} is started", PATIENCE_SECONDS
+        )
 
     async def command(self, *arguments: str) -> str:
         """Runs one of the service's own commands, which has to end well; returns what it said."""
@@ -108,21 +109,26 @@ class World:
 
     async def settle(self) -> None:
         """Waits until the service is ready and the stream has drained. Raises NotHealed."""
-        end = time.monotonic() + PATIENCE_SECONDS
         said = "nothing"
         async with httpx.AsyncClient(base_url=self.service.base_url, timeout=5, trust_env=False) as client:
-            calm = 0
-            while calm < 4:  # every worker says so, whichever takes the connection
-                try:
-                    answer = await client.get("/readyz", headers={"Connection": "close"})
+
+            async def is_drained() -> bool:
+                nonlocal said
+                for _ in range(4):  # every worker says so, whichever takes the connection
+                    try:
+                        answer = await client.get("/readyz", headers={"Connection": "close"})
+                    except httpx.TransportError as error:
+                        said = repr(error)
+                        return False
                     said = answer.text
-                    drained = answer.status_code == 200 and answer.json()["parts"]["persister"]["lag_entries"] == 0
-                except httpx.TransportError as error:
-                    drained, said = False, repr(error)
-                calm = calm + 1 if drained else 0
-                if time.monotonic() > end:
-                    raise NotHealed(f"not ready or not drained after {PATIENCE_SECONDS:.0f} s: {said}")
-                await asyncio.sleep(0.05)
+                    if answer.status_code != 200 or answer.json()["parts"]["persister"]["lag_entries"]:
+                        return False
+                return True
+
+            try:
+                await eventually_async(is_drained, "the service is ready and SQL has it all", PATIENCE_SECONDS)
+            except AssertionError as error:
+                raise NotHealed(f"{error}: {said}") from None
 
     def free_port(self) -> None:
         """Keeps the port that the system chose, for the starts to come."""

@@ -6,13 +6,15 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from .house import House, serving
+from tests.fixtures.service import RunningService
+
+from .house import House, open_house, serving
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def house(service: RunningService) -> Iterator[House]:
     """The service that most tests share, each with events and users of its own."""
-    with serving(tmp_path_factory.mktemp("contract") / "data", {"BOOKING_RATE_LIMIT": "off"}) as house:
+    with open_house(service) as house:
         yield house
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ import httpx
 import jwt
 
 from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.waiting import eventually
 
 from .client import ANSWER_SECONDS_MAX, Answer, Caller, Line, fresh
 
@@ -100,6 +102,12 @@ class House:
         answer = self.anyone.get(f"/status/{event_id}")
         assert answer.status == 200, answer
         return answer.data
+
+
+def until_past(moment: str) -> None:
+    """Waits until a moment (RFC 3339) lies in the past, by the clock that this process shares with Redis."""
+    end = datetime.fromisoformat(moment)
+    eventually(lambda: datetime.now(UTC) > end, f"it is past {moment}")
 
 
 @contextmanager

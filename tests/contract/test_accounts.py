@@ -2,7 +2,6 @@
 
 import base64
 import subprocess
-import time
 from typing import Any
 
 import jwt
@@ -52,7 +51,7 @@ def test_logging_in_gives_a_token_that_lives_an_hour(house: House) -> None:
     assert answer.data["user"] == user
     claims = jwt.decode(answer.data["token"], house.secret, algorithms=["HS256"])
     assert claims["sub"] == str(user["id"])
-    assert 3_590 <= claims["exp"] - time.time() <= 3_601
+    assert claims["exp"] - claims["iat"] == 3_600
 
 
 def test_both_tokens_work_and_mean_the_same_user(house: House) -> None:
@@ -192,7 +191,7 @@ def test_basic_that_cannot_be_read_is_refused(house: House, credentials: bytes) 
     assert answer.verdict == (401, "unauthenticated")
 
 
-def test_basic_on_an_organizers_endpoint_is_forbidden_until_the_account_is_an_organizers(house: House) -> None:
+def test_a_users_basic_credentials_are_forbidden_on_an_organizers_endpoint(house: House) -> None:
     email = address("organizer")
     register(house, email)
     new = {"event_name": fresh("event"), "available_tickets": 1}

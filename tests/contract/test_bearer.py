@@ -172,8 +172,9 @@ def test_a_token_with_claims_of_no_interest_is_good(house: House, event_id: int)
 @pytest.mark.parametrize("role", ["user", "", "Organizer", "organizer ", None, ["organizer"], True, 1, "admin"])
 def test_any_role_but_organizer_is_a_user(house: House, event_id: int, role: Any) -> None:
     caller = house.bearer("climber", {**house.claims("climber"), "role": role})
-    assert caller.post("/initialize", {"event_name": "x", "available_tickets": 1}).status in (401, 403)
-    assert caller.change(event_id, paused=True).status in (401, 403)
+    refusal = 403 if isinstance(role, str | None) else 401
+    assert caller.post("/initialize", {"event_name": "x", "available_tickets": 1}).status == refusal
+    assert caller.change(event_id, paused=True).status == refusal
     assert house.look(event_id)["paused"] is False
 
 

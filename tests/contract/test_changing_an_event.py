@@ -50,7 +50,7 @@ def test_a_larger_capacity_promotes_at_once(house: House) -> None:
     assert waiting[0].booking(event_id).data["source"] == "waitlist"
 
 
-def test_a_larger_capacity_gives_holds_where_the_event_has_them(house: House) -> None:
+def test_a_larger_capacity_gives_holds_if_the_event_has_them(house: House) -> None:
     event_id = house.event(hold_seconds=60)
     first, waiting = house.users(2)
     first.book(event_id)

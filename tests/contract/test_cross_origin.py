@@ -35,7 +35,7 @@ def test_a_configured_origin_may_read_successes_and_failures(strict_house: House
     for path, status in (("/events", 200), ("/nowhere", 404), ("/events/1/booking", 401), ("/events?limit=0", 422)):
         answer = strict_house.anyone.call("GET", path, headers={"Origin": origin})
         assert answer.status == status
-        assert answer.headers["access-control-allow-origin"] in (origin, "*")
+        assert answer.headers["access-control-allow-origin"] == origin
 
 
 @pytest.mark.parametrize("path", ["/status/1", "/events/1", "/events/1/booking", "/status/x"])
@@ -46,7 +46,7 @@ def test_what_is_answered_to_no_origin_is_not_kept_for_one(strict_house: House, 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/book"), ("PATCH", "/events/1"), ("POST", "/confirm")])
 def test_a_configured_origin_may_send_a_token_and_a_key(strict_house: House, method: str, path: str) -> None:
     answer = preflight(strict_house, SHOP, method, path)
-    assert answer.status_code in (200, 204)
+    assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == SHOP
     allowed = {name.strip().lower() for name in answer.headers["access-control-allow-headers"].split(",")}
     assert allowed >= {"authorization", "content-type", "idempotency-key"}

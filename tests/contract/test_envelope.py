@@ -60,7 +60,7 @@ def test_each_request_gets_an_id_of_its_own(house: House) -> None:
     assert len(ids) == 5
 
 
-def test_every_way_of_failing_carries_the_request_id_in_header_and_body(house: House) -> None:
+def test_every_failure_has_the_request_id_in_header_and_body(house: House) -> None:
     user = house.user()
     failures = [
         house.anyone.call("POST", "/book", {"event_id": 1}),
@@ -86,6 +86,6 @@ def test_a_success_is_utf_8_json_whatever_the_client_accepts(house: House) -> No
     assert response.json()["data"]["name"] == name
 
 
-def test_a_health_check_carries_a_request_id_too(house: House) -> None:
+def test_a_health_check_has_a_request_id_too(house: House) -> None:
     response: httpx.Response = house.http.get("/healthz", headers={"X-Request-ID": "probe-1"})
     assert response.headers["x-request-id"] == "probe-1"

@@ -77,7 +77,7 @@ def test_name_is_another_spelling_of_event_name(house: House) -> None:
 def test_both_spellings_at_once_are_refused(house: House) -> None:
     answer = house.organizer.post("/initialize", {"name": "x", "event_name": "x", "available_tickets": 1})
     assert answer.verdict == (422, "invalid_request")
-    assert answer.pointers <= {"", "/name", "/event_name"}
+    assert answer.pointers == {"/name"}
 
 
 @pytest.mark.parametrize("name", NAMES)

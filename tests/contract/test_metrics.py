@@ -1,17 +1,19 @@
 """Prometheus's page: right over several workers, over a worker's death, and without Redis."""
 
-import json
 import re
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
-from booking.metrics import FOLDER, Histogram, Meters, escaped, saved, together
+import pytest
+
+from booking.metrics import FOLDER, Meters, escaped, saved, together
 from booking.web.endpoints.metrics import HELP
-from tests.fixtures.process_tree import eventually
-from tests.fixtures.service import running_service
+from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.waiting import eventually
 
 from .house import House, open_house
 
-CHECKOUT = Path(__file__).parents[2]
 SAMPLE = re.compile(r'([a-z_]+)(\{(?:[a-z_]+="(?:[^"\\]|\\.)*",?)*\})? (\S+)')
 
 
@@ -29,9 +31,16 @@ def metrics(house: House) -> dict[str, float]:
     return samples
 
 
-def test_what_happened_is_counted_once_over_all_workers_and_over_a_workers_death(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service of two workers that its tests break and mend."""
     environment = {"BOOKING_RATE_LIMIT": "off", "BOOKING_WORKERS": "2"}
-    with running_service(tmp_path / "data", environment) as service, open_house(service) as house:
+    with running_service(tmp_path_factory.mktemp("metrics") / "data", environment) as running:
+        yield running
+
+
+def test_counts_are_over_all_workers_survive_a_worker_and_need_no_redis(two_workers: RunningService) -> None:
+    with open_house(two_workers) as house:
         event_id = house.event(available_tickets=10, waitlist_limit=0)
         buyers = house.users(12)
         for buyer in buyers:
@@ -51,28 +60,23 @@ def test_what_happened_is_counted_once_over_all_workers_and_over_a_workers_death
         assert seen[f'booking_refusals_total{{event="{event_id}",code="sold_out"}}'] == 2
         assert seen["booking_redis_up"] == 1
         assert seen["booking_batch_commands_count"] >= 1
-        eventually(lambda: metrics(house).get("booking_persisted_rows_total") == 11, "the persister's share is in")
-        killed = service.kill("worker-1")
-        eventually(lambda: service.parts().get("worker-1", killed) != killed, "another worker")
+        eventually(lambda: metrics(house).get("booking_persisted_rows_total", 0) >= 11, "the persister's share is in")
+        killed = two_workers.kill("worker-1")
+        eventually(lambda: two_workers.parts().get("worker-1", killed) != killed, "another worker")
         assert metrics(house)[booked] == 10, "a counter never goes back"
-        service.kill("redis")
-        eventually(lambda: metrics(house)["booking_redis_up"] in (0, 1), "it answers without Redis, too")
+        two_workers.kill("redis", signal.SIGSTOP)
+        try:
+            without = metrics(house)
+        finally:
+            two_workers.kill("redis", signal.SIGCONT)
+        assert (without["booking_redis_up"], without[booked]) == (0, 10)
+        eventually(lambda: metrics(house)["booking_redis_up"] == 1, "Redis is seen to be back")
 
 
-def test_every_name_is_explained_and_the_dashboard_asks_for_no_other(house: House) -> None:
+def test_every_name_is_explained(house: House) -> None:
     text = house.http.get("/metrics").text
     for name, (kind, _) in HELP.items():
         assert f"# TYPE {name} {kind}\n" in text
-    dashboard = json.loads((CHECKOUT / "scripts/grafana/dashboard.json").read_text(encoding="utf-8"))
-    asked = {
-        name
-        for panel in dashboard["panels"]
-        for target in panel["targets"]
-        for name in re.findall(r"booking_[a-z_]+", target["expr"])
-    }
-    known = set(HELP) | {f"{name}_{end}" for name in HELP for end in ("bucket", "sum", "count")}
-    assert asked <= known
-    assert len(asked) > 10
 
 
 def test_a_method_that_nobody_knows_is_no_name_of_its_own(house: House) -> None:
@@ -93,17 +97,16 @@ def test_meters_that_were_saved_add_up(tmp_path: Path) -> None:
     assert labels == r'route="a \"b\"\\\n"'
     (histogram,) = total.histograms.values()
     assert (histogram.counts[0], histogram.counts[-1]) == (4, 2)
-    assert Histogram(counts=list(histogram.counts)).counts == histogram.counts
 
 
-def test_a_folder_that_cannot_be_written_hides_no_numbers(tmp_path: Path) -> None:
-    """As on a full disk, which is when somebody looks at them."""
-    with running_service(tmp_path / "data", {}) as service, open_house(service) as house:
+def test_a_folder_that_cannot_be_written_hides_no_numbers(two_workers: RunningService) -> None:
+    """As on a full disk, which is when people look at them."""
+    with open_house(two_workers) as house:
         event_id = house.event(available_tickets=7)
-        folder = service.data_dir / FOLDER
-        folder.rename(service.data_dir / "aside")
+        folder = two_workers.data_dir / FOLDER
+        folder.rename(two_workers.data_dir / "aside")
         folder.write_text("no folder")
         assert metrics(house)[f'booking_tickets{{event="{event_id}",state="available"}}'] == 7
         folder.unlink()
-        (service.data_dir / "aside").rename(folder)
+        (two_workers.data_dir / "aside").rename(folder)
         assert 'booking_requests_total{method="POST",route="/initialize",status="201"}' in metrics(house)

@@ -29,7 +29,7 @@ def test_the_document_is_served_as_it_is_printed(house: House) -> None:
     assert json.loads(printed.stdout) == served.json()
 
 
-def test_whoever_has_the_document_is_not_sent_it_again(house: House) -> None:
+def test_a_client_that_has_the_document_is_not_sent_it_again(house: House) -> None:
     etag = house.http.get("/openapi.json").headers["etag"]
     again = house.http.get("/openapi.json", headers={"If-None-Match": etag})
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)

@@ -96,7 +96,7 @@ def test_a_page_names_every_script_it_needs_at_once(house: House) -> None:
     assert used == {path.name for path in static.iterdir() if path.name.endswith(".js")}, "a script nobody uses"
 
 
-def test_a_file_is_compressed_for_whoever_takes_it(house: House) -> None:
+def test_a_file_is_compressed_for_clients_that_accept_it(house: House) -> None:
     plain = house.http.get("/static/booking.css", headers={"Accept-Encoding": "identity"})
     assert "content-encoding" not in plain.headers
     zipped = house.http.get("/static/booking.css", headers={"Accept-Encoding": "br, gzip;q=0.5"})

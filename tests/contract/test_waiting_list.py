@@ -3,7 +3,7 @@
 from .house import House
 
 
-def test_whoever_comes_too_late_waits(house: House) -> None:
+def test_a_user_who_comes_too_late_waits(house: House) -> None:
     event_id, _ = house.sold_out()
     user = house.user()
     answer = user.book(event_id)
@@ -21,7 +21,7 @@ def test_places_are_given_in_the_order_of_coming(house: House) -> None:
     assert house.look(event_id)["waiting_list_count"] == 5
 
 
-def test_whoever_waits_and_books_again_keeps_the_place(house: House) -> None:
+def test_a_waiting_user_who_books_again_keeps_the_place(house: House) -> None:
     event_id, _ = house.sold_out()
     first, second = house.users(2)
     place = first.book(event_id)
@@ -85,7 +85,7 @@ def test_leaving_the_waiting_list_moves_the_others_up(house: House) -> None:
     assert buyer.booking(event_id).data["status"] == "confirmed"
 
 
-def test_whoever_left_gets_no_ticket_and_comes_back_at_the_end(house: House) -> None:
+def test_a_user_who_left_gets_no_ticket_and_comes_back_at_the_end(house: House) -> None:
     event_id, [buyer] = house.sold_out()
     first, second = house.users(2)
     first.book(event_id)
@@ -105,7 +105,7 @@ def test_a_cancelled_ticket_nobody_waits_for_is_for_sale_again(house: House) -> 
     assert answer.data["source"] == "sale"
 
 
-def test_whoever_cancelled_waits_behind_those_who_wait(house: House) -> None:
+def test_a_user_who_cancelled_waits_behind_those_who_wait(house: House) -> None:
     event_id, [buyer] = house.sold_out()
     first, second = house.users(2)
     first.book(event_id)

@@ -1,20 +1,14 @@
 """The sale window and the pause: they stop `/book`, and nothing else."""
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from .house import House
+from .house import House, until_past
 
 LONG_AGO = "2020-01-01T00:00:00Z"
 FAR_AWAY = "2099-01-01T00:00:00Z"
-
-
-def sleep_until(moment: datetime) -> None:
-    """Sleeps until a little after `moment`."""
-    time.sleep(max(0.0, (moment - datetime.now(UTC)).total_seconds()) + 0.1)
 
 
 def test_a_sale_that_is_not_open_says_when_it_will_be(house: House) -> None:
@@ -37,12 +31,12 @@ def test_a_sale_opens_and_closes_by_itself(house: House) -> None:
     user = house.user()
     assert user.book(event_id).verdict == (403, "sale_not_open")
     etags = [house.anyone.get(f"/events/{event_id}").headers["etag"]]
-    sleep_until(opens)
+    until_past(opens.isoformat())
     etags.append(house.anyone.get(f"/events/{event_id}").headers["etag"])
     assert house.look(event_id)["state"] == "open"
     assert user.book(event_id).status == 201
     etags.append(house.anyone.get(f"/events/{event_id}").headers["etag"])
-    sleep_until(closes)
+    until_past(closes.isoformat())
     etags.append(house.anyone.get(f"/events/{event_id}").headers["etag"])
     assert len(set(etags)) == 4
     assert house.look(event_id)["state"] == "closed"
@@ -94,7 +88,7 @@ def test_anything_else_is_no_time(house: House, field: str, moment: Any) -> None
 def test_a_sale_has_to_open_before_it_closes(house: House, closes: str) -> None:
     answer = house.initialize(opens_at="2098-01-01T00:00:00Z", closes_at=closes)
     assert answer.verdict == (422, "invalid_request")
-    assert answer.pointers <= {"/opens_at", "/closes_at"}
+    assert answer.pointers == {"/opens_at"}
 
 
 def test_a_change_cannot_close_a_sale_before_it_opens(house: House) -> None:
@@ -144,9 +138,9 @@ def test_confirming_cancelling_and_promotion_go_on_in_a_stopped_sale(house: Hous
 def test_a_hold_expires_in_a_paused_sale(house: House) -> None:
     event_id = house.event(hold_seconds=1)
     user, waiting = house.users(2)
-    user.book(event_id)
+    expires_at = user.book(event_id).data["expires_at"]
     waiting.book(event_id)
     house.organizer.change(event_id, paused=True)
-    time.sleep(1.1)
+    until_past(expires_at)
     assert user.confirm(event_id).verdict == (410, "hold_expired")
     assert waiting.booking(event_id).data["status"] == "held"

@@ -15,7 +15,7 @@ async def test_an_account_is_found_by_its_email_as_it_is_compared(ledger: Ledger
     assert await ledger.find_account("Ada@Example.org") is None
 
 
-async def test_an_email_is_taken_once_whoever_asks_first(ledger: Ledger) -> None:
+async def test_an_email_is_taken_once_if_many_ask_at_once(ledger: Ledger) -> None:
     outcomes = await asyncio.gather(
         *(ledger.add_account(f"ada{n}@example.org", "ada@example.org", f"hash-{n}") for n in range(8)),
         return_exceptions=True,

@@ -5,7 +5,7 @@ import asyncio
 from booking.ledger import Ledger, ShardRecord, migrate
 
 
-async def test_shards_are_founded_from_nothing_and_kept_from_then_on(address: str) -> None:
+async def test_shards_are_initialized_once_and_then_kept(address: str) -> None:
     await migrate(address)
     ledger = Ledger.open(address)
     try:
@@ -33,7 +33,7 @@ async def test_many_that_found_at_once_get_the_same_shards(address: str) -> None
     assert len({record.epoch.split("-")[0] for record in answers[0].values()}) == 1
 
 
-async def test_a_shard_is_founded_anew_only_from_where_one_saw_it_stand(address: str) -> None:
+async def test_an_epoch_is_replaced_only_if_its_record_is_as_it_was_read(address: str) -> None:
     await migrate(address)
     ledger = Ledger.open(address)
     try:

@@ -13,6 +13,7 @@ import pytest
 from booking.ledger import Ledger, LedgerUnavailable, migrate
 from booking.ledger.inspection import inspect
 from booking.settings import Settings
+from tests.fixtures.waiting import eventually_async
 
 SLOW_SECONDS = 0.3
 
@@ -58,8 +59,8 @@ async def test_a_call_that_was_cancelled_leaves_no_thread(tmp_path: Path) -> Non
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     call = asyncio.create_task(ledger.found_shards(["first"]))
-    await asyncio.sleep(0.2)
-    assert not call.done(), "it waits for the lock"
+    await eventually_async(lambda: bool(connections_threads()), "it has a connection, and waits for the lock")
+    assert not call.done()
     call.cancel()
     asyncio.get_running_loop().call_later(SLOW_SECONDS, holder.close)
     await ledger.close()

@@ -15,6 +15,7 @@ import pytest
 from booking.ledger import Ledger, LedgerError, LedgerUnavailable, migrate
 from booking.ledger import engine as engine_module
 from tests.fixtures.postgres import PostgresServer
+from tests.fixtures.waiting import eventually_async
 from tests.ledger.sale import Sale
 
 PASSWORD = "hunter2-secret"
@@ -62,7 +63,7 @@ async def test_a_refused_user_is_unavailable_and_the_password_stays_unsaid(postg
     await ledger.close()
 
 
-async def test_a_server_that_stands_still_is_unavailable_within_a_second(
+async def test_a_server_that_stands_still_is_unavailable_until_it_goes_on(
     postgres_ledger: Ledger, postgres_server: PostgresServer
 ) -> None:
     await postgres_ledger.ping()
@@ -134,8 +135,7 @@ async def test_a_connection_broken_in_the_midst_leaves_nothing(
         waiting = (
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'booking'"
         )
-        while not await holder.fetchval(waiting):
-            await asyncio.sleep(0.01)
+        await eventually_async(lambda: holder.fetchval(waiting), "it waits for the lock")
         await holder.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
             "AND application_name = 'booking'"
@@ -164,7 +164,7 @@ async def test_a_locked_sqlite_is_unavailable_and_reads_go_on(tmp_path: Path, mo
         ):
             with pytest.raises(LedgerUnavailable, match="locked") as error:
                 await call()
-            assert not {"ada@", "$argon2id$", "INSERT"} & set(told(error).split())
+            assert [secret for secret in ("ada@", "$argon2id$", "INSERT") if secret in told(error)] == []
         await ledger.ping()
         assert (await ledger.shards())[0].cursor == "0-0"
     finally:

@@ -86,7 +86,7 @@ async def test_every_shard_has_an_epoch_of_its_own_on_both_sides(clean_valkey: s
         ]
 
 
-async def test_founding_again_changes_nothing(clean_valkey: str, database_url: str) -> None:
+async def test_initializing_again_changes_nothing(clean_valkey: str, database_url: str) -> None:
     settings = settings_for(clean_valkey, database_url)
     await migrate(settings.database_address)
     assert await found_once(settings) == await found_once(settings)
@@ -102,7 +102,7 @@ async def test_another_number_of_shards_is_refused_in_one_line(clean_valkey: str
     assert len(await found_once(settings_for(clean_valkey, database_url))) == SHARDS
 
 
-async def test_a_redis_that_came_back_empty_is_not_founded_over_what_sql_has(clean_valkey: str, tmp_path: Path) -> None:
+async def test_a_redis_that_came_back_empty_gets_no_epoch_for_what_sql_has(clean_valkey: str, tmp_path: Path) -> None:
     async with open_spine(clean_valkey, f"sqlite:///{tmp_path / 'b.sqlite3'}", tmp_path) as spine:
         await spine.stock.sale(1)
         await spine.drain()
@@ -114,7 +114,7 @@ async def test_a_redis_that_came_back_empty_is_not_founded_over_what_sql_has(cle
         assert [lag.whole for lag in await spine.stock.office.lags()] == [True, False]
 
 
-async def test_a_founding_that_broke_off_between_sql_and_redis_is_finished_by_the_next(
+async def test_an_initialization_that_broke_off_between_sql_and_redis_is_finished_later(
     clean_valkey: str, tmp_path: Path
 ) -> None:
     database_url = f"sqlite:///{tmp_path / 'b.sqlite3'}"

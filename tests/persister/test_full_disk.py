@@ -11,6 +11,7 @@ import pytest
 from booking.persister import persister as module
 from tests.fixtures.notes import Notes, take_notes
 from tests.fixtures.spine import Spine, open_spine
+from tests.fixtures.waiting import eventually_async
 
 DISK_BYTES = 4 * 1024 * 1024
 
@@ -46,9 +47,7 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
 
 
 async def noted(notes: Notes, event: str) -> None:
-    async with asyncio.timeout(60):
-        while event not in [line[1] for line in notes.lines]:
-            await asyncio.sleep(0.01)
+    await eventually_async(lambda: event in [line[1] for line in notes.lines], f'"{event}" is logged')
 
 
 def fill(disk: Path) -> Path:
@@ -65,19 +64,16 @@ def fill(disk: Path) -> Path:
 
 
 async def test_while_the_disk_is_full_sales_go_on_and_nothing_is_lost_or_doubled(
-    spine: Spine, tiny_disk: Path, notes: Notes
+    spine: Spine, tiny_disk: Path, notes: Notes, seed: int
 ) -> None:
     stop = asyncio.Event()
     async with spine.persister() as persister:
-        load = asyncio.create_task(spine.load(20_261_126, stop))
+        load = asyncio.create_task(spine.load(seed, stop))
         carrying = asyncio.create_task(persister.run(stop))
         for _ in range(2):
             ballast = await asyncio.to_thread(fill, tiny_disk)
             await noted(notes, "the persister waits")
-            sold = len(spine.acknowledged)
-            async with asyncio.timeout(60):
-                while len(spine.acknowledged) < sold + 20:
-                    await asyncio.sleep(0.01)
+            await spine.sells_on()
             ballast.unlink()
             await noted(notes, "the persister goes on")
             reasons = [fields["reason"] for _, event, fields in notes.lines if event == "the persister waits"]

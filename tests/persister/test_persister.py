@@ -12,6 +12,7 @@ import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,19 @@ from booking.domain.changes import ShardBatch
 from booking.inventory import keys
 from booking.inventory.changes import ChangeStreams
 from booking.inventory.errors import ShardFenced
-from booking.ledger import Ledger, LedgerError, LedgerUnavailable, engine
+from booking.ledger import LedgerError, LedgerUnavailable, engine
 from booking.persister import persister as module
 from booking.persister.persister import FallenBehind, Persister, run
 from booking.settings import Settings, SettingsError
 from tests.fixtures.notes import Notes, take_notes
 from tests.fixtures.postgres import PostgresServer
-from tests.fixtures.proxy import lossy_proxy
+from tests.fixtures.proxy import LossyProxy, lossy_proxy
 from tests.fixtures.spine import Spine, open_spine
 from tests.fixtures.stock import SHARDS
+from tests.fixtures.waiting import eventually_async
 
 CHECKOUT = Path(__file__).parents[2]
-KILLS = 8
+KILLS = 5
 
 
 @pytest.fixture
@@ -67,10 +69,8 @@ async def sqlite_spine(clean_valkey: str, tmp_path: Path) -> AsyncIterator[Spine
 
 
 @asynccontextmanager
-async def loaded(spine: Spine) -> AsyncIterator[None]:
-    """Bookings and cancellations come all the time; the seed is shown where the test fails."""
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")
+async def loaded(spine: Spine, seed: int) -> AsyncIterator[None]:
+    """Bookings and cancellations come all the time."""
     stop = asyncio.Event()
     load = asyncio.create_task(spine.load(seed, stop))
     try:
@@ -80,29 +80,22 @@ async def loaded(spine: Spine) -> AsyncIterator[None]:
         await load
 
 
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(60):
-        while not await condition():
-            await asyncio.sleep(0.005)
-
-
 async def left(spine: Spine) -> int:
     return sum(lag.entries for lag in await spine.stock.office.lags())
 
 
-async def test_every_change_is_carried_once_and_let_go_of(spine: Spine) -> None:
+async def test_every_change_is_persisted_once_and_trimmed_from_its_stream(spine: Spine, seed: int) -> None:
     async with spine.persister() as persister:
         stop = asyncio.Event()
         running = asyncio.create_task(persister.run(stop))
-        async with loaded(spine):
-            await asyncio.sleep(0.5)
+        async with loaded(spine, seed):
+            await spine.sells_on(60)
         stop.set()
         await running
-    assert len(spine.acknowledged) > 20
     await spine.check_both_sides_agree()
 
 
-async def test_one_call_carries_no_more_of_a_shard_than_its_share(
+async def test_one_call_persists_no_more_of_a_shard_than_its_share(
     sqlite_spine: Spine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BATCH_ENTRIES", 2)
@@ -117,12 +110,12 @@ async def test_one_call_carries_no_more_of_a_shard_than_its_share(
     await sqlite_spine.check_both_sides_agree()
 
 
-async def test_two_at_once_do_no_harm(spine: Spine, notes: Notes) -> None:
+async def test_two_persisters_at_once_persist_every_change_once(spine: Spine, notes: Notes, seed: int) -> None:
     stop = asyncio.Event()
     async with spine.persister() as one, spine.persister() as other:
         running = [asyncio.create_task(each.run(stop)) for each in (one, other)]
-        async with loaded(spine):
-            await asyncio.sleep(0.8)
+        async with loaded(spine, seed):
+            await spine.sells_on(100)
         stop.set()
         await asyncio.gather(*running)
     await spine.drain()
@@ -130,10 +123,8 @@ async def test_two_at_once_do_no_harm(spine: Spine, notes: Notes) -> None:
     assert [line for line in notes.lines if line[0] == "error"] == []
 
 
-async def test_a_persister_killed_at_any_moment_is_taken_up_where_it_was(spine: Spine) -> None:
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"moments {seed}")
-    moments = random.Random(seed)
+async def test_a_persister_killed_at_any_moment_is_continued_where_it_was(spine: Spine, seed: int) -> None:
+    moments = random.Random(f"{seed}/moments")
     forks = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.fixtures.persister_forks", spine.settings.model_dump_json(),
         cwd=CHECKOUT, stdin=PIPE, stdout=PIPE,
@@ -143,14 +134,14 @@ async def test_a_persister_killed_at_any_moment_is_taken_up_where_it_was(spine: 
     cursors: list[object] = []
     loop = asyncio.get_running_loop()
     try:
-        async with loaded(spine):
+        async with loaded(spine, seed):
             work_seconds = 0.0  # how long one needs until it has carried something, on this machine at this hour
             for round_ in range(KILLS + 1):
                 began = loop.time()
                 forks.stdin.write(b"go\n")
                 pid = int(await forks.stdout.readline())
                 if round_ == 0:
-                    await until(lambda: _is_past(spine, 1, 2))
+                    await is_persisted(spine, 1, 2)
                     work_seconds = loop.time() - began
                 await asyncio.sleep(moments.uniform(0, 1.3 * work_seconds))
                 os.kill(pid, signal.SIGKILL)
@@ -164,7 +155,7 @@ async def test_a_persister_killed_at_any_moment_is_taken_up_where_it_was(spine: 
     await spine.check_both_sides_agree()
 
 
-async def test_what_was_committed_and_not_let_go_of_is_not_carried_again(spine: Spine) -> None:
+async def test_what_was_committed_and_not_trimmed_is_not_persisted_again(spine: Spine) -> None:
     await spine.stock.office.book(1, "ann")
     positions = {shard: (record.epoch, record.cursor) for shard, record in (await spine.ledger.shards()).items()}
     streams = ChangeStreams(spine.settings.redis_address)
@@ -180,7 +171,7 @@ async def test_what_was_committed_and_not_let_go_of_is_not_carried_again(spine: 
     await spine.check_both_sides_agree()
 
 
-async def test_a_persister_that_stands_where_another_has_been_since_looks_again(spine: Spine, notes: Notes) -> None:
+async def test_a_persister_whose_cursor_another_has_moved_reads_again(spine: Spine, notes: Notes) -> None:
     async with spine.persister() as late:
         await late.carry()
         await spine.stock.office.book(1, "ann")
@@ -196,18 +187,23 @@ async def test_a_persister_that_stands_where_another_has_been_since_looks_again(
         late._streams.read = overtaken  # type: ignore[method-assign, assignment]  # the other one comes between its two steps
         stop = asyncio.Event()
         running = asyncio.create_task(late.run(stop))
-        await until(lambda: _is_past(spine, 1, 2))
+        await is_persisted(spine, 1, 2)
         await spine.stock.office.book(1, "bob")
-        await until(lambda: _is_past(spine, 1, 3))
+        await is_persisted(spine, 1, 3)
         stop.set()
         await running
     await spine.check_both_sides_agree()
     assert [event for level, event, _ in notes.lines if level == "warning"] == [], "nothing is wrong with that"
 
 
-async def _is_past(spine: Spine, event_id: int, seq: int) -> bool:
-    record = await spine.ledger.event(event_id)
-    return record is not None and record.seq >= seq
+async def is_persisted(spine: Spine, event_id: int, seq: int) -> None:
+    """Waits until SQL has the event's changes up to `seq`."""
+
+    async def has_it() -> bool:
+        record = await spine.ledger.event(event_id)
+        return record is not None and record.seq >= seq
+
+    await eventually_async(has_it, f"SQL has change {seq} of event {event_id}")
 
 
 async def test_a_commit_whose_answer_was_lost_is_not_made_again(spine: Spine, notes: Notes) -> None:
@@ -228,8 +224,8 @@ async def test_a_commit_whose_answer_was_lost_is_not_made_again(spine: Spine, no
         running = asyncio.create_task(persister.run(stop))
         for number in range(4):
             await spine.stock.office.book(1, f"buyer-{number}")
-            await until(lambda number=number: _is_past(spine, 1, number + 2))
-        await until(lambda: _none_left(spine))
+            await is_persisted(spine, 1, number + 2)
+        await eventually_async(lambda: none_left(spine), "every entry is trimmed")
         stop.set()
         await running
     await spine.check_both_sides_agree()
@@ -237,11 +233,11 @@ async def test_a_commit_whose_answer_was_lost_is_not_made_again(spine: Spine, no
     assert notes.lines[-1][1] == "the persister goes on"
 
 
-async def _none_left(spine: Spine) -> bool:
+async def none_left(spine: Spine) -> bool:
     return await left(spine) == 0
 
 
-async def test_a_stop_carries_what_is_left_first(spine: Spine) -> None:
+async def test_a_stop_persists_what_is_left_first(spine: Spine) -> None:
     for number in range(50):
         await spine.stock.office.book(1, f"buyer-{number}")
     stop = asyncio.Event()
@@ -250,7 +246,7 @@ async def test_a_stop_carries_what_is_left_first(spine: Spine) -> None:
     await spine.check_both_sides_agree()
 
 
-async def test_a_stop_ends_even_where_others_never_stop_selling(
+async def test_a_stop_ends_even_if_others_never_stop_selling(
     sqlite_spine: Spine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "DRAIN_SECONDS_MAX", 0.05)
@@ -290,22 +286,20 @@ async def test_a_stop_does_not_wait_for_a_database_that_is_away(sqlite_spine: Sp
 
 
 async def test_while_a_sqlite_file_is_locked_sales_go_on_and_nothing_is_lost(
-    sqlite_spine: Spine, notes: Notes, monkeypatch: pytest.MonkeyPatch
+    sqlite_spine: Spine, notes: Notes, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(engine, "LOCK_WAIT_MS", 20)
     path = sqlite_spine.settings.database_address.removeprefix("sqlite+aiosqlite:///")
     stop = asyncio.Event()
-    async with sqlite_spine.persister() as persister, loaded(sqlite_spine):
+    async with sqlite_spine.persister() as persister, loaded(sqlite_spine, seed):
         running = asyncio.create_task(persister.run(stop))
-        await until(lambda: _is_past(sqlite_spine, 1, 5))
+        await is_persisted(sqlite_spine, 1, 5)
         with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
             await asyncio.to_thread(other.execute, "BEGIN IMMEDIATE")  # it may have to wait for the persister
-            await until(lambda: _noted(notes, "the persister waits"))
-            sold = len(sqlite_spine.acknowledged)
-            await asyncio.sleep(0.3)
-            assert len(sqlite_spine.acknowledged) > sold
+            await is_logged(notes, "the persister waits")
+            await sqlite_spine.sells_on()
             other.execute("ROLLBACK")
-        await until(lambda: _noted(notes, "the persister goes on"))
+        await is_logged(notes, "the persister goes on")
         stop.set()
         await running
     await sqlite_spine.drain()
@@ -314,12 +308,13 @@ async def test_while_a_sqlite_file_is_locked_sales_go_on_and_nothing_is_lost(
     assert reason == "database is locked"
 
 
-async def _noted(notes: Notes, event: str) -> bool:
-    return event in [line[1] for line in notes.lines]
+async def is_logged(notes: Notes, event: str) -> None:
+    """Waits until the persister has said this."""
+    await eventually_async(lambda: event in [line[1] for line in notes.lines], f'"{event}" is logged')
 
 
 async def test_while_postgresql_lets_nobody_in_sales_go_on_and_nothing_is_lost(
-    clean_valkey: str, postgres_url: str, postgres_server: PostgresServer, tmp_path: Path, notes: Notes
+    clean_valkey: str, postgres_url: str, postgres_server: PostgresServer, tmp_path: Path, notes: Notes, seed: int
 ) -> None:
     name = postgres_url.partition("?")[0].rpartition("/")[2]
     administrator = await asyncpg.connect(postgres_server.url("postgres"))
@@ -328,19 +323,17 @@ async def test_while_postgresql_lets_nobody_in_sales_go_on_and_nothing_is_lost(
             for event_id in (1, 2, 3):
                 await spine.stock.sale(event_id, capacity=200)
             stop = asyncio.Event()
-            async with spine.persister() as persister, loaded(spine):
+            async with spine.persister() as persister, loaded(spine, seed):
                 running = asyncio.create_task(persister.run(stop))
-                await until(lambda: _is_past(spine, 1, 5))
+                await is_persisted(spine, 1, 5)
                 await administrator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
                 await administrator.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
                 )
-                await until(lambda: _noted(notes, "the persister waits"))
-                sold = len(spine.acknowledged)
-                await asyncio.sleep(0.3)
-                assert len(spine.acknowledged) > sold
+                await is_logged(notes, "the persister waits")
+                await spine.sells_on()
                 await administrator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-                await until(lambda: _noted(notes, "the persister goes on"))
+                await is_logged(notes, "the persister goes on")
                 stop.set()
                 await running
             await spine.drain()
@@ -349,7 +342,13 @@ async def test_while_postgresql_lets_nobody_in_sales_go_on_and_nothing_is_lost(
         await administrator.close()
 
 
-async def test_replies_of_redis_that_are_lost_double_nothing(clean_valkey: str, tmp_path: Path, notes: Notes) -> None:
+def has_lost_a_reply(proxy: LossyProxy, after_bytes: int) -> bool:
+    return proxy.reply_bytes > after_bytes
+
+
+async def test_replies_of_redis_that_are_lost_double_nothing(
+    clean_valkey: str, tmp_path: Path, notes: Notes, seed: int
+) -> None:
     database_url = f"sqlite:///{tmp_path / 'booking.sqlite3'}"
     async with (
         lossy_proxy(clean_valkey) as proxy,
@@ -358,13 +357,13 @@ async def test_replies_of_redis_that_are_lost_double_nothing(clean_valkey: str, 
         for event_id in (1, 2, 3):
             await spine.stock.sale(event_id, capacity=200)
         stop = asyncio.Event()
-        async with spine.persister() as persister, loaded(spine):
+        async with spine.persister() as persister, loaded(spine, seed):
             running = asyncio.create_task(persister.run(stop))
             for cut in (0, 30, 200, 1_000, 20_000):
                 proxy.lose_after(cut)
-                await asyncio.sleep(0.1)
+                await eventually_async(partial(has_lost_a_reply, proxy, cut), "a reply is lost")
                 proxy.heal()
-                await asyncio.sleep(0.05)
+                await eventually_async(lambda: proxy.reply_bytes > 0, "the persister asks again")
             stop.set()
             await running
         await spine.drain()
@@ -372,7 +371,7 @@ async def test_replies_of_redis_that_are_lost_double_nothing(clean_valkey: str, 
     assert {event for level, event, _ in notes.lines if level == "error"} == set()
 
 
-async def test_a_shard_that_redis_lost_is_told_once_and_the_others_are_carried_on(
+async def test_a_shard_that_redis_lost_is_told_once_and_the_others_are_persisted(
     sqlite_spine: Spine, notes: Notes
 ) -> None:
     spine = sqlite_spine
@@ -409,7 +408,7 @@ async def test_a_database_that_has_lost_commits_is_told_at_once_and_hides_nothin
     await spine.stock.office.book(2, "dan")  # another shard is a matter of its own
 
 
-async def test_one_that_failed_over_while_nothing_is_sold_is_seen_before_the_next_buyer_comes(
+async def test_a_fail_over_that_lost_commits_is_seen_before_the_next_buyer_comes(
     sqlite_spine: Spine, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
@@ -461,7 +460,7 @@ async def test_what_must_not_be_sold_from_is_not_though_no_log_can_be_written(
             await spine.stock.office.book(2, "cid")
 
 
-async def test_one_whose_cursor_another_has_moved_and_let_go_of_finds_nothing_lost(spine: Spine, notes: Notes) -> None:
+async def test_entries_that_another_persister_has_trimmed_are_not_taken_for_lost(spine: Spine, notes: Notes) -> None:
     async with spine.persister() as slow:
         await slow.carry()
         await spine.stock.office.book(1, "ann")
@@ -473,7 +472,7 @@ async def test_one_whose_cursor_another_has_moved_and_let_go_of_finds_nothing_lo
     assert (await spine.stock.office.book(1, "cid")).booking is not None
 
 
-async def test_the_largest_rules_that_an_event_may_have_are_carried(spine: Spine) -> None:
+async def test_the_largest_rules_that_an_event_may_have_are_persisted(spine: Spine) -> None:
     await spine.stock.office.change(1, {"waitlist_limit": 2**53 - 1, "closes_at": 2**53 - 1})
     await spine.drain()
     record = await spine.ledger.event(1)
@@ -481,7 +480,7 @@ async def test_the_largest_rules_that_an_event_may_have_are_carried(spine: Spine
     assert (record.rules.waitlist_limit, record.rules.closes_at_ms) == (2**53 - 1, 2**53 - 1)
 
 
-async def test_what_the_database_refuses_of_one_shard_keeps_no_other_from_being_carried(
+async def test_a_shard_that_the_database_refuses_does_not_stop_the_others(
     sqlite_spine: Spine, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spine = sqlite_spine
@@ -507,7 +506,7 @@ async def test_what_the_database_refuses_of_one_shard_keeps_no_other_from_being_
     assert await left(spine) == 0
 
 
-async def test_an_emptied_redis_is_not_founded_again(sqlite_spine: Spine, notes: Notes) -> None:
+async def test_an_emptied_redis_gets_no_new_epochs(sqlite_spine: Spine, notes: Notes) -> None:
     await sqlite_spine.drain()
     await sqlite_spine.stock.redis.flushall()
     async with sqlite_spine.persister() as persister:
@@ -522,19 +521,18 @@ async def test_a_database_of_another_number_of_shards_ends_the_persister(sqlite_
         await module.run(other, asyncio.Event())
 
 
-async def test_a_redis_that_is_away_is_waited_for(sqlite_spine: Spine, notes: Notes, tmp_path: Path) -> None:
+async def test_a_redis_that_is_away_is_waited_for(sqlite_spine: Spine, notes: Notes) -> None:
     streams = ChangeStreams("unix:///nowhere/at-all.sock")
     stop = asyncio.Event()
     running = asyncio.create_task(Persister(sqlite_spine.settings, sqlite_spine.ledger, streams).run(stop))
-    await until(lambda: _noted(notes, "the persister waits"))
+    await is_logged(notes, "the persister waits")
     assert not running.done()
     stop.set()
     await running
     await streams.close()
-    assert isinstance(sqlite_spine.ledger, Ledger)
 
 
-async def test_one_that_gives_way_catches_up_first_and_then_says_when_what_it_reads_is_too_old(
+async def test_a_persister_of_low_priority_catches_up_first_and_tells_if_it_falls_behind(
     sqlite_spine: Spine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BEHIND_SECONDS_MAX", -1.0)  # whatever is read then

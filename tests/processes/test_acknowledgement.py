@@ -10,15 +10,14 @@ import httpx
 import pytest
 
 from tests.contract.house import open_house
-from tests.fixtures.service import running_service
+from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.valkey import running_valkey
 
 
-def test_by_itself_an_acknowledgement_is_on_disk_and_the_start_says_so(tmp_path: Path) -> None:
-    with running_service(tmp_path / "data") as service:
-        assert '"acknowledged":"disk"' in service.output.replace(" ", "")
-        ready = httpx.get(f"{service.base_url}/readyz", timeout=5).json()
-        assert ready["parts"]["redis"]["acknowledged"] == "disk"
+def test_by_itself_an_acknowledgement_is_on_disk_and_the_start_says_so(service: RunningService) -> None:
+    assert '"acknowledged":"disk"' in service.output.replace(" ", "")
+    ready = httpx.get(f"{service.base_url}/readyz", timeout=5).json()
+    assert ready["parts"]["redis"]["acknowledged"] == "disk"
 
 
 def test_what_is_acknowledged_in_the_database_is_there_when_the_answer_is(tmp_path: Path) -> None:

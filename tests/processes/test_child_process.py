@@ -12,7 +12,8 @@ import pytest
 
 from booking.processes import child_process as parts
 from booking.processes.child_process import Command, Part, describe_end
-from tests.fixtures.process_tree import eventually, is_alive
+from tests.fixtures.process_tree import is_alive
+from tests.fixtures.waiting import eventually, eventually_async
 
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(600)")
 IS_DEAF = (
@@ -64,12 +65,6 @@ def _quiet() -> None:
     said.clear()
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not holds():
-            await asyncio.sleep(0.01)
-
-
 async def test_a_part_that_dies_is_started_again_and_waits_longer_each_time(
     make_part: MakePart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +73,7 @@ async def test_a_part_that_dies_is_started_again_and_waits_longer_each_time(
     part.launch()
     part.release()
     keeper = asyncio.create_task(part.keep(always))
-    await until(lambda: part.deaths >= 4)
+    await eventually_async(lambda: part.deaths >= 4, "it has died four times")
     await part.stop(1)
     keeper.cancel()
     assert said[:4] == [
@@ -97,7 +92,7 @@ async def test_a_part_that_lived_long_is_started_again_at_once(
     part.launch()
     part.release()
     keeper = asyncio.create_task(part.keep(always))
-    await until(lambda: len(said) >= 3)
+    await eventually_async(lambda: len(said) >= 3, "it is started again and again")
     await part.stop(1)
     keeper.cancel()
     assert set(said) == {"part exited with code 3; starting it again now"}
@@ -125,9 +120,10 @@ async def test_a_program_that_cannot_be_started_is_tried_again(
     await part.ended()
     program.rename(tmp_path / "aside")
     keeper = asyncio.create_task(part.keep(always))
-    await until(lambda: any("cannot be started: No such file or directory" in line for line in said))
+    missing = "cannot be started: No such file or directory"
+    await eventually_async(lambda: any(missing in line for line in said), "the program is missed")
     (tmp_path / "aside").rename(program)
-    await until(lambda: part.deaths >= 2)
+    await eventually_async(lambda: part.deaths >= 2, "the program is found again")
     await part.stop(1)
     keeper.cancel()
 
@@ -135,7 +131,7 @@ async def test_a_program_that_cannot_be_started_is_tried_again(
 async def test_a_part_that_does_not_listen_is_killed(make_part: MakePart, tmp_path: Path) -> None:
     part = make_part(*IS_DEAF, log=str(tmp_path / "log"))
     part.launch()
-    await until(lambda: (tmp_path / "log").read_text() == "deaf\n")
+    await eventually_async(lambda: (tmp_path / "log").read_text() == "deaf\n", "it ignores the signal")
     await part.stop(0.05)
     assert part.exit_code == -signal.SIGKILL
     assert said == ["part has not stopped within 0.1 s and is killed"]

@@ -11,6 +11,7 @@ import pytest
 
 from booking.processes import data_folder
 from booking.processes.data_folder import DataFolder, DataFolderTaken
+from tests.fixtures.waiting import eventually_async
 
 
 @pytest.fixture
@@ -102,13 +103,12 @@ async def test_a_description_that_finds_no_room_is_written_once_there_is_some(
     folder.describe({"pid": 1})
     folder.describe({"pid": 2})
     no_room.rmdir()
-    async with asyncio.timeout(30):
-        while not (tmp_path / "service.json").exists():
-            await asyncio.sleep(0.01)
+    await eventually_async((tmp_path / "service.json").exists, "it is written")
     assert (tmp_path / "service.json").read_text() == '{\n  "pid": 2\n}\n'
     no_room.mkdir()
     folder.describe({"pid": 3})
     folder.close()
     no_room.rmdir()
-    await asyncio.sleep(0.05)
+    # A later timer of the same loop: the next attempt would have come before it.
+    await asyncio.sleep(2 * data_folder.DESCRIBE_AGAIN_SECONDS)
     assert not (tmp_path / "service.json").exists()

@@ -88,7 +88,7 @@ async def test_commands_that_would_lose_the_data_by_a_slip_are_off(settings: Set
             assert ask(server, command).startswith("-ERR unknown command")
 
 
-async def test_a_stale_socket_is_in_nobody_s_way(settings: Settings) -> None:
+async def test_a_stale_socket_is_replaced(settings: Settings) -> None:
     server = EmbeddedServer(settings)
     server.socket.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as stale:

@@ -24,7 +24,7 @@ def waiting(tmp_path: Path) -> "subprocess.Popen[str]":
     )
 
 
-def test_its_lines_are_as_those_of_the_workers_and_its_work_goes_on_when_nobody_reads_them(
+def test_it_logs_as_workers_do_and_goes_on_if_its_output_is_closed(
     waiting: "subprocess.Popen[str]",
 ) -> None:
     with waiting as process:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.fixtures.process_tree import eventually
 from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.waiting import eventually
 from tests.processes.crowd import look, open_sale
 
 LIMIT = 1_000
@@ -17,7 +17,7 @@ def book(http: httpx.Client, service: RunningService, user: str, event_id: int) 
     return http.post("/book", json={"event_id": event_id}, headers={"Authorization": f"Bearer {token}"})
 
 
-def test_beyond_the_bound_nothing_is_sold_and_all_else_goes_on_until_it_has_caught_up(tmp_path: Path) -> None:
+def test_beyond_the_lag_limit_nothing_is_sold_until_the_persister_has_caught_up(tmp_path: Path) -> None:
     settings = {"BOOKING_PERSISTER_LAG_LIMIT": str(LIMIT), "BOOKING_RATE_LIMIT": "off"}
     with (
         running_service(tmp_path / "data", settings) as service,

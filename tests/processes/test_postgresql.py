@@ -1,7 +1,6 @@
 """The whole service on PostgreSQL, by setting one URL."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,9 +8,9 @@ import httpx
 
 from booking.ledger import Ledger
 from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.waiting import eventually
 
 ACCOUNT = {"email": "Ada@Example.com", "password": "correct horse"}
-SAVED_SECONDS_MAX = 30.0
 
 
 async def confirmed(url: str, event_id: int) -> list[str]:
@@ -45,8 +44,6 @@ def test_a_sale_runs_on_postgresql_and_goes_on_after_a_restart(tmp_path: Path, p
         assert post(service, "/book", {"event_id": event_id}, auth=basic).json()["code"] == "already_booked"
         guest = {"Authorization": f"Bearer {service.token('guest')}"}
         assert post(service, "/book", {"event_id": event_id}, headers=guest).status_code == 201
-        until = time.monotonic() + SAVED_SECONDS_MAX
-        while len(asyncio.run(confirmed(postgres_url, event_id))) < 2 and time.monotonic() < until:
-            time.sleep(0.05)
-        assert asyncio.run(confirmed(postgres_url, event_id)) == [str(user["id"]), "guest"]
+        both = [str(user["id"]), "guest"]
+        eventually(lambda: asyncio.run(confirmed(postgres_url, event_id)) == both, "PostgreSQL has both bookings")
     assert not (tmp_path / "data" / "booking.sqlite3").exists()

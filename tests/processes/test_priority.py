@@ -7,7 +7,7 @@ import pytest
 from booking.processes.priority import give_way
 
 
-async def test_where_a_sandbox_refuses_it_the_persister_goes_on_and_gives_its_signs(
+async def test_a_sandbox_that_refuses_a_low_priority_does_not_stop_the_persister(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(_thread: int, _policy: int, _parameter: os.sched_param) -> None:

@@ -12,8 +12,9 @@ import asyncpg  # type: ignore[import-untyped]  # it ships no types
 import httpx
 import pytest
 
-from tests.fixtures.process_tree import descendants, eventually
+from tests.fixtures.process_tree import descendants
 from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.waiting import eventually
 
 DATABASE_PASSWORD = "hunter2-of-the-database"  # PostgreSQL trusts whoever reaches its socket, and looks at no password
 EMAIL = "zoe.secret@example.com"
@@ -87,9 +88,7 @@ async def spoil_passwords(database_url: str) -> None:
     await connection.close()
 
 
-def test_after_all_that_can_be_shown_to_it_no_log_answer_process_or_file_has_a_secret(
-    service: RunningService, postgres_url: str
-) -> None:
+def test_no_log_answer_process_or_file_has_a_secret(service: RunningService, postgres_url: str) -> None:
     run = use(service)
     asyncio.run(spoil_passwords(postgres_url))
     login = {"email": EMAIL, "password": PASSWORD}

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from booking.http.protocol import REQUEST_SECONDS_MAX
 from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.waiting import eventually_async
 from tests.processes.crowd import Line, descriptors, lines, look, may_open, open_sale, request
 
 SLOW = 500
 IDLE = 10_000
+REQUEST_SECONDS_MAX = 10
+"""How long a request may take to arrive (contract)."""
+
 SPARE_FILES = 500
 """What a process opens beside its connections."""
 
@@ -50,11 +53,9 @@ async def test_500_who_send_a_byte_a_second_are_cut_off_and_the_others_are_serve
             bought += 20
             await asyncio.sleep(1)
         assert loop.time() - began > REQUEST_SECONDS_MAX, "nobody is cut off before the contract's time"
-        assert all(b" 200 " not in end.result() for end in ends)
+        assert not any(end.result().startswith(b"HTTP/1.1 2") for end in ends), "what never arrived is no success"
         assert look(service, event_id)["tickets_sold"] == bought
-    async with asyncio.timeout(60):
-        while descriptors(worker) > before + 5:
-            await asyncio.sleep(0.05)
+    await eventually_async(lambda: descriptors(worker) <= before + 5, "their connections are closed")
 
 
 @pytest.mark.parametrize("pause", [0, 0.2], ids=["as fast as it can", "slowly"])
@@ -66,14 +67,14 @@ async def test_a_chunked_body_without_an_end_is_refused_or_cut_off(service: Runn
         endless.writer.write(head.encode())
         ended = asyncio.create_task(endless.end())
         chunk = b"400\r\n" + b" " * 1_024 + b"\r\n" if not pause else b"1\r\n \r\n"
-        sent = 0
         async with asyncio.timeout(60):
             while not ended.done():
                 if not endless.writer.is_closing():
                     endless.writer.write(chunk)
-                sent += 1
                 await asyncio.sleep(pause)
-        assert (b" 413 " in await ended) or pause or sent
+        # The refusal is lost if the connection is reset while chunks are still on their way.
+        refusal = await ended
+        assert not refusal or refusal.split()[1] in (b"408", b"413"), refusal
         await buy(service, quick, event_id, range(1), f"beside-{pause}")
     assert look(service, event_id)["tickets_sold"] == 1
 
@@ -83,16 +84,16 @@ async def test_10_000_idle_connections_keep_nobody_from_buying(service: RunningS
         pytest.skip(f"the system lets no process open {IDLE + SPARE_FILES} files here (ulimit -Hn)")
     event_id = open_sale(service)
     async with lines(service.base_url, IDLE) as idle, lines(service.base_url, 1) as (late,):
-        assert descriptors(service.parts()["worker-1"]) > IDLE, "each of them has been accepted"
+        worker = service.parts()["worker-1"]
+        await eventually_async(lambda: descriptors(worker) > IDLE, "each of them is accepted")
         await buy(service, late, event_id, range(50), "late")
         for line in (idle[0], idle[IDLE // 2], idle[-1]):  # those who have waited are served as well
             await buy(service, line, event_id, range(1), f"idle-{id(line)}")
     assert look(service, event_id)["tickets_sold"] == 53
 
 
-def test_a_service_that_may_open_few_files_takes_as_many_as_it_may(tmp_path: Path) -> None:
+def test_a_service_that_may_open_few_files_takes_as_many_as_it_may(service: RunningService) -> None:
     """The soft bound of most systems is 1,024: the service raises its own as far as it may."""
-    with running_service(tmp_path / "data") as service:
-        limits = Path(f"/proc/{service.parts()['worker-1']}/limits").read_text()
-        (soft, hard) = next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3:5]
-        assert soft == hard
+    limits = Path(f"/proc/{service.parts()['worker-1']}/limits").read_text()
+    (soft, hard) = next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3:5]
+    assert soft == hard

@@ -9,8 +9,8 @@ from redis import Redis
 from booking.inventory import keys
 from tests.contract.client import Answer, Caller, replayed
 from tests.contract.house import House, open_house
-from tests.fixtures.process_tree import eventually
 from tests.fixtures.service import RunningService
+from tests.fixtures.waiting import eventually
 
 from .behind import PATIENCE_SECONDS, redis_of, settings_of
 

@@ -10,9 +10,10 @@ from booking.inventory import expiry as sweeper
 from booking.inventory import keys
 from booking.settings import Settings
 from tests.contract.house import open_house
-from tests.fixtures.process_tree import eventually, is_alive
+from tests.fixtures.process_tree import is_alive
 from tests.fixtures.service import RunningService
 from tests.fixtures.stock import SHARDS, Stock
+from tests.fixtures.waiting import eventually
 
 from .behind import PATIENCE_SECONDS, changes_of, redis_of, settings_of, to_ms, until_expired
 from .dead_holds import end_hold

@@ -1,6 +1,5 @@
 """The log line of a request: its fields, when it is written, and what is never in it."""
 
-import asyncio
 import os
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from starlette.routing import Route
 from booking.metrics import Meters
 from booking.web.access_log import FLUSH_LINES, AccessLog, console_line, json_line
 from booking.web.requests import USER
+from tests.fixtures.waiting import eventually_async
 from tests.web.asgi import scope
 
 
@@ -79,9 +79,7 @@ async def test_lines_are_written_soon_or_when_there_are_many(tmp_path: Path) -> 
         log.write(scope(), 200, 1, "last")
         assert len(path.read_bytes().splitlines()) == FLUSH_LINES
         log.write(scope(), 200, 1, "late")
-        async with asyncio.timeout(30):
-            while len(path.read_bytes().splitlines()) == FLUSH_LINES:
-                await asyncio.sleep(0.01)
+        await eventually_async(lambda: len(path.read_bytes().splitlines()) > FLUSH_LINES, "the last line is written")
         assert orjson.loads(path.read_bytes().splitlines()[-1])["request_id"] == "late"
         log.flush()
 

@@ -166,7 +166,7 @@ async def test_head_is_answered_wherever_get_is_and_nowhere_else(worker: Worker)
     assert (await worker.call("HEAD", "/book")).status_code == 405
 
 
-async def test_ready_tells_the_lag_until_it_is_carried(worker: Worker) -> None:
+async def test_ready_tells_the_lag_until_sql_has_it(worker: Worker) -> None:
     await worker.open_sale()
     answer = await worker.call("GET", "/readyz")
     assert answer.status_code == 200
@@ -255,7 +255,7 @@ async def test_without_limits_nothing_is_limited(
         assert codes == {400, 422}
 
 
-async def test_other_origins_may_read_every_answer_where_they_are_named(
+async def test_other_origins_may_read_every_answer_if_they_are_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clean_valkey: str
 ) -> None:
     shop = {"BOOKING_CORS_ORIGINS": "https://shop.example.com"}

@@ -211,7 +211,7 @@ async def test_a_burst_of_one_users_calls_checks_the_password_once(house: House)
     assert house.checks == 1
 
 
-async def test_one_who_goes_away_does_not_end_the_check_for_the_others(house: House) -> None:
+async def test_a_caller_who_goes_away_does_not_end_the_check_for_the_others(house: House) -> None:
     request = basic(EMAIL, PASSWORD)
     calls = [asyncio.create_task(house.credentials.caller(request)) for _ in range(3)]
     await asyncio.sleep(0)

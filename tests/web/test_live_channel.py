@@ -13,6 +13,7 @@ from booking.inventory.errors import Overloaded
 from booking.web.authentication import Credentials
 from booking.web.endpoints import live
 from booking.web.endpoints.live import DIRECT_WRITE, Channel, Listener, LiveEndpoint
+from tests.fixtures.waiting import eventually_async
 from tests.web.asgi import scope
 
 EVENT = Event(1, Rules("sale", 10), 9, 1, 0, 1, 0, 0, 2, 0, 0)
@@ -72,9 +73,7 @@ async def test_a_booking_that_could_not_be_read_is_told_as_soon_as_it_can(monkey
     listener = Listener(stream, "ann", asyncio.get_running_loop().time())
     channel.listeners.add(listener)
     running = asyncio.create_task(channel.run())
-    async with asyncio.timeout(20):
-        while not any(b"event: booking" in piece for piece in stream.pieces):
-            await asyncio.sleep(0.01)
+    await eventually_async(lambda: any(b"event: booking" in piece for piece in stream.pieces), "the booking is told")
     channel.listeners.clear()
     await running
 
@@ -127,13 +126,13 @@ async def test_a_newcomer_who_knows_less_than_the_others_is_told_the_rest(monkey
 
         await endpoint(request, receive, send)
 
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as group:
         listeners = [group.create_task(listen())]
-        while not (heard and heard[0].pieces):
-            await asyncio.sleep(0)
+        await eventually_async(lambda: bool(heard and heard[0].pieces), "the first listens")
         listeners.append(group.create_task(listen(), name="newcomer"))
-        while not any(b"id: 3" in piece for stream in heard[1:] for piece in stream.pieces):
-            await asyncio.sleep(0.01)
+        await eventually_async(
+            lambda: any(b"id: 3" in piece for one in heard[1:] for piece in one.pieces), "the newcomer is told"
+        )
         for listener in listeners:
             listener.cancel()
     assert b"id: 2" in heard[1].pieces[0]
@@ -151,8 +150,10 @@ async def test_no_more_listen_than_may_however_many_come_at_once() -> None:
 
     requests = [scope() | {"path_params": {"event_id": "1"}, "extensions": Stream().extension()} for _ in range(5)]
     listeners = [asyncio.create_task(endpoint(request, receive, send)) for request in requests]
-    done, listening = await asyncio.wait(listeners, timeout=0.2)
-    assert len(listening) == endpoint.listening == 2
+    await eventually_async(lambda: sum(one.done() for one in listeners) == 3, "three of five are refused")
+    done = [one for one in listeners if one.done()]
+    listening = [one for one in listeners if not one.done()]
+    assert endpoint.listening == 2
     assert {getattr(one.exception(), "detail", None) for one in done} == {
         "As many as can be served listen already. Try again in a moment."
     }

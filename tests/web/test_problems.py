@@ -34,7 +34,7 @@ def test_every_code_is_explained_in_sentences(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", sorted(KINDS))
-def test_whoever_may_come_again_is_told_when(code: str) -> None:
+def test_a_client_that_may_retry_is_told_when(code: str) -> None:
     headers = dict(Problem(code).headers)
     assert (b"retry-after" in headers) == (KINDS[code].status in (429, 503))
 

@@ -11,6 +11,7 @@ from booking.ledger.errors import LedgerUnavailable
 from booking.settings import SettingsError
 from booking.web import startup as module
 from booking.web.startup import Opening
+from tests.fixtures.waiting import eventually_async
 
 PATIENCE_SECONDS = 20
 
@@ -58,12 +59,12 @@ async def test_one_that_waits_answers_with_what_is_away_and_opens_later(monkeypa
         first, again = await asked(opening), await asked(opening)
         assert (type(first), str(first)) == (LedgerUnavailable, "no database")
         assert again is not first, "one that is raised again and again would hold on to every request"
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while len(parts.reasons) > 1:
-                await asyncio.sleep(0.001)
-            assert type(await asked(opening)) is InventoryUnavailable
-            while not parts.is_open:
-                await asyncio.sleep(0.01)
+
+        async def is_away() -> bool:
+            return type(await asked(opening)) is InventoryUnavailable
+
+        await eventually_async(is_away, "what came next is told")
+        await eventually_async(lambda: parts.is_open, "it opens")
         assert parts.closed == 3, "each attempt closed what it had opened"
     assert parts.closed == 4
 

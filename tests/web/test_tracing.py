@@ -24,8 +24,8 @@ from booking.web.requests import REQUEST_ID
 from booking.web.tracing import Traces, traced
 from tests.contract.house import open_house
 from tests.fixtures.notes import take_notes
-from tests.fixtures.process_tree import eventually
 from tests.fixtures.service import running_service
+from tests.fixtures.waiting import eventually
 from tests.web.asgi import call, scope
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -105,7 +105,7 @@ async def test_a_span_says_what_the_log_line_says(traces: Traces, spans: InMemor
     assert span.status.status_code is StatusCode.UNSET
 
 
-async def test_a_trace_begins_here_where_none_was_brought_and_a_failure_is_one(
+async def test_a_trace_begins_here_if_none_was_sent_and_a_failure_is_marked(
     traces: Traces, spans: InMemorySpanExporter
 ) -> None:
     await call(traces, scope("GET", "/nowhere", [(b"traceparent", b"rubbish")]))

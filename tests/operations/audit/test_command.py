@@ -79,7 +79,7 @@ def test_every_event_is_audited_that_either_side_knows(tmp_path: Path) -> None:
         assert found == [(first, ["event_missing"]), (last, ["event_missing"]), (987, ["event_missing"])]
 
 
-def test_a_redis_that_is_away_is_said_even_where_there_is_nothing_to_compare(tmp_path: Path) -> None:
+def test_a_redis_that_is_away_is_told_even_if_there_is_nothing_to_compare(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     environment = {**os.environ, "BOOKING_DATA_DIR": str(data_dir), "BOOKING_REDIS_URL": "redis://127.0.0.1:1"}
     for command, code in (("migrate", 0), ("audit", 3)):

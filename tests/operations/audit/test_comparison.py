@@ -1,7 +1,6 @@
 """The audit finds what was planted on either side, says nothing of a sound sale, and changes nothing."""
 
 import asyncio
-import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -144,26 +143,17 @@ async def test_what_is_wrong_in_sql_is_found_by_its_name(
     assert (kind, user) in [(found.kind, found.user_id) for found in audit.differences], audit.differences
 
 
-async def test_a_sale_that_goes_on_meanwhile_is_no_difference(spine: Spine) -> None:
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")
+async def test_a_sale_that_goes_on_meanwhile_is_no_difference(spine: Spine, seed: int) -> None:
     for event_id in (1, 2, 3):
         await spine.stock.sale(event_id, capacity=200)
     stop = asyncio.Event()
-
-    async def carry() -> None:
-        async with spine.persister() as persister:
-            while not stop.is_set():
-                await persister.carry()
-                await asyncio.sleep(0.01)
-
-    async with asyncio.TaskGroup() as group, opened(spine) as audited:
+    async with spine.persister() as persister, asyncio.TaskGroup() as group, opened(spine) as audited:
         group.create_task(spine.load(seed, stop))
-        group.create_task(carry())
+        group.create_task(persister.run(stop))
         for _ in range(10):
+            await spine.sells_on()
             audit = await audited()
             assert audit.differences == []
-            await asyncio.sleep(0.05)
         stop.set()
     assert audit.bookings
 

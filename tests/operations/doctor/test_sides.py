@@ -61,7 +61,7 @@ async def test_a_redis_that_is_away_says_what_to_correct_and_an_embedded_one_is_
         assert (finding.verdict, "BOOKING_REDIS_SERVER" in finding.advice) == ("fault", True)
 
 
-async def test_what_an_acknowledgement_is_worth_is_told_and_a_level_that_is_not_given_is_a_fault(
+async def test_the_durability_level_is_told_and_one_that_redis_does_not_give_is_a_fault(
     tmp_path: Path,
 ) -> None:
     with running_valkey("--appendonly", "yes", "--appendfsync", "always") as server:

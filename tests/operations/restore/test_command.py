@@ -13,6 +13,7 @@ from booking.inventory.rebuild import Rebuild
 from booking.operations.restore.command import DONE, REFUSED, UNREADABLE, restore
 from tests.fixtures.spine import Spine, open_spine
 from tests.fixtures.valkey import running_valkey
+from tests.fixtures.waiting import eventually_async
 
 LOAD_DELAY_US = 20_000
 """For each key, of which there are 60: more than a second, with a look at clients a kilobyte."""
@@ -35,8 +36,12 @@ async def test_a_redis_that_still_reads_its_data_is_waited_for(
         await spine.stock.redis.set(f"ballast:{number}", "x" * 4_000)
     await spine.stock.redis.config_set("key-load-delay", LOAD_DELAY_US)
     reloading = asyncio.create_task(spine.stock.redis.execute_command("DEBUG", "RELOAD"))
-    await asyncio.sleep(0.2)
-    assert not reloading.done(), "the reload was over too soon to be seen"
+
+    async def is_loading() -> bool:
+        told = await spine.stock.redis.info("persistence")  # which is answered while a server loads
+        return bool(told["loading"])
+
+    await eventually_async(is_loading, "Redis reads its data")
     ended = await asyncio.to_thread(restore, spine.settings, (), yes=True, force=False)
     await reloading
     said = capsys.readouterr().err

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from booking.operations.audit.comparison import audit_event
 from booking.operations.restore.restoration import Restored, lost_shards, restore_empty, restore_shard
 from tests.fixtures.spine import Spine, open_spine
 from tests.fixtures.stock import SHARDS, contents
+from tests.fixtures.waiting import eventually_async
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -44,14 +46,23 @@ async def streams(spine: Spine) -> AsyncIterator[ChangeStreams]:
     await opened.close()
 
 
-async def sell(spine: Spine, event_id: int) -> None:
-    """Bookings of every kind, one that expired among them."""
+async def sell(spine: Spine, *event_ids: int) -> None:
+    """Bookings of every kind for each event, one that expired among them; SQL has them all."""
+    await asyncio.gather(*(sell_one(spine, event_id) for event_id in event_ids))
+    await spine.drain()
+
+
+async def sell_one(spine: Spine, event_id: int) -> None:
     office = spine.stock.office
     await spine.stock.sale(event_id, capacity=6, hold_seconds=1, waitlist_limit=50, opens_at_ms=5, closes_at_ms=2**45)
     await office.book(event_id, "late", 1)
     await office.book(event_id, "back", 1)
-    await asyncio.sleep(1.1)
-    await office.look(event_id)
+
+    async def has_expired() -> bool:
+        event = await office.look(event_id)
+        return event is not None and event.tickets_held == 0
+
+    await eventually_async(has_expired, "both holds have ended")
     await office.change(event_id, {"name": "Ünter — 99 %", "max_per_user": 5})
     await office.book(event_id, "back", 2)
     for user in ("ann", "bob", "cid"):
@@ -64,7 +75,6 @@ async def sell(spine: Spine, event_id: int) -> None:
     await office.confirm(event_id, "back")
     await office.confirm(event_id, "cid")
     await office.cancel(event_id, "eve")
-    await spine.drain()
 
 
 async def of_the_sale(spine: Spine) -> dict[str, object]:
@@ -102,8 +112,7 @@ async def check_clean(spine: Spine, *event_ids: int) -> None:
 
 
 async def test_an_emptied_shard_comes_back_as_it_was_and_sells_on(spine: Spine, streams: ChangeStreams) -> None:
-    await sell(spine, 1)
-    await sell(spine, 2)
+    await sell(spine, 1, 2)
     before = await of_the_sale(spine)
     await spine.stock.redis.flushall()
     with pytest.raises(ShardFenced):
@@ -126,7 +135,7 @@ async def test_an_emptied_shard_comes_back_as_it_was_and_sells_on(spine: Spine, 
     await check_clean(spine, 1, 2)
 
 
-async def test_what_was_only_in_redis_is_saved_before_its_shard_is_written_anew(
+async def test_what_was_only_in_redis_is_saved_before_its_shard_is_rewritten(
     spine: Spine, streams: ChangeStreams
 ) -> None:
     await sell(spine, 1)
@@ -150,7 +159,7 @@ async def check_ann_is_kept(spine: Spine, streams: ChangeStreams, *, carried: in
     await check_clean(spine, 1)
 
 
-async def test_a_persister_that_carries_the_rest_meanwhile_is_no_failure(
+async def test_a_persister_that_saves_the_rest_meanwhile_is_no_failure(
     spine: Spine, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await spine.stock.sale(1, capacity=9)
@@ -296,7 +305,7 @@ async def test_a_lease_that_was_lost_ends_a_restoration_before_it_opens_the_shar
 
 
 @pytest.mark.parametrize("standing_still", ["fence", "clear", "write_bookings", "write_event", "finish"])
-async def test_one_that_stands_still_past_its_lease_leaves_the_shard_alone_that_another_has_restored(
+async def test_a_restoration_that_has_lost_its_lease_leaves_the_shard_alone(
     spine: Spine, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch, standing_still: str
 ) -> None:
     await spine.stock.sale(1, capacity=5)
@@ -327,7 +336,7 @@ async def test_one_that_stands_still_past_its_lease_leaves_the_shard_alone_that_
     await check_clean(spine, 1)
 
 
-async def test_one_that_stands_still_before_it_founds_the_shard_anew_does_not_take_anothers_founding_away(
+async def test_a_late_restoration_does_not_replace_the_epoch_that_another_has_set(
     spine: Spine, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await sell(spine, 1)
@@ -370,6 +379,11 @@ def begin_to_restore(spine: Spine) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
+async def has_begun(spine: Spine, command: "subprocess.Popen[bytes]") -> bool:
+    """Whether a restoration has taken its lease; one that is through had it, too."""
+    return command.poll() is not None or bool(await spine.stock.redis.exists(keys.restoring(1)))
+
+
 async def test_a_restoration_killed_at_any_moment_leaves_nothing_to_sell_and_is_run_again(
     clean_valkey: str, tmp_path: Path
 ) -> None:
@@ -381,8 +395,7 @@ async def test_a_restoration_killed_at_any_moment_leaves_nothing_to_sell_and_is_
         await spine.stock.redis.flushall()
         for killed in range(3):
             with begin_to_restore(spine) as one:
-                while not await spine.stock.redis.exists(keys.restoring(1)) and one.poll() is None:
-                    await asyncio.sleep(0.002)
+                await eventually_async(partial(has_begun, spine, one), "the restoration begins")
                 await asyncio.sleep(0.004 * killed)
                 one.send_signal(signal.SIGKILL)
             if await spine.stock.redis.exists(keys.epoch(1)):

@@ -1,18 +1,31 @@
 """A running service whose Redis loses its memory, or finds an old one: nothing is sold from what is not true."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import pytest
 from redis import Redis
 
 from tests.contract.client import Caller
 from tests.contract.house import House, open_house
-from tests.fixtures.process_tree import eventually
 from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.waiting import eventually
+
+pytestmark = pytest.mark.timeout(300)  # each restoration is a process of its own
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service whose Redis loses its memory while it runs, and that is well again after each test."""
+    folder = tmp_path_factory.mktemp("restored")
+    with running_service(folder / "data", {"BOOKING_WORKERS": "2", "BOOKING_RATE_LIMIT": "off"}) as running:
+        yield running
 
 
 def book(house: House, event_id: int, caller: Caller | None = None) -> httpx.Response:
@@ -49,8 +62,8 @@ def check(house: House, event_id: int, buyers: list[Caller]) -> None:
     assert (audit["ok"], audit["differences"]) == (True, [])
 
 
-def test_a_redis_that_is_emptied_sells_nothing_until_it_is_restored_and_then_goes_on(tmp_path: Path) -> None:
-    with running_service(tmp_path / "data", {"BOOKING_WORKERS": "2"}) as service, open_house(service) as house:
+def test_a_redis_that_is_emptied_sells_nothing_until_it_is_restored_and_then_goes_on(service: RunningService) -> None:
+    with open_house(service) as house:
         event_id, buyers = sold_out(house)
         with Redis(unix_socket_path=str(service.data_dir / "redis.sock")) as redis:
             for key in redis.keys("booking:*"):
@@ -66,7 +79,8 @@ def test_a_redis_that_is_emptied_sells_nothing_until_it_is_restored_and_then_goe
         assert restore(service, "--shard", "99").returncode == 2
         done = restore(service, "--yes")
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "3 live bookings" in done.stderr
+        restored = re.findall(r"(\d+) live bookings", done.stderr)
+        assert sum(map(int, restored)) >= len(buyers), done.stderr
         eventually(lambda: all(book(house, event_id).status_code == 202 for _ in range(8)), "both workers sell again")
         check(house, event_id, buyers)
         assert restore(service, "--yes").returncode == 0
@@ -112,8 +126,8 @@ def test_an_old_copy_that_is_put_back_is_never_sold_from(tmp_path: Path) -> None
             check(house, event_id, buyers)
 
 
-def test_an_old_copy_that_a_running_service_meets_is_never_sold_from(tmp_path: Path) -> None:
-    with running_service(tmp_path / "data") as service, open_house(service) as house:
+def test_an_old_copy_that_a_running_service_meets_is_never_sold_from(service: RunningService, tmp_path: Path) -> None:
+    with open_house(service) as house:
         event_id = house.event(available_tickets=3)
         files, copy = service.data_dir / "redis", tmp_path / "copy"
         shutil.copytree(files, copy)
@@ -131,5 +145,5 @@ def test_an_old_copy_that_a_running_service_meets_is_never_sold_from(tmp_path: P
         assert book(house, event_id).status_code == 503
         assert house.http.get(f"/status/{event_id}").status_code == 503
         assert restore(service, "--yes").returncode == 0
-        eventually(lambda: book(house, event_id).status_code == 202, "it sells again, from the true stock")
+        eventually(lambda: all(book(house, event_id).status_code == 202 for _ in range(8)), "both workers sell again")
         check(house, event_id, buyers)

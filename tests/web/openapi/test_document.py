@@ -135,7 +135,7 @@ def test_organizers_calls_ask_for_the_role_and_open_ones_for_nothing() -> None:
     assert {} in paths["/events/{event_id}/live"]["get"]["security"]
 
 
-def test_every_answer_has_its_request_id_and_whoever_may_come_again_is_told_when() -> None:
+def test_every_answer_has_its_request_id_and_a_client_that_may_retry_is_told_when() -> None:
     for _, path, operation in operations():
         for status, response in operation["responses"].items():
             assert component(response["headers"]["X-Request-ID"])["required"], path
