@@ -156,6 +156,7 @@ class Application:
                 issuer=settings.jwt_issuer,
                 audience=settings.jwt_audience,
                 leeway_seconds=settings.jwt_leeway_seconds,
+                subject_prefix=settings.jwt_subject_prefix,
             )
         except ValueError as error:
             raise SettingsError(f"BOOKING_JWT_PUBLIC_KEY or BOOKING_JWT_SECRET: {error}") from None
@@ -166,7 +167,8 @@ class Application:
 
         folder = settings.data_dir / FOLDER
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        credentials = Credentials(tokens, passwords, ledger.find_account)
+        credentials = Credentials(tokens, passwords, ledger.find_account if settings.has_accounts else None)
+        accounts = AccountEndpoints(ledger, passwords, credentials, sign, office, auth_limit)
         live = LiveEndpoint(credentials, office, settings.live_limit)
         self._router.open(
             routes(
@@ -175,7 +177,7 @@ class Application:
                 ListEndpoints(credentials, office, ledger, freshness),
                 ReportEndpoints(credentials, office, ledger, room, freshness),
                 live,
-                AccountEndpoints(ledger, passwords, credentials, sign, office, auth_limit),
+                accounts if settings.has_accounts else None,
                 HealthEndpoints(office, ledger, settings.persister_lag_limit, acknowledgement.level),
                 MetricsEndpoint(office, room, lane, live, self._access_log, folder),
                 PageEndpoints(office),

@@ -15,6 +15,9 @@ from booking.secret_file import read_or_make
 JWT_SECRET_BYTES_MIN = 32
 """RFC 7518, section 3.2: an HS256 key is at least as long as the hash."""
 
+ACCOUNT_PREFIX = "account:"
+"""What the user id of an account of the service begins with, and that of nobody else (contract)."""
+
 SOCKET_PATH_BYTES_MAX = 100
 """A little under what a Unix socket's address holds (Linux 107 bytes, macOS 103)."""
 
@@ -70,6 +73,10 @@ class Settings(BaseModel):
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
     jwt_leeway_seconds: int = Field(0, ge=0, le=300)
+    jwt_subject_prefix: str = Field("", max_length=64)
+    """In front of each subject of an outside provider; half of a user id's 128 characters are left to the subject."""
+    accounts: Literal["on", "off"] | None = None
+    """Accounts of the service's own; unset: on, unless an outside provider is set."""
 
     rate_limit: Literal["on", "off"] = "on"
     rate_limit_burst: int = Field(20, ge=1, le=10_000)
@@ -125,11 +132,17 @@ class Settings(BaseModel):
         if value is None:
             return value
         url = urlsplit(value)
-        if url.scheme == "https" and url.hostname:
-            return value
-        if url.scheme == "http" and is_loopback(url.hostname):
+        if (url.scheme == "https" and url.hostname) or (url.scheme == "http" and is_loopback(url.hostname)):
             return value
         raise ValueError("has to be an https:// address (http:// only on loopback)")
+
+    @field_validator("jwt_subject_prefix")
+    @classmethod
+    def _no_accounts(cls, value: str) -> str:
+        value.encode()  # raises ValueError where it is not UTF-8, which no user id could hold
+        if value.startswith(ACCOUNT_PREFIX):
+            raise ValueError(f"must not begin with {ACCOUNT_PREFIX}, which is for the service's own accounts")
+        return value
 
     @field_validator("redis_url")
     @classmethod
@@ -204,6 +217,16 @@ class Settings(BaseModel):
         # its environment; the embedded server's start makes the folder and checks whose it is.
         name = sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
         return SHORT_FOLDER / f"booking-{os.geteuid()}-{name}" / "redis.sock"
+
+    @property
+    def has_outside_provider(self) -> bool:
+        """Whether tokens are taken that somebody else has signed."""
+        return self.jwt_public_key is not None or self.jwt_jwks_url is not None
+
+    @property
+    def has_accounts(self) -> bool:
+        """Whether there are accounts of the service's own: `/auth/*`, and Basic."""
+        return self.accounts == "on" or (self.accounts is None and not self.has_outside_provider)
 
     @property
     def embedded_redis(self) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from starlette.types import Receive, Scope
 
 from booking.domain.accounts import Account
+from booking.domain.callers import account_user_id
 from booking.inventory.box_office import BoxOffice, RateLimit
 from booking.ledger.errors import EmailTaken
 from booking.ledger.ledger import Ledger
@@ -72,7 +73,7 @@ class AccountEndpoints:
             raise rate_limited("auth", self._limit, wait_ms)
 
     def _welcome(self, scope: Scope, status: int, message: str, account: Account) -> Answer:
-        scope[USER] = str(account.id)
-        token = self._sign(str(account.id), ORGANIZER if account.organizer else None)
+        user_id = scope[USER] = account_user_id(account.id)
+        token = self._sign(user_id, ORGANIZER if account.organizer else None)
         data: WelcomeData = {"token": token, "user": {"id": account.id, "email": account.email}}
         return Answer(status, success(message, data))

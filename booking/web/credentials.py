@@ -15,7 +15,7 @@ from typing import Any
 from email_validator import EmailNotValidError, validate_email
 
 from booking.domain.accounts import Account
-from booking.domain.callers import Caller
+from booking.domain.callers import Caller, account_user_id
 from booking.web.fields import fields_of
 from booking.web.passwords import Passwords
 from booking.web.tokens import InvalidToken, TokenVerifier
@@ -35,9 +35,6 @@ REMEMBERED_MAX = 10_000
 REALM = "booking"
 BASIC_CHALLENGE = f'Basic realm="{REALM}", charset="UTF-8"'
 BEARER_CHALLENGE = f'Bearer realm="{REALM}"'
-_EITHER = (BEARER_CHALLENGE, BASIC_CHALLENGE)
-
-SCHEMES = (b"bearer", b"basic")
 
 Scope = MutableMapping[str, Any]
 FindAccount = Callable[[str], Awaitable[Account | None]]
@@ -92,10 +89,12 @@ class Credentials:
         self,
         tokens: TokenVerifier,
         passwords: Passwords,
-        find_account: FindAccount,
+        find_account: FindAccount | None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Without `find_account` the service has no accounts, and nobody gets in by a password."""
+        self._challenges = (BEARER_CHALLENGE,) if find_account is None else (BEARER_CHALLENGE, BASIC_CHALLENGE)
         self._tokens = tokens
         self._passwords = passwords
         self._find_account = find_account
@@ -110,7 +109,7 @@ class Credentials:
 
         Raises Unauthenticated, and KeySetUnavailable for a token that only an absent provider could vouch for.
         """
-        is_bearer, value = _authorization(scope)
+        is_bearer, value = self._authorization(scope)
         return self._bearer(value) if is_bearer else self._recall(self._name(value))
 
     async def caller(self, scope: Scope, *, afresh: bool = False) -> Caller:
@@ -120,7 +119,7 @@ class Credentials:
         at its next call, and one that no longer is, is not.
         Raises TooBusy, too, when too many passwords wait to be checked.
         """
-        is_bearer, value = _authorization(scope)
+        is_bearer, value = self._authorization(scope)
         if is_bearer:
             try:
                 return await self._tokens.verify_slowly(value)
@@ -142,9 +141,27 @@ class Credentials:
         except ValueError:
             account = None  # an address that nobody can have registered
         else:
-            account = await self._find_account(key)
+            account = None if self._find_account is None else await self._find_account(key)
         right = await self._passwords.verify(None if account is None else account.password_hash, password)
         return account if right else None
+
+    def _authorization(self, scope: Scope) -> tuple[bool, bytes]:
+        """Whether the request carries a token rather than a password, and what follows the scheme's name."""
+        has_accounts = self._find_account is not None
+        header = fields_of(scope).get(b"authorization")
+        if header is None:
+            wanted = "a bearer token, or an account's email and password" if has_accounts else "a bearer token"
+            raise Unauthenticated(f"This needs {wanted}.", self._challenges)
+        scheme, _, credentials = header.partition(b" ")
+        is_bearer, is_basic = scheme.lower() == b"bearer", has_accounts and scheme.lower() == b"basic"
+        if not (is_bearer or is_basic):
+            schemes = "Bearer or Basic" if has_accounts else "Bearer"
+            raise Unauthenticated(f"The Authorization header's scheme has to be {schemes}.", self._challenges)
+        if b"," in credentials:  # which neither has
+            raise Unauthenticated("There is more than one Authorization header.", self._challenges)
+        if is_basic and len(credentials) > BASIC_BYTES_MAX:
+            raise Unauthenticated("The email and password are too long.", (BASIC_CHALLENGE,))
+        return is_bearer, credentials.strip(b" \t")
 
     def _bearer(self, token: bytes) -> Caller | None:
         try:
@@ -180,7 +197,7 @@ class Credentials:
         if account is None:
             self._remembered.pop(name, None)
             return None
-        caller = Caller(str(account.id), account.organizer)
+        caller = Caller(account_user_id(account.id), account.organizer)
         self._remembered[name] = _Remembered(caller, self._clock() + REMEMBERED_SECONDS)
         self._remembered.move_to_end(name)
         if len(self._remembered) > REMEMBERED_MAX:
@@ -191,24 +208,6 @@ class Credentials:
         del self._checking[name]
         if not task.cancelled():
             task.exception()  # looked at here for the case that everyone who waited has gone away
-
-
-def _authorization(scope: Scope) -> tuple[bool, bytes]:
-    """Whether the request carries a token rather than a password, and what follows the scheme's name."""
-    header = fields_of(scope).get(b"authorization")
-    if header is None:
-        raise Unauthenticated("This needs a bearer token, or an account's email and password.", _EITHER)
-    scheme, _, credentials = header.partition(b" ")
-    scheme = scheme.lower()
-    if scheme not in SCHEMES:
-        raise Unauthenticated("The Authorization header's scheme has to be Bearer or Basic.", _EITHER)
-    if b"," in credentials:  # which neither has
-        raise Unauthenticated("There is more than one Authorization header.", _EITHER)
-    if scheme == b"bearer":
-        return True, credentials.strip(b" \t")
-    if len(credentials) > BASIC_BYTES_MAX:
-        raise Unauthenticated("The email and password are too long.", (BASIC_CHALLENGE,))
-    return False, credentials.strip(b" \t")
 
 
 def _email_and_password(encoded: bytes) -> tuple[str, str]:

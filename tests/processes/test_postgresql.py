@@ -38,7 +38,7 @@ def test_a_sale_runs_on_postgresql_and_goes_on_after_a_restart(tmp_path: Path, p
         assert post(service, "/book", {"event_id": event_id}, auth=basic).status_code == 201
 
         assert service.stop() == 0
-        assert asyncio.run(confirmed(postgres_url, event_id)) == [str(user["id"])]
+        assert asyncio.run(confirmed(postgres_url, event_id)) == [f"account:{user['id']}"]
         service.start()
 
         assert post(service, "/auth/login", ACCOUNT).status_code == 200
@@ -48,5 +48,5 @@ def test_a_sale_runs_on_postgresql_and_goes_on_after_a_restart(tmp_path: Path, p
         until = time.monotonic() + SAVED_SECONDS_MAX
         while len(asyncio.run(confirmed(postgres_url, event_id))) < 2 and time.monotonic() < until:
             time.sleep(0.05)
-        assert asyncio.run(confirmed(postgres_url, event_id)) == [str(user["id"]), "guest"]
+        assert asyncio.run(confirmed(postgres_url, event_id)) == [f"account:{user['id']}", "guest"]
     assert not (tmp_path / "data" / "booking.sqlite3").exists()
