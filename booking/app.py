@@ -24,6 +24,7 @@ from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
 from booking.meters import FOLDER, Meters
 from booking.opening import Opening
+from booking.restore.naming import name_accounts
 from booking.restore.restoration import restore_empty
 from booking.settings import Settings, SettingsError
 from booking.sweeper import sweep
@@ -124,6 +125,7 @@ class Application:
         streams = ChangeStreams(settings.redis_address)
         stack.push_async_callback(streams.close)
         await found(settings, ledger, streams)
+        await name_accounts(settings, ledger, streams)
         await restore_empty(settings, ledger, streams, await vouch(ledger, streams))
         limit = auth_limit = None
         if settings.rate_limit == "on":
