@@ -1,12 +1,18 @@
 """What a setting that names an address may be: of a server, of a web page's origin, of a proxy."""
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator
 
 ANYBODY = "*"
+
+CLIENT_NETWORK_BITS = 64
+"""Of an IPv6 address: behind them a client has a network of its own, and chooses its address as it likes."""
+
+CLIENT_CHARACTERS_MAX = 64
+"""Of what is no address, for a proxy may say anything."""
 
 
 def _split(value: object) -> object:
@@ -62,6 +68,19 @@ def is_loopback(host: str | None) -> bool:
         return host == "localhost" or (host is not None and ip_address(host).is_loopback)
     except ValueError:
         return False
+
+
+def client_network(text: str) -> str:
+    """What a client's address is counted under, in one spelling: an IPv4 address, or an IPv6 address's /64."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return text[:CLIENT_CHARACTERS_MAX]
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(IPv6Network((int(address), CLIENT_NETWORK_BITS), strict=False))
+    return str(address)
 
 
 def _is_network(text: str) -> bool:

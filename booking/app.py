@@ -18,6 +18,7 @@ from booking.inventory.box_office import BoxOffice, RateLimit
 from booking.inventory.changes import ChangeStreams
 from booking.inventory.lane import Lane
 from booking.inventory.link import ANSWER_SECONDS_MAX, Link
+from booking.inventory.password_checks import PasswordChecks
 from booking.inventory.scripts import all_scripts
 from booking.inventory.stockroom import Stockroom
 from booking.ledger.errors import LedgerError
@@ -31,6 +32,7 @@ from booking.sweeper import sweep
 from booking.web.access_log import AccessLog, console_line, json_line
 from booking.web.accounts import AccountEndpoints
 from booking.web.admission import Admission
+from booking.web.attempts import FAILURES, Attempts
 from booking.web.credentials import Credentials
 from booking.web.events import EventEndpoints
 from booking.web.frame import Failures, Frame
@@ -169,8 +171,10 @@ class Application:
 
         folder = settings.data_dir / FOLDER
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        credentials = Credentials(tokens, passwords, ledger.find_account if settings.has_accounts else None)
-        accounts = AccountEndpoints(ledger, passwords, credentials, sign, office, auth_limit)
+        attempts = None if auth_limit is None else Attempts(office, PasswordChecks(lane, FAILURES), auth_limit)
+        find_account = ledger.find_account if settings.has_accounts else None
+        credentials = Credentials(tokens, passwords, find_account, attempts)
+        accounts = AccountEndpoints(ledger, passwords, credentials, sign, attempts)
         live = LiveEndpoint(credentials, office, settings.live_limit)
         self._router.open(
             routes(

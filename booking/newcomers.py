@@ -5,7 +5,7 @@ from booking.ledger.engine import place_of
 from booking.ledger.errors import EmailTaken
 from booking.ledger.ledger import Ledger
 from booking.ledger.migrate import migrate
-from booking.web.credentials import email_key, normalise_email
+from booking.web.emails import email_key, normalise_email
 from booking.web.passwords import Passwords
 
 

@@ -83,7 +83,7 @@ class Settings(BaseModel):
     """Calls of one user on one event that may come at once."""
     rate_limit_per_second: float = Field(10.0, gt=0, le=10_000)
     auth_rate_limit_per_minute: int = Field(60, ge=1, le=100_000)
-    """Calls to /auth/* from one client address."""
+    """Calls to /auth/*, and checks of a password by Basic, from one client address."""
 
     cors_origins: Origins = ()
     trusted_proxies: Networks = ()

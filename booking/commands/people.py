@@ -73,7 +73,7 @@ def add_user(
     """
     from booking.ledger.errors import LedgerError
     from booking.newcomers import add_account
-    from booking.web.credentials import normalise_email
+    from booking.web.emails import normalise_email
 
     settings = read_settings(data_dir=data_dir)
     try:

@@ -3,19 +3,18 @@
 import asyncio
 import secrets
 import time
-import unicodedata
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hmac import digest
 from typing import Any
 
-from email_validator import EmailNotValidError, validate_email
-
 from booking.domain.accounts import Account
 from booking.domain.callers import Caller, account_user_id
+from booking.web.attempts import Attempts, address_of
+from booking.web.emails import email_key
 from booking.web.fields import fields_of
 from booking.web.passwords import Passwords
 from booking.web.tokens import InvalidToken, TokenVerifier
@@ -23,14 +22,14 @@ from booking.web.tokens import InvalidToken, TokenVerifier
 BASIC_BYTES_MAX = 4096
 """The longest email and password, in base64, that are looked at; with 256 characters of password there is room."""
 
-EMAIL_CHARACTERS_MAX = 1000
-"""No address is longer, however it is spelled: kept, it has 254 at most. What is longer could take 50 ms to refuse."""
-
 REMEMBERED_SECONDS = 60.0
-"""How long an email and password that were right are not checked again, and so outlive a change of password."""
+"""How long an email and password that were right are not checked again.
+
+So long may they outlive a change of password, except on organizers' endpoints, which look at the account each time.
+"""
 
 REMEMBERED_MAX = 10_000
-"""Remembered at a time, at some 300 bytes each; the one not used for longest makes room."""
+"""Remembered at a time, at some 500 bytes each; the one not used for longest makes room."""
 
 REALM = "booking"
 BASIC_CHALLENGE = f'Basic realm="{REALM}", charset="UTF-8"'
@@ -55,31 +54,13 @@ class Unauthenticated(Exception):
         self.challenges = challenges
 
 
-def normalise_email(text: str) -> str:
-    """`text` as an address to keep and to show, without asking the network.
-
-    Raises ValueError, with a sentence for people, if it is not an address.
-    """
-    if len(text) > EMAIL_CHARACTERS_MAX:
-        raise ValueError("The email address is too long.")
-    try:
-        return validate_email(text, check_deliverability=False).normalized
-    except EmailNotValidError as error:
-        raise ValueError(str(error)) from None
-
-
-def email_key(text: str) -> str:
-    """What two spellings of one address have in common: accounts are kept and found by it.
-
-    Raises ValueError if `text` is not an address.
-    """
-    return unicodedata.normalize("NFC", normalise_email(text).casefold())
-
-
 @dataclass(frozen=True, slots=True)
 class _Remembered:
     caller: Caller
     until: float
+    email_key: str
+    password_hash: str = field(repr=False)
+    """The account's when the password was right; while it has this one, the password is right."""
 
 
 class Credentials:
@@ -90,10 +71,15 @@ class Credentials:
         tokens: TokenVerifier,
         passwords: Passwords,
         find_account: FindAccount | None,
+        attempts: Attempts | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Without `find_account` the service has no accounts, and nobody gets in by a password."""
+        """Without `find_account` the service has no accounts, and nobody gets in by a password.
+
+        Without `attempts` passwords may be tried without limit.
+        """
+        self._attempts = attempts
         self._challenges = (BEARER_CHALLENGE,) if find_account is None else (BEARER_CHALLENGE, BASIC_CHALLENGE)
         self._tokens = tokens
         self._passwords = passwords
@@ -102,7 +88,7 @@ class Credentials:
         # What is remembered is found by a keyed hash of the header, so that no password stays in memory.
         self._key = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
-        self._checking: dict[bytes, asyncio.Task[Caller | None]] = {}
+        self._checking: dict[tuple[bytes, str], asyncio.Task[Caller | None]] = {}
 
     def caller_now(self, scope: Scope) -> Caller | None:
         """Who sent the request of an ASGI `scope`; None when it takes `caller` to know.
@@ -115,9 +101,9 @@ class Credentials:
     async def caller(self, scope: Scope, *, afresh: bool = False) -> Caller:
         """As `caller_now`, waiting for a provider's keys or a password's check where that is needed.
 
-        `afresh` forgets what was remembered: for an organizer's endpoints, so that an account made an organizer is one
-        at its next call, and one that no longer is, is not.
-        Raises TooBusy, too, when too many passwords wait to be checked.
+        `afresh` looks at the account again: for an organizer's endpoints, so that an account made an organizer is one
+        at its next call, and one that no longer is, is not. Its password is checked again only if it was changed.
+        Raises TooBusy, too, when too many passwords wait to be checked, and Problem (429) when too many were tried.
         """
         is_bearer, value = self._authorization(scope)
         if is_bearer:
@@ -126,23 +112,35 @@ class Credentials:
             except InvalidToken as error:
                 raise _bad_token(error) from None
         name = self._name(value)
-        caller = None if afresh else self._recall(name)
+        caller = await self._recall_afresh(name) if afresh else self._recall(name)
         if caller is None:
             email, password = _email_and_password(value)
-            caller = await self._checked_once(name, email, password)
+            caller = await self._checked_once(name, email, password, address_of(scope))
         if caller is None:
             raise Unauthenticated("The email or the password is wrong.", (BASIC_CHALLENGE,))
         return caller
 
-    async def account(self, email: str, password: str) -> Account | None:
-        """The account of `email` if `password` is its own, else None after the same work. Raises TooBusy."""
+    async def account(self, email: str, password: str, address: str) -> Account | None:
+        """The account of `email` if `password` is its own, else None after the same work.
+
+        `address` is the client's, whose own bucket is the caller's business. Raises TooBusy, and Problem (429) when
+        too many wrong passwords have been tried for the account.
+        """
         try:
             key = email_key(email)
-        except ValueError:
-            account = None  # an address that nobody can have registered
-        else:
+        except ValueError:  # an address that nobody can have registered
+            await self._passwords.verify(None, password)
+            return None
+        drew = self._attempts is not None and await self._attempts.begin(key, address)
+        try:
             account = None if self._find_account is None else await self._find_account(key)
-        right = await self._passwords.verify(None if account is None else account.password_hash, password)
+            right = await self._passwords.verify(None if account is None else account.password_hash, password)
+        except Exception:  # it was not checked; a client that has gone meanwhile counts as a failure
+            if self._attempts is not None:
+                await self._attempts.end(key, address, drew=drew, was_right=False)
+            raise
+        if right and self._attempts is not None:
+            await self._attempts.end(key, address, drew=drew, was_right=True)
         return account if right else None
 
     def _authorization(self, scope: Scope) -> tuple[bool, bytes]:
@@ -182,30 +180,51 @@ class Credentials:
         self._remembered.move_to_end(name)
         return found.caller
 
-    async def _checked_once(self, name: bytes, email: str, password: str) -> Caller | None:
-        """Checks a password, or joins the check of the same one: a burst of one user's calls costs a single check."""
-        task = self._checking.get(name)
+    async def _recall_afresh(self, name: bytes) -> Caller | None:
+        """Who is remembered, with the role that the account has now; None if its password has been changed."""
+        found = None if self._recall(name) is None else self._remembered[name]
+        if found is None or self._find_account is None:
+            return None
+        account = await self._find_account(found.email_key)
+        if account is None or account.password_hash != found.password_hash:
+            self._remembered.pop(name, None)
+            return None
+        caller = Caller(account_user_id(account.id), account.organizer)
+        if name in self._remembered:
+            self._remembered[name] = replace(found, caller=caller)
+        return caller
+
+    async def _checked_once(self, name: bytes, email: str, password: str, address: str) -> Caller | None:
+        """Checks a password, or joins the check of the same one: a burst of one user's calls costs a single check.
+
+        Only of the same address's: it is that address's bucket that may refuse it.
+        """
+        what = name, address
+        task = self._checking.get(what)
         if task is None:
-            task = self._checking[name] = asyncio.create_task(self._check(name, email, password))
-            task.add_done_callback(lambda done: self._checked(name, done))
+            task = self._checking[what] = asyncio.create_task(self._check(name, email, password, address))
+            task.add_done_callback(lambda done: self._checked(what, done))
         # Unlike awaiting the task itself, this leaves it to the others when one of those who wait goes away.
         await asyncio.wait([task])
         return task.result()
 
-    async def _check(self, name: bytes, email: str, password: str) -> Caller | None:
-        account = await self.account(email, password)
+    async def _check(self, name: bytes, email: str, password: str, address: str) -> Caller | None:
+        if self._attempts is not None:
+            await self._attempts.charge(address)
+        account = await self.account(email, password, address)
         if account is None:
             self._remembered.pop(name, None)
             return None
         caller = Caller(account_user_id(account.id), account.organizer)
-        self._remembered[name] = _Remembered(caller, self._clock() + REMEMBERED_SECONDS)
+        until = self._clock() + REMEMBERED_SECONDS
+        self._remembered[name] = _Remembered(caller, until, email_key(email), account.password_hash)
         self._remembered.move_to_end(name)
         if len(self._remembered) > REMEMBERED_MAX:
             self._remembered.popitem(last=False)
         return caller
 
-    def _checked(self, name: bytes, task: "asyncio.Task[Caller | None]") -> None:
-        del self._checking[name]
+    def _checked(self, what: tuple[bytes, str], task: "asyncio.Task[Caller | None]") -> None:
+        del self._checking[what]
         if not task.cancelled():
             task.exception()  # looked at here for the case that everyone who waited has gone away
 

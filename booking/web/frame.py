@@ -76,6 +76,9 @@ class Frame:
         found = self._find(method, path)
         if found is None or (self._serves_origins and any(name == b"origin" for name, _ in headers)):
             return None
+        # A password may have to be checked, and is counted under the client's address, which a proxy may have to tell.
+        if any(name == b"authorization" and value[:5].lower() == b"basic" for name, value in headers):
+            return None
         name, route, endpoint, path_params = found
         return endpoint, {
             "type": "http",

@@ -18,7 +18,7 @@ from pydantic import (
 from booking.domain.callers import USER_ID_CHARACTERS_MAX, user_id_fault
 from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MAX, Rules
 from booking.web import times
-from booking.web.credentials import normalise_email
+from booking.web.emails import normalise_email
 from booking.web.problems import Fault, invalid, pointer_to
 
 INTEGER_MAX = 2**53 - 1

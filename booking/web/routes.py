@@ -60,12 +60,12 @@ class DirectRouter(Router):
             for route in served
             if isinstance(route, Route) and isinstance(route.app, ByMethod)
             for method, endpoint in route.app.endpoints.items()
-            if isinstance(endpoint, Sent) and method != "HEAD"
+            if isinstance(endpoint, Sent) and method != "HEAD" and not route.path.startswith("/auth/")
         }
 
     def find(self, method: bytes, path: bytes) -> Found | None:
         """Where a request leads that is answered in one piece, if its path is a route's own, or that with an event's
-        number in its second place; None for any other.
+        number in its second place; None for any other, and for those that need the client's address.
         """
         start = path.find(b"/", 1) + 1
         if not start:

@@ -22,7 +22,7 @@ from booking.commands.invocation import EXIT_NOBODY_READS, EXIT_STOPPED
 from booking.domain.accounts import Account
 from booking.ledger import Ledger
 from booking.settings import Settings
-from booking.web.credentials import email_key
+from booking.web.emails import email_key
 from booking.web.passwords import Passwords
 
 SECRET = "an-hour-before-the-doors-open-and-the-queue-is-long"

@@ -11,17 +11,15 @@ from argon2 import PasswordHasher
 
 from booking.domain.accounts import Account
 from booking.domain.callers import Caller
-from booking.web import credentials
+from booking.web import emails
 from booking.web.credentials import (
     BASIC_CHALLENGE,
     BEARER_CHALLENGE,
-    EMAIL_CHARACTERS_MAX,
     REMEMBERED_SECONDS,
     Credentials,
     Unauthenticated,
-    email_key,
-    normalise_email,
 )
+from booking.web.emails import EMAIL_CHARACTERS_MAX, email_key, normalise_email
 from booking.web.key_set import KeySetUnavailable
 from booking.web.passwords import Passwords, TooBusy
 from booking.web.tokens import TokenVerifier, sign_token
@@ -189,7 +187,7 @@ async def test_looking_afresh_sees_a_new_role_and_a_new_password(house: House) -
 async def test_an_unknown_email_and_a_wrong_password_cost_the_same_work(house: House) -> None:
     for email in (EMAIL, "nobody@example.com", "not an email", "a@b", ""):
         before = house.checks
-        assert await house.credentials.account(email, "wrong password") is None
+        assert await house.credentials.account(email, "wrong password", "192.0.2.1") is None
         assert house.checks == before + 1
         before = house.checks
         assert (await house.refusal(basic(email, "wrong password"))).challenges == (BASIC_CHALLENGE,)
@@ -198,12 +196,14 @@ async def test_an_unknown_email_and_a_wrong_password_cost_the_same_work(house: H
 
 async def test_only_what_could_be_registered_is_looked_for(house: House) -> None:
     for email in ("not an email", "a\0b@example.com", "x" * 5000 + "@example.com", "\ud800@example.com"):
-        assert await house.credentials.account(email, "password") is None
+        assert await house.credentials.account(email, "password", "192.0.2.1") is None
     assert house.asked == []
 
 
 async def test_a_login_gets_the_account_for_its_own_password(house: House) -> None:
-    assert await house.credentials.account("ZOE@example.com", PASSWORD) == house.accounts["zoe@example.com"]
+    assert (
+        await house.credentials.account("ZOE@example.com", PASSWORD, "192.0.2.1") == house.accounts["zoe@example.com"]
+    )
 
 
 async def test_a_burst_of_one_users_calls_checks_the_password_once(house: House) -> None:
@@ -346,9 +346,9 @@ async def test_a_text_too_long_for_an_address_is_not_even_parsed(house: House, m
     def parse(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(credentials, "validate_email", parse)
+    monkeypatch.setattr(emails, "validate_email", parse)
     for text in (" " * 16_000 + EMAIL, "x" * EMAIL_CHARACTERS_MAX + "@"):
-        assert await house.credentials.account(text, PASSWORD) is None
+        assert await house.credentials.account(text, PASSWORD, "192.0.2.1") is None
         with pytest.raises(ValueError, match="too long"):
             normalise_email(text)
 
