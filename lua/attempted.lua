@@ -1,5 +1,5 @@
--- attempted: gives back what a check drew that was no failure, and remembers an address whose password was right, unless
--- that is for 0 ms.
+-- attempted: gives back what a check drew that was no failure, and remembers an address whose password was right, for
+-- so many milliseconds (0: not at all).
 -- KEYS[1] bucket    string  when it will be full again
 -- KEYS[2] known     string  there if the client's address has logged in to the account lately
 -- ARGV    interval_us burst drew known_ms
