@@ -4,7 +4,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from hashlib import sha256
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
@@ -21,6 +21,9 @@ from pydantic import (
 
 JWT_SECRET_BYTES_MIN = 32
 """RFC 7518, section 3.2: an HS256 key is at least as long as the hash."""
+
+ACCOUNT_PREFIX = "account:"
+"""What the user id of an account of the service begins with, and that of nobody else (contract)."""
 
 SOCKET_PATH_BYTES_MAX = 100
 """A little under what a Unix socket's address holds (Linux 107 bytes, macOS 103)."""
@@ -43,6 +46,13 @@ class SettingsError(Exception):
 
 
 ANYBODY = "*"
+
+
+CLIENT_NETWORK_BITS = 64
+"""Of an IPv6 address: behind them a client has a network of its own, and chooses its address as it likes."""
+
+CLIENT_CHARACTERS_MAX = 64
+"""Of what is no address, for a proxy may say anything."""
 
 
 def _split(value: object) -> object:
@@ -100,6 +110,19 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
+def client_network(text: str) -> str:
+    """What a client's address is counted under, in one spelling: an IPv4 address, or an IPv6 address's /64."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return text[:CLIENT_CHARACTERS_MAX]
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(IPv6Network((int(address), CLIENT_NETWORK_BITS), strict=False))
+    return str(address)
+
+
 def _is_network(text: str) -> bool:
     try:
         ip_network(text)
@@ -146,13 +169,17 @@ class Settings(BaseModel):
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
     jwt_leeway_seconds: int = Field(0, ge=0, le=300)
+    jwt_subject_prefix: str = Field("", max_length=64)
+    """In front of each subject of an outside provider; half of a user id's 128 characters are left to the subject."""
+    accounts: Literal["on", "off"] | None = None
+    """Accounts of the service's own; unset: on, unless an outside provider is set."""
 
     rate_limit: Literal["on", "off"] = "on"
     rate_limit_burst: int = Field(20, ge=1, le=10_000)
     """Calls of one user on one event that may come at once."""
     rate_limit_per_second: float = Field(10.0, gt=0, le=10_000)
     auth_rate_limit_per_minute: int = Field(60, ge=1, le=100_000)
-    """Calls to /auth/* from one client address."""
+    """Calls to /auth/*, and checks of a password by Basic, from one client address."""
 
     cors_origins: Origins = ()
     trusted_proxies: Networks = ()
@@ -201,11 +228,17 @@ class Settings(BaseModel):
         if value is None:
             return value
         url = urlsplit(value)
-        if url.scheme == "https" and url.hostname:
-            return value
-        if url.scheme == "http" and is_loopback(url.hostname):
+        if (url.scheme == "https" and url.hostname) or (url.scheme == "http" and is_loopback(url.hostname)):
             return value
         raise ValueError("has to be an https:// address (http:// only on loopback)")
+
+    @field_validator("jwt_subject_prefix")
+    @classmethod
+    def _no_accounts(cls, value: str) -> str:
+        value.encode()  # raises ValueError where it is not UTF-8, which no user id could hold
+        if value.startswith(ACCOUNT_PREFIX):
+            raise ValueError(f"must not begin with {ACCOUNT_PREFIX}, which is for the service's own accounts")
+        return value
 
     @field_validator("redis_url")
     @classmethod
@@ -280,6 +313,16 @@ class Settings(BaseModel):
         # its environment; the embedded server's start makes the folder and checks whose it is.
         name = sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
         return SHORT_FOLDER / f"booking-{os.geteuid()}-{name}" / "redis.sock"
+
+    @property
+    def has_outside_provider(self) -> bool:
+        """Whether tokens are taken that somebody else has signed."""
+        return self.jwt_public_key is not None or self.jwt_jwks_url is not None
+
+    @property
+    def has_accounts(self) -> bool:
+        """Whether there are accounts of the service's own: `/auth/*`, and Basic."""
+        return self.accounts == "on" or (self.accounts is None and not self.has_outside_provider)
 
     @property
     def embedded_redis(self) -> bool:

@@ -42,6 +42,8 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "jwt_issuer": [("https://id.example.com", "https://id.example.com")],
     "jwt_audience": [("tickets", "tickets")],
     "jwt_leeway_seconds": [("0", 0), ("300", 300)],
+    "jwt_subject_prefix": [("idp:", "idp:"), ("acc", "acc"), ("x" * 64, "x" * 64)],
+    "accounts": [("on", "on"), ("off", "off")],
     "rate_limit": [("on", "on"), ("off", "off")],
     "rate_limit_burst": [("1", 1), ("10000", 10_000)],
     "rate_limit_per_second": [("0.5", 0.5), ("10000", 10_000.0)],
@@ -84,6 +86,8 @@ BAD: dict[str, list[str]] = {
     "jwt_public_key": ["/nowhere/key.pem", "c2VjcmV0LWtleS1pbi10aGUtd3JvbmctcGxhY2U=", "x" * 5_000],
     "jwt_jwks_url": ["http://id.example.com/keys", "ftp://id.example.com", "https://", "keys", "http://[::1"],
     "jwt_leeway_seconds": ["-1", "301"],
+    "jwt_subject_prefix": ["account:", "account:idp:", "x" * 65],
+    "accounts": ["yes", "ON"],
     "rate_limit": ["yes", "OFF"],
     "rate_limit_burst": ["0", "10001"],
     "rate_limit_per_second": ["0", "-1", "10001", "nan", "inf"],
@@ -322,3 +326,17 @@ def test_a_kept_secret_that_is_too_short_is_told_and_not_used(tmp_path: Path) ->
     (tmp_path / "jwt-secret").write_text("short\n")
     with pytest.raises(SettingsError, match="fewer than 32 bytes"):
         read(BOOKING_DATA_DIR=str(tmp_path)).signing_secret()
+
+
+@pytest.mark.parametrize(
+    ("environment", "has_accounts"),
+    [
+        ({}, True),
+        ({"BOOKING_JWT_PUBLIC_KEY": PEM}, False),
+        ({"BOOKING_JWT_JWKS_URL": "https://id.example.com/keys"}, False),
+        ({"BOOKING_JWT_PUBLIC_KEY": PEM, "BOOKING_ACCOUNTS": "on"}, True),
+        ({"BOOKING_ACCOUNTS": "off"}, False),
+    ],
+)
+def test_accounts_are_there_unless_a_provider_is(environment: dict[str, str], has_accounts: bool) -> None:
+    assert read(**environment).has_accounts is has_accounts

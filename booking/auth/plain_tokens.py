@@ -89,7 +89,7 @@ class PlainTokens:
             0 < len(subject) <= USER_ID_CHARACTERS_MAX
             and "\0" not in subject
             and now - leeway < expires_at <= NUMERIC_DATE_MAX
-            and 0 <= issued_at <= now + leeway
+            and abs(issued_at) <= NUMERIC_DATE_MAX
             and self._special.isdisjoint(claims)
             and (not self._expected or all(claims.get(name) == text for name, text in self._expected.items()))
         ):

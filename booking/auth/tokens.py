@@ -12,6 +12,7 @@ from jwt.types import Options
 from booking.auth.key_set import BoundKey, KeySet, KeySetUnavailable, UnknownKey, bind_pem
 from booking.auth.plain_tokens import HEAD, NUMERIC_DATE_MAX, ORGANIZER, PlainTokens, base64url
 from booking.domain.callers import Caller, user_id_fault
+from booking.settings import ACCOUNT_PREFIX
 
 SECRET_BYTES_MIN = 32
 """RFC 7518, section 3.2: an HS256 key is at least as long as the hash."""
@@ -19,7 +20,8 @@ SECRET_BYTES_MIN = 32
 TOKEN_BYTES_MAX = 8192
 """A longer token is refused unread; servers commonly allow a request's whole head no more."""
 
-_OPTIONS: Options = {"require": ["exp", "sub"], "enforce_minimum_key_length": True}
+# When a token was issued is information (RFC 7519, section 4.1.6): a clock that is a little fast is no fault of it.
+_OPTIONS: Options = {"require": ["exp", "sub"], "enforce_minimum_key_length": True, "verify_iat": False}
 
 _REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
     (jwt.ExpiredSignatureError, "the token has expired"),
@@ -70,6 +72,9 @@ class TokenVerifier:
     HS256 goes with the shared secret, and each public key with the one algorithm of its type. Where there is a key
     set, a token that names its key (`kid`) is checked with that key, and any other with the PEM. A token meant for an
     audience (`aud`) is refused when none is configured: RFC 7519, section 4.1.3, and PyJWT's default.
+
+    Only a token signed with the shared secret may speak for an account of the service (`account:…`). A provider's
+    subjects get `subject_prefix` in front, so that its users and those of the shared secret can be kept apart.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class TokenVerifier:
         issuer: str | None = None,
         audience: str | None = None,
         leeway_seconds: int = 0,
+        subject_prefix: str = "",
     ) -> None:
         """`secret` has at least 32 bytes, `public_key` is a PEM text of type RSA, P-256 or Ed25519.
 
@@ -98,6 +104,7 @@ class TokenVerifier:
         self._issuer = issuer
         self._audience = audience
         self._leeway_seconds = leeway_seconds
+        self._subject_prefix = subject_prefix
         self._plain = PlainTokens(secret, issuer, audience, leeway_seconds)
 
     def verify(self, token: bytes | str) -> Caller | None:
@@ -133,7 +140,7 @@ class TokenVerifier:
         except jwt.PyJWTError:
             raise InvalidToken("the token is malformed") from None
         if header.get("alg") == "HS256":
-            return self._decode(token, self._secret, "HS256")
+            return _carrier(self._claims(token, self._secret, "HS256"))
         bound: BoundKey | None = self._public_key
         if self._key_set is not None and "kid" in header:
             try:
@@ -144,11 +151,23 @@ class TokenVerifier:
                 return None
         if bound is None:
             raise InvalidToken("the token's algorithm is not accepted")
-        return self._decode(token, bound.key, bound.algorithm)
+        carrier = _carrier(self._claims(token, bound.key, bound.algorithm))
+        return Caller(self._foreign_user_id(carrier.user_id), carrier.organizer)
 
-    def _decode(self, token: bytes, key: Any, algorithm: str) -> Caller:
+    def _foreign_user_id(self, subject: str) -> str:
+        """The user id of a provider's subject. Raises InvalidToken where it would be an account's, or none."""
+        user_id = self._subject_prefix + subject
+        # Looked for in both: a prefix of "acc" and a subject of "ount:1" would make an account's id, too.
+        if subject.startswith(ACCOUNT_PREFIX) or user_id.startswith(ACCOUNT_PREFIX):
+            raise InvalidToken("the token's sub is that of an account, which its issuer cannot speak for")
+        fault = user_id_fault(user_id)
+        if fault is not None:
+            raise InvalidToken(f"the token's sub, with the prefix in front, {fault}")
+        return user_id
+
+    def _claims(self, token: bytes, key: Any, algorithm: str) -> dict[str, Any]:
         try:
-            claims = jwt.decode(
+            return jwt.decode(
                 token,
                 key,
                 algorithms=[algorithm],
@@ -161,14 +180,14 @@ class TokenVerifier:
             raise InvalidToken(f"the token has no {error.claim}") from None
         except jwt.PyJWTError as error:
             raise InvalidToken(next(reason for kind, reason in _REASONS if isinstance(error, kind))) from None
-        return _carrier(claims)
 
 
 def _carrier(claims: dict[str, Any]) -> Caller:
     """The carrier by claims that PyJWT has found good; it takes text for times, and anything for a subject or role."""
     for name in ("exp", "nbf", "iat"):
         seconds = claims.get(name, 0)
-        if type(seconds) not in (int, float) or abs(seconds) > NUMERIC_DATE_MAX:
+        # Put so that NaN is none: it is not greater than anything.
+        if type(seconds) not in (int, float) or not abs(seconds) <= NUMERIC_DATE_MAX:
             raise InvalidToken(f"the token's {name} is not a time")
     fault = user_id_fault(claims["sub"])
     if fault is not None:

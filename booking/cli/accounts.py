@@ -16,7 +16,7 @@ TOKEN_SECONDS_MAX = 10 * 365 * 86_400
 
 
 def token(
-    user: Annotated[str, typer.Option(help="The user's id.")],
+    user: Annotated[str, typer.Option(help="The user's id; an account's is account: and its number.")],
     role: Annotated[Literal["organizer", "user"], typer.Option(help="Organizers make and change events.")] = "user",
     expires_in: Annotated[int, typer.Option(help="Lifetime in seconds.", min=1, max=TOKEN_SECONDS_MAX)] = 3600,
     data_dir: DataDir = None,

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from booking.settings import ACCOUNT_PREFIX
+
 USER_ID_CHARACTERS_MAX = 128
 """The longest user id (contract)."""
 
@@ -16,6 +18,11 @@ class Caller:
 
     user_id: str
     organizer: bool
+
+
+def account_user_id(account_id: int) -> str:
+    """The user id of an account of the service."""
+    return f"{ACCOUNT_PREFIX}{account_id}"
 
 
 def user_id_fault(user_id: str) -> str | None:

@@ -4,6 +4,7 @@ All keys of a shard carry its hash tag, `{3}`, so that they share one slot of a 
 """
 
 from functools import lru_cache
+from hashlib import sha256
 
 PREFIX = "booking"
 EVENT_KEY_NAMES = ("event", "bookings", "waiting", "holds", "due", "changes", "epoch", "rates_even", "rates_odd")
@@ -82,8 +83,18 @@ def replay(event_id: int, shards: int, user_id: str, key: str) -> str:
 
 
 def address_rate(address: str) -> str:
-    """The bucket of one client address's calls to `/auth/*`."""
+    """The bucket of one client address's password checks, and calls to `/auth/*`."""
     return f"{PREFIX}:rate:{address}"
+
+
+def account_rate(email_key: str) -> bytes:
+    """The bucket of the failed password checks of one account; its email is not told to who looks into Redis."""
+    return f"{PREFIX}:rate:{{{sha256(email_key.encode()).hexdigest()}}}".encode()
+
+
+def known_address(email_key: str, address: str) -> bytes:
+    """That a client address has logged in to an account lately."""
+    return account_rate(email_key) + f":{address}".encode(errors="replace")
 
 
 LAST_EVENT = f"{PREFIX}:last-event".encode()

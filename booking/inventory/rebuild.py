@@ -47,11 +47,13 @@ class LeaseLost(Exception):
 class Rebuild:
     """One shard's restoration, under a lease in the very Redis that is written to. Raises InventoryUnavailable."""
 
-    def __init__(self, address: str, shard: int, shards: int, me: str) -> None:
+    def __init__(self, address: str, shard: int, shards: int, me: str, *, fenced_as: str = "") -> None:
+        """`fenced_as` is left in the epoch's place until the shard is cleared, to tell who has fenced it."""
         self._redis: Any = open_client(address, REPLY_SECONDS_MAX)
         self._shard = shard
         self._shards = shards
         self._me = me
+        self._fenced_as = fenced_as
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -63,6 +65,12 @@ class Rebuild:
             shard = self._shard
             found: int = await self._redis.exists(keys.changes(shard), keys.mark(shard), keys.epoch(shard))
         return found == 0
+
+    async def has_fenced(self) -> bool:
+        """Whether the shard was fenced by a restoration that was broken off, under this one's `fenced_as`."""
+        with unavailable("written"):
+            found = await self._redis.get(keys.epoch(self._shard))
+        return bool(found == self._fenced_as.encode())
 
     async def take_lease(self) -> bool:
         """Whether this is the one that restores the shard now."""
@@ -84,20 +92,25 @@ class Rebuild:
     async def fence(self) -> None:
         """Takes the shard's epoch away, so that nothing is sold from it. Raises LeaseLost."""
         async with self._under_lease() as pipeline:
-            pipeline.delete(keys.epoch(self._shard))
+            if self._fenced_as:
+                pipeline.set(keys.epoch(self._shard), self._fenced_as)
+            else:
+                pipeline.delete(keys.epoch(self._shard))
 
     async def clear(self) -> None:
-        """Takes away every key of the shard, the epoch first, and this lease not. Raises LeaseLost."""
+        """Takes away every key of the shard but this lease; the shard is fenced meanwhile. Raises LeaseLost."""
         await self.fence()
-        lease = keys.restoring(self._shard)
+        kept = {keys.restoring(self._shard), keys.epoch(self._shard)}
         cursor = None
         while cursor != 0:
             with unavailable("written"):
                 cursor, found = await self._redis.scan(cursor or 0, match=keys.all_of_shard(self._shard), count=PAGE)
-            doomed = [key for key in found if key != lease]
+            doomed = [key for key in found if key not in kept]
             async with self._under_lease() as pipeline:
                 if doomed:
                     pipeline.unlink(*doomed)
+        async with self._under_lease() as pipeline:
+            pipeline.delete(keys.epoch(self._shard))
 
     async def write_bookings(self, event_id: int, bookings: Iterable[Booking]) -> None:
         """Writes what these bookings, given in the order of their numbers, come to. Raises LeaseLost."""

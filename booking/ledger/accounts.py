@@ -2,13 +2,14 @@
 
 import time
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Text, cast, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from booking.domain.accounts import Account
 from booking.ledger.errors import EmailTaken
-from booking.ledger.tables import users
+from booking.ledger.tables import bookings, changes, users
+from booking.settings import ACCOUNT_PREFIX
 
 _ACCOUNT = (users.c.id, users.c.email, users.c.password_hash, users.c.organizer)
 
@@ -45,3 +46,19 @@ async def change(
     if values:
         await connection.execute(update(users).where(users.c.email_key == email_key).values(values))
     return await find(connection, email_key)
+
+
+async def events_under_bare_ids(connection: AsyncConnection) -> list[int] | None:
+    """The events with bookings under the bare id of an account; None if there are no accounts at all."""
+    if (await connection.execute(select(users.c.id).limit(1))).first() is None:
+        return None
+    found = select(bookings.c.event_id).distinct().where(bookings.c.user_id.in_(select(cast(users.c.id, Text))))
+    return list(await connection.scalars(found))
+
+
+async def name(connection: AsyncConnection, event_id: int) -> None:
+    """Puts what an event has under the bare id of an account under the account's user id. May be done again."""
+    for table in (bookings, changes):
+        is_bare = table.c.user_id.in_(select(cast(users.c.id, Text)))
+        named = update(table).where(table.c.event_id == event_id, is_bare)
+        await connection.execute(named.values(user_id=ACCOUNT_PREFIX + table.c.user_id))

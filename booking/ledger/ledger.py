@@ -128,6 +128,11 @@ class Ledger:
         async with self._writing() as connection:
             return await accounts.change(connection, email_key, password_hash, organizer)
 
+    async def name_accounts(self, event_id: int) -> None:
+        """Puts what an event has under the bare id of an account under the account's user id; may be done again."""
+        async with self._writing() as connection:
+            await accounts.name(connection, event_id)
+
     # Reads
 
     async def event(self, event_id: int) -> EventRecord | None:

@@ -11,6 +11,8 @@ class ShardRecord:
 
     epoch: str
     cursor: str
+    accounts_named: bool = True
+    """Whether the bookings of accounts are under `account:<id>` (see migration 0003)."""
 
 
 @dataclass(frozen=True, slots=True)

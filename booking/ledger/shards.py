@@ -15,7 +15,7 @@ CURSOR_START = "0-0"
 async def read(connection: AsyncConnection) -> dict[int, ShardRecord]:
     """Each shard with its epoch and cursor; empty before the service's first start."""
     rows = await connection.execute(select(shards).order_by(shards.c.shard))
-    return {row.shard: ShardRecord(row.epoch, row.cursor) for row in rows}
+    return {row.shard: ShardRecord(row.epoch, row.cursor, row.accounts_named) for row in rows}
 
 
 async def found(connection: AsyncConnection, epochs: Sequence[str]) -> dict[int, ShardRecord]:
@@ -28,7 +28,10 @@ async def found(connection: AsyncConnection, epochs: Sequence[str]) -> dict[int,
         return standing
     await connection.execute(
         insert(shards),
-        [{"shard": shard, "epoch": epoch, "cursor": CURSOR_START} for shard, epoch in enumerate(epochs)],
+        [
+            {"shard": shard, "epoch": epoch, "cursor": CURSOR_START, "accounts_named": True}
+            for shard, epoch in enumerate(epochs)
+        ],
     )
     return await read(connection)
 
@@ -41,6 +44,6 @@ async def refound(connection: AsyncConnection, shard: int, seen: ShardRecord, an
     moved = await connection.execute(
         update(shards)
         .where(shards.c.shard == shard, shards.c.epoch == seen.epoch, shards.c.cursor == seen.cursor)
-        .values(epoch=anew.epoch, cursor=anew.cursor)
+        .values(epoch=anew.epoch, cursor=anew.cursor, accounts_named=anew.accounts_named)
     )
     return moved.rowcount == 1

@@ -1,6 +1,6 @@
 """The tables. A time is milliseconds since 1970 in UTC, as Redis's clock gave it, and its name ends in _ms."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, SmallInteger, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, SmallInteger, Table, Text, false
 
 # A name for every constraint, the same on every database: a later migration can then drop it.
 metadata = MetaData(
@@ -21,6 +21,8 @@ shards = Table(
     Column("shard", Integer, primary_key=True, autoincrement=False),
     Column("epoch", Text, nullable=False),
     Column("cursor", Text, nullable=False),
+    # Whether the bookings of accounts are under `account:<id>`; those of a version before that were under the bare id.
+    Column("accounts_named", Boolean, server_default=false(), nullable=False),
 )
 
 events = Table(

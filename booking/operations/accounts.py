@@ -2,6 +2,7 @@
 
 from booking.auth.emails import email_key, normalise_email
 from booking.auth.passwords import Passwords
+from booking.domain.callers import account_user_id
 from booking.ledger.engine import place_of
 from booking.ledger.errors import EmailTaken
 from booking.ledger.ledger import Ledger
@@ -27,11 +28,10 @@ async def add_account(address: str, email: str, password: str, *, organizer: boo
             if changed is None:
                 raise
             role = "an organizer" if changed.organizer else "a user"
-            return (
-                f"{normalised} was in {place} already (user {changed.id}): its password is set anew, and it is {role}."
-            )
+            user = account_user_id(changed.id)
+            return f"{normalised} was in {place} already (user {user}): its password is set anew, and it is {role}."
         role = "an organizer" if account.organizer else "a user"
-        return f"{normalised} is added to {place} (user {account.id}), as {role}."
+        return f"{normalised} is added to {place} (user {account_user_id(account.id)}), as {role}."
     finally:
         await ledger.close()
         passwords.close()

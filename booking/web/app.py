@@ -22,15 +22,18 @@ from booking.inventory.changes import ChangeStreams
 from booking.inventory.expiry import sweep
 from booking.inventory.lane import Lane
 from booking.inventory.link import ANSWER_SECONDS_MAX, Link
+from booking.inventory.password_checks import PasswordChecks
 from booking.inventory.scripts import all_scripts
 from booking.inventory.stockroom import Stockroom
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
 from booking.metrics import FOLDER, Meters
+from booking.operations.restore.naming import name_accounts
 from booking.operations.restore.restoration import restore_empty
 from booking.persister.bootstrap import found, vouch
 from booking.settings import Settings, SettingsError
 from booking.web.access_log import AccessLog, console_line, json_line
+from booking.web.attempts import FAILURES, Attempts
 from booking.web.authentication import Credentials
 from booking.web.endpoints.accounts import AccountEndpoints
 from booking.web.endpoints.events import EventEndpoints
@@ -137,6 +140,7 @@ class Application:
         streams = ChangeStreams(settings.redis_address)
         stack.push_async_callback(streams.close)
         await found(settings, ledger, streams)
+        await name_accounts(settings, ledger, streams)
         await restore_empty(settings, ledger, streams, await vouch(ledger, streams))
         limit = auth_limit = None
         if settings.rate_limit == "on":
@@ -169,6 +173,7 @@ class Application:
                 issuer=settings.jwt_issuer,
                 audience=settings.jwt_audience,
                 leeway_seconds=settings.jwt_leeway_seconds,
+                subject_prefix=settings.jwt_subject_prefix,
             )
         except ValueError as error:
             raise SettingsError(f"BOOKING_JWT_PUBLIC_KEY or BOOKING_JWT_SECRET: {error}") from None
@@ -179,7 +184,10 @@ class Application:
 
         folder = settings.data_dir / FOLDER
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        credentials = Credentials(tokens, passwords, ledger.find_account)
+        attempts = None if auth_limit is None else Attempts(office, PasswordChecks(lane, FAILURES), auth_limit)
+        find_account = ledger.find_account if settings.has_accounts else None
+        credentials = Credentials(tokens, passwords, find_account, attempts)
+        accounts = AccountEndpoints(ledger, passwords, credentials, sign, attempts)
         live = LiveEndpoint(credentials, office, settings.live_limit)
         self._routes.serve(
             routes(
@@ -188,7 +196,7 @@ class Application:
                 ListEndpoints(credentials, office, ledger, freshness),
                 ReportEndpoints(credentials, office, ledger, room, freshness),
                 live,
-                AccountEndpoints(ledger, passwords, credentials, sign, office, auth_limit),
+                accounts if settings.has_accounts else None,
                 HealthEndpoints(office, ledger, settings.persister_lag_limit, acknowledgement.level),
                 MetricsEndpoint(office, room, lane, live, self._access_log, folder),
                 PageEndpoints(office),

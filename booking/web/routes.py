@@ -125,12 +125,17 @@ def routes(
     lists: ListEndpoints,
     reports: ReportEndpoints,
     live: LiveEndpoint,
-    accounts: AccountEndpoints,
+    accounts: AccountEndpoints | None,
     health: HealthEndpoints,
     metrics: MetricsEndpoint,
     page: pages.PageEndpoints,
 ) -> list[BaseRoute]:
-    """Every address of the service."""
+    """Every address of the service; those of its own accounts, if it has any."""
+    of_accounts = (
+        []
+        if accounts is None
+        else [_route("/auth/register", POST=accounts.register), _route("/auth/login", POST=accounts.login)]
+    )
     return [
         _route("/book", POST=sale.book),
         _route("/status/{event_id}", GET=events.look),
@@ -145,8 +150,7 @@ def routes(
         _route("/events/{event_id}", GET=events.look, PATCH=events.change),
         _route("/events", GET=events.index),
         _route("/initialize", POST=events.initialize),
-        _route("/auth/register", POST=accounts.register),
-        _route("/auth/login", POST=accounts.login),
+        *of_accounts,
         _route("/healthz", GET=health.alive),
         _route("/readyz", GET=health.ready),
         _route("/metrics", GET=metrics),

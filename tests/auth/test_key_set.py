@@ -120,6 +120,14 @@ async def test_a_published_key_is_fetched_once_and_then_checks_without_waiting(
     assert provider.asked == 1
 
 
+async def test_a_published_key_speaks_for_no_account_and_gets_the_prefix(provider: Provider) -> None:
+    provider.keys = [EC_JWK]
+    verifier = TokenVerifier(SECRET, jwks_url=provider.url, subject_prefix="idp:")
+    assert await verifier.verify_slowly(token(EC_KEY, "ES256", "ec", sub="3")) == Caller("idp:3", organizer=False)
+    with pytest.raises(InvalidToken, match="account"):
+        verifier.verify(token(EC_KEY, "ES256", "ec", sub="account:3"))
+
+
 async def test_our_own_tokens_need_no_provider(provider: Provider) -> None:
     verifier = TokenVerifier(SECRET, jwks_url=provider.url)
     own = sign_token(SECRET, "18", None, 60)

@@ -40,7 +40,7 @@ def test_registering_gives_a_token_and_a_user(house: House) -> None:
     assert answer.data["user"]["email"] == email
     assert type(answer.data["user"]["id"]) is int
     claims = jwt.decode(answer.data["token"], house.secret, algorithms=["HS256"])
-    assert claims["sub"] == str(answer.data["user"]["id"])
+    assert claims["sub"] == f"account:{answer.data['user']['id']}"
 
 
 def test_logging_in_gives_a_token_that_lives_an_hour(house: House) -> None:
@@ -50,7 +50,7 @@ def test_logging_in_gives_a_token_that_lives_an_hour(house: House) -> None:
     assert answer.status == 200
     assert answer.data["user"] == user
     claims = jwt.decode(answer.data["token"], house.secret, algorithms=["HS256"])
-    assert claims["sub"] == str(user["id"])
+    assert claims["sub"] == f"account:{user['id']}"
     assert claims["exp"] - claims["iat"] == 3_600
 
 
@@ -61,7 +61,7 @@ def test_both_tokens_work_and_mean_the_same_user(house: House) -> None:
     event_id = house.event()
     booked = house.with_token(first["token"]).book(event_id)
     assert booked.status == 201
-    assert booked.data["user_id"] == str(first["user"]["id"])
+    assert booked.data["user_id"] == f"account:{first['user']['id']}"
     assert house.with_token(second["token"]).booking(event_id).data == booked.data
 
 
@@ -153,7 +153,7 @@ def test_basic_opens_what_a_bearer_token_opens(house: House) -> None:
     event_id = house.event()
     booked = caller.book(event_id)
     assert booked.status == 201
-    assert booked.data["user_id"] == str(user["id"])
+    assert booked.data["user_id"] == f"account:{user['id']}"
     assert caller.booking(event_id).data == booked.data
     assert caller.confirm(event_id).status == 200
     assert caller.cancel(event_id).status == 200

@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -9,9 +10,18 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from .house import House
+from .client import Caller
+from .house import House, serving
 
 OUTSIDE = {"iss": "https://id.example.com", "aud": "booking"}
+
+
+def trusting(outside_key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
+    """The setting by which a provider with this key is believed."""
+    public = outside_key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return {"BOOKING_JWT_PUBLIC_KEY": public.decode()}
 
 
 def verdict(house: House, token: str) -> tuple[int, Any]:
@@ -42,10 +52,50 @@ def test_the_shared_secret_goes_on_working_beside_it(strict_house: House) -> Non
     assert verdict(strict_house, jwt.encode(claims, strict_house.secret, algorithm="HS256")) == GOOD
 
 
-def test_the_services_own_tokens_carry_what_is_configured(strict_house: House) -> None:
-    body = {"email": "own@example.com", "password": "long enough"}
-    token = strict_house.anyone.post("/auth/register", body).data["token"]
-    assert verdict(strict_house, token) == GOOD
+def test_the_services_own_tokens_carry_what_is_configured(
+    outside_key: ec.EllipticCurvePrivateKey, tmp_path: Path
+) -> None:
+    environment = {"BOOKING_JWT_ISSUER": OUTSIDE["iss"], "BOOKING_JWT_AUDIENCE": OUTSIDE["aud"]}
+    with serving(tmp_path / "data", {**environment, **trusting(outside_key), "BOOKING_ACCOUNTS": "on"}) as house:
+        body = {"email": "own@example.com", "password": "long enough"}
+        token = house.anyone.post("/auth/register", body).data["token"]
+        assert verdict(house, token) == GOOD
+
+
+def test_beside_a_provider_there_are_no_accounts_unless_they_are_wanted(strict_house: House) -> None:
+    for path in ("/auth/register", "/auth/login"):
+        body = {"email": "own@example.com", "password": "long enough"}
+        assert strict_house.anyone.post(path, body).verdict == (404, "not_found")
+        assert strict_house.anyone.get(path).verdict == (404, "not_found")
+    answer = Caller(strict_house.http, "", "Basic b3duQGV4YW1wbGUuY29tOmxvbmcgZW5vdWdo").get("/bookings")
+    assert answer.verdict == REFUSED
+    assert answer.headers["www-authenticate"] == 'Bearer realm="booking"'
+
+
+def test_a_providers_user_never_is_an_account_or_a_user_of_the_shared_secret(
+    outside_key: ec.EllipticCurvePrivateKey, tmp_path: Path
+) -> None:
+    environment = {"BOOKING_ACCOUNTS": "on", "BOOKING_JWT_SUBJECT_PREFIX": "idp:", **trusting(outside_key)}
+    with serving(tmp_path / "data", environment) as house:
+        made = house.anyone.post("/auth/register", {"email": "own@example.com", "password": "long enough"}).data
+        number, event_id = str(made["user"]["id"]), house.event(available_tickets=9)
+        account = house.with_token(made["token"])
+        assert account.book(event_id).data["user_id"] == f"account:{number}"
+
+        def outsider(subject: str, **claims: object) -> Caller:
+            return house.with_token(jwt.encode({**house.claims(subject), **claims}, outside_key, algorithm="ES256"))
+
+        assert outsider(f"account:{number}").booking(event_id).verdict == REFUSED
+        assert outsider(number).booking(event_id).verdict == GOOD, "the account's booking is not theirs"
+        assert outsider(number).cancel(event_id).verdict == GOOD
+        assert house.user(number).cancel(event_id).verdict == GOOD
+        assert outsider(number).book(event_id).data["user_id"] == f"idp:{number}"
+        assert house.user(number).book(event_id).data["user_id"] == number
+        assert house.user(f"account:{number}").booking(event_id).data["user_id"] == f"account:{number}"
+        rows = house.organizer.get(f"/events/{event_id}/bookings").data
+        assert {row["user_id"] for row in rows} == {f"account:{number}", f"idp:{number}", number}
+        cancelled = house.organizer.post("/cancel", {"event_id": event_id, "user_id": f"account:{number}"})
+        assert cancelled.data["user_id"] == f"account:{number}"
 
 
 def test_a_token_by_another_key_of_the_same_kind_is_refused(strict_house: House) -> None:

@@ -15,6 +15,7 @@ from booking.inventory.changes import ChangeStreams
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.lane import Target
 from booking.inventory.link import Call
+from booking.inventory.password_checks import PasswordChecks
 from booking.inventory.scripts import all_scripts, load
 from tests.fixtures.stock import EPOCHS, SHARDS, Stock, open_stock
 from tests.fixtures.valkey import running_valkey
@@ -85,6 +86,9 @@ async def test_every_verb_does_its_work_in_a_cluster(stock: Stock, cluster: str)
     assert (await office.look_booking(first, "dan")).booking is not None
     assert await office.charge(first, "ann") == 0
     assert await office.charge_address("192.0.2.1", RATE) == 0
+    checks = PasswordChecks(stock.lane, RATE)
+    assert await checks.begin("ann@example.com", "192.0.2.1") == (0, True)
+    await checks.end("ann@example.com", "192.0.2.1", drew=True, was_right=True)
     for shard in range(SHARDS):
         assert await office.due_events(shard, "me", 1_000, 10) == []
     assert all(lag.whole for lag in await office.lags())

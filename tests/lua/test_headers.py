@@ -13,6 +13,7 @@ from booking.inventory.box_office import BoxOffice, RateLimit
 from booking.inventory.changes import ChangeStreams
 from booking.inventory.keys import EVENT_KEY_NAMES
 from booking.inventory.link import Call, Exchange, Link
+from booking.inventory.password_checks import PasswordChecks
 from booking.inventory.scripts import Header, ScriptError, all_scripts, folder, load, read_header
 from tests.fixtures.stock import EPOCHS, open_stock
 
@@ -23,6 +24,8 @@ STRING_COMMANDS = {"DEL", "GET", "SET", "INCRBY", "MGET"}
 KINDS = {kind.value for kind in ChangeKind}
 
 METHODS = {
+    "attempt": {"begin"},
+    "attempted": {"end"},
     "book": {"book"},
     "cancel": {"cancel"},
     "change": {"change"},
@@ -200,7 +203,7 @@ def test_a_script_keeps_to_what_every_server_has(name: str) -> None:
 
 def test_each_script_has_its_method_and_no_other_one_uses_it() -> None:
     users: dict[str, set[str]] = {}
-    for user in (BoxOffice, ChangeStreams):
+    for user in (BoxOffice, ChangeStreams, PasswordChecks):
         (written,) = ast.parse(inspect.getsource(user)).body
         assert isinstance(written, ast.ClassDef)
         for method in written.body:
@@ -249,6 +252,10 @@ async def answers(clean_valkey: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
         for _ in range(2):
             await office.charge(1, "dan")
             await office.charge_address("10.0.0.1", RateLimit(1, 0.001))
+        checks = PasswordChecks(stock.lane, RateLimit(1, 0.001))
+        for _ in range(2):
+            await checks.begin("ann@example.com", "10.0.0.1")
+        await checks.end("ann@example.com", "10.0.0.1", drew=True, was_right=True)
         await office.next_event_id()
         await office.lags()
         (cursor, _), *_ = await stock.redis.xrange(keys.changes(1))
@@ -277,6 +284,8 @@ async def test_a_row_holds_as_many_values_as_its_header_names(answers: dict[str,
 
 def test_the_statuses_that_end_nothing_are_those_of_readings() -> None:
     assert {script for script in SCRIPTS if not load(script).changes} == {
+        "attempt",
+        "attempted",
         "charge",
         "due",
         "found",

@@ -228,14 +228,17 @@ def test_migrate_may_be_run_again(tmp_path: Path) -> None:
 
 def test_an_account_is_added_and_the_next_time_changed(tmp_path: Path) -> None:
     added = booking(tmp_path, "user", "add", "Ann@example.com", given=b"first password\r\n")
-    assert added.stdout == f"Ann@example.com is added to {tmp_path}/booking.sqlite3 (user 1), as a user.\n".encode()
+    assert (
+        added.stdout
+        == f"Ann@example.com is added to {tmp_path}/booking.sqlite3 (user account:1), as a user.\n".encode()
+    )
     account = find_account(tmp_path, "ann@example.com")
     assert account is not None
     assert not account.organizer
     assert opens(account, "first password")
 
     changed = booking(tmp_path, "user", "add", "ann@EXAMPLE.com", "--organizer", given=b"second password")
-    assert changed.stdout.endswith(b"already (user 1): its password is set anew, and it is an organizer.\n")
+    assert changed.stdout.endswith(b"already (user account:1): its password is set anew, and it is an organizer.\n")
     account = find_account(tmp_path, "ann@example.com")
     assert account is not None
     assert account.organizer

@@ -37,13 +37,13 @@ def test_a_sale_runs_on_postgresql_and_goes_on_after_a_restart(tmp_path: Path, p
         assert post(service, "/book", {"event_id": event_id}, auth=basic).status_code == 201
 
         assert service.stop() == 0
-        assert asyncio.run(confirmed(postgres_url, event_id)) == [str(user["id"])]
+        assert asyncio.run(confirmed(postgres_url, event_id)) == [f"account:{user['id']}"]
         service.start()
 
         assert post(service, "/auth/login", ACCOUNT).status_code == 200
         assert post(service, "/book", {"event_id": event_id}, auth=basic).json()["code"] == "already_booked"
         guest = {"Authorization": f"Bearer {service.token('guest')}"}
         assert post(service, "/book", {"event_id": event_id}, headers=guest).status_code == 201
-        both = [str(user["id"]), "guest"]
+        both = [f"account:{user['id']}", "guest"]
         eventually(lambda: asyncio.run(confirmed(postgres_url, event_id)) == both, "PostgreSQL has both bookings")
     assert not (tmp_path / "data" / "booking.sqlite3").exists()

@@ -124,7 +124,7 @@ async def test_the_log_tells_each_request_and_no_secret(worker: Worker) -> None:
     for secret in (EMAIL, PASSWORD, "a wrong password", given, basic, "hush", "zoe", token("boss", ORGANIZER)):
         assert secret not in text
     told = [(line["method"], line["route"], line["status"], line["user"]) for line in worker.lines()]
-    user = str(registered.json()["data"]["user"]["id"])
+    user = f"account:{registered.json()['data']['user']['id']}"
     assert told == [
         ("POST", "/initialize", 201, "boss"),
         ("POST", "/auth/register", 201, user),

@@ -123,7 +123,7 @@ async def test_a_password_tells_the_caller_whatever_the_case_of_the_email(
 ) -> None:
     request = basic(email, PASSWORD, scheme)
     assert house.credentials.caller_now(request) is None
-    assert await house.credentials.caller(request) == Caller("17", organizer=False)
+    assert await house.credentials.caller(request) == Caller("account:17", organizer=False)
     assert house.asked == ["zoe@example.com"]
 
 
@@ -131,8 +131,8 @@ async def test_a_password_that_was_right_is_remembered_for_a_minute(house: House
     request = basic(EMAIL, PASSWORD)
     await house.credentials.caller(request)
     house.now += REMEMBERED_SECONDS - 1
-    assert house.credentials.caller_now(request) == Caller("17", organizer=False)
-    assert await house.credentials.caller(request) == Caller("17", organizer=False)
+    assert house.credentials.caller_now(request) == Caller("account:17", organizer=False)
+    assert await house.credentials.caller(request) == Caller("account:17", organizer=False)
     assert house.checks == 1
     house.now += 1
     assert house.credentials.caller_now(request) is None
@@ -173,11 +173,11 @@ async def test_the_one_not_used_for_longest_makes_room(house: House, monkeypatch
 
 async def test_looking_afresh_sees_a_new_role_and_a_new_password(house: House) -> None:
     request = basic(EMAIL, PASSWORD)
-    assert await house.credentials.caller(request) == Caller("17", organizer=False)
+    assert await house.credentials.caller(request) == Caller("account:17", organizer=False)
     await house.register(organizer=True)
-    assert house.credentials.caller_now(request) == Caller("17", organizer=False)
-    assert await house.credentials.caller(request, afresh=True) == Caller("17", organizer=True)
-    assert house.credentials.caller_now(request) == Caller("17", organizer=True)
+    assert house.credentials.caller_now(request) == Caller("account:17", organizer=False)
+    assert await house.credentials.caller(request, afresh=True) == Caller("account:17", organizer=True)
+    assert house.credentials.caller_now(request) == Caller("account:17", organizer=True)
     house.accounts.clear()
     with pytest.raises(Unauthenticated):
         await house.credentials.caller(request, afresh=True)
@@ -187,7 +187,7 @@ async def test_looking_afresh_sees_a_new_role_and_a_new_password(house: House) -
 async def test_an_unknown_email_and_a_wrong_password_cost_the_same_work(house: House) -> None:
     for email in (EMAIL, "nobody@example.com", "not an email", "a@b", ""):
         before = house.checks
-        assert await house.credentials.account(email, "wrong password") is None
+        assert await house.credentials.account(email, "wrong password", "192.0.2.1") is None
         assert house.checks == before + 1
         before = house.checks
         assert (await house.refusal(basic(email, "wrong password"))).challenges == (BASIC_CHALLENGE,)
@@ -196,18 +196,20 @@ async def test_an_unknown_email_and_a_wrong_password_cost_the_same_work(house: H
 
 async def test_only_what_could_be_registered_is_looked_for(house: House) -> None:
     for email in ("not an email", "a\0b@example.com", "x" * 5000 + "@example.com", "\ud800@example.com"):
-        assert await house.credentials.account(email, "password") is None
+        assert await house.credentials.account(email, "password", "192.0.2.1") is None
     assert house.asked == []
 
 
 async def test_a_login_gets_the_account_for_its_own_password(house: House) -> None:
-    assert await house.credentials.account("ZOE@example.com", PASSWORD) == house.accounts["zoe@example.com"]
+    assert (
+        await house.credentials.account("ZOE@example.com", PASSWORD, "192.0.2.1") == house.accounts["zoe@example.com"]
+    )
 
 
 async def test_a_burst_of_one_users_calls_checks_the_password_once(house: House) -> None:
     request = basic(EMAIL, PASSWORD)
     callers = await asyncio.gather(*(house.credentials.caller(request) for _ in range(20)))
-    assert callers == [Caller("17", organizer=False)] * 20
+    assert callers == [Caller("account:17", organizer=False)] * 20
     assert house.checks == 1
 
 
@@ -216,7 +218,7 @@ async def test_a_caller_who_goes_away_does_not_end_the_check_for_the_others(hous
     calls = [asyncio.create_task(house.credentials.caller(request)) for _ in range(3)]
     await asyncio.sleep(0)
     calls[0].cancel()
-    assert await asyncio.gather(*calls[1:]) == [Caller("17", organizer=False)] * 2
+    assert await asyncio.gather(*calls[1:]) == [Caller("account:17", organizer=False)] * 2
     with pytest.raises(asyncio.CancelledError):
         await calls[0]
     assert house.checks == 1
@@ -245,7 +247,7 @@ async def test_a_full_queue_and_a_database_that_fails_are_not_wrong_passwords(
     crowd = [house.credentials.caller(basic(f"u{number}@example.com", "x")) for number in range(10)]
     results = await asyncio.gather(*crowd, return_exceptions=True)
     assert {type(result) for result in results} == {TooBusy, Unauthenticated}
-    assert await house.credentials.caller(request) == Caller("17", organizer=False)
+    assert await house.credentials.caller(request) == Caller("account:17", organizer=False)
 
 
 # Neither
@@ -287,6 +289,18 @@ async def test_no_credentials_are_refused_and_both_are_offered(house: House) -> 
     with pytest.raises(Unauthenticated) as caught:
         house.credentials.caller_now(scope())
     assert caught.value.challenges == (BEARER_CHALLENGE, BASIC_CHALLENGE)
+
+
+async def test_without_accounts_a_password_is_refused_unread_and_only_a_token_is_asked_for(house: House) -> None:
+    bearer_only = Credentials(TokenVerifier(SECRET), house.passwords, None)
+    for request in (scope(), basic(EMAIL, PASSWORD), scope("Basic x")):
+        with pytest.raises(Unauthenticated) as caught:
+            await bearer_only.caller(request)
+        assert caught.value.challenges == (BEARER_CHALLENGE,)
+        assert "password" not in caught.value.detail
+    token = f"Bearer {sign_token(SECRET, '18', None, 60)}"
+    assert await bearer_only.caller(scope(token)) == Caller("18", organizer=False)
+    assert house.checks == 0
 
 
 async def test_two_headers_are_refused_even_if_each_is_right(house: House) -> None:
@@ -334,7 +348,7 @@ async def test_a_text_too_long_for_an_address_is_not_even_parsed(house: House, m
 
     monkeypatch.setattr(emails, "validate_email", parse)
     for text in (" " * 16_000 + EMAIL, "x" * EMAIL_CHARACTERS_MAX + "@"):
-        assert await house.credentials.account(text, PASSWORD) is None
+        assert await house.credentials.account(text, PASSWORD, "192.0.2.1") is None
         with pytest.raises(ValueError, match="too long"):
             normalise_email(text)
 

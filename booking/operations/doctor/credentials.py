@@ -26,6 +26,8 @@ async def check_credentials(settings: Settings) -> list[Finding]:
         findings.append(_public_key(settings.jwt_public_key))
     if settings.jwt_jwks_url is not None:
         findings.append(await _key_set(settings.jwt_jwks_url))
+    if settings.has_outside_provider:
+        findings.append(_users(settings))
     return findings
 
 
@@ -68,6 +70,16 @@ def _strength(name: str, where: str, secret: str, advice: str) -> Finding:
         return ok(name, f"{where}, {len(secret.encode())} bytes, looks random")
     make = fault if len(secret.encode()) < JWT_SECRET_BYTES_MIN else warning
     return make(name, f"{where} {weak}: who guesses it is every user and organizer", advice)
+
+
+def _users(settings: Settings) -> Finding:
+    """Whether a provider's users are told from those of the shared secret; accounts always are."""
+    name = "user ids"
+    told = f"the service's own accounts are {'on' if settings.has_accounts else 'off'}"
+    if settings.jwt_subject_prefix:
+        return ok(name, f"a provider's begin with {settings.jwt_subject_prefix}; {told}")
+    found = f"a provider's user and one of the shared secret are the same if their sub is; {told}"
+    return warning(name, found, "set BOOKING_JWT_SUBJECT_PREFIX before the first sale, or sign no such tokens")
 
 
 def _public_key(text: str) -> Finding:

@@ -28,6 +28,14 @@ POLL_SECONDS = 0.2
 
 log = structlog.get_logger()
 
+
+class RestUnusable(Exception):
+    """Changes that only Redis has do not follow on the database's, or cannot be read.
+
+    The shard is not sold from until `booking restore`, which drops these changes.
+    """
+
+
 Progress = Callable[[int], None]
 """Is told how many bookings more have been read."""
 
@@ -75,26 +83,38 @@ async def restore_shard(
     *,
     only_empty: bool = False,
     even_if_whole: bool = False,
+    to_name_accounts: bool = False,
     progress: Progress = lambda _: None,
 ) -> Restored | None:
     """Restores a shard that is lost. None where it is whole (by now), or where it is not empty and `only_empty`.
 
+    With `to_name_accounts` one is restored that is whole, or was when this was begun, unless its accounts are named by
+    now. Nothing is discarded then: raises RestUnusable.
+
     May be broken off at any moment and run again: the shard sells only once all of it is there. Raises
     InventoryUnavailable, LedgerUnavailable.
     """
-    count = len(await ledger.shards())
-    rebuild = Rebuild(settings.redis_address, shard, count, f"{os.getpid()}-{secrets.token_hex(8)}")
+    records = await ledger.shards()
+    fenced_as = f"naming:{records[shard].epoch}" if to_name_accounts else ""
+    me = f"{os.getpid()}-{secrets.token_hex(8)}"
+    rebuild = Rebuild(settings.redis_address, shard, len(records), me, fenced_as=fenced_as)
     loop = asyncio.get_running_loop()
     end = loop.time() + OTHER_SECONDS_MAX
     try:
         while loop.time() < end:
-            if not even_if_whole and shard not in await lost_shards(ledger, streams):
+            is_lost = shard in await lost_shards(ledger, streams)
+            if to_name_accounts:
+                is_named = (await ledger.shards())[shard].accounts_named
+                if is_named or (is_lost and not await rebuild.has_fenced()):
+                    return None
+            elif not (is_lost or even_if_whole):
                 return None
             if only_empty and not await rebuild.is_empty():
                 return None
             if await rebuild.take_lease():
                 try:
-                    return await _Restoration(ledger, streams, rebuild, shard, count, progress).run()
+                    restoration = _Restoration(ledger, streams, rebuild, shard, len(records), progress)
+                    return await restoration.run(discards=not to_name_accounts)
                 except LeaseLost:
                     log.warning("a restoration was overtaken and begins again", shard=shard)
                 finally:
@@ -116,11 +136,18 @@ class _Restoration:
         self._shards = shards
         self._progress = progress
 
-    async def run(self) -> Restored:
+    async def run(self, *, discards: bool) -> Restored:
         await self._rebuild.fence()
         record, carried, discarded = await self._carry_rest()
-        await self._rebuild.clear()
+        if discarded and not discards:
+            told = "its stream holds changes that the database does not take"
+            raise RestUnusable(f"{told}; it is not sold from until `booking restore`, which drops them")
         events = [one for one in await self._ledger.event_ids() if keys.shard_of(one, self._shards) == self._shard]
+        if not record.accounts_named:
+            for event_id in events:
+                await self._ledger.name_accounts(event_id)
+                await self._rebuild.keep_lease()
+        await self._rebuild.clear()
         bookings = 0
         for event_id in events:
             bookings += await self._restore_event(event_id)

@@ -8,12 +8,12 @@ from booking.auth.emails import email_key
 from booking.auth.passwords import Passwords
 from booking.auth.plain_tokens import ORGANIZER
 from booking.domain.accounts import Account
-from booking.inventory.box_office import BoxOffice, RateLimit
+from booking.domain.callers import account_user_id
 from booking.ledger.errors import EmailTaken
 from booking.ledger.ledger import Ledger
+from booking.web.attempts import Attempts, address_of
 from booking.web.authentication import Credentials
 from booking.web.problems import Fault, Problem
-from booking.web.rate_limits import rate_limited
 from booking.web.request_schemas import LoginRequest, RegisterRequest, validate
 from booking.web.requests import USER, read_json
 from booking.web.response_schemas import WelcomeData
@@ -32,15 +32,14 @@ class AccountEndpoints:
         passwords: Passwords,
         credentials: Credentials,
         sign: Sign,
-        office: BoxOffice,
-        limit: RateLimit | None,
+        attempts: Attempts | None,
     ) -> None:
+        """Without `attempts` nothing is limited."""
         self._ledger = ledger
         self._passwords = passwords
         self._credentials = credentials
         self._sign = sign
-        self._office = office
-        self._limit = limit
+        self._attempts = attempts
 
     async def register(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`POST /auth/register`."""
@@ -49,9 +48,12 @@ class AccountEndpoints:
         wanted = validate(RegisterRequest, await read_json(scope, receive, faults), faults)
         password_hash = await self._passwords.hash(wanted.password)
         try:
-            account = await self._ledger.add_account(wanted.email, email_key(wanted.email), password_hash)
+            key = email_key(wanted.email)
+            account = await self._ledger.add_account(wanted.email, key, password_hash)
         except EmailTaken:
             raise Problem("email_taken") from None
+        if self._attempts is not None:
+            await self._attempts.end(key, address_of(scope), drew=False, was_right=True)
         return self._welcome(scope, 201, "Account created successfully", account)
 
     async def login(self, scope: Scope, receive: Receive) -> PlainResponse:
@@ -59,21 +61,17 @@ class AccountEndpoints:
         await self._charge(scope)
         faults: list[Fault] = []
         given = validate(LoginRequest, await read_json(scope, receive, faults), faults)
-        account = await self._credentials.account(given.email, given.password)
+        account = await self._credentials.account(given.email, given.password, address_of(scope))
         if account is None:
             raise Problem("invalid_credentials")
         return self._welcome(scope, 200, "Logged in successfully", account)
 
     async def _charge(self, scope: Scope) -> None:
-        if self._limit is None:
-            return
-        address = scope["client"][0] if scope.get("client") else "unknown"
-        wait_ms = await self._office.charge_address(address, self._limit)
-        if wait_ms:
-            raise rate_limited("auth", self._limit, wait_ms)
+        if self._attempts is not None:
+            await self._attempts.charge(address_of(scope))
 
     def _welcome(self, scope: Scope, status: int, message: str, account: Account) -> PlainResponse:
-        scope[USER] = str(account.id)
-        token = self._sign(str(account.id), ORGANIZER if account.organizer else None)
+        user_id = scope[USER] = account_user_id(account.id)
+        token = self._sign(user_id, ORGANIZER if account.organizer else None)
         data: WelcomeData = {"token": token, "user": {"id": account.id, "email": account.email}}
         return PlainResponse(status, success(message, data))

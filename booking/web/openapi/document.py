@@ -45,12 +45,14 @@ SECURITY: dict[str, Part] = {
         "scheme": "bearer",
         "bearerFormat": "JWT",
         "description": "A token from /auth/login, from `booking token`, or from the identity provider that the service "
-        'trusts: `sub` is the user id, `exp` is required, `role: "organizer"` opens the organizers\' endpoints.',
+        'trusts: `sub` is the user id, `exp` is required, `role: "organizer"` opens the organizers\' endpoints. An '
+        "account's `sub` is `account:` and its number; no provider's may begin so. A provider's subjects get "
+        "`BOOKING_JWT_SUBJECT_PREFIX` in front.",
     },
     "basic": {
         "type": "http",
         "scheme": "basic",
-        "description": "The email and password of one of the service's own accounts.",
+        "description": "The email and password of one of the service's own accounts, if it has any.",
     },
 }
 

@@ -77,7 +77,9 @@ class Operation:
         """The codes of all the ways in which it can fail."""
         codes = {"internal_error", *self.refusals}
         if self.who is not Who.ANYONE:
-            codes |= {"unauthenticated", "identity_unavailable", "overloaded", "database_unavailable"}
+            # A password that comes with any call is checked, and limited, like one that logs in.
+            codes |= {"unauthenticated", "identity_unavailable", "overloaded", "database_unavailable", "rate_limited"}
+            codes |= {"inventory_unavailable", "outcome_unknown"}
         if self.who is Who.ORGANIZER:
             codes.add("forbidden")
         if self.body is not None:

@@ -143,10 +143,11 @@ SELLING = (
                 201, "Registered, and signed in.", success("Account created successfully", WELCOME, examples.WELCOME)
             ),
         ),
-        "Accounts become organizers by `booking user add EMAIL --organizer`.",
+        "Accounts become organizers by `booking user add EMAIL --organizer`. The user id of account 3 is `account:3`. "
+        "`not_found` if the service has no accounts of its own (`BOOKING_ACCOUNTS`).",
         payloads.RegisterRequest,
         {"email": "ada@example.com", "password": "correct horse battery staple"},
-        refusals=("email_taken", "rate_limited", "overloaded"),
+        refusals=("email_taken", "rate_limited", "overloaded", "not_found"),
         reads_database=True,
     ),
     Operation(
@@ -163,10 +164,10 @@ SELLING = (
                 success("Logged in successfully", WELCOME, examples.WELCOME),
             ),
         ),
-        "Takes the same time whether or not the email exists.",
+        "Takes the same time whether or not the email exists. `not_found` if the service has no accounts of its own.",
         payloads.LoginRequest,
         {"email": "ada@example.com", "password": "correct horse battery staple"},
-        refusals=("invalid_credentials", "rate_limited", "overloaded"),
+        refusals=("invalid_credentials", "rate_limited", "overloaded", "not_found"),
         reads_database=True,
     ),
 )

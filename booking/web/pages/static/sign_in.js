@@ -6,6 +6,7 @@ import * as session from "./session.js";
 import { inWords, lasting } from "./words.js";
 
 const ENDS_SOON_MS = 5 * 60_000;
+const NO_ACCOUNTS = "This service has no accounts of its own. Sign in where you came from.";
 const NO_EMAIL = "Enter an email address, such as ann@example.com.";
 
 /** A form that signs in, or creates an account and is signed in with it; `say(title, lead)` says what for. */
@@ -60,7 +61,7 @@ export function signInForm() {
         setFault(email, NO_EMAIL); // the service is stricter than browsers are
         return email.focus();
       }
-      setText(trouble, inWords(refusal));
+      setText(trouble, refusal.code === "not_found" ? NO_ACCOUNTS : inWords(refusal));
       password.focus();
     } finally {
       submit.disabled = false;

@@ -1,0 +1,17 @@
+-- attempted: gives back what a check drew that was no failure, and remembers an address whose password was right, for
+-- so many milliseconds (0: not at all).
+-- KEYS[1] bucket    string  when it will be full again
+-- KEYS[2] known     string  there if the client's address has logged in to the account lately
+-- ARGV    interval_us burst drew known_ms
+-- USES    clock rate
+-- RETURNS one row: 1
+if drew == '1' then
+  local full_at = tonumber(call('GET', bucket) or 0) - interval_us
+  if full_at > now_us then
+    call('SET', bucket, whole(full_at), 'PX', math.ceil((full_at - now_us) / 1000))
+  else
+    call('DEL', bucket)
+  end
+end
+if tonumber(known_ms) > 0 then call('SET', known, 1, 'PX', known_ms) end
+return {{1}}
