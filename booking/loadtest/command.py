@@ -11,7 +11,7 @@ from rich.console import Console
 
 from booking.domain.model import CAPACITY_MAX, MAX_PER_USER_MAX
 from booking.loadtest.exports import Exports, UnwritableFileError
-from booking.loadtest.opening import Organizer, UnusableServiceError
+from booking.loadtest.organizer import Organizer, UnusableServiceError
 from booking.loadtest.plan import (
     BUYERS_MAX,
     CONNECTIONS_MAX,

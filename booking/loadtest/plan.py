@@ -81,15 +81,15 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What one buyer has in mind."""
+    """What one buyer has in intent."""
 
     quantity: int
     cancels: bool
     again: bool
 
 
-def intents(plan: Plan) -> list[Intent]:
-    """Every buyer's mind, drawn from the seed alone, so that it does not depend on the number of processes."""
+def draw_intents(plan: Plan) -> list[Intent]:
+    """Every buyer's intent, drawn from the seed alone, so that it does not depend on the number of processes."""
     draw = Random(plan.seed)  # noqa: S311 - a sale that can be played again, not a secret
     drawn = []
     for _ in range(plan.buyers):

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from time import perf_counter_ns
 from typing import Any
 
-from booking.loadtest.aftermath import Say, Sql, event_after, nobody_listens, telling
 from booking.loadtest.calls import Kind
+from booking.loadtest.checks import Say, Sql, event_after, nobody_listens, telling
 from booking.loadtest.database import CaughtUp
 from booking.loadtest.figures import Figures
-from booking.loadtest.opening import Organizer
+from booking.loadtest.organizer import Organizer
 from booking.loadtest.plan import READ_SILENCE_SECONDS_MAX, Plan
 from booking.loadtest.player import Player, ShowProgress
 from booking.loadtest.records import BuyerRecord, Fault, Findings, Verdict

@@ -48,11 +48,11 @@ async def test_each_lie_is_caught(lie: Lie) -> None:
 @pytest.mark.parametrize("trouble", TROUBLES, ids=str)
 async def test_trouble_that_loses_nothing_is_clean(trouble: Lie, idempotent: bool) -> None:
     service = LyingService(trouble)
-    crowd, findings = await play_here(service, replace(PLAN, idempotent=idempotent))
+    workload, findings = await play_here(service, replace(PLAN, idempotent=idempotent))
     assert findings.examples == {}
     assert service.event()["tickets_sold"] == PLAN.tickets
     if trouble in TROUBLE_SHOWS_AS:
-        assert answers_of(crowd, TROUBLE_SHOWS_AS[trouble]) > 0
+        assert answers_of(workload, TROUBLE_SHOWS_AS[trouble]) > 0
 
 
 @pytest.mark.parametrize("quantity_max", [1, 4])

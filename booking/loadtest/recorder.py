@@ -8,11 +8,11 @@ from booking.loadtest.plan import Intent
 from booking.loadtest.records import ACKNOWLEDGED, BuyerRecord, Fault, Findings, Found, Seen
 
 
-class Notes:
+class Recorder:
     """The records of one process's buyers, by their index."""
 
-    def __init__(self, tickets: int, minds: Mapping[int, Intent]) -> None:
-        self.buyers = {index: BuyerRecord(index, mind.quantity) for index, mind in minds.items()}
+    def __init__(self, tickets: int, intents: Mapping[int, Intent]) -> None:
+        self.buyers = {index: BuyerRecord(index, intent.quantity) for index, intent in intents.items()}
         self.findings = Findings()
         self.answers: dict[tuple[Kind, str], int] = {}
         """How often each kind of call ended in what: a status with its code, or what went wrong."""

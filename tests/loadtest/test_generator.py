@@ -4,18 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from time import perf_counter_ns
 
 import pytest
 
 from booking.loadtest.calls import Kind
-from booking.loadtest.crowd import ATTEMPTS_MAX, Crowd
-from booking.loadtest.pace import Pace
-from booking.loadtest.plan import Plan, intents
-from booking.loadtest.process import Patience
+from booking.loadtest.plan import Plan, draw_intents
+from booking.loadtest.process import ReadSilence
 from booking.loadtest.records import Found, Seen
+from booking.loadtest.workload import ATTEMPTS_MAX, SaleWorkload
 from tests.loadtest.lying_service import LyingService
-from tests.loadtest.sale import PLAN, crowd_of, drive, play, play_here
+from tests.loadtest.sale import PLAN, drive, play, play_here, workload_of
 
 
 @asynccontextmanager
@@ -50,6 +48,7 @@ async def answering(
         server.close()
         for writer in writers:
             writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
         await server.wait_closed()
 
 
@@ -67,11 +66,11 @@ async def test_an_open_loop_sells_the_same_sale() -> None:
 async def test_an_open_loop_does_not_wait_for_answers() -> None:
     plan = replace(PLAN, buyers=20, rate=1_000.0, connections=1, timeout_seconds=1.0, status_share=0.0)
     async with answering(lambda _: None) as (url, requests):
-        crowd = crowd_of(replace(plan, url=url))
-        await drive(replace(plan, url=url), crowd)
-    asked_twice = sum(mind.again for mind in intents(plan))
+        workload = workload_of(replace(plan, url=url))
+        await drive(replace(plan, url=url), workload)
+    asked_twice = sum(intent.again for intent in draw_intents(plan))
     assert requests == [20 + asked_twice]
-    assert crowd.notes.answers[Kind.BOOK, "no answer in time"] == 20
+    assert workload.recorder.answers[Kind.BOOK, "no answer in time"] == 20
 
 
 async def test_an_open_loop_does_not_count_the_times_at_which_nobody_came_as_somebody_s_wait() -> None:
@@ -79,29 +78,30 @@ async def test_an_open_loop_does_not_count_the_times_at_which_nobody_came_as_som
     later = answer(503, b'{"code": "overloaded"}', b"Retry-After: 2\r\n")
     plan = replace(PLAN, buyers=5, rate=200.0, status_share=0.0, cancel_share=0.0)
     async with answering(lambda n: later if n == 4 else answer(201, booked % n)) as (url, requests):
-        pace = await drive(replace(plan, url=url), crowd_of(replace(plan, url=url)))
+        workload = workload_of(replace(plan, url=url))
+        await drive(replace(plan, url=url), workload)
     assert requests == [6]
-    assert pace.latencies[Kind.BOOK].max_ns < 1_500_000_000  # the last one was sent 2 s late, because it was told to be
+    assert workload.latencies[Kind.BOOK].max_ns < 1_500_000_000  # the last call was told to wait 2 s
 
 
 async def test_a_service_that_never_answers_leaves_every_outcome_unknown() -> None:
     plan = replace(PLAN, buyers=8, timeout_seconds=0.2)
     async with answering(lambda _: None) as (url, _):
-        crowd = crowd_of(replace(plan, url=url))
-        await drive(replace(plan, url=url), crowd)
-    assert all(record.seen & Seen.UNKNOWN for record in crowd.notes.buyers.values())
-    assert crowd.notes.findings.examples == {}
+        workload = workload_of(replace(plan, url=url))
+        await drive(replace(plan, url=url), workload)
+    assert all(record.seen & Seen.UNKNOWN for record in workload.recorder.buyers.values())
+    assert workload.recorder.findings.examples == {}
 
 
 async def test_a_refusal_is_tried_again_a_bounded_number_of_times() -> None:
     busy = answer(503, b'{"code": "overloaded"}', b"Retry-After: 0\r\n")
     plan = replace(PLAN, buyers=1, status_share=0.0, connections=1)
     async with answering(lambda _: busy) as (url, requests):
-        crowd = crowd_of(replace(plan, url=url))
-        await drive(replace(plan, url=url), crowd)
+        workload = workload_of(replace(plan, url=url))
+        await drive(replace(plan, url=url), workload)
     assert requests == [ATTEMPTS_MAX]
     # Every refusal was definite, so nothing is unknown, and nothing was booked.
-    assert crowd.notes.buyers[0].seen == Seen.SENT
+    assert workload.recorder.buyers[0].seen == Seen.SENT
 
 
 async def test_a_reading_that_is_refused_to_the_end_stays_open() -> None:
@@ -109,89 +109,89 @@ async def test_a_reading_that_is_refused_to_the_end_stays_open() -> None:
     booked = answer(201, b'{"data": {"id": "1-2", "status": "confirmed"}}')
     busy = answer(503, b'{"code": "overloaded"}', b"Retry-After: 0\r\n")
     async with answering(lambda n: booked if n == 0 else busy) as (url, _):
-        crowd = crowd_of(replace(plan, url=url))
-        await drive(replace(plan, url=url), crowd)
-        crowd.read_back()
-        await drive(replace(plan, url=url), crowd)
-    assert crowd.notes.buyers[0].seen == Seen.SENT | Seen.BOOKED
-    assert crowd.notes.buyers[0].found is Found.UNREAD
+        workload = workload_of(replace(plan, url=url))
+        await drive(replace(plan, url=url), workload)
+        workload.read_back()
+        await drive(replace(plan, url=url), workload)
+    assert workload.recorder.buyers[0].seen == Seen.SENT | Seen.BOOKED
+    assert workload.recorder.buyers[0].found is Found.UNREAD
 
 
 async def test_what_is_not_http_is_an_unknown_outcome_and_not_a_crash() -> None:
     plan = replace(PLAN, buyers=3, status_share=0.0, connections=1)
     async with answering(lambda _: b"220 smtp\r\n\r\n") as (url, _):
-        crowd = crowd_of(replace(plan, url=url))
-        await drive(replace(plan, url=url), crowd)
-    assert crowd.notes.answers[Kind.BOOK, "an answer without a Content-Length"] == 3
-    assert all(record.seen == Seen.SENT | Seen.UNKNOWN for record in crowd.notes.buyers.values())
+        workload = workload_of(replace(plan, url=url))
+        await drive(replace(plan, url=url), workload)
+    assert workload.recorder.answers[Kind.BOOK, "an answer without a Content-Length"] == 3
+    assert all(record.seen == Seen.SENT | Seen.UNKNOWN for record in workload.recorder.buyers.values())
 
 
 async def test_the_sale_ends_when_its_time_is_up() -> None:
-    crowd, findings = await play_here(LyingService(), replace(PLAN, rate=50.0, seconds_max=0.5))
-    assert 0 < sum(bool(record.seen) for record in crowd.notes.buyers.values()) < PLAN.buyers
+    workload, findings = await play_here(LyingService(), replace(PLAN, rate=50.0, seconds_max=0.5))
+    assert 0 < sum(bool(record.seen) for record in workload.recorder.buyers.values()) < PLAN.buyers
     assert findings.examples == {}
 
 
 async def test_a_service_that_went_away_leaves_the_reading_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("booking.loadtest.pace.CONNECT_FAILURES_MAX", 3)
+    monkeypatch.setattr("booking.loadtest.generator.CONNECT_FAILURES_MAX", 3)
     plan = replace(PLAN, buyers=1, status_share=0.0, connections=2)
     async with answering(lambda _: answer(201, b'{"data": {"id": "1-2"}}')) as (url, _):
-        crowd = crowd_of(replace(plan, url=url))
-        await drive(replace(plan, url=url), crowd)
-    crowd.read_back()
-    pace = await drive(replace(plan, url=url), crowd)
-    assert pace.refused_connections == 6
-    assert crowd.notes.buyers[0].found is Found.UNREAD
+        workload = workload_of(replace(plan, url=url))
+        await drive(replace(plan, url=url), workload)
+    workload.read_back()
+    generator = await drive(replace(plan, url=url), workload)
+    assert generator.refused_connections == 4
+    assert workload.recorder.buyers[0].found is Found.UNREAD
 
 
 async def test_an_open_loop_ends_once_no_connection_can_be_had_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("booking.loadtest.pace.CONNECT_FAILURES_MAX", 2)
+    monkeypatch.setattr("booking.loadtest.generator.CONNECT_FAILURES_MAX", 2)
     plan = replace(PLAN, url="http://127.0.0.1:1", rate=1_000.0, seconds_max=600.0)
     async with asyncio.timeout(60):
-        await drive(plan, crowd_of(plan))
+        await drive(plan, workload_of(plan))
 
 
 async def test_a_call_that_waits_while_every_connection_waits_for_its_answer_is_told_from_a_late_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("booking.loadtest.pace.CONNECTIONS_MAX", 2)
+    monkeypatch.setattr("booking.loadtest.process.CONNECTIONS_MAX", 2)
     plan = replace(PLAN, buyers=20, rate=2_000.0, connections=1, status_share=0.0, cancel_share=0.0)
     booked = b'{"data": {"id": "1-%d", "quantity": 1, "status": "confirmed"}}'
     async with answering(lambda n: answer(201, booked % (n + 2)), after_seconds=0.05) as (url, requests):
-        pace = await drive(replace(plan, url=url), crowd_of(replace(plan, url=url)))
-    assert pace.kept_waiting.count >= requests[0] - 4
-    assert pace.kept_waiting.max_ns > 50_000_000
-    assert pace.away_ns == 0
+        generator = await drive(replace(plan, url=url), workload_of(replace(plan, url=url)))
+    assert generator.kept_waiting.count >= requests[0] - 4
+    assert generator.kept_waiting.max_ns > 50_000_000
+    assert generator.away_ns == 0
 
 
 async def test_calls_that_find_a_free_connection_have_waited_for_nobody() -> None:
     plan = replace(PLAN, buyers=20, rate=200.0, status_share=0.0, cancel_share=0.0)
     booked = b'{"data": {"id": "1-%d", "quantity": 1, "status": "confirmed"}}'
     async with answering(lambda n: answer(201, booked % (n + 2))) as (url, _):
-        pace = await drive(replace(plan, url=url), crowd_of(replace(plan, url=url)))
-    assert (pace.kept_waiting.count, pace.away_ns) == (0, 0)
+        generator = await drive(replace(plan, url=url), workload_of(replace(plan, url=url)))
+    assert (generator.kept_waiting.count, generator.away_ns) == (0, 0)
 
 
 @pytest.mark.parametrize("rate", [None, 1_000.0], ids=["closed loop", "open loop"])
 async def test_while_no_connection_can_be_had_the_service_is_away_and_nobody_late(
     rate: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("booking.loadtest.pace.CONNECT_FAILURES_MAX", 4)
+    monkeypatch.setattr("booking.loadtest.generator.CONNECT_FAILURES_MAX", 4)
     plan = replace(PLAN, url="http://127.0.0.1:1", rate=rate)
-    pace = await drive(plan, crowd_of(plan))
-    assert pace.away_ns > 0
-    assert pace.kept_waiting.count == 0
-    assert pace.lateness.count < 100
+    generator = await drive(plan, workload_of(plan))
+    assert generator.away_ns > 0
+    assert generator.kept_waiting.count == 0
+    assert generator.lateness.count < 100
 
 
-async def read(plan: Plan, silence_seconds_max: float) -> Crowd:
+async def read(plan: Plan, silence_seconds_max: float) -> SaleWorkload:
     """Reads back every buyer, as after a sale to which all of them came."""
-    crowd = crowd_of(plan)
-    for record in crowd.notes.buyers.values():
+    workload = workload_of(plan)
+    for record in workload.recorder.buyers.values():
         record.seen = Seen.SENT
-    crowd.read_back()
-    await Pace(plan, 0, crowd, None, 600.0).run(perf_counter_ns(), Patience(crowd, silence_seconds_max).end_the_silence)
-    return crowd
+    workload.read_back()
+    await drive(plan, workload, ReadSilence(workload, silence_seconds_max).end_if_too_long)
+    return workload
 
 
 @pytest.mark.parametrize(
@@ -199,9 +199,9 @@ async def read(plan: Plan, silence_seconds_max: float) -> Crowd:
 )
 async def test_a_reading_ends_once_nothing_could_be_read_for_too_long(reply: bytes | None) -> None:
     async with answering(lambda _: reply) as (url, requests):
-        crowd = await read(replace(PLAN, url=url, buyers=1_000, connections=1, timeout_seconds=0.1), 0.3)
-    assert crowd.closed
-    assert all(record.found is Found.UNREAD for record in crowd.notes.buyers.values())
+        workload = await read(replace(PLAN, url=url, buyers=1_000, connections=1, timeout_seconds=0.1), 0.3)
+    assert workload.closed
+    assert all(record.found is Found.UNREAD for record in workload.recorder.buyers.values())
     assert requests[0] > 1
 
 
@@ -209,6 +209,6 @@ async def test_a_reading_that_goes_on_is_let_go_on() -> None:
     reply = answer(200, b'{"data": {"id": "1-2", "quantity": 1, "status": "confirmed"}}')
     absent = answer(404, b'{"code": "booking_not_found"}')
     async with answering(lambda n: reply if n % 2 else absent, after_seconds=0.05) as (url, _):
-        crowd = await read(replace(PLAN, url=url, buyers=40, connections=1), 1.0)
-    assert not crowd.closed
-    assert all(record.found is not Found.UNREAD for record in crowd.notes.buyers.values())
+        workload = await read(replace(PLAN, url=url, buyers=40, connections=1), 1.0)
+    assert not workload.closed
+    assert all(record.found is not Found.UNREAD for record in workload.recorder.buyers.values())

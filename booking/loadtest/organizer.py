@@ -51,6 +51,11 @@ class Organizer:
         event: dict[str, Any] = document["data"]
         return event
 
+    @property
+    def still_seconds_max(self) -> float:
+        """How long `event_once_still` takes at most."""
+        return STILL_SECONDS_MAX
+
     def event_once_still(self, event_id: int) -> dict[str, Any]:
         """The event once its `seq` stands still, or as it is after STILL_SECONDS_MAX.
 

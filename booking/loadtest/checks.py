@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from booking.ledger.errors import LedgerError
-from booking.loadtest import opening
 from booking.loadtest.database import CaughtUp, Database
 from booking.loadtest.history import History
-from booking.loadtest.opening import Organizer, UnusableServiceError
+from booking.loadtest.organizer import Organizer, UnusableServiceError
 from booking.loadtest.plan import Plan
 from booking.loadtest.records import BuyerRecord, Fault, Findings
 
@@ -38,7 +37,7 @@ async def event_after(
     organizer: Organizer, plan: Plan, findings: Findings, say: Say = nobody_listens
 ) -> dict[str, Any]:
     """The event once the sale is over; empty, and a finding, when the service does not show it any more."""
-    seconds_max = opening.STILL_SECONDS_MAX
+    seconds_max = organizer.still_seconds_max
     try:
         with telling(
             say, f"waiting up to {seconds_max:g} s for the service to show the event, and its last changes to end"
