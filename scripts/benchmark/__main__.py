@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -12,6 +13,8 @@ import typer
 from rich.console import Console
 
 from scripts.benchmark import wrk
+from scripts.benchmark.against import compare
+from scripts.benchmark.against import show as show_comparison
 from scripts.benchmark.contenders import CHECKOUT
 from scripts.benchmark.listening import listeners, too_few_files
 from scripts.benchmark.processes import PartError
@@ -46,6 +49,9 @@ def bench(
         float | None,
         typer.Option(min=0.001, max=1, help="Share of the sizes of the large rows: 0.1, 100,000 bookings."),
     ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Only this: this code against the code of a commit, in turn, and the ratios.")
+    ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Also where a worker's time goes, by function.")] = False,
 ) -> None:
     """Measures this service beside its rivals, in turn and in one run, and prints one table.
@@ -53,6 +59,9 @@ def bench(
     Exit code 1 when a figure could not be measured or must not be trusted, never because a mark was missed.
     """
     preset = QUICK if quick else FULL
+    if against is not None:
+        _against(against, rounds or preset.rounds, seconds or preset.seconds, json_file)
+        return
     try:
         more_workers = tuple(int(part) for part in workers.split(",")) if workers else preset.more_workers
     except ValueError:
@@ -96,6 +105,23 @@ def bench(
     show(report, cores, Console(width=None if sys.stdout.isatty() else TABLE_COLUMNS))
     if not all(contest.trusted for contests in report.contests.values() for contest in contests):
         raise typer.Exit(1)
+
+
+def _against(commit: str, rounds: int, seconds: float, json_file: Path | None) -> None:
+    FOLDER.mkdir(exist_ok=True)
+    progress = Console(stderr=True, highlight=False)
+    secret = secrets.token_urlsafe(48).encode()
+    try:
+        with tempfile.TemporaryDirectory(dir=FOLDER, prefix="against-") as folder:
+            found = compare(
+                Path(folder), commit, rounds, seconds, secret, lambda line: progress.print(line, markup=False)
+            )
+    except PartError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+    if json_file is not None:
+        json_file.write_text(json.dumps(found.to_json(), indent=2) + "\n", encoding="utf-8")
+    show_comparison(found, Console(width=None if sys.stdout.isatty() else TABLE_COLUMNS))
 
 
 def _interrupted(*_: object) -> NoReturn:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import httpx
 
 from scripts.benchmark import processes
-from scripts.benchmark.contenders import CAPACITY, READY_S, book_faults, load_faults
+from scripts.benchmark.contenders import CAPACITY, CHECKOUT, READY_S, book_faults, load_faults
 from scripts.benchmark.figures import Load
 from scripts.benchmark.sales import Sale
 from scripts.benchmark.tokens import TOKEN_LIFE_S, sign
@@ -55,7 +55,7 @@ class Service:
         roles: dict[str, list[int]] = {"server": [], "redis": [], "persister": []}
         told = json.loads((self.data_dir / "service.json").read_text(encoding="utf-8"))
         for name, pid in told["parts"].items():
-            roles["server" if name.startswith("worker") else name].append(pid)
+            roles.setdefault("server" if name.startswith("worker") else name, []).append(pid)
         return roles
 
     def faults(self, sale: Sale, load: Load) -> list[str]:
@@ -156,12 +156,14 @@ def serve(
     settings: Mapping[str, str] = MappingProxyType({}),
     *,
     persister: bool = True,
+    source: Path = CHECKOUT,
 ) -> Iterator[Service]:
-    """Runs `booking serve` for the length of the block, with the settings it has by itself and those given here."""
+    """Runs `booking serve` of the code in `source`, with its default settings and those given here."""
     options = ["--port", "0", "--workers", str(workers), *([] if persister else ["--without-persister"])]
     log = data_dir.with_suffix(".log")
     started = time.monotonic()
-    with processes.running(booking("serve", *options), log, environment(data_dir, secret, settings)) as process:
+    variables = {**environment(data_dir, secret, settings), "PYTHONPATH": str(source)}
+    with processes.running(booking("serve", *options), log, variables) as process:
         processes.wait_until(lambda: _answers(data_dir, "/readyz" if persister else "/healthz"), process, log, READY_S)
         service = Service(data_dir, secret, workers, time.monotonic() - started)
         try:
