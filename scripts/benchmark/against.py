@@ -6,7 +6,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -14,13 +14,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from scripts.benchmark.contenders import CHECKOUT
-from scripts.benchmark.load import Load, Plan, Target, prepared
-from scripts.benchmark.processes import PartError, used_cpu_s
-from scripts.benchmark.service import Service, serve
-
-RATE_SHARE = 0.5
-"""Latency is measured at this share of the lower of both rates."""
+from scripts.benchmark.load import Plan, Target, offer
+from scripts.benchmark.processes import PartError
+from scripts.benchmark.rounds import Contender, Round, one_round
+from scripts.benchmark.service import CHECKOUT, Service, serve
+from scripts.benchmark.throughput import OPEN_CONNECTIONS, RATE_SHARE
 
 HIGHER, LOWER = "higher is better", "lower is better"
 
@@ -33,6 +31,7 @@ FIGURES = {
 }
 
 THIS = "this code"
+NOWHERE = Target("", "")
 GIT = shutil.which("git") or "git"
 
 
@@ -74,7 +73,7 @@ def check_out(commit: str, folder: Path) -> str:
 
 
 def compare(
-    folder: Path, commit: str, rounds: int, seconds: float, secret: bytes, say: Callable[[str], None]
+    folder: Path, commit: str, rounds: int, seconds: float, secret: str, say: Callable[[str], None]
 ) -> Comparison:
     """Runs both services at once and loads them in turn. Raises PartError."""
     source = folder / "source"
@@ -82,8 +81,8 @@ def compare(
     taken: list[tuple[Mapping[str, float], Mapping[str, float]]] = []
     with ExitStack() as running:
         sides = [
-            Side(THIS, running.enter_context(serve(folder / "this", secret)), secret),
-            Side(name, running.enter_context(serve(folder / "other", secret, source=source)), secret),
+            Side(THIS, running.enter_context(serve(folder / "this", secret))),
+            Side(name, running.enter_context(serve(folder / "other", secret, source=source))),
         ]
         for side in sides:
             side.bookings(1.0)
@@ -105,52 +104,36 @@ def compare(
 class Side:
     """One of the two services."""
 
-    def __init__(self, name: str, service: Service, secret: bytes) -> None:
+    def __init__(self, name: str, service: Service) -> None:
         self.name = name
         self._service = service
-        self._secret = secret.decode()
         self._buyers = 0
 
     def bookings(self, seconds: float) -> dict[str, float]:
         """A closed loop of bookings, and what it took from the processor until SQL had them all."""
-        service = self._service
-        with prepared([self._booking(seconds)]) as run:
-            before = {role: used_cpu_s(pids) for role, pids in service.parts().items()}
-            load = self._checked(run())
-            server_s = used_cpu_s(service.parts()["server"]) - before["server"]
-        if not service.wait_until_drained():
-            raise PartError(f"{self.name}: SQL did not come level with Redis")
-        others_s = sum(used_cpu_s(pids) - before[role] for role, pids in service.parts().items() if role != "server")
-        return {
-            "bookings/s of one worker": load.per_second,
-            "worker's processor time a booking, µs": 1e6 * server_s / load.answered,
-            "all parts' processor time a booking, µs": 1e6 * (server_s + others_s) / load.answered,
-        }
+        taken = self._checked(one_round(self._service.contender(), seconds, self._next_buyers(Plan(NOWHERE, seconds))))
+        return dict(zip(list(FIGURES)[:3], (taken.load.per_second, taken.server_us, taken.all_us), strict=True))
 
     def storm(self, seconds: float) -> dict[str, float]:
         """A closed loop of reads of one event."""
-        event_id = self._service.open_sale().event_id
-        with prepared([Plan(Target(self._service.url, f"/status/{event_id}"), seconds)]) as run:
-            return {"/status storm, answers/s": self._checked(run()).per_second}
+        taken = self._checked(one_round(Contender(self._service.storm, self._service.parts), seconds, 0))
+        return {"/status storm, answers/s": taken.load.per_second}
 
     def latency(self, rate: float, seconds: float, seed: int) -> dict[str, float]:
         """An open loop of bookings."""
-        with prepared([self._booking(seconds, rate, seed)]) as run:
-            load = self._checked(run())
-        self._service.wait_until_drained()
+        plan = Plan(self._service.sale(), seconds, rate, OPEN_CONNECTIONS, seed=seed)
+        [load] = offer([replace(plan, first_buyer=self._next_buyers(plan))])
+        self._checked(Round(load, {}, 0.0, 0.0, [*self._service.settle(), *load.faults]))
         return {"p99 at half rate, ms": load.ms(0.99)}
 
-    def _booking(self, seconds: float, rate: float | None = None, seed: int = 1) -> Plan:
-        sale = self._service.open_sale()
-        target = Target(self._service.url, "/book", sale.body, self._secret, event_id=sale.event_id)
-        plan = Plan(target, seconds, rate, first_buyer=self._buyers, seed=seed)
-        self._buyers += plan.buyers_max
-        return plan
+    def _next_buyers(self, plan: Plan) -> int:
+        first, self._buyers = self._buyers, self._buyers + plan.buyers_max
+        return first
 
-    def _checked(self, load: Load) -> Load:
-        if load.faults or not load.answered:
-            raise PartError(f"{self.name}: {'; '.join(load.faults) or 'nothing was answered'}")
-        return load
+    def _checked(self, taken: Round) -> Round:
+        if taken.faults or not taken.load.answered:
+            raise PartError(f"{self.name}: {'; '.join(taken.faults) or 'nothing was answered'}")
+        return taken
 
 
 def show(found: Comparison, console: Console) -> None:

@@ -26,15 +26,16 @@ from scripts.benchmark.processes import PartError
 CONNECTIONS = 64
 """Connections of a closed loop."""
 
-OPEN_CONNECTIONS = 256
-"""Connections with which an open loop begins; it opens more of them if all are busy."""
-
 CLOSED_PER_S_MAX = 20_000
 """Tokens are signed for this rate: above what a closed loop of one process can send."""
 
 TIMEOUT_S = 5.0
 STARTING_S = 60.0
 TOKEN_S = 3_600
+
+COUNTS = ("unanswered", "skipped", "without_retry_after")
+LATENCIES = ("from_due", "from_sent", "shed", "lateness")
+"""The figures of `Load` that are numbers, and those that are histograms."""
 
 SHED = (429, 503)
 """Statuses of answers that turn a caller away."""
@@ -49,8 +50,6 @@ class Target:
     body: str = ""
     secret: str = ""
     """Signs the buyers' tokens; empty: nobody signs in."""
-    buyers: tuple[str, ...] = ()
-    """These buyers ask, again and again, and no new ones."""
     event_id: int = 0
 
 
@@ -66,10 +65,14 @@ class Plan:
     connection_per_call: bool = False
     seed: int = 1
     first_buyer: int = 0
+    buyers: int | None = None
+    """So many buyers come, again and again; None: every one is new."""
 
     @property
     def buyers_max(self) -> int:
         """How many buyers may come within the time."""
+        if self.buyers is not None:
+            return self.buyers
         return int((self.rate or CLOSED_PER_S_MAX) * self.seconds * 1.1) + 100
 
 
@@ -128,14 +131,19 @@ class Load:
         """The latency from being due that `share` of the accepted calls kept to, in milliseconds."""
         return self.from_due.quantile_ns(share) / 1e6
 
+    def to_json(self) -> dict[str, Any]:
+        """What `add` reads in another process."""
+        latencies = {name: getattr(self, name).to_json() for name in LATENCIES}
+        return {**{name: getattr(self, name) for name in (*COUNTS, "seconds", "statuses", "cpu_s")}, **latencies}
+
     def add(self, told: dict[str, Any]) -> None:
-        """Adds what one process measured."""
+        """Adds what another process measured."""
         self.seconds = max(self.seconds, told["seconds"])
         self.statuses.update({int(status): number for status, number in told["statuses"].items()})
         self.cpu_s += told["cpu_s"]
-        for name in ("unanswered", "skipped", "without_retry_after"):
+        for name in COUNTS:
             setattr(self, name, getattr(self, name) + told[name])
-        for name in ("from_due", "from_sent", "shed", "lateness"):
+        for name in LATENCIES:
             getattr(self, name).add_json(told[name])
 
 
@@ -146,6 +154,7 @@ class Prepared:
         self.load = Load()
         self.in_flight = 0
         self.closed = False
+        self._open_loop = plan.rate is not None
         target = plan.target
         host = target.url.partition("://")[2].rstrip("/")
         head = f"{'POST' if target.body else 'GET'} {target.path} HTTP/1.1\r\nHost: {host}\r\n"
@@ -155,10 +164,9 @@ class Prepared:
         self._calls: Iterator[bytes] = repeat(b"")
         if target.secret:
             secret = target.secret.encode()
-            users = target.buyers or range(plan.first_buyer, plan.first_buyer + plan.buyers_max)
-            names = (user if isinstance(user, str) else f"buyer-{user:09d}" for user in users)
+            names = (f"buyer-{n:09d}" for n in range(plan.first_buyer, plan.first_buyer + plan.buyers_max))
             tokens = [b"Authorization: Bearer %s\r\n" % sign_token(secret, u, None, TOKEN_S).encode() for u in names]
-            self._calls = cycle(tokens) if target.buyers else iter(tokens)
+            self._calls = iter(tokens) if plan.buyers is None else cycle(tokens)
 
     def finished(self) -> bool:
         """Whether the time is up and every call has ended."""
@@ -181,7 +189,7 @@ class Prepared:
             load.without_retry_after += answer.header(b"retry-after") is None
             return
         load.from_due.record(now_ns - due_ns)
-        if sent_ns != due_ns:
+        if self._open_loop:
             load.from_sent.record(now_ns - sent_ns)
 
     def lost(self, call: bytes, why: str, now_ns: int) -> None:  # noqa: ARG002 - the generator's signature
@@ -190,32 +198,33 @@ class Prepared:
 
 
 @contextmanager
-def prepared(plans: Sequence[Plan], cores: set[int] | None = None) -> Iterator[Callable[[], Load]]:
+def prepared(plans: Sequence[Plan], cores: set[int] | None = None) -> Iterator[Callable[[], list[Load]]]:
     """Starts a process a plan, each with its tokens signed; calling what is given makes the load, all at once.
 
-    `cores`: where the processes run. Calling raises PartError if a process fails.
+    `cores`: where the processes run. The call returns what each plan measured, and raises PartError if one fails.
     """
     with ExitStack() as stack:
         running = [stack.enter_context(_generator(plan, cores)) for plan in plans]
 
-        def run() -> Load:
+        def run() -> list[Load]:
             for process in running:
                 assert process.stdin is not None
                 process.stdin.write("go\n")
                 process.stdin.flush()
-            load = Load()
+            loads = []
             for process, plan in zip(running, plans, strict=True):
                 told, complaint = process.communicate(timeout=plan.seconds + TIMEOUT_S + STARTING_S)
                 if process.returncode:
                     raise PartError(f"a load generator failed: {complaint.strip()[-500:]}")
-                load.add(json.loads(told))
-            return load
+                loads.append(Load())
+                loads[-1].add(json.loads(told))
+            return loads
 
         yield run
 
 
-def offer(plans: Sequence[Plan], cores: set[int] | None = None) -> Load:
-    """Makes the load of all plans at once, and returns the sum of what they measured. Raises PartError."""
+def offer(plans: Sequence[Plan], cores: set[int] | None = None) -> list[Load]:
+    """Makes the load of all plans at once, and returns what each measured. Raises PartError."""
     with prepared(plans, cores) as run:
         return run()
 
@@ -269,19 +278,10 @@ def main() -> None:
     cpu_s, began = process_time(), perf_counter()
     generator.run()
     load = workload.load
-    figures = {
-        "seconds": min(perf_counter() - began, plan.seconds),
-        "statuses": load.statuses,
-        "unanswered": load.unanswered,
-        "skipped": generator.skipped,
-        "without_retry_after": load.without_retry_after,
-        "cpu_s": process_time() - cpu_s,
-        "from_due": load.from_due.to_json(),
-        "from_sent": (load.from_sent if plan.rate else load.from_due).to_json(),
-        "shed": load.shed.to_json(),
-        "lateness": generator.lateness.to_json(),
-    }
-    print(json.dumps(figures), flush=True)
+    load.seconds = min(perf_counter() - began, plan.seconds)
+    load.cpu_s = process_time() - cpu_s
+    load.skipped, load.lateness = generator.skipped, generator.lateness
+    print(json.dumps(load.to_json()), flush=True)
 
 
 if __name__ == "__main__":
