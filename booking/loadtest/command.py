@@ -76,7 +76,7 @@ def loadtest(
     ] = 2.0,
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write a page with the latency picture to this file; it needs nothing else.")
+        Path | None, typer.Option(help="Write the report as a page to this file; it needs nothing else.")
     ] = None,
     yes_i_own_this_host: Annotated[
         bool, typer.Option("--yes-i-own-this-host", help="Allow a host other than this machine.")

@@ -177,12 +177,7 @@ class Generator(Generic[Call]):
             self._deadline_ns = now_ns + int(self._pacing.seconds_max * 1e9)
         if self._started and now_ns > self._deadline_ns:
             self._workload.closed = True
-        for connection in list(self._connections.values()):
-            if not connection.ready:
-                if now_ns - connection.since_ns > CONNECT_SECONDS_MAX * 1e9:
-                    self._drop(connection, "no connection in time", now_ns)
-            elif connection.call is not None and now_ns - connection.since_ns > self._timeout_ns:
-                self._drop(connection, "no answer in time", now_ns)
+        self._drop_silent(now_ns)
         if self._workload.finished():
             return
         missing = min(self._wanted - len(self._connections), CONNECTING_MAX - self._connecting)
@@ -193,6 +188,15 @@ class Generator(Generic[Call]):
         if self._started:
             for _ in range(len(self._free)):
                 self._feed(self._free.popleft(), now_ns)
+
+    def _drop_silent(self, now_ns: int) -> None:
+        for connection in list(self._connections.values()):
+            silent_ns = now_ns - connection.since_ns
+            if not connection.ready:
+                if silent_ns > CONNECT_SECONDS_MAX * 1e9:
+                    self._drop(connection, "no connection in time", now_ns)
+            elif connection.call is not None and silent_ns > self._timeout_ns:
+                self._drop(connection, "no answer in time", now_ns)
 
     def _arrive(self, now_ns: int) -> None:
         if self._workload.closed:

@@ -156,7 +156,9 @@ async def test_the_page_takes_the_place_of_the_last_one_and_its_command_plays_th
     first, text = json.loads(figures.read_text()), page.read_text()
     assert text.startswith("<!doctype html>")
     assert text.endswith("</html>\n")
-    (command,) = re.findall("<pre><code>booking loadtest (.*)</code></pre>", text)
+    assert not re.search("<script|<link|<img|src=|url\\(|@import", text), "it needs nothing from anywhere"
+    assert "verdict: clean" in text
+    (command,) = re.findall("the same sale again: booking loadtest (.*)", text)
     async with serving(LyingService()) as another_url:
         result = await call(*command.replace(url, another_url).split(), *options)
     assert result.exit_code == 0, result.output
