@@ -1,4 +1,4 @@
-"""`booking loadtest`: its options, and what they come to."""
+"""`booking loadtest`: its options."""
 
 import asyncio
 import os
@@ -85,7 +85,7 @@ def loadtest(
     """Play a flash sale against a running service, and judge what became of it.
 
     Opens an event of its own, lets every buyer book, some cancel and some look, then reads everything back: from the
-    service, and from its database where that can be reached. Exit 0: the verdict is clean; 1: it is not; 2: the test
+    service, and from its database if that can be reached. Exit 0: the verdict is clean; 1: it is not; 2: the test
     could not be run.
 
     booking loadtest --tickets 10000 --buyers 50000
@@ -115,7 +115,7 @@ def loadtest(
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
         )
-        # Before anything is sold: nobody should learn after ten minutes of load that there is no such folder.
+        # Before anything is sold: a folder that is missing must not show only after ten minutes of load.
         with Exports(json, html) as exports:
             outcome = _run(plan, secret, settings, database_seconds, errors)
             # The run is over and its verdict counts, whatever becomes of the files: it is printed all the same.

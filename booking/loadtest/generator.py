@@ -366,7 +366,7 @@ class Generator(Generic[Call]):
             return
         call = connection.call
         if call is None:
-            self._drop(connection, "an answer that nobody asked for", now_ns)
+            self._drop(connection, "an answer without a request", now_ns)
             return
         if connection.rest:
             data = connection.rest + data

@@ -11,7 +11,7 @@ from booking.loadtest.plan import address_of
 CALL_SECONDS_MAX = 5.0
 STILL_SECONDS = 0.05
 STILL_SECONDS_MAX = 5.0
-"""How long changes that nobody waits for any more are given to come to an end."""
+"""How long changes may take to end whose clients no longer wait for them."""
 
 
 class UnusableServiceError(Exception):

@@ -81,7 +81,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What one buyer has in intent."""
+    """What one buyer will do."""
 
     quantity: int
     cancels: bool
@@ -94,7 +94,7 @@ def draw_intents(plan: Plan) -> list[Intent]:
     drawn = []
     for _ in range(plan.buyers):
         quantity, cancels, again = draw.randint(1, plan.quantity_max), draw.random(), draw.random()
-        # Somebody who cancels asks once: a second click that arrives after the cancel would rightly book anew.
+        # A buyer who cancels asks once: a second click that arrives after the cancel would rightly book again.
         leaves = cancels < plan.cancel_share
         drawn.append(Intent(quantity, cancels=leaves, again=again < AGAIN_SHARE and not leaves))
     return drawn

@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def pacing(plan: Plan, process: int, rate: float | None, seconds_max: float) -> Pacing:
-    """How one process paces its part of the plan; `rate` is that of the whole run."""
+    """How one process paces its part of the plan; `rate` is in calls a second of the whole run."""
     connections = plan.connections_of(process, plan.connections)
     return Pacing(
         address=address_of(plan.url),
@@ -160,7 +160,7 @@ class Progress:
 
 
 def _waited_for_a_core_ns() -> int:
-    """How long this process had work and no core to do it on; 0 where the system does not say."""
+    """How long this process had work and no core to do it on; 0 if the system does not say."""
     try:
         return int(Path("/proc/self/schedstat").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):

@@ -1,4 +1,4 @@
-"""What the buyers of one process write down of the answers they get, and the faults that show at once."""
+"""Records the answers that the buyers of one process get, and the faults that show at once."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -52,7 +52,7 @@ class Recorder:
             self._know(record, number, now_ns)
 
     def refused(self, call: Call, status: int, code: str, document: Any, now_ns: int) -> bool:
-        """Takes a refusal that a buyer may meet; False for one that nobody should. Raises as `succeeded` does."""
+        """Takes a refusal; False if a buyer should never get it. Raises as `succeeded` does."""
         if call.kind in (Kind.BOOK, Kind.AGAIN) and (status, code) == (409, "already_booked"):
             record = self.buyers[call.buyer]
             record.seen |= Seen.TAKEN.value
@@ -76,13 +76,13 @@ class Recorder:
         return False
 
     def unexpected(self, call: Call, what: str) -> None:
-        """Writes down an answer that nobody should get; what became of the call is unknown."""
-        who = "somebody" if call.kind is Kind.STATUS else self.buyers[call.buyer].user_id
+        """Records an answer that the contract does not have; the outcome of the call is unknown."""
+        who = "a reader" if call.kind is Kind.STATUS else self.buyers[call.buyer].user_id
         self.findings.add(Fault.UNEXPECTED, f"{call.kind.label} of {who}: {what}")
         self.mark_unknown(call)
 
     def mark_unknown(self, call: Call) -> None:
-        """Writes down that a call may have gone through, and that nobody said whether it did."""
+        """Records that a call may have gone through."""
         if call.kind in (Kind.BOOK, Kind.AGAIN):
             self.buyers[call.buyer].seen |= Seen.UNKNOWN.value
         elif call.kind is Kind.CANCEL:

@@ -1,4 +1,4 @@
-"""The buyers of one process: whose call is due next, and which has to be made again."""
+"""The buyers of one process: which call is next, and which has to be repeated."""
 
 import heapq
 from collections.abc import Mapping
@@ -22,14 +22,14 @@ RETRY_AFTER_SECONDS_MAX = 2.0
 """A longer Retry-After is cut to this: a load test ends."""
 
 RETRY_SECONDS = 0.1
-"""The wait where the service did not name one."""
+"""The wait if the service did not name one."""
 
 DEFINITE_REFUSALS = frozenset({"inventory_unavailable", "overloaded", "rate_limited"})
 """Codes of 429 and 503 that promise that nothing was changed; after any other the outcome is unknown."""
 
 
 class SaleWorkload:
-    """Every buyer of one process. Single-threaded; what they learn stands in `notes`."""
+    """Every buyer of one process. Single-threaded; what they are told is kept in `recorder`."""
 
     def __init__(self, plan: Plan, intents: Mapping[int, Intent], tokens: Mapping[int, bytes]) -> None:
         self.recorder = Recorder(plan.tickets, intents)
@@ -59,7 +59,7 @@ class SaleWorkload:
         return self.closed or not (self._arrivals or self._retries or self._follow_ups or self._again is not None)
 
     def read_back(self) -> None:
-        """Begins the reading after the sale: everybody who asked for a booking looks what they have."""
+        """Begins the reading after the sale: every buyer who asked for a booking reads it."""
         self.closed = False
         for _, _, call in self._retries:
             if call.unknown:
@@ -74,7 +74,7 @@ class SaleWorkload:
                 self._push(self._follow_ups, 0, Call(Kind.READ, record.index))
 
     def next(self, now_ns: int) -> Call | None:
-        """The call that should leave now, or None. Retries go first, then whoever comes next of all the others."""
+        """The call that should leave now, or None. Retries go first, then the others in their order."""
         if self.closed:
             return None
         if self._retries and self._retries[0][0] <= now_ns:
@@ -150,7 +150,7 @@ class SaleWorkload:
     def _not_now(self, call: Call, *, unknown: bool, seconds: float, now_ns: int) -> None:
         reads = call.kind in (Kind.STATUS, Kind.READ)
         call.unknown = call.unknown or (unknown and not reads)
-        # Without a key a second attempt could book for somebody whose first one went through: the reading settles it.
+        # Without a key a second attempt could book twice if the first one went through: reading back settles it.
         again = reads or not unknown or self._plan.idempotent
         if again and call.attempts < ATTEMPTS_MAX and not self.closed:
             self._push(self._retries, now_ns + int(seconds * 1e9), call)
@@ -158,7 +158,7 @@ class SaleWorkload:
             self.recorder.mark_unknown(call)
 
     def _plan_the_cancel(self, call: Call) -> None:
-        """Somebody who will cancel does so at any time until the last buyer has come: booked, or still waiting."""
+        """Plans the cancel of a buyer who will cancel, at any time until the last buyer has come."""
         if call.kind is Kind.BOOK and self._intents[call.buyer].cancels:
             delay = self._draw.randint(1, max(1, len(self._arrivals)))
             self._push(self._follow_ups, self._step + delay, Call(Kind.CANCEL, call.buyer))

@@ -41,7 +41,7 @@ PARTS = {
 
 ROWS = [row for rows in PARTS.values() for row in rows]
 TABLE_COLUMNS = 165
-"""Width of the table where it is not a terminal that it goes to."""
+"""Width of a table that does not go to a terminal."""
 
 
 def bench(

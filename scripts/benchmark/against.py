@@ -6,7 +6,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -14,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from scripts.benchmark.load import Plan, Target, offer
+from scripts.benchmark.load import Plan, new_buyers, offer
 from scripts.benchmark.processes import PartError
 from scripts.benchmark.rounds import Contender, Round, one_round
 from scripts.benchmark.service import CHECKOUT, Service, serve
@@ -31,7 +31,6 @@ FIGURES = {
 }
 
 THIS = "this code"
-NOWHERE = Target("", "")
 GIT = shutil.which("git") or "git"
 
 
@@ -107,11 +106,10 @@ class Side:
     def __init__(self, name: str, service: Service) -> None:
         self.name = name
         self._service = service
-        self._buyers = 0
 
     def bookings(self, seconds: float) -> dict[str, float]:
         """A closed loop of bookings, and what it took from the processor until SQL had them all."""
-        taken = self._checked(one_round(self._service.contender(), seconds, self._next_buyers(Plan(NOWHERE, seconds))))
+        taken = self._checked(one_round(self._service.contender(), seconds, new_buyers()))
         return dict(zip(list(FIGURES)[:3], (taken.load.per_second, taken.server_us, taken.all_us), strict=True))
 
     def storm(self, seconds: float) -> dict[str, float]:
@@ -121,14 +119,10 @@ class Side:
 
     def latency(self, rate: float, seconds: float, seed: int) -> dict[str, float]:
         """An open loop of bookings."""
-        plan = Plan(self._service.sale(), seconds, rate, OPEN_CONNECTIONS, seed=seed)
-        [load] = offer([replace(plan, first_buyer=self._next_buyers(plan))])
+        plan = Plan(self._service.sale(), seconds, rate, OPEN_CONNECTIONS, seed=seed, first_buyer=new_buyers())
+        [load] = offer([plan])
         self._checked(Round(load, {}, 0.0, 0.0, [*self._service.settle(), *load.faults]))
         return {"p99 at half rate, ms": load.ms(0.99)}
-
-    def _next_buyers(self, plan: Plan) -> int:
-        first, self._buyers = self._buyers, self._buyers + plan.buyers_max
-        return first
 
     def _checked(self, taken: Round) -> Round:
         if taken.faults or not taken.load.answered:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import cycle, repeat
+from itertools import count, cycle, repeat
 from time import perf_counter, process_time
 from typing import Any
 
@@ -49,7 +49,7 @@ class Target:
     path: str
     body: str = ""
     secret: str = ""
-    """Signs the buyers' tokens; empty: nobody signs in."""
+    """Signs the buyers' tokens; empty: the requests carry none."""
     event_id: int = 0
 
 
@@ -74,6 +74,14 @@ class Plan:
         if self.buyers is not None:
             return self.buyers
         return int((self.rate or CLOSED_PER_S_MAX) * self.seconds * 1.1) + 100
+
+
+_buyers = count()
+
+
+def new_buyers() -> int:
+    """The number of the first of a million buyers whom no load of this run has had: more than any plan needs."""
+    return next(_buyers) * 1_000_000
 
 
 @dataclass(slots=True)
@@ -148,7 +156,7 @@ class Load:
 
 
 class Prepared:
-    """A workload of one kind of request: whoever calls, the answer is only counted."""
+    """A workload of one kind of request, whose answers are only counted."""
 
     def __init__(self, plan: Plan) -> None:
         self.load = Load()
@@ -164,7 +172,7 @@ class Prepared:
         self._calls: Iterator[bytes] = repeat(b"")
         if target.secret:
             secret = target.secret.encode()
-            names = (f"buyer-{n:09d}" for n in range(plan.first_buyer, plan.first_buyer + plan.buyers_max))
+            names = (f"buyer-{n:012d}" for n in range(plan.first_buyer, plan.first_buyer + plan.buyers_max))
             tokens = [b"Authorization: Bearer %s\r\n" % sign_token(secret, u, None, TOKEN_S).encode() for u in names]
             self._calls = iter(tokens) if plan.buyers is None else cycle(tokens)
 
@@ -201,7 +209,7 @@ class Prepared:
 def prepared(plans: Sequence[Plan], cores: set[int] | None = None) -> Iterator[Callable[[], list[Load]]]:
     """Starts a process a plan, each with its tokens signed; calling what is given makes the load, all at once.
 
-    `cores`: where the processes run. The call returns what each plan measured, and raises PartError if one fails.
+    The processes run on `cores`. The call returns what each plan measured, and raises PartError if one fails.
     """
     with ExitStack() as stack:
         running = [stack.enter_context(_generator(plan, cores)) for plan in plans]

@@ -28,7 +28,7 @@ GROWTH_MAX = 1.2
 """The marks: latency of what is accepted, and memory against what it was before."""
 
 TICKETS = 2_000
-"""They go during the search; afterwards, as in any flash sale, nearly everybody comes too late and is told so."""
+"""They go during the search; afterwards, as in any flash sale, nearly all buyers come too late and are told so."""
 
 BUYERS = 50_000
 FIRST_RATE = 200.0
@@ -37,7 +37,7 @@ SEARCH_SECONDS = 4.0
 CALM_SECONDS = 8.0
 REST_SECONDS = 3.0
 TRIES = 2
-"""A rate is sustainable while nobody is turned away and the p99 keeps to the mark; what fails once is tried again."""
+"""A rate is sustainable if no call is turned away and the p99 keeps to the mark; one that fails is tried again."""
 
 SAMPLE_SECONDS = 0.25
 MIB = 1024 * 1024
@@ -202,7 +202,7 @@ def show(outcome: Outcome, console: Console) -> None:
 
 
 def _search(make_load: Callable[[float, float, int], Load], progress: Console) -> float:
-    """The highest rate at which nobody is turned away and nobody waits for too long."""
+    """The highest rate at which no call is turned away or waits for too long."""
     carried, rate = 0.0, FIRST_RATE
     while any(_is_carried(make_load, rate, progress) for _ in range(TRIES)):
         carried, rate = rate, rate * STEP

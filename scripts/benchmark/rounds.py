@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from scripts.benchmark import processes
-from scripts.benchmark.load import CONNECTIONS, Load, Plan, Target, prepared
+from scripts.benchmark.load import CONNECTIONS, Load, Plan, Target, new_buyers, prepared
 
 WARM_UP_S = 1
 
@@ -96,6 +96,8 @@ def one_round(contender: Contender, seconds: float, first_buyer: int) -> Round:
     cores = {role: seconds / elapsed_s for role, seconds in {**used, "generator": load.cpu_s}.items()}
     cores[OTHERS] = max(0.0, machine_s / elapsed_s - sum(cores.values()))
     faults = [*contender.settle(), *load.faults]
+    if contender.parts() != parts:
+        faults.append("a part was started again meanwhile")
     if contender.stored and not faults:
         stored = contender.stored(target) - before_stored
         if not load.answered <= stored <= load.answered + CONNECTIONS:
@@ -113,9 +115,9 @@ def take_turns(
     """Warms every contender up, then gives each one turn a round: A B C, A B C, …"""
     contests = {name: Contest(name) for name in contenders}
     for contender in contenders.values():
-        one_round(contender, WARM_UP_S, 0)
-    first_buyer = Plan(Target("", ""), WARM_UP_S).buyers_max
+        one_round(contender, WARM_UP_S, new_buyers())
     for number in range(1, rounds + 1):
+        first_buyer = new_buyers()
         for name, contender in contenders.items():
             wait_for_quiet()
             one = one_round(contender, seconds, first_buyer)
@@ -123,7 +125,6 @@ def take_turns(
             say(f"round {number} of {rounds}: {name}: {one.load.per_second:,.0f}/s")
             for fault in one.faults:
                 say(f"  not to be trusted: {fault}")
-        first_buyer += Plan(Target("", ""), seconds).buyers_max
     return contests
 
 

@@ -17,7 +17,7 @@ from booking.settings import Settings
 from scripts.benchmark import processes
 from scripts.benchmark.contenders import embedded_redis
 from scripts.benchmark.filling import filler, wait_until_saved
-from scripts.benchmark.load import Plan, Target, offer
+from scripts.benchmark.load import Plan, Target, new_buyers, offer
 from scripts.benchmark.postgres import postgres
 from scripts.benchmark.processes import PartError, last_lines
 from scripts.benchmark.report import Mark, ratio_mark
@@ -54,7 +54,7 @@ def memory(session: Session) -> None:
             session.say(f"filling Redis, for the memory of {what}")
             before = _bytes_at_rest(service, redis)
             sale = service.sale(tickets)
-            offer([Plan(sale, session.seconds)])
+            offer([Plan(sale, session.seconds, first_buyer=new_buyers())])
             added, number = _bytes_at_rest(service, redis) - before, service.event(sale.event_id)[count]
             session.mark(Mark(f"Redis memory {what} ({number:,})", added / number, "B", most=most))
 
@@ -88,7 +88,7 @@ def _drain(session: Session, data_dir: Path, settings: Mapping[str, str]) -> tup
     """Bookings a second, rows written, seconds, cores. The clock starts at the first change that reaches SQL."""
     log = data_dir.with_suffix(".persister.log")
     with serve(data_dir, session.secret, 1, settings, persister=False) as service:
-        [load] = offer([Plan(service.sale(), FILL_ROUNDS * session.seconds)])
+        [load] = offer([Plan(service.sale(), FILL_ROUNDS * session.seconds, first_buyer=new_buyers())])
         filled = service.lag_entries()
         with processes.running(booking("persist"), log, environment(data_dir, session.secret, settings)) as process:
             processes.wait_until(lambda: service.lag_entries() < filled, process, log, PERSIST_S_MAX)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from statistics import median
 
 from scripts.benchmark import contenders
-from scripts.benchmark.load import Load, Plan, Target, offer
+from scripts.benchmark.load import Load, Plan, Target, new_buyers, offer
 from scripts.benchmark.report import Mark, ratio_mark
 from scripts.benchmark.rounds import Contender, Contest, wait_for_quiet
 from scripts.benchmark.service import Service, serve
@@ -73,10 +73,8 @@ def _bookings(session: Session, contests: dict[str, Contest]) -> None:
 
 def _latency(session: Session, empty: Contender, service: Service, rate: float) -> None:
     loads: dict[str, list[Load]] = {"empty": [], "service": []}
-    first_buyer = 0
     for number in range(session.rounds):
-        plan = Plan(Target("", ""), session.seconds, rate, OPEN_CONNECTIONS, seed=number, first_buyer=first_buyer)
-        first_buyer += plan.buyers_max
+        plan = Plan(Target("", ""), session.seconds, rate, OPEN_CONNECTIONS, seed=number, first_buyer=new_buyers())
         for name, contender in (("empty", empty), ("service", service.contender())):
             wait_for_quiet()
             [load] = offer([replace(plan, target=contender.open())])
@@ -97,13 +95,10 @@ def _newcomers(session: Session, service: Service) -> None:
     """New connections, each with one booking, while others stay connected and keep the service busy."""
     busy: list[Load] = []
     new: list[Load] = []
-    first_buyer = 0
     for _ in range(session.rounds):
         sale = service.sale()
-        clients = Plan(sale, session.seconds, connections=BUSY_CLIENTS, first_buyer=first_buyer)
-        first_buyer += clients.buyers_max
-        newcomers = Plan(sale, session.seconds, NEWCOMERS_PER_S, 0, connection_per_call=True, first_buyer=first_buyer)
-        first_buyer += newcomers.buyers_max
+        clients = Plan(sale, session.seconds, connections=BUSY_CLIENTS, first_buyer=new_buyers())
+        newcomers = Plan(sale, session.seconds, NEWCOMERS_PER_S, 0, connection_per_call=True, first_buyer=new_buyers())
         wait_for_quiet()
         for loads, load in zip((busy, new), offer([clients, newcomers]), strict=True):
             loads.append(load)

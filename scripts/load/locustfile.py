@@ -82,7 +82,7 @@ def open_sale(url: str, secret: bytes, tickets: int) -> int:
     token = sign(secret, "load-test", role="organizer")
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
     try:
-        # Whoever runs this names the service, and may call what they like.
+        # The address is chosen by the person who runs this.
         request = Request(f"{url}/initialize", json.dumps(body).encode(), headers)  # noqa: S310
         with urlopen(request, timeout=OPENING_SECONDS_MAX) as answer:  # noqa: S310
             return int(json.load(answer)["event_id"])
@@ -127,7 +127,7 @@ class Buyer(FastHttpUser):
         return float(self.environment.parsed_options.pause)
 
     def on_start(self) -> None:
-        """Names nobody that another user, process or run of the same sale has named."""
+        """Gives each buyer a name that no other user, process or run has."""
         self.secret = read_secret()
         self.buyers = (f"locust-{secrets.token_hex(6)}-{number}" for number in itertools.count())
 
@@ -157,7 +157,7 @@ class Buyer(FastHttpUser):
                 response.success()
             elif response.status_code:
                 response.failure(answer)
-            # Where there was no answer at all, Locust itself says best what went wrong.
+            # If there was no answer at all, Locust itself says best what went wrong.
         return answer in ("200", "201", "202")
 
 

@@ -73,7 +73,7 @@ async def test_an_open_loop_does_not_wait_for_answers() -> None:
     assert workload.recorder.answers[Kind.BOOK, "no answer in time"] == 20
 
 
-async def test_an_open_loop_does_not_count_the_times_at_which_nobody_came_as_somebody_s_wait() -> None:
+async def test_an_arrival_time_without_a_call_is_not_counted_as_a_wait() -> None:
     booked = b'{"data": {"id": "1-%d", "quantity": 1, "status": "confirmed"}}'
     later = answer(503, b'{"code": "overloaded"}', b"Retry-After: 2\r\n")
     plan = replace(PLAN, buyers=5, rate=200.0, status_share=0.0, cancel_share=0.0)
@@ -151,7 +151,7 @@ async def test_an_open_loop_ends_once_no_connection_can_be_had_any_more(monkeypa
         await drive(plan, workload_of(plan))
 
 
-async def test_a_call_that_waits_while_every_connection_waits_for_its_answer_is_told_from_a_late_one(
+async def test_a_wait_for_a_busy_connection_is_told_from_lateness_of_the_generator(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("booking.loadtest.process.CONNECTIONS_MAX", 2)
@@ -164,7 +164,7 @@ async def test_a_call_that_waits_while_every_connection_waits_for_its_answer_is_
     assert generator.away_ns == 0
 
 
-async def test_calls_that_find_a_free_connection_have_waited_for_nobody() -> None:
+async def test_calls_that_find_a_free_connection_have_not_waited() -> None:
     plan = replace(PLAN, buyers=20, rate=200.0, status_share=0.0, cancel_share=0.0)
     booked = b'{"data": {"id": "1-%d", "quantity": 1, "status": "confirmed"}}'
     async with answering(lambda n: answer(201, booked % (n + 2))) as (url, _):
@@ -173,7 +173,7 @@ async def test_calls_that_find_a_free_connection_have_waited_for_nobody() -> Non
 
 
 @pytest.mark.parametrize("rate", [None, 1_000.0], ids=["closed loop", "open loop"])
-async def test_while_no_connection_can_be_had_the_service_is_away_and_nobody_late(
+async def test_while_no_connection_can_be_had_the_service_is_away_and_no_call_late(
     rate: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("booking.loadtest.generator.CONNECT_FAILURES_MAX", 4)

@@ -78,7 +78,7 @@ async def test_a_service_that_sells_nothing_is_not_clean(lie: Lie) -> None:
     assert findings.verdict is Verdict.NO_SALE
 
 
-async def test_whoever_cancels_leaves_no_ticket_sold_and_a_sale_that_took_place() -> None:
+async def test_a_buyer_who_cancels_leaves_no_ticket_sold_and_a_sale_that_took_place() -> None:
     service = LyingService()
     _, findings = await play_here(service, replace(PLAN, buyers=10, cancel_share=1.0))
     assert service.event()["tickets_sold"] == 0

@@ -79,5 +79,5 @@ def test_what_is_waited_for_is_said_on_and_off_a_terminal() -> None:
         assert "waiting up to 5 s for something" in screen.getvalue()
 
 
-def test_nothing_is_drawn_where_nobody_looks() -> None:
+def test_no_bar_is_drawn_off_a_terminal() -> None:
     assert shown(terminal=False) == ""

@@ -91,7 +91,7 @@ def test_a_cancel_that_finds_nothing_after_one_that_was_cut_off_shows_nothing() 
         (200, {"data": {**BOOKING, "status": "sold"}}, Kind.READ),
     ],
 )
-def test_an_answer_that_nobody_should_get_is_unexpected(
+def test_an_answer_that_the_contract_does_not_have_is_unexpected(
     workload: SaleWorkload, status: int, document: Any, kind: Kind
 ) -> None:
     answered(workload, status, document, kind)
