@@ -32,6 +32,9 @@ CONNECTIONS_GROWTH = 8
 CONNECTING_MAX = 256
 """Connections that are being opened at a time: well within the backlog of a listening socket."""
 
+CALLS_A_TURN = 32
+"""Calls that an open loop sends before it takes answers again: one that waits to be read would seem slow."""
+
 WAITING_MAX = 100_000
 """Arrivals that wait for a connection; more of them are skipped, so that memory stays bounded."""
 
@@ -151,12 +154,11 @@ class Generator(Generic[Call]):
                     on_tick()
                     if self._workload.finished() or (self._gave_up and not self._connections):
                         return
-                if self._pacing.rate and self._started:
+                until_ns = tick_ns
+                if self._pacing.rate and self._started and not self._workload.closed:
                     self._arrive(now_ns)
-                    self._serve_arrivals(now_ns)
-                    self._receive(min(self._next_due_ns, tick_ns) if not self._workload.closed else tick_ns)
-                else:
-                    self._receive(tick_ns)
+                    until_ns = now_ns if self._serve_arrivals() else min(self._next_due_ns, tick_ns)
+                self._receive(until_ns)
         finally:
             self._end_the_absence(perf_counter_ns())
             for connection in self._connections.values():
@@ -199,8 +201,6 @@ class Generator(Generic[Call]):
                 self._drop(connection, "no answer in time", now_ns)
 
     def _arrive(self, now_ns: int) -> None:
-        if self._workload.closed:
-            return
         mean_ns = 1e9 / (self._pacing.rate or 1.0)
         while (due_ns := self._next_due_ns) <= min(now_ns, self._deadline_ns):
             self._next_due_ns = due_ns + int(self._draw.expovariate(1.0) * mean_ns)
@@ -212,34 +212,41 @@ class Generator(Generic[Call]):
                 self.lateness.record(now_ns - due_ns)
             self._arrivals.append(due_ns)
 
-    def _serve_arrivals(self, now_ns: int) -> None:
-        """An arrival does not wait for another's answer: it takes a free connection, or gets one of its own."""
-        arrivals, free = self._arrivals, self._free
-        while arrivals and free:
-            self._feed(free.popleft(), now_ns)
-            now_ns = perf_counter_ns()
-        if not arrivals:
-            return
-        if self._per_call:
-            while arrivals and len(self._connections) < self._pacing.connections_max:
-                if not self._begin_on_a_new_connection(perf_counter_ns()):
-                    return
-        if arrivals and not self._away_since_ns and self._connections:
-            if len(self._connections) > self._connecting:
-                self._kept_to = self._arrived
-            if not self._connecting and not self._per_call:
-                self._wanted = min(self._wanted + min(len(arrivals), CONNECTIONS_GROWTH), self._pacing.connections_max)
-                for _ in range(self._wanted - len(self._connections)):
-                    self._open(now_ns)
+    def _serve_arrivals(self) -> bool:
+        """Sends arrivals for which there is a connection; returns whether more of them could leave at once.
 
-    def _begin_on_a_new_connection(self, now_ns: int) -> bool:
+        An arrival does not wait for another's answer: if every connection is busy, more are opened.
+        """
+        for _ in range(CALLS_A_TURN):
+            if not self._arrivals:
+                return False
+            now_ns = perf_counter_ns()
+            if self._free:
+                self._feed(self._free.popleft(), now_ns)
+            elif self._per_call and len(self._connections) < self._pacing.connections_max:
+                self._begin_on_a_new_connection(now_ns)
+            else:
+                break
+        else:
+            return True
+        if self._away_since_ns or not self._connections:
+            return False
+        if len(self._connections) > self._connecting:
+            self._kept_to = self._arrived
+        if not self._connecting and not self._per_call:
+            more = min(len(self._arrivals), CONNECTIONS_GROWTH)
+            self._wanted = min(self._wanted + more, self._pacing.connections_max)
+            for _ in range(self._wanted - len(self._connections)):
+                self._open(now_ns)
+        return False
+
+    def _begin_on_a_new_connection(self, now_ns: int) -> None:
         call = self._workload.next(now_ns)
         if call is None:
             self._arrivals.clear()
-            return False
+            return
         self._workload.in_flight += 1
         self._open(now_ns, call, self._take_arrival(now_ns))
-        return True
 
     def _take_arrival(self, now_ns: int) -> int:
         arrival = self._arrived - len(self._arrivals)

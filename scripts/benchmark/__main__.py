@@ -73,7 +73,7 @@ def bench(
     )
 
     def say(line: str) -> None:
-        progress.print(line, markup=False)
+        progress.print(line, markup=False, soft_wrap=True)
 
     with folder() as there:
         if against is not None:

@@ -1,11 +1,18 @@
 """Open and closed loop, and what becomes of calls when connections or the service fail."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from booking.loadtest.calls import Kind
 from booking.loadtest.plan import Plan, draw_intents
@@ -15,10 +22,12 @@ from booking.loadtest.workload import ATTEMPTS_MAX, SaleWorkload
 from tests.loadtest.lying_service import LyingService
 from tests.loadtest.sale import PLAN, drive, play, play_here, workload_of
 
+PEM = serialization.Encoding.PEM
+
 
 @asynccontextmanager
 async def answering(
-    answer: Callable[[int], bytes | None], after_seconds: float = 0.0
+    answer: Callable[[int], bytes | None], after_seconds: float = 0.0, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[str, list[int]]]:
     """A server whose nth request, from 0, gets `answer(n)`; None leaves it without one. Gives address and counter."""
     requests = [0]
@@ -41,9 +50,9 @@ async def answering(
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
-    server = await asyncio.start_server(serve_until_gone, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve_until_gone, "127.0.0.1", 0, ssl=tls)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
     finally:
         server.close()
         for writer in writers:
@@ -61,6 +70,28 @@ async def test_an_open_loop_sells_the_same_sale() -> None:
     assert outcome.findings.examples == {}
     assert outcome.event["tickets_sold"] == PLAN.tickets
     assert outcome.figures.lateness.count >= outcome.figures.answered > PLAN.buyers
+
+
+async def test_a_sale_is_played_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, now = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")]), datetime.now(UTC)
+    built = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(1), now + timedelta(1))
+    address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+    certificate = built.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    pem = tmp_path / "service.pem"
+    pem.write_bytes(
+        key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(PEM)
+    )
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pem)
+    booked = b'{"data": {"id": "1-%d", "quantity": 1, "status": "confirmed"}}'
+    plan = replace(PLAN, buyers=20, status_share=0.0, cancel_share=0.0)
+    async with answering(lambda n: answer(201, booked % (n + 2)), tls=tls) as (url, requests):
+        workload = workload_of(replace(plan, url=url))
+        await drive(replace(plan, url=url), workload)
+    assert workload.recorder.answers[Kind.BOOK, "201"] == 20 <= requests[0]
 
 
 async def test_an_open_loop_does_not_wait_for_answers() -> None:
