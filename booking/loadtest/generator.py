@@ -23,9 +23,6 @@ Call = TypeVar("Call")
 TICK_NS = 5_000_000
 """How often the end of the run, silent connections and missing ones are looked at."""
 
-SPIN_NS = 50_000
-"""The next arrival is waited for without sleeping if it is this near."""
-
 RECEIVE_BYTES = 65_536
 CONNECTIONS_GROWTH = 8
 """Connections that an open loop adds at a time if all are busy."""
@@ -345,13 +342,13 @@ class Generator(Generic[Call]):
 
     def _receive(self, until_ns: int) -> None:
         """Takes what has come, and waits for it until then."""
-        events = self._poll.poll(0)
-        if not events:
-            wait_ns = until_ns - perf_counter_ns()
-            if wait_ns > SPIN_NS:
-                select.select([self._poll], [], [], wait_ns / 1e9)  # in microseconds; a wait of epoll's is in ms
-            return
-        for descriptor, _ in events:
+        wait_s = max(0, until_ns - perf_counter_ns()) / 1e9
+        if self._pacing.rate:
+            # An arrival's wait needs microseconds, which `select` has; a wait of epoll's is in milliseconds.
+            if wait_s and not select.select([self._poll], [], [], wait_s)[0]:
+                return
+            wait_s = 0
+        for descriptor, _ in self._poll.poll(wait_s):
             connection = self._connections.get(descriptor)
             if connection is None:
                 continue
