@@ -97,7 +97,7 @@ def one_round(contender: Contender, seconds: float, first_buyer: int) -> Round:
     cores[OTHERS] = max(0.0, machine_s / elapsed_s - sum(cores.values()))
     faults = [*contender.settle(), *load.faults]
     if contender.parts() != parts:
-        faults.append("a part was started again meanwhile")
+        faults.append("a part was started again meanwhile, so its processor time is unknown")
     if contender.stored and not faults:
         stored = contender.stored(target) - before_stored
         if not load.answered <= stored <= load.answered + CONNECTIONS:
