@@ -26,13 +26,11 @@ class Kind(IntEnum):
 class Call:
     """One thing that one buyer wants, over all its attempts."""
 
-    __slots__ = ("attempts", "buyer", "due_ns", "kind", "seq_floor", "unknown")
+    __slots__ = ("attempts", "buyer", "kind", "seq_floor", "unknown")
 
     def __init__(self, kind: Kind, buyer: int) -> None:
         self.kind = kind
         self.buyer = buyer
-        self.due_ns = 0
-        """When it should have left, set at each attempt; its latency counts from here."""
         self.attempts = 0
         self.unknown = False
         """Whether an earlier attempt may have gone through."""

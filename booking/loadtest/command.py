@@ -1,4 +1,4 @@
-"""`booking loadtest`: its options, and what they come to."""
+"""`booking loadtest`: its options."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from booking.auth.plain_tokens import ORGANIZER
 from booking.auth.tokens import sign_token
 from booking.domain.model import CAPACITY_MAX, MAX_PER_USER_MAX
 from booking.loadtest.exports import Exports, UnwritableFileError
-from booking.loadtest.opening import Organizer, UnusableServiceError
+from booking.loadtest.organizer import Organizer, UnusableServiceError
 from booking.loadtest.plan import (
     BUYERS_MAX,
     CONNECTIONS_MAX,
@@ -76,7 +76,7 @@ def loadtest(
     ] = 2.0,
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write a page with the latency picture to this file; it needs nothing else.")
+        Path | None, typer.Option(help="Write the report as a page to this file; it needs nothing else.")
     ] = None,
     yes_i_own_this_host: Annotated[
         bool, typer.Option("--yes-i-own-this-host", help="Allow a host other than this machine.")
@@ -85,7 +85,7 @@ def loadtest(
     """Play a flash sale against a running service, and judge what became of it.
 
     Opens an event of its own, lets every buyer book, some cancel and some look, then reads everything back: from the
-    service, and from its database where that can be reached. Exit 0: the verdict is clean; 1: it is not; 2: the test
+    service, and from its database if that can be reached. Exit 0: the verdict is clean; 1: it is not; 2: the test
     could not be run.
 
     booking loadtest --tickets 10000 --buyers 50000
@@ -115,7 +115,7 @@ def loadtest(
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
         )
-        # Before anything is sold: nobody should learn after ten minutes of load that there is no such folder.
+        # Before anything is sold: a folder that is missing must not show only after ten minutes of load.
         with Exports(json, html) as exports:
             outcome = _run(plan, secret, settings, database_seconds, errors)
             # The run is over and its verdict counts, whatever becomes of the files: it is printed all the same.

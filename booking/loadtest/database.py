@@ -18,9 +18,9 @@ class CaughtUp:
     reached: bool
     seconds: float
     seq: int
-    """Where SQL stood then."""
+    """The last change in SQL at that time."""
     redis_seq: int | None
-    """Where Redis stood after the load; None when it could not be asked, so that SQL can't be said to equal it."""
+    """The last change in Redis after the load; None if Redis could not be asked."""
 
 
 class Database:
@@ -31,9 +31,9 @@ class Database:
         self._event_id = event_id
 
     async def caught_up(self, name: str, redis_seq: int | None, ended_ns: int, seconds_max: float) -> CaughtUp | None:
-        """Waits until SQL has the event up to `redis_seq`; without one it only looks where SQL is.
+        """Waits until SQL has the event up to `redis_seq`; without one it reads SQL's position once.
 
-        Returns None when another event has its id: it is another's database.
+        Returns None if another event has its id: it is another service's database.
         `ended_ns` is when the load ended, on perf_counter_ns.
         """
         while True:
@@ -49,7 +49,7 @@ class Database:
             await asyncio.sleep(POLL_SECONDS)
 
     async def history(self, tickets: int) -> History:
-        """Plays all of the event's changes back, a page at a time, and reads the bookings they left."""
+        """Replays the event's changes, a page at a time, and reads the live bookings."""
         history = History(tickets)
         while page := await self._ledger.changes(self._event_id, history.seq, CHANGES_A_PAGE):
             history.take(page)
@@ -58,5 +58,5 @@ class Database:
         return history
 
     async def close(self) -> None:
-        """Gives the connections back."""
+        """Closes the connections."""
         await self._ledger.close()

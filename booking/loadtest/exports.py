@@ -18,7 +18,7 @@ class UnwritableFileError(Exception):
 
 
 class Exports:
-    """The files of `--json` and `--html`, each None where it was not asked for.
+    """The files of `--json` and `--html`, each None if it was not asked for.
 
     Opening them shows whether they can be written, and leaves what they hold alone: a run that comes to no outcome
     changes no file and leaves none behind. Raises UnwritableFileError.
@@ -67,7 +67,7 @@ class _ResultFile:
         """Raises OSError when it cannot be written."""
         self.path = path
         self._is_new = not path.exists()
-        # Appending empties nothing. Unbuffered, so that `write` is where a full disk shows, and not the closing.
+        # Appending keeps the content. Unbuffered, so that a full disk shows in `write` and not in `close`.
         self._file = path.open("ab", buffering=0)
 
     def write(self, content: bytes) -> None:

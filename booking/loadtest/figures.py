@@ -13,7 +13,7 @@ LATE_NS = 5_000_000
 """An arrival noticed this long after its time (p99) was late through the generator's own doing."""
 
 AWAY_SECONDS = 0.1
-"""An absence of the service that is worth a word; a worker that is started anew may refuse for a moment."""
+"""A shorter absence of the service is not mentioned: a worker that restarts may refuse for a moment."""
 
 KEPT_SHARE = 0.01
 """Calls that waited for others' answers are what the run is about from this share on, as with those who were late."""

@@ -43,9 +43,10 @@ class Histogram:
 
     def record(self, latency_ns: int) -> None:
         """Counts one latency; one outside 0…LATENCY_NS_MAX is counted at that bound."""
+        if not 0 <= latency_ns <= LATENCY_NS_MAX:
+            latency_ns = min(max(latency_ns, 0), LATENCY_NS_MAX)
         if latency_ns > self.max_ns:
-            self.max_ns = min(latency_ns, LATENCY_NS_MAX)
-        latency_ns = min(max(latency_ns, 0), LATENCY_NS_MAX)
+            self.max_ns = latency_ns
         shift = latency_ns.bit_length() - SUB_BUCKET_BITS - 1
         if shift < 0:
             shift = 0

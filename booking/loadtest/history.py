@@ -1,4 +1,4 @@
-"""Judges a sale by its history in SQL: plays the changes back, and compares where they end with what was read."""
+"""Judges a sale by its history in SQL: replays the changes, and compares their result with what was read."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -57,7 +57,7 @@ class History:
                     Fault.INVERSION,
                     f"booking {change.number} was promoted before booking {self._queue[0]}"
                     if self._queue
-                    else f"booking {change.number} was promoted, and nobody waited",
+                    else f"booking {change.number} was promoted, and no one waited",
                 )
             self._forget(before)
         if change.status in _LIVE:
@@ -73,7 +73,7 @@ class History:
             self.findings.add(Fault.OVERSOLD, f"{self._taken} of {self._tickets} tickets were taken at {change.seq}")
 
     def _came(self, change: BookingChange) -> None:
-        """Somebody new may neither pass those who wait, nor wait while there is enough for them."""
+        """A new buyer must not overtake those who wait, and must not wait while there are enough tickets."""
         if change.kind is ChangeKind.JOINED:
             needed = self._quantities[self._queue[0]] if self._queue else change.quantity
             if self._taken + needed <= self._tickets:
@@ -97,10 +97,10 @@ class History:
         self._table[booking.user_id] = (booking.number, str(booking.status), booking.quantity)
 
     def compare(self, records: Sequence[BuyerRecord], redis_seq: int | None) -> int:
-        """Holds the end of the changes against the buyers' records; returns how much acknowledged is not in SQL yet.
+        """Compares the changes with the buyers' records; returns how many acknowledged changes are not in SQL yet.
 
-        `redis_seq` is the change at which Redis stands, None when it could not be asked. While SQL has not come to it,
-        only what it has gone past is judged: a booking's number is the `seq` that made it.
+        `redis_seq` is Redis's last change, None if Redis could not be asked. While SQL is behind it, only the changes
+        before SQL's last one are judged: a booking's number is the `seq` that made it.
         """
         behind = redis_seq is None or self.seq < redis_seq
         if not behind:
@@ -113,7 +113,7 @@ class History:
                 else:
                     self.findings.add(Fault.LOST, f"{record.user_id}'s booking {record.number} is not in SQL")
             if record.seen & Seen.CANCELLED and (record.user_id, record.number) not in self.cancelled:
-                # Nobody is told the `seq` of a cancel, so that until SQL has caught up it may still come.
+                # An answer to a cancel has no `seq`, so the cancel may still come until SQL has caught up.
                 if behind:
                     missing += 1
                 else:
@@ -121,7 +121,7 @@ class History:
         return missing
 
     def _compare_the_ends(self, records: Sequence[BuyerRecord]) -> None:
-        """What was read from the service, and SQL's own table of bookings, have to be where the changes end."""
+        """Compares the changes' result with what the service showed, and with SQL's table of bookings."""
         if self._queue and self._taken + self._quantities[self._queue[0]] <= self._tickets:
             self.findings.add(Fault.IDLE, f"tickets are left, and booking {self._queue[0]} waits")
         found = {r.user_id: (r.found_number, str(r.found), r.found_quantity) for r in records if r.found_number}

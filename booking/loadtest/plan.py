@@ -81,20 +81,20 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What one buyer has in mind."""
+    """What one buyer will do."""
 
     quantity: int
     cancels: bool
     again: bool
 
 
-def intents(plan: Plan) -> list[Intent]:
-    """Every buyer's mind, drawn from the seed alone, so that it does not depend on the number of processes."""
+def draw_intents(plan: Plan) -> list[Intent]:
+    """Every buyer's intent, drawn from the seed alone, so that it does not depend on the number of processes."""
     draw = Random(plan.seed)  # noqa: S311 - a sale that can be played again, not a secret
     drawn = []
     for _ in range(plan.buyers):
         quantity, cancels, again = draw.randint(1, plan.quantity_max), draw.random(), draw.random()
-        # Somebody who cancels asks once: a second click that arrives after the cancel would rightly book anew.
+        # A buyer who cancels asks once: a second click that arrives after the cancel would rightly book again.
         leaves = cancels < plan.cancel_share
         drawn.append(Intent(quantity, cancels=leaves, again=again < AGAIN_SHARE and not leaves))
     return drawn

@@ -5,7 +5,6 @@ away); the end of the input ends it, so that none outlives the process that bega
 line, each with one key that says what it is.
 """
 
-import asyncio
 import gc
 import os
 import signal
@@ -14,18 +13,17 @@ import threading
 from dataclasses import asdict
 from pathlib import Path
 from queue import Queue
-from time import perf_counter_ns, process_time_ns
+from time import perf_counter_ns, process_time_ns, sleep
 from typing import Any
 
 import orjson
-import uvloop
 
 from booking.auth.tokens import sign_token
 from booking.loadtest.calls import Kind
-from booking.loadtest.crowd import Crowd
-from booking.loadtest.pace import Pace
-from booking.loadtest.plan import READ_SILENCE_SECONDS_MAX, Plan, intents
+from booking.loadtest.generator import Generator, Pacing
+from booking.loadtest.plan import CONNECTIONS_MAX, READ_SILENCE_SECONDS_MAX, Plan, address_of, draw_intents
 from booking.loadtest.records import user_id
+from booking.loadtest.workload import SaleWorkload
 
 PROGRESS_NS = 250_000_000
 RECORDS_A_LINE = 2_000
@@ -45,7 +43,7 @@ def main() -> None:
     threading.Thread(target=_listen, daemon=True).start()
     told = orjson.loads(_heard.get())
     plan, process = Plan(**told["plan"]), int(told["process"])
-    minds = intents(plan)
+    intents = draw_intents(plan)
     secret = told["secret"].encode()
     mine = plan.share_of(process)
     tokens = {
@@ -54,35 +52,49 @@ def main() -> None:
         ).encode()
         for index in mine
     }
-    crowd = Crowd(plan, {index: minds[index] for index in mine}, tokens)
+    workload = SaleWorkload(plan, {index: intents[index] for index in mine}, tokens)
     # Nothing made during the run is cyclic; a collection in the middle of it would only be measured as latency.
     gc.collect()
     gc.freeze()
     gc.disable()
     _tell("ready", len(tokens))
     started_ns = int(_hear("go"))
-    uvloop.run(_play(plan, process, crowd, started_ns))
+    _play(plan, process, workload, started_ns)
     ask = _hear("read") == "1"
-    crowd.read_back()
-    uvloop.run(_read_back(plan, process, crowd, ask=ask))
+    workload.read_back()
+    _read_back(plan, process, workload, ask=ask)
 
 
-async def _play(plan: Plan, process: int, crowd: Crowd, started_ns: int) -> None:
-    await asyncio.sleep(max(0.0, (started_ns - perf_counter_ns()) / 1e9))
-    pace = Pace(plan, process, crowd, plan.rate / plan.processes if plan.rate else None, plan.seconds_max)
-    progress = Progress(pace, crowd)
+def pacing(plan: Plan, process: int, rate: float | None, seconds_max: float) -> Pacing:
+    """How one process paces its part of the plan; `rate` is in calls a second of the whole run."""
+    connections = plan.connections_of(process, plan.connections)
+    return Pacing(
+        address=address_of(plan.url),
+        connections=connections,
+        connections_max=max(connections, plan.connections_of(process, CONNECTIONS_MAX)),
+        rate=rate / plan.processes if rate else None,
+        seconds_max=seconds_max,
+        timeout_seconds=plan.timeout_seconds,
+        seed=plan.seed + process,
+    )
+
+
+def _play(plan: Plan, process: int, workload: SaleWorkload, started_ns: int) -> None:
+    sleep(max(0.0, (started_ns - perf_counter_ns()) / 1e9))
+    generator = Generator(pacing(plan, process, plan.rate, plan.seconds_max), workload)
+    progress = Progress(workload)
     cpu_ns, waited_ns, began_ns = process_time_ns(), _waited_for_a_core_ns(), perf_counter_ns()
-    await pace.run(perf_counter_ns(), progress.tell_now_and_then)
+    generator.run(progress.tell_now_and_then)
     wall_ns = perf_counter_ns() - began_ns
     _tell(
         "played",
         {
-            "latencies": {kind.name: histogram.to_json() for kind, histogram in pace.latencies.items()},
-            "lateness": pace.lateness.to_json(),
-            "answers": [[kind.name, what, count] for (kind, what), count in crowd.notes.answers.items()],
-            "kept_waiting": pace.kept_waiting.to_json(),
-            "away_ns": pace.away_ns,
-            "refused_connections": pace.refused_connections,
+            "latencies": {kind.name: histogram.to_json() for kind, histogram in workload.latencies.items()},
+            "lateness": generator.lateness.to_json(),
+            "answers": [[kind.name, what, count] for (kind, what), count in workload.recorder.answers.items()],
+            "kept_waiting": generator.kept_waiting.to_json(),
+            "away_ns": generator.away_ns,
+            "refused_connections": generator.refused_connections,
             "wall_ns": wall_ns,
             "cpu_ns": process_time_ns() - cpu_ns,
             "waited_ns": _waited_for_a_core_ns() - waited_ns,
@@ -90,47 +102,45 @@ async def _play(plan: Plan, process: int, crowd: Crowd, started_ns: int) -> None
     )
 
 
-async def _read_back(plan: Plan, process: int, crowd: Crowd, *, ask: bool) -> None:
-    pace = Pace(plan, process, crowd, None, READ_SECONDS_MAX)
+def _read_back(plan: Plan, process: int, workload: SaleWorkload, *, ask: bool) -> None:
     if ask:
-        progress, patience = Progress(pace, crowd), Patience(crowd, READ_SILENCE_SECONDS_MAX)
+        progress, silence = Progress(workload), ReadSilence(workload, READ_SILENCE_SECONDS_MAX)
 
         def on_tick() -> None:
             progress.tell_now_and_then()
-            patience.end_the_silence()
+            silence.end_if_too_long()
 
-        await pace.run(perf_counter_ns(), on_tick)
-    records = [record for record in crowd.notes.buyers.values() if record.seen]
+        Generator(pacing(plan, process, None, READ_SECONDS_MAX), workload).run(on_tick)
+    records = [record for record in workload.recorder.buyers.values() if record.seen]
     for start in range(0, len(records), RECORDS_A_LINE):
         _tell("records", [list(asdict(record).values()) for record in records[start : start + RECORDS_A_LINE]])
-    _tell("findings", crowd.notes.findings.to_json())
-    _tell("read", {"latencies": pace.latencies[Kind.READ].to_json()})
+    _tell("findings", workload.recorder.findings.to_json())
+    _tell("read", {"latencies": workload.latencies[Kind.READ].to_json()})
 
 
-class Patience:
+class ReadSilence:
     """Ends the reading once no booking could be read for `seconds_max`; refusals are no progress."""
 
-    def __init__(self, crowd: Crowd, seconds_max: float) -> None:
-        self._crowd = crowd
+    def __init__(self, workload: SaleWorkload, seconds_max: float) -> None:
+        self._workload = workload
         self._silence_ns_max = int(seconds_max * 1e9)
         self._read = 0
         self._heard_ns = perf_counter_ns()
 
-    def end_the_silence(self) -> None:
-        """Has nothing more begun, if it has lasted too long."""
-        read, now_ns = self._crowd.notes.read, perf_counter_ns()
+    def end_if_too_long(self) -> None:
+        """Closes the workload if nothing could be read for too long."""
+        read, now_ns = self._workload.recorder.read, perf_counter_ns()
         if read > self._read:
             self._read, self._heard_ns = read, now_ns
         elif now_ns - self._heard_ns > self._silence_ns_max:
-            self._crowd.closed = True
+            self._workload.closed = True
 
 
 class Progress:
     """Tells now and then how far the run is and how fast the latest answers were."""
 
-    def __init__(self, pace: Pace, crowd: Crowd) -> None:
-        self._pace = pace
-        self._crowd = crowd
+    def __init__(self, workload: SaleWorkload) -> None:
+        self._workload = workload
         self._next_ns = 0
         self._told: dict[int, int] = {}
 
@@ -141,7 +151,7 @@ class Progress:
             return
         self._next_ns = now_ns + PROGRESS_NS
         whole: dict[int, int] = {}
-        for histogram in self._pace.latencies.values():
+        for histogram in self._workload.latencies.values():
             for upper_ns, count in histogram.buckets():
                 whole[upper_ns] = whole.get(upper_ns, 0) + count
         latest = [[upper_ns, count - self._told.get(upper_ns, 0)] for upper_ns, count in whole.items()]
@@ -150,7 +160,7 @@ class Progress:
 
 
 def _waited_for_a_core_ns() -> int:
-    """How long this process had work and no core to do it on; 0 where the system does not say."""
+    """How long this process had work and no core to do it on; 0 if the system does not say."""
     try:
         return int(Path("/proc/self/schedstat").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):

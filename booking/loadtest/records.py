@@ -1,4 +1,4 @@
-"""What is written down during a sale, buyer by buyer, and the faults that the writing may show."""
+"""The record of each buyer's sale, and the kinds of fault that a load test can find."""
 
 from dataclasses import dataclass, field
 from enum import IntFlag, StrEnum
@@ -92,7 +92,7 @@ class Fault(StrEnum):
     """Two things the service says, or Redis and SQL, that can't both be true."""
     UNEXPECTED = "unexpected answers"
     NO_SALE = "turned away with nothing sold"
-    """A buyer of a sale that did not take place: tickets were there, and nobody was given one or a place to wait."""
+    """A buyer of a sale that did not take place: tickets were there, and no buyer was given one or a place to wait."""
     NOT_YET = "not in SQL yet"
     """A change that SQL had not come to when it was looked at: neither there nor lost."""
     UNSETTLED = "never settled"

@@ -71,7 +71,7 @@ class LiveProgress:
             self._latest.clear()
 
     def say(self, line: str) -> None:
-        """Prints a line, above the bar where there is one."""
+        """Prints a line, above the bar if there is one."""
         self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _quantile_ms(self, share: float) -> float:

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from time import perf_counter_ns
 from typing import Any
 
-from booking.loadtest.aftermath import Say, Sql, event_after, nobody_listens, telling
 from booking.loadtest.calls import Kind
+from booking.loadtest.checks import Say, Sql, event_after, said_if_slow, say_nothing
 from booking.loadtest.database import CaughtUp
 from booking.loadtest.figures import Figures
-from booking.loadtest.opening import Organizer
+from booking.loadtest.organizer import Organizer
 from booking.loadtest.plan import READ_SILENCE_SECONDS_MAX, Plan
 from booking.loadtest.player import Player, ShowProgress
 from booking.loadtest.records import BuyerRecord, Fault, Findings, Verdict
@@ -74,7 +74,7 @@ class Outcome:
 
 
 def machine() -> dict[str, Any]:
-    """What the load was made on; where the service runs on it, too, they share its cores."""
+    """What the load was made on; if the service runs on it, too, they share its cores."""
     return {"system": platform.platform(terse=True), "cores": os.cpu_count(), "python": platform.python_version()}
 
 
@@ -85,7 +85,7 @@ async def run(
     database: str | None,
     database_seconds: float,
     show: ShowProgress,
-    say: Say = nobody_listens,
+    say: Say = say_nothing,
 ) -> Outcome:
     """Runs `plan` (its event_id is set here). `database` is an SQLAlchemy address, or None for no look at SQL.
 
@@ -108,7 +108,7 @@ async def run(
         sql = await Sql.open(database, plan, name, redis_seq, ended_ns, database_seconds, say)
         try:
             records: list[BuyerRecord] = []
-            with telling(say, READING):
+            with said_if_slow(say, READING):
                 told = await asyncio.gather(*(player.read(ask=bool(event)) for player in players))
             for rows, found, latencies in told:
                 records += rows

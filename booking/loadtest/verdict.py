@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from booking.loadtest.notes import event_fault
+from booking.loadtest.recorder import event_fault
 from booking.loadtest.records import ACKNOWLEDGED, BuyerRecord, Fault, Findings, Found, Seen
 
 
@@ -50,7 +50,7 @@ def _judge_taking_place(
 ) -> None:
     """Some may be turned away; where all are, and there was something for them, there was no sale to be clean."""
     if not records:
-        findings.add(Fault.UNSETTLED, "nobody got through to ask for a ticket, so that there was no sale to judge")
+        findings.add(Fault.UNSETTLED, "no buyer got through to ask for a ticket, so there was no sale to judge")
         return
     available, given = int(event["available_tickets"]), ("tickets_sold", "tickets_held", "waiting_list_count")
     anybody = any(int(event[name]) for name in given) or any(r.number or r.found_number for r in records)
@@ -67,7 +67,7 @@ def _judge_taking_place(
 def _judge_stock(tickets: int, records: Sequence[BuyerRecord], findings: Findings) -> None:
     """Neither at the end nor at any moment may more tickets be in hands than there are; no booking is two people's."""
     at_end = sum(r.found_quantity for r in records if r.found in (Found.CONFIRMED, Found.HELD))
-    # Certainly in somebody's hands: from the moment it was acknowledged until its cancel was sent.
+    # Certainly held by a buyer: from the moment it was acknowledged until its cancel was sent.
     moves = [(r.acknowledged_ns, r.quantity) for r in records if r.seen & Seen.BOOKED]
     moves += [(r.cancel_sent_ns, -r.quantity) for r in records if r.seen & Seen.BOOKED and r.cancel_sent_ns]
     held = peak = 0
@@ -102,7 +102,7 @@ def _judge_order(records: Sequence[BuyerRecord], findings: Findings) -> None:
 
 
 def _judge_waiting_list(records: Sequence[BuyerRecord], findings: Findings) -> None:
-    """While somebody waits, nobody who came later has been served."""
+    """While a buyer waits, none who came later has been served."""
     waiting = sorted((r for r in records if r.found is Found.WAITING), key=lambda r: r.found_number)
     for ahead, behind in pairwise(waiting):
         if ahead.found_position >= behind.found_position:
@@ -126,7 +126,7 @@ def _judge_waiting_list(records: Sequence[BuyerRecord], findings: Findings) -> N
 
 
 def _judge_counters(records: Sequence[BuyerRecord], event: dict[str, Any], findings: Findings) -> None:
-    """The event's counters are the sums of the bookings, and no ticket lies idle while somebody waits for it."""
+    """The event's counters are the sums of the bookings, and no ticket is free while a buyer waits for it."""
     served = [r for r in records if r.found is Found.CONFIRMED]
     waiting = [r for r in records if r.found is Found.WAITING]
     for name, counted in (

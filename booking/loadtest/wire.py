@@ -1,7 +1,5 @@
 """Request bytes put together beforehand, and answers taken apart with as little work as HTTP/1.1 allows."""
 
-from typing import NamedTuple
-
 from booking.loadtest.plan import Plan, address_of
 
 ANSWER_BYTES_MAX = 1 << 20
@@ -12,21 +10,42 @@ class UnreadableAnswerError(Exception):
     """Bytes that are no HTTP/1.1 answer with a Content-Length, which is all that this service sends here."""
 
 
-class Answer(NamedTuple):
-    """One answer: status code, the head in lower case, and the body. A tuple, being made for every request."""
+class Answer:
+    """One answer. Head and body are cut out when they are asked for, because one is made for every request."""
 
-    status: int
-    head: bytes
-    body: bytes
+    __slots__ = ("_data", "_end", "status")
+
+    def __init__(self, status: int, data: bytes, end: int) -> None:
+        """`data` holds the answer, whose head ends at `end`."""
+        self.status = status
+        self._data = data
+        self._end = end
+
+    @property
+    def head(self) -> bytes:
+        """Everything before the blank line, in lower case."""
+        return self._data[: self._end].lower()
+
+    @property
+    def body(self) -> bytes:
+        """Everything after the blank line."""
+        return self._data[self._end + 4 :]
+
+    @property
+    def closes(self) -> bool:
+        """Whether the service ends the connection after this answer."""
+        return self.header(b"connection") == b"close"
 
     def header(self, name: bytes) -> bytes | None:
         """The value of a header (name in lower case), or None."""
-        start = self.head.find(b"\r\n" + name + b":")
+        data, prefix = self._data, b"\r\n" + name + b":"
+        start = data.find(prefix, 0, self._end)
         if start < 0:
-            return None
-        start += len(name) + 3
-        end = self.head.find(b"\r\n", start)
-        return self.head[start : end if end >= 0 else None].strip()
+            data = self.head
+            start = data.find(prefix)
+            if start < 0:
+                return None
+        return data[start + len(prefix) : self._end].split(b"\r\n", 1)[0].strip()
 
 
 def split_answer(data: bytes) -> Answer | None:
@@ -36,24 +55,22 @@ def split_answer(data: bytes) -> Answer | None:
         if len(data) > ANSWER_BYTES_MAX:
             raise UnreadableAnswerError("a head without an end")
         return None
-    head = data[:end].lower()
-    start = head.find(b"\r\ncontent-length:")
-    if start < 0 or head[:7] != b"http/1.":
+    start = data.find(b"\r\ncontent-length: ", 0, end)  # as most servers write it
+    if start < 0:
+        start = data[:end].lower().find(b"\r\ncontent-length:")
+    if start < 0 or data[:7] != b"HTTP/1.":
         raise UnreadableAnswerError("an answer without a Content-Length")
-    stop = head.find(b"\r\n", start + 2)
     try:
-        length = int(head[start + 17 : stop if stop >= 0 else None])
-        status = int(head[9:12])
+        length = int(data[start + 17 : end].split(b"\r\n", 1)[0])
+        status = int(data[9:12])
     except ValueError:
         raise UnreadableAnswerError("an answer whose head is no HTTP") from None
     if not 0 <= length <= ANSWER_BYTES_MAX:
         raise UnreadableAnswerError("an answer of more than a mebibyte")
-    body = data[end + 4 :]
-    if len(body) < length:
-        return None
-    if len(body) > length:
+    missing = end + 4 + length - len(data)
+    if missing < 0:
         raise UnreadableAnswerError("bytes after the end of an answer")
-    return Answer(status, head, body)
+    return None if missing else Answer(status, data, end)
 
 
 class Requests:

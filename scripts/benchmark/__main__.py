@@ -2,105 +2,132 @@
 
 import json
 import os
+import platform
+import secrets
 import signal
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
-from scripts.benchmark import wrk
-from scripts.benchmark.contenders import CHECKOUT
+from scripts.benchmark import against as comparison
 from scripts.benchmark.listening import listeners, too_few_files
 from scripts.benchmark.processes import PartError
-from scripts.benchmark.report import as_json, show
-from scripts.benchmark.rows import FULL, QUICK, Extent, Row, chosen
-from scripts.benchmark.run import measure
+from scripts.benchmark.report import Report, show
+from scripts.benchmark.service import CHECKOUT
+from scripts.benchmark.session import Session
+from scripts.benchmark.storage import large, memory, persister, restore
+from scripts.benchmark.throughput import throughput
 
 FOLDER = CHECKOUT / ".bench"
 """On the checkout's own disk, so that an fsync is one: /tmp may be memory."""
 
-ROWS = ", ".join(row.word for row in Row)
+PARTS = {
+    throughput: ("throughput", "storm", "start", "latency", "newcomers"),
+    memory: ("memory",),
+    persister: ("persister",),
+    large: ("large",),
+    restore: ("restore",),
+    listeners: ("listeners",),
+}
+"""What measures which rows, in the order of the run."""
 
-INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
-
+ROWS = [row for rows in PARTS.values() for row in rows]
 TABLE_COLUMNS = 165
-"""Width of the table where it is not a terminal that it goes to."""
+"""Width of a table that does not go to a terminal."""
 
 
 def bench(
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A few minutes: fewer, shorter rounds, and a fiftieth of the large sizes.")
-    ] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file, too.")] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, max=100, help="Rounds of each contender.")] = None,
-    seconds: Annotated[int | None, typer.Option(min=1, max=60, help="Length of a round.")] = None,
-    workers: Annotated[str | None, typer.Option(help="Worker counts to try beside 1: 2,3")] = None,
-    sold_out: Annotated[bool, typer.Option("--sold-out", help="Also the minutes after the tickets have gone.")] = False,
-    only: Annotated[
-        str | None, typer.Option(help=f"Just these rows, with commas between them, of {ROWS}. All by default.")
-    ] = None,
+    only: Annotated[str, typer.Option(help="These rows, with commas between them.")] = ",".join(ROWS),
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds of each contender.")] = 5,
+    seconds: Annotated[int, typer.Option(min=1, max=60, help="Length of a round.")] = 8,
     scale: Annotated[
-        float | None,
-        typer.Option(min=0.001, max=1, help="Share of the sizes of the large rows: 0.1, 100,000 bookings."),
+        float, typer.Option(min=0.001, max=1, help="Share of the sizes of the large rows: 0.1, 100,000 bookings.")
+    ] = 1.0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file, too.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Only this: this code against the code of a commit, in turn, and the ratios.")
     ] = None,
-    profile: Annotated[bool, typer.Option("--profile", help="Also where a worker's time goes, by function.")] = False,
 ) -> None:
     """Measures this service beside its rivals, in turn and in one run, and prints one table.
 
     Exit code 1 when a figure could not be measured or must not be trusted, never because a mark was missed.
     """
-    preset = QUICK if quick else FULL
-    try:
-        more_workers = tuple(int(part) for part in workers.split(",")) if workers else preset.more_workers
-    except ValueError:
-        print("--workers takes whole numbers with commas between them: 2,3", file=sys.stderr)
-        raise typer.Exit(2) from None
-    try:
-        rows = preset.rows if only is None else chosen(only)
-    except ValueError as error:
-        print(f"--only: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    extent = Extent(
-        rounds or preset.rounds,
-        seconds or preset.seconds,
-        more_workers,
-        rows,
-        scale or preset.scale,
-        sold_out=sold_out,
-        profile=profile,
-    )
-    problem = too_few_files(listeners(extent)) if Row.LISTENERS in rows else None
-    problem = problem or wrk.missing()
-    if problem is not None:
-        print(problem, file=sys.stderr)
+    rows = frozenset(only.split(","))
+    if not rows <= set(ROWS):
+        print(
+            f"--only: there is no row {', '.join(sorted(rows - set(ROWS)))}; there are {', '.join(ROWS)}",
+            file=sys.stderr,
+        )
         raise typer.Exit(2)
-    for number in INTERRUPTIONS:
-        signal.signal(number, _interrupted)
+    progress, tables = (
+        Console(stderr=True, highlight=False),
+        Console(width=None if sys.stdout.isatty() else TABLE_COLUMNS),
+    )
+
+    def say(line: str) -> None:
+        progress.print(line, markup=False, soft_wrap=True)
+
+    with folder() as there:
+        if against is not None:
+            found = comparison.compare(there, against, rounds, seconds, secrets.token_urlsafe(48), say)
+            figures, trusted = found.to_json(), True
+            comparison.show(found, tables)
+        else:
+            session = Session(there, Report(machine(scale)), say, rows, rounds, seconds, scale)
+            if session.wants("listeners") and (problem := too_few_files(session)):
+                print(problem, file=sys.stderr)
+                raise typer.Exit(2)
+            for part, measured in PARTS.items():
+                if session.wants(*measured):
+                    part(session)
+            figures, trusted = session.report.to_json(), session.report.trusted
+            show(session.report, tables)
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    if not trusted:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A folder for one run. An interruption, or a part that fails, ends the program after everything has stopped."""
     FOLDER.mkdir(exist_ok=True)
-    progress = Console(stderr=True, highlight=False)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
     try:
-        with tempfile.TemporaryDirectory(dir=FOLDER, prefix="run-") as folder:
-            report = measure(Path(folder), extent, lambda line: progress.print(line, markup=False))
+        with tempfile.TemporaryDirectory(dir=FOLDER, prefix="run-") as there:
+            yield Path(there)
     except KeyboardInterrupt:
         print("interrupted; everything that was started has been stopped", file=sys.stderr)
         raise typer.Exit(130) from None
-    except (PartError, wrk.LoadError) as error:
+    except PartError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
-    cores = os.cpu_count() or 1
-    if json_file is not None:
-        json_file.write_text(json.dumps(as_json(report, cores), indent=2) + "\n", encoding="utf-8")
-    show(report, cores, Console(width=None if sys.stdout.isatty() else TABLE_COLUMNS))
-    if not all(contest.trusted for contests in report.contests.values() for contest in contests):
-        raise typer.Exit(1)
+
+
+def machine(scale: float) -> dict[str, object]:
+    """What the figures were made on: they mean little without it."""
+    return {
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "cores": os.cpu_count(),
+        "scale": scale,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("starlette", "uvicorn", "redis", "pyjwt")},
+    }
 
 
 def _interrupted(*_: object) -> NoReturn:
     """Once: a second Ctrl-C must not cut the cleaning up short, which takes a few seconds."""
-    for number in INTERRUPTIONS:
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 

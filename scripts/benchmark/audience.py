@@ -81,7 +81,7 @@ class Audience:
                     raise ConnectionError("the service ended a listener's connection before it had heard anything")
                 if time.monotonic() > deadline:
                     raise TimeoutError(
-                        f"{len(self._ears) - len(waiting)} of {number} were listening, and then nobody more"
+                        f"{len(self._ears) - len(waiting)} of {number} were listening, and then no more came"
                     )
                 waiting = {descriptor for descriptor in waiting if not self._ears[descriptor].updates}
 

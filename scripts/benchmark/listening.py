@@ -1,67 +1,62 @@
-"""Bookings while thousands listen to the event: with them and without, in turn."""
+"""The row of the listeners: bookings while thousands listen to the event, against bookings while none do."""
 
 import json
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from statistics import median
 from urllib.parse import urlsplit
 
 from scripts.benchmark.audience import CONNECT_S, Heard
-from scripts.benchmark.contenders import CAPACITY
-from scripts.benchmark.figures import Load
+from scripts.benchmark.load import Target
 from scripts.benchmark.processes import PartError
 from scripts.benchmark.report import Mark, ratio_mark
-from scripts.benchmark.rows import Extent
-from scripts.benchmark.sales import Sale
+from scripts.benchmark.rounds import Contender, Parts
 from scripts.benchmark.service import Service, serve
-from scripts.benchmark.session import Found, Session
+from scripts.benchmark.session import Session
 
 LISTENERS = 5_000
 
 SPARE_FILES = 500
-"""Files a process has open besides one for each listener: the load's connections, the database, libraries."""
+"""Files that a process has open besides one for each listener: the load's connections, the database, libraries."""
 
 END_S = 30.0
 """How long the listeners may take to tell what they heard."""
 
-NOBODY = "nobody listens"
 
-
-@dataclass(slots=True)
 class Listened:
-    """The service while so many people listen to the event that is sold; they gather anew for every sale."""
+    """The service while so many listen to the event that is sold; new ones come for every sale."""
 
-    service: Service
-    listeners: int
-    servers: int = 1
-    heard: list[Heard] = field(default_factory=list)
-    _audience: "subprocess.Popen[str] | None" = None
+    def __init__(self, service: Service, listeners: int) -> None:
+        self.heard: list[Heard] = []
+        self._service = service
+        self._listeners = listeners
+        self._audience: subprocess.Popen[str] | None = None
 
-    def open_sale(self) -> Sale:
+    def open(self) -> Target:
+        """A fresh event, once all listen to it."""
         self.close()
-        sale = self.service.open_sale(CAPACITY)
-        self._audience = gathered(self.service.url, sale.event_id, self.listeners)
+        sale = self._service.sale()
+        self._audience = gathered(self._service.url, sale.event_id, self._listeners)
         return sale
 
-    def parts(self) -> Mapping[str, list[int]]:
+    def parts(self) -> Parts:
+        """The service's, and the listeners' process."""
         assert self._audience is not None
-        return {**self.service.parts(), "listeners": [self._audience.pid]}
+        return {**self._service.parts(), "listeners": [self._audience.pid]}
 
-    def faults(self, sale: Sale, load: Load) -> list[str]:
+    def settle(self) -> list[str]:
+        """Asks the listeners what they heard."""
         assert self._audience is not None
         told, _ = self._audience.communicate(timeout=END_S)
         heard = Heard(**json.loads(told))
         self.heard.append(heard)
         lost = [f"{heard.lost} listeners were cut off"] * bool(heard.lost)
-        silent = ["the listeners heard of no change"] * (not heard.updates)
-        return [*lost, *silent, *self.service.faults(sale, load)]
+        return [*lost, *["the listeners heard of no change"] * (not heard.updates), *self._service.settle()]
 
     def close(self) -> None:
-        """Ends the listeners, wherever they are."""
+        """Ends the listeners, whatever they are doing."""
         if self._audience is not None:
             self._audience.kill()
             with suppress(ValueError):  # its pipes were closed when it told what it heard
@@ -72,14 +67,11 @@ class Listened:
 def gathered(url: str, event_id: int, number: int) -> "subprocess.Popen[str]":
     """The process of so many listeners, once each has heard of the event. Raises PartError."""
     address = urlsplit(url)
-    command = [sys.executable, "-P", "-m", "scripts.benchmark.audience"]
     audience = subprocess.Popen(
-        [*command, address.hostname or "", str(address.port), str(event_id), str(number)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+        [sys.executable, "-P", "-m", "scripts.benchmark.audience", address.hostname or "", str(address.port),
+         str(event_id), str(number)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     assert audience.stdout is not None
     if audience.stdout.readline().strip() != "ready":  # it gives up by itself
         _, why = audience.communicate(timeout=CONNECT_S)
@@ -87,18 +79,13 @@ def gathered(url: str, event_id: int, number: int) -> "subprocess.Popen[str]":
     return audience
 
 
-def listeners(extent: Extent) -> int:
-    """How many listen at this scale."""
-    return extent.sized(LISTENERS)
-
-
-def too_few_files(number: int) -> str | None:
-    """None when a process may open a file for each listener, once its soft limit is raised; else what to do."""
-    needed = number + SPARE_FILES
+def too_few_files(session: Session) -> str | None:
+    """None if a process may open a file for each listener, once its soft limit is raised; else what to do."""
+    needed = session.sized(LISTENERS) + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:
         return (
-            f"{number:,} listeners need {needed:,} open files a process, and the limit is {hard:,}: raise it (as root: "
+            f"the listeners need {needed:,} open files a process, and the limit is {hard:,}: raise it (as root: "
             f"ulimit -n {needed}), listen with fewer (--scale 0.1), or leave the row out (--only)"
         )
     if soft != resource.RLIM_INFINITY and soft < needed:
@@ -106,21 +93,26 @@ def too_few_files(number: int) -> str | None:
     return None
 
 
-def listening(session: Session) -> Found:
+def listeners(session: Session) -> None:
     """One service, listened to in every other round."""
-    number = listeners(session.extent)
-    name = f"{number:,} listen"
+    number = session.sized(LISTENERS)
+    alone, name = "no listeners", f"{number:,} listen"
     with serve(session.folder / "service-live", session.secret) as service:
         listened = Listened(service, number)
         try:
-            contests = session.contests({NOBODY: service, name: listened})
+            contests = session.contest(
+                "Bookings and listeners",
+                {
+                    alone: service.contender(),
+                    name: Contender(listened.open, listened.parts, service.stored, listened.settle),
+                },
+            )
         finally:
             listened.close()
     heard = listened.heard[1:]  # the first was the warm-up
     each = median(one.updates / one.listeners / one.seconds for one in heard)
     cores = median(one.cpu_s / one.seconds for one in heard)
-    marks = [
-        ratio_mark(f"bookings while {name} to the event", contests[name], contests[NOBODY], 0.8),
+    session.mark(
+        ratio_mark(f"bookings while {name} to the event", contests[name], contests[alone], 0.8),
         Mark(f"  updates each of them got; their own process took {cores:.2f} cores", each, "/s"),
-    ]
-    return Found(marks, {"Bookings while people listen": list(contests.values())})
+    )

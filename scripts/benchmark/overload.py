@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,14 +16,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from scripts.benchmark.contenders import CHECKOUT
-from scripts.benchmark.flood import Flood, Plan, offer, quantile_ms
+from booking.loadtest.histogram import Histogram
+from scripts.benchmark.__main__ import TABLE_COLUMNS, folder
+from scripts.benchmark.load import Load, Plan, offer
 from scripts.benchmark.processes import PartError
 from scripts.benchmark.service import Service, serve
-from scripts.benchmark.tokens import Buyers
-
-FOLDER = CHECKOUT / ".bench"
-"""On the checkout's own disk, so that an fsync is one: /tmp may be memory."""
 
 TIMES_SUSTAINABLE = 10
 P99_MS_MAX = 250.0
@@ -32,7 +28,7 @@ GROWTH_MAX = 1.2
 """The marks: latency of what is accepted, and memory against what it was before."""
 
 TICKETS = 2_000
-"""They go during the search; afterwards, as in any flash sale, nearly everybody comes too late and is told so."""
+"""They go during the search; afterwards, as in any flash sale, nearly all buyers come too late and are told so."""
 
 BUYERS = 50_000
 FIRST_RATE = 200.0
@@ -41,7 +37,7 @@ SEARCH_SECONDS = 4.0
 CALM_SECONDS = 8.0
 REST_SECONDS = 3.0
 TRIES = 2
-"""A rate is sustainable while nobody is turned away and the p99 keeps to the mark; what fails once is tried again."""
+"""A rate is sustainable if no call is turned away and the p99 keeps to the mark; one that fails is tried again."""
 
 SAMPLE_SECONDS = 0.25
 MIB = 1024 * 1024
@@ -71,105 +67,129 @@ class Outcome:
 
     sustainable: float
     seconds: float
-    connections: int
-    flood: Flood
+    connections: str
+    load: Load
     memory: Memory
 
     @property
     def misses(self) -> list[str]:
         """The marks that were missed."""
-        flood = self.flood
-        p99 = quantile_ms(flood.from_sent, 0.99)
+        load = self.load
+        p99 = _ms(load.from_sent, 0.99)
         found = []
-        if not flood.accepted:
+        if not load.accepted:
             found.append("nothing was accepted")
         if p99 > P99_MS_MAX:
             found.append(f"p99 of what was accepted: {p99:.0f} ms, at most {P99_MS_MAX:.0f}")
-        if flood.anything_else or flood.unasked or flood.unanswered:
+        if load.unexpected or load.without_retry_after or load.unanswered:
             found.append(
-                f"answers that should not be: {flood.anything_else or 'none'}, without Retry-After {flood.unasked}, "
-                f"no answer {flood.unanswered}"
+                f"answers that should not be: {load.unexpected or 'none'}, without Retry-After "
+                f"{load.without_retry_after}, no answer {load.unanswered}"
             )
         if self.memory.growth > GROWTH_MAX:
             found.append(f"memory: {self.memory.growth:.2f} times what it was, at most {GROWTH_MAX}")
         return found
 
+    def to_json(self) -> dict[str, object]:
+        """Every figure."""
+        load = self.load
+        latencies = {"from_due": load.from_due, "from_sent": load.from_sent, "shed": load.shed}
+        return {
+            "sustainable_per_second": self.sustainable,
+            "seconds": self.seconds,
+            "connections": self.connections,
+            "answers": load.statuses,
+            "unanswered": load.unanswered,
+            "without_retry_after": load.without_retry_after,
+            **{f"{name}_ms": {f"p{q * 100:g}": _ms(one, q) for q in (0.5, 0.99)} for name, one in latencies.items()},
+            "memory_mib": asdict(self.memory),
+            "misses": self.misses,
+        }
+
 
 def overload(
     rate: Annotated[float | None, typer.Option(min=1, help="What it can carry a second; else it is searched.")] = None,
     seconds: Annotated[float, typer.Option(min=1, max=600, help="How long the load lasts.")] = 60.0,
-    connections: Annotated[int, typer.Option(min=2, max=20_000, help="How many are connected.")] = 2_000,
+    connections: Annotated[int, typer.Option(min=2, max=15_000, help="How many connections at most.")] = 2_000,
+    keep_alive: Annotated[
+        bool, typer.Option("--keep-alive", help="Send all over connections that stay open, not one for each buyer.")
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, max=16, help="Web workers.")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file, too.")] = None,
 ) -> None:
     """Finds the rate that a service of its own can carry, then offers ten times as much, open loop.
 
-    The service has half of the cores and the crowd the other half. Exit code 1 when a mark was missed: p99 of what is
-    accepted, answers other than 503 and 429 with Retry-After for the rest, memory.
+    Each buyer opens a new connection, as in a flash sale. The service has half of the cores and the load the other
+    half. Exit code 1 when a mark was missed: p99 of what is accepted, answers other than 503 and 429 with Retry-After
+    for the rest, memory.
     """
-    FOLDER.mkdir(exist_ok=True)
     progress = Console(stderr=True, highlight=False)
-    try:
-        with tempfile.TemporaryDirectory(dir=FOLDER, prefix="overload-") as folder:
-            outcome = run(Path(folder), rate, seconds, connections, workers, progress)
-    except PartError as error:
-        sys.exit(str(error))
-    show(outcome, Console(width=None if sys.stdout.isatty() else 120, highlight=False))
+    with folder() as there:
+        outcome = run(there, rate, seconds, connections, workers, progress, keep_alive=keep_alive)
+    show(outcome, Console(width=None if sys.stdout.isatty() else TABLE_COLUMNS, highlight=False))
     if json_file is not None:
-        json_file.write_text(json.dumps(asdict(outcome), indent=2) + "\n", encoding="utf-8")
+        json_file.write_text(json.dumps(outcome.to_json(), indent=2) + "\n", encoding="utf-8")
     sys.exit(1 if outcome.misses else 0)
 
 
-def run(folder: Path, rate: float | None, seconds: float, connections: int, workers: int, progress: Console) -> Outcome:
+def run(
+    there: Path, rate: float | None, seconds: float, connections: int, workers: int, progress: Console,
+    *, keep_alive: bool,
+) -> Outcome:  # fmt: skip
     """Searches, overloads, and looks at the memory meanwhile. Raises PartError."""
-    secret = secrets.token_urlsafe(48).encode()
+    secret = secrets.token_urlsafe(48)
     ours, theirs = _halves(os.sched_getaffinity(0))
-    with _on(ours), serve(folder / "data", secret, workers) as service:
-        sale = service.open_sale(TICKETS, waiting_list=False)
-        buyers = Buyers(folder, secret, time.time())
-        tokens = [str(buyers.file(BUYERS // len(theirs))) for _ in theirs]
+    with _on(ours), serve(there / "data", secret, workers) as service:
+        sale = service.sale(TICKETS, waiting_list=False)
+        share = len(theirs)
 
-        def crowd(per_second: float, lasting: float, seed: int) -> Flood:
-            share = len(theirs)
+        def make_load(per_second: float, lasting: float, seed: int) -> Load:
             plans = [
-                Plan(sale.url, sale.body, file, per_second / share, lasting, connections // share, seed + number)
-                for number, file in enumerate(tokens)
-            ]
-            return offer(plans, theirs)
+                Plan(
+                    sale, lasting, per_second / share, connections // share if keep_alive else 0, connections // share,
+                    connection_per_call=not keep_alive, seed=seed + number,
+                    first_buyer=number * BUYERS // share, buyers=BUYERS // share,
+                )
+                for number in range(share)
+            ]  # fmt: skip
+            together = Load()
+            for load in offer(plans, theirs):
+                together.add(load.to_json())
+            return together
 
-        sustainable = rate or _search(crowd, progress)
+        sustainable = rate or _search(make_load, progress)
         with _watched(service) as calm:
             # Long enough for each connection to have been used: what it then keeps is no growth.
-            crowd(sustainable, max(CALM_SECONDS, 1.5 * connections / sustainable), 1)
+            make_load(sustainable, max(CALM_SECONDS, 1.5 * connections / sustainable), 1)
         progress.print(f"{TIMES_SUSTAINABLE} times {sustainable:,.0f}/s for {seconds:.0f} s")
         with _watched(service) as storm:
-            flood = crowd(TIMES_SUSTAINABLE * sustainable, seconds, 1_000)
+            load = make_load(TIMES_SUSTAINABLE * sustainable, seconds, 1_000)
         time.sleep(REST_SECONDS)
         memory = Memory(calm, storm, _resident_mib(service))
-        return Outcome(sustainable, seconds, connections, flood, memory)
+        kind = f"{connections:,} connections that stay open" if keep_alive else "a connection a buyer"
+        return Outcome(sustainable, seconds, kind, load, memory)
 
 
 def show(outcome: Outcome, console: Console) -> None:
     """The figures as a table, and the verdict."""
-    flood = outcome.flood
+    load = outcome.load
     table = Table(title=f"ten times {outcome.sustainable:,.0f}/s for {outcome.seconds:.0f} s", title_justify="left")
     for name in ("what", "number", "a second", "p50 ms", "p99 ms"):
         table.add_column(name, justify="left" if name == "what" else "right")
-    due = TIMES_SUSTAINABLE * outcome.sustainable * outcome.seconds
 
-    def row(what: str, number: float, latencies: list[int] | None = None) -> None:
-        quantiles = [f"{quantile_ms(latencies, share):,.1f}" for share in (0.5, 0.99)] if latencies else ["", ""]
+    def row(what: str, number: float, latencies: Histogram | None = None) -> None:
+        quantiles = [f"{_ms(latencies, share):,.1f}" for share in (0.5, 0.99)] if latencies else ["", ""]
         table.add_row(what, f"{number:,.0f}", f"{number / outcome.seconds:,.0f}", *quantiles)
 
-    row("due", due)
-    row(f"sent over {outcome.connections:,} connections", flood.offered)
-    row("accepted, from being sent", flood.accepted, flood.from_sent)
-    row("accepted, from being due", flood.accepted, flood.from_due)
-    row("told to come back (503, 429)", flood.turned_away, flood.shed)
-    row("any other answer", sum(flood.anything_else.values()))
-    row("no answer", flood.unanswered)
+    row("due", TIMES_SUSTAINABLE * outcome.sustainable * outcome.seconds)
+    row(f"sent, {outcome.connections}", load.answered + load.unanswered)
+    row("accepted, from being sent", load.accepted, load.from_sent)
+    row("accepted, from being due", load.accepted, load.from_due)
+    row("told to come back (503, 429)", load.turned_away, load.shed)
+    row("any other answer", sum(load.unexpected.values()))
+    row("no answer", load.unanswered)
     console.print(table)
-    console.print("answers: " + ", ".join(f"{status} {number:,}" for status, number in sorted(flood.statuses.items())))
+    console.print("answers: " + ", ".join(f"{status} {number:,}" for status, number in sorted(load.statuses.items())))
     for name, before in outcome.memory.before.items():
         peak, after = outcome.memory.peak.get(name, 0.0), outcome.memory.after.get(name, 0.0)
         console.print(
@@ -181,25 +201,29 @@ def show(outcome: Outcome, console: Console) -> None:
         console.print("every mark was reached")
 
 
-def _search(crowd: Callable[[float, float, int], Flood], progress: Console) -> float:
-    """The highest rate at which nobody is turned away and nobody waits for too long."""
+def _search(make_load: Callable[[float, float, int], Load], progress: Console) -> float:
+    """The highest rate at which no call is turned away or waits for too long."""
     carried, rate = 0.0, FIRST_RATE
-    while any(_is_carried(crowd, rate, progress) for _ in range(TRIES)):
+    while any(_is_carried(make_load, rate, progress) for _ in range(TRIES)):
         carried, rate = rate, rate * STEP
     if not carried:
         raise PartError(f"not even {FIRST_RATE:.0f}/s can be carried here: is the machine busy with something else?")
     return carried
 
 
-def _is_carried(crowd: Callable[[float, float, int], Flood], rate: float, progress: Console) -> bool:
-    flood = crowd(rate, SEARCH_SECONDS, int(rate))
-    p99 = quantile_ms(flood.from_sent, 0.99)
-    progress.print(f"{rate:,.0f}/s: p99 {p99:.0f} ms, {flood.turned_away:,} turned away")
-    return not flood.turned_away and not flood.not_offered and p99 <= P99_MS_MAX
+def _is_carried(make_load: Callable[[float, float, int], Load], rate: float, progress: Console) -> bool:
+    load = make_load(rate, SEARCH_SECONDS, int(rate))
+    p99 = load.ms(0.99)
+    progress.print(f"{rate:,.0f}/s: p99 {p99:.0f} ms, {load.turned_away:,} turned away")
+    return not load.turned_away and not load.unanswered and p99 <= P99_MS_MAX
+
+
+def _ms(latencies: Histogram, share: float) -> float:
+    return latencies.quantile_ns(share) / 1e6
 
 
 def _halves(cores: set[int]) -> tuple[set[int], set[int]]:
-    """The service's cores and the crowd's: a crowd that takes the service's would be its own bottleneck."""
+    """The service's cores and the load's: a load that takes the service's would be its own bottleneck."""
     ordered = sorted(cores)
     half = max(1, len(ordered) // 2)
     return set(ordered[:half]), set(ordered[half:] or ordered)

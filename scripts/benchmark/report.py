@@ -1,53 +1,30 @@
-"""What a run of the bench found: the marks it is held against, as a table for people and as JSON for programs."""
+"""What a run found: the rounds, and the marks that they are held against, as tables and as JSON."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import median
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from scripts.benchmark.figures import OTHERS, Round, bottleneck, median_cores, ratio, spread
-from scripts.benchmark.profile import Share, profile_table
+from scripts.benchmark.rounds import OTHERS, Contest
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 """The unit of a ratio."""
 
 ROLES = ("server", "redis", "persister", "listeners", "generator", OTHERS)
-"""Whose cores the table shows; the last is every other program on the machine."""
+"""Whose cores the table shows."""
 
 LEGEND = (
-    "ratio: against the first row, round by round; server µs, all µs: processor time for a request, of the server and "
+    "ratio: against the first row, round by round; server µs, all µs: processor time for an answer, of the server and "
     "of all the service's parts; server to others: cores used; limit: the part that had no more to give"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
-    """The rounds of one contender."""
-
-    name: str
-    servers: int
-    rounds: Sequence[Round]
-
-    @property
-    def rates(self) -> list[float]:
-        """Answers a second, round by round."""
-        return [one.load.per_second for one in self.rounds]
-
-    @property
-    def trusted(self) -> bool:
-        """Whether no round had a fault."""
-        return not any(one.faults for one in self.rounds)
-
-
-@dataclass(frozen=True, slots=True)
 class Mark:
-    """A figure, what it is held against, and the bound to keep; `least` or `most`, whichever is set, is the bound.
-
-    The bound is one on the ratio where there is a ratio, else one on the figure itself.
-    """
+    """A figure, what it is held against, and its bound: `least` or `most`, on the ratio if there is one."""
 
     what: str
     value: float
@@ -61,7 +38,7 @@ class Mark:
 
     @property
     def reached(self) -> bool | None:
-        """None where there is nothing to reach."""
+        """None if there is no bound."""
         judged = self.value if self.ratio is None else self.ratio
         if self.least is not None:
             return judged >= self.least
@@ -69,82 +46,72 @@ class Mark:
 
     @property
     def bound(self) -> str:
-        """What is to be reached, in words; empty where nothing is."""
+        """The bound in words; empty if there is none."""
         unit = TIMES if self.ratio is not None else f" {self.unit}"
         if self.least is not None:
             return f"≥ {self.least:,g}{unit}"
         return "" if self.most is None else f"≤ {self.most:,g}{unit}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Report:
-    """One run: the machine it ran on, the contests, the marks, and remarks that a reader needs."""
+    """One run."""
 
     machine: Mapping[str, object]
-    contests: Mapping[str, Sequence[Contest]]
-    """The rounds, by what they are about. The first contest of each is what its ratios are against."""
-    marks: Sequence[Mark]
-    remarks: Sequence[str] = ()
-    functions: Sequence[Share] = ()
-    """Where a worker's time goes, when that was asked for."""
+    contests: dict[str, Sequence[Contest]] = field(default_factory=dict)
+    """The rounds, by what they are about; ratios are against the first contest of each."""
+    marks: list[Mark] = field(default_factory=list)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether no round had a fault."""
+        return not any(one.faults for contests in self.contests.values() for c in contests for one in c.rounds)
+
+    def to_json(self) -> dict[str, object]:
+        """Every figure of the run, round by round."""
+        return {
+            "machine": dict(self.machine),
+            "contests": [
+                {
+                    "about": title,
+                    "name": contest.name,
+                    "per_second": contest.rate,
+                    "rounds": [
+                        {
+                            "per_second": one.load.per_second,
+                            "p50_ms": one.load.ms(0.5),
+                            "p99_ms": one.load.ms(0.99),
+                            "server_us": one.server_us,
+                            "all_us": one.all_us,
+                            "cores": dict(one.cores),
+                            "limit": one.limit,
+                            "faults": list(one.faults),
+                        }
+                        for one in contest.rounds
+                    ],
+                }
+                for title, contests in self.contests.items()
+                for contest in contests
+            ],
+            "marks": [{**asdict(mark), "to_reach": mark.bound, "reached": mark.reached} for mark in self.marks],
+        }
 
 
-def ratio_mark(what: str, ours: Contest, theirs: Contest, least: float | None = None) -> Mark:
-    """Our rate over theirs, the median of the rounds' ratios."""
-    held = ratio(ours.rates, theirs.rates).median
-    return Mark(
-        what, median(ours.rates), "/s", least=least, against=theirs.name, theirs=median(theirs.rates), ratio=held
-    )
+def ratio_mark(what: str, ours: Contest, theirs: Contest, least: float) -> Mark:
+    """Our rate over theirs."""
+    return Mark(what, ours.rate, "/s", least, against=theirs.name, theirs=theirs.rate, ratio=ours.ratio(theirs))
 
 
-def as_json(report: Report, machine_cores: int) -> dict[str, object]:
-    """Every figure of the run, raw rounds included."""
-    return {
-        "machine": dict(report.machine),
-        "contests": [
-            {
-                "about": title,
-                "name": contest.name,
-                "per_second": asdict(spread(contest.rates)),
-                "trusted": contest.trusted,
-                "cores": median_cores(contest.rounds),
-                "limit": bottleneck(median_cores(contest.rounds), machine_cores, contest.servers),
-                "rounds": [
-                    {
-                        "per_second": one.load.per_second,
-                        **asdict(one.load),
-                        "server_us": one.server_us,
-                        "all_us": one.all_us,
-                        "cores": dict(one.cores),
-                        "faults": list(one.faults),
-                    }
-                    for one in contest.rounds
-                ],
-            }
-            for title, contests in report.contests.items()
-            for contest in contests
-        ],
-        "marks": [{**asdict(mark), "to_reach": mark.bound, "reached": mark.reached} for mark in report.marks],
-        "remarks": list(report.remarks),
-        "functions": [asdict(share) for share in report.functions],
-    }
-
-
-def show(report: Report, machine_cores: int, console: Console) -> None:
-    """Prints the rounds behind the marks, the marks and the remarks."""
+def show(report: Report, console: Console) -> None:
+    """Prints the rounds behind the marks, and the marks."""
     for title, contests in report.contests.items():
-        console.print(contest_table(title, contests, machine_cores))
+        console.print(_contest_table(title, contests))
     if report.contests:
         console.print(f"[dim]{LEGEND}[/dim]", highlight=False)
-    console.print(mark_table(report.marks))
-    if report.functions:
-        console.print(profile_table(report.functions))
-    for remark in report.remarks:
-        console.print(f"• {remark}", highlight=False)
+    console.print(_mark_table(report.marks))
 
 
-def contest_table(title: str, contests: Sequence[Contest], machine_cores: int) -> Table:
-    """Rates, latencies and who used which share of the machine."""
+def _contest_table(title: str, contests: Sequence[Contest]) -> Table:
     table = Table(title=f"{title} (medians of the rounds)", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("what", no_wrap=True)
     roles = [role for role in ROLES if any(role in one.cores for contest in contests for one in contest.rounds)]
@@ -152,24 +119,23 @@ def contest_table(title: str, contests: Sequence[Contest], machine_cores: int) -
         table.add_column(heading, justify="right")
     table.add_column("limit")
     for contest in contests:
-        cores = median_cores(contest.rounds)
-        rates = spread(contest.rates)
+        rounds = contest.rounds
+        trusted = not any(one.faults for one in rounds)
         table.add_row(
-            contest.name if contest.trusted else f"{contest.name} (not to be trusted)",
-            f"{rates.median:,.0f}",
-            f"±{rates.percent:.0f} %",
-            f"{ratio(contest.rates, contests[0].rates).median:.2f}{TIMES}",
-            f"{median(one.load.p99_ms for one in contest.rounds):.1f}",
-            f"{median(one.server_us for one in contest.rounds):.0f}",
-            f"{median(one.all_us for one in contest.rounds):.0f}",
-            *(f"{cores[role]:.2f}" if role in cores else "" for role in roles),
-            bottleneck(cores, machine_cores, contest.servers),
+            contest.name if trusted else f"{contest.name} (not to be trusted)",
+            f"{contest.rate:,.0f}",
+            f"±{50 * (max(contest.rates) - min(contest.rates)) / (contest.rate or 1.0):.0f} %",
+            f"{contest.ratio(contests[0]):.2f}{TIMES}",
+            f"{median(one.load.ms(0.99) for one in rounds):.1f}",
+            f"{median(one.server_us for one in rounds):.0f}",
+            f"{median(one.all_us for one in rounds):.0f}",
+            *(f"{median(one.cores.get(role, 0.0) for one in rounds):.2f}" for role in roles),
+            max(rounds, key=lambda one: one.load.per_second).limit,
         )
     return table
 
 
-def mark_table(marks: Sequence[Mark]) -> Table:
-    """Each figure beside what it is held against, and its bound."""
+def _mark_table(marks: Sequence[Mark]) -> Table:
     table = Table(title="Marks", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("what")
     table.add_column("measured", justify="right")
@@ -191,7 +157,7 @@ def mark_table(marks: Sequence[Mark]) -> Table:
 
 
 def number(value: float) -> str:
-    """Three figures that matter: 18,204 as it is, 12.3, 1.05."""
+    """Three significant figures: 18,204 as it is, 12.3, 1.05."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

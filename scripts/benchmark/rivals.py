@@ -1,11 +1,9 @@
 """What the service is held against: an empty Starlette endpoint, and the service as one would first write it.
 
-    python -m scripts.benchmark.rivals empty|tuned|naive FD
+    python -m scripts.benchmark.rivals empty|naive FD
 
-serves one of them on the listening socket FD, with uvicorn set up as in the service's own worker. `empty` and `naive`
-are Starlette and uvicorn as their documentation has them; `tuned` is the empty endpoint once more, with the service's
-own transport and orjson. None logs, limits rates or persists anything in SQL, and the naive one's commands are sent by
-SHA.
+serves one of them on the listening socket FD, as Starlette's and uvicorn's documentation has them. Neither logs, limits
+rates or persists anything in SQL.
 """
 
 import os
@@ -18,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import jwt
-import orjson
 import uvicorn
 from redis.asyncio import Redis
 from starlette.applications import Starlette
@@ -26,12 +23,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from booking.processes.web_server import configuration, serve
-from booking.settings import Settings
-
 REDIS_URL = "BENCH_REDIS_URL"
 SECRET = "BENCH_SECRET"  # noqa: S105 - a variable's name
-
 
 EVENT = {
     "error": False,
@@ -46,16 +39,8 @@ EVENT = {
 """An answer of the shape and size of the service's own to /status."""
 
 
-class OrjsonResponse(JSONResponse):
-    """A JSON answer written by orjson."""
-
-    def render(self, content: object) -> bytes:
-        return orjson.dumps(content)
-
-
-def booked(event_id: int, user_id: str, number: int, response: type[JSONResponse] = JSONResponse) -> JSONResponse:
+def booked(event_id: int, user_id: str, number: int) -> JSONResponse:
     """An answer of the shape and size of the service's own 201."""
-    at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     booking = {
         "id": f"{event_id}-{number}",
         "event_id": event_id,
@@ -63,20 +48,20 @@ def booked(event_id: int, user_id: str, number: int, response: type[JSONResponse
         "quantity": 1,
         "status": "confirmed",
         "source": "sale",
-        "created_at": at,
+        "created_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     }
-    return response({"error": False, "message": "Ticket booked successfully", "data": booking}, 201)
+    return JSONResponse({"error": False, "message": "Ticket booked successfully", "data": booking}, 201)
 
 
-def empty(response: type[JSONResponse]) -> Starlette:
+def empty() -> Starlette:
     """Parses the body and answers: what Starlette itself can do, and nothing else."""
 
     async def book(request: Request) -> JSONResponse:
         body = await request.json()
-        return booked(body["event_id"], "buyer-000000000", 1, response)
+        return booked(body["event_id"], "buyer-000000000", 1)
 
     async def status(_: Request) -> JSONResponse:
-        return response(EVENT)
+        return JSONResponse(EVENT)
 
     return Starlette(routes=[Route("/book", book, methods=["POST"]), Route("/status", status)])
 
@@ -111,15 +96,10 @@ def naive(redis_url: str, secret: str) -> Starlette:
 
 
 def main(name: str, descriptor: int) -> None:
-    """Serves the rival until it is told to end."""
-    settings, listener = Settings.read({}), socket.socket(fileno=descriptor)
-    if name == "tuned":
-        serve(empty(OrjsonResponse), settings, listener)
-        return
-    app = empty(JSONResponse) if name == "empty" else naive(os.environ[REDIS_URL], os.environ[SECRET])
-    config = configuration(app, settings)
-    config.http = "httptools"
-    uvicorn.Server(config).run(sockets=[listener])
+    """Serves until it is told to end."""
+    app = empty() if name == "empty" else naive(os.environ[REDIS_URL], os.environ[SECRET])
+    config = uvicorn.Config(app, loop="uvloop", http="httptools", ws="none", access_log=False, log_level="warning")
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
 
 
 if __name__ == "__main__":

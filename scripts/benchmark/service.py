@@ -6,76 +6,86 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 import httpx
 
+from booking.auth.tokens import sign_token
 from scripts.benchmark import processes
-from scripts.benchmark.contenders import CAPACITY, READY_S, book_faults, load_faults
-from scripts.benchmark.figures import Load
-from scripts.benchmark.sales import Sale
-from scripts.benchmark.tokens import TOKEN_LIFE_S, sign
+from scripts.benchmark.load import TOKEN_S, Target
+from scripts.benchmark.rounds import Contender, Parts
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+CAPACITY = 10_000_000
+"""Tickets of a sale that cannot sell out in a round: the contract's largest event."""
+
+READY_S = 60.0
+"""A service that has not answered by then is given up."""
 
 DRAINED_S = 60.0
-"""How long the persister may take to carry a round's changes into SQL before the next contender's turn."""
+"""How long the persister may take to write a round's changes into SQL."""
 
 POLL_S = 0.05
-
-STREAM_S = 60.0
-"""How long the next piece of a long answer may take."""
-
-SOLD_OUT_TICKETS = 1_000
-"""Gone within a tenth of a second."""
 
 
 class Service:
     """A running `booking serve`."""
 
-    def __init__(self, data_dir: Path, secret: bytes, workers: int, start_s: float) -> None:
+    def __init__(self, data_dir: Path, secret: str, start_s: float) -> None:
         told = json.loads((data_dir / "service.json").read_text(encoding="utf-8"))
-        organizer = sign(secret, "organizer", int(time.time()) + TOKEN_LIFE_S, role="organizer")
-        self.servers = workers
         self.start_s = start_s
         """From the command to the first 200 of /readyz."""
         self.url: str = told["url"].rstrip("/")
         self.data_dir = data_dir
+        self._secret = secret
+        organizer = sign_token(secret.encode(), "organizer", "organizer", TOKEN_S)
         self._client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {organizer}"}, timeout=10)
 
-    def open_sale(self, tickets: int = CAPACITY, *, waiting_list: bool = True) -> Sale:
+    def sale(self, tickets: int = CAPACITY, *, waiting_list: bool = True) -> Target:
+        """A fresh event, as a target to which every buyer comes once."""
         event = {"event_name": "bench", "available_tickets": tickets} | ({} if waiting_list else {"waitlist_limit": 0})
         answer = self._client.post("/initialize", json=event)
         if answer.status_code != httpx.codes.CREATED:
             raise processes.PartError(f"/initialize answered {answer.status_code}: {answer.text[:300]}")
-        event_id: int = answer.json()["event_id"]
-        return Sale(f"{self.url}/book", json.dumps({"event_id": event_id}), event_id, refuses=not waiting_list)
+        return self.bookings_of(answer.json()["event_id"])
 
-    def parts(self) -> Mapping[str, list[int]]:
+    def bookings_of(self, event_id: int) -> Target:
+        """Bookings of an event that is there."""
+        return Target(self.url, "/book", json.dumps({"event_id": event_id}), self._secret, event_id=event_id)
+
+    def storm(self) -> Target:
+        """Reads of a fresh event, by anyone."""
+        sale = self.sale()
+        return replace(sale, path=f"/status/{sale.event_id}", body="", secret="")
+
+    def contender(self) -> Contender:
+        """This service, which sells a fresh event in every round."""
+        return Contender(self.sale, self.parts, self.stored, self.settle)
+
+    def parts(self) -> Parts:
+        """Process ids by role."""
         roles: dict[str, list[int]] = {"server": [], "redis": [], "persister": []}
         told = json.loads((self.data_dir / "service.json").read_text(encoding="utf-8"))
         for name, pid in told["parts"].items():
-            roles["server" if name.startswith("worker") else name].append(pid)
+            roles.setdefault("server" if name.startswith("worker") else name, []).append(pid)
         return roles
 
-    def faults(self, sale: Sale, load: Load) -> list[str]:
-        if not self.wait_until_drained():
-            return [f"SQL was not level with Redis {DRAINED_S:.0f} s after the round"]
-        event = self.event(sale.event_id)
-        if sale.refuses:
-            missing = event["available_tickets"]
-            return [f"{missing} tickets were left, though buyers were refused"] * bool(missing)
-        stored = event["bookings_count"] + event["waiting_list_count"]
-        return load_faults(load) or book_faults(stored, load)
+    def stored(self, target: Target) -> int:
+        """Bookings and waiting entries of the target's event."""
+        event = self.event(target.event_id)
+        return event["bookings_count"] + event["waiting_list_count"]
 
-    def wait_until_drained(self, patience_s: float = DRAINED_S) -> bool:
-        """Waits until SQL is level with Redis; False if that took too long."""
-        deadline = time.monotonic() + patience_s
+    def settle(self, seconds_max: float = DRAINED_S) -> list[str]:
+        """Waits until SQL is level with Redis; a fault if that takes too long."""
+        deadline = time.monotonic() + seconds_max
         while self.lag_entries():
             if time.monotonic() > deadline:
-                return False
+                return [f"SQL was not level with Redis after {seconds_max:.0f} s"]
             time.sleep(POLL_S)
-        return True
+        return []
 
     def event(self, event_id: int) -> dict[str, int]:
         """The event's counters, as the service tells them."""
@@ -88,13 +98,6 @@ class Service:
         if answer.status_code != httpx.codes.OK:
             raise processes.PartError(f"PATCH answered {answer.status_code}: {answer.text[:300]}")
 
-    def stream(self, path: str) -> Iterator[bytes]:
-        """An answer to its end, piece by piece as it comes."""
-        with self._client.stream("GET", path, timeout=STREAM_S) as answer:
-            if answer.status_code != httpx.codes.OK:
-                raise processes.PartError(f"GET {path} answered {answer.status_code}: {answer.read()[:300]!r}")
-            yield from answer.iter_raw()
-
     def lag_entries(self) -> int:
         """Changes that are in Redis and not yet in SQL."""
         lag: int = self._client.get("/readyz").json()["parts"]["persister"]["lag_entries"]
@@ -105,65 +108,24 @@ class Service:
         self._client.close()
 
 
-@dataclass(frozen=True, slots=True)
-class SoldOut:
-    """The same service in the minutes after: almost everyone comes too late."""
-
-    service: Service
-    waiting_list: bool
-    """Whether they join the waiting list (202) or are refused (409)."""
-
-    @property
-    def servers(self) -> int:
-        return self.service.servers
-
-    def open_sale(self) -> Sale:
-        return self.service.open_sale(SOLD_OUT_TICKETS, waiting_list=self.waiting_list)
-
-    def parts(self) -> Mapping[str, list[int]]:
-        return self.service.parts()
-
-    def faults(self, sale: Sale, load: Load) -> list[str]:
-        return self.service.faults(sale, load)
-
-
-@dataclass(frozen=True, slots=True)
-class Storm:
-    """The same service while everybody looks at one event and nobody buys."""
-
-    service: Service
-
-    @property
-    def servers(self) -> int:
-        return self.service.servers
-
-    def open_sale(self) -> Sale:
-        sale = self.service.open_sale()
-        return Sale(f"{self.service.url}/status/{sale.event_id}", "", sale.event_id)
-
-    def parts(self) -> Mapping[str, list[int]]:
-        return self.service.parts()
-
-    def faults(self, sale: Sale, load: Load) -> list[str]:  # noqa: ARG002 - nothing was sold
-        return load_faults(load)
-
-
 @contextmanager
 def serve(
     data_dir: Path,
-    secret: bytes,
+    secret: str,
     workers: int = 1,
     settings: Mapping[str, str] = MappingProxyType({}),
     *,
     persister: bool = True,
+    source: Path = CHECKOUT,
 ) -> Iterator[Service]:
-    """Runs `booking serve` for the length of the block, with the settings it has by itself and those given here."""
+    """Runs `booking serve` of the code in `source`, with its default settings and those given here."""
     options = ["--port", "0", "--workers", str(workers), *([] if persister else ["--without-persister"])]
     log = data_dir.with_suffix(".log")
+    variables = environment(data_dir, secret, settings, source)
     started = time.monotonic()
-    with processes.running(booking("serve", *options), log, environment(data_dir, secret, settings)) as process:
+    with processes.running(booking("serve", *options), log, variables) as process:
         processes.wait_until(lambda: _answers(data_dir, "/readyz" if persister else "/healthz"), process, log, READY_S)
-        service = Service(data_dir, secret, workers, time.monotonic() - started)
+        service = Service(data_dir, secret, time.monotonic() - started)
         try:
             yield service
         finally:
@@ -175,10 +137,11 @@ def booking(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "booking", *arguments]
 
 
-def environment(data_dir: Path, secret: bytes, settings: Mapping[str, str]) -> dict[str, str]:
-    """The variables of a service: none of the caller's own settings slip in."""
+def environment(data_dir: Path, secret: str, settings: Mapping[str, str], source: Path = CHECKOUT) -> dict[str, str]:
+    """The variables of a service of the code in `source`: none of the caller's own settings slip in."""
     passed_on = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
-    return {**passed_on, "BOOKING_DATA_DIR": str(data_dir), "BOOKING_JWT_SECRET": secret.decode(), **settings}
+    ours = {"PYTHONPATH": str(source), "BOOKING_DATA_DIR": str(data_dir), "BOOKING_JWT_SECRET": secret}
+    return {**passed_on, **ours, **settings}
 
 
 def _answers(data_dir: Path, path: str) -> bool:

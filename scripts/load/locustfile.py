@@ -2,20 +2,37 @@
 
     locust -f scripts/load/locustfile.py --headless -u 64 -r 64 -t 10s --host http://127.0.0.1:8000
 
-Needs sale.py beside it, and nothing else. Each answer has a line of its own in Locust's table (`book 201`,
-`book 409 already_booked`), and Locust exits with 1 when one was none of the sale's.
+The secret is the service's own: BOOKING_JWT_SECRET, or jwt-secret in BOOKING_DATA_DIR (./data). Each answer has a line
+of its own in Locust's table (`book 201`, `book 409 already_booked`), and Locust exits with 1 when one was none of the
+sale's.
 """
 
+import hmac
 import itertools
+import json
+import os
 import random
 import secrets
+import time
+from base64 import urlsafe_b64encode
+from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 from locust import FastHttpUser, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import WorkerRunner
-from sale import EXIT_NOT_BEGUN, SaleError, open_sale, read_secret, sign
+
+TOKEN_SECONDS = 3_600
+"""Longer than any run."""
+
+OPENING_SECONDS_MAX = 10.0
+EXIT_NOT_BEGUN = 2
+
+CLAIMS = {"iss": "BOOKING_JWT_ISSUER", "aud": "BOOKING_JWT_AUDIENCE"}
+"""What the service may require of a token besides, and the variable that says it."""
 
 OF_THE_SALE = {
     "book": {
@@ -27,6 +44,54 @@ OF_THE_SALE = {
 }
 """A sale answers so, and is well. What is none of these (a 5xx, a 401, an event that is not there) is a failure; so is
 a cancel that finds no booking, since only those cancel who were given one."""
+
+
+class SaleError(Exception):
+    """There is no sale to play; one line that says why and what to do."""
+
+
+def read_secret() -> bytes:
+    """The secret that the service signs its own tokens with. Raises SaleError."""
+    secret = os.environ.get("BOOKING_JWT_SECRET")
+    if secret:
+        return secret.encode()
+    path = Path(os.environ.get("BOOKING_DATA_DIR", "data")) / "jwt-secret"
+    try:
+        return path.read_bytes().strip()
+    except OSError as error:
+        raise SaleError(
+            f"the service's JWT secret can't be read ({error}); name it with BOOKING_JWT_SECRET or BOOKING_DATA_DIR"
+        ) from None
+
+
+def sign(secret: bytes, user_id: str, **claims: str) -> str:
+    """An HS256 token in compact form (RFC 7515)."""
+    asked_for = {claim: os.environ[name] for claim, name in CLAIMS.items() if os.environ.get(name)}
+    payload = {"sub": user_id, "exp": int(time.time()) + TOKEN_SECONDS, **asked_for, **claims}
+    signed = b".".join(_segment(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, payload))
+    return (signed + b"." + _segment(hmac.digest(secret, signed, "sha256"))).decode()
+
+
+def _segment(raw: bytes) -> bytes:
+    return urlsafe_b64encode(raw).rstrip(b"=")
+
+
+def open_sale(url: str, secret: bytes, tickets: int) -> int:
+    """Makes an event and gives its id. Raises SaleError."""
+    body = {"event_name": f"Load test {secrets.token_hex(4)}", "available_tickets": tickets}
+    token = sign(secret, "load-test", role="organizer")
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    try:
+        # The address is chosen by the person who runs this.
+        request = Request(f"{url}/initialize", json.dumps(body).encode(), headers)  # noqa: S310
+        with urlopen(request, timeout=OPENING_SECONDS_MAX) as answer:  # noqa: S310
+            return int(json.load(answer)["event_id"])
+    except HTTPError as error:
+        raise SaleError(f"{url} opened no sale: {error}; is the secret its own?") from None
+    except URLError as error:
+        raise SaleError(f"{url} can't be reached ({error.reason}); start it with scripts/serve") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SaleError(f"{url} is no booking service: {error!r}") from None
 
 
 @events.init_command_line_parser.add_listener
@@ -62,7 +127,7 @@ class Buyer(FastHttpUser):
         return float(self.environment.parsed_options.pause)
 
     def on_start(self) -> None:
-        """Names nobody that another user, process or run of the same sale has named."""
+        """Gives each buyer a name that no other user, process or run has."""
         self.secret = read_secret()
         self.buyers = (f"locust-{secrets.token_hex(6)}-{number}" for number in itertools.count())
 
@@ -92,7 +157,7 @@ class Buyer(FastHttpUser):
                 response.success()
             elif response.status_code:
                 response.failure(answer)
-            # Where there was no answer at all, Locust itself says best what went wrong.
+            # If there was no answer at all, Locust itself says best what went wrong.
         return answer in ("200", "201", "202")
 
 

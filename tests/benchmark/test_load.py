@@ -1,79 +1,99 @@
-"""What `load.lua` has wrk send, by wrk itself where it is installed."""
+"""The benchmark's load is what its plan says, and its figures are of what a server saw."""
 
-import asyncio
-import re
-import shutil
-from pathlib import Path
-from typing import cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
-from scripts.benchmark.sales import Sale
-from scripts.benchmark.wrk import Shot, shoot
-
-pytestmark = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
-
-ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok"
+from scripts.benchmark.load import Load, Plan, Target, offer
+from scripts.benchmark.processes import PartError
 
 
-async def seen(tmp_path: Path, path: str, **sale: object) -> tuple[Shot, list[tuple[str, str]]]:
-    """What a server of the test's own received in a second: heads and bodies."""
-    requests: list[tuple[str, str]] = []
-    serving: set[asyncio.Task[None]] = set()
+class Seen:
+    """What a server saw: a token a request, and how many connections."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.add(cast("asyncio.Task[None]", asyncio.current_task()))
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                length = re.search(r"Content-Length: (\d+)", head)
-                body = (await reader.readexactly(int(length[1]))).decode() if length else ""
-                requests.append((head, body))
-                writer.write(ANSWER)
-                await asyncio.sleep(0.05)
-        except (asyncio.IncompleteReadError, ConnectionError):
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+        self.connections = 0
+
+
+@contextmanager
+def server(status: int, seen: Seen, headers: dict[str, str] | None = None) -> Iterator[str]:
+    """A server that answers every POST with `status`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            seen.connections += 1
+            super().setup()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            seen.tokens.append(self.headers["Authorization"])
+            self.send_response(status)
+            for name, value in {"Content-Length": "2", **(headers or {})}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
             pass
-        finally:
-            writer.close()
 
-    tokens = tmp_path / "tokens"
-    tokens.write_text("".join(f"token-{number}\n" for number in range(20_000)))
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{path}"
-        shot = await asyncio.to_thread(shoot, Sale(url, **sale), tokens, 1)  # type: ignore[arg-type]  # what is given is in the calls below
-        await asyncio.gather(*serving)  # wrk has closed its connections
-    return shot, requests
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        Thread(target=listening.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.server_address[1]}"
+        listening.shutdown()
 
 
-def token(head: str) -> str:
-    return head.split("Bearer ")[1].split("\r\n")[0]
+def target(url: str) -> Target:
+    return Target(url, "/book", '{"event_id": 1}', "a secret that is as long as it has to be")
 
 
-async def test_every_booking_has_a_token_of_its_own(tmp_path: Path) -> None:
-    shot, requests = await seen(tmp_path, "/book", body='{"event_id": 7}', event_id=7)
-    assert 0 < shot.load.requests <= len(requests)
-    assert {body for _, body in requests} == {'{"event_id": 7}'}
-    assert len({token(head) for head, _ in requests}) == len(requests)
+def test_a_closed_loop_asks_for_each_buyer_once_over_connections_that_stay() -> None:
+    seen = Seen()
+    with server(201, seen) as url:
+        [load] = offer([Plan(target(url), 0.3, connections=4)])
+    assert load.answered == load.accepted == len(seen.tokens) == len(set(seen.tokens)) > 0
+    assert (seen.connections, load.faults) == (4, [])
 
 
-async def test_buyers_who_spread_come_to_each_event_in_turn(tmp_path: Path) -> None:
-    _, requests = await seen(tmp_path, "/book", body="each of them", event_id=8, events=5)
-    visits = [sum(body == f'{{"event_id": {event}}}' for _, body in requests) for event in range(8, 13)]
-    assert sum(visits) == len(requests)  # nothing else was sent, and whole: event 9 and event 10 differ in length
-    assert max(visits) - min(visits) <= 1
+def test_a_connection_a_call_opens_one_for_each_and_times_it_from_when_it_was_due() -> None:
+    seen = Seen()
+    with server(201, seen) as url:
+        [load] = offer([Plan(target(url), 0.5, rate=40.0, connections=0, connection_per_call=True)])
+    assert load.answered == seen.connections == len(seen.tokens) > 0
+    assert 0 < load.from_sent.quantile_ns(0.5) <= load.from_due.quantile_ns(0.5)
 
 
-async def test_those_who_look_at_what_is_theirs_come_again_with_the_same_tokens(tmp_path: Path) -> None:
-    few = tmp_path / "few"
-    few.write_text("ada\ngrace\njoan\n")
-    _, requests = await seen(tmp_path, "/events/7/booking", body="", event_id=7, lookers=few)
-    assert {head.split(" HTTP")[0] for head, _ in requests} == {"GET /events/7/booking"}
-    visits = [sum(token(head) == name for head, _ in requests) for name in ("ada", "grace", "joan")]
-    assert sum(visits) == len(requests) > 3
-    assert max(visits) - min(visits) <= 1
+def test_a_few_buyers_come_again_and_a_refusal_without_retry_after_is_counted() -> None:
+    seen = Seen()
+    with server(503, seen) as url:
+        [load] = offer([Plan(target(url), 0.3, connections=2, buyers=3)])
+    assert len(set(seen.tokens)) == 3 < len(seen.tokens)
+    assert load.turned_away == load.without_retry_after == load.answered
+    assert load.faults == [f"{load.answered} requests were refused"]
 
 
-async def test_whoever_just_looks_shows_no_token(tmp_path: Path) -> None:
-    _, requests = await seen(tmp_path, "/status/7", body="", event_id=7)
-    assert requests
-    assert not any("Authorization" in head for head, _ in requests)
+def test_a_load_that_nothing_answers_is_no_good_load() -> None:
+    [load] = offer([Plan(target("http://127.0.0.1:9"), 0.1, rate=50.0, connections=0, connection_per_call=True)])
+    assert load.unanswered > 0
+    assert load.faults == [f"{load.unanswered} requests never got an answer"]
+
+
+def test_a_generator_that_fails_says_why() -> None:
+    with pytest.raises(PartError, match="a load generator failed"):
+        offer([Plan(target("nowhere"), 0.1)])
+
+
+def test_loads_of_several_processes_add_up() -> None:
+    together = Load()
+    for _ in range(2):
+        load = Load(seconds=2.0, unanswered=1)
+        load.statuses[201] = 5
+        load.from_due.record(3_000_000)
+        together.add(load.to_json())
+    assert (together.answered, together.unanswered, together.per_second) == (10, 2, 5.0)
+    assert together.from_due.count == 2

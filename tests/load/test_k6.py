@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.fixtures.service import RunningService
-from tests.load.events import open_event, read_event
+from tests.load.events import read_event
 
 SCRIPT = Path(__file__).parents[2] / "scripts/load/k6.js"
 STUB = Path(__file__).with_name("k6_stub.js")
@@ -69,16 +69,6 @@ def test_every_iteration_is_a_buyer_of_their_own_who_looks_books_and_cancels(
 
 
 @node
-def test_a_sale_that_is_there_is_played_on_and_its_refusals_are_answers(
-    service: RunningService, tmp_path: Path
-) -> None:
-    event_id = open_event(service, tickets=2, waitlist_limit=1)
-    document = told(run(tmp_path, 5, environment(service, EVENT_ID=event_id, CANCEL=0, STATUS=0)))
-    assert counted(document) == {"book_201": 2, "book_202": 1, "book_409_waitlist_full": 2}
-    assert read_event(service, event_id)["tickets_sold"] == 2
-
-
-@node
 def test_what_is_no_answer_of_a_sale_fails_the_run(service: RunningService, tmp_path: Path) -> None:
     ran = run(tmp_path, 2, environment(service, EVENT_ID=999_999, STATUS=1))
     document = told(ran)
@@ -86,32 +76,6 @@ def test_what_is_no_answer_of_a_sale_fails_the_run(service: RunningService, tmp_
     assert document["options"]["thresholds"] == {"failures": ["count==0"]}
     assert document["checks"]["book: an answer of the sale"] == {"passes": 0, "fails": 2}
     assert "book: 404 event_not_found" in ran.stderr
-
-
-@node
-def test_a_rate_makes_it_an_open_loop(service: RunningService, tmp_path: Path) -> None:
-    document = told(run(tmp_path, 0, environment(service, EVENT_ID=1, RATE=500, DURATION="3s")))
-    sale = document["options"]["scenarios"]["sale"]
-    assert (sale["executor"], sale["rate"], sale["duration"]) == ("constant-arrival-rate", 500, "3s")
-    assert "vus" not in document["options"]
-
-
-@node
-def test_the_secret_is_found_in_the_data_folder_and_a_wrong_one_is_told(
-    service: RunningService, tmp_path: Path
-) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    variables = environment(service, PWD=tmp_path)
-    del variables["BOOKING_JWT_SECRET"]
-    (data / "jwt-secret").write_text(service.secret + "\n")
-    (tmp_path / "right").mkdir()
-    assert told(run(tmp_path / "right", 1, variables))["metrics"]["book_201"]["sum"] == 1
-    (data / "jwt-secret").write_text("of another service, and just as long as it has to be")
-    (tmp_path / "wrong").mkdir()
-    ran = run(tmp_path / "wrong", 1, variables)
-    assert ran.returncode != 0
-    assert "opened no sale: 401; is it running, and is the secret its own?" in ran.stderr
 
 
 @pytest.mark.skipif(not shutil.which("k6"), reason="k6 is not installed")

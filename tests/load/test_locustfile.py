@@ -79,8 +79,6 @@ class Locust:
             module = ModuleType(name)
             vars(module).update(content)
             monkeypatch.setitem(sys.modules, name, module)
-        monkeypatch.delitem(sys.modules, "sale", raising=False)
-        monkeypatch.syspath_prepend(str(LOCUSTFILE.parent))  # as Locust does
         self.file = runpy.run_path(str(LOCUSTFILE))
         self.options = parsed(events.listeners["options"], arguments)
         self.quits = 0
@@ -157,19 +155,6 @@ def test_what_is_no_answer_of_a_sale_is_a_failure(service: RunningService, monke
     stranger = Locust(monkeypatch, service.url, "--event-id", "1", "--status", "0")
     stranger.user().buy()
     assert stranger.client.counted == {("book", "401 unauthenticated"): 1}
-
-
-def test_each_run_opens_a_sale_of_its_own_unless_one_is_named(
-    service: RunningService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    locust = Locust(monkeypatch, service.url)
-    locust.start()
-    first = locust.options.event_id
-    locust.start()
-    assert locust.options.event_id > first > 0
-    named = Locust(monkeypatch, service.url, "--event-id", str(first))
-    named.start()
-    assert named.options.event_id == first
 
 
 def test_a_service_that_is_not_there_ends_the_run_with_a_line(

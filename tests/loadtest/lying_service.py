@@ -293,3 +293,7 @@ async def serving(service: LyingService) -> AsyncIterator[str]:
     finally:
         server.close()
         await server.wait_closed()
+        while service.connections:  # the other side has closed them: they end with the loop's next turns
+            for transport in service.connections:
+                transport.abort()
+            await asyncio.sleep(0)

@@ -1,17 +1,20 @@
 """How the tests here play a sale."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from time import perf_counter_ns
 
 from booking.auth.tokens import sign_token
-from booking.loadtest.crowd import Crowd
-from booking.loadtest.opening import Organizer
-from booking.loadtest.pace import Pace
-from booking.loadtest.plan import Plan, intents
+from booking.loadtest.calls import Call
+from booking.loadtest.generator import Generator
+from booking.loadtest.organizer import Organizer
+from booking.loadtest.plan import Plan, draw_intents
+from booking.loadtest.process import pacing
 from booking.loadtest.records import Findings, user_id
 from booking.loadtest.run import Outcome, run
 from booking.loadtest.verdict import judge
+from booking.loadtest.workload import SaleWorkload
 from tests.loadtest.lying_service import SECRET, LyingService, serving
 
 PLAN = Plan(
@@ -43,18 +46,18 @@ def organizer_of(url: str) -> Organizer:
     return Organizer(url, sign_token(SECRET.encode(), "organizer", "organizer", 3_600))
 
 
-def crowd_of(plan: Plan) -> Crowd:
+def workload_of(plan: Plan) -> SaleWorkload:
     """All buyers of a sale, with tokens that a lying service accepts."""
-    minds = dict(enumerate(intents(plan)))
-    tokens = {index: sign_token(SECRET.encode(), user_id(index), None, 3_600).encode() for index in minds}
-    return Crowd(plan, minds, tokens)
+    intents = dict(enumerate(draw_intents(plan)))
+    tokens = {index: sign_token(SECRET.encode(), user_id(index), None, 3_600).encode() for index in intents}
+    return SaleWorkload(plan, intents, tokens)
 
 
-async def drive(plan: Plan, crowd: Crowd) -> Pace:
-    """Drives a crowd until it is finished, in this process."""
-    pace = Pace(plan, 0, crowd, plan.rate, plan.seconds_max)
-    await pace.run(perf_counter_ns(), lambda: None)
-    return pace
+async def drive(plan: Plan, workload: SaleWorkload, on_tick: Callable[[], None] = lambda: None) -> Generator[Call]:
+    """Drives a workload until it is finished, in this process."""
+    generator = Generator(pacing(plan, 0, plan.rate, plan.seconds_max), workload)
+    await asyncio.to_thread(generator.run, on_tick)
+    return generator
 
 
 async def play(service: LyingService, plan: Plan = PLAN) -> Outcome:
@@ -63,21 +66,21 @@ async def play(service: LyingService, plan: Plan = PLAN) -> Outcome:
         return await run(replace(plan, url=url), SECRET, organizer_of(url), None, 2.0, show_nothing)
 
 
-async def play_here(service: LyingService, plan: Plan = PLAN) -> tuple[Crowd, Findings]:
-    """Plays the same sale in this process, which is quicker: what its crowd knows then, and the verdict."""
+async def play_here(service: LyingService, plan: Plan = PLAN) -> tuple[SaleWorkload, Findings]:
+    """Plays the same sale in this process, which is quicker: what its workload knows then, and the verdict."""
     service.open("Load test", plan.tickets)
     async with serving(service) as url:
         plan = replace(plan, url=url, event_id=1)
-        crowd = crowd_of(plan)
-        await drive(plan, crowd)
+        workload = workload_of(plan)
+        await drive(plan, workload)
         event = service.event()
-        crowd.read_back()
-        await drive(replace(plan, rate=None, seconds_max=30.0), crowd)
-    findings = judge(plan.tickets, [record for record in crowd.notes.buyers.values() if record.seen], event)
-    findings.merge(crowd.notes.findings)
-    return crowd, findings
+        workload.read_back()
+        await drive(replace(plan, rate=None, seconds_max=30.0), workload)
+    findings = judge(plan.tickets, [record for record in workload.recorder.buyers.values() if record.seen], event)
+    findings.merge(workload.recorder.findings)
+    return workload, findings
 
 
-def answers_of(crowd: Crowd, what: str) -> int:
+def answers_of(workload: SaleWorkload, what: str) -> int:
     """How often something was answered, whatever was asked."""
-    return sum(count for (_, answered), count in crowd.notes.answers.items() if answered == what)
+    return sum(count for (_, answered), count in workload.recorder.answers.items() if answered == what)

@@ -96,8 +96,8 @@ async def test_some_who_were_turned_away_are_told_of_and_leave_it_clean(secret_f
 async def test_a_service_that_is_gone_leaves_no_verdict_and_no_blame(
     secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("booking.loadtest.opening.STILL_SECONDS_MAX", 0.5)
-    monkeypatch.setattr("booking.loadtest.aftermath.QUIET_SECONDS", 0.1)
+    monkeypatch.setattr("booking.loadtest.organizer.STILL_SECONDS_MAX", 0.5)
+    monkeypatch.setattr("booking.loadtest.checks.QUIET_SECONDS", 0.1)
     # On a machine that is busy with other tests, the generator may be late as well.
     monkeypatch.setattr("booking.loadtest.figures.LATE_NS", 10**12)
     monkeypatch.setattr("booking.loadtest.figures.BUSY_SHARE", 99.0)
@@ -156,7 +156,9 @@ async def test_the_page_takes_the_place_of_the_last_one_and_its_command_plays_th
     first, text = json.loads(figures.read_text()), page.read_text()
     assert text.startswith("<!doctype html>")
     assert text.endswith("</html>\n")
-    (command,) = re.findall("<pre><code>booking loadtest (.*)</code></pre>", text)
+    assert not re.search("<script|<link|<img|src=|url\\(|@import", text), "it needs nothing from anywhere"
+    assert "verdict: clean" in text
+    (command,) = re.findall("the same sale again: booking loadtest (.*)", text)
     async with serving(LyingService()) as another_url:
         result = await call(*command.replace(url, another_url).split(), *options)
     assert result.exit_code == 0, result.output

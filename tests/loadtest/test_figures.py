@@ -46,7 +46,7 @@ def test_two_processes_add_up() -> None:
     assert figures.to_json()["latency_ms"]["book"]["count"] == 200
 
 
-def test_a_generator_with_room_left_blames_nobody() -> None:
+def test_a_generator_with_room_left_blames_no_one() -> None:
     assert figures_of(told(cpu=0.5, waited=0.3, late_ms=1)).bottlenecks() == []
 
 
@@ -73,7 +73,7 @@ def test_connections_that_all_wait_for_an_answer_are_the_service_s_doing(late_ms
     assert figures.warnings == [figures.bottleneck]
 
 
-def test_a_moment_until_another_connection_was_open_blames_nobody() -> None:
+def test_a_moment_until_another_connection_was_open_blames_no_one() -> None:
     assert figures_of(told(kept_waiting_ms=3)).warnings == []
 
 
@@ -83,7 +83,7 @@ def test_a_generator_that_is_later_than_the_service_is_slow_is_the_one_to_blame(
 
 
 @pytest.mark.parametrize("process", [{"cpu": 0.95}, {"cpu": 0.5, "waited": 0.45}])
-def test_a_busy_generator_with_every_connection_waiting_blames_nobody(process: dict[str, float]) -> None:
+def test_a_busy_generator_with_every_connection_waiting_blames_no_one(process: dict[str, float]) -> None:
     figures = figures_of(told(kept_waiting_ms=500, cpu=process["cpu"], waited=process.get("waited", 0.0)))
     assert figures.bottleneck.startswith("Whether the service or the load generator was the bottleneck can't be told:")
 

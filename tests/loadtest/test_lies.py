@@ -48,11 +48,11 @@ async def test_each_lie_is_caught(lie: Lie) -> None:
 @pytest.mark.parametrize("trouble", TROUBLES, ids=str)
 async def test_trouble_that_loses_nothing_is_clean(trouble: Lie, idempotent: bool) -> None:
     service = LyingService(trouble)
-    crowd, findings = await play_here(service, replace(PLAN, idempotent=idempotent))
+    workload, findings = await play_here(service, replace(PLAN, idempotent=idempotent))
     assert findings.examples == {}
     assert service.event()["tickets_sold"] == PLAN.tickets
     if trouble in TROUBLE_SHOWS_AS:
-        assert answers_of(crowd, TROUBLE_SHOWS_AS[trouble]) > 0
+        assert answers_of(workload, TROUBLE_SHOWS_AS[trouble]) > 0
 
 
 @pytest.mark.parametrize("quantity_max", [1, 4])
@@ -78,7 +78,7 @@ async def test_a_service_that_sells_nothing_is_not_clean(lie: Lie) -> None:
     assert findings.verdict is Verdict.NO_SALE
 
 
-async def test_whoever_cancels_leaves_no_ticket_sold_and_a_sale_that_took_place() -> None:
+async def test_a_buyer_who_cancels_leaves_no_ticket_sold_and_a_sale_that_took_place() -> None:
     service = LyingService()
     _, findings = await play_here(service, replace(PLAN, buyers=10, cancel_share=1.0))
     assert service.event()["tickets_sold"] == 0

@@ -6,21 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from booking.loadtest.plan import address_of, intents
+from booking.loadtest.plan import address_of, draw_intents
 from tests.loadtest.sale import PLAN
 
 
 def test_the_seed_alone_decides_what_buyers_have_in_mind() -> None:
-    assert intents(PLAN) == intents(replace(PLAN, processes=5, connections=99))
-    assert intents(PLAN) != intents(replace(PLAN, seed=4))
+    assert draw_intents(PLAN) == draw_intents(replace(PLAN, processes=5, connections=99))
+    assert draw_intents(PLAN) != draw_intents(replace(PLAN, seed=4))
 
 
 def test_the_shares_are_about_what_was_asked_for() -> None:
-    minds = intents(replace(PLAN, buyers=20_000, cancel_share=0.1, quantity_max=4))
-    assert sum(mind.cancels for mind in minds) == pytest.approx(2_000, rel=0.1)
-    assert sum(mind.again for mind in minds) == pytest.approx(180, rel=0.3)
-    assert {mind.quantity for mind in minds} == {1, 2, 3, 4}
-    assert not any(mind.cancels and mind.again for mind in minds)
+    intents = draw_intents(replace(PLAN, buyers=20_000, cancel_share=0.1, quantity_max=4))
+    assert sum(intent.cancels for intent in intents) == pytest.approx(2_000, rel=0.1)
+    assert sum(intent.again for intent in intents) == pytest.approx(180, rel=0.3)
+    assert {intent.quantity for intent in intents} == {1, 2, 3, 4}
+    assert not any(intent.cancels and intent.again for intent in intents)
 
 
 @given(st.integers(1, 500), st.integers(1, 8), st.integers(8, 200))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from booking.loadtest.opening import Organizer
+from booking.loadtest.organizer import Organizer
 from booking.loadtest.player import ShowProgress
 from booking.loadtest.run import Outcome, run
 from booking.settings import Settings

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from booking.loadtest.database import CaughtUp
 from booking.loadtest.figures import Figures
+from booking.loadtest.page import render_page
 from booking.loadtest.records import Fault, Findings
 from booking.loadtest.report import LiveProgress, print_report
 from booking.loadtest.run import Outcome
@@ -47,6 +48,10 @@ def test_a_verdict_that_is_not_clean_gives_examples() -> None:
     assert "verdict: NOT CLEAN (0 oversold, 0 double-booked, 3 lost," in text
     assert "lost: buyer-7 was given booking [9], and has none" in text
     assert "SQL was not judged: no database was named" in text
+    findings.add(Fault.LOST, "buyer-8 was given <b>10</b>")
+    page = render_page(Outcome(PLAN, Figures(), findings, {}, 290, None, "none & nowhere", STARTED_AT))
+    assert "lost: buyer-8 was given &lt;b&gt;10&lt;/b&gt;" in page
+    assert "none &amp; nowhere" in page
 
 
 def test_a_clean_verdict_says_what_was_measured_and_by_whom() -> None:
@@ -74,5 +79,5 @@ def test_what_is_waited_for_is_said_on_and_off_a_terminal() -> None:
         assert "waiting up to 5 s for something" in screen.getvalue()
 
 
-def test_nothing_is_drawn_where_nobody_looks() -> None:
+def test_no_bar_is_drawn_off_a_terminal() -> None:
     assert shown(terminal=False) == ""

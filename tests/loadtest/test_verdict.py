@@ -136,7 +136,7 @@ def test_one_who_was_served_makes_it_a_sale() -> None:
     assert found(replace(REFUSED, index=3), TWO, **served) == {}
 
 
-def test_a_sale_to_which_nobody_got_through_is_open() -> None:
+def test_a_sale_to_which_no_buyer_got_through_is_open() -> None:
     assert list(found(**NOTHING_SOLD)) == [Fault.UNSETTLED]
 
 

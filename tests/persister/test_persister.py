@@ -25,8 +25,8 @@ from booking.inventory import keys
 from booking.inventory.changes import ChangeStreams
 from booking.inventory.errors import ShardFenced
 from booking.ledger import LedgerError, LedgerUnavailable, engine
-from booking.persister.persister import FallenBehind, Persister, run
 from booking.persister import persister as module
+from booking.persister.persister import FallenBehind, Persister, run
 from booking.settings import Settings, SettingsError
 from tests.fixtures.notes import Notes, take_notes
 from tests.fixtures.postgres import PostgresServer

@@ -14,7 +14,7 @@ SCRIPT_COLUMNS_MAX = 120
 TEST_NAME_CHARACTERS_MAX = 80
 LONG_NAMES_ALLOWED = (
     "lua", "model", "rules", "inventory", "benchmark", "load", "loadtest",
-    "web/test_admission.py", "web/test_connection.py", "web/test_rude_clients.py",
+
 )  # fmt: skip
 """Folders and files of `tests/` whose names are still to be shortened; nothing is ever added here."""
 

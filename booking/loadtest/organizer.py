@@ -11,7 +11,7 @@ from booking.loadtest.plan import address_of
 CALL_SECONDS_MAX = 5.0
 STILL_SECONDS = 0.05
 STILL_SECONDS_MAX = 5.0
-"""How long changes that nobody waits for any more are given to come to an end."""
+"""How long changes may take to end whose clients no longer wait for them."""
 
 
 class UnusableServiceError(Exception):
@@ -50,6 +50,11 @@ class Organizer:
             raise UnusableServiceError(f"{self.url} does not show the event: {status} {_why(document)}")
         event: dict[str, Any] = document["data"]
         return event
+
+    @property
+    def still_seconds_max(self) -> float:
+        """How long `event_once_still` takes at most."""
+        return STILL_SECONDS_MAX
 
     def event_once_still(self, event_id: int) -> dict[str, Any]:
         """The event once its `seq` stands still, or as it is after STILL_SECONDS_MAX.

@@ -1,4 +1,4 @@
-"""What the buyers of one process write down of the answers they get, and the faults that show at once."""
+"""Records the answers that the buyers of one process get, and the faults that show at once."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +8,11 @@ from booking.loadtest.plan import Intent
 from booking.loadtest.records import ACKNOWLEDGED, BuyerRecord, Fault, Findings, Found, Seen
 
 
-class Notes:
+class Recorder:
     """The records of one process's buyers, by their index."""
 
-    def __init__(self, tickets: int, minds: Mapping[int, Intent]) -> None:
-        self.buyers = {index: BuyerRecord(index, mind.quantity) for index, mind in minds.items()}
+    def __init__(self, tickets: int, intents: Mapping[int, Intent]) -> None:
+        self.buyers = {index: BuyerRecord(index, intent.quantity) for index, intent in intents.items()}
         self.findings = Findings()
         self.answers: dict[tuple[Kind, str], int] = {}
         """How often each kind of call ended in what: a status with its code, or what went wrong."""
@@ -52,7 +52,7 @@ class Notes:
             self._know(record, number, now_ns)
 
     def refused(self, call: Call, status: int, code: str, document: Any, now_ns: int) -> bool:
-        """Takes a refusal that a buyer may meet; False for one that nobody should. Raises as `succeeded` does."""
+        """Takes a refusal; False if a buyer should never get it. Raises as `succeeded` does."""
         if call.kind in (Kind.BOOK, Kind.AGAIN) and (status, code) == (409, "already_booked"):
             record = self.buyers[call.buyer]
             record.seen |= Seen.TAKEN.value
@@ -76,13 +76,13 @@ class Notes:
         return False
 
     def unexpected(self, call: Call, what: str) -> None:
-        """Writes down an answer that nobody should get; what became of the call is unknown."""
-        who = "somebody" if call.kind is Kind.STATUS else self.buyers[call.buyer].user_id
+        """Records an answer that the contract does not have; the outcome of the call is unknown."""
+        who = "a reader" if call.kind is Kind.STATUS else self.buyers[call.buyer].user_id
         self.findings.add(Fault.UNEXPECTED, f"{call.kind.label} of {who}: {what}")
         self.mark_unknown(call)
 
     def mark_unknown(self, call: Call) -> None:
-        """Writes down that a call may have gone through, and that nobody said whether it did."""
+        """Records that a call may have gone through."""
         if call.kind in (Kind.BOOK, Kind.AGAIN):
             self.buyers[call.buyer].seen |= Seen.UNKNOWN.value
         elif call.kind is Kind.CANCEL:

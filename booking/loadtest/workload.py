@@ -1,4 +1,4 @@
-"""The buyers of one process: whose call is due next, and which has to be made again."""
+"""The buyers of one process: which call is next, and which has to be repeated."""
 
 import heapq
 from collections.abc import Mapping
@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 
 from booking.loadtest.calls import Call, Kind
-from booking.loadtest.notes import Notes
+from booking.loadtest.histogram import Histogram
 from booking.loadtest.plan import Intent, Plan
+from booking.loadtest.recorder import Recorder
 from booking.loadtest.records import Seen
 from booking.loadtest.wire import Answer, Requests
 
@@ -21,25 +22,26 @@ RETRY_AFTER_SECONDS_MAX = 2.0
 """A longer Retry-After is cut to this: a load test ends."""
 
 RETRY_SECONDS = 0.1
-"""The wait where the service did not name one."""
+"""The wait if the service did not name one."""
 
 DEFINITE_REFUSALS = frozenset({"inventory_unavailable", "overloaded", "rate_limited"})
 """Codes of 429 and 503 that promise that nothing was changed; after any other the outcome is unknown."""
 
 
-class Crowd:
-    """Every buyer of one process. Single-threaded; what they learn stands in `notes`."""
+class SaleWorkload:
+    """Every buyer of one process. Single-threaded; what they are told is kept in `recorder`."""
 
-    def __init__(self, plan: Plan, minds: Mapping[int, Intent], tokens: Mapping[int, bytes]) -> None:
-        self.notes = Notes(plan.tickets, minds)
+    def __init__(self, plan: Plan, intents: Mapping[int, Intent], tokens: Mapping[int, bytes]) -> None:
+        self.recorder = Recorder(plan.tickets, intents)
+        self.latencies = {kind: Histogram() for kind in Kind}
         self.in_flight = 0
         self.closed = False
         """Set when the time is up: nothing more is begun, what is in flight is waited for."""
         self._plan = plan
-        self._minds = minds
+        self._intents = intents
         self._tokens = tokens
         self._requests = Requests(plan)
-        self._arrivals = list(minds)
+        self._arrivals = list(intents)
         self._draw = Random(plan.seed)  # noqa: S311 - a sale that can be played again, not a secret
         self._draw.shuffle(self._arrivals)
         self._arrivals.reverse()
@@ -57,22 +59,22 @@ class Crowd:
         return self.closed or not (self._arrivals or self._retries or self._follow_ups or self._again is not None)
 
     def read_back(self) -> None:
-        """Begins the reading after the sale: everybody who asked for a booking looks what they have."""
+        """Begins the reading after the sale: every buyer who asked for a booking reads it."""
         self.closed = False
         for _, _, call in self._retries:
             if call.unknown:
-                self.notes.mark_unknown(call)
+                self.recorder.mark_unknown(call)
         self._retries.clear()
         self._follow_ups.clear()
         self._again = None
         self._arrivals.clear()
         self._status_credit = 0.0
-        for record in self.notes.buyers.values():
+        for record in self.recorder.buyers.values():
             if record.seen & Seen.SENT:
                 self._push(self._follow_ups, 0, Call(Kind.READ, record.index))
 
     def next(self, now_ns: int) -> Call | None:
-        """The call that should leave now, or None. Retries go first, then whoever comes next of all the others."""
+        """The call that should leave now, or None. Retries go first, then the others in their order."""
         if self.closed:
             return None
         if self._retries and self._retries[0][0] <= now_ns:
@@ -86,13 +88,13 @@ class Crowd:
         if self._status_credit >= 1.0:
             self._status_credit -= 1.0
             call = Call(Kind.STATUS, 0)
-            call.seq_floor = self.notes.seq_seen
+            call.seq_floor = self.recorder.seq_seen
             return call
         if not self._arrivals:
             return None
         buyer = self._arrivals.pop()
         self._status_credit += self._plan.status_share
-        if self._minds[buyer].again:
+        if self._intents[buyer].again:
             self._again = buyer
         return Call(Kind.BOOK, buyer)
 
@@ -104,7 +106,7 @@ class Crowd:
         token = self._tokens[call.buyer]
         if call.kind is Kind.READ:
             return self._requests.read(token)
-        record = self.notes.buyers[call.buyer]
+        record = self.recorder.buyers[call.buyer]
         key = b"%d-%d" % (call.kind, call.buyer) if self._plan.idempotent else None
         if call.kind is Kind.CANCEL:
             if not record.cancel_sent_ns:
@@ -115,25 +117,26 @@ class Crowd:
             record.seen |= 1
         return self._requests.book(token, record.quantity, key)
 
-    def answered(self, call: Call, answer: Answer, now_ns: int) -> None:
-        """Takes an answer: has it written down, or plans another attempt."""
+    def answered(self, call: Call, answer: Answer, due_ns: int, sent_ns: int, now_ns: int) -> None:  # noqa: ARG002
+        """Takes an answer: records it, or plans another attempt."""
+        self.latencies[call.kind].record(now_ns - due_ns)
         status = answer.status
         try:
             document: Any = orjson.loads(answer.body)
             if status < 300:
-                self.notes.succeeded(call, status, document["data"], now_ns)
-                self.notes.count(call, str(status))
+                self.recorder.succeeded(call, status, document["data"], now_ns)
+                self.recorder.count(call, str(status))
                 self._plan_the_cancel(call)
                 return
             code = str(document["code"])
-            known = status in (429, 503) or self.notes.refused(call, status, code, document, now_ns)
+            known = status in (429, 503) or self.recorder.refused(call, status, code, document, now_ns)
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
-            self.notes.count(call, f"{status} unreadable")
-            self.notes.unexpected(call, f"{status} with a body that is not what the contract says")
+            self.recorder.count(call, f"{status} unreadable")
+            self.recorder.unexpected(call, f"{status} with a body that is not what the contract says")
             return
-        self.notes.count(call, f"{status} {code}")
+        self.recorder.count(call, f"{status} {code}")
         if not known:
-            self.notes.unexpected(call, f"{status} {code}")
+            self.recorder.unexpected(call, f"{status} {code}")
         elif status in (429, 503):
             wait = answer.header(b"retry-after")
             seconds = min(float(wait), RETRY_AFTER_SECONDS_MAX) if wait and wait.isdigit() else RETRY_SECONDS
@@ -141,22 +144,22 @@ class Crowd:
 
     def lost(self, call: Call, why: str, now_ns: int) -> None:
         """Takes the end of a connection, or of patience, with a call in flight: it may have gone through."""
-        self.notes.count(call, why)
+        self.recorder.count(call, why)
         self._not_now(call, unknown=True, seconds=RETRY_SECONDS, now_ns=now_ns)
 
     def _not_now(self, call: Call, *, unknown: bool, seconds: float, now_ns: int) -> None:
         reads = call.kind in (Kind.STATUS, Kind.READ)
         call.unknown = call.unknown or (unknown and not reads)
-        # Without a key a second attempt could book for somebody whose first one went through: the reading settles it.
+        # Without a key a second attempt could book twice if the first one went through: reading back settles it.
         again = reads or not unknown or self._plan.idempotent
         if again and call.attempts < ATTEMPTS_MAX and not self.closed:
             self._push(self._retries, now_ns + int(seconds * 1e9), call)
         elif call.unknown:
-            self.notes.mark_unknown(call)
+            self.recorder.mark_unknown(call)
 
     def _plan_the_cancel(self, call: Call) -> None:
-        """Somebody who will cancel does so at any time until the last buyer has come: booked, or still waiting."""
-        if call.kind is Kind.BOOK and self._minds[call.buyer].cancels:
+        """Plans the cancel of a buyer who will cancel, at any time until the last buyer has come."""
+        if call.kind is Kind.BOOK and self._intents[call.buyer].cancels:
             delay = self._draw.randint(1, max(1, len(self._arrivals)))
             self._push(self._follow_ups, self._step + delay, Call(Kind.CANCEL, call.buyer))
 

@@ -1,4 +1,4 @@
-"""What is asked once the load has ended, each within a bound: the event of the service, and its history of SQL."""
+"""The checks after the load, each within a time limit: the service's event, and the history in SQL."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from booking.ledger.errors import LedgerError
-from booking.loadtest import opening
 from booking.loadtest.database import CaughtUp, Database
 from booking.loadtest.history import History
-from booking.loadtest.opening import Organizer, UnusableServiceError
+from booking.loadtest.organizer import Organizer, UnusableServiceError
 from booking.loadtest.plan import Plan
 from booking.loadtest.records import BuyerRecord, Fault, Findings
 
@@ -17,16 +16,16 @@ QUIET_SECONDS = 1.0
 """A wait that lasts longer says what it waits for."""
 
 Say = Callable[[str], None]
-"""Told a line for whoever watches the run."""
+"""Shows a line to the person who watches the run."""
 
 
-def nobody_listens(line: str) -> None:
-    """The `Say` of a run that nobody watches."""
+def say_nothing(line: str) -> None:
+    """The `Say` of a run without a watcher."""
 
 
 @contextmanager
-def telling(say: Say, line: str) -> Iterator[None]:
-    """Says the line if what is inside lasts."""
+def said_if_slow(say: Say, line: str) -> Iterator[None]:
+    """Says the line if the block takes longer than QUIET_SECONDS."""
     later = asyncio.get_running_loop().call_later(QUIET_SECONDS, say, line)
     try:
         yield
@@ -34,13 +33,11 @@ def telling(say: Say, line: str) -> Iterator[None]:
         later.cancel()
 
 
-async def event_after(
-    organizer: Organizer, plan: Plan, findings: Findings, say: Say = nobody_listens
-) -> dict[str, Any]:
+async def event_after(organizer: Organizer, plan: Plan, findings: Findings, say: Say = say_nothing) -> dict[str, Any]:
     """The event once the sale is over; empty, and a finding, when the service does not show it any more."""
-    seconds_max = opening.STILL_SECONDS_MAX
+    seconds_max = organizer.still_seconds_max
     try:
-        with telling(
+        with said_if_slow(
             say, f"waiting up to {seconds_max:g} s for the service to show the event, and its last changes to end"
         ):
             return await asyncio.to_thread(organizer.event_once_still, plan.event_id)
@@ -55,7 +52,7 @@ async def event_after(
 
 
 class Sql:
-    """The look at SQL, or the reason why there is none."""
+    """The check of SQL, or the reason why there is none."""
 
     def __init__(self, note: str, database: Database | None = None, caught_up: CaughtUp | None = None) -> None:
         self.note = note
@@ -73,12 +70,14 @@ class Sql:
         seconds_max: float,
         say: Say,
     ) -> "Sql":
-        """Waits for SQL to come to `redis_seq`; None where Redis could not be asked, for which there is no waiting."""
+        """Waits for SQL to come to `redis_seq`; None if Redis could not be asked: then it does not wait."""
         if address is None:
             return cls("no database was named, and there is none in the data folder")
         database = Database(address, plan.event_id)
         try:
-            with telling(say, f"waiting up to {seconds_max:g} s for SQL to come to change {redis_seq}, where Redis is"):
+            with said_if_slow(
+                say, f"waiting up to {seconds_max:g} s for SQL to come to change {redis_seq}, where Redis is"
+            ):
                 caught_up = await database.caught_up(name, redis_seq, ended_ns, seconds_max)
         except LedgerError as error:
             await database.close()
@@ -100,16 +99,16 @@ class Sql:
         missing = history.compare(records, self.caught_up.redis_seq)
         findings.merge(history.findings)
         if not self.caught_up.reached:
-            _tell_the_lag(self.caught_up, history, missing, findings)
+            _report_lag(self.caught_up, history, missing, findings)
 
     async def close(self) -> None:
-        """Gives the connections back."""
+        """Closes the connections."""
         if self._database is not None:
             await self._database.close()
 
 
-def _tell_the_lag(caught_up: CaughtUp, history: History, missing: int, findings: Findings) -> None:
-    """SQL that is behind has lost nothing by that, and what it has not come to can't be judged."""
+def _report_lag(caught_up: CaughtUp, history: History, missing: int, findings: Findings) -> None:
+    """Reports changes that SQL does not have yet: they are late, and not proven to be lost."""
     redis_seq = caught_up.redis_seq
     if redis_seq is not None and history.seq >= redis_seq:
         findings.add(

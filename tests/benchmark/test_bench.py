@@ -1,0 +1,48 @@
+"""What the bench and the overload run conclude, and what they refuse."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from scripts.benchmark.__main__ import ROWS, bench
+from scripts.benchmark.against import check_out
+from scripts.benchmark.load import Load
+from scripts.benchmark.overload import Memory, Outcome
+from scripts.benchmark.processes import PartError
+from scripts.benchmark.report import Mark
+
+
+def test_a_row_that_is_not_there_is_refused_with_those_that_are() -> None:
+    app = typer.Typer()
+    app.command()(bench)
+    result = CliRunner().invoke(app, ["--only", "throughput,speed"])
+    assert result.exit_code == 2
+    assert f"there is no row speed; there are {', '.join(ROWS)}" in result.output
+
+
+def test_a_commit_is_checked_out_and_one_that_is_not_there_is_said(tmp_path: Path) -> None:
+    assert check_out("HEAD", tmp_path)
+    assert (tmp_path / "booking/__init__.py").exists()
+    with pytest.raises(PartError, match="there is no commit nowhere"):
+        check_out("nowhere", tmp_path)
+
+
+def test_a_mark_is_on_the_ratio_if_there_is_one() -> None:
+    assert Mark("start", 2.0, "s", most=3).reached
+    assert not Mark("bookings", 900.0, "/s", least=1, theirs=1_000.0, ratio=0.9).reached
+
+
+def test_each_mark_that_an_overload_misses_is_named() -> None:
+    good, memory = Load(), Memory({"server": 100.0}, {"server": 110.0}, {"server": 100.0})
+    good.statuses.update({201: 10, 409: 5, 503: 80})
+    good.from_sent.record(200_000_000)
+    assert Outcome(100.0, 1.0, "a connection a buyer", good, memory).misses == []
+    bad = Load(unanswered=1, without_retry_after=2)
+    bad.statuses.update({500: 3})
+    bad.from_sent.record(300_000_000)
+    grown = Memory({"server": 100.0}, {"server": 130.0}, {"server": 130.0})
+    misses = " ".join(Outcome(100.0, 1.0, "a connection a buyer", bad, grown).misses)
+    for said in ("nothing was accepted", "300 ms", "{500: 3}", "without Retry-After 2", "no answer 1", "1.30 times"):
+        assert said in misses
