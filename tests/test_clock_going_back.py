@@ -78,7 +78,7 @@ async def test_a_hold_and_a_bucket_go_by_the_clock_that_was_set_and_come_to_no_h
     assert (await spine.stock.office.book(held, "bob")).status is Status.HELD
     await set_clock(spine, clock, 0)  # an hour later than when bob's hold began
     assert (await spine.stock.office.confirm(held, "bob")).status is Status.HOLD_EXPIRED
-    event = await spine.stock.office.look(held)
+    event = await spine.stock.office.get_event(held)
     assert event is not None
     assert (event.tickets_sold, event.tickets_held) == (1, 0)
     await spine.drain()

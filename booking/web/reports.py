@@ -25,7 +25,7 @@ from booking.web.shapes import AuditData, CountersData, MinuteData, ReportData
 from booking.web.times import to_text
 
 REFUSED = "refused:"
-"""What the fields of an event in Redis begin with that count refusals; a status follows (lua/shared/admit.lua)."""
+"""What the fields of an event in Redis begin with that count refusals; a status follows (lua/shared/idempotency.lua)."""
 
 PER_MINUTE = {
     "booked": (ChangeKind.BOOKED, ChangeKind.HELD),
@@ -71,7 +71,7 @@ class ReportEndpoints:
 
     async def _event(self, scope: Scope) -> Event:
         await organizer(self._credentials, scope)
-        event = await self._office.look(read_event_id(scope))
+        event = await self._office.get_event(read_event_id(scope))
         if event is None:
             raise Problem("event_not_found")
         return event

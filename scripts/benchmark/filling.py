@@ -9,6 +9,7 @@ from redis import Redis
 
 from booking.domain.outcomes import Status
 from booking.inventory import keys
+from booking.inventory.records import read_epoch
 from booking.inventory.scripts import load
 from booking.settings import Settings
 from scripts.benchmark.processes import PartError
@@ -81,14 +82,14 @@ class Filler:
         return sum(map(int, pipeline.execute()))
 
     def look_us(self, event_id: int, users: Sequence[str]) -> float:
-        """Microseconds of the server's own time that `look` takes for one user: of small groups of them, the median.
+        """Microseconds of the server's own time that `get_event` takes for one user: of small groups of them, the median.
 
         Called as EVALSHA_RO, whose times the server keeps apart from those of the service's own calls.
         """
-        script = load("look")
+        script = load("get_event")
         self._redis.script_load(script.source.decode())
         event_keys = keys.event_keys(event_id, self._shards)[: len(script.header.keys)]
-        epoch = self._redis.get(keys.epoch(keys.shard_of(event_id, self._shards)))
+        epoch = read_epoch(self._redis.get(keys.epoch(keys.shard_of(event_id, self._shards))))  # type: ignore[arg-type]  # it is there
         times: list[float] = []
         for start in range(0, len(users), LOOK_GROUP):
             self._redis.config_resetstat()
@@ -102,7 +103,7 @@ class Filler:
         script = load(verb)
         self._redis.script_load(script.source.decode())
         pipeline = self._redis.pipeline(transaction=False)
-        epochs = self._redis.mget([keys.epoch(shard) for shard in range(self._shards)])
+        epochs = [read_epoch(each) for each in self._redis.mget([keys.epoch(shard) for shard in range(self._shards)])]
         for called, (event_id, *arguments) in calls:
             epoch = epochs[keys.shard_of(int(str(event_id)), self._shards)]
             pipeline.evalsha(script.sha.decode(), len(called), *called, epoch, event_id, *arguments)  # type: ignore[arg-type]  # bytes and numbers are fine

@@ -130,9 +130,9 @@ def really(office: BoxOffice, command: Command) -> Awaitable[Answer]:
         case Confirm(event_id, user_id, key):
             return office.confirm(event_id, user_id, key)
         case Look(event_id):
-            return office.look(event_id)
+            return office.get_event(event_id)
         case LookBooking(event_id, user_id):
-            return office.look_booking(event_id, user_id)
+            return office.get_booking(event_id, user_id)
         case Create(event_id, rules):
             return office.create(event_id, rules)
         case Change(event_id, changed):
@@ -151,9 +151,9 @@ def by_the_model(model: ReferenceBoxOffice, command: Command, now_ms: int) -> An
         case Confirm(event_id, user_id, key):
             return model.confirm(event_id, user_id, key, now_ms=now_ms)
         case Look(event_id):
-            return model.look(event_id, now_ms=now_ms)
+            return model.get_event(event_id, now_ms=now_ms)
         case LookBooking(event_id, user_id):
-            return model.look_booking(event_id, user_id, now_ms=now_ms)
+            return model.get_booking(event_id, user_id, now_ms=now_ms)
         case Create(event_id, rules):
             return model.create(event_id, rules, now_ms=now_ms)
         case Change(event_id, changed):

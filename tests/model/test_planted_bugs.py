@@ -23,20 +23,20 @@ class Bug:
 BUGS = {
     # The six kinds, in the scripts and in what they share.
     "skipped guard: book while paused": Bug("if sale.paused == 1 then return SALE_PAUSED end", ""),
-    "off by one: a hold lives at its very end": Bug("holds, '-inf', now,", "holds, '-inf', '(' .. now,"),
+    "off by one: a hold lives at its very end": Bug("tonumber(booking.expires) > now", "tonumber(booking.expires) >= now"),
     "wrong order: the last in line first": Bug(
         "call('ZRANGE', waiting, fetched,", "call('ZREVRANGE', waiting, fetched,"
     ),
     "missing counter: who leaves still weighs on the list": Bug("sale.backlog - booking.quantity", "sale.backlog"),
     "double release: leaving the list frees tickets": Bug(
-        "    leave_queue(user, mine)\n", "    leave_queue(user, mine)\n    sale.available = sale.available + 1\n"
+        "    leave_waitlist(user, mine)\n", "    leave_waitlist(user, mine)\n    sale.available = sale.available + 1\n"
     ),
     "missing stream entry: a confirmation": Bug("    emit('confirmed', user, mine)\n", "    touched[user] = true\n"),
     # And others, until every script has had one.
     "off by one: one ticket too many on the waiting list": Bug(
         "quantity <= sale.waitlist_limit", "quantity <= sale.waitlist_limit + 1"
     ),
-    "skipped guard: a smaller group overtakes": Bug("queue_length == 0 and quantity <=", "quantity <="),
+    "skipped guard: a smaller group overtakes": Bug("waiting_count == 0 and quantity <=", "quantity <="),
     "missing counter: a larger capacity is not for sale": Bug(
         "sale.available = sale.available + wanted.capacity - sale.capacity\n", ""
     ),
@@ -49,8 +49,10 @@ BUGS = {
     "skipped guard: a used key answers any request": Bug(
         "if asked ~= string.match(request, '\\n(.*)$') then", "if false then"
     ),
-    "missing stream entry: the sweep's": Bug("emit('expired', user, booking)", "touched[user] = true"),
-    "wrong order: tickets found before the dead holds are swept": Bug("  sweep(STEP)\n", "  dead_left = false\n"),
+    "missing stream entry: an expired hold": Bug("emit('expired', user, booking)", "touched[user] = true"),
+    "wrong order: tickets found before the dead holds are expired": Bug(
+        "if not pruned_from then expire_holds(TICKETS_STEP) end", "dead_left = false"
+    ),
     "off by one: an event is due only after its end": Bug("due, '-inf', now,", "due, '-inf', now - 1,"),
 }
 

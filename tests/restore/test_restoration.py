@@ -51,7 +51,7 @@ async def sell(spine: Spine, event_id: int) -> None:
     await office.book(event_id, "late", 1)
     await office.book(event_id, "back", 1)
     await asyncio.sleep(1.1)
-    await office.look(event_id)
+    await office.get_event(event_id)
     await office.change(event_id, {"name": "Ünter — 99 %", "max_per_user": 5})
     await office.book(event_id, "back", 2)
     for user in ("ann", "bob", "cid"):
@@ -136,7 +136,7 @@ async def test_what_was_only_in_redis_is_saved_before_its_shard_is_written_anew(
     done = await restored(spine, streams, 1)
     assert done is not None
     assert (done.carried, done.discarded) == (2, False)
-    found = await spine.stock.office.look_booking(1, "last")
+    found = await spine.stock.office.get_booking(1, "last")
     assert found.booking is not None
     await check_clean(spine, 1)
 
@@ -146,7 +146,7 @@ async def check_ann_is_kept(spine: Spine, streams: ChangeStreams, *, carried: in
     done = await restored(spine, streams, 1)
     assert done is not None
     assert (done.carried, done.discarded) == (carried, discarded)
-    assert (await spine.stock.office.look_booking(1, "ann")).booking is not None
+    assert (await spine.stock.office.get_booking(1, "ann")).booking is not None
     await check_clean(spine, 1)
 
 
@@ -216,7 +216,7 @@ async def test_what_does_not_follow_in_one_event_takes_nothing_from_the_others(
     done = await restored(spine, streams, 1)
     assert done is not None
     assert (done.carried, done.discarded, done.bookings) == (8, True, 8)
-    found = {event_id: await office.look(event_id) for event_id in (1, 3, 5)}
+    found = {event_id: await office.get_event(event_id) for event_id in (1, 3, 5)}
     assert {event_id: event and event.tickets_sold for event_id, event in found.items()} == {1: 0, 3: 2, 5: 6}
     await check_clean(spine, 1, 3, 5)
 
@@ -322,7 +322,7 @@ async def test_one_that_stands_still_past_its_lease_leaves_the_shard_alone_that_
     goes_on.set()
     assert await late is None
     assert await contents(spine.stock.redis) == before
-    assert (await spine.stock.office.look_booking(1, "bob")).booking == booked.booking
+    assert (await spine.stock.office.get_booking(1, "bob")).booking == booked.booking
     await spine.drain()
     await check_clean(spine, 1)
 
