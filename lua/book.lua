@@ -32,9 +32,9 @@ if sale then
 end
 
 -- Dead holds that were too many to be expired at once are no reason to refuse a buyer, or to let one wait. Returns
--- whether the buyer can be answered in this call.
-local function make_room(user, quantity)
-  if not dead_left then return true end
+-- whether the item can be decided in this call.
+local function make_room(item, user, quantity)
+  if must_wait(item) then return false end
   expire_own(user)
   while dead_left and not fits(quantity) and (waiting_count == 0 or not has_place(quantity)) do
     if is_spent() then return false end
@@ -44,7 +44,7 @@ local function make_room(user, quantity)
 end
 
 local function join(user, booking)
-  booking.status, booking.expires = WAITING_LETTER, '0'
+  booking.status = WAITING_LETTER
   sale.backlog, waiting_count = sale.backlog + booking.quantity, waiting_count + 1
   booking.rank, joined[#joined + 1] = waiting_count + #left_waiting, user -- not on the list before `commit`
   emit('joined', user, booking)
@@ -59,7 +59,9 @@ local function book(user, quantity) -- in the contract's order of checks
   if sale.closes_at and now >= sale.closes_at then return SALE_CLOSED end
   local most = math.min(sale.max_per_user, sale.capacity)
   if not (quantity >= 1 and quantity <= most and quantity % 1 == 0) then return QUANTITY_OVER_LIMIT end
-  mine = {quantity = quantity, created = now_text, source = SALE_LETTER}
+  -- With all of its fields at once: a table that grows field by field costs more than the rest of this function.
+  mine = {status = '', quantity = quantity, number = false, record = '', created = now_text, source = SALE_LETTER,
+    expires = '0'}
   if fits(quantity) then
     if sale.hold_ms > 0 then
       take(user, mine, 'held')
@@ -84,9 +86,10 @@ local function decide(user, quantity, replay, request)
   return answer(replay, request, book(user, quantity))
 end
 
+local is_behind = sale and (sale.prune_from or dead_left) -- else no item makes more than one change
 for i, user, quantity, replay, request in items() do
   quantity = tonumber(quantity) or 0
-  if must_wait(i) or not make_room(user, quantity) then
+  if is_behind and not make_room(i, user, quantity) then
     rows[i] = send_again()
   else
     rows[i] = decide(user, quantity, replay, request)

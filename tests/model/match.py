@@ -13,6 +13,7 @@ from booking.domain.reference.box_office import ReferenceBoxOffice
 from booking.inventory import keys
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.lane import Lane
+from booking.inventory.records import stored_epoch
 from booking.inventory.scripts import Script
 from tests.model.order import Kind, as_they_are_run
 from tests.model.state import StateReader, expected
@@ -75,7 +76,7 @@ class Arena:
         """Raises Difference at the first step after which the two are not the same."""
         self._redis.flushall()
         for shard, epoch in enumerate(EPOCHS):
-            self._redis.set(keys.epoch(shard), epoch)
+            self._redis.set(keys.epoch(shard), stored_epoch(epoch))
         match = Match(self._office, self._redis)
         made = [Create(event_id, rules) for event_id, rules in zip(EVENTS, scenario.rules, strict=False)]
         for step in (*made, *scenario.steps):

@@ -7,6 +7,7 @@ import pytest
 from booking.inventory.errors import InventoryUnavailable
 from tests.model.match import Arena, Difference
 from tests.model.search import search
+from tests.model.small_steps import falling_capacities, scripts_of_small_steps, small_scenarios
 from tests.model.told_clock import rewritten, scripts_told_the_time
 
 STEPS_MAX = 6_000
@@ -55,6 +56,35 @@ BUGS = {
     ),
     "off by one: an event is due only after its end": Bug("due, '-inf', now,", "due, '-inf', now - 1,"),
 }
+
+
+SMALL_BUGS = {
+    # These show only once a call leaves work to the next, which takes a crowd, or steps of one.
+    "lost step: pruning goes on behind the next person": Bug("booking.number + 1", "booking.number + 2"),
+    "lost step: pruning forgets that there is more": Bug(
+        "call('HSET', event, 'prune_from', whole(sale.prune_from))", "call('HDEL', event, 'prune_from')"
+    ),
+    "off by one: a group of the whole capacity is pruned": Bug(
+        "booking.quantity > sale.capacity then", "booking.quantity >= sale.capacity then"
+    ),
+    "double work: an item that is left undone was done": Bug(
+        "must_wait(i) and send_again() or decide(user, caller, replay, request)",
+        "decide(user, caller, replay, request)\n  if must_wait(i) then rows[i] = send_again() end",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SMALL_BUGS)
+def test_a_planted_bug_in_what_is_done_in_steps_is_found(clean_valkey: str, name: str) -> None:
+    bug, scripts = SMALL_BUGS[name], scripts_of_small_steps()
+    drawn = falling_capacities if "prune" in name or "pruning" in name else small_scenarios
+    having = [script for script in scripts.values() if bug.right in script.source.decode()]
+    assert having, "the text to replace is gone: plant the bug where the scripts do this now"
+    scripts |= {script.name: rewritten(script, bug.right, bug.wrong) for script in having}
+    with Arena(clean_valkey, scripts) as arena:
+        with pytest.raises((Difference, InventoryUnavailable)):
+            search(arena, name, STEPS_MAX, shrink=False, drawn=drawn)
+        print(f"{name}: found within {arena.steps} steps")
 
 
 @pytest.mark.parametrize("name", BUGS)
