@@ -1,4 +1,4 @@
--- get_event: reads one event, and the live bookings of those who ask, after expiring the holds that are past their time.
+-- get_event: reads one event, and the live bookings of those who ask, once the holds past their time have expired.
 -- KEYS[1] event     hash    counters and rules
 -- KEYS[2] bookings  hash    user -> record
 -- KEYS[3] waiting   zset    users by the number of their booking, which is join order

@@ -1,5 +1,5 @@
--- trim: trims a stream up to a cursor that is durable in SQL, and records how far that is. It does so only if the stream
--- has the cursor's entry: in an old copy that came back since the cursor was read the record would be false.
+-- trim: trims a stream up to a cursor that is durable in SQL, and records how far that is. It does so only if the
+-- stream has the cursor's entry: in an old copy that came back since the cursor was read the record would be false.
 -- KEYS[1] changes    stream  of the shard: one entry a change
 -- KEYS[2] trimmed_to string  of the shard: the last cursor that the stream was trimmed to
 -- KEYS[3] epoch      string  of the shard

@@ -1,5 +1,5 @@
--- verify_or_fence: tells whether a shard has all that the database has of it. If not, it takes the shard's epoch away, so
--- that nothing is sold from it: it is an old copy, without the cursor's entry, and was never trimmed as far as that.
+-- verify_or_fence: tells whether a shard has all that the database has of it. If not, it takes the shard's epoch away,
+-- so that nothing is sold from it: it is an old copy, without the cursor's entry, and was never trimmed as far as that.
 -- KEYS[1] changes    stream  of the shard: one entry a change
 -- KEYS[2] trimmed_to string  of the shard: the last cursor that the stream was trimmed to
 -- KEYS[3] epoch      string  of the shard

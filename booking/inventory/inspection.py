@@ -80,8 +80,8 @@ async def inspect(address: str) -> Server:
 async def shard_lags(address: str, positions: Mapping[int, tuple[str, str]]) -> dict[int, Lag]:
     """How far SQL is behind each shard, of which it has this epoch and cursor, and whether the shard is whole.
 
-    The scripts `verify_or_fence` and `lag` come to the same, but the first takes a lost shard's epoch away, which is not for
-    somebody who only looks, and may look at the wrong Redis. Raises InventoryUnavailable.
+    The scripts `verify_or_fence` and `lag` come to the same, but the first takes a lost shard's epoch away. A command
+    that only looks, perhaps at the wrong Redis, must not do that. Raises InventoryUnavailable.
     """
     async with _connected(address) as redis:
         now_ms = int((await redis.time())[0]) * 1000

@@ -115,8 +115,8 @@ def _bindings(header: Header, statuses: tuple[Status, ...]) -> str:
     lines.append(f"local FIXED_KEYS, FIRST_REFUSAL = {len(header.keys)}, {FIRST_REFUSAL}")
     lines.append(f"local RECORD_VERSION = '{RECORD_VERSION}'")
     if "record" in header.uses:
-        letters = {**STATUS_LETTERS, **SOURCE_LETTERS}
-        lines.append(_locals([f"{each.name}_LETTER" for each in letters], [f"'{letters[each]}'" for each in letters]))
+        letters = [(each.name, letter) for each, letter in (*STATUS_LETTERS.items(), *SOURCE_LETTERS.items())]
+        lines.append(_locals([f"{name}_LETTER" for name, _ in letters], [f"'{letter}'" for _, letter in letters]))
     lines.append(_locals(header.arguments, [f"ARGV[{i + 1}]" for i in range(len(header.arguments))]))
     if statuses:
         lines.append(_locals([status.name for status in statuses], [str(int(status)) for status in statuses]))

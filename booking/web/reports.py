@@ -25,7 +25,7 @@ from booking.web.shapes import AuditData, CountersData, MinuteData, ReportData
 from booking.web.times import to_text
 
 REFUSED = "refused:"
-"""What the fields of an event in Redis begin with that count refusals; a status follows (lua/shared/idempotency.lua)."""
+"""What the fields of an event in Redis begin with that count refusals; a status follows (shared/idempotency.lua)."""
 
 PER_MINUTE = {
     "booked": (ChangeKind.BOOKED, ChangeKind.HELD),

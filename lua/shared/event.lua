@@ -6,7 +6,8 @@ local NEEDED = 11 -- the rest may be empty
 local sale -- the event's counters and rules by FIELDS, once `open_event` was called; nil if there is no such event
 local pruned_from -- `prune_from` as it was before this call
 local version, unsaved, waiting_count -- what records begin with; entries that SQL lacks; people on the waiting list
-local known, touched, entries = {}, {}, {} -- bookings by user, false for none; whose have changed; the stream's new entries
+local known, touched = {}, {} -- bookings by user, false for none; users whose booking has changed
+local entries = {} -- the stream's new ones
 local left_waiting, left_holds = {}, {} -- users that `commit` takes off the waiting list, and off the list of holds
 
 local function open_event() -- returns nil, or an error if the shard or the event is not fit to be sold from

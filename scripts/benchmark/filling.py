@@ -82,7 +82,7 @@ class Filler:
         return sum(map(int, pipeline.execute()))
 
     def look_us(self, event_id: int, users: Sequence[str]) -> float:
-        """Microseconds of the server's own time that `get_event` takes for one user: of small groups of them, the median.
+        """Microseconds of the server's own time that `get_event` takes for one user: the median of small groups.
 
         Called as EVALSHA_RO, whose times the server keeps apart from those of the service's own calls.
         """

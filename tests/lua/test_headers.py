@@ -267,7 +267,11 @@ async def answers(clean_valkey: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
             ("verify_or_fence", [EPOCHS[1], "9999999999999-0"]),
             ("verify_or_fence", [EPOCHS[1], cursor]),
         ):
-            names = (keys.changes(1), keys.restoring(1) if script == "initialize_shard" else keys.trimmed_to(1), keys.epoch(1))
+            names = (
+                keys.changes(1),
+                keys.restoring(1) if script == "initialize_shard" else keys.trimmed_to(1),
+                keys.epoch(1),
+            )
             rows.setdefault(script, []).extend(
                 await stock.redis.eval(load(script).source, len(names), *names, *arguments)
             )

@@ -54,7 +54,12 @@ _first_event = st.just(1)
 _crowded = weighted(
     (10, st.builds(Book, _first_event, users, st.sampled_from((1, 2, 3, 4)))),
     (2, st.builds(Cancel, _first_event, users)),
-    (3, st.builds(Change, _first_event, st.sampled_from((1, 1, 2, 2, 3, 3, 4, 5)).map(lambda capacity: {"capacity": capacity}))),
+    (
+        3,
+        st.builds(
+            Change, _first_event, st.sampled_from((1, 1, 2, 2, 3, 3, 4, 5)).map(lambda capacity: {"capacity": capacity})
+        ),
+    ),
     (1, st.builds(LookBooking, _first_event, users)),
 )
 falling_capacities: st.SearchStrategy[Scenario] = st.builds(

@@ -24,7 +24,9 @@ class Bug:
 BUGS = {
     # The six kinds, in the scripts and in what they share.
     "skipped guard: book while paused": Bug("if sale.paused == 1 then return SALE_PAUSED end", ""),
-    "off by one: a hold lives at its very end": Bug("tonumber(booking.expires) > now", "tonumber(booking.expires) >= now"),
+    "off by one: a hold lives at its very end": Bug(
+        "tonumber(booking.expires) > now", "tonumber(booking.expires) >= now"
+    ),
     "wrong order: the last in line first": Bug(
         "call('ZRANGE', waiting, fetched,", "call('ZREVRANGE', waiting, fetched,"
     ),

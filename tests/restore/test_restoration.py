@@ -77,7 +77,7 @@ async def of_the_sale(spine: Spine) -> dict[str, object]:
         # Without the end of a hold that has ended, which nobody asks for.
         texts = await spine.stock.redis.hgetall(bookings)
         kept[f"bookings of {event_id}"] = {
-            user: text.rsplit(b" ", 1)[0] if text.startswith(b"x") else text for user, text in texts.items()
+            user: text.rsplit(b" ", 1)[0] if text.startswith(b"1 x") else text for user, text in texts.items()
         }
         for key in (waiting, holds, due):
             kept[key.decode()] = await spine.stock.redis.zrange(key, 0, -1, withscores=True)

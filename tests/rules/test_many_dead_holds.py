@@ -120,7 +120,7 @@ async def test_who_joins_in_the_very_call_that_empties_the_list_is_served_behind
 
 async def test_who_joins_and_asks_again_in_a_call_that_moves_the_line_up_is_told_the_new_place(dead: Stock) -> None:
     # Of those who wait three are left when a call has expired its step. The first newcomer stands behind those; for the
-    # third there is no place before another hold expires, and that serves one of the three; so it is for the fourth item.
+    # third there is no place before another hold expires, which serves one of the three; nor for the fourth item.
     assert await crowd(dead, [f"waiting {number:02}" for number in range(STEP + 3)]) == {Status.JOINED: STEP + 3}
     await dead.office.change(EVENT, {"waitlist_limit": 5 * QUANTITY})
     await end_all_holds(dead)

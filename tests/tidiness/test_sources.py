@@ -11,7 +11,6 @@ SOURCES = [*MODULES, *sorted((CHECKOUT / "tests").rglob("*.py")), *sorted((CHECK
 LUA = sorted((CHECKOUT / "lua").rglob("*.lua"))
 
 MODULE_LINES_MAX = 250
-SCRIPT_LINES_MAX = 60
 SCRIPT_COLUMNS_MAX = 120
 VAGUE_NAMES = {"base", "common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
 BARE_IGNORE = re.compile(r"#\s*type:\s*ignore(?:\[[\w, -]*\])?\s*$")
@@ -33,10 +32,6 @@ def test_the_sources_are_found() -> None:
 
 def test_a_module_can_be_read_in_one_sitting() -> None:
     assert those(MODULES, lambda path: line_count(path) > MODULE_LINES_MAX) == [], "a missing concept"
-
-
-def test_a_script_fits_on_a_screen() -> None:
-    assert those(LUA, lambda path: line_count(path) > SCRIPT_LINES_MAX) == [], "a missing concept"
 
 
 def test_a_script_fits_into_a_window() -> None:
