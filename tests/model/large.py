@@ -167,7 +167,7 @@ began_at: list[float] = []
 
 
 async def processor_ms(stock: Stock) -> float:
-    """The 256 holders whose holds end last come to confirm, a hundred tickets each."""
+    """The processor time of the server's main thread; beside the calls' times it tells how busy the machine is."""
     told = await stock.redis.info("cpu")
     return 1_000 * float(told["used_cpu_user_main_thread"] + told["used_cpu_sys_main_thread"])
 
