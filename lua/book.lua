@@ -80,7 +80,7 @@ local function decide(user, quantity, replay, request)
   local wait_ms = spend(user)
   if wait_ms then return {RATE_LIMITED, wait_ms, '', ''} end
   if not sale then return {EVENT_NOT_FOUND, 0, '', ''} end
-  local earlier = earlier_answer(replay, request)
+  local earlier = replay ~= '0' and earlier_answer(replay, request)
   if earlier then return earlier end
   if unsaved > unsaved_limit then return {LEDGER_BEHIND, 0, '', ''} end
   return answer(replay, request, book(user, quantity))

@@ -49,7 +49,9 @@ local function decide(user, caller, replay, request)
   local wait_ms = spend(caller)
   if wait_ms then return {RATE_LIMITED, wait_ms, '', ''} end
   if not sale then return {EVENT_NOT_FOUND, 0, '', ''} end
-  return earlier_answer(replay, request) or answer(replay, request, cancel(user))
+  local earlier = replay ~= '0' and earlier_answer(replay, request)
+  if earlier then return earlier end
+  return answer(replay, request, cancel(user))
 end
 
 for i, user, caller, replay, request in items() do

@@ -9,8 +9,7 @@ local function load_answers()
   for i, text in ipairs(call('MGET', unpack(KEYS, FIXED_KEYS + 1))) do answers[KEYS[FIXED_KEYS + i]] = text end
 end
 
-local function earlier_answer(replay, request) -- a row, or nil if the command is a new one
-  if replay == '0' then return nil end
+local function earlier_answer(replay, request) -- a row, or nil if the key is a new one
   local text = answers[KEYS[tonumber(replay)]]
   if not text then return nil end
   local request_id, status, number, record, asked = string.match(text, '^(.-)\n(.-)\n(.-)\n(.-)\n(.*)$')

@@ -1,4 +1,4 @@
--- record: a booking as text. booking/inventory/records.py describes its form, and reads and writes it in Python.
+-- record: a booking as text. booking/inventory/records.py describes its form; `emit` writes it.
 local function read_record(text) -- a record without a version is of the form from before there were versions
   local fields = text
   if string.sub(text, 1, 2) == RECORD_VERSION .. ' ' then fields = string.sub(text, 3) end
@@ -7,9 +7,4 @@ local function read_record(text) -- a record without a version is of the form fr
   if not status then error('DAMAGED this version cannot read the booking ' .. text) end
   return {status = status, quantity = tonumber(quantity), number = number, created = created, source = source,
     expires = expires, record = text}
-end
-
-local function write_record(booking, version)
-  return version .. booking.status .. ' ' .. whole(booking.quantity) .. ' ' .. booking.number .. ' ' ..
-    booking.created .. ' ' .. booking.source .. ' ' .. booking.expires
 end

@@ -37,7 +37,7 @@ CUTS = (
     ("  if not (quantity >= 1 and quantity <= most and quantity % 1 == 0) then return QUANTITY_OVER_LIMIT end\n", ""),
     ("  if sale.waitlist_limit == 0 then return SOLD_OUT end\n", ""),
     ("  if not has_place(quantity) then return WAITLIST_FULL end\n", ""),
-    ("  local earlier = earlier_answer(replay, request)\n  if earlier then return earlier end\n", ""),
+    ("  local earlier = replay ~= '0' and earlier_answer(replay, request)\n  if earlier then return earlier end\n", ""),
     ("  if replay ~= '0' then\n", "  if false then\n"),
     ("  if sale.hold_ms > 0 then\n    booking.status", "  if false then\n    booking.status"),
 )
