@@ -9,48 +9,92 @@
 -- KEYS[8] rates_even hash   callers and when their bucket is full again, of even windows
 -- KEYS[9] rates_odd  hash   the same of odd windows
 -- KEYS[*] answers   string  kept under idempotency keys, named by the items
--- ARGV    founded event_id interval_us burst unsaved_limit
+-- ARGV    expected_epoch event_id interval_us burst unsaved_limit
 -- ITEMS   user quantity replay request
--- USES    clock sale promote line sweep rate rates admit commit
+-- USES    clock shard record event tickets budget prune expiry waitlist bucket rates idempotency commit
 -- STATUSES BOOKED HELD JOINED ALREADY_WAITING ALREADY_BOOKED SALE_PAUSED SALE_NOT_OPEN SALE_CLOSED
---          QUANTITY_OVER_LIMIT SOLD_OUT WAITLIST_FULL LEDGER_BEHIND
+--          QUANTITY_OVER_LIMIT SOLD_OUT WAITLIST_FULL LEDGER_BEHIND EVENT_NOT_FOUND RATE_LIMITED
 -- RETURNS one row an item: status; number (place in line, wait in ms, opening); record or time; first request id
--- EVENTS  booked held joined; expired promoted by the sweep
-unsaved_limit = tonumber(unsaved_limit)
+-- EVENTS  booked held joined; left expired promoted by what comes first
+local TICKETS_AT_ONCE = 100 -- expired at once, for an item that would find too little without
 local buyers, rows = {}, {}
+
+local broken = open_event()
+if broken then return broken end
+unsaved_limit = tonumber(unsaved_limit)
 for _, user in items() do buyers[#buyers + 1] = user end
-if sale then call_up(buyers) end
+load_answers()
 load_buckets(buyers)
+if sale then
+  prune()
+  expire_first()
+  load_bookings(buyers)
+end
+
+-- Dead holds that were too many to be expired at once are no reason to refuse a buyer, or to let one wait. Returns
+-- whether the item can be decided in this call.
+local function make_room(item, user, quantity)
+  if must_wait(item) then return false end
+  expire_own(user)
+  while dead_left and not fits(quantity) and (waiting_count == 0 or not has_place(quantity)) do
+    if is_spent() then return false end
+    expire_holds(TICKETS_AT_ONCE)
+  end
+  return true
+end
+
+local function join(user, booking)
+  booking.status = WAITING_LETTER
+  sale.backlog, waiting_count = sale.backlog + booking.quantity, waiting_count + 1
+  booking.rank, joined[#joined + 1] = waiting_count + #left_waiting, user -- not on the list before `commit`
+  emit('joined', user, booking)
+end
 
 local function book(user, quantity) -- in the contract's order of checks
   local mine = known[user]
-  if mine and mine.status == 'w' then return ALREADY_WAITING, place(mine), mine.record end
-  if mine and mine.status ~= 'x' then return ALREADY_BOOKED, 0, mine.record end
+  if mine and mine.status == WAITING_LETTER then return ALREADY_WAITING, place(mine), mine.record end
+  if mine and mine.status ~= EXPIRED_LETTER then return ALREADY_BOOKED, 0, mine.record end
   if sale.paused == 1 then return SALE_PAUSED end
   if sale.opens_at and now < sale.opens_at then return SALE_NOT_OPEN, sale.opens_at, now_text end
   if sale.closes_at and now >= sale.closes_at then return SALE_CLOSED end
   local most = math.min(sale.max_per_user, sale.capacity)
   if not (quantity >= 1 and quantity <= most and quantity % 1 == 0) then return QUANTITY_OVER_LIMIT end
-  mine = {status = '', quantity = quantity, number = false, record = '',
-    created = now_text, source = 's', expires = '0'}
-  -- Dead holds that were too many to be swept at once are no reason to turn somebody away, or to make him wait.
-  while not fits(quantity) and (queue_length == 0 or not has_place(quantity)) and sweep(quantity) do end
+  -- With all of its fields at once: a table that grows field by field costs more than the rest of this function.
+  mine = {status = '', quantity = quantity, number = false, record = '', created = now_text, source = SALE_LETTER,
+    expires = '0'}
   if fits(quantity) then
-    take(user, mine)
-    return mine.status == 'h' and HELD or BOOKED, 0, mine.record
+    if sale.hold_ms > 0 then
+      take(user, mine, 'held')
+      return HELD, 0, mine.record
+    end
+    take(user, mine, 'booked')
+    return BOOKED, 0, mine.record
   end
   if sale.waitlist_limit == 0 then return SOLD_OUT end
   if not has_place(quantity) then return WAITLIST_FULL end
-  mine.status, mine.expires, sale.backlog, queue_length = 'w', '0', sale.backlog + quantity, queue_length + 1
-  mine.rank, newcomers[#newcomers + 1] = queue_length + #left_queue, user -- not on the list before `commit`
-  emit('joined', user, mine)
-  return JOINED, queue_length, mine.record
+  join(user, mine)
+  return JOINED, waiting_count, mine.record
 end
 
+local function decide(user, quantity, replay, request)
+  local wait_ms = spend(user)
+  if wait_ms then return {RATE_LIMITED, wait_ms, '', ''} end
+  if not sale then return {EVENT_NOT_FOUND, 0, '', ''} end
+  local earlier = replay ~= '0' and earlier_answer(replay, request)
+  if earlier then return earlier end
+  if unsaved > unsaved_limit then return {LEDGER_BEHIND, 0, '', ''} end
+  return answer(replay, request, book(user, quantity))
+end
+
+local is_behind = sale and (sale.prune_from or dead_left) -- else no item makes more than one change
 for i, user, quantity, replay, request in items() do
-  rows[i] = admit(user, replay, request) or unsaved > unsaved_limit and {LEDGER_BEHIND, 0, '', ''}
-    or decide(replay, request, book(user, tonumber(quantity) or 0))
+  quantity = tonumber(quantity) or 0
+  if is_behind and not make_room(i, user, quantity) then
+    rows[i] = send_again()
+  else
+    rows[i] = decide(user, quantity, replay, request)
+  end
 end
 if sale then commit() end
-settle()
+flush()
 return rows

@@ -9,36 +9,54 @@
 -- KEYS[8] rates_even hash   callers and when their bucket is full again, of even windows
 -- KEYS[9] rates_odd  hash   the same of odd windows
 -- KEYS[*] answers   string  kept under idempotency keys, named by the items
--- ARGV    founded event_id interval_us burst
+-- ARGV    expected_epoch event_id interval_us burst
 -- ITEMS   user caller replay request
--- USES    clock sale promote sweep rate rates admit commit
--- STATUSES CANCELLED LEFT BOOKING_NOT_FOUND
+-- USES    clock shard record event tickets budget prune expiry bucket rates idempotency commit
+-- STATUSES CANCELLED LEFT BOOKING_NOT_FOUND EVENT_NOT_FOUND RATE_LIMITED
 -- RETURNS one row an item: status; number (wait in ms); record; first request id
--- EVENTS  cancelled left promoted; expired by the sweep
+-- EVENTS  cancelled left promoted; expired by what comes first
 local owners, callers, rows = {}, {}, {}
+
+local broken = open_event()
+if broken then return broken end
 for i, user, caller in items() do owners[i], callers[i] = user, caller end
-if sale then call_up(owners) end
+load_answers()
 load_buckets(callers)
+if sale then
+  prune()
+  expire_first()
+  load_bookings(owners)
+end
 
 local function cancel(user)
+  expire_own(user)
   local mine = known[user]
-  if not mine or mine.status == 'x' or mine.status == 'k' then return BOOKING_NOT_FOUND end
+  if not mine or mine.status == EXPIRED_LETTER or mine.status == CANCELLED_LETTER then return BOOKING_NOT_FOUND end
   local status, kind = CANCELLED, 'cancelled'
-  if mine.status == 'w' then
+  if mine.status == WAITING_LETTER then
     status, kind = LEFT, 'left'
-    leave_queue(user, mine)
+    leave_waitlist(user, mine)
   else
     give_back(user, mine)
   end
-  mine.status, mine.expires = 'k', '0'
+  mine.status, mine.expires = CANCELLED_LETTER, '0'
   emit(kind, user, mine)
   promote() -- also when the head has left: a smaller group behind it may fit
   return status, 0, mine.record
 end
 
+local function decide(user, caller, replay, request)
+  local wait_ms = spend(caller)
+  if wait_ms then return {RATE_LIMITED, wait_ms, '', ''} end
+  if not sale then return {EVENT_NOT_FOUND, 0, '', ''} end
+  local earlier = replay ~= '0' and earlier_answer(replay, request)
+  if earlier then return earlier end
+  return answer(replay, request, cancel(user))
+end
+
 for i, user, caller, replay, request in items() do
-  rows[i] = admit(caller, replay, request) or decide(replay, request, cancel(user))
+  rows[i] = must_wait(i) and send_again() or decide(user, caller, replay, request)
 end
 if sale then commit() end
-settle()
+flush()
 return rows

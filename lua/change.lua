@@ -6,54 +6,56 @@
 -- KEYS[5] due       zset    of the shard: events by the end of their first hold
 -- KEYS[6] changes   stream  of the shard: one entry a change
 -- KEYS[7] epoch     string  of the shard
--- ARGV    founded event_id
+-- ARGV    expected_epoch event_id
 -- ITEMS   rule value
--- USES    clock sale promote sweep commit view bounds
--- STATUSES CHANGED CHANGED_IN_PART EVENT_NOT_FOUND CAPACITY_BELOW_SOLD WINDOW_INVERTED
+-- USES    clock shard record event tickets budget prune expiry commit view bounds
+-- STATUSES CHANGED MORE_TO_CHANGE EVENT_NOT_FOUND CAPACITY_BELOW_SOLD WINDOW_INVERTED
 -- RETURNS the event's row, or a refusal
--- EVENTS  changed left promoted; expired by the sweep
-local STEP = 5000 -- tickets added in one call while people wait, so that no call keeps others from Redis for long
+-- EVENTS  changed left promoted; expired by what comes first
+local CAPACITY_STEP = 800 -- tickets added in one call while people wait; as many of them may be promoted
+
+local broken = open_event()
+if broken then return broken end
 if not sale then return {{EVENT_NOT_FOUND}} end
-local name, status = call('HGET', event, 'name'), CHANGED
-local wanted, pairs_to_write, differs = {}, {}, false
-for rule in pairs({capacity = 1, opens_at = 1, closes_at = 1}) do wanted[rule] = sale[rule] end
-for _, rule, value in items() do wanted[rule] = rule == 'name' and value or bounded(rule, value) end
-if dead_left and wanted.capacity < sale.held + sale.sold then -- perhaps only for now
-  commit()
-  return {{CHANGED_IN_PART}}
+prune()
+expire_first()
+
+local wanted, status, differs = {}, CHANGED, false
+for _, rule in ipairs({'capacity', 'opens_at', 'closes_at'}) do wanted[rule] = sale[rule] end
+for _, rule, value in items() do
+  if rule == 'name' then wanted.name = value else wanted[rule] = bounded(rule, value) end
 end
-local refusal = wanted.opens_at and wanted.closes_at and wanted.opens_at >= wanted.closes_at and {WINDOW_INVERTED}
-  or wanted.capacity < sale.held + sale.sold and {CAPACITY_BELOW_SOLD, sale.held + sale.sold}
-if refusal then
-  commit() -- what was swept to come to this answer
-  return {refusal}
+
+local function refusal()
+  -- Beside the dead holds that are left the capacity may seem too small, and too much work be left for this call.
+  if sale.prune_from or (dead_left and wanted.capacity ~= sale.capacity) then return send_again() end
+  if wanted.opens_at and wanted.closes_at and wanted.opens_at >= wanted.closes_at then return {WINDOW_INVERTED} end
+  local taken = sale.held + sale.sold
+  if wanted.capacity < taken then return {CAPACITY_BELOW_SOLD, taken} end
+  return nil
 end
-if queue_length > 0 and wanted.capacity > sale.capacity + STEP then
-  wanted.capacity, status = sale.capacity + STEP, CHANGED_IN_PART
+
+local refused = refusal()
+if refused then
+  commit() -- what was done to come to this answer
+  return {refused}
 end
-sale.name = name
-local smaller = wanted.capacity < sale.capacity
+if waiting_count > 0 and wanted.capacity > sale.capacity + CAPACITY_STEP then
+  wanted.capacity, status = sale.capacity + CAPACITY_STEP, MORE_TO_CHANGE
+end
+-- No group is larger than this, so that no larger capacity makes one impossible.
+if wanted.capacity < math.min(sale.capacity, BOUNDS.max_per_user[2]) and waiting_count > 0 then sale.prune_from = 0 end
+sale.name = call('HGET', event, 'name')
+sale.available = sale.available + wanted.capacity - sale.capacity
+local fields = {}
 for _, rule in items() do
   if sale[rule] ~= wanted[rule] then differs = true end
-end
-sale.available = sale.available + wanted.capacity - sale.capacity
-for _, rule in items() do
   sale[rule] = wanted[rule]
-  pairs_to_write[#pairs_to_write + 1], pairs_to_write[#pairs_to_write + 2] = rule, wanted[rule] or ''
+  fields[#fields + 1], fields[#fields + 2] = rule, wanted[rule] or ''
 end
 if differs then log(next_seq(), 'changed', rules(sale.name)) end
-local largest = BOUNDS.max_per_user[2] -- no group is larger, so that no larger capacity makes one impossible
-local people = smaller and sale.capacity < largest and call('ZRANGE', waiting, 0, -1) or {}
-for at = 1, #people, 1000 do load({unpack(people, at, math.min(at + 999, #people))}) end
-for _, user in ipairs(people) do
-  local theirs = known[user]
-  if theirs.status == 'w' and theirs.quantity > sale.capacity then
-    leave_queue(user, theirs)
-    theirs.status = 'k'
-    emit('left', user, theirs)
-  end
-end
-promote()
+if sale.prune_from then prune() else promote() end
+if sale.prune_from then status = MORE_TO_CHANGE end
 commit()
-call('HSET', event, unpack(pairs_to_write))
+call('HSET', event, unpack(fields))
 return {view(status)}

@@ -9,35 +9,53 @@
 -- KEYS[8] rates_even hash   callers and when their bucket is full again, of even windows
 -- KEYS[9] rates_odd  hash   the same of odd windows
 -- KEYS[*] answers   string  kept under idempotency keys, named by the items
--- ARGV    founded event_id interval_us burst
+-- ARGV    expected_epoch event_id interval_us burst
 -- ITEMS   user replay request
--- USES    clock sale promote sweep rate rates admit commit
--- STATUSES CONFIRMED BOOKING_NOT_FOUND HOLD_EXPIRED STILL_WAITING
+-- USES    clock shard record event tickets budget prune expiry bucket rates idempotency commit
+-- STATUSES CONFIRMED BOOKING_NOT_FOUND HOLD_EXPIRED STILL_WAITING EVENT_NOT_FOUND RATE_LIMITED
 -- RETURNS one row an item: status; number (wait in ms); record; first request id
--- EVENTS  confirmed; expired promoted by the sweep
+-- EVENTS  confirmed; left expired promoted by what comes first
 local owners, rows = {}, {}
+
+local broken = open_event()
+if broken then return broken end
 for _, user in items() do owners[#owners + 1] = user end
-if sale then call_up(owners) end
+load_answers()
 load_buckets(owners)
+if sale then
+  prune()
+  expire_first()
+  load_bookings(owners)
+end
 
 local function confirm(user)
+  expire_own(user)
   local mine = known[user]
   if not mine then return BOOKING_NOT_FOUND end
-  if mine.status == 'x' then return HOLD_EXPIRED end
-  if mine.status == 'w' then return STILL_WAITING end
-  if mine.status == 'h' then
+  if mine.status == EXPIRED_LETTER then return HOLD_EXPIRED end
+  if mine.status == WAITING_LETTER then return STILL_WAITING end
+  if mine.status == HELD_LETTER then
     sale.held, sale.holding = sale.held - mine.quantity, sale.holding - 1
     sale.sold, sale.bookings = sale.sold + mine.quantity, sale.bookings + 1
     left_holds[#left_holds + 1] = user
-    mine.status, mine.expires = 'c', '0'
+    mine.status, mine.expires = CONFIRMED_LETTER, '0'
     emit('confirmed', user, mine)
   end
   return CONFIRMED, 0, mine.record
 end
 
+local function decide(user, replay, request)
+  local wait_ms = spend(user)
+  if wait_ms then return {RATE_LIMITED, wait_ms, '', ''} end
+  if not sale then return {EVENT_NOT_FOUND, 0, '', ''} end
+  local earlier = replay ~= '0' and earlier_answer(replay, request)
+  if earlier then return earlier end
+  return answer(replay, request, confirm(user))
+end
+
 for i, user, replay, request in items() do
-  rows[i] = admit(user, replay, request) or decide(replay, request, confirm(user))
+  rows[i] = must_wait(i) and send_again() or decide(user, replay, request)
 end
 if sale then commit() end
-settle()
+flush()
 return rows

@@ -6,17 +6,20 @@
 -- KEYS[5] due       zset    of the shard: events by the end of their first hold
 -- KEYS[6] changes   stream  of the shard: one entry a change
 -- KEYS[7] epoch     string  of the shard
--- ARGV    founded event_id name capacity max_per_user hold_ms waitlist_limit opens_at closes_at
--- USES    clock sale promote sweep commit view bounds
+-- ARGV    expected_epoch event_id name capacity max_per_user hold_ms waitlist_limit opens_at closes_at
+-- USES    clock shard record event commit view bounds
 -- STATUSES CREATED EVENT_EXISTS WINDOW_INVERTED
 -- RETURNS the event's row, or a refusal
 -- EVENTS  created
+local broken = open_event()
+if broken then return broken end
 if sale then return {{EVENT_EXISTS}} end
 BOUNDS.hold_ms = {0, 86400000} -- a day; here and not there, since no change may name it
-sale = {available = bounded('capacity', capacity), held = 0, sold = 0, bookings = 0, holding = 0, backlog = 0, seq = 0,
+sale = {held = 0, sold = 0, bookings = 0, holding = 0, backlog = 0, seq = 0, paused = 0,
   capacity = bounded('capacity', capacity), max_per_user = bounded('max_per_user', max_per_user),
   hold_ms = bounded('hold_ms', hold_ms), waitlist_limit = bounded('waitlist_limit', waitlist_limit),
-  opens_at = bounded('opens_at', opens_at), closes_at = bounded('closes_at', closes_at), paused = 0}
+  opens_at = bounded('opens_at', opens_at), closes_at = bounded('closes_at', closes_at)}
+sale.available = sale.capacity
 if sale.opens_at and sale.closes_at and sale.opens_at >= sale.closes_at then return {{WINDOW_INVERTED}} end
 log(next_seq(), 'created', rules(name))
 call('HSET', event, 'name', name, 'capacity', capacity, 'max_per_user', max_per_user, 'hold_ms', hold_ms,

@@ -1,10 +1,14 @@
--- lag: tells how much of a shard's stream is not in SQL yet, and whether the shard is the one that was founded.
+-- lag: tells how much of a shard's stream is not in SQL yet, and whether the shard has the epoch that is expected.
 -- KEYS[1] changes   stream  of the shard: one entry a change
 -- KEYS[2] epoch     string  of the shard
--- ARGV    founded
--- USES    clock
+-- ARGV    expected_epoch
+-- USES    clock shard
 -- RETURNS one row: entries; milliseconds since the oldest was written; 1 if the shard is whole; the newest's id
+read_clock()
 local oldest = call('XRANGE', changes, '-', '+', 'COUNT', 1)[1]
-local waited = oldest and math.max(0, now - tonumber(string.match(oldest[1], '^(%d+)'))) or 0
 local newest = call('XREVRANGE', changes, '+', '-', 'COUNT', 1)[1]
-return {{call('XLEN', changes), waited, call('GET', epoch) == founded and 1 or 0, newest and newest[1] or ''}}
+local waited_ms, newest_id, is_whole = 0, '', 0
+if oldest then waited_ms = math.max(0, now - tonumber(string.match(oldest[1], '^(%d+)'))) end
+if newest then newest_id = newest[1] end
+if read_epoch() then is_whole = 1 end
+return {{call('XLEN', changes), waited_ms, is_whole, newest_id}}

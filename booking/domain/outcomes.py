@@ -21,9 +21,9 @@ class Status(IntEnum):
     LEFT = 7
     CREATED = 8
     CHANGED = 9
-    CHANGED_IN_PART = 10
+    MORE_TO_CHANGE = 10
     FOUND = 11
-    SWEPT_IN_PART = 12
+    SEND_AGAIN = 12
 
     EVENT_NOT_FOUND = 20
     BOOKING_NOT_FOUND = 21
@@ -44,8 +44,9 @@ class Status(IntEnum):
     LEDGER_BEHIND = 36
 
 
-READINGS = frozenset({Status.FOUND, Status.SWEPT_IN_PART})
-"""Answers that are no refusals, and yet to nobody who asked for a change."""
+READINGS = frozenset({Status.FOUND, Status.SEND_AGAIN})
+"""Answers that are no refusals, and yet change nothing. `SEND_AGAIN` never leaves the batcher: nothing was done for the
+command, since its call had done as much as one call may, and it goes first into the next one."""
 
 
 # Not frozen, though nothing changes it: each request makes one, and a frozen one takes four times as long to make.

@@ -70,14 +70,14 @@ class BoxOffice:
         """Makes a held booking final."""
         return self._decide("confirm", event_id, user_id, (user_id,), key, "confirm")
 
-    async def look(self, event_id: int) -> Event | None:
+    async def get_event(self, event_id: int) -> Event | None:
         """The event as it stands; those who ask at the same time share one reading, and one object."""
-        reply, _ = await self._look(event_id)
+        reply, _ = await self._read(event_id)
         return self._event_of(event_id, reply)
 
-    async def look_booking(self, event_id: int, user_id: str) -> Outcome:
+    async def get_booking(self, event_id: int, user_id: str) -> Outcome:
         """A user's own live booking, with its place while it waits."""
-        reply, row = await self._look(event_id, user_id)
+        reply, row = await self._read(event_id, user_id)
         if self._event_of(event_id, reply) is None:
             return Outcome(Status.EVENT_NOT_FOUND)
         return read_outcome(event_id, user_id, reply.rows[row])
@@ -94,10 +94,10 @@ class BoxOffice:
         return await self._settle("create", event_id, head)
 
     async def change(self, event_id: int, rules: Mapping[str, Argument | None]) -> EventOutcome:
-        """Changes the named rules. A very large capacity is reached in several atomic steps while people wait."""
+        """Changes the named rules. While people wait, a much larger capacity is reached in several atomic steps."""
         head = [part for name, value in rules.items() for part in (name, _or_empty(value))]
         outcome = await self._settle("change", event_id, head)
-        while outcome.status is Status.CHANGED_IN_PART:
+        while outcome.status is Status.MORE_TO_CHANGE:
             try:
                 outcome = await self._settle("change", event_id, head)
             except InventoryUnavailable as error:  # which says that nothing was changed
@@ -110,22 +110,22 @@ class BoxOffice:
             return 0
         limit = self._rate_limit
         buckets = keys.event_keys(event_id, self.shards)[-2:]
-        target = Target(load("charge"), buckets, (limit.interval_us, limit.burst, user_id))
+        target = Target(load("take_token"), buckets, (limit.interval_us, limit.burst, user_id))
         return await self._first_number(target, self._lane(event_id))
 
     async def charge_address(self, address: str, limit: RateLimit) -> int:
         """Takes one call out of a client address's bucket. Returns 0, or the milliseconds to wait."""
         bucket = keys.address_rate(address).encode()
-        target = Target(load("throttle"), (bucket,), (limit.interval_us, limit.burst))
+        target = Target(load("take_address_token"), (bucket,), (limit.interval_us, limit.burst))
         return await self._first_number(target, self._lanes[0])
 
     async def next_event_id(self) -> int:
         """An id that no event has had."""
-        return await self._first_number(Target(load("number"), (keys.LAST_EVENT,), (1,)), self._lanes[0])
+        return await self._first_number(Target(load("next_event_id"), (keys.LAST_EVENT,), (1,)), self._lanes[0])
 
     async def last_event_id(self) -> int:
         """The highest id that was given out; 0 before the first."""
-        return await self._first_number(Target(load("number"), (keys.LAST_EVENT,), (0,)), self._lanes[0])
+        return await self._first_number(Target(load("next_event_id"), (keys.LAST_EVENT,), (0,)), self._lanes[0])
 
     async def lags(self) -> list[Lag]:
         """How much of each shard's stream is not in SQL yet. Raises as every call does when Redis is away."""
@@ -143,8 +143,8 @@ class BoxOffice:
         ]
 
     async def due_events(self, shard: int, me: str, lease_ms: int, most: int) -> list[int]:
-        """Up to `most` events of a shard with dead holds; none while somebody else is the shard's sweeper."""
-        target = Target(load("due"), (keys.due(shard), keys.sweeper(shard)), (me, lease_ms, most))
+        """Up to `most` events of a shard with dead holds; none while another is the shard's sweeper."""
+        target = Target(load("events_to_expire"), (keys.due(shard), keys.sweeper(shard)), (me, lease_ms, most))
         reply, _ = await self._lane(shard).submit(target)
         return [int(event_id) for event_id in reply.rows[0]]
 
@@ -168,12 +168,9 @@ class BoxOffice:
         for lane in self._lanes:
             await lane.close()
 
-    async def _look(self, event_id: int, *item: Argument) -> tuple[Reply, int]:
-        desk = self._desk("look", event_id)
-        while True:  # very many dead holds are swept in several atomic steps
-            reply, row = await desk.lane.submit(desk.target, item)
-            if reply.rows[0][0] != Status.SWEPT_IN_PART:
-                return reply, row
+    async def _read(self, event_id: int, *item: Argument) -> tuple[Reply, int]:
+        desk = self._desk("get_event", event_id)
+        return await desk.lane.submit(desk.target, item)
 
     async def _decide(
         self,
@@ -231,15 +228,15 @@ class BoxOffice:
     def _event_of(self, event_id: int, reply: Reply) -> Event | None:
         if reply.event is None:
             if reply.rows[0][0] == Status.EVENT_NOT_FOUND:  # whoever asks for what there is not has no desk kept for it
-                self._desks.pop(("look", event_id), None)
+                self._desks.pop(("get_event", event_id), None)
             else:
                 reply.event = read_event(event_id, reply.rows[0])
         return reply.event
 
     def _new_target(self, script: Script, event_id: int, *head: Argument) -> Target:
-        founded = self._epochs[keys.shard_of(event_id, self.shards)]
+        expected_epoch = self._epochs[keys.shard_of(event_id, self.shards)]
         event_keys = keys.event_keys(event_id, self.shards)[: len(script.header.keys)]
-        return Target(script, event_keys, (founded, event_id, *head))
+        return Target(script, event_keys, (expected_epoch, event_id, *head))
 
 
 def _or_empty(value: Argument | None) -> Argument:

@@ -51,7 +51,7 @@ class ChangeStreams:
         return True
 
     async def found(self, positions: Positions) -> list[int]:
-        """Gives each shard its epoch if nothing of it was ever there, and vouches for the others, as `vouch` does.
+        """Gives each shard its epoch if nothing of it was ever there, and verifies the others, as `vouch` does.
 
         A shard whose cursor has moved has had an epoch in Redis: where it is missing now, data is missing too, and the
         shard is left without one, which keeps every script from selling from it.
@@ -60,7 +60,7 @@ class ChangeStreams:
             for shard, (epoch, cursor) in positions.items():
                 if cursor == "0-0":
                     names = (keys.changes(shard), keys.restoring(shard), keys.epoch(shard))
-                    await self._redis.eval(load("found").source, len(names), *names, epoch)  # type: ignore[arg-type]  # bytes, too
+                    await self._redis.eval(load("initialize_shard").source, len(names), *names, epoch)  # type: ignore[arg-type]  # bytes, too
         return await self.vouch(positions)
 
     async def vouch(self, positions: Positions) -> list[int]:
@@ -70,7 +70,7 @@ class ChangeStreams:
         """
         pipeline = self._redis.pipeline(transaction=False)
         for shard, (epoch, cursor) in positions.items():
-            _evaluate(pipeline, "vouch", shard, epoch, cursor)
+            _evaluate(pipeline, "verify_or_fence", shard, epoch, cursor)
         replies = await self._execute(pipeline)
         return [shard for shard, reply in zip(positions, replies, strict=True) if not _is_whole(reply)]
 
@@ -82,7 +82,7 @@ class ChangeStreams:
         """
         pipeline = self._redis.pipeline(transaction=False)
         for shard, (epoch, cursor) in positions.items():
-            _evaluate(pipeline, "vouch", shard, epoch, cursor)
+            _evaluate(pipeline, "verify_or_fence", shard, epoch, cursor)
             pipeline.execute_command("XREAD", "COUNT", count, "STREAMS", keys.changes(shard), cursor)
         replies = await self._execute(pipeline)
         reading = Reading()
@@ -105,7 +105,7 @@ class ChangeStreams:
         numbers = list(shards)
         pipeline = self._redis.pipeline(transaction=False)
         for shard in numbers:
-            pipeline.get(keys.mark(shard))
+            pipeline.get(keys.trimmed_to(shard))
         replies = await self._execute(pipeline)
         return {shard: mark.decode() for shard, mark in zip(numbers, replies, strict=True) if isinstance(mark, bytes)}
 
@@ -185,8 +185,8 @@ def _batch(shard: int, epoch: str, cursor: str, entries: Any) -> ShardBatch:
 
 
 def _evaluate(pipeline: Any, script: str, shard: int, epoch: str, cursor: str) -> None:
-    """`trim` and `vouch` look at the same keys and are asked about the same position."""
-    script_keys = (keys.changes(shard), keys.mark(shard), keys.epoch(shard))
+    """`trim` and `verify_or_fence` look at the same keys and are asked about the same position."""
+    script_keys = (keys.changes(shard), keys.trimmed_to(shard), keys.epoch(shard))
     pipeline.execute_command("EVAL", load(script).source, len(script_keys), *script_keys, epoch, cursor)
 
 

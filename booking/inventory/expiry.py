@@ -23,8 +23,8 @@ EVENTS_MAX = 200
 """Events named in one look; while there are more, the next look follows at once."""
 
 LOOKS_AT_FIRST, LOOKS_MAX = 4, 64
-"""Events looked at together. One call may let go of thousands of holds in some 50 ms (lua/shared/sweep.lua), and all
-that are sent at once are one batch, in front of whoever buys."""
+"""Events looked at together. A call expires up to 250 tickets and is repeated while there are more
+(lua/shared/expiry.lua). All that are sent at once are one batch, in front of whoever buys."""
 
 LOOK_SECONDS_MAX = 0.1
 """What took longer is asked for by halves the next time; what took less, by as many more."""
@@ -46,7 +46,7 @@ class Pace:
         while at < len(events):
             async with self._turn:
                 began, some = loop.time(), events[at : at + self._looks]
-                looks = await asyncio.gather(*map(self._office.look, some), return_exceptions=True)
+                looks = await asyncio.gather(*map(self._office.get_event, some), return_exceptions=True)
                 faults += [look for look in looks if isinstance(look, BaseException)]
                 at += len(some)
                 slow = loop.time() - began > LOOK_SECONDS_MAX

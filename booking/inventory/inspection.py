@@ -13,6 +13,7 @@ from booking.inventory import keys
 from booking.inventory.changes import order
 from booking.inventory.connection import open_client
 from booking.inventory.errors import AddressUnreadable, InventoryUnavailable
+from booking.inventory.records import read_epoch
 
 ANSWER_SECONDS_MAX = 3.0
 """How long a Redis may take to let us in, and to answer."""
@@ -77,8 +78,8 @@ async def inspect(address: str) -> Server:
 async def shard_lags(address: str, positions: Mapping[int, tuple[str, str]]) -> dict[int, Lag]:
     """How far SQL is behind each shard, of which it has this epoch and cursor, and whether the shard is whole.
 
-    The scripts `vouch` and `lag` come to the same, but `vouch` takes a lost shard's epoch away, which is not for
-    somebody who only looks, and may look at the wrong Redis. Raises InventoryUnavailable.
+    The scripts `verify_or_fence` and `lag` come to the same, but the first takes a lost shard's epoch away. A command
+    that only looks, perhaps at the wrong Redis, must not do that. Raises InventoryUnavailable.
     """
     async with _connected(address) as redis:
         now_ms = int((await redis.time())[0]) * 1000
@@ -88,12 +89,12 @@ async def shard_lags(address: str, positions: Mapping[int, tuple[str, str]]) -> 
 async def _lag(redis: Any, shard: int, epoch: str, cursor: str, now_ms: int) -> Lag:
     stream = keys.changes(shard)
     pipeline = redis.pipeline(transaction=False)
-    pipeline.get(keys.epoch(shard)).get(keys.mark(shard)).xlen(stream)
+    pipeline.get(keys.epoch(shard)).get(keys.trimmed_to(shard)).xlen(stream)
     pipeline.xrange(stream, "-", "+", count=1).xrange(stream, cursor, cursor)
     found, mark, entries, oldest, at_cursor = await pipeline.execute()
     let_go = (mark or b"0-0").decode()
     waits_ms = max(0, now_ms - order(oldest[0][0].decode())[0]) if oldest else 0
-    whole = found == epoch.encode() and (order(let_go) >= order(cursor) or bool(at_cursor))
+    whole = found is not None and read_epoch(found) == epoch and (order(let_go) >= order(cursor) or bool(at_cursor))
     return Lag(entries, waits_ms, whole, let_go=let_go)
 
 

@@ -26,12 +26,15 @@ def changes(shard: int) -> bytes:
 
 
 def epoch(shard: int) -> bytes:
-    """The random id that the shard was founded with; another one, or none, means that Redis has lost data."""
+    """The shard's epoch, a random id, behind the version of its records; another one, or none: Redis has lost data.
+
+    `records.stored_epoch` describes the value.
+    """
     return _of_shard(shard, "epoch").encode()
 
 
-def mark(shard: int) -> bytes:
-    """How far the shard's stream was let go: a cursor that the database had then. An old copy has an old one."""
+def trimmed_to(shard: int) -> bytes:
+    """How far the shard's stream was trimmed: a cursor that the database had then. An old copy has an old one."""
     return _of_shard(shard, "mark").encode()
 
 
@@ -51,7 +54,7 @@ def due(shard: int) -> bytes:
 
 
 def sweeper(shard: int) -> bytes:
-    """Who sweeps the shard's dead holds, for as long as its lease lasts."""
+    """The process that expires the shard's dead holds, while its lease lasts."""
     return _of_shard(shard, "sweeper").encode()
 
 

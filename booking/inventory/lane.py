@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from booking.domain.model import Event
+from booking.domain.outcomes import Status
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.inventory.link import Argument, Call, Link, Rows
 from booking.inventory.scripts import Script
@@ -167,6 +168,8 @@ class Lane:
         if lost:  # whoever waited meanwhile has waited long enough, and nothing of theirs was sent
             while self._queue:
                 _fail(self._queue.popleft(), InventoryUnavailable("Redis cannot be reached"))
+        undone = [command for run, call in zip(runs, calls, strict=True) for command in _take_undone(run, call)]
+        self._queue.extendleft(reversed(undone))
         self._flush()  # first, so that Redis has work while the answers are handed out
         for run, call in zip(runs, calls, strict=True):
             if self._saved is not None and call.script.changes and isinstance(call.answer, list):
@@ -223,6 +226,20 @@ def _call(run: list[Command]) -> Call:
                 place = len(keys)
             arguments += (place, command.request)
     return Call(target.script, keys, arguments)
+
+
+def _take_undone(run: list[Command], call: Call) -> list[Command]:
+    """Takes the commands out of a run, and their rows out of the answer, that its script left for the next call.
+
+    They are the last ones. In a call that only reads, one row may stand for them all.
+    """
+    rows = call.answer
+    if not call.script.leaves_undone or not isinstance(rows, list) or rows[-1][0] != Status.SEND_AGAIN:
+        return []
+    done = next(number for number, row in enumerate(rows) if row[0] == Status.SEND_AGAIN)
+    undone = run[done:]
+    del run[done:], rows[done:]
+    return undone
 
 
 def _answer(run: list[Command], answer: Rows | Exception | None) -> None:

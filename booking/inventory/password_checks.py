@@ -22,7 +22,9 @@ class PasswordChecks:
         Returns 0 or the milliseconds to wait, and whether it drew: not if it refuses, nor for an address that has
         logged in to the account within a day when the bucket is empty.
         """
-        target = Target(load("attempt"), self._keys(email_key, address), (self._limit.interval_us, self._limit.burst))
+        target = Target(
+            load("begin_password_check"), self._keys(email_key, address), (self._limit.interval_us, self._limit.burst)
+        )
         reply, _ = await self._lane.submit(target)
         wait_ms, drew = reply.rows[0]
         return int(wait_ms), drew == 1
@@ -30,7 +32,7 @@ class PasswordChecks:
     async def end(self, email_key: str, address: str, *, drew: bool, was_right: bool) -> None:
         """To be told of each check that did not fail: gives back what it drew, and remembers who was right."""
         head = (self._limit.interval_us, self._limit.burst, int(drew), KNOWN_SECONDS * 1000 if was_right else 0)
-        await self._lane.submit(Target(load("attempted"), self._keys(email_key, address), head))
+        await self._lane.submit(Target(load("end_password_check"), self._keys(email_key, address), head))
 
     def _keys(self, email_key: str, address: str) -> tuple[bytes, ...]:
         return keys.account_rate(email_key), keys.known_address(email_key, address)

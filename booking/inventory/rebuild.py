@@ -6,9 +6,10 @@ from typing import Any
 
 from redis.exceptions import WatchError
 
-from booking.domain.model import Booking, BookingStatus, Rules, Source
+from booking.domain.model import Booking, BookingStatus, Rules
 from booking.inventory import keys
 from booking.inventory.connection import open_client, unavailable
+from booking.inventory.records import stored_epoch, write_record
 
 LEASE_MS = 10_000
 """How long a restorer that was killed keeps others from restoring the shard."""
@@ -21,13 +22,8 @@ REPLY_SECONDS_MAX = 10.0
 RESTORED_CURSOR = "0-1"
 """Where a restored shard's stream begins. Not 0-0, which is a shard that never had anything in Redis."""
 
-_STATUS_LETTERS = {
-    BookingStatus.CONFIRMED: "c",
-    BookingStatus.HELD: "h",
-    BookingStatus.WAITING: "w",
-    BookingStatus.EXPIRED: "x",
-}
-_SOURCE_LETTERS = {Source.SALE: "s", Source.WAITLIST: "w"}
+_KEPT = frozenset({BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING, BookingStatus.EXPIRED})
+"""Bookings that Redis has records of."""
 
 _FINISH = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -54,6 +50,8 @@ class Rebuild:
         self._shards = shards
         self._me = me
         self._fenced_as = fenced_as
+        self._largest_waiting: dict[int, int] = {}
+        """By event: the largest group on its waiting list."""
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -63,7 +61,7 @@ class Rebuild:
         """Whether nothing of the shard is there, or only what a restoration that was broken off has left."""
         with unavailable("written"):
             shard = self._shard
-            found: int = await self._redis.exists(keys.changes(shard), keys.mark(shard), keys.epoch(shard))
+            found: int = await self._redis.exists(keys.changes(shard), keys.trimmed_to(shard), keys.epoch(shard))
         return found == 0
 
     async def has_fenced(self) -> bool:
@@ -117,9 +115,11 @@ class Rebuild:
         _, records, waiting, holds, *_ = self._keys(event_id)
         latest = {booking.user_id: booking for booking in bookings}
         gone = [user for user, booking in latest.items() if booking.status is BookingStatus.CANCELLED]
-        kept = {user: _text(booking) for user, booking in latest.items() if booking.status in _STATUS_LETTERS}
+        kept = {user: write_record(booking) for user, booking in latest.items() if booking.status in _KEPT}
         places = {user: one.number for user, one in latest.items() if one.status is BookingStatus.WAITING}
         ends = {user: one.expires_at_ms for user, one in latest.items() if one.status is BookingStatus.HELD}
+        groups = [one.quantity for one in latest.values() if one.status is BookingStatus.WAITING]
+        self._largest_waiting[event_id] = max(self._largest_waiting.get(event_id, 0), *groups, 0)
         async with self._under_lease() as pipeline:
             if gone:  # an earlier hold of theirs had expired
                 pipeline.hdel(records, *gone)
@@ -148,6 +148,8 @@ class Rebuild:
             "seq": seq,
             **counters,
         }
+        if self._largest_waiting.pop(event_id, 0) > rules.capacity:  # the change that made it impossible was not done
+            fields["prune_from"] = 0
         with unavailable("written"):
             first = await self._redis.zrange(holds, 0, 0, withscores=True)
         async with self._under_lease() as pipeline:
@@ -160,8 +162,8 @@ class Rebuild:
         shard = self._shard
         with unavailable("written"):
             await self._redis.eval(_RAISE_LAST_EVENT, 1, keys.LAST_EVENT, last_event_id)
-            script_keys = (keys.restoring(shard), keys.mark(shard), keys.epoch(shard))
-            done = await self._redis.eval(_FINISH, 3, *script_keys, self._me, RESTORED_CURSOR, epoch)
+            script_keys = (keys.restoring(shard), keys.trimmed_to(shard), keys.epoch(shard))
+            done = await self._redis.eval(_FINISH, 3, *script_keys, self._me, RESTORED_CURSOR, stored_epoch(epoch))
         if not done:
             raise LeaseLost
 
@@ -188,13 +190,6 @@ class Rebuild:
 
     def _keys(self, event_id: int) -> tuple[bytes, ...]:
         return keys.event_keys(event_id, self._shards)
-
-
-def _text(booking: Booking) -> str:
-    """A record as `lua/shared/sale.lua` writes it."""
-    status, source = _STATUS_LETTERS[booking.status], _SOURCE_LETTERS[booking.source]
-    expires = booking.expires_at_ms if booking.status is BookingStatus.HELD else 0
-    return f"{status} {booking.quantity} {booking.number} {booking.created_at_ms} {source} {expires or 0}"
 
 
 def _or_empty(value: int | None) -> int | str:

@@ -1,4 +1,14 @@
-"""The texts that `lua/shared/` writes, turned back into bookings, events and changes."""
+"""The texts in Redis: their form, and how bookings, events and changes are read from them.
+
+A booking's record is "1 status quantity number created source expires". It begins with the version of its form. Status
+and source are letters, times are milliseconds, `number` is the event's `seq` at the change that made the booking, and
+`expires` is 0 unless the booking is held. A record that begins with a letter is of the form from before there were
+versions, which is the same without the version. Whoever reads has to know both; a record of any other version is an
+error, never a missing booking. So a later version may hold what it likes, several items in place of one quantity, say.
+
+Records are the values of an event's `bookings`, the middle of a stream's entries, and part of the answers that are kept
+under idempotency keys. `lua/shared/record.lua` reads and writes them, too.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,22 +17,51 @@ from booking.domain.changes import BookingChange, Change, ChangeKind, EventChang
 from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
 from booking.domain.outcomes import Outcome, Status
 
-STATUSES = {
-    b"c": BookingStatus.CONFIRMED,
-    b"h": BookingStatus.HELD,
-    b"w": BookingStatus.WAITING,
-    b"x": BookingStatus.EXPIRED,
-    b"k": BookingStatus.CANCELLED,
+RECORD_VERSION = "1"
+"""What a record begins with."""
+
+STATUS_LETTERS = {
+    BookingStatus.CONFIRMED: "c",
+    BookingStatus.HELD: "h",
+    BookingStatus.WAITING: "w",
+    BookingStatus.EXPIRED: "x",
+    BookingStatus.CANCELLED: "k",
 }
+SOURCE_LETTERS = {Source.SALE: "s", Source.WAITLIST: "w"}
+STATUSES = {letter.encode(): status for status, letter in STATUS_LETTERS.items()}
+SOURCES = {letter.encode(): source for source, letter in SOURCE_LETTERS.items()}
 OUTCOMES = {int(status): status for status in Status}
-SOURCES = {b"s": Source.SALE, b"w": Source.WAITLIST}
 CHANGE_KINDS = {kind.value.encode(): kind for kind in ChangeKind}
+_VERSION = f"{RECORD_VERSION} ".encode()
 EVENT_KINDS = frozenset({ChangeKind.CREATED, ChangeKind.CHANGED})
 
 
+def stored_epoch(epoch: str) -> str:
+    """What a shard's key `epoch` holds: "version epoch", so that an older version, which cannot read this one's records
+    and would take each for a missing booking, finds another epoch there and sells nothing.
+
+    The epoch alone is there if the shard's records are written without a version; older and newer code can both read
+    and write those. Code that begins a shard's epoch decides: it writes the epoch with its own version.
+    """
+    return f"{RECORD_VERSION} {epoch}"
+
+
+def read_epoch(stored: bytes) -> str:
+    """The epoch that a shard's key holds, whatever the version of the shard's records."""
+    return stored.rpartition(b" ")[2].decode(errors="replace")
+
+
+def write_record(booking: Booking) -> str:
+    """A booking's record, of this version."""
+    status, source = STATUS_LETTERS[booking.status], SOURCE_LETTERS[booking.source]
+    expires = booking.expires_at_ms if booking.status is BookingStatus.HELD else 0
+    fields = (status, booking.quantity, booking.number, booking.created_at_ms, source, expires or 0)
+    return f"{RECORD_VERSION} {' '.join(map(str, fields))}"
+
+
 def read_record(event_id: int, user_id: str, text: bytes, position: int | None = None) -> Booking:
-    """Reads "status quantity number created source expires"."""
-    status, quantity, number, created, source, expires = text.split(b" ")
+    """Reads a record of any form. Raises ValueError or KeyError for one that this version does not know."""
+    status, quantity, number, created, source, expires = text.removeprefix(_VERSION).split(b" ")
     return Booking(
         event_id,
         int(number),
@@ -96,7 +135,7 @@ def read_change(text: bytes) -> Change:
             paused == b"1",
         )
         return EventChange(int(event_id), int(seq), kind, int(at_ms), rules)
-    status, quantity, number, created, source, expires, user_id = rest.split(b" ", 6)
+    status, quantity, number, created, source, expires, user_id = rest.removeprefix(_VERSION).split(b" ", 6)
     return BookingChange(
         int(event_id),
         int(seq),

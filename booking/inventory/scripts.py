@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from booking.domain.outcomes import FIRST_REFUSAL, READINGS, Status
+from booking.inventory.records import RECORD_VERSION, SOURCE_LETTERS, STATUS_LETTERS
 
 HEADER_LINE = re.compile(r"^--\s+(?:(KEYS\[(?:\d+|\*)\]|[A-Z]{3,})\s+)?(.*)$")
 
@@ -38,6 +39,8 @@ class Script:
     header: Header
     source: bytes = field(repr=False)
     sha: bytes
+    leaves_undone: bool
+    """Whether it may leave its last items to the next call (`SEND_AGAIN`)."""
 
     @property
     def changes(self) -> bool:
@@ -97,7 +100,8 @@ def load(name: str) -> Script:
     fragments = [(folder() / "shared" / f"{used}.lua").read_text(encoding="utf-8") for used in header.uses]
     statuses = dict.fromkeys((*header.statuses, *(s for part in fragments for s in read_header(part).statuses)))
     source = "\n".join((_bindings(header, tuple(statuses)), *fragments, text)).encode()
-    return Script(name, header, source, hashlib.sha1(source, usedforsecurity=False).hexdigest().encode())
+    sha = hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
+    return Script(name, header, source, sha, Status.SEND_AGAIN in statuses)
 
 
 def all_scripts() -> list[Script]:
@@ -109,6 +113,10 @@ def _bindings(header: Header, statuses: tuple[Status, ...]) -> str:
     """The header's names as Lua locals, so that a script and its callers cannot mean different arguments."""
     lines = [_locals(header.keys, [f"KEYS[{i + 1}]" for i in range(len(header.keys))])]
     lines.append(f"local FIXED_KEYS, FIRST_REFUSAL = {len(header.keys)}, {FIRST_REFUSAL}")
+    lines.append(f"local RECORD_VERSION = '{RECORD_VERSION}'")
+    if "record" in header.uses:
+        letters = [(each.name, letter) for each, letter in (*STATUS_LETTERS.items(), *SOURCE_LETTERS.items())]
+        lines.append(_locals([f"{name}_LETTER" for name, _ in letters], [f"'{letter}'" for _, letter in letters]))
     lines.append(_locals(header.arguments, [f"ARGV[{i + 1}]" for i in range(len(header.arguments))]))
     if statuses:
         lines.append(_locals([status.name for status in statuses], [str(int(status)) for status in statuses]))

@@ -7,6 +7,7 @@ from typing import Any
 from booking.inventory import keys
 from booking.inventory.connection import open_client, unavailable
 from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.records import read_epoch
 
 PAGE = 1_000
 """Bookings read in one call, which takes Redis about a millisecond."""
@@ -35,7 +36,7 @@ class Stockroom:
         """The shard's epoch, if it has one."""
         with unavailable("read"):
             found = await self._redis.get(keys.epoch(shard))
-        return None if found is None else found.decode(errors="replace")
+        return None if found is None else read_epoch(found)
 
     async def event_ids(self, besides: Container[int] = ()) -> AsyncIterator[list[int]]:
         """The ids of every event that there is, besides these, in order and some at a time.

@@ -1,20 +1,28 @@
 -- commit: writes what was decided, what frees memory first, so that a full Redis still lets people cancel.
--- NEEDS   sale
+-- NEEDS   event holds due
+local WRITTEN_MAX = 4000 -- arguments of one command; Lua's stack holds some 8,000
+
+local function write(command, key, arguments)
+  for first = 1, #arguments, WRITTEN_MAX do
+    call(command, key, unpack(arguments, first, math.min(first + WRITTEN_MAX - 1, #arguments)))
+  end
+end
+
 local function commit()
   local dropped, kept, queued, held = {}, {}, {}, {} -- by where each ends: a call may promote and cancel one user
   for user in pairs(touched) do
     local booking = known[user]
-    if booking.status == 'k' then
+    if booking.status == CANCELLED_LETTER then
       dropped[#dropped + 1] = user
       known[user] = false
     else
       kept[#kept + 1], kept[#kept + 2] = user, booking.record
-      if booking.status == 'w' then queued[#queued + 1], queued[#queued + 2] = booking.number, user end
-      if booking.status == 'h' then held[#held + 1], held[#held + 2] = booking.expires, user end
+      if booking.status == WAITING_LETTER then queued[#queued + 1], queued[#queued + 2] = booking.number, user end
+      if booking.status == HELD_LETTER then held[#held + 1], held[#held + 2] = booking.expires, user end
     end
   end
   write('HDEL', bookings, dropped)
-  write('ZREM', waiting, left_queue)
+  write('ZREM', waiting, left_waiting)
   write('ZREM', holds, left_holds)
   write('HSET', bookings, kept)
   write('ZADD', waiting, queued)
@@ -24,7 +32,11 @@ local function commit()
     call('HSET', event, 'available', sale.available, 'held', sale.held, 'sold', sale.sold, 'bookings', sale.bookings,
       'holding', sale.holding, 'backlog', sale.backlog, 'seq', sale.seq)
   end
-  if #left_holds + #held > 0 then
+  if sale.prune_from then
+    call('HSET', event, 'prune_from', whole(sale.prune_from))
+    call('ZADD', due, now, event_id) -- the sweeper does the next step if no other caller does
+  elseif pruned_from or #left_holds + #held > 0 then
+    if pruned_from then call('HDEL', event, 'prune_from') end
     local first = call('ZRANGE', holds, 0, 0, 'WITHSCORES')
     if first[1] then call('ZADD', due, first[2], event_id) else call('ZREM', due, event_id) end
   end

@@ -1,14 +1,18 @@
 -- rates: the buckets of an event's callers, in two hashes that take turns. Each is written during one window and read
 -- during that and the next; a window lasts as long as an empty bucket takes to fill, so what is older is full anyway.
--- NEEDS   clock rate rates_even rates_odd interval_us burst (0 us: no limit)
-local span_us = math.max(1, interval_us * burst)
-local window = math.floor(now_us / span_us)
-local current, previous = rates_even, rates_odd
-if window % 2 == 1 then current, previous = rates_odd, rates_even end
+-- NEEDS   clock bucket rates_even rates_odd interval_us burst (0 us: no limit)
+local LATE_MS = 2 -- a hash may outlive its window's end by this: another call's clock rounded its expiry
+local WRITTEN_BUCKETS_MAX = 4000 -- arguments of one command
+local span_us, window, current, previous
 local buckets, spent = {}, {}
 
 local function load_buckets(callers)
+  read_limit()
   if interval_us == 0 or #callers == 0 then return end
+  span_us = math.max(1, interval_us * burst)
+  window = math.floor(now_us / span_us)
+  current, previous = rates_even, rates_odd
+  if window % 2 == 1 then current, previous = rates_odd, rates_even end
   local newer, older = call('HMGET', current, unpack(callers)), call('HMGET', previous, unpack(callers))
   for i, caller in ipairs(callers) do
     buckets[caller] = math.max(tonumber(newer[i] or 0), tonumber(older[i] or 0)) -- `current` may not have expired yet
@@ -16,21 +20,22 @@ local function load_buckets(callers)
 end
 
 local function spend(caller) -- nil, or the milliseconds to wait
-  if interval_us == 0 then return end
+  if interval_us == 0 then return nil end
   local full_at, wait_ms = next_full(buckets[caller])
   if not full_at then return wait_ms end
   buckets[caller] = full_at
   spent[#spent + 1], spent[#spent + 2] = caller, whole(full_at)
+  return nil
 end
-
-local LATE_MS = 2 -- by so much a hash may outlive its window's end: its expiry was rounded by another call's clock
 
 local function keep_buckets()
   if #spent == 0 then return end
   -- A key lives to the end of its last millisecond, in which the hash's next turn begins, with an empty one.
   local left_ms, needed_ms = call('PTTL', current), math.ceil(((window + 2) * span_us - now_us) / 1000)
   if left_ms >= 0 and left_ms * 1000 < span_us / 2 then call('UNLINK', current) end
-  for at = 1, #spent, 4000 do call('HSET', current, unpack(spent, at, math.min(at + 3999, #spent))) end
+  for first = 1, #spent, WRITTEN_BUCKETS_MAX do
+    call('HSET', current, unpack(spent, first, math.min(first + WRITTEN_BUCKETS_MAX - 1, #spent)))
+  end
   -- All of a window's calls would set the same end, which each time is an entry in the append-only file, too.
   if left_ms < needed_ms or left_ms > needed_ms + LATE_MS then call('PEXPIRE', current, needed_ms) end
 end

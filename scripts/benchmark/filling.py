@@ -8,6 +8,7 @@ from redis import Redis
 
 from booking.domain.outcomes import Status
 from booking.inventory import keys
+from booking.inventory.records import read_epoch
 from booking.inventory.scripts import load
 from booking.settings import Settings
 from scripts.benchmark.processes import PartError
@@ -42,7 +43,7 @@ class Filler:
         """Books for `number` buyers, `name-000000000` and on. Raises PartError if one is answered differently."""
         script, event_keys = load("book"), keys.event_keys(event_id, self._shards)
         self._redis.script_load(script.source.decode())
-        epoch = self._redis.get(keys.epoch(keys.shard_of(event_id, self._shards)))
+        epoch = read_epoch(self._redis.get(keys.epoch(keys.shard_of(event_id, self._shards))))  # type: ignore[arg-type]  # it is there
         started, news = time.monotonic(), NEWS
         for start in range(0, number, CALL_ITEMS * EXCHANGE_CALLS):
             end = min(number, start + CALL_ITEMS * EXCHANGE_CALLS)

@@ -77,7 +77,7 @@ async def test_a_hold_goes_by_the_clock_that_was_set(spine: Spine, clock: Shifte
     assert (await spine.stock.office.book(held, "bob")).status is Status.HELD
     await set_clock(spine, clock, 0)  # an hour later than when bob's hold began
     assert (await spine.stock.office.confirm(held, "bob")).status is Status.HOLD_EXPIRED
-    event = await spine.stock.office.look(held)
+    event = await spine.stock.office.get_event(held)
     assert event is not None
     assert (event.tickets_sold, event.tickets_held) == (1, 0)
     await spine.drain()

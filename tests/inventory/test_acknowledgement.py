@@ -74,7 +74,7 @@ async def test_where_each_write_is_synced_the_answer_is_enough_and_elsewhere_one
             told = await stock.redis.info("persistence")
             assert int(told["aof_pending_bio_fsync"]) == 0
             waits = await stock.calls("waitaof")
-            await stock.office.look(1)
+            await stock.office.get_event(1)
             assert await stock.calls("waitaof") == waits, "nobody waits for a reading"
 
 
@@ -140,7 +140,7 @@ async def test_what_no_replica_has_is_not_acknowledged_at_that_level_and_is_at_t
             assert (await below.office.book(1, "lost with the primary")).status is Status.BOOKED
             with pytest.raises(OutcomeUnknown, match="level of replica"):
                 await stock.office.book(1, "ann")
-            assert await stock.office.look(1) is not None, "a reading waits for nobody"
+            assert await stock.office.get_event(1) is not None, "a reading waits for nobody"
             replica.process.send_signal(signal.SIGCONT)
             assert (await stock.office.book(1, "bob")).status is Status.BOOKED
 
@@ -154,7 +154,7 @@ async def test_a_change_whose_confirmation_never_came_is_unknown_though_redis_ha
             replica.process.send_signal(signal.SIGSTOP)
             change = asyncio.ensure_future(stock.office.book(1, "ann"))
             async with opened(primary, REDIS) as below:
-                while (await below.office.look_booking(1, "ann")).status is not Status.FOUND:
+                while (await below.office.get_booking(1, "ann")).status is not Status.FOUND:
                     await asyncio.sleep(0.01)
             primary.process.send_signal(signal.SIGKILL)
             with pytest.raises(OutcomeUnknown):
@@ -202,7 +202,7 @@ async def test_an_answer_that_waits_for_the_database_is_given_when_that_has_it_o
         await plain.sale(capacity=100)
     async with opened(server, REDIS, saved) as stock:
         first = asyncio.create_task(stock.office.book(1, "ann"))
-        assert await stock.office.look(1) is not None, "a reading waits for nobody"
+        assert await stock.office.get_event(1) is not None, "a reading waits for nobody"
         assert not first.done()
         has_it.set()
         assert (await first).status is Status.BOOKED

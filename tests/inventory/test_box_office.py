@@ -33,8 +33,8 @@ async def test_nothing_is_kept_of_those_who_ask_for_events_that_there_are_not(st
     await stock.sale(1)
     office = stock.office
     for event_id in (1, 2):
-        await office.look(event_id)
-        await office.look_booking(event_id, "ann")
+        await office.get_event(event_id)
+        await office.get_booking(event_id, "ann")
         await office.book(event_id, "ann")
         await office.confirm(event_id, "ann")
         await office.cancel(event_id, "ann")
@@ -327,7 +327,7 @@ async def test_a_change_that_ends_between_its_steps_is_not_said_to_have_changed_
     with pytest.raises(OutcomeUnknown):
         await stock.office.change(1, {"capacity": 12_000})
     monkeypatch.undo()
-    event = await stock.office.look(1)
+    event = await stock.office.get_event(1)
     assert event is not None
     assert 1 < event.rules.capacity < 12_000
 

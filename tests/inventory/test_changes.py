@@ -66,7 +66,7 @@ async def test_a_users_name_may_hold_anything_and_arrives_as_it_is(
     assert isinstance(change, BookingChange)
     assert (change.user_id, change.quantity, change.number) == (user, 2, booked.booking.number)
     assert change.created_at_ms == booked.booking.created_at_ms
-    seen = await stock.office.look_booking(1, user)
+    seen = await stock.office.get_booking(1, user)
     assert seen.booking == booked.booking
 
 
@@ -109,7 +109,7 @@ async def test_what_is_not_of_the_founding_that_was_carried_is_not_let_go_of(
     (batch,) = (await streams.read(START, 1_000)).batches
     await stock.redis.set(keys.epoch(1), "another")
     await streams.trim({1: (batch.epoch, batch.upto)})
-    assert (len(await stock.entries()), await stock.redis.exists(keys.mark(1))) == (1, 0)
+    assert (len(await stock.entries()), await stock.redis.exists(keys.trimmed_to(1))) == (1, 0)
 
 
 async def test_a_shard_of_another_founding_or_of_none_is_told_and_not_read(
@@ -190,7 +190,7 @@ async def test_an_old_copy_that_comes_back_between_a_commit_and_its_trimming_is_
 
 async def test_founding_gives_an_epoch_once(stock: Stock, streams: ChangeStreams) -> None:
     await streams.found({shard: (f"later-{shard}", "0-0") for shard in range(SHARDS)})
-    assert [await stock.redis.get(keys.epoch(shard)) for shard in range(SHARDS)] == [b"epoch-0", b"epoch-1"]
+    assert [await stock.redis.get(keys.epoch(shard)) for shard in range(SHARDS)] == [b"1 epoch-0", b"1 epoch-1"]
 
 
 async def test_a_shard_that_has_sold_is_not_founded_again_where_its_epoch_is_missing(
@@ -203,7 +203,7 @@ async def test_a_shard_that_has_sold_is_not_founded_again_where_its_epoch_is_mis
     await stock.redis.flushall()
     await streams.found({0: ("epoch-0", "5-0"), 1: ("epoch-1", "0-0")})
     assert await stock.redis.get(keys.epoch(0)) is None, "its cursor says that something was there"
-    assert await stock.redis.get(keys.epoch(1)) == b"epoch-1"
+    assert await stock.redis.get(keys.epoch(1)) == b"1 epoch-1"
 
 
 async def test_a_shard_that_somebody_is_restoring_is_not_founded_meanwhile(

@@ -119,7 +119,7 @@ async def test_so_many_events_are_looked_at_together_as_nobody_waits_long_for(
     now = 0
 
     class Office:
-        async def look(self, _: int) -> None:
+        async def get_event(self, _: int) -> None:
             nonlocal now
             now += 1
             await asyncio.sleep(0)

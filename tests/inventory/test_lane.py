@@ -54,7 +54,7 @@ async def test_those_who_look_and_those_who_want_another_event_break_up_no_call(
     asked: list[Any] = [first]
     for number in range(5):
         asked += [
-            stock.office.book(2, f"buyer-{number}"), stock.office.look(2), stock.office.book(4, f"buyer-{number}"),
+            stock.office.book(2, f"buyer-{number}"), stock.office.get_event(2), stock.office.book(4, f"buyer-{number}"),
         ]  # fmt: skip
     _, *outcomes = await asyncio.gather(*asked)
     assert await stock.calls() - before <= 4  # two verbs about one event, one about another; the first may count, too
@@ -95,7 +95,7 @@ async def test_a_call_holds_no_more_than_its_share(stock: Stock) -> None:
 async def test_readers_of_one_event_share_one_reading_and_one_object(stock: Stock) -> None:
     await stock.sale()
     first = await busy(stock)
-    _, *events = await asyncio.gather(first, *(stock.office.look(1) for _ in range(50)))
+    _, *events = await asyncio.gather(first, *(stock.office.get_event(1) for _ in range(50)))
     assert len({id(event) for event in events}) <= 2  # in one call or, half and half, in two
     assert isinstance(events[0], Event)
     assert events[0].available == 10
@@ -105,11 +105,11 @@ async def test_readers_of_the_event_and_of_bookings_in_one_call_each_get_their_o
     await stock.sale()
     await stock.office.book(1, "ann", 3)
     event, ann, again, nobody, last = await asyncio.gather(
-        stock.office.look(1),
-        stock.office.look_booking(1, "ann"),
-        stock.office.look(1),
-        stock.office.look_booking(1, "nobody"),
-        stock.office.look(1),
+        stock.office.get_event(1),
+        stock.office.get_booking(1, "ann"),
+        stock.office.get_event(1),
+        stock.office.get_booking(1, "nobody"),
+        stock.office.get_event(1),
     )
     assert event is again is last
     assert ann.booking is not None
@@ -119,7 +119,7 @@ async def test_readers_of_the_event_and_of_bookings_in_one_call_each_get_their_o
 
 async def test_of_an_event_that_is_not_there_everybody_in_the_call_hears_that(stock: Stock) -> None:
     event, ann, bob = await asyncio.gather(
-        stock.office.look(99), stock.office.look_booking(99, "ann"), stock.office.look_booking(99, "bob")
+        stock.office.get_event(99), stock.office.get_booking(99, "ann"), stock.office.get_booking(99, "bob")
     )
     assert event is None
     assert ann.status is bob.status is Status.EVENT_NOT_FOUND
@@ -204,7 +204,7 @@ async def test_a_caller_that_goes_after_its_command_was_sent_leaves_the_change_w
     gone.cancel()
     assert (await beside).status is Status.BOOKED
     assert gone.cancelled()
-    found = await stock.office.look_booking(1, "gone")
+    found = await stock.office.get_booking(1, "gone")
     assert found.booking is not None
     assert [entry.split(" ")[-1] for entry in (await stock.entries())[1:]] == ["gone", "beside"]
 
@@ -228,7 +228,7 @@ async def test_thousands_that_go_at_random_moments_never_show_anybody_another_on
         assert booked.booking is not None
         assert (booked.booking.user_id, booked.booking.event_id) == (user, event_id)
         assert booked.booking.quantity == quantity
-        seen = await stock.office.look_booking(event_id, user)
+        seen = await stock.office.get_booking(event_id, user)
         assert seen.booking is not None
         assert (seen.booking.user_id, seen.booking.number) == (user, booked.booking.number)
         return user, booked
@@ -248,11 +248,11 @@ async def test_thousands_that_go_at_random_moments_never_show_anybody_another_on
     assert len(answers) < len(tasks), "nobody went"
 
     for event_id in (1, 2):
-        event = await stock.office.look(event_id)
+        event = await stock.office.get_event(event_id)
         assert event is not None
         texts = [entry.split(" ") for entry in await stock.entries(event_id)]
-        made = {words[-1]: int(words[5]) for words in texts if words[2] in ("booked", "joined")}
-        sold = sum(int(words[5]) for words in texts if words[2] == "booked")
+        made = {words[-1]: int(words[6]) for words in texts if words[2] in ("booked", "joined")}
+        sold = sum(int(words[6]) for words in texts if words[2] == "booked")
         assert len(made) == sum(words[2] in ("booked", "joined") for words in texts), "somebody has two bookings"
         assert (event.tickets_sold, event.available) == (sold, 1_000 - sold)
         assert [int(words[1]) for words in texts] == list(range(1, len(texts) + 1))

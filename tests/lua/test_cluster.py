@@ -22,7 +22,7 @@ from tests.fixtures.valkey import running_valkey
 
 PATIENCE_SECONDS = 30
 RATE = RateLimit(1_000, 1_000)
-OF_THE_STREAMS = {"found", "trim", "vouch"}
+OF_THE_STREAMS = {"initialize_shard", "trim", "verify_or_fence"}
 """Scripts that the persister's own connection calls, and no lane."""
 
 
@@ -83,7 +83,7 @@ async def test_every_verb_does_its_work_in_a_cluster(stock: Stock, cluster: str)
     assert (await office.cancel(first, "ann", key=IdempotencyKey("again", "request"))).status is Status.CANCELLED
     assert (await office.confirm(first + 1, "ann")).status is Status.CONFIRMED
     assert (await office.change(first + 2, {"capacity": 4})).status is Status.CHANGED
-    assert (await office.look_booking(first, "dan")).booking is not None
+    assert (await office.get_booking(first, "dan")).booking is not None
     assert await office.charge(first, "ann") == 0
     assert await office.charge_address("192.0.2.1", RATE) == 0
     checks = PasswordChecks(stock.lane, RATE)
@@ -120,7 +120,7 @@ def test_all_keys_of_an_event_and_of_its_shard_are_in_one_slot(cluster: str, sha
     with Redis.from_url(cluster, protocol=2) as client:
         for event_id in range(1, 20):
             shard = keys.shard_of(event_id, shards)
-            of_shard = [keys.changes(shard), keys.epoch(shard), keys.mark(shard), keys.restoring(shard)]
+            of_shard = [keys.changes(shard), keys.epoch(shard), keys.trimmed_to(shard), keys.restoring(shard)]
             of_shard += [keys.due(shard), keys.sweeper(shard), keys.replay(event_id, shards, "a}{b", "k{1}").encode()]
             slots = {
                 client.execute_command("CLUSTER", "KEYSLOT", key)

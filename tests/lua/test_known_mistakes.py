@@ -30,7 +30,7 @@ async def end_hold(stock: Stock, user: str) -> None:
 
 
 async def available(stock: Stock) -> int:
-    event = await stock.office.look(EVENT)
+    event = await stock.office.get_event(EVENT)
     assert event is not None
     assert event.rules.capacity == event.available + event.tickets_held + event.tickets_sold
     return event.available
@@ -159,7 +159,7 @@ class TestTheLastInLineServedFirst:
         await statuses(stock, "first", *line)
         for leaving, next_in_line in pairwise(["first", *line]):
             await stock.office.cancel(EVENT, leaving)
-            booking = (await stock.office.look_booking(EVENT, next_in_line)).booking
+            booking = (await stock.office.get_booking(EVENT, next_in_line)).booking
             assert booking is not None
             assert booking.status is BookingStatus.CONFIRMED
 
@@ -171,10 +171,10 @@ class TestAWaitingListPlaceThatCannotBeLeft:
         await stock.sale(EVENT, capacity=1)
         await statuses(stock, "ann", "bob", "cid", "dee")
         assert (await stock.office.cancel(EVENT, "bob")).status is Status.LEFT
-        places = [(await stock.office.look_booking(EVENT, user)).booking for user in ("cid", "dee")]
+        places = [(await stock.office.get_booking(EVENT, user)).booking for user in ("cid", "dee")]
         assert [booking and booking.position for booking in places] == [1, 2]
         await stock.office.cancel(EVENT, "ann")
-        assert (await stock.office.look_booking(EVENT, "bob")).status is Status.BOOKING_NOT_FOUND
+        assert (await stock.office.get_booking(EVENT, "bob")).status is Status.BOOKING_NOT_FOUND
         assert (await stock.office.book(EVENT, "cid")).status is Status.ALREADY_BOOKED
 
     async def test_whoever_left_comes_back_at_the_end(self, stock: Stock) -> None:
@@ -216,7 +216,7 @@ class TestStockGivenBackTwice:
         await stock.office.book(EVENT, "ann", 2)
         await end_hold(stock, "ann")
         outcomes = await asyncio.gather(
-            *(stock.office.cancel(EVENT, "ann") for _ in range(3)), stock.office.look(EVENT)
+            *(stock.office.cancel(EVENT, "ann") for _ in range(3)), stock.office.get_event(EVENT)
         )
         assert [getattr(o, "status", None) for o in outcomes[:3]] == [Status.BOOKING_NOT_FOUND] * 3
         assert (await stock.office.confirm(EVENT, "ann")).status is Status.HOLD_EXPIRED

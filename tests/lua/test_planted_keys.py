@@ -19,13 +19,13 @@ VERBS: dict[str, Verb] = {
     "leave": lambda stock: stock.office.cancel(EVENT, "cid"),
     "confirm": lambda stock: stock.office.confirm(EVENT, "ann"),
     "enlarge": lambda stock: stock.office.change(EVENT, {"capacity": 5}),
-    "look": lambda stock: stock.office.look(EVENT),
-    "look_booking": lambda stock: stock.office.look_booking(EVENT, "cid"),
+    "get_event": lambda stock: stock.office.get_event(EVENT),
+    "get_booking": lambda stock: stock.office.get_booking(EVENT, "cid"),
 }
 SURE_TO_FAIL = {
     # What each verb cannot do without, whether or not bookings are held first.
     "event": set(VERBS),
-    "bookings": {"book", "cancel", "leave", "confirm", "enlarge", "look_booking"},
+    "bookings": {"book", "cancel", "leave", "confirm", "enlarge", "get_booking"},
     "waiting": set(VERBS),
     "changes": set(VERBS),
     "epoch": set(VERBS),

@@ -16,7 +16,7 @@ from booking.inventory import keys
 from booking.inventory.scripts import load
 from tests.fixtures.valkey import running_valkey
 
-EPOCH = "founded"
+EPOCH = "epoch"
 
 
 def system_redis() -> Path | None:
@@ -72,7 +72,7 @@ class Counter:
 
     def counters(self) -> tuple[int, ...]:
         """Available, held and sold tickets, bookings, held bookings, those who wait, and seq."""
-        row = self.run("look")[0]
+        row = self.run("get_event")[0]
         return tuple(row[9:16])
 
     def told(self) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from booking.domain.reference.box_office import ReferenceBoxOffice
 from booking.inventory import keys
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.lane import Lane
+from booking.inventory.records import stored_epoch
 from booking.inventory.scripts import Script
 from tests.model.order import Kind, as_they_are_run
 from tests.model.state import StateReader, expected
@@ -75,7 +76,7 @@ class Arena:
         """Raises Difference at the first step after which the two are not the same."""
         self._redis.flushall()
         for shard, epoch in enumerate(EPOCHS):
-            self._redis.set(keys.epoch(shard), epoch)
+            self._redis.set(keys.epoch(shard), stored_epoch(epoch))
         match = Match(self._office, self._redis)
         made = [Create(event_id, rules) for event_id, rules in zip(EVENTS, scenario.rules, strict=False)]
         for step in (*made, *scenario.steps):
@@ -130,9 +131,9 @@ def really(office: BoxOffice, command: Command) -> Awaitable[Answer]:
         case Confirm(event_id, user_id, key):
             return office.confirm(event_id, user_id, key)
         case Look(event_id):
-            return office.look(event_id)
+            return office.get_event(event_id)
         case LookBooking(event_id, user_id):
-            return office.look_booking(event_id, user_id)
+            return office.get_booking(event_id, user_id)
         case Create(event_id, rules):
             return office.create(event_id, rules)
         case Change(event_id, changed):
@@ -151,9 +152,9 @@ def by_the_model(model: ReferenceBoxOffice, command: Command, now_ms: int) -> An
         case Confirm(event_id, user_id, key):
             return model.confirm(event_id, user_id, key, now_ms=now_ms)
         case Look(event_id):
-            return model.look(event_id, now_ms=now_ms)
+            return model.get_event(event_id, now_ms=now_ms)
         case LookBooking(event_id, user_id):
-            return model.look_booking(event_id, user_id, now_ms=now_ms)
+            return model.get_booking(event_id, user_id, now_ms=now_ms)
         case Create(event_id, rules):
             return model.create(event_id, rules, now_ms=now_ms)
         case Change(event_id, changed):

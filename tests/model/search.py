@@ -1,12 +1,17 @@
 """The search for a scenario in which the scripts and the model differ, from a seed, for a number of steps."""
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
 
 from tests.model.match import Arena
 from tests.model.steps import Scenario, scenarios
 
+anything = scenarios()
 
-def search(arena: Arena, seed_text: str, steps: int, *, shrink: bool = True) -> None:
+
+def search(
+    arena: Arena, seed_text: str, steps: int, *, shrink: bool = True, drawn: st.SearchStrategy[Scenario] = anything
+) -> None:
     """Plays random scenarios until at least `steps` more are compared; the same seed gives the same ones.
 
     Raises Difference, or whatever a script fails with, from the smallest scenario found if it is to be shrunk; the
@@ -14,11 +19,11 @@ def search(arena: Arena, seed_text: str, steps: int, *, shrink: bool = True) -> 
     """
     enough, scenario = arena.steps + steps, 0
     while arena.steps < enough:
-        _search_one(arena, f"{seed_text}:{scenario}", shrink)
+        _search_one(arena, f"{seed_text}:{scenario}", shrink, drawn)
         scenario += 1
 
 
-def _search_one(arena: Arena, seed_text: str, shrink: bool) -> None:
+def _search_one(arena: Arena, seed_text: str, shrink: bool, drawn: st.SearchStrategy[Scenario]) -> None:
     """The empty scenario and a random one. Given more, Hypothesis would mostly vary the ones it had: little new."""
 
     @seed(seed_text)
@@ -31,7 +36,7 @@ def _search_one(arena: Arena, seed_text: str, shrink: bool) -> None:
         suppress_health_check=list(HealthCheck),
         phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
     )
-    @given(scenarios())
+    @given(drawn)
     def play(scenario: Scenario) -> None:
         arena.play(scenario)
 

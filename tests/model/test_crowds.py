@@ -1,6 +1,7 @@
 """Crowds larger than the pieces in which the scripts read and write, played against the model like anything else.
 
-A call reads the waiting list 100 people at a time, loads records by the 1,000 and writes up to 4,000 arguments at once.
+A call reads the waiting list 100 people at a time, loads up to 1,000 records and writes up to 4,000 arguments at once;
+it expires 250 tickets, prunes 1,000 people and adds 800 tickets at most.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ def test_thousands_are_promoted_by_one_change(arena: Arena) -> None:
 
 def test_thousands_of_holds_end_at_once_and_thousands_move_up(arena: Arena) -> None:
     joining = at_once([Book(1, user, 1) for user in CROWD])
-    ending: list[Step] = [Pass(HOLD_MS), Look(1), Pass(HOLD_MS), Book(1, "late", 2), Look(1)]
+    ending: list[Step] = [Pass(HOLD_MS), Look(1), Pass(HOLD_MS), Look(1), Book(1, "late", 2), Look(1)]
     arena.play(Scenario(rules(1_150, HOLD_MS // 1000), [*joining, *ending]))
     assert arena.steps == len(CROWD) + 1 + len(ending)
 

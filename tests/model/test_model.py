@@ -6,6 +6,7 @@ import pytest
 
 from tests.model.match import Arena
 from tests.model.search import search
+from tests.model.small_steps import falling_capacities, scripts_of_small_steps, small_scenarios
 
 SEED = os.environ.get("BOOKING_MODEL_SEED", "1")
 STEPS = 2_000
@@ -19,3 +20,11 @@ def test_the_scripts_and_the_reference_model_agree_on_every_answer_and_on_the_wh
     search(arena, f"suite:{SEED}:{part}", STEPS)
     print(f"{arena.steps:,} steps")
     assert arena.steps >= STEPS
+
+
+def test_the_scripts_and_the_model_agree_also_where_every_call_leaves_work_to_the_next(clean_valkey: str) -> None:
+    print(f"BOOKING_MODEL_SEED={SEED}")
+    with Arena(clean_valkey, scripts_of_small_steps()) as arena:
+        search(arena, f"small:{SEED}", STEPS // 2, drawn=small_scenarios)
+        search(arena, f"falling:{SEED}", STEPS // 2, drawn=falling_capacities)
+        assert arena.steps >= STEPS

@@ -7,6 +7,7 @@ import pytest
 from booking.inventory.errors import InventoryUnavailable
 from tests.model.match import Arena, Difference
 from tests.model.search import search
+from tests.model.small_steps import falling_capacities, scripts_of_small_steps, small_scenarios
 from tests.model.told_clock import rewritten, scripts_told_the_time
 
 STEPS_MAX = 6_000
@@ -23,20 +24,22 @@ class Bug:
 BUGS = {
     # The six kinds, in the scripts and in what they share.
     "skipped guard: book while paused": Bug("if sale.paused == 1 then return SALE_PAUSED end", ""),
-    "off by one: a hold lives at its very end": Bug("holds, '-inf', now,", "holds, '-inf', '(' .. now,"),
+    "off by one: a hold lives at its very end": Bug(
+        "tonumber(booking.expires) > now", "tonumber(booking.expires) >= now"
+    ),
     "wrong order: the last in line first": Bug(
         "call('ZRANGE', waiting, fetched,", "call('ZREVRANGE', waiting, fetched,"
     ),
     "missing counter: who leaves still weighs on the list": Bug("sale.backlog - booking.quantity", "sale.backlog"),
     "double release: leaving the list frees tickets": Bug(
-        "    leave_queue(user, mine)\n", "    leave_queue(user, mine)\n    sale.available = sale.available + 1\n"
+        "    leave_waitlist(user, mine)\n", "    leave_waitlist(user, mine)\n    sale.available = sale.available + 1\n"
     ),
     "missing stream entry: a confirmation": Bug("    emit('confirmed', user, mine)\n", "    touched[user] = true\n"),
     # And others, until every script has had one.
     "off by one: one ticket too many on the waiting list": Bug(
         "quantity <= sale.waitlist_limit", "quantity <= sale.waitlist_limit + 1"
     ),
-    "skipped guard: a smaller group overtakes": Bug("queue_length == 0 and quantity <=", "quantity <="),
+    "skipped guard: a smaller group overtakes": Bug("waiting_count == 0 and quantity <=", "quantity <="),
     "missing counter: a larger capacity is not for sale": Bug(
         "sale.available = sale.available + wanted.capacity - sale.capacity\n", ""
     ),
@@ -49,10 +52,41 @@ BUGS = {
     "skipped guard: a used key answers any request": Bug(
         "if asked ~= string.match(request, '\\n(.*)$') then", "if false then"
     ),
-    "missing stream entry: the sweep's": Bug("emit('expired', user, booking)", "touched[user] = true"),
-    "wrong order: tickets found before the dead holds are swept": Bug("  sweep(STEP)\n", "  dead_left = false\n"),
+    "missing stream entry: an expired hold": Bug("emit('expired', user, booking)", "touched[user] = true"),
+    "wrong order: tickets found before the dead holds are expired": Bug(
+        "if not pruned_from then expire_holds(TICKETS_STEP) end", "dead_left = false"
+    ),
     "off by one: an event is due only after its end": Bug("due, '-inf', now,", "due, '-inf', now - 1,"),
 }
+
+
+SMALL_BUGS = {
+    # These show only once a call leaves work to the next, which takes a crowd, or steps of one.
+    "lost step: pruning goes on behind the next person": Bug("booking.number + 1", "booking.number + 2"),
+    "lost step: pruning forgets that there is more": Bug(
+        "call('HSET', event, 'prune_from', whole(sale.prune_from))", "call('HDEL', event, 'prune_from')"
+    ),
+    "off by one: a group of the whole capacity is pruned": Bug(
+        "booking.quantity > sale.capacity then", "booking.quantity >= sale.capacity then"
+    ),
+    "double work: an item that is left undone was done": Bug(
+        "must_wait(i) and send_again() or decide(user, caller, replay, request)",
+        "decide(user, caller, replay, request)\n  if must_wait(i) then rows[i] = send_again() end",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SMALL_BUGS)
+def test_a_planted_bug_in_what_is_done_in_steps_is_found(clean_valkey: str, name: str) -> None:
+    bug, scripts = SMALL_BUGS[name], scripts_of_small_steps()
+    drawn = falling_capacities if "prune" in name or "pruning" in name else small_scenarios
+    having = [script for script in scripts.values() if bug.right in script.source.decode()]
+    assert having, "the text to replace is gone: plant the bug where the scripts do this now"
+    scripts |= {script.name: rewritten(script, bug.right, bug.wrong) for script in having}
+    with Arena(clean_valkey, scripts) as arena:
+        with pytest.raises((Difference, InventoryUnavailable)):
+            search(arena, name, STEPS_MAX, shrink=False, drawn=drawn)
+        print(f"{name}: found within {arena.steps} steps")
 
 
 @pytest.mark.parametrize("name", BUGS)

@@ -11,10 +11,10 @@ from booking.inventory.link import Call, Link
 from booking.inventory.scripts import Script, all_scripts
 
 CLOCK_KEY = b"the-time-in-microseconds"
-REAL = "local clock = call('TIME')\n"
+REAL = "  local time = call('TIME')\n"
 TOLD = f"""\
-local told = tonumber(call('GET', '{CLOCK_KEY.decode()}'))
-local clock = {{math.floor(told / 1000000), told % 1000000}}
+  local told = tonumber(call('GET', '{CLOCK_KEY.decode()}'))
+  local time = {{math.floor(told / 1000000), told % 1000000}}
 """
 
 

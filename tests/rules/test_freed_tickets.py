@@ -21,7 +21,7 @@ async def cancels(stock: Stock) -> None:
 
 async def expires(stock: Stock) -> None:
     await end_hold(stock, EVENT, "owner")
-    await stock.office.look(EVENT)
+    await stock.office.get_event(EVENT)
 
 
 async def grows(stock: Stock) -> None:
@@ -42,9 +42,9 @@ async def test_four_freed_tickets_serve_as_many_heads_as_they_satisfy_in_one_ste
     told = [entry.split(" ") for entry in (await stock.entries())[entries:]]
     assert [(entry[2], entry[-1]) for entry in told][1:] == [("promoted", "two"), ("promoted", "one")]
     assert len({entry[3] for entry in told}) == 1, "all at one time"
-    outcomes = [(await stock.office.look_booking(EVENT, user)).booking for user in ("four", "last")]
+    outcomes = [(await stock.office.get_booking(EVENT, user)).booking for user in ("four", "last")]
     assert [booking and booking.position for booking in outcomes] == [1, 2]
-    event = await stock.office.look(EVENT)
+    event = await stock.office.get_event(EVENT)
     assert event is not None
     assert (event.available, event.waiting_count) == (1, 2)
 
@@ -79,10 +79,10 @@ async def test_an_entry_made_impossible_by_a_smaller_capacity_is_cancelled_by_th
     await stock.office.change(EVENT, {"capacity": 2})
     told = [entry.split(" ") for entry in (await stock.entries())[entries + 2 :]]
     assert [entry[2] for entry in told] == ["changed", "left"]
-    event = await stock.office.look(EVENT)
+    event = await stock.office.get_event(EVENT)
     assert event is not None
     assert (event.available, event.waiting_count, event.tickets_sold) == (1, 2, 1)
-    head = (await stock.office.look_booking(EVENT, "two")).booking
+    head = (await stock.office.get_booking(EVENT, "two")).booking
     assert head is not None
     assert head.position == 1
 
@@ -98,7 +98,7 @@ async def test_nobody_ever_sees_a_ticket_free_while_somebody_waits_for_one(stock
 
         async def watch() -> None:
             while not gone.is_set():
-                event = await another.office.look(EVENT)
+                event = await another.office.get_event(EVENT)
                 assert event is not None
                 seen.append(event)
 
@@ -109,6 +109,6 @@ async def test_nobody_ever_sees_a_ticket_free_while_somebody_waits_for_one(stock
             gone.set()
     assert len({event.seq for event in seen}) > 20, "it was looked at in between"
     assert [event for event in seen if event.available and event.waiting_count] == []
-    last = await stock.office.look(EVENT)
+    last = await stock.office.get_event(EVENT)
     assert last is not None
     assert (last.available, last.waiting_count) == (people // 2, 0)

@@ -25,7 +25,7 @@ async def ask(stock: Stock, user: str, quantity: int = 1) -> Status:
 
 
 async def standing(stock: Stock, user: str) -> BookingStatus | None:
-    booking = (await stock.office.look_booking(EVENT, user)).booking
+    booking = (await stock.office.get_booking(EVENT, user)).booking
     return None if booking is None else booking.status
 
 
@@ -58,7 +58,7 @@ async def test_nobody_books_or_waits_for_more_than_the_capacity(stock: Stock) ->
 async def test_nothing_is_booked_or_joined_outside_the_window(stock: Stock, rules: Any, refusal: Status) -> None:
     await stock.sale(EVENT, capacity=1, **rules)
     assert [await ask(stock, user) for user in ("ann", "bob")] == [refusal, refusal]
-    event = await stock.office.look(EVENT)
+    event = await stock.office.get_event(EVENT)
     assert event is not None
     assert (event.available, event.waiting_count, event.seq) == (1, 0, 1)
 
@@ -70,7 +70,7 @@ async def test_a_window_that_closes_before_it_opens_is_refused_by_both_steps_tha
     await stock.sale(EVENT, opens_at_ms=PAST_MS, closes_at_ms=FUTURE_MS)
     for change in ({"opens_at": FUTURE_MS}, {"closes_at": PAST_MS}, {"opens_at": FUTURE_MS + 1}):
         assert (await stock.office.change(EVENT, change)).status is Status.WINDOW_INVERTED
-    event = await stock.office.look(EVENT)
+    event = await stock.office.get_event(EVENT)
     assert event is not None
     assert (event.rules.opens_at_ms, event.rules.closes_at_ms, event.seq) == (PAST_MS, FUTURE_MS, 1)
 
@@ -111,9 +111,9 @@ async def test_one_user_has_one_live_booking_whatever_its_kind(stock: Stock) -> 
     assert (await stock.office.confirm(EVENT, "ann")).status is Status.CONFIRMED
     assert await ask(stock, "ann") is Status.ALREADY_BOOKED
     bookings = await stock.redis.hgetall(event_key(EVENT, "bookings"))
-    assert {user: record.split(b" ")[:2] for user, record in bookings.items()} == {
-        b"ann": [b"c", b"1"],
-        b"bob": [b"w", b"1"],
+    assert {user: record.split(b" ")[:3] for user, record in bookings.items()} == {
+        b"ann": [b"1", b"c", b"1"],
+        b"bob": [b"1", b"w", b"1"],
     }
 
 
@@ -129,7 +129,7 @@ async def test_only_a_live_hold_is_confirmed(stock: Stock) -> None:
     assert (await confirm(EVENT, "bob")).status is Status.CONFIRMED
 
 
-@pytest.mark.parametrize("verb", ["book", "cancel", "confirm", "look", "look_booking", "change"])
+@pytest.mark.parametrize("verb", ["book", "cancel", "confirm", "get_event", "get_booking", "change"])
 async def test_whatever_reads_or_changes_an_event_ends_its_dead_holds_first_in_the_same_step(
     stock: Stock, verb: str
 ) -> None:
@@ -141,8 +141,8 @@ async def test_whatever_reads_or_changes_an_event_ends_its_dead_holds_first_in_t
     match verb:
         case "change":
             await stock.office.change(EVENT, {"name": "Renamed"})
-        case "look":
-            await stock.office.look(EVENT)
+        case "get_event":
+            await stock.office.get_event(EVENT)
         case _:
             await getattr(stock.office, verb)(EVENT, "cid")
     assert await stock.calls() == scripts + 1

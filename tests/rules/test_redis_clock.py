@@ -78,7 +78,7 @@ async def test_a_hold_lives_to_the_last_millisecond_before_its_end_and_no_longer
         assert (await office.confirm(1, "ann")).status is Status.CONFIRMED
         await redis.set(CLOCK_KEY, (NOON_MS + 2_000) * 1000)
         assert (await office.confirm(1, "bob")).status is Status.HOLD_EXPIRED
-        event = await office.look(1)
+        event = await office.get_event(1)
         assert event is not None
         assert (event.tickets_sold, event.tickets_held, event.available) == (1, 0, 9)
         assert await redis.exists(keys.due(1)) == 0

@@ -25,10 +25,10 @@ class Office:
     def __init__(self) -> None:
         self.failures = 1
 
-    async def look(self, _: int) -> Event:
+    async def get_event(self, _: int) -> Event:
         return EVENT
 
-    async def look_booking(self, event_id: int, user: str) -> Outcome:
+    async def get_booking(self, event_id: int, user: str) -> Outcome:
         if self.failures:
             self.failures -= 1
             raise Overloaded
@@ -41,7 +41,7 @@ class StillOffice:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
 
-    async def look(self, _: int) -> Event:
+    async def get_event(self, _: int) -> Event:
         loop = asyncio.get_running_loop()
         later = loop.time() + 2
         self._monkeypatch.setattr(loop, "time", lambda: later, raising=False)
@@ -101,7 +101,7 @@ async def test_a_redis_that_stands_still_for_a_while_does_not_silence_a_stream(m
 class CrossingOffice:
     """Answers the newcomer as of before what the others know: asked earlier, and its answer read later."""
 
-    async def look(self, _: int) -> Event:
+    async def get_event(self, _: int) -> Event:
         task = asyncio.current_task()
         assert task is not None
         return replace(EVENT, seq=2 if task.get_name() == "newcomer" else 3)

@@ -19,7 +19,7 @@ class Office:
     def __init__(self, answer: object) -> None:
         self._answer = answer
 
-    async def look(self, _: int) -> object:
+    async def get_event(self, _: int) -> object:
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer

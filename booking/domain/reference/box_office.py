@@ -67,12 +67,12 @@ class ReferenceBoxOffice:
         request = ("confirm", None)
         return self._decide(event_id, user_id, key, request, now_ms, lambda sale: sale.confirm(user_id, now_ms))
 
-    def look(self, event_id: int, *, now_ms: int) -> Event | None:
+    def get_event(self, event_id: int, *, now_ms: int) -> Event | None:
         """The event as it stands."""
         sale = self._swept(event_id, now_ms)
         return None if sale is None else sale.view(now_ms)
 
-    def look_booking(self, event_id: int, user_id: str, *, now_ms: int) -> Outcome:
+    def get_booking(self, event_id: int, user_id: str, *, now_ms: int) -> Outcome:
         """A user's own live booking, with its place while it waits."""
         sale = self._swept(event_id, now_ms)
         if sale is None:

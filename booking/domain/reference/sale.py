@@ -9,7 +9,10 @@ from booking.domain.outcomes import EventOutcome, Outcome, Status
 CONFIRMED, HELD, WAITING = BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING
 CANCELLED, EXPIRED = BookingStatus.CANCELLED, BookingStatus.EXPIRED
 
-CAPACITY_STEP = 5_000
+EXPIRY_STEP = 250
+"""Tickets that expire before what they free is passed on: very many dead holds are several steps, each atomic."""
+
+CAPACITY_STEP = 800
 """Tickets added in one change while people wait: a larger change is several, each atomic."""
 
 
@@ -80,11 +83,15 @@ class Sale:
 
     def sweep(self, now_ms: int) -> None:
         """Ends the holds whose time has come, those that end first before the others, and passes their tickets on."""
-        dead = sorted(end for end in self.hold_ends() if end[0] <= now_ms)
-        for _, user_id in dead:
+        freed = 0
+        for _, user_id in sorted(end for end in self.hold_ends() if end[0] <= now_ms):
             expired = replace(self.bookings[user_id], status=EXPIRED, expires_at_ms=None)
             self._put(ChangeKind.EXPIRED, expired, now_ms)
-        if dead:
+            freed += expired.quantity
+            if freed >= EXPIRY_STEP:
+                self._promote(now_ms)
+                freed = 0
+        if freed:
             self._promote(now_ms)
 
     def book(self, user_id: str, quantity: int, now_ms: int) -> Outcome:

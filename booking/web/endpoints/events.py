@@ -58,7 +58,7 @@ class EventEndpoints:
 
     async def look(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /status/{event_id}` and `GET /events/{event_id}`."""
-        event = await self._office.look(read_event_id(scope))
+        event = await self._office.get_event(read_event_id(scope))
         if event is None:
             raise Problem("event_not_found")
         body, etag = self._prepare(event)
@@ -71,7 +71,7 @@ class EventEndpoints:
         """`GET /events/{event_id}/booking`: one's own."""
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
-        outcome = await self._office.look_booking(read_event_id(scope), caller.user_id)
+        outcome = await self._office.get_booking(read_event_id(scope), caller.user_id)
         if outcome.booking is None:
             raise Problem(outcome.status.name.lower())
         return PlainResponse(200, success("Fetched booking", booking_data(outcome.booking)))
@@ -81,7 +81,7 @@ class EventEndpoints:
         page = read_page(scope, event_id_of)
         if page.starting_after is None:
             below = await self._office.last_event_id() + 1
-        elif await self._office.look(page.starting_after) is None:
+        elif await self._office.get_event(page.starting_after) is None:
             raise invalid(not_in_list())
         else:
             below = page.starting_after
@@ -90,7 +90,7 @@ class EventEndpoints:
             ids = range(below - 1, max(0, below - 2 - page.limit), -1)
             # One list at a time: each takes up to a hundred places in the queue, and buyers have to find some there.
             async with self._listing:
-                found = await asyncio.gather(*map(self._office.look, ids))
+                found = await asyncio.gather(*map(self._office.get_event, ids))
             events += [event for event in found if event is not None]
             below = ids[-1]
         data = [event_data(event) for event in events[: page.limit]]

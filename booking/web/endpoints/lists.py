@@ -51,7 +51,7 @@ class ListEndpoints:
         faults: list[Fault] = []
         statuses, kind = _read_filter(scope, faults)
         page = read_page(scope, booking_id_of, faults)
-        event = await self._office.look(event_id)
+        event = await self._office.get_event(event_id)
         if event is None:
             raise Problem("event_not_found")
         complete = await self._freshness.reach(event_id)
@@ -75,7 +75,7 @@ class ListEndpoints:
     async def _placed(self, bookings: Sequence[Booking]) -> list[Booking]:
         """The bookings, those that wait with their place in line, which only Redis knows; they share its calls."""
         waiting = [booking for booking in bookings if booking.status is BookingStatus.WAITING]
-        looks = [self._office.look_booking(booking.event_id, booking.user_id) for booking in waiting]
+        looks = [self._office.get_booking(booking.event_id, booking.user_id) for booking in waiting]
         outcomes = await asyncio.gather(*looks)
         now = {one.id: one for one in (outcome.booking for outcome in outcomes) if one is not None}
         return [now.get(booking.id, booking) for booking in bookings]

@@ -151,7 +151,7 @@ class Channel:
         while self.listeners:
             began = self._loop.time()
             try:
-                event = await self._office.look(self._event_id)
+                event = await self._office.get_event(self._event_id)
                 if event is not None and (self.told is None or _version(event) != _version(self.told)):
                     self.told = event
                     await self._tell(availability(event))
@@ -200,7 +200,7 @@ class LiveEndpoint:
         """Answers until the client goes, the server stops, or the client reads too slowly."""
         user = await self._user(scope)
         event_id = read_event_id(scope)
-        event = await self._office.look(event_id)
+        event = await self._office.get_event(event_id)
         if event is None:
             raise Problem("event_not_found")
         if self.listening >= self._listeners_max:
@@ -271,7 +271,7 @@ def availability(event: Event) -> bytes:
 async def booking_text(office: BoxOffice, event_id: int, user: str | None) -> bytes:
     """A user's live booking, or null, as one of the stream's, without its id."""
     assert user is not None
-    outcome = await office.look_booking(event_id, user)
+    outcome = await office.get_booking(event_id, user)
     data: BookingData | None = None if outcome.booking is None else booking_data(outcome.booking)
     return b"event: booking\ndata: " + orjson.dumps(data) + b"\n\n"
 

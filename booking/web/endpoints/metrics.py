@@ -88,7 +88,7 @@ class MetricsEndpoint:
             gauges["booking_stream_lag_seconds", ""] = max(lag.oldest_ms for lag in lags) / 1000
             last = await self._office.last_event_id()
             for event_id in range(last, max(0, last - EVENTS_MAX), -1):
-                event = await self._office.look(event_id)
+                event = await self._office.get_event(event_id)
                 if event is not None:
                     gauges |= _of_event(event) | await self._refusals(event_id)
         except (InventoryUnavailable, OutcomeUnknown, Overloaded):

@@ -67,7 +67,7 @@ class ReportEndpoints:
 
     async def _event(self, scope: Scope) -> Event:
         await organizer(self._credentials, scope)
-        event = await self._office.look(read_event_id(scope))
+        event = await self._office.get_event(read_event_id(scope))
         if event is None:
             raise Problem("event_not_found")
         return event

@@ -44,7 +44,7 @@ class PageEndpoints:
     async def _may_exist(self, event_id: int) -> bool:
         """Whether there is such an event, or nobody can tell now: then the page is sent, and goes on asking."""
         try:
-            return await self._office.look(event_id) is not None
+            return await self._office.get_event(event_id) is not None
         except (InventoryUnavailable, OutcomeUnknown, Overloaded):
             return True
 

@@ -82,7 +82,7 @@ async def test_a_shard_that_is_lost_is_told_and_not_fenced_by_being_looked_at(sp
     await spine.drain()
     assert (await of_shards(spine))["shards"].verdict == "ok"
     assert (await of_shards(spine))["persister"].found.startswith("0 changes wait")
-    await spine.stock.redis.delete(keys.changes(keys.shard_of(1, SHARDS)), keys.mark(keys.shard_of(1, SHARDS)))
+    await spine.stock.redis.delete(keys.changes(keys.shard_of(1, SHARDS)), keys.trimmed_to(keys.shard_of(1, SHARDS)))
     held = await contents(spine.stock.redis)
     lost = (await of_shards(spine))["shards"]
     assert (lost.verdict, f"of {keys.shard_of(1, SHARDS)}:" in lost.found) == ("fault", True)

@@ -110,10 +110,10 @@ async def check_upgraded(spine: Spine, streams: ChangeStreams, before: list[Book
     await spine.check_both_sides_agree(events=(1, 2))
     office = spine.stock.office
     assert (await office.book(1, "account:1")).status is Status.ALREADY_BOOKED
-    assert (await office.look_booking(1, "1")).status is Status.BOOKING_NOT_FOUND
+    assert (await office.get_booking(1, "1")).status is Status.BOOKING_NOT_FOUND
     cancelled = await office.cancel(1, "account:2")
     assert cancelled.status is Status.CANCELLED
-    promoted = (await office.look_booking(1, "account:3")).booking
+    promoted = (await office.get_booking(1, "account:3")).booking
     assert promoted is not None
     assert promoted.status is BookingStatus.HELD
 
@@ -125,9 +125,9 @@ async def test_the_bookings_of_accounts_are_theirs_and_nothing_else_has_changed(
     await spine.drain()
     await age(spine)
     before, (_, other) = await live(spine, 1), [(await spine.ledger.shards())[shard] for shard in (1, 0)]
-    event = await spine.stock.office.look(1)
+    event = await spine.stock.office.get_event(1)
     await upgrade(spine, streams)
-    after = await spine.stock.office.look(1)
+    after = await spine.stock.office.get_event(1)
     assert event is not None
     assert after is not None
     assert (after.available, after.tickets_held, after.tickets_sold, after.waiting_count, after.seq) == (

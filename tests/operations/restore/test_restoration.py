@@ -59,7 +59,7 @@ async def sell_one(spine: Spine, event_id: int) -> None:
     await office.book(event_id, "back", 1)
 
     async def has_expired() -> bool:
-        event = await office.look(event_id)
+        event = await office.get_event(event_id)
         return event is not None and event.tickets_held == 0
 
     await eventually_async(has_expired, "both holds have ended")
@@ -87,7 +87,7 @@ async def of_the_sale(spine: Spine) -> dict[str, object]:
         # Without the end of a hold that has ended, which nobody asks for.
         texts = await spine.stock.redis.hgetall(bookings)
         kept[f"bookings of {event_id}"] = {
-            user: text.rsplit(b" ", 1)[0] if text.startswith(b"x") else text for user, text in texts.items()
+            user: text.rsplit(b" ", 1)[0] if text.startswith(b"1 x") else text for user, text in texts.items()
         }
         for key in (waiting, holds, due):
             kept[key.decode()] = await spine.stock.redis.zrange(key, 0, -1, withscores=True)
@@ -145,7 +145,7 @@ async def test_what_was_only_in_redis_is_saved_before_its_shard_is_rewritten(
     done = await restored(spine, streams, 1)
     assert done is not None
     assert (done.carried, done.discarded) == (2, False)
-    found = await spine.stock.office.look_booking(1, "last")
+    found = await spine.stock.office.get_booking(1, "last")
     assert found.booking is not None
     await check_clean(spine, 1)
 
@@ -155,7 +155,7 @@ async def check_ann_is_kept(spine: Spine, streams: ChangeStreams, *, carried: in
     done = await restored(spine, streams, 1)
     assert done is not None
     assert (done.carried, done.discarded) == (carried, discarded)
-    assert (await spine.stock.office.look_booking(1, "ann")).booking is not None
+    assert (await spine.stock.office.get_booking(1, "ann")).booking is not None
     await check_clean(spine, 1)
 
 
@@ -225,7 +225,7 @@ async def test_what_does_not_follow_in_one_event_takes_nothing_from_the_others(
     done = await restored(spine, streams, 1)
     assert done is not None
     assert (done.carried, done.discarded, done.bookings) == (8, True, 8)
-    found = {event_id: await office.look(event_id) for event_id in (1, 3, 5)}
+    found = {event_id: await office.get_event(event_id) for event_id in (1, 3, 5)}
     assert {event_id: event and event.tickets_sold for event_id, event in found.items()} == {1: 0, 3: 2, 5: 6}
     await check_clean(spine, 1, 3, 5)
 
@@ -331,7 +331,7 @@ async def test_a_restoration_that_has_lost_its_lease_leaves_the_shard_alone(
     goes_on.set()
     assert await late is None
     assert await contents(spine.stock.redis) == before
-    assert (await spine.stock.office.look_booking(1, "bob")).booking == booked.booking
+    assert (await spine.stock.office.get_booking(1, "bob")).booking == booked.booking
     await spine.drain()
     await check_clean(spine, 1)
 

@@ -1,8 +1,10 @@
--- throttle: takes one call out of a bucket that belongs to no event's change.
+-- take_address_token: takes one call out of a client address's bucket, which belongs to no event.
 -- KEYS[1] bucket    string  when it will be full again
 -- ARGV    interval_us burst
--- USES    clock rate
+-- USES    clock bucket
 -- RETURNS one row: 0, or the milliseconds to wait
+read_clock()
+read_limit()
 local full_at, wait_ms = next_full(call('GET', bucket))
 if not full_at then return {{wait_ms}} end
 call('SET', bucket, whole(full_at), 'PX', math.ceil((full_at - now_us) / 1000))

@@ -1,10 +1,12 @@
--- attempted: gives back what a check drew that was no failure, and remembers an address whose password was right, for
--- so many milliseconds (0: not at all).
+-- end_password_check: gives back the token of a check that did not fail, and remembers a client address whose password
+-- was right, for so many milliseconds (0: not at all).
 -- KEYS[1] bucket    string  when it will be full again
 -- KEYS[2] known     string  there if the client's address has logged in to the account lately
 -- ARGV    interval_us burst drew known_ms
--- USES    clock rate
+-- USES    clock bucket
 -- RETURNS one row: 1
+read_clock()
+read_limit()
 if drew == '1' then
   local full_at = tonumber(call('GET', bucket) or 0) - interval_us
   if full_at > now_us then

@@ -1,7 +1,8 @@
--- rate: a token bucket in one number, the time at which it will be full again (the generic cell rate algorithm).
+-- bucket: a token bucket in one number, the time at which it will be full again (the generic cell rate algorithm).
 -- NEEDS   clock interval_us burst
-interval_us, burst = tonumber(interval_us), tonumber(burst)
-local now_us = clock[1] * 1000000 + clock[2]
+local function read_limit()
+  interval_us, burst = tonumber(interval_us), tonumber(burst)
+end
 
 local function next_full(full_at) -- the new time, or nil and the milliseconds to wait
   local after = math.max(tonumber(full_at or 0) or 0, now_us) + interval_us

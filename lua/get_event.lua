@@ -1,0 +1,38 @@
+-- get_event: reads one event, and the live bookings of those who ask, once the holds past their time have expired.
+-- KEYS[1] event     hash    counters and rules
+-- KEYS[2] bookings  hash    user -> record
+-- KEYS[3] waiting   zset    users by the number of their booking, which is join order
+-- KEYS[4] holds     zset    users by the end of their hold
+-- KEYS[5] due       zset    of the shard: events by the end of their first hold
+-- KEYS[6] changes   stream  of the shard: one entry a change
+-- KEYS[7] epoch     string  of the shard
+-- ARGV    expected_epoch event_id
+-- ITEMS   user
+-- USES    clock shard record event tickets budget prune expiry commit view
+-- STATUSES FOUND EVENT_NOT_FOUND BOOKING_NOT_FOUND
+-- RETURNS the event's row, then one row an item: status; number (place in line); record; nothing
+-- EVENTS  left expired promoted by what comes first
+local broken = open_event()
+if broken then return broken end
+if not sale then return {{EVENT_NOT_FOUND}} end
+prune()
+expire_first()
+if sale.prune_from or dead_left then
+  commit()
+  return {send_again()} -- and so for all items: what they would see is not so any more
+end
+local users = {}
+for _, user in items() do users[#users + 1] = user end
+load_bookings(users)
+commit()
+
+local function read(user)
+  local mine = known[user]
+  if not mine or mine.status == EXPIRED_LETTER then return {BOOKING_NOT_FOUND, 0, '', ''} end
+  if mine.status == WAITING_LETTER then return {FOUND, call('ZRANK', waiting, user) + 1, mine.record, ''} end
+  return {FOUND, 0, mine.record, ''}
+end
+
+local rows = {view(FOUND)}
+for _, user in ipairs(users) do rows[#rows + 1] = read(user) end
+return rows

@@ -1,0 +1,61 @@
+-- event: one event, opened for a change. All is read and decided first, and written last, by `commit`.
+-- NEEDS   clock shard record event bookings waiting changes event_id
+local FIELDS = {'available', 'held', 'sold', 'bookings', 'holding', 'backlog', 'seq', 'capacity', 'max_per_user',
+  'hold_ms', 'paused', 'waitlist_limit', 'opens_at', 'closes_at', 'prune_from'}
+local NEEDED = 11 -- the rest may be empty
+local sale -- the event's counters and rules by FIELDS, once `open_event` was called; nil if there is no such event
+local pruned_from -- `prune_from` as it was before this call
+local version, unsaved, waiting_count -- what records begin with; entries that SQL lacks; people on the waiting list
+local known, touched = {}, {} -- bookings by user, false for none; users whose booking has changed
+local entries = {} -- the stream's new ones
+local left_waiting, left_holds = {}, {} -- users that `commit` takes off the waiting list, and off the list of holds
+
+local function open_event() -- returns nil, or an error if the shard or the event is not fit to be sold from
+  read_clock()
+  version = read_epoch()
+  if not version then return redis.error_reply('FENCED the shard has another epoch than the service expects') end
+  local stored = call('HMGET', event, unpack(FIELDS))
+  unsaved = call('XLEN', changes) -- a wrongly typed key is an error here, before anything was written
+  waiting_count = call('ZCARD', waiting)
+  if not stored[1] then return nil end
+  sale = {}
+  for i, field in ipairs(FIELDS) do
+    sale[field] = tonumber(stored[i] or '')
+    if i <= NEEDED and not sale[field] then
+      return redis.error_reply('DAMAGED the event has no number for ' .. field)
+    end
+  end
+  pruned_from = sale.prune_from
+  return nil
+end
+
+local READ_MAX = 1000 -- fields of one command
+
+local function load_bookings(users) -- what this call has changed already outranks what is stored
+  for first = 1, #users, READ_MAX do
+    local texts = call('HMGET', bookings, unpack(users, first, math.min(first + READ_MAX - 1, #users)))
+    for i, text in ipairs(texts) do
+      local user = users[first + i - 1]
+      if known[user] == nil then known[user] = text and read_record(text) end
+    end
+  end
+end
+
+local function next_seq() -- as text, since writing a number takes Lua longer than most of what is done with it
+  sale.seq = sale.seq + 1
+  return sale.seq .. ''
+end
+
+local function log(seq, kind, text)
+  entries[#entries + 1] = event_id .. ' ' .. seq .. ' ' .. kind .. ' ' .. now_text .. ' ' .. text
+end
+
+local function emit(kind, user, booking)
+  local seq = next_seq()
+  booking.number = booking.number or seq
+  -- Here and not in a function of its own: each call of one is a percent of a booking's cost.
+  booking.record = version .. booking.status .. ' ' .. whole(booking.quantity) .. ' ' .. booking.number .. ' ' ..
+    booking.created .. ' ' .. booking.source .. ' ' .. booking.expires
+  known[user], touched[user] = booking, true
+  log(seq, kind, booking.record .. ' ' .. user)
+end

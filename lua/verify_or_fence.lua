@@ -1,0 +1,17 @@
+-- verify_or_fence: tells whether a shard has all that the database has of it. If not, it takes the shard's epoch away,
+-- so that nothing is sold from it: it is an old copy, without the cursor's entry, and was never trimmed as far as that.
+-- KEYS[1] changes    stream  of the shard: one entry a change
+-- KEYS[2] trimmed_to string  of the shard: the last cursor that the stream was trimmed to
+-- KEYS[3] epoch      string  of the shard
+-- ARGV    expected_epoch cursor
+-- USES    shard
+-- RETURNS one row: 1 if the shard is whole, else 0; 1 if it had this epoch until now; how far it was trimmed
+local trimmed = redis.call('GET', trimmed_to) or '0-0'
+if not read_epoch() then return {{0, 0, trimmed}} end
+local function parts(id) return tonumber(string.match(id, '^%d+')), tonumber(string.match(id, '%d+$')) end
+local trimmed_ms, trimmed_number = parts(trimmed)
+local ms, number = parts(cursor)
+if trimmed_ms > ms or (trimmed_ms == ms and trimmed_number >= number) then return {{1, 1, trimmed}} end
+if #redis.call('XRANGE', changes, cursor, cursor) == 1 then return {{1, 1, trimmed}} end
+redis.call('DEL', epoch)
+return {{0, 1, trimmed}}

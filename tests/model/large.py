@@ -1,0 +1,215 @@
+"""Lets each verb loose on very large events, and prints the longest call of each: `python -m tests.model.large`.
+
+The times are the server's own, by its SLOWLOG. The machine makes them; the suite counts the work of a call instead.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from booking.domain.model import Rules
+from booking.domain.outcomes import Outcome
+from booking.inventory import keys
+from booking.inventory.changes import ChangeStreams
+from tests.fixtures.stock import EPOCHS, SHARDS, Stock, open_stock
+from tests.fixtures.valkey import running_valkey
+
+CALL_MS_MAX = 50.0
+"""How long one call may keep the other callers from Redis."""
+
+EVENT = 1
+GROUP = 100
+HOLD_SECONDS = 3_600
+AT_ONCE = 2_000
+"""Commands that wait at the same time while a case is prepared; the batcher makes calls of up to 256."""
+
+Case = Callable[[Stock, int], Awaitable[Any]]
+
+
+async def crowd(stock: Stock, name: str, size: int, quantity: int = 1) -> list[Outcome]:
+    """Books for `size` users."""
+    outcomes: list[Outcome] = []
+    for start in range(0, size, AT_ONCE):
+        users = (f"{name}-{number}" for number in range(start, min(size, start + AT_ONCE)))
+        outcomes += await asyncio.gather(*(stock.office.book(EVENT, user, quantity) for user in users))
+    return outcomes
+
+
+async def create(stock: Stock, capacity: int, hold_seconds: int = 0) -> None:
+    """Opens the event."""
+    await stock.office.create(EVENT, Rules("Night", capacity, GROUP, hold_seconds=hold_seconds))
+
+
+async def end_holds(stock: Stock) -> None:
+    """Moves the end of every hold to the year 1970."""
+    _, bookings, _, holds, due, *_ = keys.event_keys(EVENT, SHARDS)
+    records = await stock.redis.hgetall(bookings)
+    held = {user: text.rpartition(b" ")[0] + b" 1" for user, text in records.items() if not text.endswith(b" 0")}
+    users = list(held)
+    for start in range(0, len(users), AT_ONCE):
+        some = users[start : start + AT_ONCE]
+        await stock.redis.hset(bookings, mapping={user: held[user] for user in some})
+        await stock.redis.zadd(holds, dict.fromkeys(some, 1))
+    await stock.redis.zadd(due, {str(EVENT): 1})
+
+
+async def groups_cancel(stock: Stock, size: int) -> None:
+    """256 groups of a hundred cancel at once; single people wait."""
+    await create(stock, 256 * GROUP)
+    await crowd(stock, "group", 256, GROUP)
+    await crowd(stock, "single", size)
+    await start_log(stock)
+    await asyncio.gather(*(stock.office.cancel(EVENT, f"group-{number}") for number in range(256)))
+
+
+async def capacity_falls(stock: Stock, size: int, waiting: int) -> None:
+    """The capacity falls from 2 to 1; everybody waits for `waiting` tickets."""
+    await create(stock, 2)
+    await crowd(stock, "owner", 1)
+    await crowd(stock, "one", 1, 2)
+    await crowd(stock, "waiting", size, waiting)
+    await start_log(stock)
+    await stock.office.change(EVENT, {"capacity": 1})
+
+
+async def all_become_impossible(stock: Stock, size: int) -> None:
+    """A smaller capacity makes every entry of the waiting list impossible."""
+    await capacity_falls(stock, size, 2)
+
+
+async def none_become_impossible(stock: Stock, size: int) -> None:
+    """A smaller capacity makes one entry impossible, and all others have to be looked at."""
+    await capacity_falls(stock, size, 1)
+
+
+async def capacity_grows(stock: Stock, size: int) -> None:
+    """The capacity grows by half of the people who wait."""
+    await create(stock, 1)
+    await crowd(stock, "waiting", size)
+    await start_log(stock)
+    await stock.office.change(EVENT, {"capacity": size // 2})
+
+
+async def dead_holds(stock: Stock, size: int, *, quantity: int = 1) -> None:
+    """Every ticket is on a dead hold, and as many people wait for one."""
+    await create(stock, size, HOLD_SECONDS)
+    await crowd(stock, "holder", size // quantity, quantity)
+    await crowd(stock, "waiting", size)
+    await end_holds(stock)
+    await start_log(stock)
+
+
+async def dead_holds_are_read(stock: Stock, size: int) -> None:
+    """The event is read."""
+    await dead_holds(stock, size // 2)
+    await stock.office.get_event(EVENT)
+
+
+async def dead_holds_and_buyers(stock: Stock, size: int) -> None:
+    """256 buyers come, each for a hundred tickets."""
+    await dead_holds(stock, size // 2)
+    await crowd(stock, "buyer", 256, GROUP)
+
+
+async def dead_groups_and_their_owners(stock: Stock, size: int) -> None:
+    """The 256 holders whose holds ended last come to confirm, each with a hundred tickets."""
+    await dead_holds(stock, size // 2, quantity=GROUP)
+    last = size // 2 // GROUP
+    await asyncio.gather(*(stock.office.confirm(EVENT, f"holder-{last - number}") for number in range(1, 257)))
+
+
+async def dead_holds_and_a_change(stock: Stock, size: int) -> None:
+    """The capacity grows."""
+    await dead_holds(stock, size // 2)
+    await stock.office.change(EVENT, {"capacity": size})
+
+
+async def stream_is_trimmed(stock: Stock, size: int) -> None:
+    """The persister trims a stream that has grown while it was away."""
+    await create(stock, 1)
+    await crowd(stock, "waiting", size)
+    ((last, _),) = await stock.redis.xrevrange(keys.changes(1), count=1)
+    address = stock.redis.connection_pool.connection_kwargs
+    streams = ChangeStreams(
+        f"unix://{address['path']}" if "path" in address else f"redis://127.0.0.1:{address['port']}"
+    )
+    await start_log(stock)
+    await streams.trim({1: (EPOCHS[1], last.decode())})
+    await streams.close()
+
+
+CASES: Sequence[Case] = (
+    groups_cancel,
+    all_become_impossible,
+    none_become_impossible,
+    capacity_grows,
+    dead_holds_are_read,
+    dead_holds_and_buyers,
+    dead_groups_and_their_owners,
+    dead_holds_and_a_change,
+    stream_is_trimmed,
+)
+
+
+async def start_log(stock: Stock) -> None:
+    """What is measured begins here."""
+    await stock.redis.config_set("slowlog-log-slower-than", 0)
+    await stock.redis.config_set("slowlog-max-len", 100_000)
+    await stock.redis.slowlog_reset()
+    began_at.append(await processor_ms(stock))
+
+
+began_at: list[float] = []
+"""What the server's processor time was then."""
+
+
+async def processor_ms(stock: Stock) -> float:
+    """The processor time of the server's main thread; beside the calls' times it tells how busy the machine is."""
+    told = await stock.redis.info("cpu")
+    return 1_000 * float(told["used_cpu_user_main_thread"] + told["used_cpu_sys_main_thread"])
+
+
+async def script_times(stock: Stock) -> list[float]:
+    """The milliseconds of each script call since then."""
+    return [
+        entry["duration"] / 1000 for entry in await stock.redis.slowlog_get(100_000) if entry["command"][:4] == b"EVAL"
+    ]
+
+
+async def measure(size: int, only: str) -> bool:
+    """Prints a line a case. Returns whether every call was short enough."""
+    short = True
+    for case in CASES:
+        if only not in case.__name__:
+            continue
+        with running_valkey() as server:
+            async with open_stock(server.address, queue_limit=100_000) as stock:
+                began = time.monotonic()
+                began_at.clear()
+                await case(stock, size)
+                times = sorted(await script_times(stock))
+                worked = await processor_ms(stock) - began_at.pop()
+        short = short and times[-1] <= CALL_MS_MAX
+        middle, whole = times[len(times) // 2], sum(times)
+        print(
+            f"{case.__name__:30} {len(times):5} calls, longest {times[-1]:6.1f} ms, median {middle:6.1f} ms, "
+            f"all {whole:8.1f} ms, of the processor {worked:8.1f} ms  ({time.monotonic() - began:.0f} s)",
+            flush=True,
+        )
+    return short
+
+
+def main() -> int:
+    """Returns 1 if a call took longer than CALL_MS_MAX."""
+    parser = argparse.ArgumentParser(prog="python -m tests.model.large", description=__doc__)
+    parser.add_argument("--size", type=int, default=200_000, help="people on a waiting list (200,000)")
+    parser.add_argument("--only", default="", help="cases whose name has this in it")
+    asked = parser.parse_args()
+    return 0 if asyncio.run(measure(asked.size, asked.only)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
