@@ -11,11 +11,11 @@ from typing import Literal, TextIO, cast
 import orjson
 import structlog
 
-SELDOM_SECONDS = 1.0
+THROTTLE_SECONDS = 1.0
 """Between two such lines of one kind."""
 
 
-class Lossy:
+class BestEffortStream:
     """A stream whose text is lost where it cannot be written: its disk is full, or its reader gone.
 
     No sale ends for that, and whoever logs why something failed goes on to deal with it.
@@ -26,51 +26,51 @@ class Lossy:
 
     def write(self, text: str) -> None:
         """Writes a line, if it can be."""
-        with self._lossy():
+        with self._ignoring_errors():
             self._stream.write(text)
 
     def flush(self) -> None:
         """Brings it to its reader, if there is one."""
-        with self._lossy():
+        with self._ignoring_errors():
             self._stream.flush()
 
     @contextmanager
-    def _lossy(self) -> Iterator[None]:
+    def _ignoring_errors(self) -> Iterator[None]:
         try:
             yield
         except BrokenPipeError:  # for good; what is left in the stream would be tried again at the end
-            let_go_of(self._stream)
+            close_quietly(self._stream)
         except OSError:
             pass
 
 
-def let_go_of(stream: TextIO) -> None:
+def close_quietly(stream: TextIO) -> None:
     """Has what is still written to a stream whose reader has gone end nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
-class Seldom:
+class ThrottledLogger:
     """An error that every request may meet: told once a second, with how often it was the case."""
 
     def __init__(self, event: str) -> None:
         self._event = event
         self._times = 0
-        self._told_at = -SELDOM_SECONDS
+        self._told_at = -THROTTLE_SECONDS
 
     def tell(self, **fields: object) -> None:
         """Counts one case, and tells of it and of those before it if it is time."""
         self._times += 1
         now = time.monotonic()
-        if now - self._told_at >= SELDOM_SECONDS:
+        if now - self._told_at >= THROTTLE_SECONDS:
             structlog.get_logger().error(self._event, times=self._times, **fields)
             self._told_at, self._times = now, 0
 
 
 def configure(log_format: Literal["json", "console"]) -> None:
     """One line an event on standard output, as JSON or for people. Libraries' warnings come along."""
-    output = Lossy(sys.stdout)
+    output = BestEffortStream(sys.stdout)
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),

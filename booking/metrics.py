@@ -44,7 +44,7 @@ class Histogram:
 
 
 @dataclass(slots=True)
-class Meters:
+class Metrics:
     """Counters and histograms by their names and labels. A name's labels are one text, `method="GET",route="/book"`."""
 
     counters: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Meters:
             histogram = self.histograms[name, labels] = Histogram(bounds)
         histogram.observe(value)
 
-    def add(self, other: "Meters") -> None:
+    def add(self, other: "Metrics") -> None:
         """Counts another's in."""
         for (name, labels), value in other.counters.items():
             self.count(name, labels, value)
@@ -79,11 +79,11 @@ class Meters:
         aside.replace(folder / f"{os.getpid()}.json")
 
 
-def saved(folder: Path) -> Iterable[Meters]:
+def saved(folder: Path) -> Iterable[Metrics]:
     """What each process has saved, those that are gone included."""
     for path in sorted(folder.glob("*.json")):
         document = json.loads(path.read_bytes())
-        yield Meters(
+        yield Metrics(
             {(name, labels): value for name, labels, value in document["counters"]},
             {
                 (name, labels): Histogram(tuple(bounds), counts, total)
@@ -92,10 +92,10 @@ def saved(folder: Path) -> Iterable[Meters]:
         )
 
 
-def together(all_meters: Iterable[Meters]) -> Meters:
+def together(all_metrics: Iterable[Metrics]) -> Metrics:
     """The sum."""
-    total = Meters()
-    for one in all_meters:
+    total = Metrics()
+    for one in all_metrics:
         total.add(one)
     return total
 

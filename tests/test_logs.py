@@ -53,11 +53,11 @@ def test_what_happens_to_every_request_is_told_once_a_second_with_how_often_it_d
 ) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    seldom = logs.Seldom("Redis is away")
+    seldom = logs.ThrottledLogger("Redis is away")
     with capture_logs() as lines:
         for request in range(1_000):
             seldom.tell(request=request)
-        now += logs.SELDOM_SECONDS
+        now += logs.THROTTLE_SECONDS
         seldom.tell(request=1_000)
     assert [(line["event"], line["times"], line["request"]) for line in lines] == [
         ("Redis is away", 1, 0),

@@ -57,7 +57,7 @@ class PlainTokens:
         self._special = SPECIAL_CLAIMS - self._expected.keys()
         self._heads = {HEAD}
 
-    def carrier(self, token: bytes) -> Caller | None:
+    def authenticate(self, token: bytes) -> Caller | None:
         """The carrier of a plain token whose signature and every claim are good; None if PyJWT should look at it."""
         signed, _, signature = token.rpartition(b".")
         head, _, payload = signed.partition(b".")
@@ -72,9 +72,9 @@ class PlainTokens:
             return None
         if not known and len(self._heads) < HEADS_MAX:  # only who has the secret comes here, so nobody else can fill it
             self._heads.add(head)
-        return self._carrier_by(payload)
+        return self._authenticate_by(payload)
 
-    def _carrier_by(self, payload: bytes) -> Caller | None:
+    def _authenticate_by(self, payload: bytes) -> Caller | None:
         claims = _json_in(payload)
         if type(claims) is not dict:
             return None

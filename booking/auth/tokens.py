@@ -120,7 +120,7 @@ class TokenVerifier:
         if len(token) > TOKEN_BYTES_MAX:
             raise InvalidToken(f"the token is longer than {TOKEN_BYTES_MAX} bytes")
         # PyJWT takes ten times as long as this, and says the same: a property test compares the two.
-        caller = self._plain.carrier(token)
+        caller = self._plain.authenticate(token)
         if caller is not None:
             return caller
         return self._verify_with_pyjwt(token)
@@ -151,8 +151,8 @@ class TokenVerifier:
                 return None
         if bound is None:
             raise InvalidToken("the token's algorithm is not accepted")
-        carrier = _carrier(self._claims(token, bound.key, bound.algorithm))
-        return Caller(self._foreign_user_id(carrier.user_id), carrier.organizer)
+        authenticate = _carrier(self._claims(token, bound.key, bound.algorithm))
+        return Caller(self._foreign_user_id(authenticate.user_id), authenticate.organizer)
 
     def _foreign_user_id(self, subject: str) -> str:
         """The user id of a provider's subject. Raises InvalidToken where it would be an account's, or none."""

@@ -50,9 +50,9 @@ class Commands(TyperGroup):
                 raise
         except BrokenPipeError:
             pass
-        from booking.logs import let_go_of  # here alone, so that commands stay quick
+        from booking.logs import close_quietly  # here alone, so that commands stay quick
 
-        let_go_of(sys.stdout)
+        close_quietly(sys.stdout)
         sys.exit(EXIT_NOBODY_READS)
 
     def invoke(self, ctx: Any) -> Any:

@@ -9,13 +9,13 @@ from booking.domain.lags import Lag
 from booking.domain.model import Event, Rules
 from booking.domain.outcomes import EventOutcome, IdempotencyKey, Outcome, Status
 from booking.inventory import keys
+from booking.inventory.batcher import CommandBatcher, PreparedCall, Reply
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown
-from booking.inventory.lane import Lane, Reply, Target
-from booking.inventory.link import Argument
 from booking.inventory.records import read_event, read_outcome
+from booking.inventory.script_connection import Argument
 from booking.inventory.scripts import Script, load
 
-DESKS_MAX = 65_536
+CACHED_CALLS_MAX = 65_536
 """Desks kept for reuse: an event's are built once, not once a request."""
 
 Decision = Coroutine[Any, Any, Outcome]
@@ -36,24 +36,28 @@ class RateLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class CachedCall:
     """What all commands of one verb about one event have in common."""
 
-    lane: Lane
-    target: Target
+    batcher: CommandBatcher
+    target: PreparedCall
 
 
 class BoxOffice:
     """The only way to the stock. Lanes are dealt to the shards in turn; one serves them all outside a cluster."""
 
     def __init__(
-        self, lanes: Sequence[Lane], epochs: Sequence[str], rate_limit: RateLimit | None, unsaved_limit: int
+        self,
+        batchers: Sequence[CommandBatcher],
+        epochs: Sequence[str],
+        rate_limit: RateLimit | None,
+        unsaved_limit: int,
     ) -> None:
-        self._lanes = lanes
+        self._batchers = batchers
         self._epochs = epochs
         self._rate_limit = rate_limit
         self._unsaved_limit = unsaved_limit
-        self._desks: dict[tuple[str, int], Desk] = {}
+        self._cached_calls: dict[tuple[str, int], CachedCall] = {}
 
     def book(self, event_id: int, user_id: str, quantity: int = 1, key: IdempotencyKey | None = None) -> Decision:
         """Gives `quantity` tickets to a user, all or nothing, or a place on the waiting list."""
@@ -110,28 +114,32 @@ class BoxOffice:
             return 0
         limit = self._rate_limit
         buckets = keys.event_keys(event_id, self.shards)[-2:]
-        target = Target(load("take_token"), buckets, (limit.interval_us, limit.burst, user_id))
-        return await self._first_number(target, self._lane(event_id))
+        target = PreparedCall(load("take_token"), buckets, (limit.interval_us, limit.burst, user_id))
+        return await self._first_number(target, self._batcher(event_id))
 
     async def charge_address(self, address: str, limit: RateLimit) -> int:
         """Takes one call out of a client address's bucket. Returns 0, or the milliseconds to wait."""
         bucket = keys.address_rate(address).encode()
-        target = Target(load("take_address_token"), (bucket,), (limit.interval_us, limit.burst))
-        return await self._first_number(target, self._lanes[0])
+        target = PreparedCall(load("take_address_token"), (bucket,), (limit.interval_us, limit.burst))
+        return await self._first_number(target, self._batchers[0])
 
     async def next_event_id(self) -> int:
         """An id that no event has had."""
-        return await self._first_number(Target(load("next_event_id"), (keys.LAST_EVENT,), (1,)), self._lanes[0])
+        return await self._first_number(
+            PreparedCall(load("next_event_id"), (keys.LAST_EVENT,), (1,)), self._batchers[0]
+        )
 
     async def last_event_id(self) -> int:
         """The highest id that was given out; 0 before the first."""
-        return await self._first_number(Target(load("next_event_id"), (keys.LAST_EVENT,), (0,)), self._lanes[0])
+        return await self._first_number(
+            PreparedCall(load("next_event_id"), (keys.LAST_EVENT,), (0,)), self._batchers[0]
+        )
 
     async def lags(self) -> list[Lag]:
         """How much of each shard's stream is not in SQL yet. Raises as every call does when Redis is away."""
         asked = [
-            self._lane(shard).submit(
-                Target(load("lag"), (keys.changes(shard), keys.epoch(shard)), (self._epochs[shard],))
+            self._batcher(shard).submit(
+                PreparedCall(load("lag"), (keys.changes(shard), keys.epoch(shard)), (self._epochs[shard],))
             )
             for shard in range(len(self._epochs))
         ]
@@ -144,8 +152,8 @@ class BoxOffice:
 
     async def due_events(self, shard: int, me: str, lease_ms: int, most: int) -> list[int]:
         """Up to `most` events of a shard with dead holds; none while another is the shard's sweeper."""
-        target = Target(load("events_to_expire"), (keys.due(shard), keys.sweeper(shard)), (me, lease_ms, most))
-        reply, _ = await self._lane(shard).submit(target)
+        target = PreparedCall(load("events_to_expire"), (keys.due(shard), keys.sweeper(shard)), (me, lease_ms, most))
+        reply, _ = await self._batcher(shard).submit(target)
         return [int(event_id) for event_id in reply.rows[0]]
 
     @property
@@ -153,11 +161,11 @@ class BoxOffice:
         """How many parts the events are spread over."""
         return len(self._epochs)
 
-    def refound(self, epochs: Sequence[str]) -> None:
+    def use_epochs(self, epochs: Sequence[str]) -> None:
         """Goes by these epochs from now on: a shard that was restored has another one."""
         if list(epochs) != list(self._epochs):
             self._epochs = epochs
-            self._desks.clear()
+            self._cached_calls.clear()
 
     def shard_of(self, event_id: int) -> int:
         """The part that an event is in."""
@@ -165,12 +173,12 @@ class BoxOffice:
 
     async def close(self) -> None:
         """Answers what is queued, then lets the connections go."""
-        for lane in self._lanes:
-            await lane.close()
+        for batcher in self._batchers:
+            await batcher.close()
 
     async def _read(self, event_id: int, *item: Argument) -> tuple[Reply, int]:
-        desk = self._desk("get_event", event_id)
-        return await desk.lane.submit(desk.target, item)
+        cached = self._cached_call("get_event", event_id)
+        return await cached.batcher.submit(cached.target, item)
 
     async def _decide(
         self,
@@ -181,36 +189,36 @@ class BoxOffice:
         key: IdempotencyKey | None,
         asked: str,
     ) -> Outcome:
-        desk = self._desk(verb, event_id)
+        cached = self._cached_call(verb, event_id)
         replay, request = None, ""
         if key is not None:
             replay = keys.replay(event_id, self.shards, caller_id, key.key)
             request = f"{key.request_id}\n{asked}"
-        reply, row = await desk.lane.submit(desk.target, item, replay, request)
+        reply, row = await cached.batcher.submit(cached.target, item, replay, request)
         outcome = read_outcome(event_id, str(item[0]), reply.rows[row])
         if outcome.status is Status.EVENT_NOT_FOUND:
-            self._desks.pop((verb, event_id), None)
+            self._cached_calls.pop((verb, event_id), None)
         return outcome
 
     async def _settle(self, verb: str, event_id: int, head: Sequence[Argument]) -> EventOutcome:
         target = self._new_target(load(verb), event_id, *head)
-        reply, _ = await self._lane(event_id).submit(target)
+        reply, _ = await self._batcher(event_id).submit(target)
         row = reply.rows[0]
         status = Status(int(row[0]))
         if status is Status.CAPACITY_BELOW_SOLD:
             return EventOutcome(status, tickets_taken=int(row[1]))
         return EventOutcome(status, read_event(event_id, row) if len(row) > 1 else None)
 
-    async def _first_number(self, target: Target, lane: Lane) -> int:
-        reply, _ = await lane.submit(target)
+    async def _first_number(self, target: PreparedCall, batcher: CommandBatcher) -> int:
+        reply, _ = await batcher.submit(target)
         return int(reply.rows[0][0])
 
-    def _lane(self, event_id: int) -> Lane:
-        return self._lanes[keys.shard_of(event_id, self.shards) % len(self._lanes)]
+    def _batcher(self, event_id: int) -> CommandBatcher:
+        return self._batchers[keys.shard_of(event_id, self.shards) % len(self._batchers)]
 
-    def _desk(self, verb: str, event_id: int) -> Desk:
-        desk = self._desks.get((verb, event_id))
-        if desk is None:
+    def _cached_call(self, verb: str, event_id: int) -> CachedCall:
+        cached = self._cached_calls.get((verb, event_id))
+        if cached is None:
             script = load(verb)
             limit = self._rate_limit
             limits = {
@@ -219,24 +227,24 @@ class BoxOffice:
                 "unsaved_limit": self._unsaved_limit,
             }
             target = self._new_target(script, event_id, *(limits[name] for name in script.header.arguments[2:]))
-            if len(self._desks) >= DESKS_MAX:
-                self._desks.clear()
-            desk = Desk(self._lane(event_id), target)
-            self._desks[verb, event_id] = desk
-        return desk
+            if len(self._cached_calls) >= CACHED_CALLS_MAX:
+                self._cached_calls.clear()
+            cached = CachedCall(self._batcher(event_id), target)
+            self._cached_calls[verb, event_id] = cached
+        return cached
 
     def _event_of(self, event_id: int, reply: Reply) -> Event | None:
         if reply.event is None:
             if reply.rows[0][0] == Status.EVENT_NOT_FOUND:  # whoever asks for what there is not has no desk kept for it
-                self._desks.pop(("get_event", event_id), None)
+                self._cached_calls.pop(("get_event", event_id), None)
             else:
                 reply.event = read_event(event_id, reply.rows[0])
         return reply.event
 
-    def _new_target(self, script: Script, event_id: int, *head: Argument) -> Target:
+    def _new_target(self, script: Script, event_id: int, *head: Argument) -> PreparedCall:
         expected_epoch = self._epochs[keys.shard_of(event_id, self.shards)]
         event_keys = keys.event_keys(event_id, self.shards)[: len(script.header.keys)]
-        return Target(script, event_keys, (expected_epoch, event_id, *head))
+        return PreparedCall(script, event_keys, (expected_epoch, event_id, *head))
 
 
 def _or_empty(value: Argument | None) -> Argument:

@@ -10,10 +10,10 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError,
 
 from booking.domain.lags import Lag
 from booking.inventory import keys
-from booking.inventory.changes import order
 from booking.inventory.connection import open_client
 from booking.inventory.errors import AddressUnreadable, InventoryUnavailable
 from booking.inventory.records import read_epoch
+from booking.inventory.streams import order
 
 ANSWER_SECONDS_MAX = 3.0
 """How long a Redis may take to let us in, and to answer."""

@@ -72,7 +72,7 @@ class Ledger:
         async with self.reading() as connection:
             return await shards.read(connection)
 
-    async def found_shards(self, epochs: Sequence[str]) -> dict[int, ShardRecord]:
+    async def initialize_shards(self, epochs: Sequence[str]) -> dict[int, ShardRecord]:
         """Makes shard 0 to n-1 with these epochs if there are none yet, and answers what stands there then.
 
         Of several processes that start at once, one makes them and all get the same answer. A number of shards other
@@ -82,7 +82,7 @@ class Ledger:
         if standing:
             return standing
         async with self._writing() as connection:
-            return await shards.found(connection, epochs)
+            return await shards.initialize_shards(connection, epochs)
 
     async def refound_shard(self, shard: int, seen: ShardRecord, anew: ShardRecord) -> bool:
         """Gives a shard that is written into Redis anew another epoch, and its stream another beginning.
@@ -90,7 +90,7 @@ class Ledger:
         False, and nothing is done, where it does not stand any more as it was `seen`: somebody else has been there.
         """
         async with self._writing() as connection:
-            return await shards.refound(connection, shard, seen, anew)
+            return await shards.use_epochs(connection, shard, seen, anew)
 
     async def apply(self, batches: Sequence[ShardBatch]) -> int:
         """Applies the batches in one transaction, all of it or nothing, and answers how many changes they held.

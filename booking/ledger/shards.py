@@ -18,7 +18,7 @@ async def read(connection: AsyncConnection) -> dict[int, ShardRecord]:
     return {row.shard: ShardRecord(row.epoch, row.cursor, row.accounts_named) for row in rows}
 
 
-async def found(connection: AsyncConnection, epochs: Sequence[str]) -> dict[int, ShardRecord]:
+async def initialize_shards(connection: AsyncConnection, epochs: Sequence[str]) -> dict[int, ShardRecord]:
     """Makes a shard for each epoch where there are none yet, and reads what stands there then."""
     if connection.dialect.name == "postgresql":
         # Of two first starts the second waits here; SQLite's write lock is held from the beginning.
@@ -36,7 +36,7 @@ async def found(connection: AsyncConnection, epochs: Sequence[str]) -> dict[int,
     return await read(connection)
 
 
-async def refound(connection: AsyncConnection, shard: int, seen: ShardRecord, anew: ShardRecord) -> bool:
+async def use_epochs(connection: AsyncConnection, shard: int, seen: ShardRecord, anew: ShardRecord) -> bool:
     """Gives a shard that is written into Redis anew another epoch, and its stream another beginning.
 
     False where it does not stand any more as it was seen.

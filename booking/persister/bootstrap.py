@@ -3,35 +3,35 @@
 import secrets
 from collections.abc import Mapping
 
-from booking.inventory.changes import ChangeStreams
+from booking.inventory.streams import ChangeStreams
 from booking.ledger.ledger import Ledger
 from booking.ledger.records import ShardRecord
 from booking.settings import Settings, SettingsError
 
 
-async def found(settings: Settings, ledger: Ledger, streams: ChangeStreams) -> dict[int, ShardRecord]:
+async def initialize_shards(settings: Settings, ledger: Ledger, streams: ChangeStreams) -> dict[int, ShardRecord]:
     """Each shard's epoch and cursor, made now if this is the first start; safe when many processes start at once.
 
     Raises SettingsError when the database was founded with another number of shards, LedgerUnavailable and
     InventoryUnavailable.
     """
-    records = await ledger.found_shards([secrets.token_hex(8) for _ in range(settings.shards)])
+    records = await ledger.initialize_shards([secrets.token_hex(8) for _ in range(settings.shards)])
     if len(records) != settings.shards:
         raise SettingsError(
             f"BOOKING_SHARDS: this database was founded with {len(records)} shards, and its events cannot move; "
             f"set it to {len(records)}"
         )
-    await streams.found(positions_of(records))
+    await streams.initialize_shards(positions_of(records))
     return records
 
 
-async def vouch(ledger: Ledger, streams: ChangeStreams) -> list[int]:
+async def verify_or_fence(ledger: Ledger, streams: ChangeStreams) -> list[int]:
     """The shards in Redis that do not have all that the database has; nothing is sold from them any more.
 
     To be asked before anything is sold over a new connection: there may be another Redis behind it, or an old copy.
     Raises LedgerUnavailable and InventoryUnavailable.
     """
-    return await streams.vouch(positions_of(await ledger.shards()))
+    return await streams.verify_or_fence(positions_of(await ledger.shards()))
 
 
 def positions_of(records: Mapping[int, ShardRecord]) -> dict[int, tuple[str, str]]:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 import structlog
 
 from booking.domain.changes import ShardBatch
-from booking.inventory.changes import ChangeStreams, Reading, past
 from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.streams import ChangeStreams, Reading, past
 from booking.ledger.errors import CursorMoved, LedgerConflict, LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger
-from booking.metrics import FOLDER, Meters
-from booking.persister.bootstrap import found, positions_of
+from booking.metrics import FOLDER, Metrics
+from booking.persister.bootstrap import positions_of
 from booking.settings import Settings
 
 BATCH_ENTRIES = 4_000
@@ -35,7 +35,7 @@ DRAIN_SECONDS_MAX = 4.0
 LOOK_SECONDS = 1.0
 """Between two looks, while nothing is sold, at whether the database still has what it had."""
 
-METERS_SECONDS = 1.0
+METRICS_SECONDS = 1.0
 """Between two savings of what has been counted."""
 
 BEHIND_SECONDS_MAX = 2.0
@@ -49,7 +49,7 @@ class FallenBehind(Exception):
     """Giving way to everything else on the machine leaves too little to carry what is sold."""
 
 
-async def run(settings: Settings, stop: asyncio.Event, give_way: Callable[[], None] | None = None) -> None:
+async def run(settings: Settings, stop: asyncio.Event, lower_priority: Callable[[], None] | None = None) -> None:
     """Carries until `stop` is set, and then until the streams are drained or a part is away.
 
     Once it has caught up for the first time it calls `give_way`, where there is one; from then on it raises
@@ -58,7 +58,7 @@ async def run(settings: Settings, stop: asyncio.Event, give_way: Callable[[], No
     ledger = Ledger.open(settings.database_address)
     streams = ChangeStreams(settings.redis_address)
     try:
-        await Persister(settings, ledger, streams, give_way).run(stop)
+        await Persister(settings, ledger, streams, lower_priority).run(stop)
     finally:
         await streams.close()
         await ledger.close()
@@ -72,9 +72,9 @@ class Persister:
         settings: Settings,
         ledger: Ledger,
         streams: ChangeStreams,
-        give_way: Callable[[], None] | None = None,
+        lower_priority: Callable[[], None] | None = None,
     ) -> None:
-        self._give_way, self._gives_way = give_way, False
+        self._give_way, self._gives_way = lower_priority, False
         self._settings = settings
         self._ledger = ledger
         self._streams = streams
@@ -84,7 +84,7 @@ class Persister:
         self._looked_at = 0.0
         self._unreadable: set[int] = set()
         self._refused: set[int] = set()
-        self.meters = Meters()
+        self.metrics = Metrics()
         self._metered_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -96,7 +96,7 @@ class Persister:
             if end is None and stop.is_set():
                 end = loop.time() + DRAIN_SECONDS_MAX
             try:
-                carried = await self.carry()
+                carried = await self.consume()
                 if failures:
                     log.info("the persister goes on", after_failures=failures)
                 failures = 0
@@ -110,38 +110,38 @@ class Persister:
                 await _wait(stop, RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
                 failures += 1
                 continue
-            self._save_meters(loop.time())
+            self._save_metrics(loop.time())
             if carried == 0 and stop.is_set():
                 return
             if carried < BATCH_ENTRIES:
-                self._let_others_go_first()
+                self._lower_priority()
                 await _wait(stop, PRESSED_PERIOD_SECONDS if self._settings.ack == "database" else PERIOD_SECONDS)
 
-    def _let_others_go_first(self) -> None:
+    def _lower_priority(self) -> None:
         """From now on, if it ever is to: it has caught up, and a start beside everybody else took its own time."""
         if self._give_way is not None and not self._gives_way:
             self._gives_way = True
             self._give_way()
 
-    def _save_meters(self, now: float) -> None:
+    def _save_metrics(self, now: float) -> None:
         """Where the workers find them; a process of its own on another machine has no such folder."""
-        if now - self._metered_at < METERS_SECONDS:
+        if now - self._metered_at < METRICS_SECONDS:
             return
         self._metered_at = now
         with contextlib.suppress(OSError):
-            self.meters.save(self._settings.data_dir / FOLDER)
+            self.metrics.save(self._settings.data_dir / FOLDER)
 
-    async def carry(self) -> int:
+    async def consume(self) -> int:
         """One transaction's worth: reads, applies, trims. Returns the entries carried.
 
         Raises LedgerUnavailable, CursorMoved and InventoryUnavailable.
         """
         if self._positions is None:
-            self._positions = positions_of(await found(self._settings, self._ledger, self._streams))
+            self._positions = positions_of(await initialize_shards(self._settings, self._ledger, self._streams))
             self._untrimmed = set(self._positions)  # whoever committed last may not have come to it
         reading = await self._streams.read(self._positions, BATCH_ENTRIES)
         batches = reading.batches
-        await self._mind(reading)
+        await self._check(reading)
         if not (batches or reading.let_go):
             await self._look_while_nothing_is_sold()
         if batches:
@@ -157,8 +157,8 @@ class Persister:
             self._untrimmed -= behind.keys()
         rows = sum(len(batch.changes) for batch in batches)
         if rows:
-            self.meters.count("booking_persisted_rows_total", by=rows)
-            self.meters.count("booking_persister_transactions_total")
+            self.metrics.count("booking_persisted_rows_total", by=rows)
+            self.metrics.count("booking_persister_transactions_total")
         return rows
 
     async def _apply(self, batches: list[ShardBatch]) -> list[ShardBatch]:
@@ -193,7 +193,7 @@ class Persister:
             after=batch.after,
         )
 
-    async def _mind(self, reading: Reading) -> None:
+    async def _check(self, reading: Reading) -> None:
         """Says once what is wrong, and looks again soon: somebody may be restoring it."""
         lost, unreadable = set(reading.lost), set(reading.unreadable)
         if unreadable - self._unreadable:

@@ -43,7 +43,7 @@ class Command:
     """A file that takes both outputs; None: they join the supervisor's."""
 
 
-class Part:
+class ChildProcess:
     """Runs `command`, worked out anew at each start, and keeps it running while `keep` does.
 
     `command` raises CannotStart or OSError where there is nothing that could be run.

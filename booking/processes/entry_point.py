@@ -49,14 +49,14 @@ def persist(watch: int | None) -> None:
     import uvloop
 
     from booking.persister.persister import FallenBehind, run
-    from booking.processes.priority import give_way
+    from booking.processes.priority import lower_priority
 
     if watch is None:
         with suppress(OSError):  # a sandbox may not let it
             os.nice(PERSISTER_NICENESS)
-    courtesy = None if watch is None else partial(give_way, watch)
+    courtesy = None if watch is None else partial(lower_priority, watch)
     try:
-        uvloop.run(until_told(_receive_settings(), partial(run, give_way=courtesy)))
+        uvloop.run(until_told(_receive_settings(), partial(run, lower_priority=courtesy)))
     except FallenBehind:
         sys.exit(EXIT_BEHIND)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from booking.processes.child_process import Part
+from booking.processes.child_process import ChildProcess
 
 BEAT_SECONDS = 0.25
 """Between two signs of life."""
@@ -20,7 +20,7 @@ SILENCE_SECONDS_MAX = 1.0
 half a second, so that SQL can still be equal to Redis within 2 s."""
 
 
-def give_way(descriptor: int) -> None:
+def lower_priority(descriptor: int) -> None:
     """Puts every thread of this process behind whatever else wants to run, and gives signs of life from now on.
 
     Threads made later follow their maker. There is no way back without privileges, which is why another process takes
@@ -39,7 +39,7 @@ def _beat(loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
     loop.call_later(BEAT_SECONDS, _beat, loop, descriptor)
 
 
-class Watch:
+class StarvationWatch:
     """The supervisor's end: hears whether a persister that gives way still gets the processor now and then."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -47,7 +47,7 @@ class Watch:
         self._heard, self.descriptor = os.pipe()
         os.set_blocking(self._heard, False)
         os.set_blocking(self.descriptor, False)
-        self.gives_way = hasattr(os, "SCHED_IDLE")
+        self.has_low_priority = hasattr(os, "SCHED_IDLE")
         """Whether the next persister is to give way; once that has left too little, none does any more."""
 
     def close(self) -> None:
@@ -55,11 +55,11 @@ class Watch:
         os.close(self._heard)
         os.close(self.descriptor)
 
-    async def run(self, persister: Part) -> None:
+    async def run(self, persister: ChildProcess) -> None:
         """Listens until none gives way any more; ends one that is starved, so that another takes its place."""
         loop = asyncio.get_running_loop()
         listened_to, heard_at = persister.process, None
-        while self.gives_way:
+        while self.has_low_priority:
             await asyncio.sleep(BEAT_SECONDS)
             heard, now = self._hear(), loop.time()
             if persister.process is not listened_to:  # it gives no sign before it gives way
@@ -72,8 +72,8 @@ class Watch:
 
     def give_up(self) -> None:
         """From the next on, persisters run beside everybody else."""
-        if self.gives_way:
-            self.gives_way = False
+        if self.has_low_priority:
+            self.has_low_priority = False
             self._say("the persister falls behind; it goes on without giving way to everything else")
 
     def _hear(self) -> bool:

@@ -10,11 +10,11 @@ from contextlib import suppress
 from functools import partial
 
 from booking.inventory.embedded import EmbeddedServer, EmbeddedServerFailed
-from booking.metrics import FOLDER as METERS_FOLDER
-from booking.processes.child_process import CannotStart, Command, Part, describe_end
+from booking.metrics import FOLDER as METRICS_FOLDER
+from booking.processes.child_process import CannotStart, ChildProcess, Command, describe_end
 from booking.processes.data_folder import DataFolder, DataFolderTaken
 from booking.processes.listening_sockets import Listeners, answers
-from booking.processes.priority import Watch
+from booking.processes.priority import StarvationWatch
 from booking.settings import EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
 
 STOP_ORDER = ((("worker", "migration", "inspection"), 8.0), (("persister",), 9.0), (("redis",), 9.7))
@@ -45,9 +45,9 @@ class Supervisor:
         self._listeners: Listeners | None = None
         self._told_to_stop = asyncio.Event()
         self._answers = False
-        self._watch = Watch(say)
-        self._parts: list[Part] = []
-        self._workers: list[Part] = []
+        self._starvation_watch = StarvationWatch(say)
+        self._children: list[ChildProcess] = []
+        self._workers: list[ChildProcess] = []
         self._keepers: list[asyncio.Task[None]] = []
 
     async def run(self) -> int:
@@ -77,7 +77,7 @@ class Supervisor:
     def _take_folder(self) -> None:
         try:
             self._folder.open()
-            shutil.rmtree(self._settings.data_dir / METERS_FOLDER, ignore_errors=True)  # counters begin anew here only
+            shutil.rmtree(self._settings.data_dir / METRICS_FOLDER, ignore_errors=True)  # counters begin anew here only
         except DataFolderTaken as error:
             raise StartFailed(str(error), EXIT_WRONG_SETTING) from None
         except OSError as error:
@@ -90,34 +90,34 @@ class Supervisor:
         persister = "the persister" if self._with_persister else "no persister"
         say(f"starting {engine}{persister} and {self._settings.workers} web worker(s) on {self._settings.data_dir}")
         self._workers = [
-            self._part(f"worker-{number}", partial(self._web_command, listeners, number))
+            self._child(f"worker-{number}", partial(self._web_command, listeners, number))
             for number in range(1, self._settings.workers + 1)
         ]
-        persisters = [self._part("persister", self._persister_command)] if self._with_persister else []
-        migration = self._part("migration", partial(self._command, "migrate"))
+        persisters = [self._child("persister", self._persister_command)] if self._with_persister else []
+        migration = self._child("migration", partial(self._command, "migrate"))
         anothers = self._settings.redis_url is not None or self._settings.redis_server is not None
-        inspections = [self._part("inspection", partial(self._command, "inspect"))] if anothers else []
-        for part in (migration, *inspections, *self._workers, *persisters):
-            part.launch()
+        inspections = [self._child("inspection", partial(self._command, "inspect"))] if anothers else []
+        for child in (migration, *inspections, *self._workers, *persisters):
+            child.launch()
         migration.release()
         embedded = [await self._start_embedded()] if self._embedded is not None else []
-        for part in inspections:
-            part.release()
-        for part in (*inspections, migration):
-            code = await part.ended()
+        for child in inspections:
+            child.release()
+        for child in (*inspections, migration):
+            code = await child.ended()
             if code != 0:
-                raise StartFailed(f"the {part.name} {describe_end(code)}" if code < 0 else "", max(code, 1))
-        for part in self._workers:
-            part.release()
+                raise StartFailed(f"the {child.name} {describe_end(code)}" if code < 0 else "", max(code, 1))
+        for child in self._workers:
+            child.release()
         self._keepers = [
-            asyncio.create_task(part.keep(partial(self._may_restart, part)))
-            for part in (*embedded, *persisters, *self._workers)
+            asyncio.create_task(child.keep(partial(self._may_restart, child)))
+            for child in (*embedded, *persisters, *self._workers)
         ]
-        self._keepers += [asyncio.create_task(self._watch.run(part)) for part in persisters]
+        self._keepers += [asyncio.create_task(self._starvation_watch.run(child)) for child in persisters]
         await self._first_answer(listeners.url)
         self._answers = True
-        for part in persisters:
-            part.release()  # only now, so that of settings which are refused one part speaks
+        for child in persisters:
+            child.release()  # only now, so that of settings which are refused one part speaks
         self._describe()
         say(f"serving on {listeners.url} (Ctrl-C stops it; its files are in {self._settings.data_dir})")
 
@@ -138,17 +138,17 @@ class Supervisor:
             raise StartFailed(str(error)) from None
         return listeners
 
-    async def _start_embedded(self) -> Part:
+    async def _start_embedded(self) -> ChildProcess:
         assert self._embedded is not None
         server = self._embedded
         try:
-            part = self._part("redis", self._embedded_command)
-            process = part.launch()
-            part.release()
+            child = self._child("redis", self._embedded_command)
+            process = child.launch()
+            child.release()
             await server.wait_until_ready(process, say)
         except (EmbeddedServerFailed, CannotStart, OSError) as error:
             raise StartFailed(str(error)) from None
-        return part
+        return child
 
     def _embedded_command(self) -> Command:
         assert self._embedded is not None
@@ -162,41 +162,43 @@ class Supervisor:
     def _web_command(self, listeners: Listeners, worker: int) -> Command:
         descriptor = listeners.of(worker).fileno()
         # Where the connections could go to no other, they hear of what is away from this one.
-        waits = ["wait"] if self._answers and not any(part.is_steady for part in self._workers) else []
+        waits = ["wait"] if self._answers and not any(child.is_steady for child in self._workers) else []
         return self._command("web", str(descriptor), *waits, pass_fds=(descriptor,))
 
     def _persister_command(self) -> Command:
-        if not self._watch.gives_way:
+        if not self._starvation_watch.has_low_priority:
             return self._command("persist")
-        return self._command("persist", str(self._watch.descriptor), pass_fds=(self._watch.descriptor,))
+        return self._command(
+            "persist", str(self._starvation_watch.descriptor), pass_fds=(self._starvation_watch.descriptor,)
+        )
 
     def _command(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Command:
         return Command(
             (sys.executable, "-m", "booking.processes.entry_point", *arguments), self._settings_json, pass_fds
         )
 
-    def _part(self, name: str, command: Callable[[], Command]) -> Part:
-        part = Part(name, command, say, self._describe)
-        self._parts.append(part)
-        return part
+    def _child(self, name: str, command: Callable[[], Command]) -> ChildProcess:
+        child = ChildProcess(name, command, say, self._describe)
+        self._children.append(child)
+        return child
 
-    def _may_restart(self, part: Part, code: int) -> bool:
+    def _may_restart(self, child: ChildProcess, code: int) -> bool:
         """Before the service has answered once, a part that refuses the settings ends the start instead."""
-        if part in self._workers and part.deaths and self._listeners is not None:
+        if child in self._workers and child.deaths and self._listeners is not None:
             # The second death in a row: what comes in meanwhile is better off with the others.
-            self._listeners.give_up(self._workers.index(part) + 1)
+            self._listeners.give_up(self._workers.index(child) + 1)
         if code == EXIT_BEHIND:
-            self._watch.give_up()
+            self._starvation_watch.give_up()
         return self._answers or code != EXIT_WRONG_SETTING
 
     async def _first_answer(self, url: str) -> None:
         """Returns when a worker answers; raises StartFailed when one refuses its settings or keeps dying."""
         while not await answers(url):
-            for part in self._parts:
-                if part.exit_code == EXIT_WRONG_SETTING:
+            for child in self._children:
+                if child.exit_code == EXIT_WRONG_SETTING:
                     raise StartFailed("", EXIT_WRONG_SETTING)
-                if part.deaths_in_all >= START_DEATHS_MAX:  # however long a busy machine lets each of them live
-                    raise StartFailed(f"{part.name} died {part.deaths_in_all} times at its start")
+                if child.deaths_in_all >= START_DEATHS_MAX:  # however long a busy machine lets each of them live
+                    raise StartFailed(f"{child.name} died {child.deaths_in_all} times at its start")
             await asyncio.sleep(0.05)
 
     async def _stop(self) -> None:
@@ -210,9 +212,9 @@ class Supervisor:
         begun = loop.time()
         for names, limit_seconds in STOP_ORDER:
             left_seconds = max(0.1, begun + limit_seconds - loop.time())
-            parts = [part for part in self._parts if part.name.startswith(names)]
-            await asyncio.gather(*(part.stop(left_seconds) for part in parts))
-        self._watch.close()
+            children = [child for child in self._children if child.name.startswith(names)]
+            await asyncio.gather(*(child.stop(left_seconds) for child in children))
+        self._starvation_watch.close()
         if self._embedded is not None:
             self._embedded.clear_away()
 
@@ -222,13 +224,13 @@ class Supervisor:
             self._told_to_stop.set()
             return
         say("hurrying")
-        for part in self._parts:
-            if part.name != "redis":
-                part.hurry()
+        for child in self._children:
+            if child.name != "redis":
+                child.hurry()
 
     def _reap(self) -> None:
-        for part in self._parts:
-            part.reap()
+        for child in self._children:
+            child.reap()
 
     def _describe(self) -> None:
         """Keeps service.json true, once there is a service to describe."""
@@ -238,7 +240,7 @@ class Supervisor:
                     "pid": os.getpid(),
                     "url": self._listeners.url,
                     "port": self._listeners.port,
-                    "parts": {part.name: part.pid for part in self._parts if part.pid is not None},
+                    "parts": {child.name: child.pid for child in self._children if child.pid is not None},
                 }
             )
 

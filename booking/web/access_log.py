@@ -13,7 +13,7 @@ import orjson
 from starlette.routing import BaseRoute
 from starlette.types import Scope
 
-from booking.metrics import Histogram, Meters, escaped
+from booking.metrics import Histogram, Metrics, escaped
 from booking.web.requests import USER
 from booking.web.times import to_text
 
@@ -58,13 +58,13 @@ class AccessLog:
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
 
-    def hand_over(self, meters: Meters) -> None:
+    def hand_over(self, metrics: Metrics) -> None:
         """Counts in what was answered since the last time. Kept apart until then, which is cheaper a request."""
         durations, self._durations = self._durations, {}
         for (method, path, status), histogram in durations.items():
             labels = _labels(method, path)
-            meters.count("booking_requests_total", f'{labels},status="{status}"', sum(histogram.counts))
-            meters.histograms.setdefault(("booking_request_duration_seconds", labels), Histogram()).add(histogram)
+            metrics.count("booking_requests_total", f'{labels},status="{status}"', sum(histogram.counts))
+            metrics.histograms.setdefault(("booking_request_duration_seconds", labels), Histogram()).add(histogram)
 
     def flush(self) -> None:
         """Writes what is waiting."""

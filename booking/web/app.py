@@ -16,24 +16,23 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from booking import logs
 from booking.auth.passwords import Passwords
 from booking.auth.tokens import TokenVerifier, sign_token
-from booking.inventory.acknowledgement import LevelNotGiven, choose
+from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice, RateLimit
-from booking.inventory.changes import ChangeStreams
+from booking.inventory.durability import LevelNotGiven, choose
 from booking.inventory.expiry import sweep
-from booking.inventory.lane import Lane
-from booking.inventory.link import ANSWER_SECONDS_MAX, Link
 from booking.inventory.password_checks import PasswordChecks
+from booking.inventory.reader import InventoryReader
+from booking.inventory.script_connection import ANSWER_SECONDS_MAX, ScriptConnection
 from booking.inventory.scripts import all_scripts
-from booking.inventory.stockroom import Stockroom
+from booking.inventory.streams import ChangeStreams
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
-from booking.metrics import FOLDER, Meters
+from booking.metrics import FOLDER, Metrics
 from booking.operations.restore.naming import name_accounts
 from booking.operations.restore.restoration import restore_empty
-from booking.persister.bootstrap import found, vouch
+from booking.persister.bootstrap import initialize_shards, verify_or_fence
 from booking.settings import Settings, SettingsError
 from booking.web.access_log import AccessLog, console_line, json_line
-from booking.web.attempts import FAILURES, Attempts
 from booking.web.authentication import Credentials
 from booking.web.endpoints.accounts import AccountEndpoints
 from booking.web.endpoints.events import EventEndpoints
@@ -45,9 +44,10 @@ from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
 from booking.web.middleware import ExceptionMiddleware, RequestMiddleware
 from booking.web.pages import PageEndpoints
-from booking.web.read_your_writes import Freshness
+from booking.web.password_limits import FAILURES, Attempts
+from booking.web.read_your_writes import ReadYourWrites
 from booking.web.routes import RouteTable, routes
-from booking.web.startup import Opening
+from booking.web.startup import Startup
 from booking.web.tracing import Traces, traced
 
 log = structlog.get_logger()
@@ -58,7 +58,7 @@ PASSWORD_THREADS = 2
 GARBAGE_OBJECTS = 50_000
 """Objects that may be made and not freed before the collector looks for cycles among them: some 10 MB."""
 
-METERS_SECONDS = 1.0
+METRICS_SECONDS = 1.0
 """Between two savings of what has been counted."""
 
 EPOCHS_SECONDS = 1.0
@@ -99,12 +99,12 @@ class Application:
         """With `waits`, it starts without Redis or the database, and answers 503 until they are there."""
         logs.configure(settings.log_format)
         self._settings = settings
-        self._opening = Opening(self._open, waits=waits)
+        self._startup = Startup(self._open, waits=waits)
         self._access_log = AccessLog(
             partial(console_line, colours=logs.has_colours()) if settings.log_format == "console" else json_line
         )
         self._load = load
-        router = Router(redirect_slashes=False, lifespan=lambda _: self.lifespan(), default=self._opening.answer)
+        router = Router(redirect_slashes=False, lifespan=lambda _: self.lifespan(), default=self._startup.answer)
         self._routes = RouteTable(router)
         app: ASGIApp = self._routes
         if settings.cors_origins:
@@ -126,7 +126,7 @@ class Application:
     async def lifespan(self) -> AsyncIterator[None]:
         """Opens every part, and closes it at the end. Raises SettingsError, InventoryUnavailable, LedgerError."""
         try:
-            async with self._opening.opened():
+            async with self._startup.opened():
                 yield
         finally:
             self._access_log.flush()
@@ -139,29 +139,33 @@ class Application:
         stack.push_async_callback(ledger.close)
         streams = ChangeStreams(settings.redis_address)
         stack.push_async_callback(streams.close)
-        await found(settings, ledger, streams)
+        await initialize_shards(settings, ledger, streams)
         await name_accounts(settings, ledger, streams)
-        await restore_empty(settings, ledger, streams, await vouch(ledger, streams))
+        await restore_empty(settings, ledger, streams, await verify_or_fence(ledger, streams))
         limit = auth_limit = None
         if settings.rate_limit == "on":
             limit = RateLimit(settings.rate_limit_burst, settings.rate_limit_per_second)
             auth_limit = RateLimit(settings.auth_rate_limit_per_minute, settings.auth_rate_limit_per_minute / 60)
         try:
-            acknowledgement = await choose(settings.redis_address, settings.ack, settings.ack_replicas)
+            durability = await choose(settings.redis_address, settings.ack, settings.ack_replicas)
         except LevelNotGiven as error:
             raise SettingsError(f"BOOKING_ACK: {error}") from None
-        log.info("changes are acknowledged at this level", acknowledged=acknowledgement.level)
-        link = Link(settings.redis_address, all_scripts(), partial(vouch, ledger, streams), acknowledgement)
-        saved: list[Freshness] = []
-        waits = (lambda: saved[0].saved()) if acknowledgement.level == "database" else None
-        lane = Lane(link, settings.queue_limit, waits, None if self._load is None else self._load.observe_delay)
-        office = BoxOffice([lane], await _epochs(ledger), limit, settings.persister_lag_limit)
+        log.info("changes are acknowledged at this level", acknowledged=durability.level)
+        connection = ScriptConnection(
+            settings.redis_address, all_scripts(), partial(verify_or_fence, ledger, streams), durability
+        )
+        saved: list[ReadYourWrites] = []
+        waits = (lambda: saved[0].saved()) if durability.level == "database" else None
+        batcher = CommandBatcher(
+            connection, settings.queue_limit, waits, None if self._load is None else self._load.observe_delay
+        )
+        office = BoxOffice([batcher], await _epochs(ledger), limit, settings.persister_lag_limit)
         stack.push_async_callback(office.close)
         await office.lags()  # connects, while there is a database to vouch by
-        room = Stockroom(settings.redis_address, settings.shards, ANSWER_SECONDS_MAX)
-        stack.push_async_callback(room.close)
-        freshness = Freshness(office, ledger)
-        saved.append(freshness)
+        reader = InventoryReader(settings.redis_address, settings.shards, ANSWER_SECONDS_MAX)
+        stack.push_async_callback(reader.close)
+        read_your_writes = ReadYourWrites(office, ledger)
+        saved.append(read_your_writes)
         passwords = Passwords(PASSWORD_THREADS)
         stack.callback(passwords.close)
         secret = settings.signing_secret()
@@ -184,7 +188,7 @@ class Application:
 
         folder = settings.data_dir / FOLDER
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        attempts = None if auth_limit is None else Attempts(office, PasswordChecks(lane, FAILURES), auth_limit)
+        attempts = None if auth_limit is None else Attempts(office, PasswordChecks(batcher, FAILURES), auth_limit)
         find_account = ledger.find_account if settings.has_accounts else None
         credentials = Credentials(tokens, passwords, find_account, attempts)
         accounts = AccountEndpoints(ledger, passwords, credentials, sign, attempts)
@@ -193,19 +197,19 @@ class Application:
             routes(
                 SaleEndpoints(credentials, office, limit),
                 EventEndpoints(credentials, office),
-                ListEndpoints(credentials, office, ledger, freshness),
-                ReportEndpoints(credentials, office, ledger, room, freshness),
+                ListEndpoints(credentials, office, ledger, read_your_writes),
+                ReportEndpoints(credentials, office, ledger, reader, read_your_writes),
                 live,
                 accounts if settings.has_accounts else None,
-                HealthEndpoints(office, ledger, settings.persister_lag_limit, acknowledgement.level),
-                MetricsEndpoint(office, room, lane, live, self._access_log, folder),
+                HealthEndpoints(office, ledger, settings.persister_lag_limit, durability.level),
+                MetricsEndpoint(office, reader, batcher, live, self._access_log, folder),
                 PageEndpoints(office),
             )
         )
         tasks = [
             asyncio.create_task(sweep(office), name="sweeper"),
             asyncio.create_task(_go_by_new_epochs(office, ledger), name="epochs"),
-            asyncio.create_task(_save(self._access_log, self._load, lane.meters, folder), name="meters"),
+            asyncio.create_task(_save(self._access_log, self._load, batcher.metrics, folder), name="meters"),
         ]
         stack.push_async_callback(_end, tasks)
         # What is here now stays; what requests make is freed as they end. Left alone, the collector would look
@@ -230,20 +234,20 @@ async def _go_by_new_epochs(office: BoxOffice, ledger: Ledger) -> None:
     while True:
         await asyncio.sleep(EPOCHS_SECONDS)
         with contextlib.suppress(LedgerError):
-            office.refound(await _epochs(ledger))
+            office.use_epochs(await _epochs(ledger))
 
 
-async def _save(access_log: AccessLog, load: Load | None, meters: Meters, folder: Path) -> None:
+async def _save(access_log: AccessLog, load: Load | None, metrics: Metrics, folder: Path) -> None:
     """Runs until it is cancelled: the other workers tell what this one has counted a second ago."""
     while True:
-        await asyncio.sleep(METERS_SECONDS)
-        access_log.hand_over(meters)
+        await asyncio.sleep(METRICS_SECONDS)
+        access_log.hand_over(metrics)
         turned_away = 0 if load is None else load.relax()
         if turned_away:
-            meters.count("booking_sheds_total", by=turned_away)
+            metrics.count("booking_sheds_total", by=turned_away)
             log.warning("requests were turned away", requests=turned_away)
         with contextlib.suppress(OSError):
-            meters.save(folder)
+            metrics.save(folder)
 
 
 def create_app(settings: Settings, *, waits: bool = False, load: Load | None = None) -> Application:

@@ -16,8 +16,8 @@ from booking.auth.passwords import Passwords
 from booking.auth.tokens import InvalidToken, TokenVerifier
 from booking.domain.accounts import Account
 from booking.domain.callers import Caller, account_user_id
-from booking.web.attempts import Attempts, address_of
 from booking.web.headers import fields_of
+from booking.web.password_limits import Attempts, address_of
 
 BASIC_BYTES_MAX = 4096
 """The longest email and password, in base64, that are looked at; with 256 characters of password there is room."""

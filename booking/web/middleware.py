@@ -12,7 +12,7 @@ from booking.auth.key_set import KeySetUnavailable
 from booking.auth.passwords import TooBusy
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.ledger.errors import LedgerUnavailable
-from booking.logs import Seldom
+from booking.logs import ThrottledLogger
 from booking.web.access_log import AccessLog
 from booking.web.authentication import Unauthenticated
 from booking.web.headers import fields_of
@@ -28,8 +28,8 @@ STATUS = "booking.status"
 """Where a request's scope has the status of a response that has begun."""
 
 log = structlog.get_logger()
-_UNAVAILABLE = Seldom("inventory unavailable")
-_NO_DATABASE = Seldom("database unavailable")
+_UNAVAILABLE = ThrottledLogger("inventory unavailable")
+_NO_DATABASE = ThrottledLogger("database unavailable")
 
 PROBLEMS: dict[type[BaseException], Callable[[BaseException], Problem]] = {
     Overloaded: lambda _: Problem("overloaded"),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from booking.domain.lags import Lag
 from booking.inventory.box_office import BoxOffice
-from booking.inventory.changes import order
+from booking.inventory.streams import order
 from booking.ledger.ledger import Ledger
 
 CATCH_UP_SECONDS_MAX = 1.5
@@ -14,7 +14,7 @@ CATCH_UP_SECONDS_MAX = 1.5
 POLL_SECONDS = 0.02
 
 
-class Freshness:
+class ReadYourWrites:
     """Waits for the persister."""
 
     def __init__(self, office: BoxOffice, ledger: Ledger) -> None:

@@ -26,7 +26,7 @@ Open = Callable[[AsyncExitStack], Awaitable[None]]
 """Opens every part, to be closed with the stack. Raises what is in AWAY."""
 
 
-class Opening:
+class Startup:
     """The parts behind one worker's answers, over its life."""
 
     def __init__(self, open_parts: Open, *, waits: bool) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
-from booking.inventory.stockroom import Stockroom
+from booking.inventory.reader import InventoryReader
 from booking.ledger import Ledger
 from booking.operations.audit.comparison import audit_event
 from tests.chaos.players import Memory
@@ -26,7 +26,7 @@ class Verdict:
 
 
 async def judge(
-    room: Stockroom, ledger: Ledger, events: Iterable[int], memories: Iterable[tuple[str, Memory]]
+    room: InventoryReader, ledger: Ledger, events: Iterable[int], memories: Iterable[tuple[str, Memory]]
 ) -> Verdict:
     """Holds these events, and what these users remember of them, to the five points of the fault suite."""
     verdict = Verdict()

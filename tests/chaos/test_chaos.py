@@ -7,7 +7,7 @@ import pytest
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
 from booking.domain.model import BookingStatus, Rules, Source
-from booking.inventory.stockroom import Stockroom
+from booking.inventory.reader import InventoryReader
 from tests.chaos.client import START_SECONDS_MAX
 from tests.chaos.faults import FAULTS
 from tests.chaos.oracle import Verdict, judge, replayed
@@ -56,7 +56,7 @@ async def test_the_oracle_sees_a_booking_that_is_lost_and_one_that_is_made_twice
         booked = await spine.stock.office.book(EVENT, "ann")
         assert booked.booking is not None
         await spine.drain()
-        room = Stockroom(spine.settings.redis_address, SHARDS)
+        room = InventoryReader(spine.settings.redis_address, SHARDS)
         told = Memory(EVENT, booked={booked.booking.number}, attempts=1)
         sound = await judge(room, spine.ledger, [EVENT], [("ann", told)])
         assert sound == Verdict()

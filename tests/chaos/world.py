@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 from redis.asyncio import Redis
 
-from booking.inventory.stockroom import Stockroom
+from booking.inventory.reader import InventoryReader
 from booking.ledger import Ledger
 from booking.settings import Settings
 from tests.chaos.client import ANSWER_SECONDS_MAX, Door
@@ -47,7 +47,7 @@ class World:
     service: RunningService
     door: Door
     ledger: Ledger
-    room: Stockroom
+    room: InventoryReader
     redis: Any  # redis-py's types cannot say that its answers are bytes
     clock: ShiftedClock | None = None
     """Redis's clock; None where there is no C compiler to make one that can be set."""
@@ -154,7 +154,7 @@ async def open_world(
         environment["BOOKING_DATABASE_URL"] = database_url
     with running_service(own / "data", environment) as service:
         settings = Settings.read({**environment, "BOOKING_DATA_DIR": str(service.data_dir)})
-        ledger, room = Ledger.open(settings.database_address), Stockroom(settings.redis_address, SHARDS)
+        ledger, room = Ledger.open(settings.database_address), InventoryReader(settings.redis_address, SHARDS)
         redis = Redis.from_url(settings.redis_address, protocol=2)
         world = World(
             service, Door(service.base_url, usual_seconds=answer_seconds), ledger, room, redis, clock, postgres

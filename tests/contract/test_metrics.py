@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from booking.metrics import FOLDER, Meters, escaped, saved, together
+from booking.metrics import FOLDER, Metrics, escaped, saved, together
 from booking.web.endpoints.metrics import HELP
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
@@ -85,13 +85,13 @@ def test_a_method_that_nobody_knows_is_no_name_of_its_own(house: House) -> None:
 
 
 def test_meters_that_were_saved_add_up(tmp_path: Path) -> None:
-    meters = Meters()
-    meters.count("booking_sheds_total", by=2)
+    metrics = Metrics()
+    metrics.count("booking_sheds_total", by=2)
     for value in (0.0005, 0.001, 0.3, 99):
-        meters.observe("booking_request_duration_seconds", escaped({"route": 'a "b"\\\n'}), value)
-    meters.save(tmp_path)
+        metrics.observe("booking_request_duration_seconds", escaped({"route": 'a "b"\\\n'}), value)
+    metrics.save(tmp_path)
     (read,) = saved(tmp_path)
-    total = together([read, meters])
+    total = together([read, metrics])
     assert total.counters["booking_sheds_total", ""] == 4
     ((_, labels),) = total.histograms
     assert labels == r'route="a \"b\"\\\n"'

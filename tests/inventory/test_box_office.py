@@ -38,7 +38,7 @@ async def test_nothing_is_kept_of_those_who_ask_for_events_that_there_are_not(st
         await office.book(event_id, "ann")
         await office.confirm(event_id, "ann")
         await office.cancel(event_id, "ann")
-    assert {event_id for _, event_id in office._desks} == {1}  # seen nowhere else
+    assert {event_id for _, event_id in office._cached_calls} == {1}  # seen nowhere else
 
 
 # Idempotency keys
@@ -314,7 +314,7 @@ async def test_a_change_that_ends_between_its_steps_is_not_said_to_have_changed_
 ) -> None:
     await stock.sale(capacity=1)
     await asyncio.gather(*(stock.office.book(1, f"buyer-{number}") for number in range(3)))
-    submit, steps = stock.lane.submit, 0
+    submit, steps = stock.batcher.submit, 0
 
     def until_the_second(*arguments: Any) -> Any:
         nonlocal steps
@@ -323,7 +323,7 @@ async def test_a_change_that_ends_between_its_steps_is_not_said_to_have_changed_
             raise InventoryUnavailable("Redis cannot be reached")
         return submit(*arguments)
 
-    monkeypatch.setattr(stock.lane, "submit", until_the_second)
+    monkeypatch.setattr(stock.batcher, "submit", until_the_second)
     with pytest.raises(OutcomeUnknown):
         await stock.office.change(1, {"capacity": 12_000})
     monkeypatch.undo()

@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 
 from booking.domain.outcomes import IdempotencyKey, Outcome, Status
 from booking.inventory import keys
+from booking.inventory.batcher import PreparedCall
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, ShardFenced
-from booking.inventory.lane import Target
-from booking.inventory.link import ANSWER_SECONDS_MAX, Argument, Call, Link
+from booking.inventory.script_connection import ANSWER_SECONDS_MAX, Argument, ScriptCall, ScriptConnection
 from booking.inventory.scripts import load
 from tests.fixtures.proxy import LossyProxy, lossy_proxy
 from tests.fixtures.stock import EPOCHS, SHARDS, Stock, contents, open_stock
@@ -49,19 +49,19 @@ async def own(server: ValkeyServer) -> AsyncIterator[Stock]:
         yield opened
 
 
-def call(verb: str, event_id: int, *items: Argument) -> Call:
+def call(verb: str, event_id: int, *items: Argument) -> ScriptCall:
     """One EVALSHA as a lane would send it, for items without a rate or an idempotency key."""
     script = load(verb)
     head: dict[str, Argument] = {"interval_us": 1, "burst": 1, "unsaved_limit": 1_000_000}
     arguments = (EPOCHS[event_id % SHARDS], event_id, *(head[name] for name in script.header.arguments[2:]))
-    target = Target(script, keys.event_keys(event_id, SHARDS), arguments)
-    return Call(target.script, target.keys, (*target.head, *items))
+    target = PreparedCall(script, keys.event_keys(event_id, SHARDS), arguments)
+    return ScriptCall(target.script, target.keys, (*target.head, *items))
 
 
-async def exchanged(link: Link, *calls: Call) -> bool:
+async def exchanged(connection: ScriptConnection, *calls: ScriptCall) -> bool:
     """Sends calls over a link of one's own; True if the connection was lost."""
     lost: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-    link.exchange(calls, lost.set_result)
+    connection.exchange(calls, lost.set_result)
     return await lost
 
 
@@ -139,14 +139,14 @@ async def test_a_server_that_falls_silent_leaves_nobody_waiting_and_those_in_the
     remote: Stock, proxy: LossyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await remote.sale()
-    exchange, exchanges = remote.link.exchange, 0
+    exchange, exchanges = remote.connection.exchange, 0
 
-    def counted(calls: Sequence[Call], answered: Callable[[bool], None]) -> None:
+    def counted(calls: Sequence[ScriptCall], answered: Callable[[bool], None]) -> None:
         nonlocal exchanges
         exchanges += 1
         exchange(calls, answered)
 
-    monkeypatch.setattr(remote.link, "exchange", counted)
+    monkeypatch.setattr(remote.connection, "exchange", counted)
     proxy.lose_after(0, hang=True)
     sent = asyncio.create_task(remote.office.book(1, "sent"))
     while not proxy.reply_bytes:
@@ -195,9 +195,9 @@ async def test_a_script_forgotten_in_the_middle_of_a_pipeline_runs_once_and_its_
 ) -> None:
     await stock.sale()
     await stock.office.book(1, "ann")
-    link = Link(clean_valkey, [load("book"), load("cancel"), load("get_event")])
+    connection = ScriptConnection(clean_valkey, [load("book"), load("cancel"), load("get_event")])
     try:
-        await exchanged(link, call("get_event", 1))
+        await exchanged(connection, call("get_event", 1))
         await stock.redis.script_flush()
         await stock.redis.script_load(load("book").source.decode())
         calls = [
@@ -205,9 +205,9 @@ async def test_a_script_forgotten_in_the_middle_of_a_pipeline_runs_once_and_its_
             call("cancel", 1, "ann", 0, 0, ""),
             call("book", 1, "cid", 1, 0, ""),
         ]
-        assert await exchanged(link, *calls) is False
+        assert await exchanged(connection, *calls) is False
     finally:
-        await link.close()
+        await connection.close()
     assert [one.answer[0][0] for one in calls if isinstance(one.answer, list)] == [
         Status.BOOKED, Status.CANCELLED, Status.BOOKED,
     ]  # fmt: skip
@@ -394,40 +394,40 @@ async def test_an_exchange_that_is_broken_off_leaves_no_reply_for_the_next_one_t
 ) -> None:
     await stock.sale(1)
     await stock.sale(2)
-    link = Link(clean_valkey, [load("book"), load("get_event")])
+    connection = ScriptConnection(clean_valkey, [load("book"), load("get_event")])
     try:
-        await exchanged(link, call("get_event", 1))
+        await exchanged(connection, call("get_event", 1))
         await stock.redis.execute_command("CLIENT", "PAUSE", 100, "WRITE")
         theirs = call("book", 1, "ann", 1, 0, "")
-        broken_off = asyncio.create_task(exchanged(link, theirs))
+        broken_off = asyncio.create_task(exchanged(connection, theirs))
         await asyncio.sleep(0.02)
-        await link.close()
+        await connection.close()
         assert await broken_off
         assert isinstance(theirs.answer, OutcomeUnknown)
         mine = call("book", 2, "bob", 4, 0, "")
-        assert await exchanged(link, mine) is False
+        assert await exchanged(connection, mine) is False
         assert isinstance(mine.answer, list)
         assert b" 4 " in bytes(mine.answer[0][2])[:7]
     finally:
-        await link.close()
+        await connection.close()
 
 
 async def test_a_server_that_says_more_than_it_was_asked_is_not_listened_to_any_longer(remote: Stock) -> None:
     await remote.sale()
-    remote.link.data_received(b":1\r\n")
+    remote.connection.data_received(b":1\r\n")
     assert (await remote.office.book(1, "ann")).status is Status.BOOKED
-    remote.link.data_received(b"not the protocol at all\r\n")
+    remote.connection.data_received(b"not the protocol at all\r\n")
     assert (await remote.office.book(1, "bob")).status is Status.BOOKED
 
 
 async def test_a_call_that_cannot_be_packed_takes_none_of_its_neighbours_along(stock: Stock, clean_valkey: str) -> None:
     await stock.sale()
-    link = Link(clean_valkey, [load("book")])
+    connection = ScriptConnection(clean_valkey, [load("book")])
     odd, even = call("book", 1, "half a pair: \ud800", 1, 0, ""), call("book", 1, "ann", 1, 0, "")
     try:
-        assert await exchanged(link, odd, even) is False
+        assert await exchanged(connection, odd, even) is False
     finally:
-        await link.close()
+        await connection.close()
     assert isinstance(odd.answer, InventoryUnavailable)
     assert isinstance(even.answer, list)
     assert even.answer[0][0] == Status.BOOKED

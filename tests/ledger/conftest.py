@@ -22,6 +22,6 @@ async def ledger(address: str) -> AsyncIterator[Ledger]:
     """A ledger with its tables made, and the shards 0 and 1 in the epochs `first` and `second`."""
     await migrate(address)
     ledger = Ledger.open(address)
-    await ledger.found_shards(["first", "second"])
+    await ledger.initialize_shards(["first", "second"])
     yield ledger
     await ledger.close()

@@ -52,7 +52,7 @@ async def test_migrating_again_changes_nothing(address: str) -> None:
     await migrate(address)
     ledger = Ledger.open(address)
     try:
-        founded = await ledger.found_shards(["a"])
+        founded = await ledger.initialize_shards(["a"])
         account = await ledger.add_account("a@example.org", "a@example.org", "hash")
         await migrate(address)
         assert await ledger.shards() == founded

@@ -10,10 +10,10 @@ async def test_shards_are_initialized_once_and_then_kept(address: str) -> None:
     ledger = Ledger.open(address)
     try:
         assert await ledger.shards() == {}
-        assert await ledger.found_shards([]) == {}
-        founded = await ledger.found_shards(["a", "b", "c"])
+        assert await ledger.initialize_shards([]) == {}
+        founded = await ledger.initialize_shards(["a", "b", "c"])
         assert founded == {shard: ShardRecord(epoch, "0-0") for shard, epoch in enumerate("abc")}
-        assert await ledger.found_shards(["x", "y"]) == founded
+        assert await ledger.initialize_shards(["x", "y"]) == founded
         assert await ledger.shards() == founded
     finally:
         await ledger.close()
@@ -24,7 +24,10 @@ async def test_many_that_found_at_once_get_the_same_shards(address: str) -> None
     ledgers = [Ledger.open(address) for _ in range(4)]
     try:
         answers = await asyncio.gather(
-            *(ledger.found_shards([f"{number}-{shard}" for shard in range(8)]) for number, ledger in enumerate(ledgers))
+            *(
+                ledger.initialize_shards([f"{number}-{shard}" for shard in range(8)])
+                for number, ledger in enumerate(ledgers)
+            )
         )
     finally:
         await asyncio.gather(*(ledger.close() for ledger in ledgers))
@@ -37,7 +40,7 @@ async def test_an_epoch_is_replaced_only_if_its_record_is_as_it_was_read(address
     await migrate(address)
     ledger = Ledger.open(address)
     try:
-        seen = (await ledger.found_shards(["a", "b"]))[1]
+        seen = (await ledger.initialize_shards(["a", "b"]))[1]
         assert await ledger.refound_shard(1, seen, ShardRecord("new", "0-1"))
         assert not await ledger.refound_shard(1, seen, ShardRecord("later", "0-1")), "somebody else has been here"
         assert not await ledger.refound_shard(1, ShardRecord("new", "0-0"), ShardRecord("later", "0-1"))

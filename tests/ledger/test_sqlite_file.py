@@ -58,7 +58,7 @@ async def test_a_call_that_was_cancelled_leaves_no_thread(tmp_path: Path) -> Non
     ledger = Ledger.open(address_of(path))
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    call = asyncio.create_task(ledger.found_shards(["first"]))
+    call = asyncio.create_task(ledger.initialize_shards(["first"]))
     await eventually_async(lambda: bool(connections_threads()), "it has a connection, and waits for the lock")
     assert not call.done()
     call.cancel()

@@ -30,7 +30,7 @@ def told(error: pytest.ExceptionInfo[BaseException]) -> str:
 async def postgres_ledger(postgres_url: str) -> AsyncIterator[Ledger]:
     await migrate(postgres_url)
     ledger = Ledger.open(postgres_url)
-    await ledger.found_shards(["first"])
+    await ledger.initialize_shards(["first"])
     yield ledger
     await ledger.close()
 
@@ -87,7 +87,7 @@ async def test_a_server_that_stands_still_in_the_midst_is_given_up_and_used_agai
     monkeypatch.setattr(engine_module, "CONNECT_SECONDS_MAX", 0.3)
     await migrate(postgres_url)
     ledger = Ledger.open(postgres_url)
-    await ledger.found_shards(["first"])
+    await ledger.initialize_shards(["first"])
     backends = await backend_pids(ledger)
     for pid in (postgres_server.pid, *backends):
         os.kill(pid, signal.SIGSTOP)
@@ -154,7 +154,7 @@ async def test_a_locked_sqlite_is_unavailable_and_reads_go_on(tmp_path: Path, mo
     address = f"sqlite+aiosqlite:///{path}"
     await migrate(address)
     ledger = Ledger.open(address)
-    await ledger.found_shards(["first"])
+    await ledger.initialize_shards(["first"])
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     try:
@@ -179,7 +179,7 @@ async def test_a_full_disk_is_unavailable_and_leaves_nothing_half_done(tmp_path:
     address = f"sqlite+aiosqlite:///{tmp_path / 'booking.sqlite3'}"
     await migrate(address)
     ledger = Ledger.open(address)
-    await ledger.found_shards(["first"])
+    await ledger.initialize_shards(["first"])
     sale = Sale()
     for number in range(2_000):
         sale.ask(str(number))

@@ -17,7 +17,7 @@ async def address(tmp_path: Path) -> str:
     address = f"sqlite+aiosqlite:///{tmp_path / 'booking.sqlite3'}"
     await migrate(address)
     ledger = Ledger.open(address)
-    await ledger.found_shards(["epoch"])
+    await ledger.initialize_shards(["epoch"])
     await ledger.apply([ShardBatch(0, "epoch", "0-0", "8-0", HONEST)])
     await ledger.close()
     return address

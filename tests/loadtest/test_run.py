@@ -55,7 +55,7 @@ async def just_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     address = f"sqlite+aiosqlite:///{tmp_path / 'booking.sqlite3'}"
     await migrate(address)
     ledger = Ledger.open(address)
-    await ledger.found_shards(["epoch"])
+    await ledger.initialize_shards(["epoch"])
     created = EventChange(1, 1, ChangeKind.CREATED, 0, Rules(name="Load test cafe", capacity=SMALL.tickets))
     await ledger.apply([ShardBatch(0, "epoch", "0-0", "1-0", (created,))])
     await ledger.close()
@@ -99,7 +99,7 @@ async def test_another_service_s_database_is_a_note_and_not_a_fault(tmp_path: Pa
     address = f"sqlite+aiosqlite:///{tmp_path / 'booking.sqlite3'}"
     await migrate(address)
     ledger = Ledger.open(address)
-    await ledger.found_shards(["epoch"])
+    await ledger.initialize_shards(["epoch"])
     await ledger.apply([ShardBatch(0, "epoch", "0-0", "8-0", HONEST)])
     await ledger.close()
     async with serving(LyingService()) as url:

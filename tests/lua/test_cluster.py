@@ -10,13 +10,13 @@ from redis import Redis
 
 from booking.domain.outcomes import IdempotencyKey, Status
 from booking.inventory import keys
+from booking.inventory.batcher import PreparedCall
 from booking.inventory.box_office import RateLimit
-from booking.inventory.changes import ChangeStreams
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.lane import Target
-from booking.inventory.link import Call
 from booking.inventory.password_checks import PasswordChecks
+from booking.inventory.script_connection import ScriptCall
 from booking.inventory.scripts import all_scripts, load
+from booking.inventory.streams import ChangeStreams
 from tests.fixtures.stock import EPOCHS, SHARDS, Stock, open_stock
 from tests.fixtures.valkey import running_valkey
 
@@ -61,13 +61,13 @@ async def stock(cluster: str) -> AsyncIterator[Stock]:
 
 
 async def test_every_verb_does_its_work_in_a_cluster(stock: Stock, cluster: str) -> None:
-    exchange, called = stock.link.exchange, set[str]()
+    exchange, called = stock.connection.exchange, set[str]()
 
-    def noting(calls: Sequence[Call], answered: Callable[[bool], None]) -> None:
+    def noting(calls: Sequence[ScriptCall], answered: Callable[[bool], None]) -> None:
         called.update(call.script.name for call in calls)
         exchange(calls, answered)
 
-    stock.link.exchange = noting  # type: ignore[method-assign]  # what goes over it is looked at
+    stock.connection.exchange = noting  # type: ignore[method-assign]  # what goes over it is looked at
     office = stock.office
     first = await office.next_event_id()
     for event_id in (first, first + 1, first + 2):
@@ -86,7 +86,7 @@ async def test_every_verb_does_its_work_in_a_cluster(stock: Stock, cluster: str)
     assert (await office.get_booking(first, "dan")).booking is not None
     assert await office.charge(first, "ann") == 0
     assert await office.charge_address("192.0.2.1", RATE) == 0
-    checks = PasswordChecks(stock.lane, RATE)
+    checks = PasswordChecks(stock.batcher, RATE)
     assert await checks.begin("ann@example.com", "192.0.2.1") == (0, True)
     await checks.end("ann@example.com", "192.0.2.1", drew=True, was_right=True)
     for shard in range(SHARDS):
@@ -111,7 +111,7 @@ async def test_two_shards_do_not_meet_in_a_call_and_the_server_would_refuse_it(s
     script = load("book")
     mixed = (*keys.event_keys(1, SHARDS)[:1], *keys.event_keys(2, SHARDS)[1 : len(script.header.keys)])
     with pytest.raises(InventoryUnavailable, match="CROSSSLOT"):
-        await stock.lane.submit(Target(script, mixed, (EPOCHS[1], 1, 0, 0, 1_000)), ("ann", 1))
+        await stock.batcher.submit(PreparedCall(script, mixed, (EPOCHS[1], 1, 0, 0, 1_000)), ("ann", 1))
     assert len(await stock.entries()) == 1
 
 

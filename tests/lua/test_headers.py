@@ -10,11 +10,11 @@ from booking.domain.changes import ChangeKind
 from booking.domain.outcomes import Status
 from booking.inventory import keys
 from booking.inventory.box_office import BoxOffice, RateLimit
-from booking.inventory.changes import ChangeStreams
 from booking.inventory.keys import EVENT_KEY_NAMES
-from booking.inventory.link import Call, Exchange, Link
 from booking.inventory.password_checks import PasswordChecks
+from booking.inventory.script_connection import PendingCalls, ScriptCall, ScriptConnection
 from booking.inventory.scripts import Header, ScriptError, all_scripts, folder, load, read_header
+from booking.inventory.streams import ChangeStreams
 from tests.fixtures.stock import EPOCHS, open_stock
 
 SCRIPTS = [script.name for script in all_scripts()]
@@ -236,14 +236,14 @@ def values_promised(script: str) -> int:
 async def answers(clean_valkey: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[object]]]:
     """Rows that each script has answered with over a short sale, well or with a refusal."""
     rows: dict[str, list[list[object]]] = {}
-    take = Link._take
+    take = ScriptConnection._take
 
-    def taken(link: Link, exchange: Exchange, call: Call, reply: object) -> None:
-        take(link, exchange, call, reply)
+    def taken(connection: ScriptConnection, exchange: PendingCalls, call: ScriptCall, reply: object) -> None:
+        take(connection, exchange, call, reply)
         assert isinstance(call.answer, list), call.answer
         rows.setdefault(call.script.name, []).extend(map(list, call.answer))
 
-    monkeypatch.setattr(Link, "_take", taken)
+    monkeypatch.setattr(ScriptConnection, "_take", taken)
     async with open_stock(clean_valkey, rate_limit=RateLimit(2, 0.001)) as stock:
         office = stock.office
         await stock.sale(1, capacity=1, hold_seconds=60)
@@ -259,7 +259,7 @@ async def answers(clean_valkey: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
         for _ in range(2):
             await office.charge(1, "dan")
             await office.charge_address("10.0.0.1", RateLimit(1, 0.001))
-        checks = PasswordChecks(stock.lane, RateLimit(1, 0.001))
+        checks = PasswordChecks(stock.batcher, RateLimit(1, 0.001))
         for _ in range(2):
             await checks.begin("ann@example.com", "10.0.0.1")
         await checks.end("ann@example.com", "10.0.0.1", drew=True, was_right=True)

@@ -12,8 +12,8 @@ from tests.fixtures.stock import SHARDS, Stock, contents
 EVENT = 1
 KEYS = dict(zip(keys.EVENT_KEY_NAMES, keys.event_keys(EVENT, SHARDS), strict=True))
 
-Verb = Callable[[Stock], Awaitable[object]]
-VERBS: dict[str, Verb] = {
+CommandEndpoint = Callable[[Stock], Awaitable[object]]
+VERBS: dict[str, CommandEndpoint] = {
     "book": lambda stock: stock.office.book(EVENT, "new"),
     "cancel": lambda stock: stock.office.cancel(EVENT, "ann"),
     "leave": lambda stock: stock.office.cancel(EVENT, "cid"),

@@ -8,9 +8,9 @@ from booking.domain.changes import BookingChange
 from booking.domain.model import Booking, BookingStatus, Source
 from booking.domain.outcomes import IdempotencyKey, Outcome, Status
 from booking.inventory import keys
-from booking.inventory.changes import ChangeStreams
 from booking.inventory.errors import InventoryUnavailable, ShardFenced
 from booking.inventory.records import read_change, read_epoch, read_record, stored_epoch, write_record
+from booking.inventory.streams import ChangeStreams
 from tests.fixtures.stock import EPOCHS, SHARDS, Stock, contents
 
 EVENT = 1
@@ -40,8 +40,8 @@ async def old(stock: Stock) -> Stock:
     return stock
 
 
-Verb = Callable[[Stock], Awaitable[Outcome]]
-VERBS: dict[str, tuple[Verb, Status]] = {
+CommandEndpoint = Callable[[Stock], Awaitable[Outcome]]
+VERBS: dict[str, tuple[CommandEndpoint, Status]] = {
     "book, having one": (lambda stock: stock.office.book(EVENT, "confirmed"), Status.ALREADY_BOOKED),
     "book, waiting": (lambda stock: stock.office.book(EVENT, "second"), Status.ALREADY_WAITING),
     "book, after a dead hold": (lambda stock: stock.office.book(EVENT, "dead"), Status.JOINED),

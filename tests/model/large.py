@@ -13,7 +13,7 @@ from typing import Any
 from booking.domain.model import Rules
 from booking.domain.outcomes import Outcome
 from booking.inventory import keys
-from booking.inventory.changes import ChangeStreams
+from booking.inventory.streams import ChangeStreams
 from tests.fixtures.stock import EPOCHS, SHARDS, Stock, open_stock
 from tests.fixtures.valkey import running_valkey
 

@@ -11,8 +11,8 @@ from booking.domain.model import Event
 from booking.domain.outcomes import EventOutcome, Outcome
 from booking.domain.reference.box_office import ReferenceBoxOffice
 from booking.inventory import keys
+from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
-from booking.inventory.lane import Lane
 from booking.inventory.records import stored_epoch
 from booking.inventory.scripts import Script
 from tests.model.order import Kind, as_they_are_run
@@ -69,8 +69,8 @@ class Arena:
         self._redis.close()
 
     async def _open(self) -> BoxOffice:
-        lane = Lane(RewrittenLink(self._address, self._scripts), queue_limit=1_000)
-        return BoxOffice([lane], EPOCHS, rate_limit=None, unsaved_limit=1_000_000)
+        batcher = CommandBatcher(RewrittenLink(self._address, self._scripts), queue_limit=1_000)
+        return BoxOffice([batcher], EPOCHS, rate_limit=None, unsaved_limit=1_000_000)
 
     def play(self, scenario: Scenario) -> None:
         """Raises Difference at the first step after which the two are not the same."""

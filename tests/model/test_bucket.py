@@ -13,8 +13,8 @@ from redis import Redis
 from booking.domain.model import Rules
 from booking.domain.outcomes import Status
 from booking.inventory import keys
+from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice, RateLimit
-from booking.inventory.lane import Lane
 from tests.model.match import EPOCHS
 from tests.model.order import Kind, as_they_are_run
 from tests.model.told_clock import CLOCK_KEY, RewrittenLink, scripts_told_the_time
@@ -49,7 +49,7 @@ class Bucket:
 
 
 @dataclass(frozen=True)
-class Call:
+class ScriptCall:
     """One call by someone: a verb about an event, or something about an address, where the person stands for it."""
 
     verb: str
@@ -84,7 +84,7 @@ class Call:
 
 
 verbs = st.sampled_from(("book", "book", "cancel for another", "confirm", "charge", "address"))
-calls = st.builds(Call, verbs, st.sampled_from(PEOPLE), st.sampled_from((1, 1, 2)))
+calls = st.builds(ScriptCall, verbs, st.sampled_from(PEOPLE), st.sampled_from((1, 1, 2)))
 steps = st.lists(st.sampled_from(PASSING_US) | st.lists(calls, min_size=1, max_size=6), min_size=10, max_size=40)
 
 
@@ -97,15 +97,15 @@ class Gate:
         self.office = self.runner.run(self._open(address))
 
     async def _open(self, address: str) -> BoxOffice:
-        lane = Lane(RewrittenLink(address, scripts_told_the_time()), queue_limit=100)
-        return BoxOffice([lane], EPOCHS, LIMIT, unsaved_limit=1_000_000)
+        batcher = CommandBatcher(RewrittenLink(address, scripts_told_the_time()), queue_limit=100)
+        return BoxOffice([batcher], EPOCHS, LIMIT, unsaved_limit=1_000_000)
 
     def close(self) -> None:
         self.runner.run(self.office.close())
         self.runner.close()
         self.redis.close()
 
-    def play(self, drawn: list[int | list[Call]]) -> None:
+    def play(self, drawn: list[int | list[ScriptCall]]) -> None:
         self.redis.flushall()
         for shard, epoch in enumerate(EPOCHS):
             self.redis.set(keys.epoch(shard), epoch)
@@ -125,7 +125,7 @@ class Gate:
                 bucket = buckets.setdefault(call.bucket, Bucket(limit, limit.burst * limit.interval_us, now_us))
                 assert waits[place] == bucket.take(now_us), call
 
-    async def _send(self, together: list[Call]) -> list[int]:
+    async def _send(self, together: list[ScriptCall]) -> list[int]:
         return await asyncio.gather(*(call.send(self.office) for call in together))
 
 
@@ -142,10 +142,10 @@ def test_every_call_is_let_in_or_told_how_long_to_wait_as_a_bucket_in_plain_pyth
     @seed(f"bucket:{SEED}")
     @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(steps)
-    def play(drawn: list[int | list[Call]]) -> None:
+    def play(drawn: list[int | list[ScriptCall]]) -> None:
         gate.play(drawn)
 
     play()
-    everyone = [Call("book", "ann", 1)] * (LIMIT.burst + 1)
+    everyone = [ScriptCall("book", "ann", 1)] * (LIMIT.burst + 1)
     gate.play([everyone])  # a whole burst comes at once, and one more does not
     assert gate.redis.exists(*keys.event_keys(1, len(EPOCHS))[-2:]) == 1

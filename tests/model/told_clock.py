@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
-from booking.inventory.link import Call, Link
+from booking.inventory.script_connection import ScriptCall, ScriptConnection
 from booking.inventory.scripts import Script, all_scripts
 
 CLOCK_KEY = b"the-time-in-microseconds"
@@ -34,14 +34,14 @@ def scripts_told_the_time() -> dict[str, Script]:
     return {name: rewritten(s, REAL, TOLD) if "clock" in s.header.uses else s for name, s in scripts.items()}
 
 
-class RewrittenLink(Link):
+class RewrittenLink(ScriptConnection):
     """A connection that sends other scripts than it was asked to, by their names."""
 
     def __init__(self, address: str, instead: Mapping[str, Script]) -> None:
         super().__init__(address, instead.values())
         self._instead = instead
 
-    def exchange(self, calls: Sequence[Call], answered: Callable[[bool], None]) -> None:
+    def exchange(self, calls: Sequence[ScriptCall], answered: Callable[[bool], None]) -> None:
         """As `Link.exchange`."""
         for call in calls:
             call.script = self._instead[call.script.name]

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from booking.inventory import keys
-from booking.inventory.changes import ChangeStreams, Reading
 from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.streams import ChangeStreams, Reading
 from booking.ledger import Ledger, LedgerUnavailable, migrate
 from booking.ledger.records import ShardRecord
-from booking.persister.bootstrap import found
+from booking.persister.bootstrap import initialize_shards
 from booking.settings import Settings, SettingsError
 from tests.fixtures.spine import open_spine
 from tests.fixtures.stock import SHARDS
@@ -20,8 +20,8 @@ from tests.fixtures.stock import SHARDS
 CHECKOUT = Path(__file__).parents[2]
 PROGRAM = """
 import asyncio, sys
-from booking.persister.bootstrap import found
-from booking.inventory.changes import ChangeStreams, Reading
+from booking.persister.bootstrap import initialize_shards
+from booking.inventory.streams import ChangeStreams, Reading
 from booking.ledger import Ledger
 from booking.settings import Settings
 
@@ -29,7 +29,7 @@ async def main():
     settings = Settings.model_validate_json(sys.argv[1])
     ledger, streams = Ledger.open(settings.database_address), ChangeStreams(settings.redis_address)
     sys.stdin.read()
-    print({shard: record.epoch for shard, record in (await found(settings, ledger, streams)).items()})
+    print({shard: record.epoch for shard, record in (await initialize_shards(settings, ledger, streams)).items()})
     await streams.close()
     await ledger.close()
 
@@ -54,7 +54,7 @@ async def found_once(settings: Settings) -> dict[int, ShardRecord]:
     """As one process does at its start."""
     ledger, streams = Ledger.open(settings.database_address), ChangeStreams(settings.redis_address)
     try:
-        return await found(settings, ledger, streams)
+        return await initialize_shards(settings, ledger, streams)
     finally:
         await streams.close()
         await ledger.close()

@@ -22,8 +22,8 @@ from sqlalchemy import text
 
 from booking.domain.changes import ShardBatch
 from booking.inventory import keys
-from booking.inventory.changes import ChangeStreams
 from booking.inventory.errors import ShardFenced
+from booking.inventory.streams import ChangeStreams
 from booking.ledger import LedgerError, LedgerUnavailable, engine
 from booking.persister import persister as module
 from booking.persister.persister import FallenBehind, Persister, run
@@ -103,10 +103,10 @@ async def test_one_call_persists_no_more_of_a_shard_than_its_share(
         await sqlite_spine.stock.office.book(1, f"buyer-{number}")
     async with sqlite_spine.persister() as persister:
         carried = []
-        while entries := await persister.carry():
+        while entries := await persister.consume():
             carried.append(entries)
         assert carried == [3, 2, 2, 1]  # the opening of event 2 is another shard's
-        assert await persister.carry() == 0
+        assert await persister.consume() == 0
     await sqlite_spine.check_both_sides_agree()
 
 
@@ -166,14 +166,14 @@ async def test_what_was_committed_and_not_trimmed_is_not_persisted_again(spine: 
     await spine.ledger.apply(batches)  # and here the first persister dies
     assert await left(spine) == 4
     async with spine.persister() as persister:
-        assert await persister.carry() == 0
+        assert await persister.consume() == 0
     assert await left(spine) == 0, "a lag that nothing would ever end"
     await spine.check_both_sides_agree()
 
 
 async def test_a_persister_whose_cursor_another_has_moved_reads_again(spine: Spine, notes: Notes) -> None:
     async with spine.persister() as late:
-        await late.carry()
+        await late.consume()
         await spine.stock.office.book(1, "ann")
         read = late._streams.read
 
@@ -251,13 +251,13 @@ async def test_a_stop_ends_even_if_others_never_stop_selling(
 ) -> None:
     monkeypatch.setattr(module, "DRAIN_SECONDS_MAX", 0.05)
     async with sqlite_spine.persister() as persister:
-        carry, carried = persister.carry, 0
+        consume, carried = persister.consume, 0
 
         async def never_empty() -> int:
             nonlocal carried
             await sqlite_spine.stock.office.charge(1, "somebody")
             carried += 1
-            return await carry() or 1
+            return await consume() or 1
 
         monkeypatch.setattr(persister, "carry", never_empty)
         stop = asyncio.Event()
@@ -379,8 +379,8 @@ async def test_a_shard_that_redis_lost_is_told_once_and_the_others_are_persisted
     await spine.stock.redis.set(keys.epoch(1), "another")
     await spine.stock.office.book(2, "ann")
     async with spine.persister() as persister:
-        assert await persister.carry() == 1
-        assert await persister.carry() == 0
+        assert await persister.consume() == 1
+        assert await persister.consume() == 0
     lost = [fields["shards"] for level, event, fields in notes.lines if level == "error"]
     assert lost == [[1]]
     record = await spine.ledger.event(2)
@@ -400,7 +400,7 @@ async def test_a_database_that_has_lost_commits_is_told_at_once_and_hides_nothin
         await connection.execute(text(f"UPDATE shards SET cursor = '{before[1].cursor}' WHERE shard = 1"))
     await spine.stock.office.book(3, "bob")  # of the same shard; its change would hide what is missing of event 1
     async with spine.persister() as persister:
-        assert await persister.carry() == 0
+        assert await persister.consume() == 0
     assert [fields["shards"] for level, event, fields in notes.lines if "lacks changes" in event] == [[1]]
     assert (await spine.ledger.shards())[1].cursor == before[1].cursor
     with pytest.raises(ShardFenced):
@@ -417,17 +417,17 @@ async def test_a_fail_over_that_lost_commits_is_seen_before_the_next_buyer_comes
     before = await spine.ledger.shards()
     async with spine.persister() as persister:
         await spine.stock.office.book(1, "ann")
-        assert await persister.carry() == 1
-        assert await persister.carry() == 0
+        assert await persister.consume() == 1
+        assert await persister.consume() == 0
         assert notes.lines == []
         async with spine.ledger._writing() as connection:
             await connection.execute(text(f"UPDATE shards SET cursor = '{before[1].cursor}' WHERE shard = 1"))
         for _ in range(3):
-            assert await persister.carry() == 0
+            assert await persister.consume() == 0
         with pytest.raises(ShardFenced):
             await spine.stock.office.book(1, "bob")
         for _ in range(3):
-            assert await persister.carry() == 0
+            assert await persister.consume() == 0
     assert [fields["shards"] for _, event, fields in notes.lines if "lacks changes" in event] == [[1]], "once"
     assert len(notes.lines) == 1, "and nothing that would contradict it"
 
@@ -450,24 +450,24 @@ async def test_what_must_not_be_sold_from_is_not_though_no_log_can_be_written(
     await spine.stock.office.book(3, "bob")
     async with spine.persister() as persister:
         with contextlib.suppress(OSError):
-            await persister.carry()
+            await persister.consume()
         with pytest.raises(ShardFenced):
             await spine.stock.office.book(3, "cid")
         await spine.stock.redis.xadd(keys.changes(0), {"planted": "by hand"})
         with contextlib.suppress(OSError):
-            await persister.carry()
+            await persister.consume()
         with pytest.raises(ShardFenced):
             await spine.stock.office.book(2, "cid")
 
 
 async def test_entries_that_another_persister_has_trimmed_are_not_taken_for_lost(spine: Spine, notes: Notes) -> None:
     async with spine.persister() as slow:
-        await slow.carry()
+        await slow.consume()
         await spine.stock.office.book(1, "ann")
         await spine.drain()
         await spine.stock.office.book(1, "bob")
-        assert await slow.carry() == 0, "it looks where it is first"
-        assert await slow.carry() == 1
+        assert await slow.consume() == 0, "it looks where it is first"
+        assert await slow.consume() == 1
     assert notes.lines == []
     assert (await spine.stock.office.book(1, "cid")).booking is not None
 
@@ -496,13 +496,13 @@ async def test_a_shard_that_the_database_refuses_does_not_stop_the_others(
             await apply(batches)
 
         monkeypatch.setattr(persister._ledger, "apply", refuse_shard_1)
-        assert await persister.carry() == 1
-        assert await persister.carry() == 0
+        assert await persister.consume() == 1
+        assert await persister.consume() == 0
         assert await left(spine) == 1
         told = [fields["shard"] for level, _, fields in notes.lines if level == "error"]
         assert told == [1], "once"
         monkeypatch.setattr(persister._ledger, "apply", apply)
-        assert await persister.carry() == 1
+        assert await persister.consume() == 1
     assert await left(spine) == 0
 
 
@@ -510,7 +510,7 @@ async def test_an_emptied_redis_gets_no_new_epochs(sqlite_spine: Spine, notes: N
     await sqlite_spine.drain()
     await sqlite_spine.stock.redis.flushall()
     async with sqlite_spine.persister() as persister:
-        assert await persister.carry() == 0
+        assert await persister.consume() == 0
     assert await sqlite_spine.stock.redis.dbsize() == 0
     assert [fields["shards"] for _, _, fields in notes.lines] == [list(range(SHARDS))]
 
@@ -536,9 +536,9 @@ async def test_a_persister_of_low_priority_catches_up_first_and_tells_if_it_fall
     sqlite_spine: Spine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BEHIND_SECONDS_MAX", -1.0)  # whatever is read then
-    gives_way = asyncio.Event()
-    carrying = asyncio.create_task(run(sqlite_spine.settings, asyncio.Event(), gives_way.set))
-    await gives_way.wait()
+    has_low_priority = asyncio.Event()
+    carrying = asyncio.create_task(run(sqlite_spine.settings, asyncio.Event(), has_low_priority.set))
+    await has_low_priority.wait()
     assert [lag.entries for lag in await sqlite_spine.stock.office.lags()] == [0] * SHARDS
     assert not carrying.done()
     await sqlite_spine.stock.office.book(1, "ann")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from booking.processes import child_process as parts
-from booking.processes.child_process import Command, Part, describe_end
+from booking.processes import child_process as children
+from booking.processes.child_process import ChildProcess, Command, describe_end
 from tests.fixtures.process_tree import is_alive
 from tests.fixtures.waiting import eventually, eventually_async
 
@@ -22,34 +22,34 @@ IS_DEAF = (
     "import signal, sys, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)",
 )
 
-MakePart = Callable[..., Part]
+MakePart = Callable[..., ChildProcess]
 
 
 @pytest.fixture
 async def make_part() -> AsyncIterator[MakePart]:
     """Makes parts whose ends are noticed; what they say is in `part.said`."""
-    made: list[Part] = []
+    made: list[ChildProcess] = []
 
-    def make(*arguments: str, **command: object) -> Part:
-        part = Part("part", lambda: Command(arguments, **command), said.append, lambda: None)  # type: ignore[arg-type]  # a test's shorthand
-        made.append(part)
-        return part
+    def make(*arguments: str, **command: object) -> ChildProcess:
+        child = ChildProcess("part", lambda: Command(arguments, **command), said.append, lambda: None)  # type: ignore[arg-type]  # a test's shorthand
+        made.append(child)
+        return child
 
     def reap() -> None:
-        for part in made:
-            part.reap()
+        for child in made:
+            child.reap()
 
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGCHLD, reap)
     try:
         yield make
     finally:
-        for part in made:
-            part.hurry()
-            if part.process is not None:
-                part.process.wait()
-                if part.process.stdin is not None:
-                    part.process.stdin.close()
+        for child in made:
+            child.hurry()
+            if child.process is not None:
+                child.process.wait()
+                if child.process.stdin is not None:
+                    child.process.stdin.close()
         loop.remove_signal_handler(signal.SIGCHLD)
 
 
@@ -68,13 +68,13 @@ def _quiet() -> None:
 async def test_a_part_that_dies_is_started_again_and_waits_longer_each_time(
     make_part: MakePart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "BACKOFF_SECONDS", (0.0, 0.01, 0.02))
-    part = make_part(sys.executable, "-c", "raise SystemExit(3)")
-    part.launch()
-    part.release()
-    keeper = asyncio.create_task(part.keep(always))
-    await eventually_async(lambda: part.deaths >= 4, "it has died four times")
-    await part.stop(1)
+    monkeypatch.setattr(children, "BACKOFF_SECONDS", (0.0, 0.01, 0.02))
+    child = make_part(sys.executable, "-c", "raise SystemExit(3)")
+    child.launch()
+    child.release()
+    keeper = asyncio.create_task(child.keep(always))
+    await eventually_async(lambda: child.deaths >= 4, "it has died four times")
+    await child.stop(1)
     keeper.cancel()
     assert said[:4] == [
         "part exited with code 3; starting it again now",
@@ -87,82 +87,82 @@ async def test_a_part_that_dies_is_started_again_and_waits_longer_each_time(
 async def test_a_part_that_lived_long_is_started_again_at_once(
     make_part: MakePart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "STEADY_SECONDS", 0.0)
-    part = make_part(sys.executable, "-c", "raise SystemExit(3)")
-    part.launch()
-    part.release()
-    keeper = asyncio.create_task(part.keep(always))
+    monkeypatch.setattr(children, "STEADY_SECONDS", 0.0)
+    child = make_part(sys.executable, "-c", "raise SystemExit(3)")
+    child.launch()
+    child.release()
+    keeper = asyncio.create_task(child.keep(always))
     await eventually_async(lambda: len(said) >= 3, "it is started again and again")
-    await part.stop(1)
+    await child.stop(1)
     keeper.cancel()
     assert set(said) == {"part exited with code 3; starting it again now"}
-    assert part.deaths == 1
+    assert child.deaths == 1
 
 
 async def test_an_exit_code_that_is_final_is_left_alone(make_part: MakePart) -> None:
-    part = make_part(sys.executable, "-c", "raise SystemExit(2)")
-    part.launch()
-    await asyncio.wait_for(part.keep(lambda code: code != 2), 30)
-    assert part.exit_code == 2
+    child = make_part(sys.executable, "-c", "raise SystemExit(2)")
+    child.launch()
+    await asyncio.wait_for(child.keep(lambda code: code != 2), 30)
+    assert child.exit_code == 2
     assert said == []
 
 
 async def test_a_program_that_cannot_be_started_is_tried_again(
     make_part: MakePart, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(parts, "BACKOFF_SECONDS", (0.0, 0.01))
+    monkeypatch.setattr(children, "BACKOFF_SECONDS", (0.0, 0.01))
     program = tmp_path / "program"
     program.write_text("#!/bin/true\n")
     program.chmod(0o700)
-    part = make_part(str(program))
-    part.launch()
-    part.release()
-    await part.ended()
+    child = make_part(str(program))
+    child.launch()
+    child.release()
+    await child.ended()
     program.rename(tmp_path / "aside")
-    keeper = asyncio.create_task(part.keep(always))
+    keeper = asyncio.create_task(child.keep(always))
     missing = "cannot be started: No such file or directory"
     await eventually_async(lambda: any(missing in line for line in said), "the program is missed")
     (tmp_path / "aside").rename(program)
-    await eventually_async(lambda: part.deaths >= 2, "the program is found again")
-    await part.stop(1)
+    await eventually_async(lambda: child.deaths >= 2, "the program is found again")
+    await child.stop(1)
     keeper.cancel()
 
 
 async def test_a_part_that_does_not_listen_is_killed(make_part: MakePart, tmp_path: Path) -> None:
-    part = make_part(*IS_DEAF, log=str(tmp_path / "log"))
-    part.launch()
+    child = make_part(*IS_DEAF, log=str(tmp_path / "log"))
+    child.launch()
     await eventually_async(lambda: (tmp_path / "log").read_text() == "deaf\n", "it ignores the signal")
-    await part.stop(0.05)
-    assert part.exit_code == -signal.SIGKILL
+    await child.stop(0.05)
+    assert child.exit_code == -signal.SIGKILL
     assert said == ["part has not stopped within 0.1 s and is killed"]
 
 
 async def test_a_part_that_listens_ends_by_the_gentle_signal_and_stays_ended(make_part: MakePart) -> None:
-    part = make_part(*SLEEPS)
-    part.launch()
-    part.release()
-    keeper = asyncio.create_task(part.keep(always))
-    await part.stop(30)
+    child = make_part(*SLEEPS)
+    child.launch()
+    child.release()
+    keeper = asyncio.create_task(child.keep(always))
+    await child.stop(30)
     await asyncio.wait_for(keeper, 30)
-    assert part.exit_code == -signal.SIGTERM
+    assert child.exit_code == -signal.SIGTERM
     assert said == []
 
 
 async def test_a_part_reads_its_standard_input_when_it_is_released(make_part: MakePart, tmp_path: Path) -> None:
-    part = make_part("/bin/cat", standard_input=b"go ahead", log=str(tmp_path / "log"))
-    part.launch()
-    assert part.exit_code is None
-    part.release()
-    assert await part.ended() == 0
+    child = make_part("/bin/cat", standard_input=b"go ahead", log=str(tmp_path / "log"))
+    child.launch()
+    assert child.exit_code is None
+    child.release()
+    assert await child.ended() == 0
     assert (tmp_path / "log").read_bytes() == b"go ahead"
 
 
 async def test_releasing_a_part_that_has_died_is_harmless(make_part: MakePart) -> None:
-    part = make_part("/bin/true", standard_input=b"x" * 1_000_000)
-    part.launch()
-    await part.ended()
-    part.release()
-    assert part.exit_code == 0
+    child = make_part("/bin/true", standard_input=b"x" * 1_000_000)
+    child.launch()
+    await child.ended()
+    child.release()
+    assert child.exit_code == 0
 
 
 async def test_a_child_s_environment_holds_no_settings(
@@ -173,10 +173,10 @@ async def test_a_child_s_environment_holds_no_settings(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/python/lib")  # without which its Python may not even start
-    part = make_part("/usr/bin/env", log=str(tmp_path / "log"))
-    part.launch()
-    part.release()
-    await part.ended()
+    child = make_part("/usr/bin/env", log=str(tmp_path / "log"))
+    child.launch()
+    child.release()
+    await child.ended()
     seen = (tmp_path / "log").read_text()
     assert "hidden" not in seen
     assert f"PATH={os.environ['PATH']}" in seen

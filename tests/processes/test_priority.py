@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from booking.processes.priority import give_way
+from booking.processes.priority import lower_priority
 
 
 async def test_a_sandbox_that_refuses_a_low_priority_does_not_stop_the_persister(
@@ -16,7 +16,7 @@ async def test_a_sandbox_that_refuses_a_low_priority_does_not_stop_the_persister
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
     heard, sign = os.pipe()
     try:
-        give_way(sign)
+        lower_priority(sign)
         assert os.read(heard, 1) == b"."
     finally:
         os.close(heard)

@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from booking.domain.model import Rules
 from booking.domain.outcomes import Status
 from booking.inventory import keys
+from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
-from booking.inventory.lane import Lane
 from booking.inventory.scripts import all_scripts
 from tests.fixtures.stock import EPOCHS, Stock, found
 from tests.model.told_clock import CLOCK_KEY, RewrittenLink, scripts_told_the_time
@@ -26,7 +26,7 @@ async def told_office(address: str) -> AsyncIterator[tuple[BoxOffice, "Redis"]]:
     """A box office whose scripts are told Redis's time, and the connection that tells them."""
     await found(address)
     redis = Redis.from_url(address, protocol=2)
-    office = BoxOffice([Lane(RewrittenLink(address, scripts_told_the_time()), 100)], EPOCHS, None, 1_000)
+    office = BoxOffice([CommandBatcher(RewrittenLink(address, scripts_told_the_time()), 100)], EPOCHS, None, 1_000)
     try:
         yield office, redis
     finally:

@@ -7,7 +7,7 @@ import orjson
 import pytest
 from starlette.routing import Route
 
-from booking.metrics import Meters
+from booking.metrics import Metrics
 from booking.web.access_log import FLUSH_LINES, AccessLog, console_line, json_line
 from booking.web.requests import USER
 from tests.fixtures.waiting import eventually_async
@@ -64,9 +64,9 @@ async def test_a_log_that_cannot_be_written_costs_its_lines_and_no_request() -> 
         log.flush()
     finally:
         os.close(writing)
-    meters = Meters()
-    log.hand_over(meters)
-    assert sum(meters.counters.values()) == FLUSH_LINES + 1, "they are counted all the same"
+    metrics = Metrics()
+    log.hand_over(metrics)
+    assert sum(metrics.counters.values()) == FLUSH_LINES + 1, "they are counted all the same"
 
 
 async def test_lines_are_written_soon_or_when_there_are_many(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from booking.auth.key_set import KeySetUnavailable
 from booking.auth.passwords import TooBusy
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded, ShardFenced
 from booking.ledger.errors import LedgerUnavailable
-from booking.logs import Seldom
+from booking.logs import ThrottledLogger
 from booking.web import middleware as module
 from booking.web.access_log import AccessLog, json_line
 from booking.web.authentication import Unauthenticated
@@ -135,8 +135,8 @@ async def test_whatever_is_raised_is_a_problem_without_anything_internal(
 async def test_a_side_that_is_away_is_told_of_and_not_with_every_request(
     access: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_UNAVAILABLE", Seldom("inventory unavailable"))
-    monkeypatch.setattr(module, "_NO_DATABASE", Seldom("database unavailable"))
+    monkeypatch.setattr(module, "_UNAVAILABLE", ThrottledLogger("inventory unavailable"))
+    monkeypatch.setattr(module, "_NO_DATABASE", ThrottledLogger("database unavailable"))
     with capture_logs() as lines:
         for error in (InventoryUnavailable("why"), LedgerUnavailable("why")):
             for _ in range(3):

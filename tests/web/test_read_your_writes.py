@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from booking.web.read_your_writes import Freshness
+from booking.web.read_your_writes import ReadYourWrites
 from tests.fixtures.spine import open_spine
 
 
 async def test_what_redis_has_lost_is_not_taken_for_saved(clean_valkey: str, tmp_path: Path) -> None:
     async with open_spine(clean_valkey, f"sqlite:///{tmp_path / 'booking.sqlite3'}", tmp_path) as spine:
-        freshness = Freshness(spine.stock.office, spine.ledger)
+        read_your_writes = ReadYourWrites(spine.stock.office, spine.ledger)
         await spine.stock.sale(2)
         await spine.drain()
-        assert await freshness.saved()
+        assert await read_your_writes.saved()
         await spine.stock.office.book(2, "ann")
         await spine.stock.redis.flushall()
-        assert not await freshness.saved(), "it is in neither of the two"
+        assert not await read_your_writes.saved(), "it is in neither of the two"

@@ -10,7 +10,7 @@ from booking.inventory.errors import InventoryUnavailable
 from booking.ledger.errors import LedgerUnavailable
 from booking.settings import SettingsError
 from booking.web import startup as module
-from booking.web.startup import Opening
+from booking.web.startup import Startup
 from tests.fixtures.waiting import eventually_async
 
 PATIENCE_SECONDS = 20
@@ -35,7 +35,7 @@ class Parts:
         self.is_open = False
 
 
-async def asked(opening: Opening) -> BaseException:
+async def asked(opening: Startup) -> BaseException:
     nothing: Any = None
     with pytest.raises(Exception) as raised:  # noqa: PT011 - which one it is, is what is asked
         await opening.answer(nothing, nothing, nothing)
@@ -46,7 +46,7 @@ async def asked(opening: Opening) -> BaseException:
 async def test_one_that_does_not_wait_ends_with_the_reason_and_closes_what_was_open(reason: Exception) -> None:
     parts = Parts(reason)
     with pytest.raises(type(reason)):
-        async with Opening(parts.open, waits=False).opened():
+        async with Startup(parts.open, waits=False).opened():
             raise AssertionError("it is not open")
     assert parts.closed == 1
 
@@ -54,7 +54,7 @@ async def test_one_that_does_not_wait_ends_with_the_reason_and_closes_what_was_o
 async def test_one_that_waits_answers_with_what_is_away_and_opens_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "OPEN_AGAIN_SECONDS", 0.02)
     parts = Parts(LedgerUnavailable("no database"), SettingsError("no replica"), RuntimeError("nobody foresaw it"))
-    opening = Opening(parts.open, waits=True)
+    opening = Startup(parts.open, waits=True)
     async with opening.opened():
         first, again = await asked(opening), await asked(opening)
         assert (type(first), str(first)) == (LedgerUnavailable, "no database")
@@ -75,6 +75,6 @@ async def test_one_that_waits_is_not_kept_by_a_part_that_does_not_answer(monkeyp
     async def never(_: AsyncExitStack) -> None:
         await asyncio.Event().wait()
 
-    opening = Opening(never, waits=True)
+    opening = Startup(never, waits=True)
     async with asyncio.timeout(PATIENCE_SECONDS), opening.opened():
         assert isinstance(await asked(opening), InventoryUnavailable)

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.stockroom import Stockroom
+from booking.inventory.reader import InventoryReader
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
 from booking.operations.audit.comparison import audit_event
@@ -48,9 +48,9 @@ async def read(settings: Settings, event_ids: Sequence[int], told: Console) -> l
     ledger = Ledger.open(settings.database_address)
     try:
         shards = len(await ledger.shards()) or settings.shards
-        room = Stockroom(settings.redis_address, shards)
+        reader = InventoryReader(settings.redis_address, shards)
         try:
-            ids = list(event_ids) or await _every_event(room, ledger)
+            ids = list(event_ids) or await _every_event(reader, ledger)
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             with Progress(*columns, console=told, transient=True, disable=not told.is_terminal) as bar:
                 events = bar.add_task("events", total=len(ids))
@@ -58,21 +58,23 @@ async def read(settings: Settings, event_ids: Sequence[int], told: Console) -> l
                 patience, audits = Patience(ledger), []
                 for event_id in ids:
                     audits.append(
-                        await audit_event(room, ledger, event_id, lambda number: bar.advance(looked, number), patience)
+                        await audit_event(
+                            reader, ledger, event_id, lambda number: bar.advance(looked, number), patience
+                        )
                     )
                     bar.advance(events)
                 return audits
         finally:
-            await room.close()
+            await reader.close()
     finally:
         await ledger.close()
 
 
-async def _every_event(room: Stockroom, ledger: Ledger) -> list[int]:
+async def _every_event(reader: InventoryReader, ledger: Ledger) -> list[int]:
     """The events that either side knows, in order; Redis is asked even where SQL has none."""
     in_database = await ledger.event_ids()
     known = frozenset(in_database)
-    return sorted([*in_database, *[event_id async for page in room.event_ids(known) for event_id in page]])
+    return sorted([*in_database, *[event_id async for page in reader.event_ids(known) for event_id in page]])
 
 
 def show(audits: Sequence[EventAudit], console: Console) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 from booking.domain.model import Booking, BookingStatus
 from booking.inventory import keys
+from booking.inventory.reader import InventoryReader, Numbers
 from booking.inventory.records import read_record
-from booking.inventory.stockroom import Numbers, Stockroom
 from booking.ledger.ledger import Ledger
 from booking.operations.audit.counters import compare_counters, compare_rules
 from booking.operations.audit.findings import EventAudit, told
@@ -23,7 +23,7 @@ Progress = Callable[[int], None]
 
 
 async def audit_event(
-    room: Stockroom,
+    reader: InventoryReader,
     ledger: Ledger,
     event_id: int,
     progress: Progress = lambda _: None,
@@ -35,12 +35,14 @@ async def audit_event(
     SQL had reached what Redis had before, was not changing, and then it is a difference. One `patience` for several
     events keeps a persister that does not run from being waited for at each of them.
     """
-    return await _Comparison(room, ledger, event_id, progress, patience or Patience(ledger)).run()
+    return await _Comparison(reader, ledger, event_id, progress, patience or Patience(ledger)).run()
 
 
 class _Comparison:
-    def __init__(self, room: Stockroom, ledger: Ledger, event_id: int, progress: Progress, patience: Patience) -> None:
-        self._room = room
+    def __init__(
+        self, reader: InventoryReader, ledger: Ledger, event_id: int, progress: Progress, patience: Patience
+    ) -> None:
+        self._reader = reader
         self._ledger = ledger
         self._event_id = event_id
         self._progress = progress
@@ -53,11 +55,11 @@ class _Comparison:
         audit = self._audit
         shards = await self._ledger.shards()
         shard = keys.shard_of(self._event_id, max(1, len(shards)))
-        epoch = await self._room.epoch(shard)
+        epoch = await self._reader.epoch(shard)
         if shard in shards and epoch != shards[shard].epoch:
             audit.find("shard_lost", redis=epoch, database=shards[shard].epoch)
             return audit
-        stored = await self._room.event(self._event_id)
+        stored = await self._reader.event(self._event_id)
         record = await self._patience.caught_up(self._event_id, stored["seq"] if stored else 0)
         audit.seq_redis = stored["seq"] if stored else None
         audit.seq_database = record.seq if record else None
@@ -98,13 +100,13 @@ class _Comparison:
         matched = await self._hold_all_against_redis()
         counted = await self._count_redis()
         if self._suspects or counted != matched or await self._seq() != before:
-            async for records in self._room.records(self._event_id):
+            async for records in self._reader.records(self._event_id):
                 await self._hold_against_sql(records)
         await self._settle()
         await self._check_sizes(before, counted)
 
     async def _seq(self) -> int | None:
-        return (await self._room.event(self._event_id) or {}).get("seq")
+        return (await self._reader.event(self._event_id) or {}).get("seq")
 
     async def _hold_all_against_redis(self) -> Counter[BookingStatus]:
         """How many of SQL's live bookings there are by status; those that Redis has otherwise become suspects."""
@@ -122,7 +124,7 @@ class _Comparison:
 
     async def _hold_against_redis(self, page: Sequence[Booking]) -> None:
         users = [booking.user_id for booking in page]
-        for booking, text in zip(page, await self._room.records_of(self._event_id, users), strict=True):
+        for booking, text in zip(page, await self._reader.records_of(self._event_id, users), strict=True):
             if booking != self._read(booking.user_id, text):
                 self._suspects[booking.user_id] = None
         self._audit.bookings += len(page)
@@ -131,7 +133,7 @@ class _Comparison:
     async def _count_redis(self) -> Counter[BookingStatus]:
         """How many live bookings Redis has by status, each waiting or held one being on its list as it says."""
         found: Counter[BookingStatus] = Counter()
-        async for records in self._room.records(self._event_id):
+        async for records in self._reader.records(self._event_id):
             letters = Counter(text[:1] for text in records.values())
             found[BookingStatus.CONFIRMED] += letters.pop(b"c", 0)
             # Of the confirmed, most by far, it takes no more than that: SQL's have been found.
@@ -144,7 +146,7 @@ class _Comparison:
     async def _hold_against_lists(self, live: Sequence[Booking]) -> None:
         waiting = [one for one in live if one.status is BookingStatus.WAITING]
         holding = [one for one in live if one.status is BookingStatus.HELD]
-        places, ends = await self._room.places(
+        places, ends = await self._reader.places(
             self._event_id, [one.user_id for one in waiting], [one.user_id for one in holding]
         )
         off = [one for one, place in zip(waiting, places, strict=True) if place != one.number]
@@ -184,8 +186,8 @@ class _Comparison:
 
     async def _look_again(self, users: Sequence[str]) -> list[str]:
         """Says what is wrong with those who stood still meanwhile, and returns the others."""
-        before = await self._room.records_of(self._event_id, users)
-        stored = await self._room.event(self._event_id) or {"seq": 0}
+        before = await self._reader.records_of(self._event_id, users)
+        stored = await self._reader.event(self._event_id) or {"seq": 0}
         record = await self._patience.caught_up(self._event_id, stored["seq"])
         if seq_of(record) < stored["seq"]:
             return list(users)  # the persister has fallen behind meanwhile, and SQL cannot tell yet
@@ -195,10 +197,10 @@ class _Comparison:
             [one for one in ours.values() if one is not None and one.status is status]
             for status in (BookingStatus.WAITING, BookingStatus.HELD)
         )
-        places, ends = await self._room.places(
+        places, ends = await self._reader.places(
             self._event_id, [one.user_id for one in waits], [one.user_id for one in holds]
         )
-        after = await self._room.records_of(self._event_id, users)
+        after = await self._reader.records_of(self._event_id, users)
         still = {user for user, was, text in zip(users, before, after, strict=True) if was == text}
         for user in (user for user in users if user in still):
             if theirs.get(user) != ours[user]:
@@ -213,7 +215,7 @@ class _Comparison:
 
     async def _check_sizes(self, before: int | None, counted: Counter[BookingStatus]) -> None:
         """Nobody is on a list without a booking. Said only of an event that stood still while it was counted."""
-        waits, holds, due_ms = await self._room.sizes(self._event_id)
+        waits, holds, due_ms = await self._reader.sizes(self._event_id)
         if await self._seq() != before:
             return
         listed = {"waiting": waits, "holds": holds, "due": due_ms is not None}

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from booking.domain.diagnosis import Finding, fault, ok, warning
 from booking.domain.lags import Lag
-from booking.inventory.changes import past
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.inspection import shard_lags
+from booking.inventory.streams import past
 from booking.ledger.errors import LedgerError
 from booking.ledger.inspection import Database, check_database, inspect, is_there
 from booking.ledger.records import ShardRecord

@@ -25,7 +25,7 @@ ANSWER_SECONDS_MAX = 5.0
 def check_folder(path: Path) -> list[Finding]:
     """Whether the folder is there, ours alone, and has room."""
     if not path.exists():
-        return [_to_be_made(path), _room(path)]
+        return [_to_be_made(path), _reader(path)]
     if not path.is_dir():
         return [fault("data folder", f"{path} is no folder", "name another with BOOKING_DATA_DIR")]
     found = path.stat()
@@ -34,8 +34,8 @@ def check_folder(path: Path) -> list[Finding]:
         return [fault("data folder", f"{path} cannot be written", advice)]
     told = f"{path}, mode {stat.S_IMODE(found.st_mode):04o}"
     if found.st_mode & 0o077:
-        return [warning("data folder", f"{told}: others may look into it", f"chmod 700 {path}"), _room(path)]
-    return [ok("data folder", told), _room(path)]
+        return [warning("data folder", f"{told}: others may look into it", f"chmod 700 {path}"), _reader(path)]
+    return [ok("data folder", told), _reader(path)]
 
 
 def _to_be_made(path: Path) -> Finding:
@@ -45,7 +45,7 @@ def _to_be_made(path: Path) -> Finding:
     return fault("data folder", f"{path} cannot be made: {parent} cannot be written", "set BOOKING_DATA_DIR")
 
 
-def _room(path: Path) -> Finding:
+def _reader(path: Path) -> Finding:
     free = shutil.disk_usage(_nearest(path)).free
     told = f"{free / 1e9:,.1f} GB free"
     if free < FREE_BYTES_MIN:

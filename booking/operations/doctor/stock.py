@@ -4,7 +4,7 @@ import re
 import subprocess
 
 from booking.domain.diagnosis import Finding, fault, ok
-from booking.inventory.acknowledgement import LevelNotGiven, choose
+from booking.inventory.durability import LevelNotGiven, choose
 from booking.inventory.embedded import EmbeddedServerFailed, find_program
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.inspection import Server, inspect
@@ -35,7 +35,7 @@ async def check_redis(settings: Settings, *, serving: bool) -> tuple[list[Findin
         )
         return [fault("Redis", str(error), advice)], None
     where = "the embedded server" if settings.embedded_redis else "the server that BOOKING_REDIS_URL names"
-    return [ok("Redis", f"{where} answers"), *check_server(server), await _acknowledgement(settings)], server
+    return [ok("Redis", f"{where} answers"), *check_server(server), await _durability(settings)], server
 
 
 def _program(settings: Settings) -> Finding:
@@ -55,7 +55,7 @@ def _program(settings: Settings) -> Finding:
     return Finding("Redis", found.verdict, f"embedded, started with the service: {found.found}", found.advice)
 
 
-async def _acknowledgement(settings: Settings) -> Finding:
+async def _durability(settings: Settings) -> Finding:
     name = "acknowledged is"
     try:
         level = (await choose(settings.redis_address, settings.ack, settings.ack_replicas)).level

@@ -10,9 +10,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.prompt import Confirm
 
 from booking.inventory import keys
-from booking.inventory.changes import ChangeStreams, past
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.stockroom import Stockroom
+from booking.inventory.reader import InventoryReader
+from booking.inventory.streams import ChangeStreams, past
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
 from booking.operations.audit.command import show
@@ -132,15 +132,15 @@ async def _bookings(ledger: Ledger, shard: int, shards: int) -> int:
 
 
 async def _audit(settings: Settings, ledger: Ledger, restored: Sequence[int], shards: int) -> list[EventAudit]:
-    room = Stockroom(settings.redis_address, shards)
+    reader = InventoryReader(settings.redis_address, shards)
     try:
         return [
-            await audit_event(room, ledger, event_id)
+            await audit_event(reader, ledger, event_id)
             for event_id in await ledger.event_ids()
             if keys.shard_of(event_id, shards) in restored
         ]
     finally:
-        await room.close()
+        await reader.close()
 
 
 def _told(shard: int, restored: Restored | None) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import structlog
 
 from booking.inventory import keys
-from booking.inventory.changes import ChangeStreams, past
+from booking.inventory.streams import ChangeStreams, past
 from booking.ledger import accounts
 from booking.ledger.ledger import Ledger
 from booking.operations.restore.restoration import RestUnusable, lost_shards, restore_shard

@@ -10,8 +10,8 @@ import structlog
 
 from booking.domain.model import Booking, BookingStatus
 from booking.inventory import keys
-from booking.inventory.changes import ChangeStreams
-from booking.inventory.rebuild import RESTORED_CURSOR, LeaseLost, Rebuild
+from booking.inventory.restore_writer import RESTORED_CURSOR, LeaseLost, RestoreWriter
+from booking.inventory.streams import ChangeStreams
 from booking.ledger.errors import CursorMoved, LedgerConflict
 from booking.ledger.ledger import Ledger
 from booking.ledger.records import ShardRecord
@@ -56,7 +56,7 @@ class Restored:
 
 async def lost_shards(ledger: Ledger, streams: ChangeStreams) -> list[int]:
     """The shards that nothing is sold from, since Redis does not have all that the database has of them."""
-    return await streams.vouch(positions_of(await ledger.shards()))
+    return await streams.verify_or_fence(positions_of(await ledger.shards()))
 
 
 async def restore_empty(settings: Settings, ledger: Ledger, streams: ChangeStreams, shards: Iterable[int]) -> None:
@@ -97,7 +97,7 @@ async def restore_shard(
     records = await ledger.shards()
     fenced_as = f"naming:{records[shard].epoch}" if to_name_accounts else ""
     me = f"{os.getpid()}-{secrets.token_hex(8)}"
-    rebuild = Rebuild(settings.redis_address, shard, len(records), me, fenced_as=fenced_as)
+    rebuild = RestoreWriter(settings.redis_address, shard, len(records), me, fenced_as=fenced_as)
     loop = asyncio.get_running_loop()
     end = loop.time() + OTHER_SECONDS_MAX
     try:
@@ -127,7 +127,13 @@ async def restore_shard(
 
 class _Restoration:
     def __init__(
-        self, ledger: Ledger, streams: ChangeStreams, rebuild: Rebuild, shard: int, shards: int, progress: Progress
+        self,
+        ledger: Ledger,
+        streams: ChangeStreams,
+        rebuild: RestoreWriter,
+        shard: int,
+        shards: int,
+        progress: Progress,
     ) -> None:
         self._ledger = ledger
         self._streams = streams

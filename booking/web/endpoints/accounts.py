@@ -11,8 +11,8 @@ from booking.domain.accounts import Account
 from booking.domain.callers import account_user_id
 from booking.ledger.errors import EmailTaken
 from booking.ledger.ledger import Ledger
-from booking.web.attempts import Attempts, address_of
 from booking.web.authentication import Credentials
+from booking.web.password_limits import Attempts, address_of
 from booking.web.problems import Fault, Problem
 from booking.web.request_schemas import LoginRequest, RegisterRequest, validate
 from booking.web.requests import USER, read_json

@@ -14,7 +14,7 @@ from booking.web.authentication import Credentials
 from booking.web.endpoints.exports import FORMATS, Exports
 from booking.web.organizers import organizer
 from booking.web.problems import Fault, Problem, invalid
-from booking.web.read_your_writes import Freshness
+from booking.web.read_your_writes import ReadYourWrites
 from booking.web.requests import USER, booking_id_of, not_in_list, read_event_id, read_page
 from booking.web.responses import PlainResponse, booking_data, send_response, success
 
@@ -24,11 +24,13 @@ JSON = "json"
 class ListEndpoints:
     """Out of the database, which has what was acknowledged before the request in all but a minute of trouble."""
 
-    def __init__(self, credentials: Credentials, office: BoxOffice, ledger: Ledger, freshness: Freshness) -> None:
+    def __init__(
+        self, credentials: Credentials, office: BoxOffice, ledger: Ledger, read_your_writes: ReadYourWrites
+    ) -> None:
         self._credentials = credentials
         self._office = office
         self._ledger = ledger
-        self._freshness = freshness
+        self._read_your_writes = read_your_writes
         self._exports = Exports(ledger)
 
     async def own(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
@@ -36,7 +38,7 @@ class ListEndpoints:
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
         page = read_page(scope, booking_id_of)
-        complete = await self._freshness.reach()
+        complete = await self._read_your_writes.reach()
         found = await self._ledger.user_bookings(caller.user_id, page.limit + 1, page.starting_after)
         if found is None:
             raise invalid(not_in_list())
@@ -54,7 +56,7 @@ class ListEndpoints:
         event = await self._office.get_event(event_id)
         if event is None:
             raise Problem("event_not_found")
-        complete = await self._freshness.reach(event_id)
+        complete = await self._read_your_writes.reach(event_id)
         record = await self._ledger.event(event_id)
         seq = min(event.seq, record.seq if record else 0)
         if kind != JSON:

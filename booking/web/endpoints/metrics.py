@@ -9,11 +9,11 @@ from pathlib import Path
 from starlette.types import Receive, Scope
 
 from booking.domain.model import Event
+from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
-from booking.inventory.lane import Lane
-from booking.inventory.stockroom import Stockroom
-from booking.metrics import Histogram, Meters, escaped, saved, together
+from booking.inventory.reader import InventoryReader
+from booking.metrics import Histogram, Metrics, escaped, saved, together
 from booking.web.access_log import AccessLog
 from booking.web.endpoints.live import LiveEndpoint
 from booking.web.endpoints.sale import refusals_of
@@ -49,11 +49,17 @@ class MetricsEndpoint:
     """Anyone may ask. One collection at a time in each worker."""
 
     def __init__(
-        self, office: BoxOffice, room: Stockroom, lane: Lane, live: LiveEndpoint, access_log: AccessLog, folder: Path
+        self,
+        office: BoxOffice,
+        reader: InventoryReader,
+        batcher: CommandBatcher,
+        live: LiveEndpoint,
+        access_log: AccessLog,
+        folder: Path,
     ) -> None:
         self._office = office
-        self._room = room
-        self._lane = lane
+        self._reader = reader
+        self._batcher = batcher
         self._live = live
         self._access_log = access_log
         self._folder = folder
@@ -62,22 +68,22 @@ class MetricsEndpoint:
     async def __call__(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """Answers with all of it, in Prometheus's text format."""
         async with self._collecting:
-            meters = self._counted()
+            metrics = self._counted()
             gauges = await self._gauges()
-        return PlainResponse(200, "".join(lines(meters, gauges)).encode(), media_type=CONTENT_TYPE)
+        return PlainResponse(200, "".join(lines(metrics, gauges)).encode(), media_type=CONTENT_TYPE)
 
-    def _counted(self) -> Meters:
+    def _counted(self) -> Metrics:
         """All processes' counters, this one's as of now."""
         self._access_log.flush()
-        self._access_log.hand_over(self._lane.meters)
+        self._access_log.hand_over(self._batcher.metrics)
         with suppress(OSError):  # a full disk is when somebody looks; the numbers are a second old then, or stand still
-            self._lane.meters.save(self._folder)
+            self._batcher.metrics.save(self._folder)
         return together(saved(self._folder))
 
     async def _gauges(self) -> dict[tuple[str, str], float]:
         worker = escaped({"pid": os.getpid()})
         gauges: dict[tuple[str, str], float] = {
-            ("booking_queue_commands", worker): len(self._lane),
+            ("booking_queue_commands", worker): len(self._batcher),
             ("booking_live_listeners", worker): self._live.listening,
         }
         try:
@@ -96,7 +102,7 @@ class MetricsEndpoint:
         return gauges
 
     async def _refusals(self, event_id: int) -> dict[tuple[str, str], float]:
-        counted = refusals_of(await self._room.event(event_id) or {})
+        counted = refusals_of(await self._reader.event(event_id) or {})
         return {
             ("booking_refusals_total", escaped({"event": event_id, "code": code})): count
             for code, count in counted.items()
@@ -112,12 +118,12 @@ def _of_event(event: Event) -> dict[tuple[str, str], float]:
     return gauges
 
 
-def lines(meters: Meters, gauges: dict[tuple[str, str], float]) -> Iterator[str]:
+def lines(metrics: Metrics, gauges: dict[tuple[str, str], float]) -> Iterator[str]:
     """The text, a name's samples together under its type and its meaning."""
-    samples = {**meters.counters, **gauges}
+    samples = {**metrics.counters, **gauges}
     for name, (kind, text) in HELP.items():
         yield f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
-        for (_, labels), histogram in sorted(item for item in meters.histograms.items() if item[0][0] == name):
+        for (_, labels), histogram in sorted(item for item in metrics.histograms.items() if item[0][0] == name):
             yield from _buckets(name, labels, histogram)
         for (_, labels), value in sorted(item for item in samples.items() if item[0][0] == name):
             yield f"{name}{{{labels}}} {value:.15g}\n" if labels else f"{name} {value:.15g}\n"

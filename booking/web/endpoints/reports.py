@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope
 from booking.domain.changes import ChangeKind
 from booking.domain.model import BookingStatus, Event
 from booking.inventory.box_office import BoxOffice
-from booking.inventory.stockroom import Stockroom
+from booking.inventory.reader import InventoryReader
 from booking.ledger import reports
 from booking.ledger.ledger import Ledger
 from booking.operations.audit.comparison import audit_event
@@ -17,7 +17,7 @@ from booking.web.authentication import Credentials
 from booking.web.endpoints.sale import refusals_of
 from booking.web.organizers import organizer
 from booking.web.problems import Problem
-from booking.web.read_your_writes import Freshness
+from booking.web.read_your_writes import ReadYourWrites
 from booking.web.requests import read_event_id
 from booking.web.response_schemas import AuditData, CountersData, MinuteData, ReportData
 from booking.web.responses import PlainResponse, success
@@ -37,19 +37,24 @@ class ReportEndpoints:
     """One report and one audit at a time in each worker: both read all of an event."""
 
     def __init__(
-        self, credentials: Credentials, office: BoxOffice, ledger: Ledger, room: Stockroom, freshness: Freshness
+        self,
+        credentials: Credentials,
+        office: BoxOffice,
+        ledger: Ledger,
+        reader: InventoryReader,
+        read_your_writes: ReadYourWrites,
     ) -> None:
         self._credentials = credentials
         self._office = office
         self._ledger = ledger
-        self._room = room
-        self._freshness = freshness
+        self._reader = reader
+        self._read_your_writes = read_your_writes
         self._reading = asyncio.Lock()
 
     async def report(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /events/{event_id}/report`."""
         event = await self._event(scope)
-        complete = await self._freshness.reach(event.id)
+        complete = await self._read_your_writes.reach(event.id)
         async with self._reading:
             data = await self._report(event)
         return PlainResponse(200, success("Fetched report", data, up_to_date=complete), (b"cache-control", b"no-store"))
@@ -59,7 +64,7 @@ class ReportEndpoints:
         await organizer(self._credentials, scope)
         event_id = read_event_id(scope)
         async with self._reading:
-            audit = await audit_event(self._room, self._ledger, event_id)
+            audit = await audit_event(self._reader, self._ledger, event_id)
         if audit.seq_redis is None and audit.seq_database is None and audit.ok:
             raise Problem("event_not_found")
         message = "Redis and the database agree." if audit.ok else "There are differences."
@@ -92,7 +97,7 @@ class ReportEndpoints:
             "per_minute": [minute_data(minute) for minute in await reports.minutes(self._ledger, event.id)],
             "sold_out_at": None if sold_out_at_ms is None else to_text(sold_out_at_ms),
             "seconds_to_sell_out": (None if sold_out_at_ms is None else max(0, sold_out_at_ms - opened_at_ms) / 1000),
-            "refusals": refusals_of(await self._room.event(event.id) or {}),
+            "refusals": refusals_of(await self._reader.event(event.id) or {}),
         }
 
 

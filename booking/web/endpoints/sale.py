@@ -54,12 +54,12 @@ class SaleEndpoints:
     """The three verbs."""
 
     def __init__(self, credentials: Credentials, office: BoxOffice, limit: RateLimit | None) -> None:
-        self.book = Verb(credentials, office, limit, BookRequest, _book)
-        self.cancel = Verb(credentials, office, limit, CancelRequest, _cancel)
-        self.confirm = Verb(credentials, office, limit, ConfirmRequest, _confirm)
+        self.book = CommandEndpoint(credentials, office, limit, BookRequest, _book)
+        self.cancel = CommandEndpoint(credentials, office, limit, CancelRequest, _cancel)
+        self.confirm = CommandEndpoint(credentials, office, limit, ConfirmRequest, _confirm)
 
 
-class Verb:
+class CommandEndpoint:
     """One verb of a sale. Credentials, then the body, then one atomic step, in which the rate limit comes first."""
 
     def __init__(

@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from booking.web.openapi.document import document_bytes
 from booking.web.pages import filled
-from booking.web.pages.prepared import POLICY, Prepared
+from booking.web.pages.static_assets import POLICY, StaticAsset
 from booking.web.problems import KINDS
 
 REFERENCE_POLICY = POLICY.replace(b"style-src 'self'", b"style-src 'self' 'unsafe-inline'").replace(
@@ -33,11 +33,11 @@ async def problems(scope: Scope, receive: Receive, send: Send) -> None:  # noqa:
 
 
 @cache
-def _json() -> Prepared:
-    return Prepared.of("application/json", document_bytes())
+def _json() -> StaticAsset:
+    return StaticAsset.of("application/json", document_bytes())
 
 
-def _problems() -> Prepared:
+def _problems() -> StaticAsset:
     rows = (
         f'<dt><a href="/problems/{code}"><code>{code}</code></a> {kind.status}</dt><dd>{escape(kind.detail)}</dd>'
         for code, kind in sorted(KINDS.items())

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
-from booking.web.pages.prepared import Prepared
+from booking.web.pages.static_assets import StaticAsset
 from booking.web.pages.static_files import FILES, ROOT, imports_of
 from booking.web.problems import KINDS, Problem
 from booking.web.requests import event_id_of
@@ -57,7 +57,7 @@ async def problem(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: 
     await _problem_page(code).send(scope, send)
 
 
-def _problem_page(code: str) -> Prepared:
+def _problem_page(code: str) -> StaticAsset:
     kind = KINDS[code]
     texts = {
         "title": kind.title,
@@ -70,7 +70,7 @@ def _problem_page(code: str) -> Prepared:
 
 
 @cache
-def filled(name: str, **pieces: str) -> Prepared:
+def filled(name: str, **pieces: str) -> StaticAsset:
     """A page's file with pieces of HTML in it, and with the address of the files it uses."""
     page = Template((FOLDER / f"{name}.html").read_text(encoding="utf-8"))
     script = f"{name}.js"
@@ -78,4 +78,4 @@ def filled(name: str, **pieces: str) -> Prepared:
         f'<link rel="modulepreload" href="{ROOT}/{needed}">'
         for needed in (imports_of(script) if script in FILES else ())
     )
-    return Prepared.of("text/html; charset=utf-8", page.substitute(pieces, static=ROOT, preloads=preloads).encode())
+    return StaticAsset.of("text/html; charset=utf-8", page.substitute(pieces, static=ROOT, preloads=preloads).encode())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from starlette.types import Receive, Scope, Send
 
-from booking.web.pages.prepared import FOR_EVER, REVALIDATE, Prepared
+from booking.web.pages.static_assets import FOR_EVER, REVALIDATE, StaticAsset
 from booking.web.problems import Problem
 
 FOLDER = Path(__file__).parent / "static"
@@ -23,7 +23,7 @@ CONTENT_TYPES = {
 }
 
 FILES = {
-    path.name: Prepared.of(CONTENT_TYPES[path.suffix], path.read_bytes())
+    path.name: StaticAsset.of(CONTENT_TYPES[path.suffix], path.read_bytes())
     for path in sorted(FOLDER.iterdir())
     if path.suffix in CONTENT_TYPES
 }

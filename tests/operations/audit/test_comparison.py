@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import text
 
 from booking.domain.model import Booking
-from booking.inventory import keys, stockroom
+from booking.inventory import keys
+from booking.inventory import reader as reader_module
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.stockroom import READ_SECONDS_MAX, Stockroom
+from booking.inventory.reader import READ_SECONDS_MAX, InventoryReader
 from booking.ledger import Ledger, LedgerUnavailable
 from booking.ledger.records import EventRecord
 from booking.operations.audit import comparison, patience
@@ -58,11 +59,11 @@ async def sell(spine: Spine) -> None:
 
 @asynccontextmanager
 async def opened(spine: Spine) -> AsyncIterator[Callable[[], Awaitable[EventAudit]]]:
-    room = Stockroom(spine.settings.redis_address, SHARDS)
+    reader = InventoryReader(spine.settings.redis_address, SHARDS)
     try:
-        yield lambda: audit_event(room, spine.ledger, 1)
+        yield lambda: audit_event(reader, spine.ledger, 1)
     finally:
-        await room.close()
+        await reader.close()
 
 
 async def write(spine: Spine, statement: str) -> None:
@@ -167,7 +168,7 @@ async def test_a_persister_that_is_slow_and_moves_is_waited_for(spine: Spine, mo
 
     async def carry_slowly() -> None:
         async with spine.persister() as persister:
-            while await persister.carry():
+            while await persister.consume():
                 await asyncio.sleep(0.1)
 
     carrying = asyncio.create_task(carry_slowly())
@@ -231,23 +232,23 @@ async def test_those_who_differ_are_looked_at_again_together(spine: Spine, monke
 
 async def test_a_side_that_is_away_is_said_and_not_taken_for_a_difference(spine: Spine, tmp_path: Path) -> None:
     await sell(spine)
-    gone = Stockroom("unix:///nowhere/at-all.sock", SHARDS)
+    gone = InventoryReader("unix:///nowhere/at-all.sock", SHARDS)
     with pytest.raises(InventoryUnavailable):
         await audit_event(gone, spine.ledger, 1)
     await gone.close()
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "silent.sock"))
         silent.listen()
-        still = Stockroom(f"unix://{tmp_path / 'silent.sock'}", SHARDS, 0.1)
+        still = InventoryReader(f"unix://{tmp_path / 'silent.sock'}", SHARDS, 0.1)
         async with asyncio.timeout(READ_SECONDS_MAX):  # it has a patience of its own
             with pytest.raises(InventoryUnavailable):
                 await audit_event(still, spine.ledger, 1)
         await still.close()
     ledger = Ledger.open(f"sqlite+aiosqlite:///{tmp_path / 'nothing.sqlite3'}")
-    room = Stockroom(spine.settings.redis_address, SHARDS)
+    reader = InventoryReader(spine.settings.redis_address, SHARDS)
     with pytest.raises(LedgerUnavailable):
-        await audit_event(room, ledger, 1)
-    await room.close()
+        await audit_event(reader, ledger, 1)
+    await reader.close()
     await ledger.close()
 
 
@@ -265,11 +266,11 @@ async def test_a_persister_that_does_not_run_is_waited_for_once_a_shard(
 
     monkeypatch.setattr(spine.ledger, "event", event)
     monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.2)
-    room, shared = Stockroom(spine.settings.redis_address, SHARDS), patience.Patience(spine.ledger)
+    reader, shared = InventoryReader(spine.settings.redis_address, SHARDS), patience.Patience(spine.ledger)
     for event_id in range(1, 4 * SHARDS + 1):
-        audit = await audit_event(room, spine.ledger, event_id, patience=shared)
+        audit = await audit_event(reader, spine.ledger, event_id, patience=shared)
         assert [found.kind for found in audit.differences] == ["event_missing"]
-    await room.close()
+    await reader.close()
     assert len({one for one in looks if looks.count(one) > 1}) == SHARDS
     await spine.drain()
     assert (await shared.caught_up(1, 1)) is not None
@@ -278,15 +279,15 @@ async def test_a_persister_that_does_not_run_is_waited_for_once_a_shard(
 async def test_every_event_that_redis_has_is_found_and_no_id_that_became_none(
     spine: Spine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stockroom, "PAGE", 3)
+    monkeypatch.setattr(reader_module, "PAGE", 3)
     for event_id in (1, 2, 5, 9, 10):
         await spine.stock.sale(event_id)
     await spine.stock.redis.set(keys.LAST_EVENT, 12)
-    room = Stockroom(spine.settings.redis_address, SHARDS)
-    assert [page async for page in room.event_ids()] == [[1, 2], [5], [9], [10]]
-    assert [page async for page in room.event_ids({2, 3, 4, 5})] == [[1], [9, 10], []]
-    for planted in (b"many", stockroom.EVENT_IDS_MAX + 1):
+    reader = InventoryReader(spine.settings.redis_address, SHARDS)
+    assert [page async for page in reader.event_ids()] == [[1, 2], [5], [9], [10]]
+    assert [page async for page in reader.event_ids({2, 3, 4, 5})] == [[1], [9, 10], []]
+    for planted in (b"many", reader_module.EVENT_IDS_MAX + 1):
         await spine.stock.redis.set(keys.LAST_EVENT, planted)
         with pytest.raises(InventoryUnavailable, match="booking:last-event"):
-            [page async for page in room.event_ids()]
-    await room.close()
+            [page async for page in reader.event_ids()]
+    await reader.close()

@@ -14,9 +14,9 @@ from booking.processes.data_folder import DataFolder, running_service
 
 def test_a_folder_of_ours_alone_is_well_and_one_that_others_see_is_not(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    missing, room = check_folder(folder)
+    missing, reader = check_folder(folder)
     assert (missing.verdict, "not there yet" in missing.found) == ("ok", True)
-    assert (room.name, room.verdict) == ("disk space", "ok")
+    assert (reader.name, reader.verdict) == ("disk space", "ok")
     assert not folder.exists()
     folder.mkdir(mode=0o700)
     assert [one.verdict for one in check_folder(folder)] == ["ok", "ok"]

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from booking.inventory import keys
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.rebuild import Rebuild
+from booking.inventory.restore_writer import RestoreWriter
 from booking.operations.restore.command import DONE, REFUSED, UNREADABLE, restore
 from tests.fixtures.spine import Spine, open_spine
 from tests.fixtures.valkey import running_valkey
@@ -85,7 +85,7 @@ async def test_only_a_restoration_that_was_begun_is_called_half_done(
     await spine.stock.sale(1)
     await spine.drain()
     await spine.stock.redis.flushall()
-    monkeypatch.setattr(Rebuild, "clear", cut_off)
+    monkeypatch.setattr(RestoreWriter, "clear", cut_off)
     assert await asyncio.to_thread(restore, spine.settings, (), yes=True, force=False) == UNREADABLE
     assert capsys.readouterr().err.endswith(
         "booking: the cable was pulled\nbooking: nothing is sold from a shard that is half restored; run it again\n"

@@ -13,9 +13,9 @@ from sqlalchemy import text
 from booking.domain.model import Booking, BookingStatus
 from booking.domain.outcomes import Status
 from booking.inventory import keys
-from booking.inventory.changes import ChangeStreams
-from booking.inventory.rebuild import Rebuild
-from booking.inventory.stockroom import Stockroom
+from booking.inventory.reader import InventoryReader
+from booking.inventory.restore_writer import RestoreWriter
+from booking.inventory.streams import ChangeStreams
 from booking.ledger.engine import open_engine
 from booking.operations.audit.comparison import audit_event
 from booking.operations.restore.naming import name_accounts
@@ -81,7 +81,7 @@ async def upgrade(spine: Spine, streams: ChangeStreams) -> None:
     await name_accounts(spine.settings, spine.ledger, streams)
     await restore_empty(spine.settings, spine.ledger, streams, await lost_shards(spine.ledger, streams))
     records = await spine.ledger.shards()
-    spine.stock.office.refound([records[one].epoch for one in sorted(records)])
+    spine.stock.office.use_epochs([records[one].epoch for one in sorted(records)])
 
 
 async def live(spine: Spine, event_id: int) -> list[Booking]:
@@ -101,12 +101,12 @@ async def check_upgraded(spine: Spine, streams: ChangeStreams, before: list[Book
     ]
     _, _, waiting, *_ = keys.event_keys(1, SHARDS)
     assert await spine.stock.redis.zrange(waiting, 0, -1) == [b"account:3", b"bob"]
-    room = Stockroom(spine.settings.redis_address, SHARDS)
+    reader = InventoryReader(spine.settings.redis_address, SHARDS)
     try:
         for event_id in (1, 2):
-            assert (await audit_event(room, spine.ledger, event_id)).differences == []
+            assert (await audit_event(reader, spine.ledger, event_id)).differences == []
     finally:
-        await room.close()
+        await reader.close()
     await spine.check_both_sides_agree(events=(1, 2))
     office = spine.stock.office
     assert (await office.book(1, "account:1")).status is Status.ALREADY_BOOKED
@@ -172,15 +172,15 @@ async def test_one_that_is_broken_off_anywhere_is_ended_by_the_next_start(
     class Killed(BaseException):
         pass
 
-    async def killed(rebuild: Rebuild, *arguments: object) -> None:
+    async def killed(rebuild: RestoreWriter, *arguments: object) -> None:
         if when == "after":
             await really(rebuild, *arguments)
         raise Killed
 
     with monkeypatch.context() as patch:
-        really = getattr(Rebuild, step)
-        patch.setattr(Rebuild, step, killed)
-        patch.setattr(Rebuild, "give_lease_back", lambda _: asyncio.sleep(0))
+        really = getattr(RestoreWriter, step)
+        patch.setattr(RestoreWriter, step, killed)
+        patch.setattr(RestoreWriter, "give_lease_back", lambda _: asyncio.sleep(0))
         with pytest.raises(Killed):
             await upgrade(spine, streams)
     await spine.stock.redis.delete(keys.restoring(1))  # as it would be some seconds later

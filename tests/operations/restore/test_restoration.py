@@ -14,10 +14,10 @@ import pytest
 
 from booking.domain.outcomes import Status
 from booking.inventory import keys
-from booking.inventory.changes import ChangeStreams
 from booking.inventory.errors import InventoryUnavailable, ShardFenced
-from booking.inventory.rebuild import LeaseLost, Rebuild
-from booking.inventory.stockroom import Stockroom
+from booking.inventory.reader import InventoryReader
+from booking.inventory.restore_writer import LeaseLost, RestoreWriter
+from booking.inventory.streams import ChangeStreams
 from booking.operations.audit.comparison import audit_event
 from booking.operations.restore.restoration import Restored, lost_shards, restore_empty, restore_shard
 from tests.fixtures.spine import Spine, open_spine
@@ -97,18 +97,18 @@ async def of_the_sale(spine: Spine) -> dict[str, object]:
 async def restored(spine: Spine, streams: ChangeStreams, shard: int) -> Restored | None:
     done = await restore_shard(spine.settings, spine.ledger, streams, shard)
     records = await spine.ledger.shards()
-    spine.stock.office.refound([records[one].epoch for one in sorted(records)])
+    spine.stock.office.use_epochs([records[one].epoch for one in sorted(records)])
     return done
 
 
 async def check_clean(spine: Spine, *event_ids: int) -> None:
-    room = Stockroom(spine.settings.redis_address, SHARDS)
+    reader = InventoryReader(spine.settings.redis_address, SHARDS)
     try:
         for event_id in event_ids:
-            audit = await audit_event(room, spine.ledger, event_id)
+            audit = await audit_event(reader, spine.ledger, event_id)
             assert audit.differences == []
     finally:
-        await room.close()
+        await reader.close()
 
 
 async def test_an_emptied_shard_comes_back_as_it_was_and_sells_on(spine: Spine, streams: ChangeStreams) -> None:
@@ -283,10 +283,10 @@ async def test_of_ten_that_restore_at_once_one_does_it(spine: Spine, streams: Ch
 
 
 async def test_a_lease_that_was_lost_ends_a_restoration_before_it_opens_the_shard(spine: Spine) -> None:
-    rebuild = Rebuild(spine.settings.redis_address, 1, SHARDS, "me")
+    rebuild = RestoreWriter(spine.settings.redis_address, 1, SHARDS, "me")
     try:
         assert await rebuild.take_lease()
-        other = Rebuild(spine.settings.redis_address, 1, SHARDS, "you")
+        other = RestoreWriter(spine.settings.redis_address, 1, SHARDS, "you")
         assert not await other.take_lease()
         await other.close()
         await spine.stock.redis.flushall()
@@ -298,7 +298,7 @@ async def test_a_lease_that_was_lost_ends_a_restoration_before_it_opens_the_shar
         await rebuild.give_lease_back()
     finally:
         await rebuild.close()
-    gone = Rebuild("unix:///nowhere/at-all.sock", 1, SHARDS, "me")
+    gone = RestoreWriter("unix:///nowhere/at-all.sock", 1, SHARDS, "me")
     with pytest.raises(InventoryUnavailable):
         await gone.is_empty()
     await gone.close()
@@ -312,7 +312,7 @@ async def test_a_restoration_that_has_lost_its_lease_leaves_the_shard_alone(
     await spine.stock.office.book(1, "ann")
     await spine.drain()
     await spine.stock.redis.delete(keys.epoch(1))
-    step, stands, goes_on = getattr(Rebuild, standing_still), asyncio.Event(), asyncio.Event()
+    step, stands, goes_on = getattr(RestoreWriter, standing_still), asyncio.Event(), asyncio.Event()
 
     async def first_stands(*arguments: object) -> None:
         if not stands.is_set():
@@ -320,7 +320,7 @@ async def test_a_restoration_that_has_lost_its_lease_leaves_the_shard_alone(
             await goes_on.wait()
         await step(*arguments)
 
-    monkeypatch.setattr(Rebuild, standing_still, first_stands)
+    monkeypatch.setattr(RestoreWriter, standing_still, first_stands)
     late = asyncio.create_task(restore_shard(spine.settings, spine.ledger, streams, 1))
     await stands.wait()
     await spine.stock.redis.delete(keys.restoring(1))  # as if its lease had run out
@@ -341,13 +341,13 @@ async def test_a_late_restoration_does_not_replace_the_epoch_that_another_has_se
 ) -> None:
     await sell(spine, 1)
     await spine.stock.redis.flushall()
-    refound, other = spine.ledger.refound_shard, list[Restored | None]()
+    use_epochs, other = spine.ledger.refound_shard, list[Restored | None]()
 
     async def overtaken(*arguments: Any) -> bool:
-        monkeypatch.setattr(spine.ledger, "refound_shard", refound)
+        monkeypatch.setattr(spine.ledger, "refound_shard", use_epochs)
         await spine.stock.redis.delete(keys.restoring(1))  # as if its lease had run out
         other.append(await restored(spine, streams, 1))
-        return await refound(*arguments)
+        return await use_epochs(*arguments)
 
     monkeypatch.setattr(spine.ledger, "refound_shard", overtaken)
     assert await restore_shard(spine.settings, spine.ledger, streams, 1) is None

@@ -8,8 +8,8 @@ import pytest
 
 from booking.domain.model import Event
 from booking.domain.outcomes import IdempotencyKey, Outcome, Status
+from booking.inventory.batcher import BATCH_MAX
 from booking.inventory.errors import InventoryUnavailable, Overloaded
-from booking.inventory.lane import BATCH_MAX
 from tests.fixtures.stock import Stock, open_stock
 
 
@@ -17,7 +17,7 @@ async def busy(stock: Stock) -> "asyncio.Task[object]":
     """Occupies the lane with one call, so that everything submitted next waits together."""
     task: asyncio.Task[object] = asyncio.create_task(stock.office.last_event_id())
     await asyncio.sleep(0)
-    while len(stock.lane):
+    while len(stock.batcher):
         await asyncio.sleep(0)
     return task
 
@@ -174,7 +174,7 @@ async def test_a_caller_that_goes_before_its_command_was_sent_takes_it_along(sto
     first = await busy(stock)
     asked = [asyncio.create_task(stock.office.book(1, f"buyer-{number}")) for number in range(6)]
     await asyncio.sleep(0)
-    assert len(stock.lane) == 6
+    assert len(stock.batcher) == 6
     for task in asked[1::2]:
         task.cancel()
     await asyncio.gather(first, *asked, return_exceptions=True)

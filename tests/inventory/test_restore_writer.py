@@ -5,36 +5,36 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from booking.domain.model import Booking, BookingStatus, Rules, Source
-from booking.inventory import keys, rebuild
-from booking.inventory.rebuild import LeaseLost, Rebuild
+from booking.inventory import keys, restore_writer
+from booking.inventory.restore_writer import LeaseLost, RestoreWriter
 from tests.fixtures.stock import SHARDS, Stock, contents
 
 COUNTERS = {"available": 4, "held": 1, "sold": 0, "bookings": 0, "holding": 1, "backlog": 0}
 HOLD = Booking(1, 2, "ann", 1, BookingStatus.HELD, Source.SALE, 1, 2**45, None)
 
-Step = Callable[[Rebuild], Awaitable[None]]
+Step = Callable[[RestoreWriter], Awaitable[None]]
 
 STEPS: dict[str, Step] = {
-    "keep_lease": Rebuild.keep_lease,
-    "fence": Rebuild.fence,
-    "clear": Rebuild.clear,
+    "keep_lease": RestoreWriter.keep_lease,
+    "fence": RestoreWriter.fence,
+    "clear": RestoreWriter.clear,
     "write_bookings": lambda restorer: restorer.write_bookings(1, [HOLD]),
     "write_event": lambda restorer: restorer.write_event(1, Rules("Opening night", 5), 1, 2, COUNTERS),
 }
 
 
 @pytest.fixture
-async def restorer(clean_valkey: str) -> AsyncIterator[Rebuild]:
-    opened = Rebuild(clean_valkey, 1, SHARDS, "me")
+async def restorer(clean_valkey: str) -> AsyncIterator[RestoreWriter]:
+    opened = RestoreWriter(clean_valkey, 1, SHARDS, "me")
     yield opened
     await opened.close()
 
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_every_step_makes_the_lease_last(
-    stock: Stock, restorer: Rebuild, monkeypatch: pytest.MonkeyPatch, step: str
+    stock: Stock, restorer: RestoreWriter, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    monkeypatch.setattr(rebuild, "LEASE_MS", 3_600_000)
+    monkeypatch.setattr(restore_writer, "LEASE_MS", 3_600_000)
     assert await restorer.take_lease()
     await stock.redis.pexpire(keys.restoring(1), 60_000)
     await STEPS[step](restorer)
@@ -42,7 +42,9 @@ async def test_every_step_makes_the_lease_last(
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_no_step_of_one_that_was_overtaken_changes_anything(stock: Stock, restorer: Rebuild, step: str) -> None:
+async def test_no_step_of_one_that_was_overtaken_changes_anything(
+    stock: Stock, restorer: RestoreWriter, step: str
+) -> None:
     await stock.sale(1)
     await stock.office.book(1, "ann")
     await stock.redis.set(keys.restoring(1), "you")
@@ -54,7 +56,7 @@ async def test_no_step_of_one_that_was_overtaken_changes_anything(stock: Stock, 
 
 
 async def test_one_that_is_overtaken_between_its_look_at_the_lease_and_its_write_does_not_write(
-    stock: Stock, restorer: Rebuild
+    stock: Stock, restorer: RestoreWriter
 ) -> None:
     await stock.sale(1)
     assert await restorer.take_lease()

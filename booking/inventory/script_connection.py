@@ -7,11 +7,11 @@ from typing import cast
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 
-from booking.inventory.acknowledgement import REDIS, Acknowledgement
 from booking.inventory.connection import open_pool
+from booking.inventory.durability import REDIS, Durability
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, ShardFenced
 from booking.inventory.scripts import Script
-from booking.logs import Seldom
+from booking.logs import ThrottledLogger
 
 ANSWER_SECONDS_MAX = 1.5
 """How long Redis may take over a batch; the contract wants an answer within 2 s of its standing still."""
@@ -20,7 +20,7 @@ Argument = bytes | str | int
 Rows = list[list[bytes | int]]
 
 
-class Call:
+class ScriptCall:
     """One EVALSHA: a script with its keys and arguments, and what came back."""
 
     __slots__ = ("answer", "arguments", "keys", "script")
@@ -32,20 +32,22 @@ class Call:
         self.answer: Rows | Exception | None = None
 
 
-class Exchange:
+class PendingCalls:
     """Calls on their way, whose replies are due in this order; None stands for a script that is given to Redis."""
 
     __slots__ = (
         "answered", "calls", "demoted", "due", "forgotten", "healed", "last_reply", "received", "sent", "timer",
     )  # fmt: skip
 
-    def __init__(self, calls: Sequence[Call], answered: Callable[[bool], None], timer: asyncio.TimerHandle) -> None:
+    def __init__(
+        self, calls: Sequence[ScriptCall], answered: Callable[[bool], None], timer: asyncio.TimerHandle
+    ) -> None:
         self.calls = calls
         self.answered = answered
         self.timer = timer
-        self.due: Sequence[Call | None] = ()
+        self.due: Sequence[ScriptCall | None] = ()
         self.received = 0
-        self.forgotten: list[Call] = []
+        self.forgotten: list[ScriptCall] = []
         self.healed = False
         self.demoted = False
         """Whether the server takes no changes, being a replica."""
@@ -53,7 +55,7 @@ class Exchange:
         self.last_reply: object = None
 
 
-class Link(asyncio.Protocol):
+class ScriptConnection(asyncio.Protocol):
     """A connection of its own, so that no command of anybody else can come between a call and its reply.
 
     redis-py opens it, with all that its URLs can say, and hands its transport over: its streams would cost as much an
@@ -65,28 +67,28 @@ class Link(asyncio.Protocol):
         self,
         address: str,
         scripts: Iterable[Script],
-        vouch: Callable[[], Awaitable[object]] | None = None,
-        acknowledgement: Acknowledgement = REDIS,
+        verify_or_fence: Callable[[], Awaitable[object]] | None = None,
+        durability: Durability = REDIS,
     ) -> None:
-        self._vouch = vouch
-        self._acknowledgement = acknowledgement
-        self._unacknowledged = Seldom("changes are not acknowledged at the level that is asked for")
+        self._verify_or_fence = verify_or_fence
+        self._durability = durability
+        self._not_durable = ThrottledLogger("changes are not acknowledged at the level that is asked for")
         self._pool = open_pool(address, None)
         self._scripts = tuple(scripts)
         self._loads = b"".join(_packed(b"SCRIPT", b"LOAD", script.source) for script in self._scripts)
         self._writer: asyncio.StreamWriter | None = None  # kept, since its end is the transport's
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader()
-        self._exchange: Exchange | None = None
+        self._exchange: PendingCalls | None = None
         self._connecting: asyncio.Task[None] | None = None
 
-    def exchange(self, calls: Sequence[Call], answered: Callable[[bool], None]) -> None:
+    def exchange(self, calls: Sequence[ScriptCall], answered: Callable[[bool], None]) -> None:
         """Sends all; once every call has its `answer`, calls `answered`, with True if the connection was lost.
 
         One exchange at a time. It ends within ANSWER_SECONDS_MAX, whatever Redis does.
         """
         timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS_MAX, self._lose, "TimeoutError")
-        self._exchange = Exchange(calls, answered, timer)
+        self._exchange = PendingCalls(calls, answered, timer)
         if self._transport is None or self._transport.is_closing():
             self._drop()
             self._connecting = asyncio.create_task(self._connect(), name="connect to Redis")
@@ -121,12 +123,12 @@ class Link(asyncio.Protocol):
         """Called by the loop when the connection has ended, at whichever end."""
         self._lose(type(error).__name__ if error else "closed by the server")
 
-    def _send(self, calls: Sequence[Call], before: bytes = b"", loads: int = 0) -> None:
+    def _send(self, calls: Sequence[ScriptCall], before: bytes = b"", loads: int = 0) -> None:
         """Writes calls, behind `before`, which `loads` replies are due to. One that cannot be packed is not sent."""
         exchange, transport = self._exchange, self._transport
         assert exchange is not None
         assert transport is not None
-        due: list[Call | None] = [None] * loads
+        due: list[ScriptCall | None] = [None] * loads
         packed = [before]
         for call in calls:
             try:
@@ -134,7 +136,7 @@ class Link(asyncio.Protocol):
                 due.append(call)
             except (TypeError, ValueError) as error:
                 call.answer = InventoryUnavailable(f"the call cannot be sent ({type(error).__name__})")
-        waits = self._acknowledgement
+        waits = self._durability
         if waits.command and any(call.script.changes for call in exchange.calls):
             packed.append(waits.command)
             due += [None] * waits.replies
@@ -144,7 +146,7 @@ class Link(asyncio.Protocol):
         else:
             asyncio.get_running_loop().call_soon(self._end_of, exchange)
 
-    def _take(self, exchange: Exchange, call: Call, reply: object) -> None:
+    def _take(self, exchange: PendingCalls, call: ScriptCall, reply: object) -> None:
         """An error reply means that nothing was written (see lua/)."""
         if not isinstance(reply, hiredis.ReplyError):
             call.answer = cast("Rows", reply)
@@ -159,7 +161,7 @@ class Link(asyncio.Protocol):
             exchange.demoted |= text.startswith(("READONLY", "MASTERDOWN"))
             call.answer = (ShardFenced if text.startswith("FENCED") else InventoryUnavailable)(text)
 
-    def _end_of(self, exchange: Exchange) -> None:
+    def _end_of(self, exchange: PendingCalls) -> None:
         if self._exchange is not exchange:
             return
         if exchange.forgotten and not exchange.healed:
@@ -170,17 +172,17 @@ class Link(asyncio.Protocol):
         exchange.timer.cancel()
         if exchange.demoted:
             self._drop()  # its name may lead to another server by now
-        if self._acknowledgement.command:
+        if self._durability.command:
             self._check_acknowledged(exchange)
         exchange.answered(False)
 
-    def _check_acknowledged(self, exchange: Exchange) -> None:
+    def _check_acknowledged(self, exchange: PendingCalls) -> None:
         """What was changed and has not come as far as it has to is unknown to whoever asked for it."""
         changing = [call for call in exchange.calls if call.script.changes and isinstance(call.answer, list)]
-        if changing and not self._acknowledgement.is_given(exchange.last_reply):
-            self._unacknowledged.tell(acknowledged=self._acknowledgement.level, changes=len(changing))
+        if changing and not self._durability.is_given(exchange.last_reply):
+            self._not_durable.tell(acknowledged=self._durability.level, changes=len(changing))
             for call in changing:
-                call.answer = OutcomeUnknown(f"not acknowledged at the level of {self._acknowledgement.level} in time")
+                call.answer = OutcomeUnknown(f"not acknowledged at the level of {self._durability.level} in time")
 
     def _lose(self, reason: str) -> None:
         """Ends the connection, and the exchange in it: what was sent and not answered may have been done."""
@@ -190,7 +192,7 @@ class Link(asyncio.Protocol):
             return
         exchange.timer.cancel()
         for call in exchange.calls:
-            waits = isinstance(call.answer, list) and bool(self._acknowledgement.command)
+            waits = isinstance(call.answer, list) and bool(self._durability.command)
             if (call.answer is None or waits) and exchange.sent and call.script.changes:
                 call.answer = OutcomeUnknown(f"Redis did not answer ({reason})")
             elif call.answer is None:
@@ -214,8 +216,10 @@ class Link(asyncio.Protocol):
             for script in self._scripts:
                 await connection.send_command("SCRIPT", "LOAD", script.source)
                 await connection.read_response()
-            if self._vouch is not None:  # before anything is sold over it: it may be another server, or an old copy
-                await self._vouch()
+            if (
+                self._verify_or_fence is not None
+            ):  # before anything is sold over it: it may be another server, or an old copy
+                await self._verify_or_fence()
         except asyncio.CancelledError:
             await connection.disconnect(nowait=True)
             raise

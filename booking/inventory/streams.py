@@ -50,7 +50,7 @@ class ChangeStreams:
                 return False
         return True
 
-    async def found(self, positions: Positions) -> list[int]:
+    async def initialize_shards(self, positions: Positions) -> list[int]:
         """Gives each shard its epoch if nothing of it was ever there, and verifies the others, as `vouch` does.
 
         A shard whose cursor has moved has had an epoch in Redis: where it is missing now, data is missing too, and the
@@ -61,9 +61,9 @@ class ChangeStreams:
                 if cursor == "0-0":
                     names = (keys.changes(shard), keys.restoring(shard), keys.epoch(shard))
                     await self._redis.eval(load("initialize_shard").source, len(names), *names, epoch)  # type: ignore[arg-type]  # bytes, too
-        return await self.vouch(positions)
+        return await self.verify_or_fence(positions)
 
-    async def vouch(self, positions: Positions) -> list[int]:
+    async def verify_or_fence(self, positions: Positions) -> list[int]:
         """The shards that do not have all that the database has of them; nothing is sold from these any more.
 
         Raises InventoryUnavailable.

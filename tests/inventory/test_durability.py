@@ -11,11 +11,11 @@ import pytest
 from redis.asyncio import Redis
 
 from booking.domain.outcomes import Outcome, Status
-from booking.inventory.acknowledgement import REDIS, Acknowledgement, LevelNotGiven, choose
+from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
+from booking.inventory.durability import REDIS, Durability, LevelNotGiven, choose
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown
-from booking.inventory.lane import Lane
-from booking.inventory.link import Link
+from booking.inventory.script_connection import ScriptConnection
 from booking.inventory.scripts import all_scripts
 from tests.fixtures.stock import EPOCHS, Stock, found
 from tests.fixtures.valkey import ValkeyServer, running_valkey
@@ -25,16 +25,16 @@ SYNCED = ("--appendonly", "yes", "--appendfsync")
 
 @asynccontextmanager
 async def opened(
-    server: ValkeyServer, acknowledgement: Acknowledgement, saved: Callable[[], Awaitable[bool]] | None = None
+    server: ValkeyServer, durability: Durability, saved: Callable[[], Awaitable[bool]] | None = None
 ) -> AsyncIterator[Stock]:
     """A stock whose changes are acknowledged at a level."""
     await found(server.address)
     redis: Any = Redis.from_url(server.address, protocol=2)
-    link = Link(server.address, all_scripts(), acknowledgement=acknowledgement)
-    lane = Lane(link, 4_096, saved)
-    office = BoxOffice([lane], EPOCHS, None, 1_000_000)
+    connection = ScriptConnection(server.address, all_scripts(), durability=durability)
+    batcher = CommandBatcher(connection, 4_096, saved)
+    office = BoxOffice([batcher], EPOCHS, None, 1_000_000)
     try:
-        yield Stock(office, lane, link, redis)
+        yield Stock(office, batcher, connection, redis)
     finally:
         await office.close()
         await redis.aclose()
@@ -64,8 +64,8 @@ async def test_where_each_write_is_synced_the_answer_is_enough_and_elsewhere_one
     with running_valkey(*SYNCED, "always") as server:
         assert (await choose(server.address, "disk", 1)).command == b""
     with running_valkey(*SYNCED, "everysec") as server:
-        acknowledgement = await choose(server.address, "disk", 1)
-        async with opened(server, acknowledgement) as stock:
+        durability = await choose(server.address, "disk", 1)
+        async with opened(server, durability) as stock:
             await stock.sale(capacity=1_000)
             before = await stock.calls("waitaof")
             outcomes = await asyncio.gather(*(stock.office.book(1, f"buyer-{number}") for number in range(200)))
@@ -119,8 +119,8 @@ def _free_port() -> int:
 
 async def test_what_a_replica_has_is_there_when_the_primary_is_lost_and_the_replica_takes_its_place() -> None:
     async with replicated() as (primary, replica, following):
-        acknowledgement = await choose(primary.address, "replica", 1)
-        async with opened(primary, acknowledgement) as stock:
+        durability = await choose(primary.address, "replica", 1)
+        async with opened(primary, durability) as stock:
             await stock.sale(capacity=100)
             outcomes = await asyncio.gather(*(stock.office.book(1, f"buyer-{number}") for number in range(50)))
             primary.process.send_signal(signal.SIGKILL)
@@ -133,8 +133,8 @@ async def test_what_a_replica_has_is_there_when_the_primary_is_lost_and_the_repl
 
 async def test_what_no_replica_has_is_not_acknowledged_at_that_level_and_is_at_the_one_below() -> None:
     async with replicated() as (primary, replica, _):
-        acknowledgement = await choose(primary.address, "replica", 1)
-        async with opened(primary, acknowledgement) as stock, opened(primary, REDIS) as below:
+        durability = await choose(primary.address, "replica", 1)
+        async with opened(primary, durability) as stock, opened(primary, REDIS) as below:
             await stock.sale(capacity=100)
             replica.process.send_signal(signal.SIGSTOP)
             assert (await below.office.book(1, "lost with the primary")).status is Status.BOOKED
@@ -148,8 +148,8 @@ async def test_what_no_replica_has_is_not_acknowledged_at_that_level_and_is_at_t
 async def test_a_change_whose_confirmation_never_came_is_unknown_though_redis_has_answered() -> None:
     """The primary is lost between its own answer and the replica's: the very failover that the level is for."""
     async with replicated() as (primary, replica, _):
-        acknowledgement = await choose(primary.address, "replica", 1)
-        async with opened(primary, acknowledgement) as stock:
+        durability = await choose(primary.address, "replica", 1)
+        async with opened(primary, durability) as stock:
             await stock.sale(capacity=100)
             replica.process.send_signal(signal.SIGSTOP)
             change = asyncio.ensure_future(stock.office.book(1, "ann"))
@@ -168,12 +168,12 @@ async def test_a_link_leaves_a_server_that_has_become_a_replica(tmp_path: Path) 
     async with replicated() as (primary, replica, following):
         name.symlink_to(primary.socket)
         await found(primary.address)
-        link = Link(f"unix://{name}", all_scripts())
-        lane = Lane(link, 4_096)
-        office = BoxOffice([lane], EPOCHS, None, 1_000_000)
+        connection = ScriptConnection(f"unix://{name}", all_scripts())
+        batcher = CommandBatcher(connection, 4_096)
+        office = BoxOffice([batcher], EPOCHS, None, 1_000_000)
         leading: Any = Redis.from_url(primary.address, protocol=2)
         try:
-            stock = Stock(office, lane, link, leading)
+            stock = Stock(office, batcher, connection, leading)
             await stock.sale(capacity=100)
             await leading.execute_command("WAIT", 1, 5_000)
             await following.execute_command("REPLICAOF", "NO", "ONE")

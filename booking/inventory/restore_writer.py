@@ -40,7 +40,7 @@ class LeaseLost(Exception):
     """Somebody else restores the shard now, or Redis was emptied again: this restoration is void."""
 
 
-class Rebuild:
+class RestoreWriter:
     """One shard's restoration, under a lease in the very Redis that is written to. Raises InventoryUnavailable."""
 
     def __init__(self, address: str, shard: int, shards: int, me: str, *, fenced_as: str = "") -> None:

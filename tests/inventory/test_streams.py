@@ -7,8 +7,8 @@ import pytest
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
 from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MAX, Rules
 from booking.inventory import keys
-from booking.inventory.changes import ChangeStreams, Reading
 from booking.inventory.errors import InventoryUnavailable, ShardFenced
+from booking.inventory.streams import ChangeStreams, Reading
 from booking.web.request_schemas import INTEGER_MAX
 from booking.web.times import FIRST, LAST
 from tests.fixtures.stock import EPOCHS, SHARDS, Stock, contents
@@ -159,15 +159,15 @@ async def test_an_old_copy_is_not_vouched_for_even_after_it_was_sold_from(stock:
     await stock.office.book(1, "ann")
     (batch,) = (await streams.read(START, 10)).batches
     positions = dict(START) | {1: (batch.epoch, batch.upto)}
-    assert await streams.vouch(positions) == [], "the database has it, and its entry is still there"
+    assert await streams.verify_or_fence(positions) == [], "the database has it, and its entry is still there"
     await streams.trim({1: (batch.epoch, batch.upto)})
-    assert await streams.vouch(positions) == [], "nor is it when that was let go"
-    assert await streams.vouch(START) == [], "nor for somebody who does not know yet how far the database is"
+    assert await streams.verify_or_fence(positions) == [], "nor is it when that was let go"
+    assert await streams.verify_or_fence(START) == [], "nor for somebody who does not know yet how far the database is"
     await stock.redis.flushall()
     for key, dump in dumps.items():
         await stock.redis.restore(key, 0, dump)
     await stock.office.book(1, "bob")
-    assert await streams.vouch(positions) == [1]
+    assert await streams.verify_or_fence(positions) == [1]
     with pytest.raises(ShardFenced):
         await stock.office.book(1, "cid")
 
@@ -185,11 +185,11 @@ async def test_an_old_copy_that_comes_back_between_a_commit_and_its_trimming_is_
     before = await contents(stock.redis)
     await streams.trim({1: (batch.epoch, batch.upto)})
     assert await contents(stock.redis) == before, "a mark would say that ann's booking had been there"
-    assert await streams.vouch(dict(START) | {1: (batch.epoch, batch.upto)}) == [1]
+    assert await streams.verify_or_fence(dict(START) | {1: (batch.epoch, batch.upto)}) == [1]
 
 
 async def test_founding_gives_an_epoch_once(stock: Stock, streams: ChangeStreams) -> None:
-    await streams.found({shard: (f"later-{shard}", "0-0") for shard in range(SHARDS)})
+    await streams.initialize_shards({shard: (f"later-{shard}", "0-0") for shard in range(SHARDS)})
     assert [await stock.redis.get(keys.epoch(shard)) for shard in range(SHARDS)] == [b"1 epoch-0", b"1 epoch-1"]
 
 
@@ -198,10 +198,10 @@ async def test_a_shard_that_has_sold_is_not_founded_again_where_its_epoch_is_mis
 ) -> None:
     await stock.sale(1)
     await stock.redis.delete(keys.epoch(1))
-    await streams.found(START)
+    await streams.initialize_shards(START)
     assert await stock.redis.get(keys.epoch(1)) is None, "its stream says that something was there"
     await stock.redis.flushall()
-    await streams.found({0: ("epoch-0", "5-0"), 1: ("epoch-1", "0-0")})
+    await streams.initialize_shards({0: ("epoch-0", "5-0"), 1: ("epoch-1", "0-0")})
     assert await stock.redis.get(keys.epoch(0)) is None, "its cursor says that something was there"
     assert await stock.redis.get(keys.epoch(1)) == b"1 epoch-1"
 
@@ -211,7 +211,7 @@ async def test_a_shard_that_somebody_is_restoring_is_not_founded_meanwhile(
 ) -> None:
     await stock.redis.delete(keys.epoch(1))
     await stock.redis.set(keys.restoring(1), "a restorer")
-    await streams.found(START)
+    await streams.initialize_shards(START)
     assert await stock.redis.get(keys.epoch(1)) is None
 
 
@@ -235,7 +235,7 @@ async def test_a_server_that_refuses_is_left_since_its_name_may_lead_to_another(
 async def test_a_redis_that_is_away_is_unavailable_to_every_call() -> None:
     streams = ChangeStreams("unix:///nowhere/at-all.sock")
     with pytest.raises(InventoryUnavailable):
-        await streams.found(START)
+        await streams.initialize_shards(START)
     with pytest.raises(InventoryUnavailable):
         await streams.read(START, 1)
     await streams.close()

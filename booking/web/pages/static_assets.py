@@ -32,7 +32,7 @@ SECURITY_HEADERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class StaticAsset:
     """One file."""
 
     content_type: bytes
@@ -43,7 +43,7 @@ class Prepared:
     etag: bytes
 
     @classmethod
-    def of(cls, content_type: str, body: bytes) -> "Prepared":
+    def of(cls, content_type: str, body: bytes) -> "StaticAsset":
         """The same for the same content in every process: the ETag is a hash, and the archive has no time in it."""
         zipped = gzip.compress(body, mtime=0) if len(body) >= GZIP_BYTES_MIN else b""
         return cls(content_type.encode(), body, zipped, b'W/"%b"' % sha256(body).hexdigest()[:20].encode())

@@ -21,7 +21,7 @@ READ_SECONDS_MAX = 5.0
 Numbers = dict[str, int]
 
 
-class Stockroom:
+class InventoryReader:
     """Reads over a connection of its own. Every method raises InventoryUnavailable when Redis cannot be read."""
 
     def __init__(self, address: str, shards: int, read_seconds_max: float = READ_SECONDS_MAX) -> None:

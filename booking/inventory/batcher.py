@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from booking.domain.model import Event
 from booking.domain.outcomes import Status
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
-from booking.inventory.link import Argument, Call, Link, Rows
+from booking.inventory.script_connection import Argument, Rows, ScriptCall, ScriptConnection
 from booking.inventory.scripts import Script
-from booking.metrics import BUCKETS_COMMANDS, Meters
+from booking.metrics import BUCKETS_COMMANDS, Metrics
 
 BATCH_MAX = 256
 """Commands in one exchange. A larger batch gains little, and keeps Redis from everyone else for longer."""
@@ -18,7 +18,7 @@ EARLY_BATCH = 16
 """With this many waiting, an idle Redis is given them at once, and works while the rest of a burst is read."""
 
 
-class Target:
+class PreparedCall:
     """What a call is about: a script, the keys it begins with and the arguments before its items.
 
     Commands that wait together and name the same target, the very object, may go into one call.
@@ -52,7 +52,7 @@ class Command:
 
     def __init__(
         self,
-        target: Target,
+        target: PreparedCall,
         item: tuple[Argument, ...],
         replay: str | None,
         request: str,
@@ -67,7 +67,7 @@ class Command:
         self.future = future
 
 
-class Lane:
+class CommandBatcher:
     """A bounded queue in front of one connection.
 
     A batch is what waits when the previous reply has come or, where nothing is on its way, when the loop has gone round
@@ -77,7 +77,7 @@ class Lane:
 
     def __init__(
         self,
-        link: Link,
+        connection: ScriptConnection,
         queue_limit: int,
         saved: Callable[[], Awaitable[bool]] | None = None,
         observe_delay: Callable[[float, int], None] | None = None,
@@ -87,16 +87,16 @@ class Lane:
         `observe_delay` is told of each batch: for how many seconds its oldest command has waited, and how many it has.
         """
         self._observe_delay = observe_delay
-        self._link = link
+        self._connection = connection
         self._saved = saved
         self._saving: set[asyncio.Task[None]] = set()
-        self.meters = Meters()
+        self.metrics = Metrics()
         self._sent_at = 0.0
         self._queue_limit = queue_limit
         self._queue: deque[Command] = deque()
         self._flushing = False
         self._last_size = 0
-        self._in_flight: tuple[list[list[Command]], list[Call]] | None = None
+        self._in_flight: tuple[list[list[Command]], list[ScriptCall]] | None = None
         self._loop = asyncio.get_running_loop()
         self._drained: asyncio.Future[None] | None = None
 
@@ -105,7 +105,7 @@ class Lane:
 
     def submit(
         self,
-        target: Target,
+        target: PreparedCall,
         item: tuple[Argument, ...] = (),
         replay: str | None = None,
         request: str = "",
@@ -118,7 +118,7 @@ class Lane:
             raise InventoryUnavailable("the service is shutting down")
         waiting = len(self._queue)
         if waiting >= self._queue_limit:
-            self.meters.count("booking_sheds_total")
+            self.metrics.count("booking_sheds_total")
             raise Overloaded(f"{self._queue_limit} commands are waiting")
         future = self._loop.create_future()
         self._queue.append(Command(target, item, replay, request, future, self._loop.time()))
@@ -136,7 +136,7 @@ class Lane:
         if self._queue or self._in_flight is not None:
             await self._drained
         await asyncio.gather(*self._saving, return_exceptions=True)
-        await self._link.close()
+        await self._connection.close()
 
     def _flush(self) -> None:
         """Sends what waits, unless something is on its way: then its replies bring us here again."""
@@ -153,10 +153,10 @@ class Lane:
                 calls = [_call(run) for run in runs]
                 self._in_flight = runs, calls
                 self._sent_at = self._loop.time()
-                self.meters.observe("booking_batch_commands", "", size, BUCKETS_COMMANDS)
+                self.metrics.observe("booking_batch_commands", "", size, BUCKETS_COMMANDS)
                 if self._observe_delay is not None:
                     self._observe_delay(self._sent_at - batch[0].queued_at, size)
-                self._link.exchange(calls, self._answered)
+                self._connection.exchange(calls, self._answered)
         if self._drained is not None and self._in_flight is None and not self._drained.done():
             self._drained.set_result(None)
 
@@ -164,7 +164,7 @@ class Lane:
         assert self._in_flight is not None
         runs, calls = self._in_flight
         self._in_flight = None
-        self.meters.observe("booking_exchange_duration_seconds", "", self._loop.time() - self._sent_at)
+        self.metrics.observe("booking_exchange_duration_seconds", "", self._loop.time() - self._sent_at)
         if lost:  # whoever waited meanwhile has waited long enough, and nothing of theirs was sent
             while self._queue:
                 _fail(self._queue.popleft(), InventoryUnavailable("Redis cannot be reached"))
@@ -195,7 +195,7 @@ def _runs(batch: list[Command]) -> list[list[Command]]:
     """
     runs: list[list[Command]] = []
     latest: dict[bytes, list[Command]] = {}  # by what they are about
-    readings: dict[Target, list[Command]] = {}
+    readings: dict[PreparedCall, list[Command]] = {}
     for command in batch:
         if command.future.done():
             continue
@@ -212,7 +212,7 @@ def _runs(batch: list[Command]) -> list[list[Command]]:
     return [*runs, *readings.values()]
 
 
-def _call(run: list[Command]) -> Call:
+def _call(run: list[Command]) -> ScriptCall:
     target = run[0].target
     keys: list[Argument] = list(target.keys)
     arguments: list[Argument] = list(target.head)
@@ -225,10 +225,10 @@ def _call(run: list[Command]) -> Call:
                 keys.append(command.replay)
                 place = len(keys)
             arguments += (place, command.request)
-    return Call(target.script, keys, arguments)
+    return ScriptCall(target.script, keys, arguments)
 
 
-def _take_undone(run: list[Command], call: Call) -> list[Command]:
+def _take_undone(run: list[Command], call: ScriptCall) -> list[Command]:
     """Takes the commands out of a run, and their rows out of the answer, that its script left for the next call.
 
     They are the last ones. In a call that only reads, one row may stand for them all.

@@ -26,7 +26,7 @@ class LevelNotGiven(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Acknowledgement:
+class Durability:
     """A level, and what has to be asked of Redis behind a batch of changes for it to be true."""
 
     level: Level
@@ -45,10 +45,10 @@ class Acknowledgement:
         return isinstance(reply, list) and reply[0] >= self.local and reply[1] >= self.replicas
 
 
-REDIS = Acknowledgement("redis")
+REDIS = Durability("redis")
 
 
-async def choose(address: str, asked: Level | None, replicas: int) -> Acknowledgement:
+async def choose(address: str, asked: Level | None, replicas: int) -> Durability:
     """How the asked level is given, or, where none was asked for, the strongest that Redis gives by itself.
 
     That is `disk` where each write is fsynced before its answer, and `redis` otherwise: replicas are told after the
@@ -58,7 +58,7 @@ async def choose(address: str, asked: Level | None, replicas: int) -> Acknowledg
         with unavailable("reached"):
             synced = await _synced(redis)
             if asked is None:
-                return Acknowledgement("disk") if synced == "always" else REDIS
+                return Durability("disk") if synced == "always" else REDIS
             if asked == "disk":
                 return await _disk(redis, synced)
             if asked == "replica":
@@ -66,7 +66,7 @@ async def choose(address: str, asked: Level | None, replicas: int) -> Acknowledg
                 if connected < replicas:
                     raise LevelNotGiven(f"Redis has {connected} replicas connected, and {replicas} are to confirm")
                 return _waiting("replica", b"WAIT", str(replicas), replicas=replicas)
-            return Acknowledgement(asked)
+            return Durability(asked)
 
 
 async def _synced(redis: Any) -> str:
@@ -78,9 +78,9 @@ async def _synced(redis: Any) -> str:
     return str(told["appendfsync"]) if told["appendonly"] == "yes" else "off"
 
 
-async def _disk(redis: Any, synced: str) -> Acknowledgement:
+async def _disk(redis: Any, synced: str) -> Durability:
     if synced == "always":
-        return Acknowledgement("disk")
+        return Durability("disk")
     if synced == "off":
         raise LevelNotGiven("Redis keeps no append-only file, or does not say so; set appendonly yes")
     try:
@@ -90,7 +90,7 @@ async def _disk(redis: Any, synced: str) -> Acknowledgement:
     return _waiting("disk", b"WAITAOF", "1", "0", local=1)
 
 
-def _waiting(level: Level, *words: bytes | str, local: int = 0, replicas: int = 0) -> Acknowledgement:
+def _waiting(level: Level, *words: bytes | str, local: int = 0, replicas: int = 0) -> Durability:
     written: bytes = hiredis.pack_command((b"SET", WRITTEN, b"1"))  # type: ignore[arg-type]  # its stub names a tuple of one
     wait: bytes = hiredis.pack_command((*words, str(WAIT_MS)))  # type: ignore[arg-type]  # as above
-    return Acknowledgement(level, written + wait, replies=2, local=local, replicas=replicas)
+    return Durability(level, written + wait, replies=2, local=local, replicas=replicas)
