@@ -108,7 +108,7 @@ class BoxOffice:
                 raise OutcomeUnknown(f"changed in part ({error})") from None
         return outcome
 
-    async def charge(self, event_id: int, user_id: str) -> int:
+    async def take_token(self, event_id: int, user_id: str) -> int:
         """Takes one call out of a user's bucket without booking anything. Returns 0, or the milliseconds to wait."""
         if self._rate_limit is None:
             return 0
@@ -117,7 +117,7 @@ class BoxOffice:
         target = PreparedCall(load("take_token"), buckets, (limit.interval_us, limit.burst, user_id))
         return await self._first_number(target, self._batcher(event_id))
 
-    async def charge_address(self, address: str, limit: RateLimit) -> int:
+    async def take_address_token(self, address: str, limit: RateLimit) -> int:
         """Takes one call out of a client address's bucket. Returns 0, or the milliseconds to wait."""
         bucket = keys.address_rate(address).encode()
         target = PreparedCall(load("take_address_token"), (bucket,), (limit.interval_us, limit.burst))
@@ -150,7 +150,7 @@ class BoxOffice:
             for entries, oldest_ms, whole, newest in reply.rows
         ]
 
-    async def due_events(self, shard: int, me: str, lease_ms: int, most: int) -> list[int]:
+    async def events_to_expire(self, shard: int, me: str, lease_ms: int, most: int) -> list[int]:
         """Up to `most` events of a shard with dead holds; none while another is the shard's sweeper."""
         target = PreparedCall(load("events_to_expire"), (keys.due(shard), keys.sweeper(shard)), (me, lease_ms, most))
         reply, _ = await self._batcher(shard).submit(target)

@@ -69,7 +69,7 @@ async def _sweep_shard(office: BoxOffice, shard: int, me: str, pace: Pace) -> No
     due: list[int] = []
     try:
         while True:
-            before, due = due, await office.due_events(shard, me, LEASE_MS, EVENTS_MAX)
+            before, due = due, await office.events_to_expire(shard, me, LEASE_MS, EVENTS_MAX)
             await pace.look_at(due)
             if len(due) < EVENTS_MAX or due == before:  # named again: looking does not help these
                 return

@@ -13,7 +13,7 @@ from booking.inventory.streams import ChangeStreams, Reading, past
 from booking.ledger.errors import CursorMoved, LedgerConflict, LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger
 from booking.metrics import FOLDER, Metrics
-from booking.persister.bootstrap import positions_of
+from booking.persister.bootstrap import initialize_shards, positions_of
 from booking.settings import Settings
 
 BATCH_ENTRIES = 4_000

@@ -30,7 +30,7 @@ class Attempts:
 
     async def charge(self, address: str) -> None:
         """Takes one call out of an address's bucket. Raises Problem (429) if it is empty."""
-        wait_ms = await self._office.charge_address(address, self._address_limit)
+        wait_ms = await self._office.take_address_token(address, self._address_limit)
         if wait_ms:
             raise rate_limited("auth", self._address_limit, wait_ms)
 

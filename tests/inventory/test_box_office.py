@@ -168,11 +168,11 @@ async def test_one_bucket_serves_the_three_verbs_and_the_calls_that_never_reach_
         await stock.sale(hold_seconds=60)
         assert (await stock.office.book(1, "ann")).status is Status.HELD
         assert (await stock.office.confirm(1, "ann")).status is Status.CONFIRMED
-        assert await stock.office.charge(1, "ann") == 0
+        assert await stock.office.take_token(1, "ann") == 0
         before = await contents(stock.redis)
         assert (await stock.office.cancel(1, "ann")).status is Status.RATE_LIMITED
         assert (await stock.office.book(1, "ann", 1, key())).status is Status.RATE_LIMITED
-        assert await stock.office.charge(1, "ann") > 0
+        assert await stock.office.take_token(1, "ann") > 0
         assert await contents(stock.redis) == before, "nothing is kept of a call that was not let in"
 
 
@@ -227,13 +227,13 @@ async def test_buckets_that_would_end_too_early_or_too_late_are_kept_and_told_th
 async def test_a_bucket_fills_again_and_leaves_nothing_behind_when_it_is_full(clean_valkey: str) -> None:
     async with open_stock(clean_valkey, rate_limit=RateLimit(2, 50)) as stock:
         await stock.sale()
-        first = await asyncio.gather(*(stock.office.charge(1, "ann") for _ in range(3)))
+        first = await asyncio.gather(*(stock.office.take_token(1, "ann") for _ in range(3)))
         assert first[:2] == [0, 0]
         assert 0 < first[2] <= 20
         for bucket in await stock.redis.keys("*rate*"):
             assert await stock.redis.pttl(bucket) <= 80  # two windows, each as long as the bucket takes to fill
         waits = 0
-        while await stock.office.charge(1, "ann"):
+        while await stock.office.take_token(1, "ann"):
             waits += 1
             await asyncio.sleep(0.005)
             assert waits < 1_000, "the bucket never fills"
@@ -250,15 +250,15 @@ async def test_an_unknown_event_is_charged_too(clean_valkey: str) -> None:
 async def test_without_a_limit_nothing_is_counted(stock: Stock) -> None:
     await stock.sale()
     for _ in range(50):
-        assert await stock.office.charge(1, "ann") == 0
+        assert await stock.office.take_token(1, "ann") == 0
         assert (await stock.office.cancel(1, "ann")).status is Status.BOOKING_NOT_FOUND
     assert await stock.redis.keys("*rate*") == []
 
 
 async def test_an_address_has_a_bucket_of_its_own(stock: Stock) -> None:
-    assert [await stock.office.charge_address("192.0.2.1", SLOW) for _ in range(3)] == [0, 0, 0]
-    assert await stock.office.charge_address("192.0.2.1", SLOW) > 0
-    assert await stock.office.charge_address("192.0.2.2", SLOW) == 0
+    assert [await stock.office.take_address_token("192.0.2.1", SLOW) for _ in range(3)] == [0, 0, 0]
+    assert await stock.office.take_address_token("192.0.2.1", SLOW) > 0
+    assert await stock.office.take_address_token("192.0.2.2", SLOW) == 0
 
 
 @pytest.mark.parametrize(("limit", "interval_us"), [(RateLimit(20, 10), 100_000), (RateLimit(1, 10_000), 100)])

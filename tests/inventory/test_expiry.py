@@ -76,18 +76,18 @@ async def test_the_events_of_every_shard_are_swept(stock: Stock) -> None:
 
 async def test_one_sweeper_at_a_time_has_a_shard_and_any_other_takes_over(stock: Stock) -> None:
     await hold_that_is_dead(stock, 1)
-    assert await stock.office.due_events(1, "first", 60_000, 10) == [1]
-    assert await stock.office.due_events(1, "second", 60_000, 10) == []
-    assert await stock.office.due_events(1, "first", 20, 10) == [1]
+    assert await stock.office.events_to_expire(1, "first", 60_000, 10) == [1]
+    assert await stock.office.events_to_expire(1, "second", 60_000, 10) == []
+    assert await stock.office.events_to_expire(1, "first", 20, 10) == [1]
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not await stock.office.due_events(1, "second", 20, 10):
+        while not await stock.office.events_to_expire(1, "second", 20, 10):
             await asyncio.sleep(0.005)
 
 
 async def test_no_more_events_are_named_than_were_asked_for_and_the_longest_due_come_first(stock: Stock) -> None:
     await stock.redis.zadd(keys.due(1), {9: 1, 7: 3, 5: 2, 3: 10**15})
-    assert await stock.office.due_events(1, "me", 60_000, 2) == [9, 5]
-    assert await stock.office.due_events(1, "me", 60_000, 10) == [9, 5, 7]
+    assert await stock.office.events_to_expire(1, "me", 60_000, 2) == [9, 5]
+    assert await stock.office.events_to_expire(1, "me", 60_000, 10) == [9, 5, 7]
 
 
 async def test_a_damaged_shard_keeps_nobody_from_sweeping_the_others(stock: Stock) -> None:
@@ -136,16 +136,16 @@ async def test_so_many_events_are_looked_at_together_as_nobody_waits_long_for(
 
 
 async def test_a_redis_that_is_away_is_waited_for(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, away = stock.office.due_events, 0
+    real, away = stock.office.events_to_expire, 0
 
-    async def due_events(*arguments: Any) -> list[int]:
+    async def events_to_expire(*arguments: Any) -> list[int]:
         nonlocal away
         away += 1
         if away <= 6:
             raise InventoryUnavailable("Redis cannot be reached")
         return await real(*arguments)
 
-    monkeypatch.setattr(stock.office, "due_events", due_events)
+    monkeypatch.setattr(stock.office, "events_to_expire", events_to_expire)
     await hold_that_is_dead(stock, 1)
     async with sweeping(stock):
         await until_swept(stock, 1)
@@ -155,16 +155,16 @@ async def test_a_redis_that_is_away_is_waited_for(stock: Stock, monkeypatch: pyt
 async def test_a_fault_that_nobody_foresaw_is_told_and_ends_no_sweeping(
     stock: Stock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real, faults = stock.office.due_events, 0
+    real, faults = stock.office.events_to_expire, 0
 
-    async def due_events(*arguments: Any) -> list[int]:
+    async def events_to_expire(*arguments: Any) -> list[int]:
         nonlocal faults
         faults += 1
         if faults <= SHARDS:
             raise RuntimeError("a fault of ours")
         return await real(*arguments)
 
-    monkeypatch.setattr(stock.office, "due_events", due_events)
+    monkeypatch.setattr(stock.office, "events_to_expire", events_to_expire)
     await hold_that_is_dead(stock, 1)
     async with sweeping(stock):
         await until_swept(stock, 1)

@@ -141,9 +141,9 @@ async def test_any_verb_finishes_what_a_change_that_was_broken_off_has_left(fall
 
 
 async def test_the_sweeper_is_told_of_a_change_that_was_broken_off(falling: Stock) -> None:
-    assert await falling.office.due_events(EVENT % SHARDS, "me", 1_000, 10) == [EVENT]
+    assert await falling.office.events_to_expire(EVENT % SHARDS, "me", 1_000, 10) == [EVENT]
     await falling.office.get_event(EVENT)
-    assert await falling.office.due_events(EVENT % SHARDS, "me", 1_000, 10) == []
+    assert await falling.office.events_to_expire(EVENT % SHARDS, "me", 1_000, 10) == []
 
 
 async def test_a_capacity_that_grows_promotes_in_steps(stock: Stock) -> None:

@@ -84,13 +84,13 @@ async def test_every_verb_does_its_work_in_a_cluster(stock: Stock, cluster: str)
     assert (await office.confirm(first + 1, "ann")).status is Status.CONFIRMED
     assert (await office.change(first + 2, {"capacity": 4})).status is Status.CHANGED
     assert (await office.get_booking(first, "dan")).booking is not None
-    assert await office.charge(first, "ann") == 0
-    assert await office.charge_address("192.0.2.1", RATE) == 0
+    assert await office.take_token(first, "ann") == 0
+    assert await office.take_address_token("192.0.2.1", RATE) == 0
     checks = PasswordChecks(stock.batcher, RATE)
     assert await checks.begin("ann@example.com", "192.0.2.1") == (0, True)
     await checks.end("ann@example.com", "192.0.2.1", drew=True, was_right=True)
     for shard in range(SHARDS):
-        assert await office.due_events(shard, "me", 1_000, 10) == []
+        assert await office.events_to_expire(shard, "me", 1_000, 10) == []
     assert all(lag.whole for lag in await office.lags())
     assert called == {script.name for script in all_scripts()} - OF_THE_STREAMS
 

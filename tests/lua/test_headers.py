@@ -31,15 +31,15 @@ METHODS = {
     "change": {"change"},
     "confirm": {"confirm"},
     "create": {"create"},
-    "events_to_expire": {"due_events"},
+    "events_to_expire": {"events_to_expire"},
     "lag": {"lags"},
     "get_event": {"_read"},  # one reading for `get_event` and `get_booking`, so that they can share a call
     "next_event_id": {"next_event_id", "last_event_id"},  # a step of one, and of none
-    "take_token": {"charge"},
-    "take_address_token": {"charge_address"},
-    "initialize_shard": {"found"},
+    "take_token": {"take_token"},
+    "take_address_token": {"take_address_token"},
+    "initialize_shard": {"initialize_shards"},
     "trim": {"trim"},
-    "verify_or_fence": {"vouch", "read"},
+    "verify_or_fence": {"verify_or_fence", "read"},
 }
 
 
@@ -257,8 +257,8 @@ async def answers(clean_valkey: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
         for user in ("ann", "cid"):
             await office.get_booking(1, user)
         for _ in range(2):
-            await office.charge(1, "dan")
-            await office.charge_address("10.0.0.1", RateLimit(1, 0.001))
+            await office.take_token(1, "dan")
+            await office.take_address_token("10.0.0.1", RateLimit(1, 0.001))
         checks = PasswordChecks(stock.batcher, RateLimit(1, 0.001))
         for _ in range(2):
             await checks.begin("ann@example.com", "10.0.0.1")

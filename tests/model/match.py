@@ -139,7 +139,7 @@ def really(office: BoxOffice, command: Command) -> Awaitable[Answer]:
         case Change(event_id, changed):
             return office.change(event_id, changed)
         case Due(shard):
-            return office.due_events(shard, "the only sweeper", SWEEPER_LEASE_MS, most=2)
+            return office.events_to_expire(shard, "the only sweeper", SWEEPER_LEASE_MS, most=2)
 
 
 def by_the_model(model: ReferenceBoxOffice, command: Command, now_ms: int) -> Answer:

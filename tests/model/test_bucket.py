@@ -69,9 +69,9 @@ class ScriptCall:
     async def send(self, office: BoxOffice) -> int:
         """The milliseconds to wait, 0 for whoever was let in."""
         if self.verb == "charge":
-            return await office.charge(self.event_id, self.person)
+            return await office.take_token(self.event_id, self.person)
         if self.verb == "address":
-            return await office.charge_address(self.person, ADDRESS_LIMIT)
+            return await office.take_address_token(self.person, ADDRESS_LIMIT)
         match self.verb:
             case "book":
                 outcome = await office.book(self.event_id, self.person)

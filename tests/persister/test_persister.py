@@ -255,7 +255,7 @@ async def test_a_stop_ends_even_if_others_never_stop_selling(
 
         async def never_empty() -> int:
             nonlocal carried
-            await sqlite_spine.stock.office.charge(1, "somebody")
+            await sqlite_spine.stock.office.take_token(1, "somebody")
             carried += 1
             return await consume() or 1
 

@@ -120,14 +120,14 @@ async def test_events_that_are_named_but_have_nothing_to_sweep_do_not_keep_the_s
         await stock.sale(event_id, hold_seconds=60)
     await stock.redis.zadd(keys.due(1), {1: 1, 3: 1})
     looks = []
-    due_events = stock.office.due_events
+    events_to_expire = stock.office.events_to_expire
 
     async def counted(shard: int, me: str, lease_ms: int, most: int) -> list[int]:
         looks.append(shard)
         assert len(looks) < 50, "the sweeper never comes to rest"
-        return await due_events(shard, me, lease_ms, most)
+        return await events_to_expire(shard, me, lease_ms, most)
 
-    monkeypatch.setattr(stock.office, "due_events", counted)
+    monkeypatch.setattr(stock.office, "events_to_expire", counted)
     task = asyncio.create_task(sweeper.sweep(stock.office))
     await asyncio.sleep(0.3)
     assert not task.done()

@@ -105,7 +105,7 @@ class CommandEndpoint:
     async def _charge(self, body: Any, user_id: str) -> None:
         """A call that never reaches the atomic step pays for itself: the rate limit comes before a body's faults."""
         event_id = body.get("event_id") if isinstance(body, dict) else None
-        wait_ms = await self._office.charge(event_id if type(event_id) is int else NO_EVENT, user_id)
+        wait_ms = await self._office.take_token(event_id if type(event_id) is int else NO_EVENT, user_id)
         if wait_ms and self._limit is not None:
             raise rate_limited("booking", self._limit, wait_ms)
 
