@@ -1,7 +1,7 @@
 """One ASGI call: a whole request goes in, its response comes out."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Generator, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,16 @@ BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 """The statuses whose responses have no body and no length (RFC 9112, section 6.3)."""
 
 log = structlog.get_logger()
+
+
+class _Done:
+    """An awaitable that is done already, without the cost of a coroutine."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return iter(())  # type: ignore[return-value]  # an iterator is all that await needs
+
+
+DONE = _Done()
 
 
 class AsgiCall:
@@ -81,17 +91,26 @@ class AsgiCall:
             await self._waiting
         return {"type": "http.disconnect"}
 
-    async def send(self, message: Message) -> None:
-        """Takes the head and the body of the response. Waits while the client reads too slowly.
+    def send(self, message: Message) -> Awaitable[None]:
+        """Takes the head or some of the body of the response; to be awaited, while the client reads too slowly.
 
         Raises RuntimeError for a field that would end its line, and for a body longer than its Content-Length.
         """
         if message["type"] == "http.response.start":
             self._begin(message["status"], message["headers"])
-            return
+        elif self._connection.drained is not None:
+            return self._send_when_drained(message)
+        else:
+            self._send_body(message)
+        return DONE
+
+    async def _send_when_drained(self, message: Message) -> None:
+        while self._connection.drained is not None:
+            await self._connection.drained
+        self._send_body(message)
+
+    def _send_body(self, message: Message) -> None:
         connection = self._connection
-        if connection.drained is not None:
-            await connection.drained
         if self.gone or self.is_complete:
             return
         body, more = message.get("body", b""), message.get("more_body", False)
@@ -104,7 +123,7 @@ class AsgiCall:
             self._end_incomplete()
         elif not more:
             self.is_complete = True
-            connection.end_of_call(self, closes=self._closes)
+            connection.end_turn(self.request, closes=self._closes)
 
     def write(self, piece: bytes) -> int:
         """Writes some of a response that goes on; returns the bytes that the client has left unread."""
@@ -136,7 +155,7 @@ class AsgiCall:
                 self._connection.write(b"0\r\n\r\n")
             self.is_complete = True
             self._wake()
-            self._connection.end_of_call(self, closes=True)
+            self._connection.end_turn(self.request, closes=True)
 
     def start(self) -> None:
         """Called when it has got a slot."""
@@ -202,6 +221,6 @@ class AsgiCall:
         if self.gone:
             return
         if self.has_begun:
-            connection.end_of_call(self, closes=True)
+            connection.end_turn(self.request, closes=True)
         else:
             connection.reject("internal_error", self.request)

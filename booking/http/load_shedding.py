@@ -88,7 +88,8 @@ class LoadShedder:
     def release(self) -> None:
         """A request gives its slot back: it is answered, or its client has left, or leaves the response unread."""
         self.in_flight -= 1
-        self._fill()
+        if self._waiting:
+            self._fill()
 
     def observe_delay(self, seconds: float, commands: int) -> None:
         """A batch was sent: so long did the oldest of its commands wait for it."""

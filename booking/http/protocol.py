@@ -203,26 +203,35 @@ class HttpProtocol(asyncio.Protocol):
         """Answers the request whose turn it is without the application."""
         closes = request.is_last or self.is_stopping
         self.write(self._worker.rejection(code, request.headers, self.common_lines(), closes=closes))
-        self._end_turn(request, closes=closes)
+        self.end_turn(request, closes=closes)
 
-    def end_of_call(self, call: AsgiCall, *, closes: bool) -> None:
-        """The response is written."""
-        self._end_turn(call.request, closes=closes)
+    def end_turn(self, request: Request, *, closes: bool) -> None:
+        """The response to a request is written."""
+        self._server.total_requests += 1
+        call, self._call = self._call, None
+        if call is not None and call.has_slot:
+            self._release_slot(call)
+        if closes or (self._sends_no_more and not self._queue):
+            self._end(is_heard_out=not request.is_whole)
+        elif self._queue:
+            self._start(self._queue.popleft())
+        elif self._reader.is_receiving:
+            self._await_rest(is_new=True)
+        else:
+            self._deadline = self._loop.time() + self._worker.keep_alive_seconds
 
     def _take(self, request: Request) -> None:
         """The reader has a whole request, or a rejection."""
-        queue = self._queue
-        queue.append(request)
         if self._call is None:
-            self._start_next()
+            self._start(request)
             return
+        self._queue.append(request)
         self._queued_bytes += request.size()
-        if len(queue) > PIPELINED_MAX or self._queued_bytes > PIPELINED_BYTES_MAX:
+        if len(self._queue) > PIPELINED_MAX or self._queued_bytes > PIPELINED_BYTES_MAX:
             self.abort()
 
-    def _start_next(self) -> None:
+    def _start(self, request: Request) -> None:
         """Begins with the next request. Only here, with the request whole, is it counted among those under way."""
-        request = self._queue.popleft()
         if not self._queue:
             self._queued_bytes = 0
         if request.rejection is not None:
@@ -236,20 +245,6 @@ class HttpProtocol(asyncio.Protocol):
                 return
             call.has_slot = True
         self.run(call)
-
-    def _end_turn(self, request: Request, *, closes: bool) -> None:
-        self._server.total_requests += 1
-        call, self._call = self._call, None
-        if call is not None:
-            self._release_slot(call)
-        if closes or (self._sends_no_more and not self._queue):
-            self._end(is_heard_out=not request.is_whole)
-        elif self._queue:
-            self._start_next()
-        elif self._reader.is_receiving:
-            self._await_rest(is_new=True)
-        else:
-            self._deadline = self._loop.time() + self._worker.keep_alive_seconds
 
     def _await_rest(self, *, is_new: bool) -> None:
         """Nothing is being answered, and some of a request is here."""

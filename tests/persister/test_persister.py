@@ -259,7 +259,7 @@ async def test_a_stop_ends_even_if_others_never_stop_selling(
             carried += 1
             return await consume() or 1
 
-        monkeypatch.setattr(persister, "carry", never_empty)
+        monkeypatch.setattr(persister, "consume", never_empty)
         stop = asyncio.Event()
         stop.set()
         async with asyncio.timeout(60):
