@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from booking.http.asgi import Message
+from booking.http.asgi import App, Message, Scope
 from booking.http.headers import Header, header_lines, status_line
 from booking.http.request import Request
 
@@ -41,45 +41,46 @@ DONE = _Done()
 class AsgiCall:
     """Its `receive` and `send` are those of ASGI. Lives from the start of a request to the end of its response."""
 
-    __slots__ = (
-        "_body", "_chunked", "_closes", "_connection", "_head", "_left", "_status", "_waiting", "_writes_directly",
-        "gone", "has_slot", "is_complete", "request",
-    )  # fmt: skip
+    # Values that most calls keep are the class's: a call is made for each booking.
+    task: "asyncio.Task[None]"
+    """What runs it, once it has started."""
+    has_slot = False
+    """Whether it counts for the load shedder."""
+    gone = False
+    """Whether the client has left."""
+    is_complete = False
+    """Whether the response is written."""
+    _waiting: "asyncio.Future[None] | None" = None
+    """What `receive` waits for once the body was delivered."""
+    _status = 0
+    _head = b""
+    """The head's lines until the first piece of the body is there."""
+    _left: int | None = None
+    """Bytes of the body that are still to come; None if its length is not known."""
+    _chunked = False
+    _closes = False
+    _writes_directly = False
 
     def __init__(self, connection: "HttpProtocol", request: Request) -> None:
         self.request = request
-        self.has_slot = False
-        """Whether it counts for the load shedder."""
-        self.gone = False
-        """Whether the client has left."""
-        self.is_complete = False
-        """Whether the response is written."""
         self._connection = connection
         self._body: bytes | None = request.body
-        self._waiting: asyncio.Future[None] | None = None
-        """What `receive` waits for once the body was delivered."""
-        self._status = 0
-        self._head = b""
-        """The head's lines until the first piece of the body is there."""
-        self._left: int | None = None
-        """Bytes of the body that are still to come; None if its length is not known."""
-        self._chunked = False
-        self._closes = request.is_last
-        self._writes_directly = False
 
     @property
     def has_begun(self) -> bool:
         """Whether some of the response is written."""
         return self._status != 0 and not self._head
 
-    def returned(self, task: "asyncio.Task[None]") -> None:
-        """The application has returned. What went wrong in it ends in a response, or ends the connection."""
-        self._connection.tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            log.error("the application failed", exc_info=error)
-        if not self.is_complete:
-            self._end_incomplete()
+    async def run(self, app: App, scope: Scope) -> None:
+        """Calls the application. What goes wrong in it ends in a response, or ends the connection."""
+        try:
+            await app(scope, self.receive, self.send)
+        except Exception:
+            log.exception("the application failed")
+        finally:
+            self._connection.tasks.discard(self.task)
+            if not self.is_complete:
+                self._end_incomplete()
 
     async def receive(self) -> Message:
         """The whole request in one message; then, once the client has left, `http.disconnect`."""
@@ -110,10 +111,17 @@ class AsgiCall:
         self._send_body(message)
 
     def _send_body(self, message: Message) -> None:
-        connection = self._connection
+        connection, request = self._connection, self.request
         if self.gone or self.is_complete:
             return
         body, more = message.get("body", b""), message.get("more_body", False)
+        # Nearly every response: whole, as long as it says, on a connection that stays.
+        is_plain = self._left == len(body) and self._head and not (more or self._closes or connection.is_stopping)
+        if is_plain and request.method != "HEAD" and self._status not in BODILESS:
+            connection.write(b"%b\r\n%b" % (self._head, body))
+            self._head, self.is_complete = b"", True
+            connection.end_turn(request, closes=False)
+            return
         if self._head:
             connection.write(self._framed(self._head, body, more=more))
             self._head = b""
@@ -173,14 +181,12 @@ class AsgiCall:
     def _begin(self, status: int, headers: Sequence[Header]) -> None:
         if self.has_begun:
             raise RuntimeError("The response has begun already.")
-        self._left, self._closes = None, self.request.is_last
-        lines = header_lines(headers)
-        for name, value in headers:
-            if name == b"content-length":
-                self._left = int(value)
-            elif name == b"connection" and value.lower() == b"close":
-                self._closes = True
-        self._status, self._head = status, status_line(status) + self._connection.common_lines() + lines
+        self._head = status_line(status) + self._connection.common_lines() + header_lines(headers)
+        self._status = status
+        fields = dict(headers)
+        length = fields.get(b"content-length")
+        self._left = None if length is None else int(length)
+        self._closes = self.request.is_last or fields.get(b"connection") == b"close"
 
     def _framed(self, head: bytes, body: bytes, *, more: bool) -> bytes:
         """The head with the fields that tell the body's end, and what there is of the body."""

@@ -23,7 +23,7 @@ def header_lines(headers: Sequence[Header]) -> bytes:
 
     uvicorn checks each field with two regular expressions; here one look covers all of them.
     """
-    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    lines = b"".join(map(b"%b: %b\r\n".__mod__, headers))
     ends = len(headers)
     if lines.count(b"\n") != ends or lines.count(b"\r") != ends or b"\0" in lines:
         raise RuntimeError("Invalid HTTP header value.")

@@ -2,11 +2,10 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
-from booking.http.asgi import Receive, Scope, Send
+from booking.http.asgi import App, Scope
 from booking.http.call import DIRECT_WRITE, AsgiCall
 from booking.http.headers import CONTINUE
 from booking.http.request import Request, RequestReader
@@ -26,6 +25,8 @@ UNREAD_SECONDS_MAX = 60.0
 
 LAST_REQUEST_SECONDS = 0.3
 """How long, when the server stops, an idle connection may still bring a request that was on its way."""
+
+ASGI = {"version": "3.0", "spec_version": "2.4"}
 
 PIPELINED_MAX = 128
 """Whole requests that may wait on one connection behind another; a client that sends more is cut off."""
@@ -50,7 +51,8 @@ class HttpProtocol(asyncio.Protocol):
         self._server = server_state
         self.tasks = server_state.tasks
         """The ASGI calls that are running, of all connections; a stop waits for them."""
-        self._app = cast("Callable[[Scope, Receive, Send], Coroutine[None, None, None]]", config.loaded_app)
+        self._app = cast("App", config.loaded_app)
+        self._root_path, self._app_state = config.root_path, app_state
         self._loop = _loop or asyncio.get_running_loop()
         self._reader = RequestReader(self._take, worker.body_bytes_max)
         self._queue: deque[Request] = deque()
@@ -177,27 +179,25 @@ class HttpProtocol(asyncio.Protocol):
     def run(self, call: AsgiCall) -> None:
         """Starts the ASGI call."""
         request = call.request
-        config, _, app_state = self._made_with
         scope: Scope = {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "asgi": ASGI,
             "http_version": request.version,
             "server": self._address,
             "client": self._client,
             "scheme": "http",
             "method": request.method,
-            "root_path": config.root_path,
+            "root_path": self._root_path,
             "path": request.path,
             "raw_path": request.raw_path,
             "query_string": request.query,
             "headers": request.headers,
             "extensions": {DIRECT_WRITE: {"write": call.write, "abort": call.abort}},
         }
-        if app_state:
-            scope["state"] = app_state.copy()
-        task = self._loop.create_task(self._app(scope, call.receive, call.send))
-        self.tasks.add(task)
-        task.add_done_callback(call.returned)
+        if self._app_state:
+            scope["state"] = self._app_state.copy()
+        call.task = self._loop.create_task(call.run(self._app, scope))
+        self.tasks.add(call.task)
 
     def reject(self, code: str, request: Request) -> None:
         """Answers the request whose turn it is without the application."""
@@ -207,7 +207,6 @@ class HttpProtocol(asyncio.Protocol):
 
     def end_turn(self, request: Request, *, closes: bool) -> None:
         """The response to a request is written."""
-        self._server.total_requests += 1
         call, self._call = self._call, None
         if call is not None and call.has_slot:
             self._release_slot(call)

@@ -18,6 +18,9 @@ REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)( \S+ HTTP/1\.[01]\r\n
 UPGRADE_FIELDS = frozenset((b"upgrade", b"http2-settings"))
 """Fields, and options of Connection, of a request that asks for another protocol."""
 
+UNUSUAL = frozenset((b"transfer-encoding", b"expect"))
+"""Fields that say how a body comes; most requests have neither."""
+
 MALFORMED, NOT_IMPLEMENTED = "malformed_request", "transfer_encoding_unsupported"
 """Rejections; the application gives each of them its response."""
 
@@ -25,37 +28,37 @@ MALFORMED, NOT_IMPLEMENTED = "malformed_request", "transfer_encoding_unsupported
 class Request:
     """One request: whole, cut at the limit of a body, or not to be handed to the application (`rejection`)."""
 
-    __slots__ = (
-        "body", "headers", "is_last", "is_whole", "method", "path", "query", "raw_path", "rejection", "target",
-        "version",
-    )  # fmt: skip
+    # Values that most requests keep are the class's: a request is made for each booking.
+    body = b""
+    raw_path = query = b""
+    path = ""
+    """Decoded, so that no spelling of it makes a difference."""
+    is_whole = True
+    """False: the client is still sending it."""
+    is_last = False
+    """Whether the connection ends with its response."""
+    rejection: str | None = None
 
     def __init__(self, method: str, target: bytes, version: str, headers: list[Header]) -> None:
+        """The headers' names are in lower case."""
         self.method = method
         self.target = target
         self.version = version
         self.headers = headers
-        """Names in lower case."""
-        self.raw_path, _, self.query = target.partition(b"?")
-        self.path = ""
-        """Decoded, so that no spelling of it makes a difference."""
-        self.body = b""
-        self.is_whole = True
-        """False: the client is still sending it."""
-        self.is_last = False
-        """Whether the connection ends with its response."""
-        self.rejection: str | None = None
 
     def size(self) -> int:
         """The bytes that it keeps, roughly."""
         return len(self.target) + len(self.body) + sum(len(name) + len(value) for name, value in self.headers)
 
     def read_path(self) -> None:
-        """Sets `path`. Raises httptools.HttpParserInvalidURLError for a target that has none."""
-        raw = self.raw_path
+        """Sets what the target says. Raises httptools.HttpParserInvalidURLError for one without a path."""
+        raw = self.target
+        if b"?" in raw:
+            raw, _, self.query = raw.partition(b"?")
         if not raw.startswith(b"/") or b"#" in raw:  # an absolute address (RFC 9112, section 3.2.2), or a fragment
             url = httptools.parse_url(self.target)
-            self.raw_path, self.query = raw, _ = url.path or b"/", url.query or b""
+            raw, self.query = url.path or b"/", url.query or b""
+        self.raw_path = raw
         path = raw.decode("latin-1")
         self.path = unquote(path) if "%" in path else path
 
@@ -82,7 +85,8 @@ class RequestReader:
         self._headers: list[Header] = []
         self._body: list[bytes] = []
         self._body_bytes = 0
-        self._head_bytes = 0
+        self._received_bytes = 0
+        """Bytes since the first piece of a request that has begun."""
         self._fed_bytes = 0
         self._delivered = 0
         """Requests so far."""
@@ -128,15 +132,15 @@ class RequestReader:
             self._reject(MALFORMED)
             return
         if self.is_receiving:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES_MAX:
+            self._received_bytes += len(data)
+            if self._received_bytes - self._body_bytes > HEAD_BYTES_MAX:
                 self._reject(MALFORMED)
 
     def on_message_begin(self) -> None:
         """The parser has met the first byte of a request."""
         self.is_receiving = True
         self._url, self._headers, self._body, self._body_bytes = b"", [], [], 0
-        self._head_bytes = -self._fed_bytes  # the bytes before it in this piece are not its own
+        self._received_bytes = -self._fed_bytes  # the bytes before it in this piece are not its own
 
     def on_url(self, url: bytes) -> None:
         """The parser has read some of the target."""
@@ -155,37 +159,37 @@ class RequestReader:
         version = parser.get_http_version()
         method = self._method or parser.get_method().decode()
         request = self._request = Request(method, self._url, version, self._headers)
-        hosts, declared = 0, 0
-        for name, value in self._headers:
-            if name == b"host":
-                hosts += 1
-            elif name == b"content-length":
-                declared = int(value.lstrip(b"0") or b"0")
-            elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                request.rejection = NOT_IMPLEMENTED
-            elif name == b"expect":
-                self.expects_continue = value.lower() == b"100-continue" and version != "1.0"
-        if hosts > 1 or (hosts == 0 and version != "1.0"):  # RFC 9112, section 3.2
-            request.rejection = MALFORMED
-        request.is_last = version == "1.0" or not parser.should_keep_alive() or method == "CONNECT"
+        fields = dict(self._headers)
+        if len(fields) < len(self._headers) or not UNUSUAL.isdisjoint(fields) or b"host" not in fields:
+            self._check_fields(request)
+        if version == "1.0" or not parser.should_keep_alive() or method == "CONNECT":
+            request.is_last = True
         try:
             request.read_path()
         except httptools.HttpParserInvalidURLError:
             request.rejection = MALFORMED
-        if request.rejection is not None or declared > self._body_bytes_max:
+        declared = fields.get(b"content-length")  # the parser has checked that it is a number, and the only one
+        if request.rejection is not None or (declared is not None and int(declared) > self._body_bytes_max):
             self._deliver_early(request)
+
+    def _check_fields(self, request: Request) -> None:
+        """Rejects a head that servers could read in two ways (RFC 9112, sections 3.2 and 6.1), and notes Expect."""
+        for name, value in request.headers:
+            if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                request.rejection = NOT_IMPLEMENTED
+            elif name == b"expect":
+                self.expects_continue = value.lower() == b"100-continue" and request.version != "1.0"
+        hosts = sum(name == b"host" for name, _ in request.headers)
+        if hosts > 1 or (hosts == 0 and request.version != "1.0"):
+            request.rejection = MALFORMED
 
     def on_body(self, body: bytes) -> None:
         """The parser has read some of a body."""
-        request = self._request
-        if request is None or self._parser is None:
-            return
         self._body.append(body)
         self._body_bytes += len(body)
-        self._head_bytes -= len(body)
-        if self._body_bytes > self._body_bytes_max:
-            request.body = b"".join(self._body)[: self._body_bytes_max + 1]
-            self._deliver_early(request)
+        if self._body_bytes > self._body_bytes_max and self._request is not None and self._parser is not None:
+            self._request.body = b"".join(self._body)[: self._body_bytes_max + 1]
+            self._deliver_early(self._request)
 
     def on_message_complete(self) -> None:
         """The parser has read all of a request."""

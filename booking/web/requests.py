@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import orjson
 from starlette.datastructures import QueryParams
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 from booking.domain.outcomes import IdempotencyKey
 from booking.web.headers import fields_of
@@ -49,7 +49,12 @@ async def read_json(scope: Scope, receive: Receive, faults: list[Fault]) -> Any:
     if media_type != JSON and not _is_json(media_type):
         raise Problem("unsupported_media_type")
     declared_too_large = int(fields.get(b"content-length", b"").lstrip(b"0") or b"0") > BODY_BYTES_MAX
-    body = b"" if declared_too_large else await _read(receive)
+    body = b""
+    if not declared_too_large:
+        message = await receive()
+        body = message.get("body", b"")
+        if message.get("more_body") or message["type"] == "http.disconnect":  # never on our own server
+            body = await _read_on(receive, message, body)
     if declared_too_large or len(body) > BODY_BYTES_MAX:
         raise Problem("body_too_large", headers=[(b"connection", b"close")])
     try:
@@ -88,10 +93,8 @@ def _repeated_names(body: bytes) -> list[str]:
     return [name for name, times in Counter(names).items() if times > 1]
 
 
-async def _read(receive: Receive) -> bytes:
-    """The whole body, or a little more than is allowed of one that is too large."""
-    message = await receive()
-    body: bytes = message.get("body", b"")
+async def _read_on(receive: Receive, message: Message, body: bytes) -> bytes:
+    """The whole body that begins with this message, or a little more than is allowed of one that is too large."""
     while message.get("more_body") and len(body) <= BODY_BYTES_MAX:
         message = await receive()
         body += message.get("body", b"")

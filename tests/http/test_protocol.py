@@ -363,7 +363,7 @@ async def test_an_application_that_fails_ends_in_a_problem_and_the_next_request_
         first, second, third = [await answer(reader) for _ in range(3)]
     assert (first[0], b"internal_error" in first[2]) == (second[0], b"internal_error" in second[2]) == (500, True)
     assert third[2] == b"fine"
-    assert [line[:2] for line in notes.lines] == [("error", "the application failed")]
+    assert [line[:2] for line in notes.lines] == [("exception", "the application failed")]
 
 
 async def test_an_application_that_fails_in_the_middle_of_a_response_ends_the_connection() -> None:

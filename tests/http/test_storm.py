@@ -219,7 +219,6 @@ class Rude:
 
 async def polite(address: tuple[str, int], faults: list[str], met: Counter[str], goes_on: Callable[[], bool]) -> None:
     """Somebody who asks one thing after the other, and comes back when told to."""
-    loop = asyncio.get_running_loop()
     reader, writer = await asyncio.open_connection(*address)
     number = 0
     while goes_on():
@@ -301,7 +300,7 @@ def test_a_storm_of_rude_clients_leaves_nothing_behind(
     monkeypatch.setattr(logging.getLogger("uvicorn.error"), "disabled", True)
     monkeypatch.setattr(logging.getLogger("asyncio"), "disabled", True)
     monkeypatch.setattr(
-        call_module, "log", SimpleNamespace(error=lambda *_, **__: None)
+        call_module, "log", SimpleNamespace(exception=lambda *_, **__: None)
     )  # the application fails on purpose
     gc.collect()
     gc.disable()
