@@ -88,8 +88,8 @@ class RequestReader:
         self._received_bytes = 0
         """Bytes since the first piece of a request that has begun."""
         self._fed_bytes = 0
-        self._delivered = 0
-        """Requests so far."""
+        self._delivered = self._delivered_before = 0
+        """Requests so far, and before the bytes that are being read."""
         self._method: str | None = None
         """The real method of a request that the parser takes for a GET."""
         self.is_receiving = False
@@ -111,7 +111,7 @@ class RequestReader:
         parser = self._parser
         if parser is None:
             return
-        begins, delivered = not self.is_receiving, self._delivered
+        begins, self._delivered_before = not self.is_receiving, self._delivered
         self._fed_bytes = len(data)
         try:
             parser.feed_data(data)
@@ -121,7 +121,7 @@ class RequestReader:
                 return
         except httptools.HttpParserInvalidMethodError:
             # The parser knows some methods only. The request is read as a GET if it is the first in these bytes.
-            line = REQUEST_LINE.match(data) if begins and delivered == self._delivered else None
+            line = REQUEST_LINE.match(data) if begins and self._delivered_before == self._delivered else None
             if line is None:
                 self._reject(MALFORMED)
                 return
@@ -140,7 +140,8 @@ class RequestReader:
         """The parser has met the first byte of a request."""
         self.is_receiving = True
         self._url, self._headers, self._body, self._body_bytes = b"", [], [], 0
-        self._received_bytes = -self._fed_bytes  # the bytes before it in this piece are not its own
+        # Requests before it in these bytes are not its own.
+        self._received_bytes = 0 if self._delivered == self._delivered_before else -self._fed_bytes
 
     def on_url(self, url: bytes) -> None:
         """The parser has read some of the target."""

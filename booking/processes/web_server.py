@@ -45,7 +45,7 @@ async def _serve(settings: Settings, listener: socket.socket, *, waits: bool) ->
         asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
     async with app.lifespan():
         if not told_to_stop.is_set():
-            await uvicorn.Server(configuration(app, worker, settings)).serve(sockets=[listener])
+            await uvicorn.Server(configuration(app.asgi, worker, settings)).serve(sockets=[listener])
 
 
 def http_worker(settings: Settings, listener: socket.socket) -> HttpWorker:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -116,11 +116,12 @@ class Application:
                 expose_headers=EXPOSED_HEADERS,
             )
         app = RequestMiddleware(app, self._access_log)
-        self._app = traced(app, settings.telemetry)
+        self.asgi = traced(app, settings.telemetry)
+        """The application without the method below, which costs a request another coroutine."""
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """ASGI."""
-        return self._app(scope, receive, send)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI. A coroutine function, by which servers tell ASGI 3 from ASGI 2."""
+        await self.asgi(scope, receive, send)
 
     @contextlib.asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -130,8 +131,8 @@ class Application:
                 yield
         finally:
             self._access_log.flush()
-            if isinstance(self._app, Traces):
-                await self._app.flush()
+            if isinstance(self.asgi, Traces):
+                await self.asgi.flush()
 
     async def _open(self, stack: contextlib.AsyncExitStack) -> None:
         settings = self._settings

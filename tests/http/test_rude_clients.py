@@ -147,6 +147,11 @@ def test_a_request_without_an_end_is_rejected_at_a_bounded_size(beginning: bytes
     assert requests[0].rejection == "malformed_request"
 
 
+def test_a_head_that_comes_in_one_piece_is_bounded_too() -> None:
+    (request,) = read(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * (HEAD_BYTES_MAX + 1))
+    assert request.rejection == "malformed_request"
+
+
 def test_requests_before_it_are_not_counted_to_one_that_is_long() -> None:
     one = b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + b"t" * 1_500 + b"\r\n\r\n"
     pieces = one * 100
