@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parents[2] / ".pictures"
 TICKETS = 600
 HOLD_SECONDS = 40
 OPENS_IN_SECONDS = 15
-BYTES_MAX = 200_000
+BYTES_MAX = 250_000
 """What a picture may weigh in the repository."""
 
 
