@@ -1,4 +1,4 @@
-"""Every way a request can fail: its stable code, its HTTP status, and how it is told to a person and to a program."""
+"""All problems with which a request can fail: stable code, HTTP status, and texts for people and programs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ CONTENT_TYPE = b"application/problem+json"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One code. `detail` is what an answer says when there is nothing more precise; `advice` is for its page."""
+    """One problem code. `detail` is the default text of a response; `advice` is shown on the code's page."""
 
     status: int
     title: str
@@ -145,12 +145,12 @@ class Fault:
 
 
 def pointer_to(*place: object) -> str:
-    """A place in a body as a JSON pointer (RFC 6901)."""
+    """The JSON pointer (RFC 6901) to a place in a body, given by its keys and indexes."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)
 
 
 class Problem(Exception):
-    """Ends a request with the answer of its code. `detail` and `data` are for the client: nothing internal."""
+    """Ends a request with the response of its code. The client sees `detail` and `data`: they hold nothing internal."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class Problem(Exception):
             self.headers.append((b"retry-after", b"%d" % self.kind.retry_after_seconds))
 
     def body(self, request_id: str) -> bytes:
-        """The problem document: RFC 9457, and the error shape of the system this one replaces."""
+        """The problem document: RFC 9457, with `error` and `message` of the system that this one replaces."""
         document: dict[str, Any] = {
             "type": f"/problems/{self.code}",
             "title": self.kind.title,
@@ -191,6 +191,6 @@ class Problem(Exception):
 
 
 def invalid(*faults: Fault) -> Problem:
-    """A request with these faults; the detail is the first of them, where there is only one."""
+    """The problem for a request with these faults. If there is only one, its text is the problem's detail."""
     detail = faults[0].detail if len(faults) == 1 else f"The request has {len(faults)} faults."
     return Problem("invalid_request", detail, faults=list(faults))

@@ -3,7 +3,7 @@
 from booking.domain.outcomes import Status
 from booking.web import request_schemas as payloads
 from booking.web import response_schemas as shapes
-from booking.web.endpoints.sale import ANSWERS
+from booking.web.endpoints.sale import SUCCESSES
 from booking.web.openapi import examples
 from booking.web.openapi.operation import Answer, Operation, Tag, Who
 from booking.web.openapi.schemas import ref, success
@@ -18,7 +18,7 @@ FROM_THE_STEP = ("event_not_found", "idempotency_key_reused", "rate_limited")
 
 
 def _message(status: Status) -> str:
-    return ANSWERS[status][1]
+    return SUCCESSES[status][1]
 
 
 SELLING = (
