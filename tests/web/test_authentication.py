@@ -243,7 +243,7 @@ async def test_a_full_queue_and_a_database_that_fails_are_not_wrong_passwords(
     request = basic(EMAIL, PASSWORD)
     with pytest.raises(ConnectionError):
         await Credentials(TokenVerifier(SECRET), house.passwords, broken).caller(request)
-    monkeypatch.setattr(house.passwords, "_places", BoundedSemaphore(3))
+    monkeypatch.setattr(house.passwords, "_slots", BoundedSemaphore(3))
     crowd = [house.credentials.caller(basic(f"u{number}@example.com", "x")) for number in range(10)]
     results = await asyncio.gather(*crowd, return_exceptions=True)
     assert {type(result) for result in results} == {TooBusy, Unauthenticated}
