@@ -1,4 +1,4 @@
-"""Startup of a web worker. Until its clients are open, the worker responds with 503, if it is told to wait."""
+"""Startup of a web worker. With `waits`, the worker responds with 503 until its clients are open."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

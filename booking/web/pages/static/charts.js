@@ -78,7 +78,7 @@ function drawBars(place, { bars, step }, title, mark = null) {
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, class: "chart", role: "img", "aria-label": title });
   for (const value of new Set([0, top, -bottom, top % 2 ? top : top / 2])) {
     drawing.append(svg("line", { x1: EDGE.left, x2: width - EDGE.right, y1: y(value), y2: y(value), class: value ? "grid" : "axis" }));
-    if (value && Math.abs(y(value) - y(0)) < LINE) continue; // its label would overlap that of zero
+    if (value && Math.abs(y(value) - y(0)) < LINE) continue; // its label would overlap zero's label
     drawing.append(svg("text", { x: EDGE.left - 6, y: y(value) + 4, "text-anchor": "end" }, number(Math.abs(value))));
   }
   const thick = Math.max(1, Math.min(BAR_WIDTH_MAX, (plot.width / bars.length) * 0.72));
