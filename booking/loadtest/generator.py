@@ -48,8 +48,8 @@ class Pacing:
     """Where the calls go, how many at a time, and when. `address` is host, port, and whether it is TLS.
 
     `rate` is in calls a second, with random gaps drawn from `seed` (a Poisson process); None is a closed loop. An open
-    loop begins with `connections` and opens more, up to `connections_max`, if all are busy. After `seconds_max` nothing
-    more is begun. With `connection_per_call` (open loop only) each call opens a connection of its own.
+    loop begins with `connections` and opens more, up to `connections_max`, if all are busy. After `seconds_max`, no
+    new calls start. With `connection_per_call` (open loop only) each call opens a connection of its own.
     """
 
     address: tuple[str, int, bool]
@@ -75,13 +75,13 @@ class Workload(Protocol[Call]):
         """The call to send now; None if there is none at present."""
 
     def request(self, call: Call) -> bytes:
-        """The bytes of a call that leaves now."""
+        """The request bytes of a call that is sent now."""
 
     def answered(self, call: Call, response: Response, due_ns: int, sent_ns: int, now_ns: int) -> None:
-        """Takes an response. A closed loop's call is due when it is sent."""
+        """Handles a response. In a closed loop, a call is due when it is sent."""
 
     def lost(self, call: Call, why: str, now_ns: int) -> None:
-        """Takes the end of a connection, or of the time allowed, with a call in flight: it may have gone through."""
+        """Handles a lost connection or a timeout of a call in flight, which may have succeeded."""
 
 
 class Connection(Generic[Call]):
@@ -94,7 +94,7 @@ class Connection(Generic[Call]):
         self.ready = False
         """Whether it is connected."""
         self.since_ns = now_ns
-        """When it began to connect, or its call left."""
+        """When it began to connect, or its call was sent."""
         self.call: Call | None = None
         self.due_ns = self.sent_ns = 0
         self.request = self.rest = b""

@@ -103,7 +103,7 @@ async def run(
             figures.add(played)
         ended_ns = perf_counter_ns()
         event = await event_after(organizer, plan, findings, show_line)
-        # SQL is checked before the bookings are read, because SQL could catch up during the reads, and would look faster.
+        # SQL is checked before the bookings are read: it could catch up during the reads, and would look faster.
         redis_seq = int(event["seq"]) if event else None
         sql = await Sql.open(database, plan, name, redis_seq, ended_ns, database_seconds, show_line)
         try:

@@ -21,7 +21,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "malformed_request": Kind(
-        400, "No HTTP request", "What was sent is no HTTP request.", "Check what stands between you and the service."
+        400, "No HTTP request", "What was sent is no HTTP request.", "Check the proxies between you and the service."
     ),
     "malformed_json": Kind(
         400, "Malformed JSON", "The body is not JSON.", "Send one JSON object, as UTF-8 and without a byte order mark."
@@ -40,7 +40,7 @@ KINDS: dict[str, Kind] = {
         403,
         "The sale has not opened",
         "The sale has not opened yet.",
-        "Try again at data.opens_at; Retry-After counts.",
+        "Try again at data.opens_at, or after the seconds in Retry-After.",
     ),
     "sale_closed": Kind(403, "The sale is over", "The sale is over.", "Nothing can be booked any more."),
     "sale_paused": Kind(
@@ -67,7 +67,10 @@ KINDS: dict[str, Kind] = {
         "Everyone has one booking of an event; data.booking is yours. Cancel it to book another quantity.",
     ),
     "sold_out": Kind(
-        409, "Sold out", "The event is sold out and has no waiting list.", "A cancelled ticket goes on sale at once."
+        409,
+        "Sold out",
+        "The event is sold out and has no waiting list.",
+        "A cancelled ticket is on sale again at once.",
     ),
     "waitlist_full": Kind(
         409, "Waiting list full", "The event is sold out and its waiting list is full.", "Try again later."
@@ -88,7 +91,7 @@ KINDS: dict[str, Kind] = {
         415, "Not JSON", "The body is not JSON by its Content-Type.", "Send Content-Type: application/json."
     ),
     "invalid_request": Kind(
-        422, "Invalid request", "The request has faults.", "errors lists each of them with a JSON pointer to its place."
+        422, "Invalid request", "The request has faults.", "errors lists all faults, each with a JSON pointer."
     ),
     "quantity_over_limit": Kind(
         422,
@@ -106,7 +109,10 @@ KINDS: dict[str, Kind] = {
         429, "Too many requests", "There were too many requests.", "Wait for the seconds in Retry-After.", 1
     ),
     "internal_error": Kind(
-        500, "A fault of ours", "Something went wrong on our side.", "Report the request_id; it finds the log line."
+        500,
+        "A fault of ours",
+        "Something went wrong on our side.",
+        "Report the request_id, with which the log lines can be found.",
     ),
     "inventory_unavailable": Kind(
         503, "Not available now", "The stock cannot be reached. Nothing was changed.", "Try again after Retry-After.", 1

@@ -69,7 +69,7 @@ class UserData(TypedDict):
     """An account."""
 
     id: Id
-    """Its decimal text is the user id of the account's bookings."""
+    """The number of the account. Its bookings have the user id `account:` and this number."""
     email: str
 
 
@@ -190,12 +190,12 @@ class ProblemData(TypedDict):
     """A failure: a problem document (RFC 9457), with the `error` and `message` fields that older clients read."""
 
     type: Annotated[str, Field(json_schema_extra={"format": "uri-reference"})]
-    """The page that explains it to a person."""
+    """The address of the page that explains the problem."""
     title: str
     status: Annotated[int, Field(ge=400, le=599)]
     detail: str
     code: str
-    """What programs switch on; it never changes its meaning."""
+    """The code that programs check; its meaning never changes."""
     request_id: str
     """With it, the request's lines in the log are found. A replayed response has the id of the first call."""
     error: Literal[True]

@@ -55,7 +55,9 @@ class Startup:
 
     async def _open_later(self, clients: AsyncExitStack) -> None:
         while self._away is not None:
-            log.error("this worker sells nothing until it can be opened", reason=str(self._away) or "it takes long")
+            log.error(
+                "this worker responds with 503 until it has started", reason=str(self._away) or "the start is slow"
+            )
             await clients.aclose()
             await asyncio.sleep(OPEN_AGAIN_SECONDS)
             try:
@@ -64,11 +66,11 @@ class Startup:
                 self._away = error
             else:
                 self._away = None
-                log.info("this worker is open")
+                log.info("this worker has started")
 
     async def respond(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """ASGI, for every path until the clients are open. Raises LedgerUnavailable, InventoryUnavailable."""
         # A new exception each time: raising the stored one again would make its traceback longer each time.
         if isinstance(self._away, LedgerError):
             raise LedgerUnavailable(str(self._away))
-        raise InventoryUnavailable(str(self._away) or "it takes long")
+        raise InventoryUnavailable(str(self._away) or "the start is slow")

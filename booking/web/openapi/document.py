@@ -29,8 +29,8 @@ Sells tickets in a flash sale. Every change is one atomic step in Redis, on disk
 - JSON in and out, UTF-8. Times are RFC 3339 in UTC with milliseconds; in a body they may have any offset.
 - A success is `{{"error": false, "message": "…", "data": …}}`. Lists are newest first, with `has_more`, and go on with
   `starting_after`.
-- A failure is a problem document (RFC 9457). Programs switch on its `code`; `GET /problems/{{code}}` explains each to a
-  person.
+- A failure is a problem document (RFC 9457). Programs check its `code`; the page `GET /problems/{{code}}`
+  explains each.
 - A body is at most {BODY_BYTES_MAX // 1024} KiB of JSON without unknown or repeated fields; all faults are reported.
 - Checks come in this order: credentials, rate limit, media type, size, JSON, fields, then the atomic step: event,
   replay of a key, already booked, paused, not open, closed, quantity, sold out or full.
@@ -46,8 +46,8 @@ SECURITY: dict[str, JsonObject] = {
         "bearerFormat": "JWT",
         "description": "A token from /auth/login, from `booking token`, or from the identity provider that the service "
         'trusts: `sub` is the user id, `exp` is required, `role: "organizer"` opens the organizers\' endpoints. An '
-        "account's `sub` is `account:` and its number; no provider's may begin so. A provider's subjects get "
-        "`BOOKING_JWT_SUBJECT_PREFIX` in front.",
+        "account's `sub` is `account:` and its number; a provider's `sub` may not begin so. A provider's subjects get "
+        "the prefix `BOOKING_JWT_SUBJECT_PREFIX`.",
     },
     "basic": {
         "type": "http",

@@ -46,7 +46,7 @@ export class Report {
 
   /** Shows that the report could not be loaded; the next `show` removes the message. */
   showError() {
-    setText(this.#soldOut, "The report cannot be read at the moment. It is asked for again.");
+    setText(this.#soldOut, "The report cannot be read at the moment. This page asks again by itself.");
   }
 
   show(report) {

@@ -35,6 +35,6 @@ export class WaitingList {
     this.#body.replaceChildren(...shown);
     this.#scroll.hidden = !rows.length;
     const all = !more && rows.length <= PAGE;
-    setText(this.#note, !rows.length ? "Nobody is waiting." : all ? "" : "Not all of them are shown here; an export has everybody.");
+    setText(this.#note, !rows.length ? "Nobody is waiting." : all ? "" : "Not all of them are shown here; an export has all of them.");
   }
 }
