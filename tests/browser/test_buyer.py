@@ -18,6 +18,7 @@ expect.set_options(timeout=PATIENCE_MS)
 FOR_PROGRAMS = {
     "malformed_json",
     "malformed_request",
+    "transfer_encoding_unsupported",
     "not_found",
     "method_not_allowed",
     "body_too_large",
