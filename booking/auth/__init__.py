@@ -1,1 +1,1 @@
-"""Tokens, key sets and passwords: who a caller is. This package knows no HTTP."""
+"""Authentication: tokens, key sets and passwords. This package does not depend on HTTP."""

@@ -1,17 +1,17 @@
-"""Email addresses: what counts as one, and which spellings are the same one."""
+"""Email addresses: validation, and comparison of different spellings."""
 
 import unicodedata
 
 from email_validator import EmailNotValidError, validate_email
 
 EMAIL_CHARACTERS_MAX = 1000
-"""No address is longer, however it is spelled: kept, it has 254 at most. What is longer could take 50 ms to refuse."""
+"""Longer text is rejected unread, because its validation could take 50 ms. A normalised address has at most 254."""
 
 
 def normalise_email(text: str) -> str:
-    """`text` as an address to keep and to show, without asking the network.
+    """`text` as a normalised address, to store and to show. It does not look up the domain.
 
-    Raises ValueError, with a sentence for people, if it is not an address.
+    Raises ValueError with a message for the user if it is not an address.
     """
     if len(text) > EMAIL_CHARACTERS_MAX:
         raise ValueError("The email address is too long.")
@@ -22,7 +22,7 @@ def normalise_email(text: str) -> str:
 
 
 def email_key(text: str) -> str:
-    """What two spellings of one address have in common: accounts are kept and found by it.
+    """The key of an account: equal for all spellings of one address.
 
     Raises ValueError if `text` is not an address.
     """

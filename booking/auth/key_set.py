@@ -1,4 +1,4 @@
-"""The public keys of an outside identity provider, fetched from its JWKS address and kept."""
+"""The public keys of an external identity provider, fetched from its JWKS URL and cached."""
 
 import asyncio
 import json
@@ -17,25 +17,25 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 FETCH_SECONDS_MAX = 2.0
-"""How long a fetch may take, from the look-up of the provider's name on, and how long a request waits for one."""
+"""The time limit of a fetch, with the DNS look-up, and the longest time that a request waits for a fetch."""
 
 BODY_BYTES_MAX = 256 * 1024
-"""The largest key set that is read; real ones have a few kilobytes."""
+"""The largest key set that is accepted; usual ones have a few kilobytes."""
 
 REFRESH_SECONDS = 300.0
-"""The age at which the keys are fetched again, behind the requests that use them."""
+"""The age at which the keys are fetched again in the background, while requests use the old ones."""
 
 FRESH_SECONDS = 600.0
-"""A key that its provider withdraws is refused after this time at the latest, as long as the provider answers."""
+"""A revoked key is refused after this time at the latest, if the provider responds."""
 
 UNKNOWN_KEY_SECONDS = 30.0
-"""Tokens that name an unknown key cause one fetch in this time, so that nobody can make us hammer the provider."""
+"""Tokens with an unknown key cause at most one fetch in this time, so that they cannot overload the provider."""
 
 RETRY_SECONDS = 5.0
 """The pause after a fetch that failed."""
 
 _FAILURES = (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL)
-"""What `_read` and `_signing_keys` raise."""
+"""The exceptions that `_read` and `_signing_keys` raise."""
 
 RSA_BITS_MIN = 2048
 """RFC 7518, section 3.3."""
@@ -46,11 +46,11 @@ _log = structlog.get_logger(__name__)
 
 
 class UnknownKey(Exception):
-    """The provider publishes no key of this name."""
+    """The provider publishes no key with this name."""
 
 
 class KeySetUnavailable(Exception):
-    """The provider's keys cannot be had just now, which is no fault of the caller's."""
+    """The provider's keys cannot be fetched now; the caller has made no error."""
 
     retry_after_seconds = int(RETRY_SECONDS)
 
@@ -64,7 +64,7 @@ class BoundKey:
 
 
 def bind(key: object) -> BoundKey:
-    """Gives `key` the algorithm that belongs to its type.
+    """Binds `key` to the algorithm of its type.
 
     Raises ValueError for a private key, a type that is not accepted, or an RSA key of fewer than 2048 bits.
     """
@@ -80,7 +80,7 @@ def bind(key: object) -> BoundKey:
 
 
 def bind_pem(text: str) -> BoundKey:
-    """The public key of a PEM text. Raises ValueError, with a message for whoever set it, if it cannot be used."""
+    """The public key of a PEM text. Raises ValueError, with a message for the operator, if it cannot be used."""
     try:
         return bind(load_pem_public_key(text.encode()))
     except ValueError as error:
@@ -88,9 +88,9 @@ def bind_pem(text: str) -> BoundKey:
 
 
 class KeySet:
-    """One provider's signing keys by their names (`kid`). Belongs to one event loop.
+    """One provider's signing keys by name (`kid`). Belongs to one event loop.
 
-    Keys that are known stay in use while the provider is away, and are never waited for then.
+    Known keys stay in use while the provider is unavailable, and requests do not wait for it then.
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -102,11 +102,11 @@ class KeySet:
         self._fetching: asyncio.Task[None] | None = None
 
     def key_now(self, name: str) -> BoundKey | None:
-        """The key called `name`; None if it takes a fetch to know.
+        """The key called `name`; None if the keys must be fetched first.
 
-        A known key is good at once: one that is due is fetched again in the background. The exception is a key that
-        nobody has used for so long that it is no longer fresh, and whose provider has not failed: it may be withdrawn.
-        Raises UnknownKey, or KeySetUnavailable soon after a fetch that failed.
+        A known key is returned at once; if it is old, a fetch starts in the background. But if it is no longer fresh
+        and the last fetch did not fail, it must be fetched first, because it may be revoked. Raises UnknownKey, or
+        KeySetUnavailable for a short time after a failed fetch.
         """
         now = self._clock()
         key = self._keys.get(name)
@@ -121,24 +121,24 @@ class KeySet:
         raise UnknownKey
 
     async def fetch(self) -> None:
-        """Fetches the keys, or joins the fetch that is under way; returns after two seconds even if it still is."""
-        # Unlike wait_for, this leaves the fetch alone when one of those who wait goes away.
-        _, under_way = await asyncio.wait([self._begin_fetch()], timeout=FETCH_SECONDS_MAX)
-        if under_way:
-            self._put_off()
+        """Fetches the keys, or waits for the running fetch; returns after FETCH_SECONDS_MAX at the latest."""
+        # `wait_for` would cancel the shared fetch if one of the waiting requests is cancelled; `wait` does not.
+        _, unfinished = await asyncio.wait([self._begin_fetch()], timeout=FETCH_SECONDS_MAX)
+        if unfinished:
+            self._delay_next_fetch()
 
     def _begin_fetch(self) -> asyncio.Task[None]:
         if self._fetching is None or self._fetching.done():
             self._fetching = asyncio.create_task(self._fetch())
         return self._fetching
 
-    def _put_off(self) -> None:
+    def _delay_next_fetch(self) -> None:
         self._failed = True
         self._next_fetch_at = self._clock() + RETRY_SECONDS
 
     async def _fetch(self) -> None:
-        # A look-up that hangs keeps a thread, which cannot be cancelled. It counts as a fetch under way until it ends,
-        # so that retries do not take one thread after the other.
+        # A hanging DNS look-up occupies a thread and cannot be cancelled. The fetch counts as running until the look-up
+        # ends, so that retries do not occupy more and more threads.
         host = urlsplit(self._url).hostname
         look_up = asyncio.ensure_future(asyncio.get_running_loop().getaddrinfo(host, None))
         try:
@@ -146,7 +146,7 @@ class KeySet:
                 await asyncio.shield(look_up)
                 self._keys = _signing_keys(await _read(self._url))
         except _FAILURES as error:
-            self._put_off()
+            self._delay_next_fetch()
             _log.warning("key_set_unavailable", host=host, reason=str(error) or type(error).__name__)
         else:
             self._failed = False
@@ -157,7 +157,7 @@ class KeySet:
 
 
 async def published_keys(url: str) -> dict[str, BoundKey]:
-    """The keys that the provider publishes now, by name, without keeping them. Raises KeySetUnavailable, with why."""
+    """The provider's current keys by name, without caching. Raises KeySetUnavailable with the reason."""
     try:
         async with asyncio.timeout(FETCH_SECONDS_MAX):
             return _signing_keys(await _read(url))
@@ -166,12 +166,12 @@ async def published_keys(url: str) -> dict[str, BoundKey]:
 
 
 async def _read(url: str) -> bytes:
-    """The body at `url`. Redirects are not followed: they could lead anywhere. Proxies are not used.
+    """The body at `url`. Redirects are not followed, because they could lead to any host. Proxies are not used.
 
-    Raises ValueError if it is not a plain 200 or larger than BODY_BYTES_MAX, and what httpx raises if it cannot be had.
+    Raises ValueError if the status is not 200 or the body is larger than BODY_BYTES_MAX, and httpx's exceptions.
     """
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-    # The system's authorities, which take milliseconds to load; httpx brings its own.
+    # The system's certificate authorities, instead of httpx's own. They take milliseconds to load, so in a thread.
     verify = await asyncio.to_thread(ssl.create_default_context) if url.startswith("https:") else False
     async with (
         httpx.AsyncClient(verify=verify, timeout=FETCH_SECONDS_MAX, trust_env=False, follow_redirects=False) as client,
@@ -180,7 +180,7 @@ async def _read(url: str) -> bytes:
         if response.status_code != httpx.codes.OK:
             raise ValueError(f"answered {response.status_code}")
         body = bytearray()
-        async for chunk in response.aiter_raw():  # as sent: what a compressed body grows to has no bound
+        async for chunk in response.aiter_raw():  # not decompressed: a compressed body could grow without bound
             body += chunk
             if len(body) > BODY_BYTES_MAX:
                 raise ValueError(f"answered more than {BODY_BYTES_MAX} bytes")
@@ -188,9 +188,9 @@ async def _read(url: str) -> bytes:
 
 
 def _signing_keys(body: bytes) -> dict[str, BoundKey]:
-    """Keys that can be used, by name; others are passed over, as RFC 7517, section 5, asks.
+    """The usable keys by name; others are ignored, as RFC 7517, section 5, requires.
 
-    Raises ValueError when `body` is not a JWKS.
+    Raises ValueError if `body` is not a JWKS.
     """
     try:
         document = json.loads(body)

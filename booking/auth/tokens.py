@@ -1,4 +1,4 @@
-"""Bearer tokens: writing the service's own, and telling who carries one, whoever wrote it."""
+"""Bearer tokens: signs the service's own tokens, and verifies these and an identity provider's."""
 
 import time
 from hmac import digest
@@ -10,17 +10,17 @@ from jwt.algorithms import HMACAlgorithm
 from jwt.types import Options
 
 from booking.auth.key_set import BoundKey, KeySet, KeySetUnavailable, UnknownKey, bind_pem
-from booking.auth.plain_tokens import HEAD, NUMERIC_DATE_MAX, ORGANIZER, PlainTokens, base64url
+from booking.auth.plain_tokens import HEADER, NUMERIC_DATE_MAX, ORGANIZER, PlainTokens, base64url
 from booking.domain.callers import Caller, user_id_fault
 from booking.settings import ACCOUNT_PREFIX
 
 SECRET_BYTES_MIN = 32
-"""RFC 7518, section 3.2: an HS256 key is at least as long as the hash."""
+"""An HS256 key must be at least as long as the hash (RFC 7518, section 3.2)."""
 
 TOKEN_BYTES_MAX = 8192
-"""A longer token is refused unread; servers commonly allow a request's whole head no more."""
+"""A longer token is refused unread. Many servers limit a whole request head to this size."""
 
-# When a token was issued is information (RFC 7519, section 4.1.6): a clock that is a little fast is no fault of it.
+# `iat` is only information (RFC 7519, section 4.1.6): a token is valid even if its issuer's clock is a little fast.
 _OPTIONS: Options = {"require": ["exp", "sub"], "enforce_minimum_key_length": True, "verify_iat": False}
 
 _REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
@@ -35,7 +35,7 @@ _REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
 
 
 class InvalidToken(Exception):
-    """The token proves nothing. The reason is for people, in ASCII, and never holds any of the token."""
+    """The token is not valid. The reason is a text for the user, in ASCII, without any part of the token."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -52,9 +52,9 @@ def sign_token(
     audience: str | None = None,
     now: float | None = None,
 ) -> str:
-    """An HS256 token for `subject` that expires `lifetime_seconds` after `now` (seconds since 1970; unset: now).
+    """An HS256 token for `subject` that expires `lifetime_seconds` after `now` (seconds since 1970; default: now).
 
-    Raises ValueError for a subject that could not be a user's id.
+    Raises ValueError if the subject cannot be a user's id.
     """
     fault = user_id_fault(subject)
     if fault is not None:
@@ -62,19 +62,19 @@ def sign_token(
     issued_at = int(time.time() if now is None else now)
     claims = {"sub": subject, "iat": issued_at, "exp": issued_at + lifetime_seconds}
     claims |= {name: value for name, value in (("role", role), ("iss", issuer), ("aud", audience)) if value is not None}
-    signed = HEAD + b"." + base64url(orjson.dumps(claims))
+    signed = HEADER + b"." + base64url(orjson.dumps(claims))
     return (signed + b"." + base64url(digest(secret, signed, "sha256"))).decode()
 
 
 class TokenVerifier:
-    """Tells who carries a token. Belongs to one event loop if it has a key set.
+    """Authenticates the callers of tokens. Belongs to one event loop if it has a key set.
 
-    HS256 goes with the shared secret, and each public key with the one algorithm of its type. Where there is a key
-    set, a token that names its key (`kid`) is checked with that key, and any other with the PEM. A token meant for an
-    audience (`aud`) is refused when none is configured: RFC 7519, section 4.1.3, and PyJWT's default.
+    The shared secret is only used with HS256, and each public key only with the algorithm of its type. If there is a
+    key set, a token that names its key (`kid`) is checked with that key, and any other with the PEM. A token with an
+    audience (`aud`) is refused if none is configured (RFC 7519, section 4.1.3, and PyJWT's default).
 
-    Only a token signed with the shared secret may speak for an account of the service (`account:…`). A provider's
-    subjects get `subject_prefix` in front, so that its users and those of the shared secret can be kept apart.
+    Only a token that is signed with the shared secret can be for an account of the service (`account:…`). A provider's
+    subjects get the prefix `subject_prefix`, which separates its users from those of the shared secret.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class TokenVerifier:
     ) -> None:
         """`secret` has at least 32 bytes, `public_key` is a PEM text of type RSA, P-256 or Ed25519.
 
-        Raises ValueError, with a message for whoever set it, for a key that cannot be used.
+        Raises ValueError, with a message for the operator, if a key cannot be used.
         """
         if len(secret) < SECRET_BYTES_MIN:
             raise ValueError(f"the shared secret needs at least {SECRET_BYTES_MIN} bytes")
@@ -108,9 +108,9 @@ class TokenVerifier:
         self._plain = PlainTokens(secret, issuer, audience, leeway_seconds)
 
     def verify(self, token: bytes | str) -> Caller | None:
-        """The token's carrier; None when the provider's keys have to be fetched first (see `verify_slowly`).
+        """The token's caller; None if the provider's keys must be fetched first (see `verify_slowly`).
 
-        Raises InvalidToken whatever is wrong with the token, KeySetUnavailable when only its provider can tell.
+        Raises InvalidToken if the token is not valid, and KeySetUnavailable if the provider's key is not available.
         """
         if isinstance(token, str):
             try:
@@ -119,14 +119,14 @@ class TokenVerifier:
                 raise InvalidToken("the token is malformed") from None
         if len(token) > TOKEN_BYTES_MAX:
             raise InvalidToken(f"the token is longer than {TOKEN_BYTES_MAX} bytes")
-        # PyJWT takes ten times as long as this, and says the same: a property test compares the two.
+        # PyJWT takes ten times as long, with the same result: a property test compares the two.
         caller = self._plain.authenticate(token)
         if caller is not None:
             return caller
         return self._verify_with_pyjwt(token)
 
     async def verify_slowly(self, token: bytes | str) -> Caller:
-        """As `verify`, after fetching the provider's keys if need be (at most 2 s)."""
+        """The token's caller, like `verify`; fetches the provider's keys if necessary (at most 2 s)."""
         if (caller := self.verify(token)) is None and self._key_set is not None:
             await self._key_set.fetch()
             caller = self.verify(token)
@@ -140,7 +140,7 @@ class TokenVerifier:
         except jwt.PyJWTError:
             raise InvalidToken("the token is malformed") from None
         if header.get("alg") == "HS256":
-            return _carrier(self._claims(token, self._secret, "HS256"))
+            return _caller(self._claims(token, self._secret, "HS256"))
         bound: BoundKey | None = self._public_key
         if self._key_set is not None and "kid" in header:
             try:
@@ -151,15 +151,15 @@ class TokenVerifier:
                 return None
         if bound is None:
             raise InvalidToken("the token's algorithm is not accepted")
-        authenticate = _carrier(self._claims(token, bound.key, bound.algorithm))
-        return Caller(self._foreign_user_id(authenticate.user_id), authenticate.organizer)
+        caller = _caller(self._claims(token, bound.key, bound.algorithm))
+        return Caller(self._foreign_user_id(caller.user_id), caller.organizer)
 
     def _foreign_user_id(self, subject: str) -> str:
-        """The user id of a provider's subject. Raises InvalidToken where it would be an account's, or none."""
+        """The user id of a provider's subject. Raises InvalidToken if it would be an account's id, or is not valid."""
         user_id = self._subject_prefix + subject
-        # Looked for in both: a prefix of "acc" and a subject of "ount:1" would make an account's id, too.
+        # Both are checked: the prefix "acc" and the subject "ount:1" together would be an account's id, too.
         if subject.startswith(ACCOUNT_PREFIX) or user_id.startswith(ACCOUNT_PREFIX):
-            raise InvalidToken("the token's sub is that of an account, which its issuer cannot speak for")
+            raise InvalidToken("the token's sub is an account of the service, and its issuer cannot sign for accounts")
         fault = user_id_fault(user_id)
         if fault is not None:
             raise InvalidToken(f"the token's sub, with the prefix in front, {fault}")
@@ -182,11 +182,11 @@ class TokenVerifier:
             raise InvalidToken(next(reason for kind, reason in _REASONS if isinstance(error, kind))) from None
 
 
-def _carrier(claims: dict[str, Any]) -> Caller:
-    """The carrier by claims that PyJWT has found good; it takes text for times, and anything for a subject or role."""
+def _caller(claims: dict[str, Any]) -> Caller:
+    """The caller in claims that PyJWT has accepted. PyJWT accepts text as a time, and any subject or role."""
     for name in ("exp", "nbf", "iat"):
         seconds = claims.get(name, 0)
-        # Put so that NaN is none: it is not greater than anything.
+        # `not … <=` also refuses NaN, for which every comparison is false.
         if type(seconds) not in (int, float) or not abs(seconds) <= NUMERIC_DATE_MAX:
             raise InvalidToken(f"the token's {name} is not a time")
     fault = user_id_fault(claims["sub"])

@@ -1,4 +1,4 @@
-"""The commands that let people in: `token`, `user add`."""
+"""The commands for users: `token` and `user add`."""
 
 import asyncio
 import sys
@@ -23,8 +23,8 @@ def token(
 ) -> None:
     """Print a token, and nothing else, for trying things out.
 
-    It is signed with the secret in the data folder, or with BOOKING_JWT_SECRET: the one that the service has. Where no
-    service runs on that folder, standard error says which secret it was.
+    It is signed with BOOKING_JWT_SECRET, or with the secret in the data folder, as the service does it. If no service
+    runs on that folder, standard error says which secret was used.
 
         curl -H "Authorization: Bearer $(booking token --user 17)" http://127.0.0.1:8000/events/1/booking
     """
@@ -50,10 +50,11 @@ def token(
         fail(str(error))
     if settings.jwt_secret is None and running_service(settings.data_dir) is None:
         which = "a new secret" if is_new else "the secret"
-        told = (
-            f"signed with {which} in {settings.data_dir}; no service runs on that folder, and no other takes the token"
+        warning = (
+            f"signed with {which} in {settings.data_dir}; no service runs on that folder, and no other service accepts"
+            " the token"
         )
-        print(f"booking: {told}", file=sys.stderr)
+        print(f"booking: {warning}", file=sys.stderr)
 
 
 def add_user(
@@ -61,7 +62,7 @@ def add_user(
     organizer: Annotated[bool, typer.Option("--organizer", help="Let the account make and change events.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Add an account, or set the password of one that is there.
+    """Add an account, or set the password of an existing one.
 
     Asks for the password twice on a terminal; otherwise reads it as one line from standard input.
 
@@ -74,15 +75,15 @@ def add_user(
 
     settings = read_settings(data_dir=data_dir)
     try:
-        normalise_email(email)  # before a password is asked for in vain
+        normalise_email(email)  # before it asks for a password
         password = _ask_password()
         make_data_folder(settings)
-        told = asyncio.run(add_account(settings.database_address, email, password, organizer=organizer))
+        message = asyncio.run(add_account(settings.database_address, email, password, organizer=organizer))
     except ValueError as error:
         fail(str(error))
     except LedgerError as error:
         fail(f"database: {error}", EXIT_FAILED)
-    print(told)
+    print(message)
 
 
 def _ask_password() -> str:

@@ -1,4 +1,4 @@
-"""What commands have in common: the settings, a failure in one line, and what their exit codes mean."""
+"""Shared by all commands: reading the settings, one-line error messages, and exit codes."""
 
 import os
 import sys
@@ -12,29 +12,27 @@ from booking.settings import EXIT_WRONG_SETTING, Settings, SettingsError
 EXIT_FAILED = 1
 
 EXIT_STOPPED = 130
-"""Ctrl-C: 128 and the signal's number, as shells tell it."""
+"""Stopped by Ctrl-C: 128 plus the signal's number, as in shells."""
 
-EXIT_NOBODY_READS = 141
-"""The program behind the pipe has gone: 128 and SIGPIPE, as shells tell it."""
+EXIT_BROKEN_PIPE = 141
+"""The program that read the output has ended: 128 plus SIGPIPE's number, as in shells."""
 
 EXIT_CODES = """\
 Exit codes
-  0    done, and all is well
-  1    it failed, or not all is well (audit: differences; doctor: a fault; loadtest: not clean)
+  0    success, no problem found
+  1    it failed, or found a problem (audit: differences; doctor: a fault; loadtest: not clean)
   2    a setting, an option or an argument is wrong: standard error says which
   3    audit, restore: Redis or the database cannot be read
   130  stopped by Ctrl-C (serve and persist end with 0)
-  141  nobody reads the output any more
+  141  the reader of the output has closed it
 """
-"""The one place where they are told, at the end of `booking --help`; commands say what theirs mean beyond that."""
+"""Shown at the end of `booking --help`. A command's own help adds what is special to it."""
 
-DataDir = Annotated[
-    Path | None, typer.Option(help="The folder of everything that has to last (BOOKING_DATA_DIR; ./data).")
-]
+DataDir = Annotated[Path | None, typer.Option(help="The folder for all persistent data (BOOKING_DATA_DIR; ./data).")]
 
 
 def read_settings(**options: object) -> Settings:
-    """The settings from the environment and the command line; a wrong one ends the program with a line for each."""
+    """The settings from the environment and the command line. If some are wrong, prints a line for each, and exits."""
     try:
         return Settings.read(os.environ, **options)
     except SettingsError as error:
@@ -42,7 +40,7 @@ def read_settings(**options: object) -> Settings:
 
 
 def check_redis_address(settings: Settings) -> None:
-    """Ends the program with a line where Redis's URL holds what its client cannot read; connects to nothing."""
+    """Exits with a message if the client cannot parse Redis's URL. It does not connect."""
     from booking.inventory.errors import AddressUnreadable
     from booking.inventory.inspection import check_address
 
@@ -53,7 +51,7 @@ def check_redis_address(settings: Settings) -> None:
 
 
 def check_database_address(settings: Settings) -> None:
-    """Ends the program with a line where the database's URL names none that there could be; connects to nothing."""
+    """Exits with a message if the database's URL is not valid. It does not connect."""
     from booking.ledger.ledger import Ledger
 
     try:
@@ -63,7 +61,7 @@ def check_database_address(settings: Settings) -> None:
 
 
 def make_data_folder(settings: Settings) -> None:
-    """Makes the folder of a database that is in the data folder; one that a URL names has to have its folder."""
+    """Makes the data folder if the database is in it. The folder of a database that a URL names must exist."""
     if settings.database_url is None:
         try:
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -72,7 +70,7 @@ def make_data_folder(settings: Settings) -> None:
 
 
 def fail(message: str, exit_code: int = EXIT_WRONG_SETTING) -> NoReturn:
-    """Ends the program with a line on standard error for each of the message's."""
+    """Prints each line of the message to standard error, and exits."""
     for line in message.splitlines():
         print(f"booking: {line}", file=sys.stderr)
     sys.exit(exit_code)

@@ -1,4 +1,4 @@
-"""The command `booking`: registers what is written in `commands/`, and sees to it that it ends without a traceback."""
+"""The command `booking`: registers all commands, and makes sure that they end without a traceback."""
 
 import sys
 from collections.abc import Callable
@@ -11,52 +11,52 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from booking.cli.accounts import add_user, token
-from booking.cli.invocation import EXIT_CODES, EXIT_NOBODY_READS, EXIT_STOPPED
+from booking.cli.invocation import EXIT_BROKEN_PIPE, EXIT_CODES, EXIT_STOPPED
 from booking.cli.operations import audit, doctor, restore
 from booking.cli.schema import openapi
 from booking.cli.server import migrate, persist, serve
 
-RUNNING, LOOKING, TRYING = "Run it", "Look after it", "Let people in, and try it out"
+SERVER_PANEL, OPERATIONS_PANEL, TRIAL_PANEL = "Run the service", "Operate it", "Accounts, and trying it out"
 LOADTEST = "loadtest"
 
 
 class Commands(TyperGroup):
-    """All of them; the load test is read only where it is meant or listed, so that the others stay quick."""
+    """All commands. The load test is imported only if it is called or listed, so that other commands start fast."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """One command by its name."""
+        """The command with this name."""
         if self.commands.keys().isdisjoint((cmd_name, LOADTEST)):
             from booking.loadtest.command import loadtest
 
             alone = typer.Typer(add_completion=False)
-            alone.command(LOADTEST, rich_help_panel=TRYING, help=unwrapped(loadtest))(loadtest)
+            alone.command(LOADTEST, rich_help_panel=TRIAL_PANEL, help=unwrapped(loadtest))(loadtest)
             self.add_command(get_command(alone), LOADTEST)
         return super().get_command(ctx, cmd_name)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Every name, for the help and for a shell that completes one."""
+        """All names, for the help and for shell completion."""
         self.get_command(ctx, LOADTEST)
         return super().list_commands(ctx)
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        """Runs all of it. A reader that has gone ends it with the same code whoever of click, rich and us sees it."""
+        """Runs the program. A closed output ends it with EXIT_BROKEN_PIPE, also if click or rich sees it first."""
         try:
             try:
                 return super().main(*arguments, **options)
             finally:
-                sys.stdout.flush()  # here, where somebody listens, and not when the interpreter ends
+                sys.stdout.flush()  # here, where errors are handled, and not at the interpreter's end
         except SystemExit as end:
             if not isinstance(end.__context__, BrokenPipeError):
                 raise
         except BrokenPipeError:
             pass
-        from booking.logs import close_quietly  # here alone, so that commands stay quick
+        from booking.logs import close_quietly  # only here, so that commands start fast
 
         close_quietly(sys.stdout)
-        sys.exit(EXIT_NOBODY_READS)
+        sys.exit(EXIT_BROKEN_PIPE)
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs a command. Ctrl-C ends it with a code of its own, and quietly."""
+        """Runs a command. Ctrl-C ends it with EXIT_STOPPED, without a traceback."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -71,17 +71,17 @@ user = typer.Typer(no_args_is_help=True, help="The service's own accounts: `book
 
 
 def unwrapped(command: Callable[..., None]) -> str:
-    """A command's docstring as its help: a terminal breaks the lines of a paragraph where it ends, and no example's."""
+    """A command's docstring as its help. Paragraphs are joined into one line, so that the terminal wraps them."""
     paragraphs = (getdoc(command) or "").split("\n\n")
     return "\n\n".join(text if text.startswith(" ") else " ".join(text.split("\n")) for text in paragraphs)
 
 
 user.command("add", help=unwrapped(add_user))(add_user)
-app.add_typer(user, name="user", rich_help_panel=TRYING)
+app.add_typer(user, name="user", rich_help_panel=TRIAL_PANEL)
 for panel, commands in (
-    (RUNNING, (serve, migrate, persist)),
-    (LOOKING, (doctor, audit, restore)),
-    (TRYING, (token, openapi)),
+    (SERVER_PANEL, (serve, migrate, persist)),
+    (OPERATIONS_PANEL, (doctor, audit, restore)),
+    (TRIAL_PANEL, (token, openapi)),
 ):
     for command in commands:
         app.command(rich_help_panel=panel, help=unwrapped(command))(command)
@@ -101,15 +101,15 @@ def booking(
 ) -> None:
     """Sells tickets in a flash sale: atomic stock in Redis, every change in SQL exactly once.
 
-    Settings come from the environment (BOOKING_HOST, …); an option outranks its variable. To begin with:
+    Settings come from the environment (BOOKING_HOST, …); an option overrides its variable. To start with:
 
         booking serve                                 start everything (port 8000)
-        booking doctor                                what is wrong with it
-        booking token --user 1 --role organizer       a token for making events
-        booking user add ann@example.com --organizer  an account that may do so
+        booking doctor                                check it for faults
+        booking token --user 1 --role organizer       a token for creating events
+        booking user add ann@example.com --organizer  an account that may create them
         booking loadtest                              a flash sale against it
 
-    `booking COMMAND --help` tells about each; `booking --install-completion` has your shell complete them.
+    `booking COMMAND --help` explains each command; `booking --install-completion` installs shell completion.
     """
 
 

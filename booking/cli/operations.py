@@ -1,4 +1,4 @@
-"""The commands that look after a service: `doctor`, `audit`, `restore`."""
+"""The commands for operators: `doctor`, `audit`, `restore`."""
 
 import os
 import sys
@@ -9,19 +9,19 @@ import typer
 from booking.cli.invocation import DataDir, check_database_address, check_redis_address, read_settings
 
 EVENT_ID_MAX = 10**15 - 1
-"""The highest id that an event's address can name (contract)."""
+"""The largest event id that a path can hold (contract)."""
 
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings and the settings as JSON.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Look at everything the service stands on, and say what is wrong and what to do. Changes nothing.
+    """Check everything that the service needs, and report what is wrong and what to do. Changes nothing.
 
     Settings, data folder and disk; Redis: version, persistence, eviction, memory; database, migrations; shards and the
-    persister's lag; secrets and keys; clocks; open files. With the service running or not: what has to run to be
-    looked at is left out. Secrets are never shown. Exit code 0: no fault, though there may be warnings. 1: a fault.
-    2: a setting is wrong, so that nothing could be looked at.
+    persister's lag; secrets and keys; clocks; open files. The service may run or not: checks that need a running part
+    are left out if it does not run. Secrets are never shown. Exit code 0: no fault, though there may be warnings.
+    1: a fault. 2: a setting is wrong, so that nothing could be checked.
 
         booking doctor
         booking doctor | grep -v ^ok
@@ -37,15 +37,15 @@ def doctor(
 
 def audit(
     event_ids: Annotated[
-        list[int] | None, typer.Argument(help="Events; all of them if none is named.", min=1, max=EVENT_ID_MAX)
+        list[int] | None, typer.Argument(help="Events; all of them if none is given.", min=1, max=EVENT_ID_MAX)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Compare Redis with the database, booking by booking, while the service runs. Repairs nothing.
 
-    Exit code 0: they agree. 1: there are differences; each is listed with what it means. 2: there is no such
-    event. 3: a side cannot be read.
+    Exit code 0: they agree. 1: there are differences; each is listed with its meaning. 2: there is no such event.
+    3: Redis or the database cannot be read.
 
         booking audit
         booking audit 17 --json
@@ -59,15 +59,16 @@ def audit(
 
 
 def restore(
-    shard: Annotated[list[int] | None, typer.Option(help="This shard; every lost one if none is named.")] = None,
+    shard: Annotated[list[int] | None, typer.Option(help="This shard; all lost ones if none is given.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also write anew what Redis has not lost.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also rewrite shards that Redis has not lost.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Bring back into Redis what it has lost (emptied, an old copy), out of the database, while the rest sells on.
+    """Restore from the database what Redis has lost (it is empty, or an old copy). Other shards go on selling.
 
-    What is lost is not sold from (503) until this has run. Killed half-way, it can be run again. It ends with an audit.
-    Exit code 0: restored, or nothing was lost. 1: the audit found differences. 2: not done. 3: a side is away.
+    A lost shard sells nothing (503) until this has run. If it is stopped half-way, run it again. It ends with an audit.
+    Exit code 0: restored, or nothing was lost. 1: the audit found differences. 2: not done. 3: Redis or the database
+    cannot be read.
 
         booking restore --yes
     """

@@ -1,4 +1,4 @@
-"""The command that describes the service to other programs: `openapi`."""
+"""The command `openapi`, which prints the API's description for other programs."""
 
 import json
 
@@ -6,8 +6,8 @@ import json
 def openapi() -> None:
     """Print the OpenAPI 3.1 document of every endpoint, as JSON, without a running service.
 
-    Every field, limit, problem code and example is in it, made from what validates the requests. A running service has
-    the same at /openapi.json, and as a page at /docs.
+    It has all fields, limits, problem codes and examples, and is made from the schemas that validate requests. A
+    running service has the same document at /openapi.json, and as a page at /docs.
 
         booking openapi > booking.json
         booking openapi | jq '.paths | keys'

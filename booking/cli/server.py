@@ -1,4 +1,4 @@
-"""The commands that run the service, whole or in parts: `serve`, `migrate`, `persist`."""
+"""The commands that run the service or a part of it: `serve`, `migrate`, `persist`."""
 
 import asyncio
 import sys
@@ -20,17 +20,17 @@ from booking.settings import SettingsError
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (BOOKING_HOST; 127.0.0.1).")] = None,
-    port: Annotated[int | None, typer.Option(help="Port, 0 for any that is free (PORT or BOOKING_PORT; 8000).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0: any free port (PORT or BOOKING_PORT; 8000).")] = None,
     workers: Annotated[int | None, typer.Option(help="Web processes (BOOKING_WORKERS; 1).")] = None,
     data_dir: DataDir = None,
     without_persister: Annotated[
-        bool, typer.Option("--without-persister", help="Leave SQL to a `booking persist` that runs elsewhere.")
+        bool, typer.Option("--without-persister", help="Do not write to SQL: a separate `booking persist` does.")
     ] = False,
 ) -> None:
     """Serve: web workers, the persister, and an embedded Redis unless BOOKING_REDIS_URL names one.
 
-    What dies is started again. Ctrl-C or SIGTERM finishes the requests in flight and ends with exit code 0. A Redis
-    that would forget bookings when it is full is refused (exit code 2).
+    A process that dies is started again. Ctrl-C or SIGTERM finishes the running requests and ends with exit code 0. A
+    Redis that would evict bookings when its memory is full is refused (exit code 2).
 
         booking serve --port 8080 --workers 2
         BOOKING_REDIS_URL=redis://cache:6379 BOOKING_DATABASE_URL=postgresql://shop@db/shop booking serve
@@ -48,7 +48,7 @@ def serve(
 def migrate(data_dir: DataDir = None) -> None:
     """Bring the database's tables up to date; `booking serve` does so by itself.
 
-    To be run once before several `booking serve` are started on one database. It may be run again at any time.
+    Run it once before you start several `booking serve` with one database. It may be run again at any time.
 
         BOOKING_DATABASE_URL=postgresql://shop@db/shop booking migrate
     """
@@ -67,9 +67,9 @@ def migrate(data_dir: DataDir = None) -> None:
 
 
 def persist(data_dir: DataDir = None) -> None:
-    """Carry changes from Redis into SQL until Ctrl-C or SIGTERM, beside `booking serve --without-persister`.
+    """Write changes from Redis into SQL until Ctrl-C or SIGTERM, for `booking serve --without-persister`.
 
-    One is enough for any number of nodes; two do no harm, since each change is applied once.
+    One is enough for any number of nodes. A second one does no harm: each change is applied once.
 
         BOOKING_REDIS_URL=redis://cache:6379 BOOKING_DATABASE_URL=postgresql://shop@db/shop booking persist
     """

@@ -1,1 +1,1 @@
-"""`booking loadtest`: a flash sale against a running service, and a verdict on what became of it."""
+"""`booking loadtest`: plays a flash sale against a running service, and judges its result."""

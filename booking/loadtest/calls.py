@@ -1,10 +1,10 @@
-"""What a buyer asks the service for: one call, over all its attempts."""
+"""The calls of buyers. A call includes all its attempts."""
 
 from enum import IntEnum
 
 
 class Kind(IntEnum):
-    """Kinds of call, each with a latency of its own."""
+    """Kinds of call; latency is measured for each."""
 
     BOOK = 0
     AGAIN = 1
@@ -19,12 +19,12 @@ class Kind(IntEnum):
 
     @property
     def heading(self) -> str:
-        """The label, with what a reader has to know of it: one's own booking is read when the sale is over."""
+        """The label in the report's tables. A buyer's own booking is read after the sale, which the heading says."""
         return f"{self.label} (after)" if self is Kind.READ else self.label
 
 
 class Call:
-    """One thing that one buyer wants, over all its attempts."""
+    """One call of one buyer, with all its attempts."""
 
     __slots__ = ("attempts", "buyer", "kind", "seq_floor", "unknown")
 
@@ -33,6 +33,6 @@ class Call:
         self.buyer = buyer
         self.attempts = 0
         self.unknown = False
-        """Whether an earlier attempt may have gone through."""
+        """Whether an earlier attempt may have succeeded."""
         self.seq_floor = 0
-        """For a status read: a change that was acknowledged before it left, so that it has to show."""
+        """For a status read: the last change acknowledged before it was sent, which its response must show."""

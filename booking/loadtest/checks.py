@@ -1,4 +1,4 @@
-"""The checks after the load, each within a time limit: the service's event, and the history in SQL."""
+"""The checks after the load, each with a time limit: the event of the service, and the history in SQL."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -13,34 +13,36 @@ from booking.loadtest.plan import Plan
 from booking.loadtest.records import BuyerRecord, Fault, Findings
 
 QUIET_SECONDS = 1.0
-"""A wait that lasts longer says what it waits for."""
+"""If a wait takes longer, its reason is shown."""
 
-Say = Callable[[str], None]
-"""Shows a line to the person who watches the run."""
+ShowLine = Callable[[str], None]
+"""Shows a line to the user."""
 
 
-def say_nothing(line: str) -> None:
-    """The `Say` of a run without a watcher."""
+def show_no_line(line: str) -> None:
+    """The `ShowLine` of a run without a user."""
 
 
 @contextmanager
-def said_if_slow(say: Say, line: str) -> Iterator[None]:
-    """Says the line if the block takes longer than QUIET_SECONDS."""
-    later = asyncio.get_running_loop().call_later(QUIET_SECONDS, say, line)
+def shown_if_slow(show_line: ShowLine, line: str) -> Iterator[None]:
+    """Shows the line if the block takes longer than QUIET_SECONDS."""
+    later = asyncio.get_running_loop().call_later(QUIET_SECONDS, show_line, line)
     try:
         yield
     finally:
         later.cancel()
 
 
-async def event_after(organizer: Organizer, plan: Plan, findings: Findings, say: Say = say_nothing) -> dict[str, Any]:
-    """The event once the sale is over; empty, and a finding, when the service does not show it any more."""
-    seconds_max = organizer.still_seconds_max
+async def event_after(
+    organizer: Organizer, plan: Plan, findings: Findings, show_line: ShowLine = show_no_line
+) -> dict[str, Any]:
+    """The event after the sale. If the service does not return it, the result is empty, and a finding is added."""
+    seconds_max = organizer.settle_seconds_max
     try:
-        with said_if_slow(
-            say, f"waiting up to {seconds_max:g} s for the service to show the event, and its last changes to end"
+        with shown_if_slow(
+            show_line, f"waiting up to {seconds_max:g} s for the service to show the event, and its last changes to end"
         ):
-            return await asyncio.to_thread(organizer.event_once_still, plan.event_id)
+            return await asyncio.to_thread(organizer.settled_event, plan.event_id)
     except UnusableServiceError as error:
         findings.add(
             Fault.UNSETTLED,
@@ -68,15 +70,15 @@ class Sql:
         redis_seq: int | None,
         ended_ns: int,
         seconds_max: float,
-        say: Say,
+        show_line: ShowLine,
     ) -> "Sql":
-        """Waits for SQL to come to `redis_seq`; None if Redis could not be asked: then it does not wait."""
+        """Waits until SQL reaches `redis_seq`. If that is None, because Redis could not be read, it does not wait."""
         if address is None:
             return cls("no database was named, and there is none in the data folder")
         database = Database(address, plan.event_id)
         try:
-            with said_if_slow(
-                say, f"waiting up to {seconds_max:g} s for SQL to come to change {redis_seq}, where Redis is"
+            with shown_if_slow(
+                show_line, f"waiting up to {seconds_max:g} s for SQL to reach change {redis_seq}, the last one in Redis"
             ):
                 caught_up = await database.caught_up(name, redis_seq, ended_ns, seconds_max)
         except LedgerError as error:
@@ -88,7 +90,7 @@ class Sql:
         return cls("", database, caught_up)
 
     async def judge(self, plan: Plan, records: Sequence[BuyerRecord], findings: Findings) -> None:
-        """Judges the history in SQL, as far as it goes."""
+        """Judges the changes that SQL has."""
         if self._database is None or self.caught_up is None:
             return
         try:
@@ -108,7 +110,7 @@ class Sql:
 
 
 def _report_lag(caught_up: CaughtUp, history: History, missing: int, findings: Findings) -> None:
-    """Reports changes that SQL does not have yet: they are late, and not proven to be lost."""
+    """Reports changes that SQL does not have yet. They may only be late, so it is not proven that they are lost."""
     redis_seq = caught_up.redis_seq
     if redis_seq is not None and history.seq >= redis_seq:
         findings.add(

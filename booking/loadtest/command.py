@@ -1,4 +1,4 @@
-"""`booking loadtest`: its options."""
+"""The command `booking loadtest` and its options."""
 
 import asyncio
 import os
@@ -41,7 +41,7 @@ def loadtest(
         int, typer.Option(min=1, max=BUYERS_MAX, help="Buyers, each with a token of their own.")
     ] = 50_000,
     cancel: Annotated[float, typer.Option(min=0, max=1, help="Share of the buyers who cancel.")] = 0.1,
-    status: Annotated[float, typer.Option(min=0, max=100, help="Status reads for each booking asked for.")] = 0.2,
+    status: Annotated[float, typer.Option(min=0, max=100, help="Status reads for each booking request.")] = 0.2,
     quantity_max: Annotated[
         int, typer.Option(min=1, max=MAX_PER_USER_MAX, help="Each buyer wants 1 to this many tickets.")
     ] = 1,
@@ -55,9 +55,9 @@ def loadtest(
     seconds: Annotated[
         float, typer.Option(min=0.1, max=SECONDS_MAX, help="The sale ends after this at the latest.")
     ] = (600.0),
-    timeout: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds until an answer is given up.")] = 10.0,
-    processes: Annotated[int, typer.Option(min=1, max=PROCESSES_MAX, help="Processes that make the load.")] = 1,
-    seed: Annotated[int, typer.Option(help="Who cancels and who wants how many is drawn from this.")] = 1,
+    timeout: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds to wait for a response.")] = 10.0,
+    processes: Annotated[int, typer.Option(min=1, max=PROCESSES_MAX, help="Processes that generate the load.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the random choice of who cancels and who wants how many.")] = 1,
     idempotent: Annotated[
         bool, typer.Option("--idempotent", help="Send an Idempotency-Key, and repeat a call whose outcome is unknown.")
     ] = False,
@@ -72,21 +72,19 @@ def loadtest(
         str | None, typer.Option(help="The service's database; else BOOKING_DATABASE_URL or the data folder.")
     ] = None,
     database_seconds: Annotated[
-        float, typer.Option(min=0, max=600, help="How long SQL may take after the end to equal Redis.")
+        float, typer.Option(min=0, max=600, help="How long SQL may take after the end to catch up with Redis.")
     ] = 2.0,
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Write the report as a page to this file; it needs nothing else.")
-    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report to this file, as a self-contained page.")] = None,
     yes_i_own_this_host: Annotated[
         bool, typer.Option("--yes-i-own-this-host", help="Allow a host other than this machine.")
     ] = False,
 ) -> None:
-    """Play a flash sale against a running service, and judge what became of it.
+    """Play a flash sale against a running service, and judge the result.
 
-    Opens an event of its own, lets every buyer book, some cancel and some look, then reads everything back: from the
-    service, and from its database if that can be reached. Exit 0: the verdict is clean; 1: it is not; 2: the test
-    could not be run.
+    Creates a new event and lets all buyers book; some cancel, and some read the status. Then it reads everything back:
+    from the service, and from its database if that can be reached. Exit 0: the verdict is clean; 1: it is not; 2: the
+    test could not be run.
 
     booking loadtest --tickets 10000 --buyers 50000
 
@@ -94,7 +92,7 @@ def loadtest(
     """
     errors = Console(stderr=True)
     try:
-        _refuse_strangers(url, yes_i_own_this_host)
+        _require_own_host(url, yes_i_own_this_host)
         settings = Settings.read(os.environ, data_dir=data_dir, database_url=database_url)
         secret = _secret(settings, secret_file)
         plan = Plan(
@@ -115,10 +113,10 @@ def loadtest(
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
         )
-        # Before anything is sold: a folder that is missing must not show only after ten minutes of load.
+        # Opened before the sale, so that a missing folder is reported at once and not after ten minutes of load.
         with Exports(json, html) as exports:
             outcome = _run(plan, secret, settings, database_seconds, errors)
-            # The run is over and its verdict counts, whatever becomes of the files: it is printed all the same.
+            # If a file cannot be written, the verdict still counts, and is printed.
             for fault in exports.write(outcome):
                 errors.print(f"booking loadtest: {fault}", markup=False, highlight=False, soft_wrap=True)
     except (UnusableServiceError, UnwritableFileError, SettingsError, LoadProcessError, ValueError) as error:
@@ -150,19 +148,19 @@ def _run(plan: Plan, secret: str, settings: Settings, database_seconds: float, c
                 _database(settings),
                 database_seconds,
                 progress.show,
-                progress.say,
+                progress.show_line,
             )
         )
 
 
 def _database(settings: Settings) -> str | None:
-    """The database's address; None where none was named and the data folder holds none."""
+    """The database's address; None if none was named and the data folder has none."""
     if settings.database_url is None and not (settings.data_dir / "booking.sqlite3").exists():
         return None
     return settings.database_address
 
 
-def _refuse_strangers(url: str, owned: bool) -> None:
+def _require_own_host(url: str, owned: bool) -> None:
     try:
         host, _, _ = address_of(url)
     except ValueError as error:
@@ -178,7 +176,7 @@ def _refuse_strangers(url: str, owned: bool) -> None:
 
 
 def _secret(settings: Settings, secret_file: Path | None) -> str:
-    """The secret, from the first place that has one; a load test never makes one, which could only be the wrong one."""
+    """The service's secret, from the first source that has one. It never creates one, which could only be wrong."""
     path = secret_file if secret_file is not None else settings.data_dir / "jwt-secret"
     if secret_file is None and settings.jwt_secret is not None:
         return settings.jwt_secret

@@ -1,4 +1,4 @@
-"""Reads a sale's history from SQL, once it has caught up with Redis."""
+"""Reads a sale's history from SQL, after SQL has caught up with Redis."""
 
 import asyncio
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ CHANGES_A_PAGE = 5_000
 
 @dataclass(frozen=True, slots=True)
 class CaughtUp:
-    """Whether SQL reached the `seq` that Redis stood at, and how long after the end of the load that was seen."""
+    """Whether SQL reached the last `seq` of Redis, and how long after the end of the load that was observed."""
 
     reached: bool
     seconds: float
     seq: int
     """The last change in SQL at that time."""
     redis_seq: int | None
-    """The last change in Redis after the load; None if Redis could not be asked."""
+    """The last change in Redis after the load; None if Redis could not be read."""
 
 
 class Database:
@@ -31,7 +31,7 @@ class Database:
         self._event_id = event_id
 
     async def caught_up(self, name: str, redis_seq: int | None, ended_ns: int, seconds_max: float) -> CaughtUp | None:
-        """Waits until SQL has the event up to `redis_seq`; without one it reads SQL's position once.
+        """Waits until SQL has the event up to `redis_seq`; if that is None, it reads SQL's position once.
 
         Returns None if another event has its id: it is another service's database.
         `ended_ns` is when the load ended, on perf_counter_ns.
@@ -52,9 +52,9 @@ class Database:
         """Replays the event's changes, a page at a time, and reads the live bookings."""
         history = History(tickets)
         while page := await self._ledger.changes(self._event_id, history.seq, CHANGES_A_PAGE):
-            history.take(page)
+            history.apply(page)
         async for booking in self._ledger.live_bookings(self._event_id):
-            history.stored(booking)
+            history.add_stored(booking)
         return history
 
     async def close(self) -> None:

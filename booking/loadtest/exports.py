@@ -1,4 +1,4 @@
-"""The files that a load test leaves behind: opened before the load starts, written when it is over."""
+"""The result files of a load test: opened before the load starts, written after it."""
 
 import os
 import stat
@@ -14,14 +14,14 @@ from booking.loadtest.run import Outcome
 
 
 class UnwritableFileError(Exception):
-    """A file that was asked for cannot be written; one line that says which, and why."""
+    """A result file cannot be written. The message is one line with the file and the reason."""
 
 
 class Exports:
-    """The files of `--json` and `--html`, each None if it was not asked for.
+    """The files of `--json` and `--html`; None for an option that is not used.
 
-    Opening them shows whether they can be written, and leaves what they hold alone: a run that comes to no outcome
-    changes no file and leaves none behind. Raises UnwritableFileError.
+    To open them checks that they can be written, and does not change their content: a run without an outcome changes
+    no file and creates none. Raises UnwritableFileError.
     """
 
     def __init__(self, json: Path | None, html: Path | None) -> None:
@@ -45,7 +45,7 @@ class Exports:
         self.close()
 
     def write(self, outcome: Outcome) -> list[str]:
-        """Writes them all; returns a line for each that could not be, the others being written all the same."""
+        """Writes all files; returns a message for each that could not be written."""
         faults = []
         for file, render in self._files:
             try:
@@ -55,7 +55,7 @@ class Exports:
         return faults
 
     def close(self) -> None:
-        """Closes them, and takes away those that are empty and were not there before."""
+        """Closes the files, and deletes new ones that are still empty."""
         for file, _ in self._files:
             file.close()
 
@@ -64,15 +64,15 @@ class _ResultFile:
     """One file that may be written, once."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError when it cannot be written."""
+        """Raises OSError if it cannot be written."""
         self.path = path
         self._is_new = not path.exists()
         # Appending keeps the content. Unbuffered, so that a full disk shows in `write` and not in `close`.
         self._file = path.open("ab", buffering=0)
 
     def write(self, content: bytes) -> None:
-        """Replaces what the file holds. Raises OSError."""
-        # A terminal, a pipe or /dev/stdout has nothing to be replaced.
+        """Replaces the file's content. Raises OSError."""
+        # A terminal, a pipe or /dev/stdout cannot be truncated.
         if stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
             self._file.truncate(0)
         while content:

@@ -1,4 +1,4 @@
-"""The figures of one run: what its processes measured, added up."""
+"""The figures of one run: the sums over its processes."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,16 +7,16 @@ from booking.loadtest.calls import Kind
 from booking.loadtest.histogram import Histogram
 
 BUSY_SHARE = 0.9
-"""A process that had work for this share of the time had no room left: what it measured is itself."""
+"""A process that is busy for this share of the time is saturated, and limits what it measures."""
 
 LATE_NS = 5_000_000
-"""An arrival noticed this long after its time (p99) was late through the generator's own doing."""
+"""If the generator notices arrivals this late (p99), it distorts the latencies itself."""
 
 AWAY_SECONDS = 0.1
-"""A shorter absence of the service is not mentioned: a worker that restarts may refuse for a moment."""
+"""A shorter outage of the service is not reported: a restarting worker may refuse connections for a moment."""
 
 KEPT_SHARE = 0.01
-"""Calls that waited for others' answers are what the run is about from this share on, as with those who were late."""
+"""From this share of calls that waited for a free connection on, the wait is reported."""
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
@@ -27,42 +27,42 @@ class Figures:
 
     latencies: dict[Kind, Histogram] = field(default_factory=lambda: {kind: Histogram() for kind in Kind})
     lateness: Histogram = field(default_factory=Histogram)
-    answers: dict[tuple[Kind, str], int] = field(default_factory=dict)
+    results: dict[tuple[Kind, str], int] = field(default_factory=dict)
     seconds: float = 0.0
     cpu_shares: list[float] = field(default_factory=list)
-    """Of each process, the share of a core that it used."""
+    """For each process, the share of a core that it used."""
     waited_shares: list[float] = field(default_factory=list)
-    """Of each process, the share of the run in which it had work and no core to do it on."""
+    """For each process, the share of the run in which it had work but no free core."""
     kept_waiting: Histogram = field(default_factory=Histogram)
-    """Open loop: how late the calls left for which no connection was free, each waiting for an answer."""
+    """Open loop: the delay of calls that found no free connection, because all waited for responses."""
     seconds_away: float = 0.0
-    """For how long a process could not connect to the service at all."""
+    """The longest time for which a process had no connection to the service and could not connect."""
     refused_connections: int = 0
 
-    def add(self, told: dict[str, Any]) -> None:
+    def add(self, measured: dict[str, Any]) -> None:
         """Adds what one process measured."""
-        for kind, histogram in told["latencies"].items():
+        for kind, histogram in measured["latencies"].items():
             self.latencies[Kind[kind]].add_json(histogram)
-        self.lateness.add_json(told["lateness"])
-        for kind, what, count in told["answers"]:
+        self.lateness.add_json(measured["lateness"])
+        for kind, what, count in measured["answers"]:
             key = (Kind[kind], what)
-            self.answers[key] = self.answers.get(key, 0) + count
-        wall_ns = told["wall_ns"]
+            self.results[key] = self.results.get(key, 0) + count
+        wall_ns = measured["wall_ns"]
         self.seconds = max(self.seconds, wall_ns / 1e9)
-        self.cpu_shares.append(told["cpu_ns"] / wall_ns)
-        self.waited_shares.append(told["waited_ns"] / wall_ns)
-        self.kept_waiting.add_json(told["kept_waiting"])
-        self.seconds_away = max(self.seconds_away, told["away_ns"] / 1e9)
-        self.refused_connections += told["refused_connections"]
+        self.cpu_shares.append(measured["cpu_ns"] / wall_ns)
+        self.waited_shares.append(measured["waited_ns"] / wall_ns)
+        self.kept_waiting.add_json(measured["kept_waiting"])
+        self.seconds_away = max(self.seconds_away, measured["away_ns"] / 1e9)
+        self.refused_connections += measured["refused_connections"]
 
     @property
     def answered(self) -> int:
-        """Answers during the sale; the reading after it is not counted."""
+        """The number of responses during the sale, without the reads after it."""
         return sum(histogram.count for kind, histogram in self.latencies.items() if kind is not Kind.READ)
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Responses a second."""
         return self.answered / self.seconds if self.seconds else 0.0
 
     @property
@@ -72,7 +72,7 @@ class Figures:
 
     @property
     def bottleneck(self) -> str:
-        """A sentence or two: whose figures these are, the service's or only the generator's."""
+        """One or two sentences: whether the service or the generator limited the figures."""
         return " ".join(self.warnings) or (
             "The load generator was not the bottleneck: its busiest process used"
             f" {max(self.cpu_shares, default=0):.0%} of a core and waited for one for"
@@ -81,7 +81,7 @@ class Figures:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader has to know of the figures, a sentence each; empty when nothing held the load back."""
+        """Warnings about the figures, one sentence each; empty if nothing limited the load."""
         warnings, reasons = [], "; ".join(self.bottlenecks())
         if self.seconds_away >= AWAY_SECONDS:
             warnings.append(
@@ -105,20 +105,20 @@ class Figures:
 
     @property
     def _waits_for_answers(self) -> bool:
-        """Whether calls waited for others' answers, and for longer than the generator itself is late."""
+        """Whether many calls waited for a free connection, and for longer than the generator itself is late."""
         late_ns = max(LATE_NS, self.lateness.quantile_ns(0.99))
         many = self.kept_waiting.count > KEPT_SHARE * self.answered
         return many and self.kept_waiting.quantile_ns(0.5) > late_ns
 
     def bottlenecks(self) -> list[str]:
-        """What of the generator's own doing may have set the figures; empty when nothing did."""
+        """The ways in which the generator may have limited the figures; empty if there are none."""
         reasons = []
         if max(self.cpu_shares, default=0) >= BUSY_SHARE:
             reasons.append(
                 f"a load process used {max(self.cpu_shares):.0%} of a core: more --processes, or a machine of its own"
             )
         else:
-            # Work without a core to do it on: the service, or something else on this machine, had the core.
+            # Work without a free core: the service or another program on this machine used it.
             shares = zip(self.cpu_shares, self.waited_shares, strict=True)
             worked, waited = max(((cpu + waited, waited) for cpu, waited in shares), default=(0.0, 0.0))
             if worked >= BUSY_SHARE:
@@ -134,14 +134,14 @@ class Figures:
         return reasons
 
     def to_json(self) -> dict[str, Any]:
-        """The figures as they stand in the file of `--json`."""
+        """The figures in the format of `--json`."""
         return {
             "seconds": round(self.seconds, 3),
             "answers": self.answered,
             "answers_per_second": round(self.rate, 1),
             "latency_ms": {kind.label: _latency(histogram) for kind, histogram in self.latencies.items()},
             "by_answer": {
-                kind.label: {what: count for (of, what), count in sorted(self.answers.items()) if of is kind}
+                kind.label: {what: count for (of, what), count in sorted(self.results.items()) if of is kind}
                 for kind in Kind
             },
             "service": {

@@ -1,8 +1,8 @@
 """The load generator: closed loop, or open loop with latency counted from the moment at which a call was due.
 
-Written over sockets and `epoll`, because a generator has to be faster than what it measures: a call costs about as many
-system calls as it must, and a wait ends within microseconds, while the timers of an event loop know milliseconds. What
-is sent, and what an answer means, is the workload's affair.
+It uses sockets and `epoll` directly, because a generator must be faster than what it measures: a call needs few system
+calls, and a wait ends within microseconds, while timers of an event loop have milliseconds. The workload decides what
+is sent and what a response means.
 """
 
 import select
@@ -16,31 +16,31 @@ from time import perf_counter_ns
 from typing import Generic, Protocol, TypeVar
 
 from booking.loadtest.histogram import Histogram
-from booking.loadtest.wire import Answer, UnreadableAnswerError, split_answer
+from booking.loadtest.wire import Response, UnreadableResponseError, split_response
 
 Call = TypeVar("Call")
 
 TICK_NS = 5_000_000
-"""How often the end of the run, silent connections and missing ones are looked at."""
+"""The interval of the checks for the end of the run, for timeouts, and for missing connections."""
 
 RECEIVE_BYTES = 65_536
 CONNECTIONS_GROWTH = 8
 """Connections that an open loop adds at a time if all are busy."""
 CONNECTING_MAX = 256
-"""Connections that are being opened at a time: well within the backlog of a listening socket."""
+"""The most connections that are being opened at a time: well within the backlog of a listening socket."""
 
 CALLS_A_TURN = 32
-"""Calls that an open loop sends before it takes answers again: one that waits to be read would seem slow."""
+"""Calls that an open loop sends before it reads responses again: an unread response would seem slow."""
 
 WAITING_MAX = 100_000
-"""Arrivals that wait for a connection; more of them are skipped, so that memory stays bounded."""
+"""The most arrivals that wait for a connection; more are skipped, so that memory stays bounded."""
 
 CONNECT_SECONDS_MAX = 5.0
 CONNECT_FAILURES_MAX = 60
-"""Failures in a row after which no connection is tried any more: with the waits between them, about half a minute."""
+"""Consecutive failures after which the run gives up: with the waits between them, about half a minute."""
 CONNECT_WAIT_NS = 20_000_000
 CONNECT_WAIT_NS_MAX = 500_000_000
-"""The wait after a failure to connect: CONNECT_WAIT_NS for each failure in a row, up to this."""
+"""The wait after a failure to connect: CONNECT_WAIT_NS for each consecutive failure, up to this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class Pacing:
     """Where the calls go, how many at a time, and when. `address` is host, port, and whether it is TLS.
 
     `rate` is in calls a second, with random gaps drawn from `seed` (a Poisson process); None is a closed loop. An open
-    loop begins with `connections` and opens more, up to `connections_max`, if all are busy. After `seconds_max` nothing
-    more is begun. With `connection_per_call` (open loop only) each call opens a connection of its own.
+    loop begins with `connections` and opens more, up to `connections_max`, if all are busy. After `seconds_max`, no
+    new calls start. With `connection_per_call` (open loop only) each call opens a connection of its own.
     """
 
     address: tuple[str, int, bool]
@@ -63,25 +63,25 @@ class Pacing:
 
 
 class Workload(Protocol[Call]):
-    """What is sent, and what becomes of the answers. The generator keeps `in_flight` and sets `closed` at the end."""
+    """Makes the requests and handles the responses. The generator updates `in_flight`, and sets `closed` at the end."""
 
     in_flight: int
     closed: bool
 
     def finished(self) -> bool:
-        """Whether no call is in flight, and none will follow."""
+        """Whether no call is in flight and none will follow."""
 
     def next(self, now_ns: int) -> Call | None:
-        """The call that leaves now; None if there is none at present."""
+        """The call to send now; None if there is none at present."""
 
     def request(self, call: Call) -> bytes:
-        """The bytes of a call that leaves now."""
+        """The request bytes of a call that is sent now."""
 
-    def answered(self, call: Call, answer: Answer, due_ns: int, sent_ns: int, now_ns: int) -> None:
-        """Takes an answer. A closed loop's call is due when it is sent."""
+    def answered(self, call: Call, response: Response, due_ns: int, sent_ns: int, now_ns: int) -> None:
+        """Handles a response. In a closed loop, a call is due when it is sent."""
 
     def lost(self, call: Call, why: str, now_ns: int) -> None:
-        """Takes the end of a connection, or of the time allowed, with a call in flight: it may have gone through."""
+        """Handles a lost connection or a timeout of a call in flight, which may have succeeded."""
 
 
 class Connection(Generic[Call]):
@@ -94,7 +94,7 @@ class Connection(Generic[Call]):
         self.ready = False
         """Whether it is connected."""
         self.since_ns = now_ns
-        """When it began to connect, or its call left."""
+        """When it began to connect, or its call was sent."""
         self.call: Call | None = None
         self.due_ns = self.sent_ns = 0
         self.request = self.rest = b""
@@ -105,11 +105,11 @@ class Generator(Generic[Call]):
 
     def __init__(self, pacing: Pacing, workload: Workload[Call]) -> None:
         self.lateness = Histogram()
-        """Open loop: how long after its time an arrival was noticed, which is this process's fault alone."""
+        """Open loop: how late arrivals were noticed, which is caused by this process alone."""
         self.kept_waiting = Histogram()
-        """Open loop: how long after its time each call left that had found every connection waiting for an answer."""
+        """Open loop: the delay of calls that found no free connection, because all waited for responses."""
         self.away_ns = 0
-        """For how long no connection was open, and none could be had: the service's absence."""
+        """The time in which no connection was open and none could be opened: the service was away."""
         self.refused_connections = 0
         self.skipped = 0
         """Open loop: arrivals that were never sent, because WAITING_MAX others were waiting."""
@@ -129,18 +129,18 @@ class Generator(Generic[Call]):
         self._failures = 0
         self._connect_at_ns = 0
         self._away_since_ns = 0
-        """When the first attempt failed to connect to a service that is away; 0 while it is there."""
+        """When the first connection attempt failed to a service that is away; 0 while the service is available."""
         self._draw = Random(pacing.seed)  # noqa: S311 - arrivals, not secrets
         self._started = False
         self._deadline_ns = self._next_due_ns = 0
         self._arrivals: deque[int] = deque()
-        """Open loop: when each arrival that has not left yet was due."""
+        """Open loop: the due times of arrivals that are not sent yet."""
         self._arrived = 0
         self._kept_to = 0
-        """Open loop: arrivals before this one that have not left yet found every connection waiting for an answer."""
+        """Open loop: unsent arrivals with a smaller number found all connections waiting for responses."""
 
     def run(self, on_tick: Callable[[], None] = lambda: None) -> None:
-        """Runs until the workload is finished, the time is up, or no connection can be had any more."""
+        """Runs until the workload is finished, the time is up, or connecting has failed too often."""
         tick_ns = 0
         try:
             while True:
@@ -157,7 +157,7 @@ class Generator(Generic[Call]):
                     until_ns = now_ns if self._serve_arrivals() else min(self._next_due_ns, tick_ns)
                 self._receive(until_ns)
         finally:
-            self._end_the_absence(perf_counter_ns())
+            self._end_outage(perf_counter_ns())
             for connection in self._connections.values():
                 connection.socket.close()
                 if connection.call is not None:
@@ -170,7 +170,7 @@ class Generator(Generic[Call]):
 
     def _tick(self, now_ns: int) -> None:
         if not self._started and (not self._pacing.rate or self._failures or len(self._free) >= self._wanted):
-            # The opening of the first connections is no arrival's lateness: the clock starts once they are there.
+            # The time until the first connections are open must not count as lateness, so the clock starts after that.
             self._started = True
             self._next_due_ns = now_ns
             self._deadline_ns = now_ns + int(self._pacing.seconds_max * 1e9)
@@ -181,7 +181,7 @@ class Generator(Generic[Call]):
             return
         missing = min(self._wanted - len(self._connections), CONNECTING_MAX - self._connecting)
         while missing > 0 and now_ns >= self._connect_at_ns and not self._gave_up:
-            # While the service refuses, one attempt at a time tells when it is back.
+            # While the service refuses connections, one attempt at a time finds out when it is back.
             missing = 0 if self._failures else missing - 1
             self._open(now_ns)
         if self._started:
@@ -205,14 +205,14 @@ class Generator(Generic[Call]):
                 self.skipped += 1
                 continue
             self._arrived += 1
-            if not self._away_since_ns:  # with nowhere to send it, it makes no difference when it was noticed
+            if not self._away_since_ns:  # while the service is away, lateness has no effect
                 self.lateness.record(now_ns - due_ns)
             self._arrivals.append(due_ns)
 
     def _serve_arrivals(self) -> bool:
-        """Sends arrivals for which there is a connection; returns whether more of them could leave at once.
+        """Sends arrivals for which there is a connection; returns whether more could be sent at once.
 
-        An arrival does not wait for another's answer: if every connection is busy, more are opened.
+        An arrival should not wait for another call's response: if all connections are busy, more are opened.
         """
         for _ in range(CALLS_A_TURN):
             if not self._arrivals:
@@ -221,7 +221,7 @@ class Generator(Generic[Call]):
             if self._free:
                 self._feed(self._free.popleft(), now_ns)
             elif self._per_call and len(self._connections) < self._pacing.connections_max:
-                self._begin_on_a_new_connection(now_ns)
+                self._send_on_new_connection(now_ns)
             else:
                 break
         else:
@@ -237,7 +237,7 @@ class Generator(Generic[Call]):
                 self._open(now_ns)
         return False
 
-    def _begin_on_a_new_connection(self, now_ns: int) -> None:
+    def _send_on_new_connection(self, now_ns: int) -> None:
         call = self._workload.next(now_ns)
         if call is None:
             self._arrivals.clear()
@@ -253,10 +253,11 @@ class Generator(Generic[Call]):
         return due_ns
 
     def _feed(self, connection: Connection[Call], now_ns: int) -> None:
-        """Gives a free connection its next call, if there is one."""
+        """Sends the next call, if there is one, on a free connection."""
         call = self._workload.next(now_ns) if self._pacing.rate is None or self._arrivals else None
         if call is None:
-            self._arrivals.clear()  # no call was there at these times: what is due later has not waited since then
+            # There was no call for these arrivals, so later calls must not count as waiting since then.
+            self._arrivals.clear()
             self._free.append(connection)
             return
         self._workload.in_flight += 1
@@ -270,7 +271,7 @@ class Generator(Generic[Call]):
             self._drop(connection, "connection lost", now_ns)
 
     def _send(self, connection: Connection[Call]) -> bool:
-        """Sends the connection's request; False if that is not possible yet, or any more."""
+        """Sends the connection's request; False if the connection is not open yet, or has failed."""
         try:
             connection.socket.send(connection.request)
         except BlockingIOError:
@@ -281,16 +282,16 @@ class Generator(Generic[Call]):
         return True
 
     def _open(self, now_ns: int, call: Call | None = None, due_ns: int = 0) -> None:
-        """Begins to connect; a call that is given leaves as soon as the connection is there."""
+        """Starts to connect. If `call` is given, it is sent as soon as the connection is open."""
         opened = socket.socket(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         connection: Connection[Call] = Connection(opened, now_ns)
         connection.call, connection.due_ns, connection.sent_ns = call, due_ns, now_ns
         self._connections[opened.fileno()] = connection
         self._connecting += 1
-        opened.connect_ex(self._socket_address)  # a failure shows when the socket is looked at
+        opened.connect_ex(self._socket_address)  # a failure is reported by epoll or by the first send
         if call is not None:
             connection.request = self._workload.request(call)
-            if self._tls is None and self._send(connection):  # on one machine it is connected by now
+            if self._tls is None and self._send(connection):  # on the same machine, it is connected at once
                 self._is_ready(connection, now_ns)
                 self._poll.register(opened, select.EPOLLIN)
                 return
@@ -298,7 +299,7 @@ class Generator(Generic[Call]):
             self._poll.register(opened, select.EPOLLOUT)
 
     def _connected(self, connection: Connection[Call], now_ns: int) -> None:
-        """The socket can be written to: the connection is there, or has failed."""
+        """Handles a writable socket: the connection is open, or has failed."""
         raw = connection.socket
         if self._tls is not None:
             if not self._shake_hands(connection, now_ns):
@@ -320,7 +321,7 @@ class Generator(Generic[Call]):
         connection.ready = True
         self._connecting -= 1
         self._failures = 0
-        self._end_the_absence(now_ns)
+        self._end_outage(now_ns)
 
     def _shake_hands(self, connection: Connection[Call], now_ns: int) -> bool:
         assert self._tls is not None
@@ -341,10 +342,10 @@ class Generator(Generic[Call]):
         return False
 
     def _receive(self, until_ns: int) -> None:
-        """Takes what has come, and waits for it until then."""
+        """Reads the received data; waits for data until `until_ns` at most."""
         wait_s = max(0, until_ns - perf_counter_ns()) / 1e9
         if self._pacing.rate:
-            # An arrival's wait needs microseconds, which `select` has; a wait of epoll's is in milliseconds.
+            # The wait for an arrival needs microseconds, which `select` has; epoll waits in milliseconds.
             if wait_s and not select.select([self._poll], [], [], wait_s)[0]:
                 return
             wait_s = 0
@@ -375,18 +376,18 @@ class Generator(Generic[Call]):
         if connection.rest:
             data = connection.rest + data
         try:
-            answer = split_answer(data)
-        except UnreadableAnswerError as error:
+            response = split_response(data)
+        except UnreadableResponseError as error:
             self._drop(connection, str(error), now_ns)
             return
-        if answer is None:
+        if response is None:
             connection.rest = data
             return
         connection.rest = b""
         connection.call = None
         self._workload.in_flight -= 1
-        self._workload.answered(call, answer, connection.due_ns, connection.sent_ns, now_ns)
-        if self._per_call or answer.closes:
+        self._workload.answered(call, response, connection.due_ns, connection.sent_ns, now_ns)
+        if self._per_call or response.closes:
             self._drop(connection, "", now_ns)
         else:
             if self._pacing.rate:
@@ -402,7 +403,7 @@ class Generator(Generic[Call]):
         if not connection.ready:
             self._connecting -= 1
             self.refused_connections += 1
-            if now_ns >= self._connect_at_ns:  # those that were tried at the same time count once
+            if now_ns >= self._connect_at_ns:  # attempts at the same time count once
                 self._failures += 1
                 self._connect_at_ns = now_ns + min(CONNECT_WAIT_NS * self._failures, CONNECT_WAIT_NS_MAX)
             if not self._away_since_ns and len(self._connections) <= self._connecting:
@@ -412,7 +413,7 @@ class Generator(Generic[Call]):
             self._workload.in_flight -= 1
             self._workload.lost(call, why, now_ns)
 
-    def _end_the_absence(self, now_ns: int) -> None:
+    def _end_outage(self, now_ns: int) -> None:
         if self._away_since_ns:
             self.away_ns += now_ns - self._away_since_ns
             self._away_since_ns = 0

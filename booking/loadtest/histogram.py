@@ -1,7 +1,7 @@
-"""A latency histogram: bounded memory, a known error, and merged across processes by adding.
+"""A latency histogram with bounded memory and a known error. Histograms of several processes can be added.
 
-Written here rather than taken from hdrhistogram: the whole idea is the one line that finds a bucket, which costs less
-than the call into a library, and a list of counts travels between processes as it is.
+It is not hdrhistogram, because the core is one line, which finds a bucket and costs less than a call into a library. A
+list of counts can be sent between processes unchanged.
 """
 
 from collections import defaultdict
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from functools import cache
 
 SUB_BUCKET_BITS = 8
-"""Each doubling is cut into 2**8 buckets, so a bucket is at most 1/256 (0.4 %) as wide as the values in it: finer than
-the two significant digits that HdrHistogram commonly keeps, and too narrow to be seen as a step in a plot."""
+"""Each doubling has 2**8 buckets, so a bucket's width is at most 1/256 (0.4 %) of its values. That is finer than the
+two significant digits that HdrHistogram usually has, and too narrow to be visible as a step in a plot."""
 
 LATENCY_NS_MAX = 2**40 - 1
-"""18 minutes; a longer wait is counted as this one."""
+"""18 minutes; a longer latency is counted as this one."""
 
 STEPS_A_HALVING = 5
-"""Points of a percentile distribution each time that the share of slower answers halves, as HdrHistogram prints it."""
+"""Points of a percentile distribution for each halving of the share of slower responses, as in HdrHistogram."""
 
 
 @dataclass(frozen=True, slots=True)
 class Percentile:
-    """One point of a percentile distribution: `count` of all, which is `share` of them, took at most `latency_ns`."""
+    """One point of a percentile distribution: `count` latencies, a `share` of all, are at most `latency_ns`."""
 
     share: float
     latency_ns: int
@@ -30,12 +30,12 @@ class Percentile:
 
 
 class Histogram:
-    """Counts of latencies in nanoseconds, at most 0.4 % too high when read back, never too low."""
+    """Counts of latencies in nanoseconds. A value that is read is at most 0.4 % too high, and never too low."""
 
     __slots__ = ("_counts", "count", "max_ns", "sum_ns")
 
     def __init__(self) -> None:
-        # Only the buckets that hold anything: all are asked for every quarter of a second while the load runs.
+        # Only buckets that are not empty, because all are read every quarter of a second during the load.
         self._counts: dict[int, int] = defaultdict(int)
         self.count = 0
         self.sum_ns = 0
@@ -55,7 +55,7 @@ class Histogram:
         self.sum_ns += latency_ns
 
     def quantile_ns(self, share: float) -> int:
-        """The latency that `share` (0 to 1) of all stayed within; 0 when nothing was counted."""
+        """The latency that a `share` (0 to 1) of all did not exceed; 0 if nothing was counted."""
         wanted = share * self.count
         seen = 0
         for upper_ns, count in self.buckets():
@@ -65,15 +65,15 @@ class Histogram:
         return self.max_ns
 
     def buckets(self) -> Iterable[tuple[int, int]]:
-        """The buckets that hold anything, from the fastest: (its upper bound in ns, its count)."""
+        """The buckets that are not empty, from the fastest: (upper bound in ns, count)."""
         for index in sorted(self._counts):
             yield _upper_ns(index), self._counts[index]
 
     def percentiles(self) -> Iterable[Percentile]:
-        """The distribution from the fastest latency (share 0) to the slowest (share 1); nothing where none was counted.
+        """The distribution from the fastest latency (share 0) to the slowest (share 1); empty if nothing was counted.
 
-        The points lie closer the nearer they are to 1: STEPS_A_HALVING of them between 0 and 1/2, as many between 1/2
-        and 3/4, and so on until less than one answer is left.
+        Points are closer near 1: STEPS_A_HALVING of them between 0 and 1/2, as many between 1/2 and 3/4, and so on,
+        until less than one response is left.
         """
         buckets = [(min(upper_ns, self.max_ns), count) for upper_ns, count in self.buckets()]
         if not buckets:
@@ -92,12 +92,12 @@ class Histogram:
         yield Percentile(1.0, self.max_ns, self.count)
 
     def to_json(self) -> dict[str, object]:
-        """What `from_json` reads back in another process."""
+        """The histogram as JSON, for `add_json` in another process."""
         counts = [[index, self._counts[index]] for index in sorted(self._counts)]
         return {"counts": counts, "sum_ns": self.sum_ns, "max_ns": self.max_ns}
 
     def add_json(self, figures: dict[str, object]) -> None:
-        """Adds what another histogram's `to_json` gave."""
+        """Adds another histogram, from its `to_json`."""
         counts, sum_ns, max_ns = figures["counts"], figures["sum_ns"], figures["max_ns"]
         assert isinstance(counts, list)
         assert isinstance(sum_ns, int)

@@ -1,4 +1,4 @@
-"""Judges a sale by its history in SQL: replays the changes, and compares their result with what was read."""
+"""Judges a sale by its history in SQL: replays the changes, and compares the result with the buyers' records."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -12,25 +12,25 @@ _LIVE = (*_TAKING, BookingStatus.WAITING)
 
 
 class History:
-    """One event's changes, taken one after the other in the order of `seq`. `findings` grows as they are taken."""
+    """Replays one event's changes in the order of `seq`, and collects faults in `findings`."""
 
     def __init__(self, tickets: int) -> None:
         self.findings = Findings()
         self.seq = 0
         self.live: dict[str, BookingChange] = {}
-        """Each user's live booking, as the changes leave it."""
+        """Each user's live booking after the changes."""
         self.numbers: dict[str, set[int]] = {}
-        """Every booking that each user ever had."""
+        """The numbers of all bookings that each user ever had."""
         self.cancelled: set[tuple[str, int]] = set()
         self._tickets = tickets
         self._taken = 0
         self._queue: list[int] = []
-        """Numbers of those who wait, in the order of joining: rising, because a number is a `seq`."""
+        """Numbers of waiting bookings, in the order of joining. They increase, because a number is a `seq`."""
         self._quantities: dict[int, int] = {}
         self._table: dict[str, tuple[int, str, int]] = {}
 
-    def take(self, changes: Iterable[Change]) -> None:
-        """Takes the next changes."""
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Applies the next changes."""
         for change in changes:
             if change.seq != self.seq + 1:
                 self.findings.add(
@@ -38,15 +38,15 @@ class History:
                 )
             self.seq = change.seq
             if not isinstance(change, EventChange):
-                self._take_booking(change)
+                self._apply_booking(change)
 
-    def _take_booking(self, change: BookingChange) -> None:
+    def _apply_booking(self, change: BookingChange) -> None:
         user, before = change.user_id, self.live.get(change.user_id)
         if change.kind in (ChangeKind.BOOKED, ChangeKind.HELD, ChangeKind.JOINED):
             if before is not None:
                 self.findings.add(Fault.DOUBLE_BOOKED, f"{user} has {before.number} and was given {change.number}")
                 self._forget(before)
-            self._came(change)
+            self._check_order(change)
             self.numbers.setdefault(user, set()).add(change.number)
         elif before is None or before.number != change.number:
             self.findings.add(Fault.DISAGREEMENT, f"{change.kind} of booking {change.number}, which {user} has not")
@@ -72,8 +72,8 @@ class History:
         if self._taken > self._tickets:
             self.findings.add(Fault.OVERSOLD, f"{self._taken} of {self._tickets} tickets were taken at {change.seq}")
 
-    def _came(self, change: BookingChange) -> None:
-        """A new buyer must not overtake those who wait, and must not wait while there are enough tickets."""
+    def _check_order(self, change: BookingChange) -> None:
+        """A new booking must not overtake waiting ones, and must not wait if there are enough tickets."""
         if change.kind is ChangeKind.JOINED:
             needed = self._quantities[self._queue[0]] if self._queue else change.quantity
             if self._taken + needed <= self._tickets:
@@ -90,8 +90,8 @@ class History:
         elif change.status in _TAKING:
             self._taken -= change.quantity
 
-    def stored(self, booking: Booking) -> None:
-        """Takes one of the live bookings that SQL's table of bookings holds."""
+    def add_stored(self, booking: Booking) -> None:
+        """Adds a live booking of SQL's table of bookings, to be compared."""
         if booking.user_id in self._table:
             self.findings.add(Fault.DOUBLE_BOOKED, f"{booking.user_id} has two live bookings in SQL")
         self._table[booking.user_id] = (booking.number, str(booking.status), booking.quantity)
@@ -99,12 +99,12 @@ class History:
     def compare(self, records: Sequence[BuyerRecord], redis_seq: int | None) -> int:
         """Compares the changes with the buyers' records; returns how many acknowledged changes are not in SQL yet.
 
-        `redis_seq` is Redis's last change, None if Redis could not be asked. While SQL is behind it, only the changes
-        before SQL's last one are judged: a booking's number is the `seq` that made it.
+        `redis_seq` is Redis's last change, None if Redis could not be read. While SQL is behind Redis, only changes
+        up to SQL's last one are judged. A booking's number is the `seq` of the change that created it.
         """
         behind = redis_seq is None or self.seq < redis_seq
         if not behind:
-            self._compare_the_ends(records)
+            self._compare_final_states(records)
         missing = 0
         for record in records:
             if record.number and record.number not in self.numbers.get(record.user_id, ()):
@@ -113,15 +113,15 @@ class History:
                 else:
                     self.findings.add(Fault.LOST, f"{record.user_id}'s booking {record.number} is not in SQL")
             if record.seen & Seen.CANCELLED and (record.user_id, record.number) not in self.cancelled:
-                # An answer to a cancel has no `seq`, so the cancel may still come until SQL has caught up.
+                # The response to a cancel has no `seq`, so until SQL has caught up, the cancel may still follow.
                 if behind:
                     missing += 1
                 else:
                     self.findings.add(Fault.LOST, f"the cancel of {record.user_id}'s {record.number} is not in SQL")
         return missing
 
-    def _compare_the_ends(self, records: Sequence[BuyerRecord]) -> None:
-        """Compares the changes' result with what the service showed, and with SQL's table of bookings."""
+    def _compare_final_states(self, records: Sequence[BuyerRecord]) -> None:
+        """Compares the result of the changes with the service's responses, and with SQL's table of bookings."""
         if self._queue and self._taken + self._quantities[self._queue[0]] <= self._tickets:
             self.findings.add(Fault.IDLE, f"tickets are left, and booking {self._queue[0]} waits")
         found = {r.user_id: (r.found_number, str(r.found), r.found_quantity) for r in records if r.found_number}

@@ -1,4 +1,4 @@
-"""The organizer's side of a load test: opens a sale of its own, and looks at the event afterwards."""
+"""The organizer's part of a load test: opens a new sale, and reads the event after it."""
 
 import json
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from typing import Any
 from booking.loadtest.plan import address_of
 
 CALL_SECONDS_MAX = 5.0
-STILL_SECONDS = 0.05
-STILL_SECONDS_MAX = 5.0
-"""How long changes may take to end whose clients no longer wait for them."""
+SETTLE_POLL_SECONDS = 0.05
+SETTLE_SECONDS_MAX = 5.0
+"""How long changes may still take whose clients have disconnected."""
 
 
 class UnusableServiceError(Exception):
-    """The test can't be run; one line that says why and what to do."""
+    """The test cannot be run. The message is one line with the reason and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Organizer:
-    """Talks to the service now and then, one connection a call. `token` opens the organizer's endpoints."""
+    """Makes a few calls, each on a connection of its own. `token` is an organizer's token."""
 
     url: str
     token: str
 
     def open_sale(self, name: str, tickets: int, quantity_max: int) -> int:
-        """Makes the event and gives its id. Raises UnusableServiceError."""
+        """Creates the event, and returns its id. Raises UnusableServiceError."""
         rules: dict[str, object] = {"event_name": name, "available_tickets": tickets}
         if quantity_max > 1:
             rules["max_per_user"] = quantity_max
@@ -44,7 +44,7 @@ class Organizer:
             raise UnusableServiceError(f"{self.url} is no booking service: its answer names no event") from None
 
     def event(self, event_id: int) -> dict[str, Any]:
-        """The event as it stands. Raises UnusableServiceError."""
+        """The current event. Raises UnusableServiceError."""
         status, document = self._call("GET", f"/status/{event_id}")
         if status != 200:
             raise UnusableServiceError(f"{self.url} does not show the event: {status} {_why(document)}")
@@ -52,16 +52,17 @@ class Organizer:
         return event
 
     @property
-    def still_seconds_max(self) -> float:
-        """How long `event_once_still` takes at most."""
-        return STILL_SECONDS_MAX
+    def settle_seconds_max(self) -> float:
+        """The longest time that `settled_event` takes."""
+        return SETTLE_SECONDS_MAX
 
-    def event_once_still(self, event_id: int) -> dict[str, Any]:
-        """The event once its `seq` stands still, or as it is after STILL_SECONDS_MAX.
+    def settled_event(self, event_id: int) -> dict[str, Any]:
+        """The event when its `seq` no longer changes, or after SETTLE_SECONDS_MAX at the latest.
 
-        A change whose client was cut off may still be on its way. A service that restarts is given the same time.
+        A change may still be running after its client has disconnected. A restarting service gets the same time. Raises
+        UnusableServiceError.
         """
-        end = monotonic() + STILL_SECONDS_MAX
+        end = monotonic() + SETTLE_SECONDS_MAX
         last: dict[str, Any] | None = None
         while True:
             try:
@@ -73,7 +74,7 @@ class Organizer:
                 if (last is not None and event["seq"] == last["seq"]) or monotonic() > end:
                     return event
                 last = event
-            sleep(STILL_SECONDS)
+            sleep(SETTLE_POLL_SECONDS)
 
     def _call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         host, port, secure = address_of(self.url)

@@ -1,4 +1,4 @@
-"""The page of `--html`: the terminal's report, and the command that plays the sale again, in one file by itself."""
+"""The page of `--html`: the report of the terminal, and the command that repeats the sale, in one file."""
 
 import io
 from shlex import join
@@ -15,11 +15,11 @@ PAGE = """<!doctype html>
 <style>body {{ color: {foreground}; background: {background}; }} pre {{ white-space: pre-wrap; }}</style></head>
 <body><pre>{code}</pre></body></html>
 """
-"""As Rich's own, with less around it."""
+"""A shorter form of Rich's own page template."""
 
 
 def render_page(outcome: Outcome) -> str:
-    """The whole page, as HTML with its styles inside."""
+    """The whole page, as HTML with inline styles."""
     console = Console(record=True, width=PAGE_COLUMNS, file=io.StringIO(), force_terminal=True)
     plan, where = outcome.plan, machine()
     print_report(console, outcome)

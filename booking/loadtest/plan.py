@@ -1,4 +1,4 @@
-"""What a load test is going to do: decided before it starts, the same for the same seed, told to every process."""
+"""The plan of a load test, which every process gets. It is fixed before the start, and equal for equal seeds."""
 
 from dataclasses import dataclass
 from random import Random
@@ -6,16 +6,16 @@ from urllib.parse import SplitResult, urlsplit
 
 BUYERS_MAX = 1_000_000
 CONNECTIONS_MAX = 1_024
-"""Connections of a whole run; open-loop arrivals open more of them when all are busy, up to this."""
+"""The most connections of a run. An open loop opens more if all are busy, up to this."""
 PROCESSES_MAX = 64
 RATE_MAX = 1_000_000
 SECONDS_MAX = 86_400
 
 READ_SILENCE_SECONDS_MAX = 10.0
-"""The reading after the sale ends once no buyer's booking could be read for this long: a worker starts within it."""
+"""The reads after the sale end if none has succeeded for this long. A worker restarts within this time."""
 
 AGAIN_SHARE = 0.01
-"""Buyers who press the button twice at once; without them no double booking could show."""
+"""The share of buyers who book twice at once. Without them, double bookings would not be tested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Plan:
     buyers: int
     cancel_share: float
     status_share: float
-    """Status reads for each booking asked for."""
+    """Status reads for each booking request."""
     quantity_max: int
     connections: int
     rate: float | None
@@ -42,7 +42,7 @@ class Plan:
 
     @property
     def calls_expected(self) -> int:
-        """Calls of the whole sale, as far as can be told beforehand."""
+        """The estimated number of calls of the whole sale."""
         return round(self.buyers * (1 + self.status_share + self.cancel_share))
 
     @property
@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def arguments(self) -> list[str]:
-        """The options of `booking loadtest` that make this plan again, apart from where its secret is."""
+        """The options of `booking loadtest` that repeat this plan, without the options for the secret."""
         options = {
             "url": self.url,
             "tickets": self.tickets,
@@ -75,7 +75,7 @@ class Plan:
         return range(process, self.buyers, self.processes)
 
     def connections_of(self, process: int, total: int) -> int:
-        """One process's part of `total` connections, at least one."""
+        """The number of connections of one process, out of `total`; at least one."""
         return max(1, total // self.processes + (process < total % self.processes))
 
 
@@ -89,19 +89,19 @@ class Intent:
 
 
 def draw_intents(plan: Plan) -> list[Intent]:
-    """Every buyer's intent, drawn from the seed alone, so that it does not depend on the number of processes."""
+    """The intents of all buyers. They are drawn from the seed alone, and do not depend on the number of processes."""
     draw = Random(plan.seed)  # noqa: S311 - a sale that can be played again, not a secret
     drawn = []
     for _ in range(plan.buyers):
         quantity, cancels, again = draw.randint(1, plan.quantity_max), draw.random(), draw.random()
-        # A buyer who cancels asks once: a second click that arrives after the cancel would rightly book again.
+        # A buyer who cancels books only once: a second request after the cancel would correctly book again.
         leaves = cancels < plan.cancel_share
         drawn.append(Intent(quantity, cancels=leaves, again=again < AGAIN_SHARE and not leaves))
     return drawn
 
 
 def address_of(url: str) -> tuple[str, int, bool]:
-    """Host, port and whether it is TLS. Raises ValueError for anything but http(s)://host[:port][/]."""
+    """Host, port, and whether it is TLS. Raises ValueError if `url` is not http(s)://host[:port][/]."""
     parts: SplitResult = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("has to look like http://127.0.0.1:8000")

@@ -1,4 +1,4 @@
-"""One load process as the process that began it sees it: told what to do, listened to, ended."""
+"""Controls one load process from its parent process: starts it, sends commands, reads results, ends it."""
 
 import asyncio
 import sys
@@ -15,15 +15,15 @@ LINE_BYTES_MAX = 16 << 20
 END_SECONDS_MAX = 2.0
 
 ShowProgress = Callable[[str, int, int, list[list[int]]], None]
-"""Told (phase, process, calls answered so far, latest latencies as [ns, count])."""
+"""Called with (phase, process, responses so far, latest latencies as [ns, count])."""
 
 
 class LoadProcessError(Exception):
-    """A load process ended before its time, so that there is nothing to judge."""
+    """A load process ended early, so that there is nothing to judge."""
 
 
 class Player:
-    """One load process, as seen from here."""
+    """One load process."""
 
     def __init__(self, plan: Plan, number: int, secret: str, show: ShowProgress) -> None:
         self._plan = plan
@@ -34,7 +34,7 @@ class Player:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Starts it, and returns once it has signed its buyers' tokens."""
+        """Starts the process; returns when it has signed its buyers' tokens. Raises LoadProcessError."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -43,35 +43,35 @@ class Player:
             stdout=asyncio.subprocess.PIPE,
             limit=LINE_BYTES_MAX,
         )
-        # On a pipe and not among the arguments, where everybody on the machine could read the secret.
-        await self._say(
+        # On a pipe and not in the arguments, because all users of the machine can read arguments.
+        await self._send(
             orjson.dumps({"plan": asdict(self._plan), "process": self._number, "secret": self._secret}) + b"\n"
         )
-        await self._hear("ready")
+        await self._receive("ready")
 
     async def play(self, go_ns: int) -> dict[str, Any]:
-        """Plays its part of the sale and returns what it measured."""
+        """Plays its part of the sale; returns what it measured. Raises LoadProcessError."""
         self._phase = "selling"
-        await self._say(b"go %d\n" % go_ns)
-        played: dict[str, Any] = await self._hear("played")
+        await self._send(b"go %d\n" % go_ns)
+        played: dict[str, Any] = await self._receive("played")
         return played
 
     async def read(self, *, ask: bool) -> tuple[list[BuyerRecord], Findings, dict[str, Any]]:
-        """Has it read its buyers' bookings: the records, what it found, and the latencies of the reading.
+        """Reads the bookings of its buyers; returns the records, the findings, and the latencies of the reads.
 
-        Without `ask` the service is left alone, and the records come as the sale left them.
+        Without `ask`, it makes no calls, and returns the records of the sale. Raises LoadProcessError.
         """
         self._phase = "reading"
-        await self._say(b"read %d\n" % ask)
+        await self._send(b"read %d\n" % ask)
         records: list[BuyerRecord] = []
         while (line := await self._line()).keys() == {"records"}:
             records += [_record(row) for row in line["records"]]
         findings = Findings.from_json(line["findings"])
-        latencies: dict[str, Any] = (await self._hear("read"))["latencies"]
+        latencies: dict[str, Any] = (await self._receive("read"))["latencies"]
         return records, findings, latencies
 
     async def end(self) -> None:
-        """Ends it, whatever it is doing."""
+        """Ends the process: closes its input, and kills it if it has not ended after END_SECONDS_MAX."""
         if self._process is None:
             return
         if self._process.stdin is not None:
@@ -83,7 +83,7 @@ class Player:
             self._process.kill()
             await self._process.wait()
 
-    async def _say(self, line: bytes) -> None:
+    async def _send(self, line: bytes) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         try:
@@ -92,7 +92,7 @@ class Player:
         except ConnectionError:
             raise LoadProcessError("a load process died; what it wrote stands above") from None
 
-    async def _hear(self, wanted: str) -> Any:
+    async def _receive(self, wanted: str) -> Any:
         line = await self._line()
         assert line.keys() == {wanted}
         return line[wanted]

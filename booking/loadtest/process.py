@@ -1,8 +1,8 @@
-"""One process of the load: told its plan on standard input, it signs, waits for the start, plays, reads, and tells.
+"""One load process: it signs tokens, waits for the start, plays its part, reads bookings back, and reports.
 
-What it is told: a line with the plan, then `go`, then `read 1` (or `read 0`, to leave alone a service that is
-away); the end of the input ends it, so that none outlives the process that began it. What it tells, a JSON document a
-line, each with one key that says what it is.
+Standard input has a line with the plan, then `go`, then `read 1` (or `read 0`, which makes no calls to a service that
+is away). The end of the input ends the process, so that it does not outlive its parent. Standard output has one JSON
+document a line, each with one key that says what it is.
 """
 
 import gc
@@ -28,45 +28,45 @@ from booking.loadtest.workload import SaleWorkload
 PROGRESS_NS = 250_000_000
 RECORDS_A_LINE = 2_000
 READ_SECONDS_MAX = 1_800.0
-"""The reading after the sale has a bound of its own: a short sale of many buyers is read to its end, too."""
+"""The time limit of the reads after the sale. It is separate, so that a short sale of many buyers is read in full."""
 
 TOKEN_SECONDS = 86_400 + 3_600
 """Longer than any run."""
 
-_heard: Queue[bytes] = Queue()
+_commands: Queue[bytes] = Queue()
 
 
 def main() -> None:
     """Plays one process's part."""
-    # Ctrl-C reaches every process of the terminal; this one ends when the one that began it does.
+    # Ctrl-C reaches every process of the terminal; this one ends with its parent instead.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_listen, daemon=True).start()
-    told = orjson.loads(_heard.get())
-    plan, process = Plan(**told["plan"]), int(told["process"])
+    command = orjson.loads(_commands.get())
+    plan, process = Plan(**command["plan"]), int(command["process"])
     intents = draw_intents(plan)
-    secret = told["secret"].encode()
-    mine = plan.share_of(process)
+    secret = command["secret"].encode()
+    own_buyers = plan.share_of(process)
     tokens = {
         index: sign_token(
             secret, user_id(index), None, TOKEN_SECONDS, issuer=plan.issuer, audience=plan.audience
         ).encode()
-        for index in mine
+        for index in own_buyers
     }
-    workload = SaleWorkload(plan, {index: intents[index] for index in mine}, tokens)
-    # Nothing made during the run is cyclic; a collection in the middle of it would only be measured as latency.
+    workload = SaleWorkload(plan, {index: intents[index] for index in own_buyers}, tokens)
+    # The run creates no cyclic garbage, and a collection during the run would be measured as latency.
     gc.collect()
     gc.freeze()
     gc.disable()
-    _tell("ready", len(tokens))
-    started_ns = int(_hear("go"))
+    _report("ready", len(tokens))
+    started_ns = int(_receive("go"))
     _play(plan, process, workload, started_ns)
-    ask = _hear("read") == "1"
+    ask = _receive("read") == "1"
     workload.read_back()
     _read_back(plan, process, workload, ask=ask)
 
 
 def pacing(plan: Plan, process: int, rate: float | None, seconds_max: float) -> Pacing:
-    """How one process paces its part of the plan; `rate` is in calls a second of the whole run."""
+    """The pacing of one process. `rate` is in calls a second for the whole run; None: closed loop."""
     connections = plan.connections_of(process, plan.connections)
     return Pacing(
         address=address_of(plan.url),
@@ -84,14 +84,14 @@ def _play(plan: Plan, process: int, workload: SaleWorkload, started_ns: int) -> 
     generator = Generator(pacing(plan, process, plan.rate, plan.seconds_max), workload)
     progress = Progress(workload)
     cpu_ns, waited_ns, began_ns = process_time_ns(), _waited_for_a_core_ns(), perf_counter_ns()
-    generator.run(progress.tell_now_and_then)
+    generator.run(progress.report_if_due)
     wall_ns = perf_counter_ns() - began_ns
-    _tell(
+    _report(
         "played",
         {
             "latencies": {kind.name: histogram.to_json() for kind, histogram in workload.latencies.items()},
             "lateness": generator.lateness.to_json(),
-            "answers": [[kind.name, what, count] for (kind, what), count in workload.recorder.answers.items()],
+            "answers": [[kind.name, what, count] for (kind, what), count in workload.recorder.results.items()],
             "kept_waiting": generator.kept_waiting.to_json(),
             "away_ns": generator.away_ns,
             "refused_connections": generator.refused_connections,
@@ -104,48 +104,48 @@ def _play(plan: Plan, process: int, workload: SaleWorkload, started_ns: int) -> 
 
 def _read_back(plan: Plan, process: int, workload: SaleWorkload, *, ask: bool) -> None:
     if ask:
-        progress, silence = Progress(workload), ReadSilence(workload, READ_SILENCE_SECONDS_MAX)
+        progress, timeout = Progress(workload), ReadTimeout(workload, READ_SILENCE_SECONDS_MAX)
 
         def on_tick() -> None:
-            progress.tell_now_and_then()
-            silence.end_if_too_long()
+            progress.report_if_due()
+            timeout.close_if_over()
 
         Generator(pacing(plan, process, None, READ_SECONDS_MAX), workload).run(on_tick)
     records = [record for record in workload.recorder.buyers.values() if record.seen]
     for start in range(0, len(records), RECORDS_A_LINE):
-        _tell("records", [list(asdict(record).values()) for record in records[start : start + RECORDS_A_LINE]])
-    _tell("findings", workload.recorder.findings.to_json())
-    _tell("read", {"latencies": workload.latencies[Kind.READ].to_json()})
+        _report("records", [list(asdict(record).values()) for record in records[start : start + RECORDS_A_LINE]])
+    _report("findings", workload.recorder.findings.to_json())
+    _report("read", {"latencies": workload.latencies[Kind.READ].to_json()})
 
 
-class ReadSilence:
-    """Ends the reading once no booking could be read for `seconds_max`; refusals are no progress."""
+class ReadTimeout:
+    """Ends the reads if none has succeeded for `seconds_max`. A refusal does not count as a success."""
 
     def __init__(self, workload: SaleWorkload, seconds_max: float) -> None:
         self._workload = workload
         self._silence_ns_max = int(seconds_max * 1e9)
         self._read = 0
-        self._heard_ns = perf_counter_ns()
+        self._last_read_ns = perf_counter_ns()
 
-    def end_if_too_long(self) -> None:
-        """Closes the workload if nothing could be read for too long."""
+    def close_if_over(self) -> None:
+        """Closes the workload if the time is over."""
         read, now_ns = self._workload.recorder.read, perf_counter_ns()
         if read > self._read:
-            self._read, self._heard_ns = read, now_ns
-        elif now_ns - self._heard_ns > self._silence_ns_max:
+            self._read, self._last_read_ns = read, now_ns
+        elif now_ns - self._last_read_ns > self._silence_ns_max:
             self._workload.closed = True
 
 
 class Progress:
-    """Tells now and then how far the run is and how fast the latest answers were."""
+    """Reports the progress of the run, and the latencies of the latest responses, every PROGRESS_NS."""
 
     def __init__(self, workload: SaleWorkload) -> None:
         self._workload = workload
         self._next_ns = 0
-        self._told: dict[int, int] = {}
+        self._reported: dict[int, int] = {}
 
-    def tell_now_and_then(self) -> None:
-        """Tells, if the last time is long enough ago."""
+    def report_if_due(self) -> None:
+        """Reports if the last report is long enough ago."""
         now_ns = perf_counter_ns()
         if now_ns < self._next_ns:
             return
@@ -154,37 +154,37 @@ class Progress:
         for histogram in self._workload.latencies.values():
             for upper_ns, count in histogram.buckets():
                 whole[upper_ns] = whole.get(upper_ns, 0) + count
-        latest = [[upper_ns, count - self._told.get(upper_ns, 0)] for upper_ns, count in whole.items()]
-        self._told = whole
-        _tell("progress", {"answers": sum(whole.values()), "latest": [pair for pair in latest if pair[1]]})
+        latest = [[upper_ns, count - self._reported.get(upper_ns, 0)] for upper_ns, count in whole.items()]
+        self._reported = whole
+        _report("progress", {"answers": sum(whole.values()), "latest": [pair for pair in latest if pair[1]]})
 
 
 def _waited_for_a_core_ns() -> int:
-    """How long this process had work and no core to do it on; 0 if the system does not say."""
+    """The time in which this process had work but no free core; 0 if the system does not record it."""
     try:
         return int(Path("/proc/self/schedstat").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
         return 0
 
 
-def _tell(what: str, document: Any) -> None:
+def _report(what: str, document: Any) -> None:
     sys.stdout.buffer.write(orjson.dumps({what: document}) + b"\n")
     sys.stdout.buffer.flush()
 
 
-def _hear(wanted: str) -> str:
-    word, _, rest = _heard.get().decode().partition(" ")
+def _receive(wanted: str) -> str:
+    word, _, rest = _commands.get().decode().partition(" ")
     assert word == wanted
     return rest
 
 
 def _listen() -> None:
-    """Takes the input line by line, in a thread, so that its end ends the process whatever it is doing."""
+    """Reads the input by lines, in a thread, so that the end of the input ends the process at any time."""
     rest = b""
     while data := os.read(sys.stdin.fileno(), 65_536):
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
-            _heard.put(line)
+            _commands.put(line)
     os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Records the answers that the buyers of one process get, and the faults that show at once."""
+"""Records the responses to the buyers of one process, and the faults that are visible at once."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,16 +14,16 @@ class Recorder:
     def __init__(self, tickets: int, intents: Mapping[int, Intent]) -> None:
         self.buyers = {index: BuyerRecord(index, intent.quantity) for index, intent in intents.items()}
         self.findings = Findings()
-        self.answers: dict[tuple[Kind, str], int] = {}
-        """How often each kind of call ended in what: a status with its code, or what went wrong."""
+        self.results: dict[tuple[Kind, str], int] = {}
+        """Counts of results by kind of call. A result is a status with its code, or a failure."""
         self.read = 0
-        """Buyers whose booking could be read after the sale, or its absence."""
+        """The number of buyers whose booking, or its absence, was read after the sale."""
         self.seq_seen = 0
-        """The latest change of which any answer told."""
+        """The latest change in any response."""
         self._tickets = tickets
 
     def succeeded(self, call: Call, status: int, data: Any, now_ns: int) -> None:
-        """Takes an answer below 300. Raises KeyError, TypeError or ValueError for what the contract does not say."""
+        """Records a success (below 300). Raises KeyError, TypeError or ValueError if it is not as in the contract."""
         kind, record = call.kind, self.buyers.get(call.buyer)
         if kind is Kind.STATUS:
             self._check_event(call, data)
@@ -41,7 +41,7 @@ class Recorder:
             self.unexpected(call, str(status))
         else:
             number = _number(data["id"])
-            # Asked twice, one may be told twice that one waits; given tickets, one is refused the second time.
+            # A waiting user who books again gets 202 again; a user with tickets must be refused the second time.
             if record.seen & (ACKNOWLEDGED if status == 201 else Seen.BOOKED).value:
                 self.findings.add(Fault.DOUBLE_BOOKED, f"{record.user_id} asked twice and was given tickets twice")
             elif record.number and record.number != number:
@@ -49,16 +49,16 @@ class Recorder:
                     Fault.DOUBLE_BOOKED, f"{record.user_id} has the bookings {record.number} and {number}"
                 )
             record.seen |= Seen.BOOKED.value if status == 201 else Seen.JOINED.value
-            self._know(record, number, now_ns)
+            self._note_number(record, number, now_ns)
 
     def refused(self, call: Call, status: int, code: str, document: Any, now_ns: int) -> bool:
-        """Takes a refusal; False if a buyer should never get it. Raises as `succeeded` does."""
+        """Records a refusal; False if a buyer should never get it. Raises KeyError, TypeError or ValueError."""
         if call.kind in (Kind.BOOK, Kind.AGAIN) and (status, code) == (409, "already_booked"):
             record = self.buyers[call.buyer]
             record.seen |= Seen.TAKEN.value
             booking = (document.get("data") or {}).get("booking")
             if booking:
-                self._know(record, _number(booking["id"]), now_ns)
+                self._note_number(record, _number(booking["id"]), now_ns)
             return True
         if (status, code) != (404, "booking_not_found"):
             return False
@@ -68,7 +68,7 @@ class Recorder:
             record.found = Found.ABSENT
             return True
         if call.kind is Kind.CANCEL:
-            # Only an attempt of one's own that went through unseen may have taken the booking away before.
+            # It is correct only if an earlier attempt of the same cancel succeeded without a response.
             if not call.unknown:
                 self.findings.add(Fault.LOST, f"{record.user_id} cancelled booking {record.number}: not found")
             record.seen |= Seen.CANCEL_UNKNOWN.value
@@ -76,19 +76,19 @@ class Recorder:
         return False
 
     def unexpected(self, call: Call, what: str) -> None:
-        """Records an answer that the contract does not have; the outcome of the call is unknown."""
+        """Records a response that the contract does not have; the outcome of the call is unknown."""
         who = "a reader" if call.kind is Kind.STATUS else self.buyers[call.buyer].user_id
         self.findings.add(Fault.UNEXPECTED, f"{call.kind.label} of {who}: {what}")
         self.mark_unknown(call)
 
     def mark_unknown(self, call: Call) -> None:
-        """Records that a call may have gone through."""
+        """Records that a call may have succeeded."""
         if call.kind in (Kind.BOOK, Kind.AGAIN):
             self.buyers[call.buyer].seen |= Seen.UNKNOWN.value
         elif call.kind is Kind.CANCEL:
             self.buyers[call.buyer].seen |= Seen.CANCEL_UNKNOWN.value
 
-    def _know(self, record: BuyerRecord, number: int, now_ns: int) -> None:
+    def _note_number(self, record: BuyerRecord, number: int, now_ns: int) -> None:
         if not record.number:
             record.number, record.acknowledged_ns = number, now_ns
         self.seq_seen = max(self.seq_seen, number)
@@ -105,11 +105,11 @@ class Recorder:
     def count(self, call: Call, what: str) -> None:
         """Counts how an attempt ended."""
         key = (call.kind, what)
-        self.answers[key] = self.answers.get(key, 0) + 1
+        self.results[key] = self.results.get(key, 0) + 1
 
 
 def event_fault(event: Any, tickets: int) -> tuple[Fault, str] | None:
-    """What is wrong with an event's counters: they have to add up, and never promise more than there is."""
+    """The fault of an event's counters, if any: they must add up, and never exceed the tickets on sale."""
     available, held, sold = (int(event[name]) for name in ("available_tickets", "tickets_held", "tickets_sold"))
     if sold + held > tickets or available < 0:
         return Fault.OVERSOLD, f"a status read showed {sold} sold and {held} held of {tickets} tickets"

@@ -1,14 +1,14 @@
-"""The record of each buyer's sale, and the kinds of fault that a load test can find."""
+"""The record of each buyer, and the kinds of fault that a load test can find."""
 
 from dataclasses import dataclass, field
 from enum import IntFlag, StrEnum
 
 EXAMPLES_MAX = 5
-"""Examples kept of each kind of fault; all are counted."""
+"""The most examples of each kind of fault; all faults are counted."""
 
 
 class Seen(IntFlag):
-    """What the service let one buyer see."""
+    """The responses that one buyer has got, as flags."""
 
     SENT = 1
     BOOKED = 2
@@ -18,21 +18,21 @@ class Seen(IntFlag):
     TAKEN = 8
     """409 `already_booked`."""
     UNKNOWN = 16
-    """A booking was asked for, and what became of it was never said."""
+    """A booking was requested, and its outcome is unknown."""
     CANCELLED = 32
     """A cancel was acknowledged."""
     CANCEL_UNKNOWN = 64
-    """A cancel was asked for, and what became of it was never said."""
+    """A cancel was requested, and its outcome is unknown."""
 
 
 ACKNOWLEDGED = Seen.BOOKED | Seen.JOINED
 
 
 class Found(StrEnum):
-    """What reading a buyer's booking after the sale showed."""
+    """The state of a buyer's booking that was read after the sale."""
 
     UNREAD = ""
-    """It could not be read, so this buyer's case stays open."""
+    """It could not be read, so this buyer cannot be judged."""
     ABSENT = "absent"
     CONFIRMED = "confirmed"
     HELD = "held"
@@ -41,18 +41,18 @@ class Found(StrEnum):
 
 @dataclass(slots=True)
 class BuyerRecord:
-    """One buyer's sale. Moments are perf_counter_ns, which all processes of a machine share; 0 is never."""
+    """The record of one buyer. Times are perf_counter_ns, which all processes of a machine share; 0 means never."""
 
     index: int
     quantity: int
     seen: int = 0
-    """Flags of `Seen`; a plain int, since one is written for every answer."""
+    """Flags of `Seen`; a plain int, because it is written for every response."""
     number: int = 0
-    """The booking's number, from the first answer that named it; 0 for none."""
+    """The booking's number, from the first response with one; 0 for none."""
     sent_ns: int = 0
-    """When a booking was first asked for: before the first byte left."""
+    """When a booking was first requested: before the first byte was sent."""
     acknowledged_ns: int = 0
-    """When it was first acknowledged: after the last byte came."""
+    """When it was first acknowledged: after the last byte was received."""
     cancel_sent_ns: int = 0
     found: Found = Found.UNREAD
     found_number: int = 0
@@ -61,17 +61,17 @@ class BuyerRecord:
 
     @property
     def user_id(self) -> str:
-        """The buyer's name; the event is new in every run, so that the names need not be."""
+        """The buyer's user id. It may be the same in every run, because the event is new."""
         return user_id(self.index)
 
     @property
     def turned_away(self) -> bool:
-        """Whether every answer was a refusal that promises that nothing was changed."""
+        """Whether all responses were refusals that promise that nothing was changed."""
         return self.seen == Seen.SENT
 
     @property
     def may_be_gone(self) -> bool:
-        """Whether a cancel may have taken the booking away."""
+        """Whether a cancel may have removed the booking."""
         return bool(self.seen & (Seen.CANCELLED | Seen.CANCEL_UNKNOWN))
 
 
@@ -81,7 +81,7 @@ def user_id(index: int) -> str:
 
 
 class Fault(StrEnum):
-    """What a sale must not show; a verdict is clean when it found none of them."""
+    """Kinds of fault. A verdict is clean if there are none."""
 
     OVERSOLD = "oversold"
     DOUBLE_BOOKED = "double-booked"
@@ -89,22 +89,22 @@ class Fault(StrEnum):
     INVERSION = "waiting-list inversions"
     IDLE = "unsold while somebody waits"
     DISAGREEMENT = "disagreements"
-    """Two things the service says, or Redis and SQL, that can't both be true."""
+    """Two responses of the service, or Redis and SQL, contradict each other."""
     UNEXPECTED = "unexpected answers"
     NO_SALE = "turned away with nothing sold"
-    """A buyer of a sale that did not take place: tickets were there, and no buyer was given one or a place to wait."""
+    """A buyer of a failed sale: tickets were left, and no buyer was given one or a place on the waiting list."""
     NOT_YET = "not in SQL yet"
-    """A change that SQL had not come to when it was looked at: neither there nor lost."""
+    """A change that SQL did not have yet when it was read: it is not proven to be lost."""
     UNSETTLED = "never settled"
-    """A buyer whose booking could not be read after the sale, so that nothing can be said."""
+    """A buyer whose booking could not be read after the sale, so that it cannot be judged."""
 
 
 OPEN = frozenset({Fault.NOT_YET, Fault.UNSETTLED})
-"""Faults that prove nothing wrong; they only leave open whether anything is."""
+"""Faults that prove no error; they only leave it open whether there is one."""
 
 
 class Verdict(StrEnum):
-    """What all the findings come to, in a word. Only `clean` says that the sale was right."""
+    """The summary of all findings. Only `clean` means that the sale was correct."""
 
     CLEAN = "clean"
     NO_SALE = "no sale"
@@ -120,14 +120,14 @@ class Findings:
     examples: dict[Fault, list[str]] = field(default_factory=dict)
 
     def add(self, fault: Fault, example: str, count: int = 1) -> None:
-        """Counts a fault; `count` may stand for several that one example describes."""
+        """Counts a fault; `count` is larger than 1 if one example describes several."""
         self.counts[fault] = self.counts.get(fault, 0) + count
         examples = self.examples.setdefault(fault, [])
         if len(examples) < EXAMPLES_MAX:
             examples.append(example)
 
     def merge(self, other: "Findings") -> None:
-        """Adds another's faults to these."""
+        """Adds the faults of `other`."""
         for fault, count in other.counts.items():
             first, *rest = other.examples[fault]
             self.add(fault, first, count)
@@ -136,7 +136,7 @@ class Findings:
 
     @property
     def verdict(self) -> Verdict:
-        """The gravest of what was found: a proven fault, that nothing was sold, or what could not be judged."""
+        """The verdict of the most serious finding: a proven fault, then no sale, then what could not be judged."""
         if not self.counts:
             return Verdict.CLEAN
         if self.counts.keys() - OPEN - {Fault.NO_SALE}:
@@ -144,12 +144,12 @@ class Findings:
         return Verdict.NO_SALE if Fault.NO_SALE in self.counts else Verdict.INCOMPLETE
 
     def to_json(self) -> dict[str, tuple[int, list[str]]]:
-        """What `from_json` reads back."""
+        """The findings as JSON, for `from_json`."""
         return {str(fault): (count, self.examples[fault]) for fault, count in self.counts.items()}
 
     @classmethod
     def from_json(cls, found: dict[str, tuple[int, list[str]]]) -> "Findings":
-        """Reads what another process found."""
+        """The findings of another process, from its `to_json`."""
         return cls(
             {Fault(fault): count for fault, (count, _) in found.items()},
             {Fault(fault): list(examples) for fault, (_, examples) in found.items()},

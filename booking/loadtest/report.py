@@ -1,4 +1,4 @@
-"""What a person sees: a progress bar while it runs, and tables and a verdict at the end."""
+"""The output on the terminal: a progress bar during the run, and tables and a verdict at the end."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -14,19 +14,19 @@ from booking.loadtest.records import Fault
 from booking.loadtest.run import Outcome
 
 RATE_SECONDS_MIN = 0.5
-"""The live rate is taken over at least this long."""
+"""The shortest time over which the live rate is computed."""
 
 
 class LiveProgress:
-    """The bar: how far, how many answers a second, and how slow the latest of them were. Silent off a terminal.
+    """The progress bar: progress, responses a second, and their latest latencies. Hidden if there is no terminal.
 
-    `calls` says how many each phase has, as far as that is known.
+    `calls` is the number of calls of each phase, as far as it is known.
     """
 
     def __init__(self, console: Console, calls: dict[str, int], clock: Callable[[], float] = monotonic) -> None:
         self._calls = calls
         self._phase = ""
-        self._answers: dict[int, int] = {}
+        self._responses: dict[int, int] = {}
         self._latest: dict[int, int] = {}
         self._since = (0.0, 0)
         self._progress = Progress(
@@ -51,17 +51,17 @@ class LiveProgress:
     ) -> None:
         self._progress.stop()
 
-    def show(self, phase: str, process: int, answers: int, latest: list[list[int]]) -> None:
-        """Takes what one process tells (see booking.loadtest.player.ShowProgress)."""
+    def show(self, phase: str, process: int, responses: int, latest: list[list[int]]) -> None:
+        """Shows the progress of one process (see booking.loadtest.player.ShowProgress)."""
         now = self._progress.get_time()
         if phase != self._phase:
             self._phase, self._since = phase, (now, 0)
-            self._answers.clear()
+            self._responses.clear()
             self._progress.reset(self._task, total=self._calls.get(phase), description=phase, live="")
-        self._answers[process] = answers
+        self._responses[process] = responses
         for upper_ns, count in latest:
             self._latest[upper_ns] = self._latest.get(upper_ns, 0) + count
-        done, (since, before) = sum(self._answers.values()), self._since
+        done, (since, before) = sum(self._responses.values()), self._since
         self._progress.update(self._task, completed=done)
         if now - since >= RATE_SECONDS_MIN:
             rate = (done - before) / (now - since)
@@ -70,7 +70,7 @@ class LiveProgress:
             self._since = (now, done)
             self._latest.clear()
 
-    def say(self, line: str) -> None:
+    def show_line(self, line: str) -> None:
         """Prints a line, above the bar if there is one."""
         self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -93,7 +93,7 @@ def print_report(console: Console, outcome: Outcome) -> None:
         soft_wrap=True,
     )
     console.print(_latency_table(figures))
-    console.print(_answer_table(figures))
+    console.print(_result_table(figures))
     if figures.lateness.count:
         late = [f"{name} {figures.lateness.quantile_ns(share) / 1e6:.2f} ms" for name, share in QUANTILES.items()]
         console.print(f"of which the generator's own lateness: {', '.join(late)}", soft_wrap=True)
@@ -113,12 +113,12 @@ def _latency_table(figures: Figures) -> Table:
     return table
 
 
-def _answer_table(figures: Figures) -> Table:
+def _result_table(figures: Figures) -> Table:
     table = Table(title="answers", title_justify="left")
     table.add_column("call")
     table.add_column("answer")
     table.add_column("count", justify="right")
-    for (kind, what), count in sorted(figures.answers.items()):
+    for (kind, what), count in sorted(figures.results.items()):
         table.add_row(kind.label, what, f"{count:,}")
     return table
 

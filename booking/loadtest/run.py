@@ -1,4 +1,4 @@
-"""One load test from beginning to end: open a sale, play it in several processes, read it back, judge it."""
+"""Runs a whole load test: opens a sale, plays it in several processes, reads it back, and judges it."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from booking.loadtest.calls import Kind
-from booking.loadtest.checks import Say, Sql, event_after, said_if_slow, say_nothing
+from booking.loadtest.checks import ShowLine, Sql, event_after, show_no_line, shown_if_slow
 from booking.loadtest.database import CaughtUp
 from booking.loadtest.figures import Figures
 from booking.loadtest.organizer import Organizer
@@ -20,17 +20,17 @@ from booking.loadtest.records import BuyerRecord, Fault, Findings, Verdict
 from booking.loadtest.verdict import judge
 
 FORMAT = 1
-"""Of the JSON: it grows when something in it changes its name or its meaning, not when something is added."""
+"""The version of the JSON. It grows if a name or a meaning changes, not if something is added."""
 
 START_SECONDS = 0.05
-"""From the word to start until the first call, so that every process has heard it."""
+"""The delay between the start command and the first call, so that every process has received it."""
 
 READING = f"reading back what each buyer has; it ends, too, once none could be read for {READ_SILENCE_SECONDS_MAX:g} s"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a run."""
+    """The result of a run."""
 
     plan: Plan
     figures: Figures
@@ -39,13 +39,13 @@ class Outcome:
     """The event after the sale, as the service shows it."""
     buyers_sent: int
     caught_up: CaughtUp | None
-    """How SQL caught up; None when it was not read."""
+    """How SQL caught up; None if it was not read."""
     database_note: str
-    """Why SQL was not read; empty when it was."""
+    """Why SQL was not read; empty if it was."""
     started_at: datetime
     """When the load began, in UTC."""
     buyers_turned_away: int = 0
-    """Buyers who were refused each time that they asked, with an answer that promises that nothing was changed."""
+    """Buyers who only got refusals, which promise that nothing was changed."""
 
     @property
     def clean(self) -> bool:
@@ -53,7 +53,7 @@ class Outcome:
         return self.findings.verdict is Verdict.CLEAN
 
     def to_json(self) -> dict[str, Any]:
-        """What `--json` writes; scripts/load/README.md says what each key means."""
+        """The content of `--json`. scripts/load/README.md explains each key."""
         return {
             "format": FORMAT,
             "started_at": self.started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -74,7 +74,7 @@ class Outcome:
 
 
 def machine() -> dict[str, Any]:
-    """What the load was made on; if the service runs on it, too, they share its cores."""
+    """The machine of the load generator. If the service runs on it, too, they share its cores."""
     return {"system": platform.platform(terse=True), "cores": os.cpu_count(), "python": platform.python_version()}
 
 
@@ -85,11 +85,11 @@ async def run(
     database: str | None,
     database_seconds: float,
     show: ShowProgress,
-    say: Say = say_nothing,
+    show_line: ShowLine = show_no_line,
 ) -> Outcome:
-    """Runs `plan` (its event_id is set here). `database` is an SQLAlchemy address, or None for no look at SQL.
+    """Runs `plan` (its event_id is set here). `database` is an SQLAlchemy address; None: SQL is not read.
 
-    Raises UnusableServiceError when the sale can't be opened, LoadProcessError when a load process dies.
+    Raises UnusableServiceError if the sale cannot be opened, and LoadProcessError if a load process dies.
     """
     name = f"Load test {secrets.token_hex(6)}"
     plan = replace(plan, event_id=await asyncio.to_thread(organizer.open_sale, name, plan.tickets, plan.quantity_max))
@@ -102,15 +102,15 @@ async def run(
         for played in await asyncio.gather(*(player.play(go_ns) for player in players)):
             figures.add(played)
         ended_ns = perf_counter_ns()
-        event = await event_after(organizer, plan, findings, say)
-        # SQL is looked at before the reading, which takes time that would make it look quicker than it is.
+        event = await event_after(organizer, plan, findings, show_line)
+        # SQL is checked before the bookings are read: it could catch up during the reads, and would look faster.
         redis_seq = int(event["seq"]) if event else None
-        sql = await Sql.open(database, plan, name, redis_seq, ended_ns, database_seconds, say)
+        sql = await Sql.open(database, plan, name, redis_seq, ended_ns, database_seconds, show_line)
         try:
             records: list[BuyerRecord] = []
-            with said_if_slow(say, READING):
-                told = await asyncio.gather(*(player.read(ask=bool(event)) for player in players))
-            for rows, found, latencies in told:
+            with shown_if_slow(show_line, READING):
+                reports = await asyncio.gather(*(player.read(ask=bool(event)) for player in players))
+            for rows, found, latencies in reports:
                 records += rows
                 findings.merge(found)
                 figures.latencies[Kind.READ].add_json(latencies)

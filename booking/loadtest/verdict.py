@@ -1,4 +1,4 @@
-"""Judges a sale by the service's own answers: what was promised during it, and what could be read after it."""
+"""Judges a sale by the service's responses during the sale and the reads after it."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,7 +9,7 @@ from booking.loadtest.records import ACKNOWLEDGED, BuyerRecord, Fault, Findings,
 
 
 def judge(tickets: int, records: Sequence[BuyerRecord], event: dict[str, Any]) -> Findings:
-    """Every fault that the records and the event's last state prove. No finding rests on a guess."""
+    """All faults that the records and the event's final state prove. No finding is a guess."""
     findings = Findings()
     for record in records:
         _judge_buyer(record, findings)
@@ -26,7 +26,7 @@ def judge(tickets: int, records: Sequence[BuyerRecord], event: dict[str, Any]) -
 
 
 def _judge_buyer(record: BuyerRecord, findings: Findings) -> None:
-    """What one buyer was told against what they have."""
+    """Compares the responses to one buyer with the buyer's booking after the sale."""
     who, acknowledged = record.user_id, bool(record.seen & ACKNOWLEDGED)
     if record.found is Found.UNREAD:
         findings.add(Fault.UNSETTLED, f"the booking of {who} could not be read")
@@ -48,13 +48,13 @@ def _judge_buyer(record: BuyerRecord, findings: Findings) -> None:
 def _judge_taking_place(
     tickets: int, records: Sequence[BuyerRecord], event: dict[str, Any], findings: Findings
 ) -> None:
-    """Some may be turned away; where all are, and there was something for them, there was no sale to be clean."""
+    """Some buyers may be rejected. If all are rejected although there are tickets, no sale took place."""
     if not records:
         findings.add(Fault.UNSETTLED, "no buyer got through to ask for a ticket, so there was no sale to judge")
         return
     available, given = int(event["available_tickets"]), ("tickets_sold", "tickets_held", "waiting_list_count")
-    anybody = any(int(event[name]) for name in given) or any(r.number or r.found_number for r in records)
-    if available > 0 and not anybody:
+    is_served = any(int(event[name]) for name in given) or any(r.number or r.found_number for r in records)
+    if available > 0 and not is_served:
         findings.add(
             Fault.NO_SALE,
             f"not one of {len(records)} buyers was given a ticket or a place to wait, and {available} of {tickets}"
@@ -65,9 +65,9 @@ def _judge_taking_place(
 
 
 def _judge_stock(tickets: int, records: Sequence[BuyerRecord], findings: Findings) -> None:
-    """Neither at the end nor at any moment may more tickets be in hands than there are; no booking is two people's."""
+    """Buyers may at no time have more tickets than there are, and two buyers may not have the same booking."""
     at_end = sum(r.found_quantity for r in records if r.found in (Found.CONFIRMED, Found.HELD))
-    # Certainly held by a buyer: from the moment it was acknowledged until its cancel was sent.
+    # A buyer certainly has tickets from their acknowledgement until the cancel is sent.
     moves = [(r.acknowledged_ns, r.quantity) for r in records if r.seen & Seen.BOOKED]
     moves += [(r.cancel_sent_ns, -r.quantity) for r in records if r.seen & Seen.BOOKED and r.cancel_sent_ns]
     held = peak = 0
@@ -90,7 +90,7 @@ def _judge_stock(tickets: int, records: Sequence[BuyerRecord], findings: Finding
 
 
 def _judge_order(records: Sequence[BuyerRecord], findings: Findings) -> None:
-    """Who was answered before another had even asked came first, so their booking has the lower number."""
+    """If a booking was acknowledged before another was requested, its number must be lower."""
     latest_sent_ns, latest = 0, ""
     for record in sorted((r for r in records if r.number and r.acknowledged_ns), key=lambda r: r.number):
         if record.acknowledged_ns < latest_sent_ns:
@@ -102,7 +102,7 @@ def _judge_order(records: Sequence[BuyerRecord], findings: Findings) -> None:
 
 
 def _judge_waiting_list(records: Sequence[BuyerRecord], findings: Findings) -> None:
-    """While a buyer waits, none who came later has been served."""
+    """While a buyer waits, no later buyer may be served."""
     waiting = sorted((r for r in records if r.found is Found.WAITING), key=lambda r: r.found_number)
     for ahead, behind in pairwise(waiting):
         if ahead.found_position >= behind.found_position:
@@ -126,7 +126,7 @@ def _judge_waiting_list(records: Sequence[BuyerRecord], findings: Findings) -> N
 
 
 def _judge_counters(records: Sequence[BuyerRecord], event: dict[str, Any], findings: Findings) -> None:
-    """The event's counters are the sums of the bookings, and no ticket is free while a buyer waits for it."""
+    """The event's counters must be the sums of the bookings, and no ticket may be free while a buyer waits for it."""
     served = [r for r in records if r.found is Found.CONFIRMED]
     waiting = [r for r in records if r.found is Found.WAITING]
     for name, counted in (

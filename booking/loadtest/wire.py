@@ -1,22 +1,22 @@
-"""Request bytes put together beforehand, and answers taken apart with as little work as HTTP/1.1 allows."""
+"""Builds request bytes in advance, and parses HTTP/1.1 responses with as little work as possible."""
 
 from booking.loadtest.plan import Plan, address_of
 
-ANSWER_BYTES_MAX = 1 << 20
-"""A longer answer is none of this service's."""
+RESPONSE_BYTES_MAX = 1 << 20
+"""The service sends no longer response."""
 
 
-class UnreadableAnswerError(Exception):
-    """Bytes that are no HTTP/1.1 answer with a Content-Length, which is all that this service sends here."""
+class UnreadableResponseError(Exception):
+    """The bytes are not an HTTP/1.1 response with a Content-Length, which is all that the service sends here."""
 
 
-class Answer:
-    """One answer. Head and body are cut out when they are asked for, because one is made for every request."""
+class Response:
+    """One response. Head and body are extracted only on demand, because there is one for every request."""
 
     __slots__ = ("_data", "_end", "status")
 
     def __init__(self, status: int, data: bytes, end: int) -> None:
-        """`data` holds the answer, whose head ends at `end`."""
+        """`data` holds the response, whose head ends at `end`."""
         self.status = status
         self._data = data
         self._end = end
@@ -33,7 +33,7 @@ class Answer:
 
     @property
     def closes(self) -> bool:
-        """Whether the service ends the connection after this answer."""
+        """Whether the service closes the connection after this response."""
         return self.header(b"connection") == b"close"
 
     def header(self, name: bytes) -> bytes | None:
@@ -48,33 +48,33 @@ class Answer:
         return data[start + len(prefix) : self._end].split(b"\r\n", 1)[0].strip()
 
 
-def split_answer(data: bytes) -> Answer | None:
-    """The answer that `data` holds, or None while it is not all there. Raises UnreadableAnswerError."""
+def split_response(data: bytes) -> Response | None:
+    """The response in `data`; None if it is not complete yet. Raises UnreadableResponseError."""
     end = data.find(b"\r\n\r\n")
     if end < 0:
-        if len(data) > ANSWER_BYTES_MAX:
-            raise UnreadableAnswerError("a head without an end")
+        if len(data) > RESPONSE_BYTES_MAX:
+            raise UnreadableResponseError("a head without an end")
         return None
     start = data.find(b"\r\ncontent-length: ", 0, end)  # as most servers write it
     if start < 0:
         start = data[:end].lower().find(b"\r\ncontent-length:")
     if start < 0 or data[:7] != b"HTTP/1.":
-        raise UnreadableAnswerError("an answer without a Content-Length")
+        raise UnreadableResponseError("a response without a Content-Length")
     try:
         length = int(data[start + 17 : end].split(b"\r\n", 1)[0])
         status = int(data[9:12])
     except ValueError:
-        raise UnreadableAnswerError("an answer whose head is no HTTP") from None
-    if not 0 <= length <= ANSWER_BYTES_MAX:
-        raise UnreadableAnswerError("an answer of more than a mebibyte")
+        raise UnreadableResponseError("a response whose head is not HTTP") from None
+    if not 0 <= length <= RESPONSE_BYTES_MAX:
+        raise UnreadableResponseError("a response of more than a mebibyte")
     missing = end + 4 + length - len(data)
     if missing < 0:
-        raise UnreadableAnswerError("bytes after the end of an answer")
-    return None if missing else Answer(status, data, end)
+        raise UnreadableResponseError("bytes after the end of a response")
+    return None if missing else Response(status, data, end)
 
 
 class Requests:
-    """The bytes of every request of one event; a token and at most a key are all that differ."""
+    """Builds the requests for one event. They differ only in token, quantity and Idempotency-Key."""
 
     __slots__ = ("_bearer", "_book", "_cancel", "_quantities", "_read", "_status")
 
@@ -94,7 +94,7 @@ class Requests:
         self._read = f"GET /events/{plan.event_id}/booking HTTP/1.1\r\n".encode() + self._bearer
 
     def book(self, token: bytes, quantity: int, key: bytes | None) -> bytes:
-        """`POST /book`; a quantity of 1 is left out, being the default."""
+        """`POST /book`; a quantity of 1 is left out, because it is the default."""
         return self._book + token + _idempotency_key(key) + self._quantities[quantity]
 
     def cancel(self, token: bytes, key: bytes | None) -> bytes:
@@ -102,7 +102,7 @@ class Requests:
         return self._cancel + token + _idempotency_key(key) + self._quantities[0]
 
     def status(self) -> bytes:
-        """`GET /status/{id}`, which anyone may ask."""
+        """`GET /status/{id}`, without a token."""
         return self._status
 
     def read(self, token: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The buyers of one process: which call is next, and which has to be repeated."""
+"""The workload of one process: which call is next, and which must be repeated."""
 
 import heapq
 from collections.abc import Mapping
@@ -13,36 +13,36 @@ from booking.loadtest.histogram import Histogram
 from booking.loadtest.plan import Intent, Plan
 from booking.loadtest.recorder import Recorder
 from booking.loadtest.records import Seen
-from booking.loadtest.wire import Answer, Requests
+from booking.loadtest.wire import Requests, Response
 
 ATTEMPTS_MAX = 8
-"""Times that one request is sent before its buyer gives up."""
+"""The most attempts of one call."""
 
 RETRY_AFTER_SECONDS_MAX = 2.0
-"""A longer Retry-After is cut to this: a load test ends."""
+"""A longer Retry-After is reduced to this, so that the load test ends in time."""
 
 RETRY_SECONDS = 0.1
-"""The wait if the service did not name one."""
+"""The wait without a Retry-After."""
 
 DEFINITE_REFUSALS = frozenset({"inventory_unavailable", "overloaded", "rate_limited"})
 """Codes of 429 and 503 that promise that nothing was changed; after any other the outcome is unknown."""
 
 
 class SaleWorkload:
-    """Every buyer of one process. Single-threaded; what they are told is kept in `recorder`."""
+    """All buyers of one process. Single-threaded; `recorder` keeps the responses."""
 
     def __init__(self, plan: Plan, intents: Mapping[int, Intent], tokens: Mapping[int, bytes]) -> None:
         self.recorder = Recorder(plan.tickets, intents)
         self.latencies = {kind: Histogram() for kind in Kind}
         self.in_flight = 0
         self.closed = False
-        """Set when the time is up: nothing more is begun, what is in flight is waited for."""
+        """Set when the time is up: no new calls start, and those in flight are completed."""
         self._plan = plan
         self._intents = intents
         self._tokens = tokens
         self._requests = Requests(plan)
         self._arrivals = list(intents)
-        self._draw = Random(plan.seed)  # noqa: S311 - a sale that can be played again, not a secret
+        self._draw = Random(plan.seed)  # noqa: S311 - a reproducible sale, not a secret
         self._draw.shuffle(self._arrivals)
         self._arrivals.reverse()
         self._step = 0
@@ -53,13 +53,13 @@ class SaleWorkload:
         self._status_credit = 0.0
 
     def finished(self) -> bool:
-        """Whether nothing is due any more, now or later."""
+        """Whether no call is in flight and none will follow."""
         if self.in_flight:
             return False
         return self.closed or not (self._arrivals or self._retries or self._follow_ups or self._again is not None)
 
     def read_back(self) -> None:
-        """Begins the reading after the sale: every buyer who asked for a booking reads it."""
+        """Starts the reads after the sale: every buyer who requested a booking reads it."""
         self.closed = False
         for _, _, call in self._retries:
             if call.unknown:
@@ -74,7 +74,7 @@ class SaleWorkload:
                 self._push(self._follow_ups, 0, Call(Kind.READ, record.index))
 
     def next(self, now_ns: int) -> Call | None:
-        """The call that should leave now, or None. Retries go first, then the others in their order."""
+        """The call to send now, or None. Retries go first, then the others in order."""
         if self.closed:
             return None
         if self._retries and self._retries[0][0] <= now_ns:
@@ -99,7 +99,7 @@ class SaleWorkload:
         return Call(Kind.BOOK, buyer)
 
     def request(self, call: Call) -> bytes:
-        """The bytes of a call that leaves now."""
+        """The request bytes of a call; counts an attempt."""
         call.attempts += 1
         if call.kind is Kind.STATUS:
             return self._requests.status()
@@ -117,16 +117,16 @@ class SaleWorkload:
             record.seen |= 1
         return self._requests.book(token, record.quantity, key)
 
-    def answered(self, call: Call, answer: Answer, due_ns: int, sent_ns: int, now_ns: int) -> None:  # noqa: ARG002
-        """Takes an answer: records it, or plans another attempt."""
+    def answered(self, call: Call, response: Response, due_ns: int, sent_ns: int, now_ns: int) -> None:  # noqa: ARG002
+        """Records a response, or schedules another attempt."""
         self.latencies[call.kind].record(now_ns - due_ns)
-        status = answer.status
+        status = response.status
         try:
-            document: Any = orjson.loads(answer.body)
+            document: Any = orjson.loads(response.body)
             if status < 300:
                 self.recorder.succeeded(call, status, document["data"], now_ns)
                 self.recorder.count(call, str(status))
-                self._plan_the_cancel(call)
+                self._schedule_cancel(call)
                 return
             code = str(document["code"])
             known = status in (429, 503) or self.recorder.refused(call, status, code, document, now_ns)
@@ -138,27 +138,27 @@ class SaleWorkload:
         if not known:
             self.recorder.unexpected(call, f"{status} {code}")
         elif status in (429, 503):
-            wait = answer.header(b"retry-after")
+            wait = response.header(b"retry-after")
             seconds = min(float(wait), RETRY_AFTER_SECONDS_MAX) if wait and wait.isdigit() else RETRY_SECONDS
-            self._not_now(call, unknown=code not in DEFINITE_REFUSALS, seconds=seconds, now_ns=now_ns)
+            self._retry_later(call, unknown=code not in DEFINITE_REFUSALS, seconds=seconds, now_ns=now_ns)
 
     def lost(self, call: Call, why: str, now_ns: int) -> None:
-        """Takes the end of a connection, or of patience, with a call in flight: it may have gone through."""
+        """Handles a lost connection or a timeout of a call in flight, which may have succeeded."""
         self.recorder.count(call, why)
-        self._not_now(call, unknown=True, seconds=RETRY_SECONDS, now_ns=now_ns)
+        self._retry_later(call, unknown=True, seconds=RETRY_SECONDS, now_ns=now_ns)
 
-    def _not_now(self, call: Call, *, unknown: bool, seconds: float, now_ns: int) -> None:
+    def _retry_later(self, call: Call, *, unknown: bool, seconds: float, now_ns: int) -> None:
         reads = call.kind in (Kind.STATUS, Kind.READ)
         call.unknown = call.unknown or (unknown and not reads)
-        # Without a key a second attempt could book twice if the first one went through: reading back settles it.
+        # Without a key, a second attempt could book twice if the first one succeeded. The read after the sale decides.
         again = reads or not unknown or self._plan.idempotent
         if again and call.attempts < ATTEMPTS_MAX and not self.closed:
             self._push(self._retries, now_ns + int(seconds * 1e9), call)
         elif call.unknown:
             self.recorder.mark_unknown(call)
 
-    def _plan_the_cancel(self, call: Call) -> None:
-        """Plans the cancel of a buyer who will cancel, at any time until the last buyer has come."""
+    def _schedule_cancel(self, call: Call) -> None:
+        """Schedules the cancel of a buyer who will cancel, at a random time until the last buyer has booked."""
         if call.kind is Kind.BOOK and self._intents[call.buyer].cancels:
             delay = self._draw.randint(1, max(1, len(self._arrivals)))
             self._push(self._follow_ups, self._step + delay, Call(Kind.CANCEL, call.buyer))

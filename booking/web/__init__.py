@@ -1,1 +1,1 @@
-"""HTTP: endpoints, credentials, payloads and problems, as the contract has them."""
+"""The HTTP API of the contract: endpoints, authentication, request and response schemas, problems."""

@@ -1,4 +1,4 @@
-"""One line a request, written some at a time so that it costs next to nothing."""
+"""The access log: one line a request. Lines are written in batches, which is cheap."""
 
 import asyncio
 import hashlib
@@ -18,26 +18,29 @@ from booking.web.requests import USER
 from booking.web.times import to_text
 
 FLUSH_SECONDS = 0.2
-"""The longest a line waits; a crash loses no more of the log than this."""
+"""The longest time that a line waits to be written. A crash loses no more than this of the log."""
 
 FLUSH_LINES = 100
-"""Lines kept in memory, at most: some 25 KB, which stay in the processor's cache until they are written."""
+"""The most lines in memory: about 25 KB, which fit into the processor's cache."""
 
 
 METHODS = {"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"}
-"""Methods that are counted by name; a client may send any word."""
+"""Methods that are counted by name. Any other is counted as `other`, because a client may send any word."""
 
 COLOURS = {"2": "32", "4": "33", "5": "31"}
-"""What a terminal shows a status in, by its first digit: green, yellow, red."""
+"""A status's colour on a terminal, by its first digit: green, yellow, red."""
 
 Request = tuple[int, str, BaseRoute | None, int, int, str | None, str]
-"""When a request was answered (nanoseconds since 1970), its method, route and status, what it took (microseconds), its
-user and its id. Not its scope: that would keep requests and their tokens in memory."""
+"""Time of the response (nanoseconds since 1970), method, route, status, duration (microseconds), user, request id.
+
+It does not hold the scope, which would keep requests and their tokens in memory.
+"""
 
 
 class AccessLog:
-    """Belongs to one event loop. A slow reader of the log slows the service, and loses nothing; one that is gone
-    loses what is written meanwhile.
+    """Writes the log of one event loop.
+
+    A slow reader of the log slows the service, and no line is lost. If the reader has gone, lines are lost.
     """
 
     def __init__(self, render: Callable[[dict[str, Any]], bytes], descriptor: int | None = None) -> None:
@@ -48,7 +51,7 @@ class AccessLog:
         self._timer: asyncio.TimerHandle | None = None
 
     def write(self, scope: Scope, status: int, duration_us: int, request_id: str) -> None:
-        """Notes a request; it becomes a line with many others, which is cheaper than one by one."""
+        """Records a request. `flush` writes it together with others, which is cheaper than one by one."""
         user = scope.get(USER)
         self._requests.append(
             (time.time_ns(), scope["method"], scope.get("route"), status, duration_us, user, request_id)
@@ -58,8 +61,8 @@ class AccessLog:
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
 
-    def hand_over(self, metrics: Metrics) -> None:
-        """Counts in what was answered since the last time. Kept apart until then, which is cheaper a request."""
+    def collect(self, metrics: Metrics) -> None:
+        """Adds the requests since the last call to `metrics`. To add them one by one would cost more a request."""
         durations, self._durations = self._durations, {}
         for (method, path, status), histogram in durations.items():
             labels = _labels(method, path)
@@ -67,19 +70,19 @@ class AccessLog:
             metrics.histograms.setdefault(("booking_request_duration_seconds", labels), Histogram()).add(histogram)
 
     def flush(self) -> None:
-        """Writes what is waiting."""
+        """Writes all recorded requests."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         requests, self._requests = self._requests, []
         for _, method, route, status, duration_us, _, _ in requests:
-            answered = method, getattr(route, "path", "none"), status
-            histogram = self._durations.get(answered)
+            labels = method, getattr(route, "path", "none"), status
+            histogram = self._durations.get(labels)
             if histogram is None:
-                histogram = self._durations[answered] = Histogram()
+                histogram = self._durations[labels] = Histogram()
             histogram.observe(duration_us / 1e6)
         text = b"".join([self._render(_line(request)) for request in requests])
-        with suppress(OSError):  # a full disk, or a reader that has gone, costs the lines, and no request its answer
+        with suppress(OSError):  # if the disk is full or the reader has gone, lines are lost, but requests go on
             while text:
                 text = text[os.write(self._descriptor, text) :]
 
@@ -89,7 +92,7 @@ def _labels(method: str, path: str) -> str:
 
 
 def _line(request: Request) -> dict[str, Any]:
-    """A path's pattern is logged, never the path: that may hold anything."""
+    """The fields of a line. It has the route's pattern and not the path, because a path may hold secrets."""
     at_ns, method, route, status, duration_us, user, request_id = request
     return {
         "at": to_text(at_ns // 1_000_000),
@@ -99,18 +102,18 @@ def _line(request: Request) -> dict[str, Any]:
         "route": getattr(route, "path", None),
         "status": status,
         "duration_ms": duration_us / 1000,
-        "user": _presentable(user),
+        "user": _masked(user),
         "request_id": request_id,
     }
 
 
 def json_line(line: dict[str, Any]) -> bytes:
-    """For programs."""
+    """A line as JSON, for programs."""
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def console_line(line: dict[str, Any], *, colours: bool = False) -> bytes:
-    """For people. A user's id may hold what would begin another line, or speak to the terminal."""
+    """A line for a person. A user id that is not printable is escaped: it could hold line breaks or terminal codes."""
     user = line["user"] or "-"
     user = user if user.isprintable() else repr(user)
     status = str(line["status"])
@@ -122,8 +125,8 @@ def console_line(line: dict[str, Any], *, colours: bool = False) -> bytes:
     ).encode()
 
 
-def _presentable(user_id: str | None) -> str | None:
-    """An outside identity provider may use emails as ids, and no email belongs into a log."""
+def _masked(user_id: str | None) -> str | None:
+    """The user id, hashed if it is an email: identity providers may use emails as ids, and a log must hold no email."""
     if user_id is not None and "@" in user_id:
         return "sha256:" + hashlib.sha256(user_id.encode()).hexdigest()[:16]
     return user_id

@@ -56,19 +56,19 @@ PASSWORD_THREADS = 2
 """Passwords checked at a time in one worker, at 19 MiB and some 25 ms each."""
 
 GARBAGE_OBJECTS = 50_000
-"""Objects that may be made and not freed before the collector looks for cycles among them: some 10 MB."""
+"""The number of new objects, about 10 MB, after which the garbage collector searches for cycles."""
 
 METRICS_SECONDS = 1.0
-"""Between two savings of what has been counted."""
+"""The interval at which a worker saves its metrics."""
 
 EPOCHS_SECONDS = 1.0
-"""Between two looks at the shards' epochs."""
+"""The interval at which a worker reads the shards' epochs."""
 
 TOKEN_SECONDS = 3600
-"""How long a token from /auth/* is good (contract)."""
+"""The lifetime of a token from /auth/* (contract)."""
 
 READ_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "X-Request-ID")
-"""What a page of another origin may send: every header that the contract has a meaning for."""
+"""The request headers that a page of another origin may send: all that the contract uses."""
 
 EXPOSED_HEADERS = (
     "ETag",
@@ -79,24 +79,24 @@ EXPOSED_HEADERS = (
     "Retry-After",
     "X-Request-ID",
 )
-"""What a page of another origin may read besides the body."""
+"""The response headers that a page of another origin may read."""
 
 
 class Load(Protocol):
-    """The server's load shedder, if it has one."""
+    """The server's load shedder."""
 
     def observe_delay(self, seconds: float, commands: int) -> None:
-        """A batch of so many commands was sent to Redis; the oldest has waited for so long."""
+        """Called when a batch of `commands` commands is sent to Redis; the oldest of them has waited `seconds`."""
 
     def relax(self) -> int:
-        """Called once a second; returns how many requests were turned away meanwhile."""
+        """Called once a second; returns the number of requests that were rejected since the last call."""
 
 
 class Application:
-    """One worker's ASGI application. Its parts are opened in `lifespan`, on the event loop that they belong to."""
+    """One worker's ASGI application. `lifespan` opens its clients, on the event loop that they belong to."""
 
     def __init__(self, settings: Settings, *, waits: bool = False, load: Load | None = None) -> None:
-        """With `waits`, it starts without Redis or the database, and answers 503 until they are there."""
+        """With `waits`, it starts even if Redis or the database is away, and responds with 503 until then."""
         logs.configure(settings.log_format)
         self._settings = settings
         self._startup = Startup(self._open, waits=waits)
@@ -104,12 +104,12 @@ class Application:
             partial(console_line, colours=logs.has_colours()) if settings.log_format == "console" else json_line
         )
         self._load = load
-        router = Router(redirect_slashes=False, lifespan=lambda _: self.lifespan(), default=self._startup.answer)
+        router = Router(redirect_slashes=False, lifespan=lambda _: self.lifespan(), default=self._startup.respond)
         self._routes = RouteTable(router)
         app: ASGIApp = self._routes
         if settings.cors_origins:
             app = CORSMiddleware(
-                ExceptionMiddleware(app),  # so that a page of another origin may read what is wrong
+                ExceptionMiddleware(app),  # inside CORS, so that a page of another origin can read errors
                 allow_origins=settings.cors_origins,
                 allow_methods=("GET", "POST", "PATCH"),
                 allow_headers=READ_HEADERS,
@@ -125,7 +125,7 @@ class Application:
 
     @contextlib.asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
-        """Opens every part, and closes it at the end. Raises SettingsError, InventoryUnavailable, LedgerError."""
+        """Opens all clients, and closes them at the end. Raises SettingsError, InventoryUnavailable, LedgerError."""
         try:
             async with self._startup.opened():
                 yield
@@ -162,7 +162,7 @@ class Application:
         )
         office = BoxOffice([batcher], await _epochs(ledger), limit, settings.persister_lag_limit)
         stack.push_async_callback(office.close)
-        await office.lags()  # connects, while there is a database to vouch by
+        await office.lags()  # connects now, because verify_or_fence needs the database, which is available
         reader = InventoryReader(settings.redis_address, settings.shards, ANSWER_SECONDS_MAX)
         stack.push_async_callback(reader.close)
         read_your_writes = ReadYourWrites(office, ledger)
@@ -209,12 +209,12 @@ class Application:
         )
         tasks = [
             asyncio.create_task(sweep(office), name="sweeper"),
-            asyncio.create_task(_go_by_new_epochs(office, ledger), name="epochs"),
-            asyncio.create_task(_save(self._access_log, self._load, batcher.metrics, folder), name="meters"),
+            asyncio.create_task(_follow_epochs(office, ledger), name="epochs"),
+            asyncio.create_task(_save(self._access_log, self._load, batcher.metrics, folder), name="metrics"),
         ]
         stack.push_async_callback(_end, tasks)
-        # What is here now stays; what requests make is freed as they end. Left alone, the collector would look
-        # through both every few requests, for 8 % of a worker's time.
+        # The objects that exist now stay, and requests free theirs when they end. With its defaults, the garbage
+        # collector would search both every few requests, which takes 8 % of a worker's time.
         gc.freeze()
         gc.set_threshold(GARBAGE_OBJECTS)
 
@@ -230,8 +230,8 @@ async def _epochs(ledger: Ledger) -> list[str]:
     return [records[shard].epoch for shard in sorted(records)]
 
 
-async def _go_by_new_epochs(office: BoxOffice, ledger: Ledger) -> None:
-    """Runs until it is cancelled: what was restored is sold from within a second."""
+async def _follow_epochs(office: BoxOffice, ledger: Ledger) -> None:
+    """Reads the epochs once a second, so that a restored shard sells again within a second. Runs until cancelled."""
     while True:
         await asyncio.sleep(EPOCHS_SECONDS)
         with contextlib.suppress(LedgerError):
@@ -239,14 +239,14 @@ async def _go_by_new_epochs(office: BoxOffice, ledger: Ledger) -> None:
 
 
 async def _save(access_log: AccessLog, load: Load | None, metrics: Metrics, folder: Path) -> None:
-    """Runs until it is cancelled: the other workers tell what this one has counted a second ago."""
+    """Saves the metrics once a second, so that other workers can serve them. Runs until it is cancelled."""
     while True:
         await asyncio.sleep(METRICS_SECONDS)
-        access_log.hand_over(metrics)
-        turned_away = 0 if load is None else load.relax()
-        if turned_away:
-            metrics.count("booking_sheds_total", by=turned_away)
-            log.warning("requests were turned away", requests=turned_away)
+        access_log.collect(metrics)
+        rejected = 0 if load is None else load.relax()
+        if rejected:
+            metrics.count("booking_sheds_total", by=rejected)
+            log.warning("requests were rejected because of overload", requests=rejected)
         with contextlib.suppress(OSError):
             metrics.save(folder)
 

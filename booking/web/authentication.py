@@ -1,4 +1,4 @@
-"""Who is calling, by the Authorization header: a bearer token, or an account's email and password."""
+"""Authenticates a caller by the Authorization header: a bearer token, or an account's email and password."""
 
 import asyncio
 import secrets
@@ -20,16 +20,16 @@ from booking.web.headers import fields_of
 from booking.web.password_limits import Attempts, address_of
 
 BASIC_BYTES_MAX = 4096
-"""The longest email and password, in base64, that are looked at; with 256 characters of password there is room."""
+"""The longest email and password, in base64, that are accepted. A password of 256 characters fits."""
 
-REMEMBERED_SECONDS = 60.0
-"""How long an email and password that were right are not checked again.
+CACHE_SECONDS = 60.0
+"""How long a correct email and password are cached, and not checked again.
 
-So long may they outlive a change of password, except on organizers' endpoints, which look at the account each time.
+An old password works for this long after a change, except on organizers' endpoints, which read the account each time.
 """
 
-REMEMBERED_MAX = 10_000
-"""Remembered at a time, at some 500 bytes each; the one not used for longest makes room."""
+CACHE_MAX = 10_000
+"""The most cached credentials, of about 500 bytes each. The least recently used one is removed."""
 
 REALM = "booking"
 BASIC_CHALLENGE = f'Basic realm="{REALM}", charset="UTF-8"'
@@ -43,9 +43,9 @@ FindAccount = Callable[[str], Awaitable[Account | None]]
 class Unauthenticated(Exception):
     """The credentials are missing or wrong.
 
-    `detail` is a sentence for people and holds nothing of what was sent. `challenges` are the values of as many
-    WWW-Authenticate headers, in ASCII. A caller who tried a token is not offered Basic: at that, browsers put up a
-    dialog of their own in front of the page.
+    `detail` is a sentence for a person, and holds nothing from the request. `challenges` are the values of
+    WWW-Authenticate headers, in ASCII. A caller who sent a token gets no Basic challenge, because browsers would then
+    open their own login dialog.
     """
 
     def __init__(self, detail: str, challenges: tuple[str, ...]) -> None:
@@ -55,16 +55,16 @@ class Unauthenticated(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Remembered:
+class _CachedCredentials:
     caller: Caller
     until: float
     email_key: str
     password_hash: str = field(repr=False)
-    """The account's when the password was right; while it has this one, the password is right."""
+    """The account's hash when the password was checked. As long as the account has it, the password is right."""
 
 
 class Credentials:
-    """Tells who is calling, and remembers for a minute whose password was right. Belongs to one event loop."""
+    """Authenticates callers, and caches correct passwords for a minute. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -75,9 +75,9 @@ class Credentials:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Without `find_account` the service has no accounts, and nobody gets in by a password.
+        """If `find_account` is None, the service has no accounts, and accepts no passwords.
 
-        Without `attempts` passwords may be tried without limit.
+        If `attempts` is None, there is no limit on password checks.
         """
         self._attempts = attempts
         self._challenges = (BEARER_CHALLENGE,) if find_account is None else (BEARER_CHALLENGE, BASIC_CHALLENGE)
@@ -85,25 +85,25 @@ class Credentials:
         self._passwords = passwords
         self._find_account = find_account
         self._clock = clock
-        # What is remembered is found by a keyed hash of the header, so that no password stays in memory.
-        self._key = secrets.token_bytes(32)
-        self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
+        # The cache's keys are keyed hashes of the header, so that no password stays in memory.
+        self._hash_key = secrets.token_bytes(32)
+        self._cache: OrderedDict[bytes, _CachedCredentials] = OrderedDict()
         self._checking: dict[tuple[bytes, str], asyncio.Task[Caller | None]] = {}
 
     def caller_now(self, scope: Scope) -> Caller | None:
-        """Who sent the request of an ASGI `scope`; None when it takes `caller` to know.
+        """The caller of the request of an ASGI `scope`; None if only `caller` can find out.
 
-        Raises Unauthenticated, and KeySetUnavailable for a token that only an absent provider could vouch for.
+        Raises Unauthenticated, and KeySetUnavailable if the key of the token's provider cannot be fetched.
         """
         is_bearer, value = self._authorization(scope)
-        return self._bearer(value) if is_bearer else self._recall(self._name(value))
+        return self._bearer(value) if is_bearer else self._cached_caller(self._cache_key(value))
 
-    async def caller(self, scope: Scope, *, afresh: bool = False) -> Caller:
-        """As `caller_now`, waiting for a provider's keys or a password's check where that is needed.
+    async def caller(self, scope: Scope, *, recheck: bool = False) -> Caller:
+        """The caller, like `caller_now`; fetches a provider's keys or checks a password if necessary.
 
-        `afresh` looks at the account again: for an organizer's endpoints, so that an account made an organizer is one
-        at its next call, and one that no longer is, is not. Its password is checked again only if it was changed.
-        Raises TooBusy, too, when too many passwords wait to be checked, and Problem (429) when too many were tried.
+        `recheck` reads the account again. Organizers' endpoints use it, so that a change of an account's role applies
+        at its next call. The password is checked again only if it was changed. Also raises TooBusy if too many
+        passwords wait to be checked, and Problem (429) if too many were tried.
         """
         is_bearer, value = self._authorization(scope)
         if is_bearer:
@@ -111,31 +111,31 @@ class Credentials:
                 return await self._tokens.verify_slowly(value)
             except InvalidToken as error:
                 raise _bad_token(error) from None
-        name = self._name(value)
-        caller = await self._recall_afresh(name) if afresh else self._recall(name)
+        key = self._cache_key(value)
+        caller = await self._rechecked_caller(key) if recheck else self._cached_caller(key)
         if caller is None:
             email, password = _email_and_password(value)
-            caller = await self._checked_once(name, email, password, address_of(scope))
+            caller = await self._checked_once(key, email, password, address_of(scope))
         if caller is None:
             raise Unauthenticated("The email or the password is wrong.", (BASIC_CHALLENGE,))
         return caller
 
     async def account(self, email: str, password: str, address: str) -> Account | None:
-        """The account of `email` if `password` is its own, else None after the same work.
+        """The account of `email` if `password` is right, else None, after the same amount of work.
 
-        `address` is the client's, whose own bucket is the caller's business. Raises TooBusy, and Problem (429) when
-        too many wrong passwords have been tried for the account.
+        `address` is the client's address. This method does not take a token from its bucket; its callers do. Raises
+        TooBusy, and Problem (429) if too many wrong passwords were tried for the account.
         """
         try:
             key = email_key(email)
-        except ValueError:  # an address that nobody can have registered
+        except ValueError:  # not an email address, so no account has it
             await self._passwords.verify(None, password)
             return None
         drew = self._attempts is not None and await self._attempts.begin(key, address)
         try:
             account = None if self._find_account is None else await self._find_account(key)
             right = await self._passwords.verify(None if account is None else account.password_hash, password)
-        except Exception:  # it was not checked; a client that has gone meanwhile counts as a failure
+        except Exception:  # not checked; if the client disconnects, that counts as a failed attempt
             if self._attempts is not None:
                 await self._attempts.end(key, address, drew=drew, was_right=False)
             raise
@@ -144,7 +144,7 @@ class Credentials:
         return account if right else None
 
     def _authorization(self, scope: Scope) -> tuple[bool, bytes]:
-        """Whether the request carries a token rather than a password, and what follows the scheme's name."""
+        """Whether the request has a token (and not a password), and the credentials after the name of the scheme."""
         has_accounts = self._find_account is not None
         header = fields_of(scope).get(b"authorization")
         if header is None:
@@ -155,7 +155,7 @@ class Credentials:
         if not (is_bearer or is_basic):
             schemes = "Bearer or Basic" if has_accounts else "Bearer"
             raise Unauthenticated(f"The Authorization header's scheme has to be {schemes}.", self._challenges)
-        if b"," in credentials:  # which neither has
+        if b"," in credentials:  # a comma joins repeated headers, and neither scheme's credentials contain one
             raise Unauthenticated("There is more than one Authorization header.", self._challenges)
         if is_basic and len(credentials) > BASIC_BYTES_MAX:
             raise Unauthenticated("The email and password are too long.", (BASIC_CHALLENGE,))
@@ -167,66 +167,66 @@ class Credentials:
         except InvalidToken as error:
             raise _bad_token(error) from None
 
-    def _name(self, encoded: bytes) -> bytes:
-        return digest(self._key, encoded, "sha256")
+    def _cache_key(self, encoded: bytes) -> bytes:
+        return digest(self._hash_key, encoded, "sha256")
 
-    def _recall(self, name: bytes) -> Caller | None:
-        found = self._remembered.get(name)
+    def _cached_caller(self, key: bytes) -> Caller | None:
+        found = self._cache.get(key)
         if found is None:
             return None
         if self._clock() >= found.until:
-            del self._remembered[name]
+            del self._cache[key]
             return None
-        self._remembered.move_to_end(name)
+        self._cache.move_to_end(key)
         return found.caller
 
-    async def _recall_afresh(self, name: bytes) -> Caller | None:
-        """Who is remembered, with the role that the account has now; None if its password has been changed."""
-        found = None if self._recall(name) is None else self._remembered[name]
+    async def _rechecked_caller(self, key: bytes) -> Caller | None:
+        """The cached caller with the account's current role; None if its password has changed."""
+        found = None if self._cached_caller(key) is None else self._cache[key]
         if found is None or self._find_account is None:
             return None
         account = await self._find_account(found.email_key)
         if account is None or account.password_hash != found.password_hash:
-            self._remembered.pop(name, None)
+            self._cache.pop(key, None)
             return None
         caller = Caller(account_user_id(account.id), account.organizer)
-        if name in self._remembered:
-            self._remembered[name] = replace(found, caller=caller)
+        if key in self._cache:
+            self._cache[key] = replace(found, caller=caller)
         return caller
 
-    async def _checked_once(self, name: bytes, email: str, password: str, address: str) -> Caller | None:
-        """Checks a password, or joins the check of the same one: a burst of one user's calls costs a single check.
+    async def _checked_once(self, key: bytes, email: str, password: str, address: str) -> Caller | None:
+        """Checks a password, or joins a running check of the same one: a burst of a user's calls costs one check.
 
-        Only of the same address's: it is that address's bucket that may refuse it.
+        Calls from different addresses do not share a check, because each address has its own rate limit.
         """
-        what = name, address
-        task = self._checking.get(what)
+        check = key, address
+        task = self._checking.get(check)
         if task is None:
-            task = self._checking[what] = asyncio.create_task(self._check(name, email, password, address))
-            task.add_done_callback(lambda done: self._checked(what, done))
-        # Unlike awaiting the task itself, this leaves it to the others when one of those who wait goes away.
+            task = self._checking[check] = asyncio.create_task(self._check(key, email, password, address))
+            task.add_done_callback(lambda done: self._checked(check, done))
+        # `await task` would cancel the task if one of the waiting requests is cancelled; `wait` does not.
         await asyncio.wait([task])
         return task.result()
 
-    async def _check(self, name: bytes, email: str, password: str, address: str) -> Caller | None:
+    async def _check(self, key: bytes, email: str, password: str, address: str) -> Caller | None:
         if self._attempts is not None:
             await self._attempts.charge(address)
         account = await self.account(email, password, address)
         if account is None:
-            self._remembered.pop(name, None)
+            self._cache.pop(key, None)
             return None
         caller = Caller(account_user_id(account.id), account.organizer)
-        until = self._clock() + REMEMBERED_SECONDS
-        self._remembered[name] = _Remembered(caller, until, email_key(email), account.password_hash)
-        self._remembered.move_to_end(name)
-        if len(self._remembered) > REMEMBERED_MAX:
-            self._remembered.popitem(last=False)
+        until = self._clock() + CACHE_SECONDS
+        self._cache[key] = _CachedCredentials(caller, until, email_key(email), account.password_hash)
+        self._cache.move_to_end(key)
+        if len(self._cache) > CACHE_MAX:
+            self._cache.popitem(last=False)
         return caller
 
-    def _checked(self, what: tuple[bytes, str], task: "asyncio.Task[Caller | None]") -> None:
-        del self._checking[what]
+    def _checked(self, check: tuple[bytes, str], task: "asyncio.Task[Caller | None]") -> None:
+        del self._checking[check]
         if not task.cancelled():
-            task.exception()  # looked at here for the case that everyone who waited has gone away
+            task.exception()  # marks it as retrieved: all waiting requests may have been cancelled
 
 
 def _email_and_password(encoded: bytes) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Whether a client already has the version of something that it asks for."""
+"""Compares a response's ETag with the version that the client already has."""
 
 from starlette.types import Scope
 

@@ -1,20 +1,18 @@
-"""A request's header fields, found by their names."""
+"""A request's header fields by name."""
 
 from collections.abc import Sequence
 
 from starlette.types import Scope
 
 Headers = Sequence[tuple[bytes, bytes]]
-"""Fields as they came, their names in lower case."""
+"""Fields in the order of the request, their names in lower case."""
 
 FIELDS = "booking.fields"
-"""Where a request's scope keeps them once somebody has asked."""
+"""The key of a request's scope under which `fields_of` caches its result."""
 
 
 def by_name(headers: Headers) -> dict[bytes, bytes]:
-    """The values by their names; those of a name that is there twice with a comma between them, as RFC 9110, section
-    5.3, has it.
-    """
+    """The values by name. The values of a repeated name are joined with commas (RFC 9110, section 5.3)."""
     fields = dict(headers)
     if len(fields) < len(headers):
         values: dict[bytes, list[bytes]] = {}
@@ -25,7 +23,7 @@ def by_name(headers: Headers) -> dict[bytes, bytes]:
 
 
 def fields_of(scope: Scope) -> dict[bytes, bytes]:
-    """The same of a request, worked out once."""
+    """The header fields of a request by name; the result is cached in the scope."""
     fields: dict[bytes, bytes] | None = scope.get(FIELDS)
     if fields is None:
         fields = scope[FIELDS] = by_name(scope["headers"])

@@ -1,4 +1,4 @@
-"""What stands around every request: its id, its log line, and a response for whatever is raised."""
+"""Middleware of every request: its id, its log line, and the responses to exceptions."""
 
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
@@ -22,10 +22,10 @@ from booking.web.requests import REQUEST_ID, ClientGone
 from booking.web.responses import PlainResponse, problem_response, send_response
 
 STATUS_CLIENT_GONE = 499
-"""What the log says of a request whose client left before its response; nginx uses the same number."""
+"""The logged status of a request whose client disconnected before its response. nginx uses the same number."""
 
 STATUS = "booking.status"
-"""Where a request's scope has the status of a response that has begun."""
+"""The key of a request's scope under which the status of a started response is stored."""
 
 log = structlog.get_logger()
 _UNAVAILABLE = ThrottledLogger("inventory unavailable")
@@ -40,7 +40,7 @@ PROBLEMS: dict[type[BaseException], Callable[[BaseException], Problem]] = {
 
 
 class RequestMiddleware:
-    """The outermost application: each request gets its id, a response whatever is raised, and a line in the log."""
+    """The outermost application. It gives each request an id, a response to any exception, and a log line."""
 
     def __init__(self, app: ASGIApp, access_log: AccessLog) -> None:
         self._app = app
@@ -61,18 +61,18 @@ class RequestMiddleware:
                 message["headers"].append((b"x-request-id", request_id.encode()))
             return send(message)
 
-        scope["app"] = self  # as inside Starlette's application, its router raises HTTPException then
+        scope["app"] = self  # with an `app`, Starlette's router raises HTTPException, as inside Starlette's application
         status = STATUS_CLIENT_GONE
         try:
             await self._app(scope, receive, send_with_id)
             status = scope[STATUS]
         except ClientGone:
             pass
-        # A request is cancelled when a stop has waited for it as long as it may; its client still gets a response.
+        # A stopping server cancels a request after a time limit. Its client still gets a response.
         except (Exception, CancelledError) as error:
             if STATUS in scope:
                 status = scope[STATUS]
-                raise  # half a response is sent; the server closes the connection
+                raise  # a part of the response is sent already; the server closes the connection
             await send_response(send_with_id, failure(error, request_id))
             status = scope[STATUS]
         finally:
@@ -80,7 +80,7 @@ class RequestMiddleware:
 
 
 class ExceptionMiddleware:
-    """Answers whatever is raised inside it; for an application around it that has to see these responses."""
+    """Responds to exceptions of the inner application, if an outer one (CORS) must see these responses."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -103,7 +103,7 @@ def failure(error: BaseException, request_id: str) -> PlainResponse:
 
 
 def _problem_for(error: BaseException, request_id: str) -> Problem:
-    """The problem of an exception; one that is not expected is logged, and is an internal error."""
+    """The problem for an exception. An unexpected exception is logged, and becomes `internal_error`."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, Unauthenticated):

@@ -1,4 +1,4 @@
-"""What only organizers may ask for."""
+"""The check that a caller is an organizer."""
 
 from starlette.types import Scope
 
@@ -8,9 +8,9 @@ from booking.web.problems import Problem
 from booking.web.requests import USER
 
 
-async def organizer(credentials: Credentials, scope: Scope) -> Caller:
-    """Who is calling, if an organizer. Raises Unauthenticated, and Problem for anybody else."""
-    caller = await credentials.caller(scope, afresh=True)
+async def require_organizer(credentials: Credentials, scope: Scope) -> Caller:
+    """The caller, who is an organizer now. Raises Unauthenticated, and Problem if the caller is not an organizer."""
+    caller = await credentials.caller(scope, recheck=True)
     scope[USER] = caller.user_id
     if not caller.organizer:
         raise Problem("forbidden")

@@ -1,4 +1,4 @@
-"""Every way a request can fail: its stable code, its HTTP status, and how it is told to a person and to a program."""
+"""All problems with which a request can fail: stable code, HTTP status, and texts for people and programs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ CONTENT_TYPE = b"application/problem+json"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One code. `detail` is what an answer says when there is nothing more precise; `advice` is for its page."""
+    """One problem code. `detail` is the default text of a response; `advice` is shown on the code's page."""
 
     status: int
     title: str
@@ -21,7 +21,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "malformed_request": Kind(
-        400, "No HTTP request", "What was sent is no HTTP request.", "Check what stands between you and the service."
+        400, "No HTTP request", "What was sent is no HTTP request.", "Check the proxies between you and the service."
     ),
     "malformed_json": Kind(
         400, "Malformed JSON", "The body is not JSON.", "Send one JSON object, as UTF-8 and without a byte order mark."
@@ -40,7 +40,7 @@ KINDS: dict[str, Kind] = {
         403,
         "The sale has not opened",
         "The sale has not opened yet.",
-        "Try again at data.opens_at; Retry-After counts.",
+        "Try again at data.opens_at, or after the seconds in Retry-After.",
     ),
     "sale_closed": Kind(403, "The sale is over", "The sale is over.", "Nothing can be booked any more."),
     "sale_paused": Kind(
@@ -67,7 +67,10 @@ KINDS: dict[str, Kind] = {
         "Everyone has one booking of an event; data.booking is yours. Cancel it to book another quantity.",
     ),
     "sold_out": Kind(
-        409, "Sold out", "The event is sold out and has no waiting list.", "A cancelled ticket goes on sale at once."
+        409,
+        "Sold out",
+        "The event is sold out and has no waiting list.",
+        "A cancelled ticket is on sale again at once.",
     ),
     "waitlist_full": Kind(
         409, "Waiting list full", "The event is sold out and its waiting list is full.", "Try again later."
@@ -88,7 +91,7 @@ KINDS: dict[str, Kind] = {
         415, "Not JSON", "The body is not JSON by its Content-Type.", "Send Content-Type: application/json."
     ),
     "invalid_request": Kind(
-        422, "Invalid request", "The request has faults.", "errors lists each of them with a JSON pointer to its place."
+        422, "Invalid request", "The request has faults.", "errors lists all faults, each with a JSON pointer."
     ),
     "quantity_over_limit": Kind(
         422,
@@ -106,7 +109,10 @@ KINDS: dict[str, Kind] = {
         429, "Too many requests", "There were too many requests.", "Wait for the seconds in Retry-After.", 1
     ),
     "internal_error": Kind(
-        500, "A fault of ours", "Something went wrong on our side.", "Report the request_id; it finds the log line."
+        500,
+        "A fault of ours",
+        "Something went wrong on our side.",
+        "Report the request_id, with which the log lines can be found.",
     ),
     "inventory_unavailable": Kind(
         503, "Not available now", "The stock cannot be reached. Nothing was changed.", "Try again after Retry-After.", 1
@@ -145,12 +151,12 @@ class Fault:
 
 
 def pointer_to(*place: object) -> str:
-    """A place in a body as a JSON pointer (RFC 6901)."""
+    """The JSON pointer (RFC 6901) to a place in a body, given by its keys and indexes."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)
 
 
 class Problem(Exception):
-    """Ends a request with the answer of its code. `detail` and `data` are for the client: nothing internal."""
+    """Ends a request with the response of its code. The client sees `detail` and `data`: they hold nothing internal."""
 
     def __init__(
         self,
@@ -172,7 +178,7 @@ class Problem(Exception):
             self.headers.append((b"retry-after", b"%d" % self.kind.retry_after_seconds))
 
     def body(self, request_id: str) -> bytes:
-        """The problem document: RFC 9457, and the error shape of the system this one replaces."""
+        """The problem document: RFC 9457, with `error` and `message` of the system that this one replaces."""
         document: dict[str, Any] = {
             "type": f"/problems/{self.code}",
             "title": self.kind.title,
@@ -191,6 +197,6 @@ class Problem(Exception):
 
 
 def invalid(*faults: Fault) -> Problem:
-    """A request with these faults; the detail is the first of them, where there is only one."""
+    """The problem for a request with these faults. If there is only one, its text is the problem's detail."""
     detail = faults[0].detail if len(faults) == 1 else f"The request has {len(faults)} faults."
     return Problem("invalid_request", detail, faults=list(faults))

@@ -1,4 +1,4 @@
-"""How a caller who came too often is told so: Retry-After, and the fields of draft-ietf-httpapi-ratelimit-headers."""
+"""The response to a rate-limited call: Retry-After, and the fields of draft-ietf-httpapi-ratelimit-headers."""
 
 from math import ceil
 
@@ -7,7 +7,7 @@ from booking.web.problems import Problem
 
 
 def rate_limited(policy: str, limit: RateLimit, wait_ms: int) -> Problem:
-    """429 for a bucket that is empty; `wait_ms` milliseconds from now it holds one call again."""
+    """The problem (429) for an empty bucket, which has a token again in `wait_ms` milliseconds."""
     window = ceil(limit.burst / limit.per_second)
     wait = max(1, ceil(wait_ms / 1000))
     return Problem(

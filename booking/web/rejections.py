@@ -1,4 +1,4 @@
-"""Responses to what never reaches a route: overload, and what is no HTTP request."""
+"""Responses to requests that reach no route: those rejected under overload, and malformed ones."""
 
 from collections.abc import Collection, Sequence
 
@@ -12,7 +12,7 @@ Header = tuple[bytes, bytes]
 
 
 class Rejections:
-    """Makes the responses of some problems from parts: under overload there are tens of thousands in a second."""
+    """Builds responses from prepared parts, because under overload there are tens of thousands in a second."""
 
     def __init__(self, cors_origins: Collection[str] = ()) -> None:
         """`cors_origins` are the origins whose pages may read the responses; `*` stands for any."""
@@ -21,7 +21,7 @@ class Rejections:
         self._parts: dict[str, tuple[int, bytes, bytes, bytes]] = {}
 
     def __call__(self, code: str, request_headers: Sequence[Header]) -> tuple[int, bytes, bytes]:
-        """Status, further fields as lines, and body of the response to a request with these fields."""
+        """The response to a request with these header fields: its status, further header lines, and body."""
         status, lines, before, after = self._parts.get(code) or self._prepare(code)
         fields = by_name(request_headers)
         request_id = self._ids.of(fields.get(b"x-request-id"))
@@ -38,7 +38,7 @@ class Rejections:
         return parts
 
     def _lines_for(self, origin: bytes | None) -> bytes:
-        """The fields by which a page of another origin may read the response, as for any other one."""
+        """The CORS header lines, with which a page of another origin can read the response."""
         if origin is None or not (origin in self._origins or b"*" in self._origins):
             return b"vary: Origin\r\n"
         allowed = b"*" if b"*" in self._origins else origin

@@ -1,4 +1,4 @@
-"""A request's id: the caller's own, where that is one, and otherwise one that no other request has."""
+"""A request's id: the one that the caller sent, if it is valid, and otherwise a new, unique one."""
 
 import os
 from itertools import count
@@ -8,14 +8,14 @@ REQUEST_ID_BYTES_MAX = 128
 
 
 class RequestIds:
-    """Unique over workers and restarts by their beginning, and cheap by their end."""
+    """Makes ids of a random prefix, which is unique across workers and restarts, and a counter, which is cheap."""
 
     def __init__(self) -> None:
         self._prefix = os.urandom(8).hex()
         self._numbers = count()
 
     def of(self, given: bytes | None) -> str:
-        """The id of a request that was `given` one, or none, by its caller."""
+        """The id of a request: `given`, if it is valid, else a new one. `given` is the caller's X-Request-ID."""
         if given is not None and 0 < len(given) <= REQUEST_ID_BYTES_MAX and all(0x21 <= byte <= 0x7E for byte in given):
             return given.decode()
         return f"{self._prefix}-{next(self._numbers):x}"

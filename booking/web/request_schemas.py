@@ -1,4 +1,4 @@
-"""The bodies that clients send: what each field may be, and every fault of a body at once."""
+"""Schemas of request bodies. Validation reports all faults of a body at once."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
@@ -23,7 +23,7 @@ from booking.web import times
 from booking.web.problems import Fault, invalid, pointer_to
 
 INTEGER_MAX = 2**53 - 1
-"""The largest integer that every JSON reader sees alike (RFC 7493)."""
+"""The largest integer that every JSON parser reads exactly (RFC 7493)."""
 
 NO_NUL = r"^[^\x00]*$"
 NOT_BLANK_NO_NUL = r"^[^\x00]*[^\x00\s][^\x00]*$"
@@ -50,7 +50,7 @@ def _user_id(text: str) -> str:
     return text
 
 
-# What a validator of ours checks, the JSON schema says beside it: the OpenAPI document is made from these types.
+# Each type states in its JSON schema what its own validators check: the OpenAPI document is made from these types.
 EventId = Annotated[int, Field(json_schema_extra={"minimum": 1, "maximum": INTEGER_MAX})]
 Name = Annotated[
     str,
@@ -81,7 +81,7 @@ UserId = Annotated[
 
 
 class Payload(BaseModel):
-    """A JSON object with these fields and no others, and no value taken for another type's."""
+    """A JSON object without unknown fields. A value is not converted from another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
@@ -91,15 +91,15 @@ class BookRequest(Payload):
 
     event_id: EventId
     quantity: Annotated[int, Field(ge=1, json_schema_extra={"maximum": MAX_PER_USER_MAX})] = 1
-    """All or nothing; at most the event's `max_per_user`."""
+    """The number of tickets, all or nothing; at most the event's `max_per_user`."""
 
 
 class CancelRequest(Payload):
-    """`POST /cancel`. An organizer may name the user whose booking it is; unnamed, it is the caller's own."""
+    """`POST /cancel`. It cancels the caller's own booking; an organizer may name another user."""
 
     event_id: EventId
     user_id: UserId = Field(default_factory=str)
-    """Whose booking it is, where an organizer says so."""
+    """The user whose booking an organizer cancels; by default the caller."""
 
 
 class ConfirmRequest(Payload):
@@ -109,7 +109,7 @@ class ConfirmRequest(Payload):
 
 
 def _two_spellings(schema: dict[str, Any]) -> None:
-    """Says in a JSON schema what `_Named` does with `name`, and of a change that it names something."""
+    """Describes `name` of `_Named` in a JSON schema; a change must also have at least one field."""
     fields = schema["properties"]
     fields["name"] = {**fields["event_name"], "description": "Another spelling of event_name: send one of them."}
     if "event_name" in schema.get("required", ()):
@@ -118,7 +118,7 @@ def _two_spellings(schema: dict[str, Any]) -> None:
     else:
         schema["not"] = {"required": ["event_name", "name"]}
         schema["minProperties"] = 1
-        for field in fields.values():  # what is not named stays; the defaults here only stand for that
+        for field in fields.values():  # a missing field is not changed, so its default here is not a value
             field.pop("default", None)
 
 
@@ -128,7 +128,7 @@ class _Named(Payload):
     @model_validator(mode="before")
     @classmethod
     def _one_spelling(cls, body: Any) -> Any:
-        """`name` is another spelling of `event_name`; beside it, it is a field too many."""
+        """Reads `name` as `event_name`. If both are present, `name` stays, and is an unknown field."""
         if isinstance(body, dict) and "name" in body and "event_name" not in body:
             body = {("event_name" if field == "name" else field): value for field, value in body.items()}
         return body
@@ -138,22 +138,22 @@ class InitializeRequest(_Named):
     """`POST /initialize`."""
 
     event_name: Name
-    """What it is called, once trimmed."""
+    """The event's name; surrounding white space is removed."""
     available_tickets: Capacity
-    """The capacity."""
+    """The capacity of the event."""
     max_per_user: MaxPerUser = 1
     """The largest quantity that a user may book."""
     hold_seconds: Annotated[int, Field(ge=0, le=HOLD_SECONDS_MAX)] = 0
-    """0: a booking is confirmed at once. Otherwise it is held that long, and has to be confirmed."""
+    """0: a booking is confirmed at once. Otherwise it is held for this time, and must be confirmed within it."""
     waitlist_limit: WaitlistLimit | None = None
-    """Tickets' worth of waiting allowed. 0: no waiting list; null: unbounded."""
+    """The most tickets that waiting users may want together. 0: no waiting list; null: unbounded."""
     opens_at: Time = None
-    """When the sale begins; in any offset, and before `closes_at`."""
+    """When the sale opens, in any UTC offset; before `closes_at`."""
     closes_at: Time = None
-    """When it ends."""
+    """When the sale closes."""
 
     def rules(self) -> Rules:
-        """The event's rules. Raises Problem for a window that closes before it opens."""
+        """The event's rules. Raises Problem if the sale would close before it opens."""
         if self.opens_at is not None and self.closes_at is not None and self.opens_at >= self.closes_at:
             raise invalid(window_inverted())
         return Rules(
@@ -168,11 +168,11 @@ class InitializeRequest(_Named):
 
 
 class ChangeRequest(_Named):
-    """`PATCH /events/{id}`: what is named changes; null stands for the default where there is one."""
+    """`PATCH /events/{id}`: only the given fields change. null sets a field to its default, if it has one."""
 
     event_name: Name = ""
     capacity: Capacity = 0
-    """A larger one goes to the waiting list at once; not below what is sold and held."""
+    """Tickets that are added go to the waiting list at once. Not less than the tickets sold and held."""
     opens_at: Time = None
     closes_at: Time = None
     paused: bool = False
@@ -180,7 +180,7 @@ class ChangeRequest(_Named):
     max_per_user: MaxPerUser = 0
 
     def changes(self) -> Mapping[str, str | int | None]:
-        """What was named, by the names that the scripts know. Raises Problem when nothing was."""
+        """The given fields, by the names that the scripts use. Raises Problem if there are none."""
         if not self.model_fields_set:
             raise invalid(Fault("", "The body names nothing to change."))
         values = {field: getattr(self, field) for field in type(self).model_fields if field in self.model_fields_set}
@@ -197,29 +197,31 @@ class RegisterRequest(Payload):
 
 
 class LoginRequest(Payload):
-    """`POST /auth/login`: whatever is not an account's email and password is simply wrong."""
+    """`POST /auth/login`. Any text is valid here; if it is not an account's email and password, login fails."""
 
     email: str
     password: str
 
 
 def window_inverted() -> Fault:
-    """A sale that would close before it opens, or at once."""
+    """The fault of a sale that would close before it opens, or at the same time."""
     return Fault("/opens_at", "opens_at has to be before closes_at.")
 
 
 PayloadType = TypeVar("PayloadType", bound=Payload)
 
 
-def validate(payload: type[PayloadType], body: object, also: Sequence[Fault] = ()) -> PayloadType:
-    """Reads a body. Raises Problem with every fault it has, and with those that were found elsewhere."""
+def validate(payload: type[PayloadType], body: object, more_faults: Sequence[Fault] = ()) -> PayloadType:
+    """The validated body. Raises Problem with all faults of the body, and with `more_faults`."""
     try:
-        # `model_validate` looks at its own options first, which takes longer than this.
+        # `model_validate` first handles options of its own, which takes longer than this.
         value: PayloadType = payload.__pydantic_validator__.validate_python(body)
     except ValidationError as error:
-        raise invalid(*(_fault(payload, details, body) for details in error.errors(include_url=False)), *also) from None
-    if also:
-        raise invalid(*also)
+        raise invalid(
+            *(_fault(payload, details, body) for details in error.errors(include_url=False)), *more_faults
+        ) from None
+    if more_faults:
+        raise invalid(*more_faults)
     return value
 
 

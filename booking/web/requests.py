@@ -1,4 +1,4 @@
-"""What a request brings besides its credentials: its body, its idempotency key, its place in a list."""
+"""Reads a request: its body, idempotency key, ids in the path, and the page of a list."""
 
 import json
 from collections import Counter
@@ -16,33 +16,33 @@ from booking.web.problems import Fault, Problem, invalid, pointer_to
 from booking.web.responses import JSON
 
 BODY_BYTES_MAX = 16 * 1024
-"""No call needs more (contract)."""
+"""The largest request body (contract)."""
 
 REQUEST_ID = "booking.request_id"
 USER = "booking.user"
-"""Where the frame keeps the request's id, and endpoints the caller's, for the log line."""
+"""Keys of the scope: the middleware stores the request's id, and endpoints the caller's user id, for the log line."""
 
 DOUBLE_DIGITS_MAX = 308
-"""Beyond so many digits before its point a number may be infinite as a double."""
+"""A number with more digits before its decimal point may be infinite as a double."""
 
 KEY_BYTES_MAX = 255
 """The longest Idempotency-Key (contract)."""
 
 EVENT_ID_DIGITS_MAX = 15
-"""What every JSON reader sees alike; no event comes near it."""
+"""Every JSON parser reads integers of this length exactly; real event ids are much shorter."""
 
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
-"""Things in a page of a list (contract)."""
+"""Items in a page of a list (contract)."""
 
 
 class ClientGone(Exception):
-    """The client closed the connection before its request was whole; nobody is there to be answered."""
+    """The client closed the connection before its request was complete, so there is no client to respond to."""
 
 
 async def read_json(scope: Scope, receive: Receive, faults: list[Fault]) -> Any:
-    """The body, in the contract's order of checks: media type, size, JSON. Raises Problem, ClientGone.
+    """The parsed body. Checks media type, size and JSON, in the contract's order. Raises Problem, ClientGone.
 
-    A name that is there twice goes into `faults`, to be told with what else is wrong.
+    Repeated names are added to `faults`, so that they are reported together with other faults.
     """
     fields = fields_of(scope)
     media_type = fields.get(b"content-type", JSON)
@@ -63,28 +63,28 @@ async def read_json(scope: Scope, receive: Receive, faults: list[Fault]) -> Any:
         if "infinity" not in error.msg:
             raise Problem("malformed_json") from None
         value = _with_numbers_out_of_range(body)
-    # Each member has a colon of its own, so only a body with more of them than members can name one twice.
+    # Each member has a colon, so only a body with more colons than members can repeat a name.
     if type(value) is dict and body.count(b":") > len(value):
         faults += [Fault(pointer_to(name), f"{name} is there more than once.") for name in _repeated_names(body)]
     return value
 
 
 def _with_numbers_out_of_range(body: bytes) -> Any:
-    """A number beyond what a double holds is JSON nevertheless (RFC 8259, section 6), and infinite to its field."""
+    """Parses numbers too large for a double as infinite: they are valid JSON (RFC 8259, section 6)."""
     try:
         value = json.loads(
             body, parse_int=lambda text: float(text) if len(text) > DOUBLE_DIGITS_MAX else int(text), parse_constant=int
         )
-        orjson.dumps(value)  # whatever else it would not have read it does not write either
+        orjson.dumps(value)  # raises for other values that orjson does not accept
     except (ValueError, TypeError, RecursionError):
         raise Problem("malformed_json") from None
     return value
 
 
 def _repeated_names(body: bytes) -> list[str]:
-    """Of two values under one name, readers differ about which counts (RFC 8259, section 4).
+    """Names that the outermost object has more than once: parsers differ in which value they use (RFC 8259, section 4).
 
-    Of the outermost object alone: no field of ours takes another, whatever its names are.
+    Nested objects are not checked, because no field of the API takes an object.
     """
     try:
         names = json.loads(body, object_pairs_hook=lambda pairs: [name for name, _ in pairs])
@@ -94,7 +94,7 @@ def _repeated_names(body: bytes) -> list[str]:
 
 
 async def _read_on(receive: Receive, message: Message, body: bytes) -> bytes:
-    """The whole body that begins with this message, or a little more than is allowed of one that is too large."""
+    """The whole body that begins with `message`. Reading stops soon after BODY_BYTES_MAX. Raises ClientGone."""
     while message.get("more_body") and len(body) <= BODY_BYTES_MAX:
         message = await receive()
         body += message.get("body", b"")
@@ -109,7 +109,7 @@ def _is_json(content_type: bytes) -> bool:
 
 
 def read_idempotency_key(scope: Scope, faults: list[Fault]) -> IdempotencyKey | None:
-    """The Idempotency-Key header, bare or as a quoted string. What is wrong with it goes into `faults`."""
+    """The Idempotency-Key header, bare or as a quoted string. A fault is added to `faults`."""
     value = fields_of(scope).get(b"idempotency-key")
     if value is None:
         return None
@@ -124,7 +124,7 @@ def read_idempotency_key(scope: Scope, faults: list[Fault]) -> IdempotencyKey | 
 
 
 def read_event_id(scope: Scope) -> int:
-    """The event's id in the path. Raises Problem for what no event can have."""
+    """The event's id in the path. Raises Problem if it cannot be an event's id."""
     event_id = event_id_of(scope["path_params"]["event_id"])
     if event_id is None:
         raise Problem("event_not_found")
@@ -132,14 +132,14 @@ def read_event_id(scope: Scope) -> int:
 
 
 def event_id_of(text: str) -> int | None:
-    """The event's id that `text` is the decimal writing of, if it is one."""
+    """The event id in `text`, as a decimal number; None if it is not one."""
     if text.isascii() and text.isdigit() and text[0] != "0" and len(text) <= EVENT_ID_DIGITS_MAX:
         return int(text)
     return None
 
 
 def booking_id_of(text: str) -> tuple[int, int] | None:
-    """The event's id and the number that a booking's id is made of, if `text` is one."""
+    """The two parts of a booking's id, event id and number; None if `text` is not a booking's id."""
     event_text, _, number_text = text.partition("-")
     event_id, number = (event_id_of(part) if part else None for part in (event_text, number_text))
     return None if event_id is None or number is None else (event_id, number)
@@ -150,16 +150,18 @@ Place = TypeVar("Place")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Place]):
-    """Which part of a list is asked for."""
+    """The requested page of a list."""
 
     limit: int
     starting_after: Place | None
 
 
-def read_page(scope: Scope, place_of: Callable[[str], Place | None], faults: list[Fault] | None = None) -> Page[Place]:
-    """The `limit` and `starting_after` of a list's query; `place_of` reads the latter.
+def read_page(
+    scope: Scope, parse_place: Callable[[str], Place | None], faults: list[Fault] | None = None
+) -> Page[Place]:
+    """The `limit` and `starting_after` of a list's query; `parse_place` parses the latter.
 
-    Raises Problem with all that is wrong with them, after what is in `faults` already.
+    Raises Problem with their faults, after those that are already in `faults`.
     """
     query = QueryParams(scope["query_string"])
     faults = [] if faults is None else faults
@@ -167,7 +169,7 @@ def read_page(scope: Scope, place_of: Callable[[str], Place | None], faults: lis
     if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= LIMIT_MAX):
         faults.append(Fault("?limit", f"limit has to be a whole number from 1 to {LIMIT_MAX}."))
     starting_after = query.get("starting_after")
-    place = None if starting_after is None else place_of(starting_after)
+    place = None if starting_after is None else parse_place(starting_after)
     if starting_after is not None and place is None:
         faults.append(not_in_list())
     if faults:
@@ -176,5 +178,5 @@ def read_page(scope: Scope, place_of: Callable[[str], Place | None], faults: lis
 
 
 def not_in_list() -> Fault:
-    """`starting_after` names nothing of the list."""
+    """The fault of a `starting_after` that is not in the list."""
     return Fault("?starting_after", "starting_after has to be the id of something in the list.")

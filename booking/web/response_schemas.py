@@ -1,4 +1,4 @@
-"""What answers hold, field by field: the types of what endpoints send, and the schemas of the OpenAPI document."""
+"""The types of response bodies. The schemas of the OpenAPI document are made from them."""
 
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -8,7 +8,7 @@ from typing_extensions import TypedDict  # pydantic takes it from here before Py
 from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MAX, BookingStatus, EventState, Source
 
 documented = with_config(ConfigDict(use_attribute_docstrings=True))
-"""The sentence under a field is its description."""
+"""The docstring below a field becomes its description in the schema."""
 
 Id = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -35,7 +35,7 @@ class EventData(TypedDict):
     hold_seconds: Annotated[int, Field(ge=0, le=HOLD_SECONDS_MAX)]
     """0: bookings are confirmed at once."""
     waitlist_limit: Count | None
-    """Tickets' worth of waiting allowed; null: unbounded."""
+    """The most tickets that waiting users may want together; null: unbounded."""
     opens_at: Instant | None
     closes_at: Instant | None
     paused: bool
@@ -55,13 +55,13 @@ class BookingData(TypedDict):
     quantity: Annotated[int, Field(ge=1, le=MAX_PER_USER_MAX)]
     status: BookingStatus
     source: Source
-    """`waitlist` for whoever waited."""
+    """`waitlist` if the booking was on the waiting list first."""
     created_at: Instant
-    """When it was asked for; promotion leaves it."""
+    """When the booking was requested; a promotion does not change it."""
     expires_at: NotRequired[Instant]
-    """The end of the hold; only while it is held."""
+    """The end of the hold; only while the booking is held."""
     position: NotRequired[Id]
-    """The place on the waiting list; only while it is waiting. 1 is next."""
+    """The position on the waiting list; only while the booking is waiting. 1 is next."""
 
 
 @documented
@@ -69,32 +69,32 @@ class UserData(TypedDict):
     """An account."""
 
     id: Id
-    """Its decimal text is the user id of the account's bookings."""
+    """The number of the account. Its bookings have the user id `account:` and this number."""
     email: str
 
 
 @documented
 class WelcomeData(TypedDict):
-    """What a successful register or login gives."""
+    """The result of a successful registration or login."""
 
     token: str
-    """A bearer token, good for an hour."""
+    """A bearer token, valid for an hour."""
     user: UserData
 
 
 @documented
 class TotalsData(TypedDict):
-    """A sale in numbers."""
+    """The totals of a sale."""
 
     bookings: Count
     """Live confirmed bookings."""
     tickets: Count
-    """Their tickets."""
+    """Tickets of live confirmed bookings."""
     held: Count
     cancelled: Count
     expired: Count
     promoted: Count
-    """Times that somebody was given a ticket from the waiting list."""
+    """How many waiting bookings were given their tickets."""
     waiting: Count
 
 
@@ -107,7 +107,7 @@ class MinuteData(TypedDict):
     joined: Count
     promoted: Count
     cancelled: Count
-    """Those who left the waiting list included."""
+    """Includes users who left the waiting list."""
     expired: Count
 
 
@@ -120,14 +120,14 @@ class ReportData(TypedDict):
     per_minute: list[MinuteData]
     sold_out_at: Instant | None
     seconds_to_sell_out: Annotated[float, Field(ge=0)] | None
-    """From the opening, or from the event's making where that was later."""
+    """Counted from the opening of the sale, or from the creation of the event if that was later."""
     refusals: dict[str, Count]
     """How many calls were refused, by code."""
 
 
 @documented
 class CountersData(TypedDict, total=False):
-    """An event's counters on one side. Missing where that side does not have the event."""
+    """An event's counters on one side, Redis or the database. Empty if that side does not have the event."""
 
     capacity: int
     available_tickets: int
@@ -136,7 +136,7 @@ class CountersData(TypedDict, total=False):
     bookings_count: int
     held_count: int
     waiting_tickets: int
-    """Tickets' worth of waiting."""
+    """The number of tickets that waiting users want."""
 
 
 @documented
@@ -149,14 +149,14 @@ class SidesData(TypedDict):
 
 @documented
 class DifferenceData(TypedDict):
-    """One thing on which the sides differ, or which cannot be."""
+    """One difference between the sides, or one impossible value."""
 
     kind: str
     user_id: str | None
     redis: Any
     database: Any
     meaning: str
-    """What it means to whoever has to do something about it."""
+    """An explanation for the operator."""
 
 
 @documented
@@ -170,10 +170,10 @@ class AuditData(CountersData):
     counters: SidesData
     bookings_compared: Count
     unsettled: Count
-    """Users whose booking changed each time it was looked at; nothing is said of them."""
+    """Users whose booking changed each time it was read; they are not compared."""
     differences: list[DifferenceData]
     more_differences: Count
-    """Differences beyond those that are listed."""
+    """The number of differences that are not listed."""
 
 
 @documented
@@ -187,17 +187,17 @@ class FaultData(TypedDict):
 
 @documented
 class ProblemData(TypedDict):
-    """A failure: a problem document (RFC 9457) that is also the error shape of older clients."""
+    """A failure: a problem document (RFC 9457), with the `error` and `message` fields that older clients read."""
 
     type: Annotated[str, Field(json_schema_extra={"format": "uri-reference"})]
-    """The page that explains it to a person."""
+    """The address of the page that explains the problem."""
     title: str
     status: Annotated[int, Field(ge=400, le=599)]
     detail: str
     code: str
-    """What programs switch on; it never changes its meaning."""
+    """The code that programs check; its meaning never changes."""
     request_id: str
-    """Finds the request's lines in the log. A replayed answer has the id of the first call."""
+    """With it, the request's lines in the log are found. A replayed response has the id of the first call."""
     error: Literal[True]
     message: str
     """The same as `detail`."""

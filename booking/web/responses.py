@@ -1,4 +1,4 @@
-"""Responses: how events and bookings look in them, and how one is sent."""
+"""Responses: the JSON of events and bookings, and how a response is sent."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -33,13 +33,13 @@ Handler = Callable[[Scope, Receive], Awaitable[PlainResponse]]
 
 
 def problem_response(problem: Problem, request_id: str, *headers: Header) -> PlainResponse:
-    """A failure, for a client."""
+    """The response that reports a problem to a client."""
     body = problem.body(request_id)
     return PlainResponse(problem.kind.status, body, *problem.headers, *headers, media_type=CONTENT_TYPE)
 
 
 async def send_response(send: Send, response: PlainResponse) -> None:
-    """Sends a response as the messages of ASGI."""
+    """Sends a response as ASGI messages."""
     headers = response.headers
     if response.media_type is not None:
         length = b"%d" % len(response.body)
@@ -48,13 +48,13 @@ async def send_response(send: Send, response: PlainResponse) -> None:
     await send({"type": "http.response.body", "body": response.body})
 
 
-def success(message: str, data: Any, **beside: Any) -> bytes:
-    """The body of an answer that is no failure."""
-    return orjson.dumps({"error": False, "message": message, **beside, "data": data})
+def success(message: str, data: Any, **more_fields: Any) -> bytes:
+    """The body of a successful response."""
+    return orjson.dumps({"error": False, "message": message, **more_fields, "data": data})
 
 
 def booking_data(booking: Booking) -> BookingData:
-    """A booking as clients see it."""
+    """The JSON of a booking."""
     data: BookingData = {
         "id": booking.id,
         "event_id": booking.event_id,
@@ -72,7 +72,7 @@ def booking_data(booking: Booking) -> BookingData:
 
 
 def event_data(event: Event) -> EventData:
-    """An event as clients see it."""
+    """The JSON of an event."""
     rules = event.rules
     return {
         "id": event.id,

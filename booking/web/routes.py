@@ -22,15 +22,15 @@ Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 COMMANDS = frozenset(("/book", "/cancel", "/confirm"))
-"""The calls that a crowd makes, beside reads of an event and of one's own booking."""
+"""The commands of buyers. They are sheddable, like reads of an event and of the caller's own booking."""
 
 EVENTS = "/events/"
 
 
 def is_sheddable(method: str, path: str) -> bool:
-    """Whether a request is one of a crowd, which takes one step in Redis, and may be turned away under overload.
+    """Whether the server may reject a request under overload: buyers' calls, each of which is one step in Redis.
 
-    Every other request has bounds of its own: passwords, listeners, the connections of the database.
+    Other requests have limits of their own: password checks, listeners, the connections of the database.
     """
     if method == "POST":
         return path in COMMANDS
@@ -53,9 +53,9 @@ class HandlerEndpoint:
 
 
 class ByMethod:
-    """Hands a request to the endpoint of its method.
+    """Passes a request to the endpoint of its method.
 
-    Starlette takes an object that is not a function for an ASGI application. It wraps functions in a Request and a
+    Starlette treats an object that is not a function as an ASGI application. It wraps functions in a Request and a
     Response, which cost more than an endpoint of the hot path.
     """
 
@@ -68,10 +68,10 @@ class ByMethod:
 
 
 class RouteTable:
-    """A table in front of Starlette's router, which tries one regular expression after the other.
+    """A table in front of Starlette's router, because the router tries one regular expression after the other.
 
-    The table knows the paths without a parameter, and those whose second part is an event's number. Any other request
-    goes to the router.
+    The table has the paths without a parameter, and those whose second part is an event's id. Any other request goes
+    to the router.
     """
 
     def __init__(self, router: Router) -> None:
@@ -97,7 +97,7 @@ class RouteTable:
         return endpoint(scope, receive, send)
 
     def find(self, method: str, path: str) -> tuple[Route, Endpoint, dict[str, str]] | None:
-        """The route, the endpoint and the path's parameters of a request; None for one that is not in the table."""
+        """The route, the endpoint and the path's parameters of a request; None if it is not in the table."""
         start = path.find("/", 1) + 1
         if not start:
             found = self._table.get((method, path, "", ""))
@@ -130,27 +130,27 @@ def routes(
     metrics: MetricsEndpoint,
     page: pages.PageEndpoints,
 ) -> list[BaseRoute]:
-    """Every address of the service; those of its own accounts, if it has any."""
-    of_accounts = (
+    """All routes of the service. `accounts` is None if the service has no accounts of its own."""
+    account_routes = (
         []
         if accounts is None
         else [_route("/auth/register", POST=accounts.register), _route("/auth/login", POST=accounts.login)]
     )
     return [
         _route("/book", POST=sale.book),
-        _route("/status/{event_id}", GET=events.look),
+        _route("/status/{event_id}", GET=events.get),
         _route("/cancel", POST=sale.cancel),
         _route("/confirm", POST=sale.confirm),
-        _route("/events/{event_id}/booking", GET=events.look_booking),
+        _route("/events/{event_id}/booking", GET=events.get_booking),
         _sending("/events/{event_id}/bookings", GET=lists.of_event),
         _sending("/events/{event_id}/live", GET=live),
         _route("/events/{event_id}/report", GET=reports.report),
         _route("/events/{event_id}/audit", GET=reports.audit),
         _route("/bookings", GET=lists.own),
-        _route("/events/{event_id}", GET=events.look, PATCH=events.change),
+        _route("/events/{event_id}", GET=events.get, PATCH=events.change),
         _route("/events", GET=events.index),
         _route("/initialize", POST=events.initialize),
-        *of_accounts,
+        *account_routes,
         _route("/healthz", GET=health.alive),
         _route("/readyz", GET=health.ready),
         _route("/metrics", GET=metrics),

@@ -1,4 +1,4 @@
-"""Times as clients write and read them: RFC 3339."""
+"""Converts times between milliseconds since 1970 and RFC 3339 text."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -13,15 +13,15 @@ LAST = (datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC) - EPOCH) // MILL
 
 @lru_cache(maxsize=4096)
 def to_text(milliseconds: int) -> str:
-    """Milliseconds since 1970 as `2026-11-22T21:30:00.125Z`. Kept, since a batch's bookings share their time."""
+    """Milliseconds since 1970 as `2026-11-22T21:30:00.125Z`. Cached, because the bookings of a batch share a time."""
     seconds, rest = divmod(milliseconds, 1000)
     return f"{(EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()}.{rest:03}Z"
 
 
 def from_text(text: str) -> int:
-    """An RFC 3339 time in any offset as milliseconds since 1970, what is finer cut off.
+    """An RFC 3339 time in any offset as milliseconds since 1970; smaller fractions are cut off.
 
-    Raises ValueError, with a sentence for people.
+    Raises ValueError with a message for the user.
     """
     if not RFC_3339.fullmatch(text):
         raise ValueError("has to be an RFC 3339 time with an offset, such as 2026-11-22T21:30:00Z")

@@ -1,4 +1,4 @@
-"""OpenTelemetry traces: one server span a request, where its SDK is installed and told where to send them."""
+"""OpenTelemetry traces: one server span a request, if the SDK is installed and a target is configured."""
 
 import asyncio
 import os
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 SDK = "opentelemetry.sdk"
 EXPORTERS = "opentelemetry_traces_exporter"
-"""The group of entry points under which exporters are found by the names that OTEL_TRACES_EXPORTER takes."""
+"""The group of entry points with the exporters, by the names that OTEL_TRACES_EXPORTER accepts."""
 
-PLACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
-"""Any of these says that traces are wanted, and where."""
+TARGETS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
+"""If any of these variables is set, traces are sent, to the target that it names."""
 
 LAST_SPANS_SECONDS_MAX = 2.0
-"""How long, at a stop, the last spans may take to go out."""
+"""How long a stopping worker waits until the last spans are sent."""
 
 ERROR_STATUS_MIN = 500
-"""From here on a server's span is an error (semantic conventions for HTTP)."""
+"""With this status or a higher one, a server span is an error (semantic conventions for HTTP)."""
 
 log = structlog.get_logger()
 
 
 def traced(application: ASGIApp, telemetry: Mapping[str, str]) -> ASGIApp:
-    """The application in a layer that traces it; the application itself where no traces are wanted.
+    """The application in a middleware that traces it; the application itself if traces are not configured.
 
-    `telemetry` holds the OTEL_* variables of the environment that the service was started in. Raises SettingsError for
-    a value that the SDK does not take.
+    `telemetry` holds the OTEL_* variables of the service's environment. Raises SettingsError for a value that the SDK
+    does not accept.
     """
     if not _is_wanted(telemetry):
         return application
@@ -54,15 +54,15 @@ def traced(application: ASGIApp, telemetry: Mapping[str, str]) -> ASGIApp:
 def _is_wanted(telemetry: Mapping[str, str]) -> bool:
     if telemetry.get("OTEL_SDK_DISABLED", "").lower() == "true" or telemetry.get("OTEL_TRACES_EXPORTER") == "none":
         return False
-    return any(telemetry.get(name) for name in PLACES)
+    return any(telemetry.get(name) for name in TARGETS)
 
 
 def _provider(telemetry: Mapping[str, str]) -> "TracerProvider | None":
-    """A provider with the exporters that are asked for; None, and a warning, where one of them is not installed."""
+    """A provider with the configured exporters. None, with a warning in the log, if one of them is not installed."""
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    os.environ.update(telemetry)  # where the SDK looks; what is told a process so cannot be read from outside it
+    os.environ.update(telemetry)  # the SDK reads them here; other processes cannot see a change made here
     if "service.name=" not in telemetry.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         os.environ.setdefault("OTEL_SERVICE_NAME", "booking")
     provider = TracerProvider(shutdown_on_exit=False)
@@ -76,15 +76,15 @@ def _provider(telemetry: Mapping[str, str]) -> "TracerProvider | None":
 
 
 def _exporter(name: str, telemetry: Mapping[str, str]) -> str:
-    """OTLP goes over HTTP unless gRPC is asked for, whose exporter is a package of its own."""
+    """The name of an exporter's entry point. OTLP uses HTTP by default; gRPC's exporter is a separate package."""
     protocol = telemetry.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or telemetry.get("OTEL_EXPORTER_OTLP_PROTOCOL")
     return name if name != "otlp" else f"otlp_proto_{'grpc' if protocol == 'grpc' else 'http'}"
 
 
 class Traces:
-    """The outermost layer: it goes by what the frame and the router have noted in the request's scope.
+    """The outermost middleware. It reads the request's scope, which inner middleware and the router have filled.
 
-    As in the log, a path's pattern is told and never the path, and no user: either may hold anything.
+    A span has the route's pattern, and neither the path nor the user, because both may hold personal data.
     """
 
     def __init__(self, application: ASGIApp, provider: "TracerProvider") -> None:
@@ -108,14 +108,14 @@ class Traces:
         span = self._tracer.start_span(method, context=self._extract(headers), kind=self._kind)
         status = 0
 
-        async def send_noted(message: Message) -> None:
+        async def send_and_record(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._application(scope, receive, send_noted)
+            await self._application(scope, receive, send_and_record)
         finally:
             if span.is_recording():
                 self._describe(span, scope, status)
@@ -129,16 +129,16 @@ class Traces:
         span.set_attribute("http.request.method", scope["method"])
         span.set_attribute("url.scheme", scope.get("scheme", "http"))
         span.set_attribute("booking.request_id", scope.get(REQUEST_ID, ""))
-        if status:  # otherwise nobody waited for an answer
+        if status:  # 0: the client disconnected before a response
             span.set_attribute("http.response.status_code", status)
         if status >= ERROR_STATUS_MIN:
             span.set_status(self._error)
 
     async def flush(self) -> None:
-        """Sends the last spans. Waits for LAST_SPANS_SECONDS_MAX at most, whatever the collector does."""
-        # A thread that nobody waits for: a collector that is away must not keep the service from stopping.
+        """Sends the last spans. Waits LAST_SPANS_SECONDS_MAX at most, even if the collector does not respond."""
+        # A daemon thread, because a collector that is down must not keep the service from stopping.
         thread = threading.Thread(target=self._provider.shutdown, daemon=True)
         thread.start()
         end = asyncio.get_running_loop().time() + LAST_SPANS_SECONDS_MAX
-        while thread.is_alive() and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 - it is a thread
+        while thread.is_alive() and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 - a thread cannot be awaited
             await asyncio.sleep(0.01)

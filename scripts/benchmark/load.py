@@ -20,7 +20,7 @@ from booking.auth.tokens import sign_token
 from booking.loadtest.generator import Generator, Pacing
 from booking.loadtest.histogram import Histogram
 from booking.loadtest.plan import address_of
-from booking.loadtest.wire import Answer
+from booking.loadtest.wire import Response
 from scripts.benchmark.processes import PartError
 
 CONNECTIONS = 64
@@ -188,7 +188,7 @@ class Prepared:
         """The whole request."""
         return self._head + call + self._tail
 
-    def answered(self, call: bytes, answer: Answer, due_ns: int, sent_ns: int, now_ns: int) -> None:  # noqa: ARG002
+    def answered(self, call: bytes, answer: Response, due_ns: int, sent_ns: int, now_ns: int) -> None:  # noqa: ARG002
         """Counts an answer."""
         load, status = self.load, answer.status
         load.statuses[status] += 1

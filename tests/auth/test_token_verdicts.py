@@ -224,7 +224,7 @@ def test_heads_of_those_without_the_secret_are_not_kept() -> None:
         head = b'{"alg":' + b" " * spaces + b'"HS256"}'
         with pytest.raises(InvalidToken):
             verifier.verify(signed(base64url(head) + b"." + base64url(b'{"sub":"17"}'), OTHER_SECRET))
-    assert len(verifier._plain._heads) == 1
+    assert len(verifier._plain._headers) == 1
 
 
 @settings(max_examples=1000, deadline=None)

@@ -18,6 +18,7 @@ expect.set_options(timeout=PATIENCE_MS)
 FOR_PROGRAMS = {
     "malformed_json",
     "malformed_request",
+    "transfer_encoding_unsupported",
     "not_found",
     "method_not_allowed",
     "body_too_large",
@@ -178,12 +179,12 @@ def test_a_sale_is_called_open_when_it_certainly_is_or_the_service_says_so(sit: 
     visitor.go("/")
     states: list[str] = visitor.page.evaluate(
         """async () => {
-            const { learn } = await import("/static/clock.js"); // not the page's own, which is versioned
+            const { addSample } = await import("/static/clock.js"); // not the page's own, which is versioned
             const { stateOf } = await import("/static/sale_state.js");
             const at = (time) => new Date(time).toISOString();
             const sale = (opens, state) => ({ paused: false, closes_at: null, opens_at: at(opens), state });
             const [said, moment] = [1e12, performance.now()];
-            learn(moment, moment, said, 2000);
+            addSample(moment, moment, said, 2000);
             return [sale(said, "scheduled"), sale(said + 999, "scheduled"), sale(said + 999, "open")].map(stateOf);
         }"""
     )
@@ -238,10 +239,10 @@ def test_a_connection_that_breaks_is_made_again(house: House, sit: Sit) -> None:
     visitor.page.route("**/live", lambda route: route.abort() if len(tries) < 3 else route.continue_())
     visitor.page.on("requestfailed", lambda request: tries.append(request.url))
     visitor.go(f"/sale/{event_id}")
-    expect(visitor.page.locator("#line")).to_contain_text("The sale cannot be read at the moment.")
+    expect(visitor.page.locator("#connection")).to_contain_text("The sale cannot be read at the moment.")
     expect(visitor.page.locator(".ticket")).to_be_hidden()
     expect(visitor.page.locator(".left")).to_contain_text("3 of 3 tickets left")
-    expect(visitor.page.locator("#line")).to_be_empty()
+    expect(visitor.page.locator("#connection")).to_be_empty()
     house.user().book(event_id)
     expect(visitor.page.locator(".left")).to_contain_text("2 of 3 tickets left")
     assert len(tries) == 3

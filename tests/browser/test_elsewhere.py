@@ -211,4 +211,4 @@ def test_a_computer_that_slept_asks_how_things_stand(house: House, sit: Sit) -> 
     for ends in ("window.slept = 600_000", "dispatchEvent(new Event('online'))"):
         with page.expect_response("**/live"):
             page.evaluate(ends)
-    expect(page.locator("#line")).to_be_empty()
+    expect(page.locator("#connection")).to_be_empty()

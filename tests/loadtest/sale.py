@@ -83,4 +83,4 @@ async def play_here(service: LyingService, plan: Plan = PLAN) -> tuple[SaleWorkl
 
 def answers_of(workload: SaleWorkload, what: str) -> int:
     """How often something was answered, whatever was asked."""
-    return sum(count for (_, answered), count in workload.recorder.answers.items() if answered == what)
+    return sum(count for (_, answered), count in workload.recorder.results.items() if answered == what)

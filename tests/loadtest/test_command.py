@@ -96,7 +96,7 @@ async def test_some_who_were_turned_away_are_told_of_and_leave_it_clean(secret_f
 async def test_a_service_that_is_gone_leaves_no_verdict_and_no_blame(
     secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("booking.loadtest.organizer.STILL_SECONDS_MAX", 0.5)
+    monkeypatch.setattr("booking.loadtest.organizer.SETTLE_SECONDS_MAX", 0.5)
     monkeypatch.setattr("booking.loadtest.checks.QUIET_SECONDS", 0.1)
     # On a machine that is busy with other tests, the generator may be late as well.
     monkeypatch.setattr("booking.loadtest.figures.LATE_NS", 10**12)

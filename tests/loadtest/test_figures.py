@@ -42,7 +42,7 @@ def figures_of(*processes: dict[str, Any]) -> Figures:
 def test_two_processes_add_up() -> None:
     figures = figures_of(told(), told())
     assert (figures.answered, figures.seconds, figures.rate) == (200, 2.0, 100.0)
-    assert figures.answers == {(Kind.BOOK, "201"): 200}
+    assert figures.results == {(Kind.BOOK, "201"): 200}
     assert figures.to_json()["latency_ms"]["book"]["count"] == 200
 
 

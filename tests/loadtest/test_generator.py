@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from booking.loadtest.calls import Kind
 from booking.loadtest.plan import Plan, draw_intents
-from booking.loadtest.process import ReadSilence
+from booking.loadtest.process import ReadTimeout
 from booking.loadtest.records import Found, Seen
 from booking.loadtest.workload import ATTEMPTS_MAX, SaleWorkload
 from tests.loadtest.lying_service import LyingService
@@ -91,7 +91,7 @@ async def test_a_sale_is_played_over_tls(tmp_path: Path, monkeypatch: pytest.Mon
     async with answering(lambda n: answer(201, booked % (n + 2)), tls=tls) as (url, requests):
         workload = workload_of(replace(plan, url=url))
         await drive(replace(plan, url=url), workload)
-    assert workload.recorder.answers[Kind.BOOK, "201"] == 20 <= requests[0]
+    assert workload.recorder.results[Kind.BOOK, "201"] == 20 <= requests[0]
 
 
 async def test_an_open_loop_does_not_wait_for_answers() -> None:
@@ -101,7 +101,7 @@ async def test_an_open_loop_does_not_wait_for_answers() -> None:
         await drive(replace(plan, url=url), workload)
     asked_twice = sum(intent.again for intent in draw_intents(plan))
     assert requests == [20 + asked_twice]
-    assert workload.recorder.answers[Kind.BOOK, "no answer in time"] == 20
+    assert workload.recorder.results[Kind.BOOK, "no answer in time"] == 20
 
 
 async def test_an_arrival_time_without_a_call_is_not_counted_as_a_wait() -> None:
@@ -153,7 +153,7 @@ async def test_what_is_not_http_is_an_unknown_outcome_and_not_a_crash() -> None:
     async with answering(lambda _: b"220 smtp\r\n\r\n") as (url, _):
         workload = workload_of(replace(plan, url=url))
         await drive(replace(plan, url=url), workload)
-    assert workload.recorder.answers[Kind.BOOK, "an answer without a Content-Length"] == 3
+    assert workload.recorder.results[Kind.BOOK, "a response without a Content-Length"] == 3
     assert all(record.seen == Seen.SENT | Seen.UNKNOWN for record in workload.recorder.buyers.values())
 
 
@@ -221,7 +221,7 @@ async def read(plan: Plan, silence_seconds_max: float) -> SaleWorkload:
     for record in workload.recorder.buyers.values():
         record.seen = Seen.SENT
     workload.read_back()
-    await drive(plan, workload, ReadSilence(workload, silence_seconds_max).end_if_too_long)
+    await drive(plan, workload, ReadTimeout(workload, silence_seconds_max).close_if_over)
     return workload
 
 

@@ -58,9 +58,9 @@ def found(
     changes: Iterable[Change], records: Sequence[BuyerRecord] = RECORDS, stored: Iterable[Booking] = STORED
 ) -> dict[Fault, list[str]]:
     history = History(TICKETS)
-    history.take(changes)
+    history.apply(changes)
     for booking in stored:
-        history.stored(booking)
+        history.add_stored(booking)
     history.compare(records, redis_seq=history.seq)
     return history.findings.examples
 
@@ -110,7 +110,7 @@ def test_a_buyer_who_could_not_be_read_is_not_held_against_sql() -> None:
 @pytest.mark.parametrize("seq", [1, 2, 3, 4, 5, 6, 7])
 def test_what_sql_has_not_come_to_yet_is_not_lost(seq: int, redis_seq: int | None) -> None:
     history = History(TICKETS)
-    history.take(HONEST[:seq])
+    history.apply(HONEST[:seq])
     missing = history.compare(RECORDS, redis_seq)
     assert history.findings.examples == {}
     # Bookings 2 to 5, and the cancels at 6 and at 8.
@@ -120,6 +120,6 @@ def test_what_sql_has_not_come_to_yet_is_not_lost(seq: int, redis_seq: int | Non
 @pytest.mark.parametrize("redis_seq", [9, None], ids=["behind Redis", "Redis could not be asked"])
 def test_a_booking_that_sql_has_gone_past_is_lost_however_far_behind_it_is(redis_seq: int | None) -> None:
     history = History(TICKETS)
-    history.take((*HONEST[:2], change(3, "booked", 9)))
+    history.apply((*HONEST[:2], change(3, "booked", 9)))
     history.compare(RECORDS[:2], redis_seq)
     assert history.findings.examples == {Fault.LOST: ["buyer-2's booking 3 is not in SQL"]}

@@ -75,7 +75,7 @@ def test_what_is_waited_for_is_said_on_and_off_a_terminal() -> None:
     for terminal in (True, False):
         screen = StringIO()
         with LiveProgress(Console(file=screen, force_terminal=terminal, width=120), {}) as progress:
-            progress.say("waiting up to 5 s for something")
+            progress.show_line("waiting up to 5 s for something")
         assert "waiting up to 5 s for something" in screen.getvalue()
 
 

@@ -76,7 +76,7 @@ async def test_sql_equals_redis_only_at_the_change_that_the_event_itself_stands_
 async def test_what_a_service_that_was_killed_had_acknowledged_is_not_in_sql_yet_and_not_lost(
     just_opened: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("booking.loadtest.organizer.STILL_SECONDS_MAX", 0.1)
+    monkeypatch.setattr("booking.loadtest.organizer.SETTLE_SECONDS_MAX", 0.1)
     phases: set[str] = set()
     plan = replace(SMALL, buyers=200, rate=400.0, seconds_max=1.0, cancel_share=0.0)
     async with serving(LyingService(Lie.DIES)) as url:
@@ -109,7 +109,7 @@ async def test_another_service_s_database_is_a_note_and_not_a_fault(tmp_path: Pa
 
 
 async def test_a_service_that_is_gone_after_the_sale_leaves_it_unsettled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("booking.loadtest.organizer.STILL_SECONDS_MAX", 0.1)
+    monkeypatch.setattr("booking.loadtest.organizer.SETTLE_SECONDS_MAX", 0.1)
     async with serving(LyingService()) as url:
         pass
     findings = Findings()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from booking.loadtest.wire import ANSWER_BYTES_MAX, Requests, UnreadableAnswerError, split_answer
+from booking.loadtest.wire import RESPONSE_BYTES_MAX, Requests, UnreadableResponseError, split_response
 from tests.loadtest.sale import PLAN
 
 WHOLE = b'HTTP/1.1 409 Conflict\r\nETag-Not: ""\r\nContent-Length:  8\r\nRetry-After: 2\r\n\r\n{"a": 1}'
@@ -18,8 +18,8 @@ WHOLE = b'HTTP/1.1 409 Conflict\r\nETag-Not: ""\r\nContent-Length:  8\r\nRetry-A
 
 @given(st.integers(0, len(WHOLE) - 1))
 def test_an_answer_is_read_only_once_it_is_all_there(arrived: int) -> None:
-    assert split_answer(WHOLE[:arrived]) is None
-    answer = split_answer(WHOLE)
+    assert split_response(WHOLE[:arrived]) is None
+    answer = split_response(WHOLE)
     assert answer is not None
     assert (answer.status, answer.body) == (409, b'{"a": 1}')
     assert (answer.header(b"retry-after"), answer.header(b"content-length"), answer.header(b"etag")) == (
@@ -36,15 +36,15 @@ def test_an_answer_is_read_only_once_it_is_all_there(arrived: int) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
         b"HTTP/1.1 2oo OK\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (ANSWER_BYTES_MAX + 1),
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (RESPONSE_BYTES_MAX + 1),
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n12",
         b"SSH-2.0\r\nContent-Length: 0\r\n\r\n",
-        b"x" * (ANSWER_BYTES_MAX + 1),
+        b"x" * (RESPONSE_BYTES_MAX + 1),
     ],
 )
 def test_what_is_no_answer_is_refused(data: bytes) -> None:
-    with pytest.raises(UnreadableAnswerError):
-        split_answer(data)
+    with pytest.raises(UnreadableResponseError):
+        split_response(data)
 
 
 class Read:

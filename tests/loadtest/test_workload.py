@@ -8,7 +8,7 @@ import pytest
 
 from booking.loadtest.calls import Call, Kind
 from booking.loadtest.records import Fault, Seen
-from booking.loadtest.wire import Answer
+from booking.loadtest.wire import Response
 from booking.loadtest.workload import RETRY_AFTER_SECONDS_MAX, SaleWorkload
 from tests.loadtest.sale import PLAN, workload_of
 
@@ -21,8 +21,8 @@ def workload() -> SaleWorkload:
     return workload_of(replace(PLAN, buyers=1, event_id=1, url="http://127.0.0.1:1", cancel_share=0.0))
 
 
-def answer_of(status: int, body: bytes, head: bytes = b"") -> Answer:
-    return Answer(status, head + b"\r\n\r\n" + body, len(head))
+def answer_of(status: int, body: bytes, head: bytes = b"") -> Response:
+    return Response(status, head + b"\r\n\r\n" + body, len(head))
 
 
 def asked(workload: SaleWorkload, kind: Kind = Kind.BOOK) -> Call:

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from booking.auth.emails import email_key
 from booking.auth.passwords import Passwords
-from booking.cli.invocation import EXIT_NOBODY_READS, EXIT_STOPPED
+from booking.cli.invocation import EXIT_BROKEN_PIPE, EXIT_STOPPED
 from booking.cli.main import app
 from booking.domain.accounts import Account
 from booking.ledger import Ledger, migrate
@@ -96,7 +96,8 @@ def test_a_token_is_signed_with_the_secret_in_the_data_folder(tmp_path: Path) ->
         secret = (tmp_path / "jwt-secret").read_bytes()
         assert jwt.decode(made.stdout.strip(), secret, algorithms=["HS256"])["sub"] == "17"
         told = (
-            f"booking: signed with {which} in {tmp_path}; no service runs on that folder, and no other takes the token"
+            f"booking: signed with {which} in {tmp_path}; no service runs on that folder, and no other service accepts"
+            " the token"
         )
         assert made.stderr.decode() == f"{told}\n"
 
@@ -292,7 +293,7 @@ def test_help_names_every_command_and_every_exit_code(tmp_path: Path, arguments:
     shown = (ended.stdout + ended.stderr).decode()
     for command in COMMANDS:
         assert f" {command} " in shown
-    for code in (0, 1, 2, 3, EXIT_STOPPED, EXIT_NOBODY_READS):
+    for code in (0, 1, 2, 3, EXIT_STOPPED, EXIT_BROKEN_PIPE):
         assert f"\n {code} " in shown
     assert "\x1b" not in shown, "no colour where there is no terminal"
 
@@ -370,7 +371,7 @@ def test_a_reader_that_has_gone_ends_a_command_quietly(tmp_path: Path) -> None:
             env={**os.environ, "BOOKING_DATA_DIR": str(tmp_path)},
             stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False,
         )  # fmt: skip
-        assert (ended.returncode, ended.stderr) == (EXIT_NOBODY_READS, b""), arguments
+        assert (ended.returncode, ended.stderr) == (EXIT_BROKEN_PIPE, b""), arguments
     os.close(writing)
 
 

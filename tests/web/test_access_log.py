@@ -65,7 +65,7 @@ async def test_a_log_that_cannot_be_written_costs_its_lines_and_no_request() -> 
     finally:
         os.close(writing)
     metrics = Metrics()
-    log.hand_over(metrics)
+    log.collect(metrics)
     assert sum(metrics.counters.values()) == FLUSH_LINES + 1, "they are counted all the same"
 
 

@@ -151,7 +151,7 @@ async def test_a_reader_that_has_the_newest_version_is_told_so(worker: Worker) -
 
 
 async def test_prepared_answers_never_outlive_a_change(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("booking.web.endpoints.events.PREPARED_MAX", 2)
+    monkeypatch.setattr("booking.web.endpoints.events.RENDERED_MAX", 2)
     ids = [await worker.open_sale(event_name=f"Night {number}") for number in range(4)]
     for event_id in ids * 2:
         await worker.call("POST", "/book", f"buyer-{event_id}", json={"event_id": event_id})

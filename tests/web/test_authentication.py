@@ -19,7 +19,7 @@ from booking.domain.callers import Caller
 from booking.web.authentication import (
     BASIC_CHALLENGE,
     BEARER_CHALLENGE,
-    REMEMBERED_SECONDS,
+    CACHE_SECONDS,
     Credentials,
     Unauthenticated,
 )
@@ -130,7 +130,7 @@ async def test_a_password_tells_the_caller_whatever_the_case_of_the_email(
 async def test_a_password_that_was_right_is_remembered_for_a_minute(house: House) -> None:
     request = basic(EMAIL, PASSWORD)
     await house.credentials.caller(request)
-    house.now += REMEMBERED_SECONDS - 1
+    house.now += CACHE_SECONDS - 1
     assert house.credentials.caller_now(request) == Caller("account:17", organizer=False)
     assert await house.credentials.caller(request) == Caller("account:17", organizer=False)
     assert house.checks == 1
@@ -151,13 +151,13 @@ async def test_a_password_that_was_wrong_is_never_remembered(house: House) -> No
 
 async def test_what_is_remembered_holds_no_password(house: House) -> None:
     await house.credentials.caller(basic(EMAIL, PASSWORD))
-    kept = repr(house.credentials._remembered)
+    kept = repr(house.credentials._cache)
     assert "right" not in kept
     assert b64encode(f"{EMAIL}:{PASSWORD}".encode()).decode() not in kept
 
 
 async def test_the_one_not_used_for_longest_makes_room(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("booking.web.authentication.REMEMBERED_MAX", 2)
+    monkeypatch.setattr("booking.web.authentication.CACHE_MAX", 2)
     kept = house.accounts[email_key(EMAIL)].password_hash
     requests = []
     for number in range(3):
@@ -176,11 +176,11 @@ async def test_looking_afresh_sees_a_new_role_and_a_new_password(house: House) -
     assert await house.credentials.caller(request) == Caller("account:17", organizer=False)
     await house.register(organizer=True)
     assert house.credentials.caller_now(request) == Caller("account:17", organizer=False)
-    assert await house.credentials.caller(request, afresh=True) == Caller("account:17", organizer=True)
+    assert await house.credentials.caller(request, recheck=True) == Caller("account:17", organizer=True)
     assert house.credentials.caller_now(request) == Caller("account:17", organizer=True)
     house.accounts.clear()
     with pytest.raises(Unauthenticated):
-        await house.credentials.caller(request, afresh=True)
+        await house.credentials.caller(request, recheck=True)
     assert house.credentials.caller_now(request) is None
 
 
@@ -243,7 +243,7 @@ async def test_a_full_queue_and_a_database_that_fails_are_not_wrong_passwords(
     request = basic(EMAIL, PASSWORD)
     with pytest.raises(ConnectionError):
         await Credentials(TokenVerifier(SECRET), house.passwords, broken).caller(request)
-    monkeypatch.setattr(house.passwords, "_places", BoundedSemaphore(3))
+    monkeypatch.setattr(house.passwords, "_slots", BoundedSemaphore(3))
     crowd = [house.credentials.caller(basic(f"u{number}@example.com", "x")) for number in range(10)]
     results = await asyncio.gather(*crowd, return_exceptions=True)
     assert {type(result) for result in results} == {TooBusy, Unauthenticated}

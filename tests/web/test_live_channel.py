@@ -59,7 +59,7 @@ class Stream:
     def abort(self) -> None:
         raise AssertionError
 
-    async def last(self) -> None:
+    async def wait_closed(self) -> None:
         raise AssertionError
 
     def extension(self) -> dict[str, object]:

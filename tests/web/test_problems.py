@@ -3,7 +3,7 @@
 import pytest
 
 from booking.domain.outcomes import FIRST_REFUSAL, READINGS, EventOutcome, Status
-from booking.web.endpoints.sale import ANSWERS, REFUSALS
+from booking.web.endpoints.sale import REFUSALS, SUCCESSES
 from booking.web.problems import KINDS, Fault, Problem, invalid, pointer_to
 from booking.web.responses import problem_response, send_response
 
@@ -55,13 +55,13 @@ def test_every_refusal_of_a_sale_has_its_problem(status: Status) -> None:
 
 @pytest.mark.parametrize("status", [status for status in Status if status < FIRST_REFUSAL and status not in OF_EVENTS])
 def test_every_success_of_a_sale_has_its_answer(status: Status) -> None:
-    code, message = ANSWERS[status]
+    code, message = SUCCESSES[status]
     assert 200 <= code < 300
     assert message
 
 
 def test_no_status_is_both_a_success_and_a_refusal() -> None:
-    assert set(ANSWERS).isdisjoint(REFUSALS)
+    assert set(SUCCESSES).isdisjoint(REFUSALS)
     assert EventOutcome(Status.EVENT_NOT_FOUND).event is None
 
 

@@ -38,7 +38,7 @@ class Parts:
 async def asked(opening: Startup) -> BaseException:
     nothing: Any = None
     with pytest.raises(Exception) as raised:  # noqa: PT011 - which one it is, is what is asked
-        await opening.answer(nothing, nothing, nothing)
+        await opening.respond(nothing, nothing, nothing)
     return raised.value
 
 

@@ -1,4 +1,4 @@
-"""The service's own accounts: registering, and logging in for a token."""
+"""Accounts of this service: registration, and login for a token."""
 
 from collections.abc import Callable
 
@@ -20,11 +20,11 @@ from booking.web.response_schemas import WelcomeData
 from booking.web.responses import PlainResponse, success
 
 Sign = Callable[[str, str | None], str]
-"""Makes a token for a subject and a role."""
+"""Signs a token for a subject and a role."""
 
 
 class AccountEndpoints:
-    """`/auth/*`. Every call, right or wrong, is charged to its client address first."""
+    """`/auth/*`. Each call first takes a token from the bucket of its client address, whether it succeeds or not."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class AccountEndpoints:
         sign: Sign,
         attempts: Attempts | None,
     ) -> None:
-        """Without `attempts` nothing is limited."""
+        """If `attempts` is None, there are no limits."""
         self._ledger = ledger
         self._passwords = passwords
         self._credentials = credentials
@@ -45,11 +45,11 @@ class AccountEndpoints:
         """`POST /auth/register`."""
         await self._charge(scope)
         faults: list[Fault] = []
-        wanted = validate(RegisterRequest, await read_json(scope, receive, faults), faults)
-        password_hash = await self._passwords.hash(wanted.password)
+        request = validate(RegisterRequest, await read_json(scope, receive, faults), faults)
+        password_hash = await self._passwords.hash(request.password)
         try:
-            key = email_key(wanted.email)
-            account = await self._ledger.add_account(wanted.email, key, password_hash)
+            key = email_key(request.email)
+            account = await self._ledger.add_account(request.email, key, password_hash)
         except EmailTaken:
             raise Problem("email_taken") from None
         if self._attempts is not None:
@@ -60,8 +60,8 @@ class AccountEndpoints:
         """`POST /auth/login`."""
         await self._charge(scope)
         faults: list[Fault] = []
-        given = validate(LoginRequest, await read_json(scope, receive, faults), faults)
-        account = await self._credentials.account(given.email, given.password, address_of(scope))
+        request = validate(LoginRequest, await read_json(scope, receive, faults), faults)
+        account = await self._credentials.account(request.email, request.password, address_of(scope))
         if account is None:
             raise Problem("invalid_credentials")
         return self._welcome(scope, 200, "Logged in successfully", account)

@@ -1,4 +1,7 @@
-"""All bookings of an event as one file, streamed: as of one `seq`, in constant memory, however slow the reader is."""
+"""Streams all bookings of an event as one file. The file shows the state at one `seq`.
+
+Memory is constant, even if the client reads slowly.
+"""
 
 import asyncio
 import csv
@@ -14,18 +17,18 @@ from booking.web.problems import Problem
 from booking.web.responses import booking_data
 
 EXPORTS_MAX = 2
-"""Exports at a time in one worker: each takes a connection of four now and then, and some of its time."""
+"""Concurrent exports of one worker. Each uses processor time, and at times one of four database connections."""
 
 COLUMNS = ("id", "event_id", "user_id", "quantity", "status", "source", "created_at", "expires_at", "position")
 
 FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""A spreadsheet takes a cell that begins with one of these for a formula (OWASP, CSV injection)."""
+"""A spreadsheet reads a cell that begins with one of these as a formula (OWASP, CSV injection)."""
 
 Lines = Callable[[Sequence[Booking]], bytes]
 
 
 class Exports:
-    """Streams the files."""
+    """Streams the files, at most EXPORTS_MAX at a time."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -40,14 +43,14 @@ class Exports:
         kind: str,
         statuses: Sequence[BookingStatus],
     ) -> None:
-        """Answers with the event's bookings as of `seq`, which the database has reached, by number.
+        """Sends the event's bookings at `seq`, ordered by number. The database must have reached `seq`.
 
-        `kind` is csv or ndjson. Raises Problem when too many are under way.
+        `kind` is csv or ndjson. Raises Problem if too many exports are running.
         """
         if self._running >= EXPORTS_MAX:
             raise Problem("overloaded", "Other exports are under way. Try again in a moment.")
         self._running += 1
-        gone = asyncio.ensure_future(_gone(receive))
+        disconnected = asyncio.ensure_future(_wait_disconnect(receive))
         try:
             content_type, first, lines = FORMATS[kind]
             headers = [
@@ -60,18 +63,18 @@ class Exports:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": first, "more_body": True})
             async for chunk in self._chunks(event_id, seq, frozenset(statuses), lines):
-                if gone.done():
+                if disconnected.done():
                     return
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
             self._running -= 1
-            gone.cancel()
+            disconnected.cancel()
 
     async def _chunks(
         self, event_id: int, seq: int, statuses: frozenset[BookingStatus], lines: Lines
     ) -> AsyncIterator[bytes]:
-        waiting = 0  # in the order of their numbers, which is that of the list: so each one's place is known
+        waiting = 0  # bookings come by number, which is the order of the waiting list, so counting gives the position
         async for span in self._ledger.bookings_as_of(event_id, seq):
             for booking in span:
                 if booking.status is BookingStatus.WAITING:
@@ -80,32 +83,32 @@ class Exports:
             chunk = lines([booking for booking in span if booking.status in statuses])
             if chunk:
                 yield chunk
-            await asyncio.sleep(0)  # whoever books has the next turn
+            await asyncio.sleep(0)  # lets the event loop serve bookings in between
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_disconnect(receive: Receive) -> None:
     """Returns once the client has closed its connection."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 def csv_lines(bookings: Sequence[Booking]) -> bytes:
-    """Lines of RFC 4180 in the order of COLUMNS, safe to open in a spreadsheet."""
+    """Lines of CSV (RFC 4180) with the fields of COLUMNS. They are safe to open in a spreadsheet."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
     for booking in bookings:
         data = booking_data(booking)
-        writer.writerow([_harmless(str(data.get(name, ""))) for name in COLUMNS])
+        writer.writerow([_escape_formula(str(data.get(name, ""))) for name in COLUMNS])
     return text.getvalue().encode()
 
 
 def ndjson_lines(bookings: Sequence[Booking]) -> bytes:
-    """One JSON object a line, each a booking as in any other answer."""
+    """One JSON object a line. Each is a booking in the same form as in other responses."""
     return b"".join([orjson.dumps(booking_data(booking), option=orjson.OPT_APPEND_NEWLINE) for booking in bookings])
 
 
-def _harmless(cell: str) -> str:
-    """A cell that a spreadsheet shows as text: an apostrophe in front of what it would take for a formula."""
+def _escape_formula(cell: str) -> str:
+    """The cell, with an apostrophe in front if a spreadsheet would read it as a formula."""
     return f"'{cell}" if cell.startswith(FORMULA_BEGINNINGS) else cell
 
 
@@ -113,4 +116,4 @@ FORMATS: dict[str, tuple[bytes, bytes, Lines]] = {
     "csv": (b"text/csv; charset=utf-8; header=present", ",".join(COLUMNS).encode() + b"\r\n", csv_lines),
     "ndjson": (b"application/x-ndjson", b"", ndjson_lines),
 }
-"""Each format's media type, what it begins with, and how it writes bookings."""
+"""For each format: its media type, its first bytes, and the function that writes bookings."""

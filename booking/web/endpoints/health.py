@@ -1,4 +1,4 @@
-"""Whether the service lives, and whether it can serve."""
+"""Health checks: whether the process is alive, and whether the service is ready."""
 
 import asyncio
 from typing import Annotated, Literal, NotRequired
@@ -16,9 +16,9 @@ from booking.web.response_schemas import Count, documented
 from booking.web.responses import PlainResponse
 
 LAG_SECONDS_MAX = 30.0
-"""A persister that has left something lying for this long is not well."""
+"""If a change waits for the persister longer than this, the persister counts as unhealthy."""
 
-LOST = "Redis does not have what the database has of these shards; they are not sold from until `booking restore`"
+LOST = "Redis has lost changes of these shards that the database has; they sell nothing until `booking restore`"
 
 ALIVE = b'{"status":"alive"}'
 
@@ -39,7 +39,7 @@ class RedisPart(TypedDict):
     acknowledged: NotRequired[str]
     """What an acknowledged change has survived (BOOKING_ACK)."""
     lost: NotRequired[list[int]]
-    """Shards that nothing is sold from until `booking restore`."""
+    """Shards that sell nothing until `booking restore` has run."""
     reason: NotRequired[str]
 
 
@@ -53,7 +53,7 @@ class DatabasePart(TypedDict):
 
 @documented
 class PersisterPart(TypedDict):
-    """What carries changes from Redis into the database."""
+    """The process that writes changes from Redis into the database."""
 
     ok: bool
     lag_entries: Count | None
@@ -79,7 +79,7 @@ class ReadyData(TypedDict):
 
 
 class HealthEndpoints:
-    """For load balancers and people on call."""
+    """For load balancers and operators."""
 
     def __init__(self, office: BoxOffice, ledger: Ledger, unsaved_limit: int, level: str) -> None:
         self._level = level
@@ -92,7 +92,7 @@ class HealthEndpoints:
         return PlainResponse(200, ALIVE)
 
     async def ready(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
-        """`GET /readyz`: every part does its work, or which one does not and why."""
+        """`GET /readyz`: whether every part works; if not, which part fails, and why."""
         (redis, persister), database = await asyncio.gather(self._redis_and_persister(), self._database())
         ready = redis["ok"] and database["ok"] and persister["ok"]
         data: ReadyData = {
@@ -120,8 +120,12 @@ class HealthEndpoints:
         if lost:
             redis |= {"reason": LOST, "lost": lost}
         seconds = max(lag.oldest_ms for lag in lags) / 1000
-        well = seconds <= LAG_SECONDS_MAX and all(lag.entries <= self._unsaved_limit for lag in lags)
-        persister: PersisterPart = {"ok": well, "lag_entries": sum(lag.entries for lag in lags), "lag_seconds": seconds}
+        healthy = seconds <= LAG_SECONDS_MAX and all(lag.entries <= self._unsaved_limit for lag in lags)
+        persister: PersisterPart = {
+            "ok": healthy,
+            "lag_entries": sum(lag.entries for lag in lags),
+            "lag_seconds": seconds,
+        }
         return redis, persister
 
     async def _database(self) -> DatabasePart:

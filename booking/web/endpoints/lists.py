@@ -1,4 +1,4 @@
-"""Bookings in lists: a user's own over all events, and an event's for its organizer."""
+"""Lists of bookings: a user's own bookings of all events, and all bookings of an event for its organizer."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from booking.ledger import reports
 from booking.ledger.ledger import Ledger
 from booking.web.authentication import Credentials
 from booking.web.endpoints.exports import FORMATS, Exports
-from booking.web.organizers import organizer
+from booking.web.organizers import require_organizer
 from booking.web.problems import Fault, Problem, invalid
 from booking.web.read_your_writes import ReadYourWrites
 from booking.web.requests import USER, booking_id_of, not_in_list, read_event_id, read_page
@@ -22,7 +22,11 @@ JSON = "json"
 
 
 class ListEndpoints:
-    """Out of the database, which has what was acknowledged before the request in all but a minute of trouble."""
+    """Lists that are read from the database.
+
+    The response shows every change that was acknowledged before the request. If the persister is too late for that,
+    `up_to_date` is false.
+    """
 
     def __init__(
         self, credentials: Credentials, office: BoxOffice, ledger: Ledger, read_your_writes: ReadYourWrites
@@ -34,7 +38,7 @@ class ListEndpoints:
         self._exports = Exports(ledger)
 
     async def own(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
-        """`GET /bookings`: newest first, whatever became of them."""
+        """`GET /bookings`: the caller's bookings in every state, newest first."""
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
         page = read_page(scope, booking_id_of)
@@ -42,13 +46,13 @@ class ListEndpoints:
         found = await self._ledger.user_bookings(caller.user_id, page.limit + 1, page.starting_after)
         if found is None:
             raise invalid(not_in_list())
-        data = [booking_data(booking) for booking in await self._placed(found[: page.limit])]
+        data = [booking_data(booking) for booking in await self._with_positions(found[: page.limit])]
         body = success("Fetched bookings", data, has_more=len(found) > page.limit, up_to_date=complete)
         return PlainResponse(200, body, (b"cache-control", b"no-store"))
 
     async def of_event(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`GET /events/{event_id}/bookings`: a page as JSON, or all of them as a file."""
-        await organizer(self._credentials, scope)
+        await require_organizer(self._credentials, scope)
         event_id = read_event_id(scope)
         faults: list[Fault] = []
         statuses, kind = _read_filter(scope, faults)
@@ -70,21 +74,21 @@ class ListEndpoints:
         found = await reports.page(self._ledger, event_id, statuses, page.limit + 1, below)
         if found is None:
             raise invalid(not_in_list())
-        data = [booking_data(booking) for booking in await self._placed(found[: page.limit])]
+        data = [booking_data(booking) for booking in await self._with_positions(found[: page.limit])]
         body = success("Fetched bookings", data, has_more=len(found) > page.limit, seq=seq, up_to_date=complete)
         await send_response(send, PlainResponse(200, body, (b"cache-control", b"no-store")))
 
-    async def _placed(self, bookings: Sequence[Booking]) -> list[Booking]:
-        """The bookings, those that wait with their place in line, which only Redis knows; they share its calls."""
+    async def _with_positions(self, bookings: Sequence[Booking]) -> list[Booking]:
+        """The bookings; waiting ones get their position, which only Redis knows. The reads share batches."""
         waiting = [booking for booking in bookings if booking.status is BookingStatus.WAITING]
-        looks = [self._office.get_booking(booking.event_id, booking.user_id) for booking in waiting]
-        outcomes = await asyncio.gather(*looks)
-        now = {one.id: one for one in (outcome.booking for outcome in outcomes) if one is not None}
-        return [now.get(booking.id, booking) for booking in bookings]
+        reads = [self._office.get_booking(booking.event_id, booking.user_id) for booking in waiting]
+        outcomes = await asyncio.gather(*reads)
+        current = {one.id: one for one in (outcome.booking for outcome in outcomes) if one is not None}
+        return [current.get(booking.id, booking) for booking in bookings]
 
 
 def _read_filter(scope: Scope, faults: list[Fault]) -> tuple[list[BookingStatus], str]:
-    """Which bookings are wanted, and as what; what is wrong with that goes into `faults`."""
+    """The requested states and format. Faults of the query are added to `faults`."""
     query = QueryParams(scope["query_string"])
     status, kind = query.get("status"), query.get("format", JSON)
     if status is not None and status not in list(BookingStatus):

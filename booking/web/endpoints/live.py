@@ -1,4 +1,4 @@
-"""Events as they change, over Server-Sent Events: one reading and one text an event, however many listen."""
+"""Streams an event's changes as Server-Sent Events. Each event is read and rendered once for all its listeners."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,30 +18,33 @@ from booking.web.response_schemas import BookingData
 from booking.web.responses import booking_data, event_data
 
 PERIOD_SECONDS = 0.25
-"""Between two looks at an event that somebody listens to: at most 4 events a second (contract)."""
+"""The interval between two reads of an event that has listeners: at most 4 messages a second (contract)."""
 
-REST_SHARE = 9.0
-"""After a look that took long, for want of a processor or for the crowd, it rests for so many times as long."""
+PAUSE_FACTOR = 9.0
+"""After each read, the channel pauses at least this many times as long as the read took.
 
-REST_SECONDS_MAX = 5.0
-"""It rests no longer than this, however long the look took: it may have waited for a Redis that stood still."""
+So the reads take at most a tenth of the time, even if the processor is busy or there are many listeners.
+"""
+
+PAUSE_SECONDS_MAX = 5.0
+"""The longest pause between two reads. A read may have taken long only because Redis did not respond."""
 
 COMMENT_SECONDS = 15.0
-"""A connection with nothing to say says at least that (contract); proxies drop quieter ones."""
+"""A connection without messages gets a comment after this time (contract), because proxies close idle ones."""
 
 BUFFER_BYTES_MAX = 64 * 1024
-"""A listener that leaves more than this unread is cut off; it comes back with Last-Event-ID and has missed nothing."""
+"""A listener with more unread bytes than this is disconnected. It reconnects with Last-Event-ID and misses nothing."""
 
 SLICE = 200
-"""Listeners written to, or bookings read, before whoever books has a turn."""
+"""Listeners written to, or bookings read, before the event loop runs other tasks, such as bookings."""
 
 RETRY_MS = 1_000
-"""How long a client waits before it comes back after an end."""
+"""How long a client waits before it reconnects."""
 
 COMMENT = b":\n\n"
 
 DIRECT_WRITE = "booking.direct_write"
-"""The ASGI extension by which booking.http lets pieces be written without a turn of a task, for each of thousands."""
+"""The ASGI extension of booking.http: it writes to a connection at once, without running a task for each listener."""
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -52,16 +55,16 @@ HEADERS = [
 
 
 class Stream(Protocol):
-    """A response that is written to as long as it lasts."""
+    """A response body that is written in chunks until the stream ends."""
 
-    def write(self, piece: bytes) -> int:
-        """Writes some of it; returns the bytes that its reader has left unread."""
+    def write(self, chunk: bytes) -> int:
+        """Writes a chunk; returns the number of bytes that the client has not read yet."""
 
     def abort(self) -> None:
-        """Ends it at once."""
+        """Ends the stream at once."""
 
-    async def last(self) -> None:
-        """Returns when its reader has left, or it was aborted."""
+    async def wait_closed(self) -> None:
+        """Returns when the client has disconnected, or the stream was aborted."""
 
 
 class DirectStream:
@@ -71,34 +74,34 @@ class DirectStream:
         self.write, self.abort = write, abort
         self._receive = receive
 
-    async def last(self) -> None:
-        """Returns when its reader has left, or the server stops."""
+    async def wait_closed(self) -> None:
+        """Returns when the client has disconnected, or the server stops."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
 
 class SentStream:
-    """A stream on any other server: a task sends what is queued."""
+    """A stream on any other server. A task sends the queued chunks."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._unread = 0
 
-    def write(self, piece: bytes) -> int:
-        """Queues a piece; returns the bytes that are not sent yet."""
-        self._unread += len(piece)
-        self._pieces.put_nowait(piece)
+    def write(self, chunk: bytes) -> int:
+        """Queues a chunk; returns the number of bytes that are not sent yet."""
+        self._unread += len(chunk)
+        self._chunks.put_nowait(chunk)
         return self._unread
 
     def abort(self) -> None:
-        """Ends it behind what is being sent."""
-        self._pieces.put_nowait(None)
+        """Ends the stream after the chunks that are queued."""
+        self._chunks.put_nowait(None)
 
-    async def last(self) -> None:
-        """Sends until its reader has left, or it was aborted."""
-        tasks = [asyncio.ensure_future(self._left()), asyncio.ensure_future(self._send_pieces())]
+    async def wait_closed(self) -> None:
+        """Sends the chunks until the client has disconnected, or the stream was aborted."""
+        tasks = [asyncio.ensure_future(self._wait_disconnect()), asyncio.ensure_future(self._send_chunks())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -106,18 +109,18 @@ class SentStream:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _left(self) -> None:
+    async def _wait_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    async def _send_pieces(self) -> None:
-        while (piece := await self._pieces.get()) is not None:
-            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
-            self._unread -= len(piece)
+    async def _send_chunks(self) -> None:
+        while (chunk := await self._chunks.get()) is not None:
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+            self._unread -= len(chunk)
 
 
 class Listener:
-    """One connection, and what it was told last."""
+    """One connection, and the booking that was last sent to it."""
 
     __slots__ = ("booking", "sent_at", "stream", "user")
 
@@ -128,48 +131,48 @@ class Listener:
         self.sent_at = now
 
     def push(self, text: bytes, now: float) -> None:
-        """Writes a text; whoever does not read is cut off rather than waited for."""
+        """Writes a text. A client that does not read is disconnected, so that others do not wait for it."""
         self.sent_at = now
         if self.stream.write(text) > BUFFER_BYTES_MAX:
             self.stream.abort()
 
 
 class Channel:
-    """Everybody who listens to one event. Looks at it while there is anybody."""
+    """All listeners of one event. It reads the event as long as there are listeners."""
 
     def __init__(self, office: BoxOffice, event_id: int) -> None:
         self._office = office
         self._event_id = event_id
         self._loop = asyncio.get_running_loop()
         self.listeners: set[Listener] = set()
-        self.told: Event | None = None
-        """What everybody was told last; None where that has to be told again, whether or not it is new."""
+        self.sent: Event | None = None
+        """The event that was last sent to all listeners; None if the event must be sent even if it has not changed."""
         self.task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Tells everybody of each change until nobody listens."""
+        """Sends each change to all listeners, until there are none."""
         while self.listeners:
             began = self._loop.time()
             try:
                 event = await self._office.get_event(self._event_id)
-                if event is not None and (self.told is None or _version(event) != _version(self.told)):
-                    self.told = event
-                    await self._tell(availability(event))
-                    await self._tell_bookings(event.seq)
+                if event is not None and (self.sent is None or _version(event) != _version(self.sent)):
+                    self.sent = event
+                    await self._send_all(availability(event))
+                    await self._send_bookings(event.seq)
             except (InventoryUnavailable, OutcomeUnknown, Overloaded):
-                self.told = None  # the connections stay, and what could not be told now is told then
-            rest = min(max(PERIOD_SECONDS, REST_SHARE * (self._loop.time() - began)), REST_SECONDS_MAX)
-            self._comment(self._loop.time(), rest)
-            await asyncio.sleep(rest)
+                self.sent = None  # the connections stay open, and the next successful read is sent
+            pause = min(max(PERIOD_SECONDS, PAUSE_FACTOR * (self._loop.time() - began)), PAUSE_SECONDS_MAX)
+            self._comment(self._loop.time(), pause)
+            await asyncio.sleep(pause)
 
-    async def _tell(self, text: bytes) -> None:
+    async def _send_all(self, text: bytes) -> None:
         for at, listener in enumerate(list(self.listeners)):
             listener.push(text, self._loop.time())
             if at % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
 
-    async def _tell_bookings(self, seq: int) -> None:
-        """To those who are signed in, where theirs has changed. Their readings share the lane's calls."""
+    async def _send_bookings(self, seq: int) -> None:
+        """Sends signed-in listeners their own booking if it has changed. The reads share batches."""
         signed_in = [listener for listener in self.listeners if listener.user is not None]
         for start in range(0, len(signed_in), SLICE):
             some = signed_in[start : start + SLICE]
@@ -179,9 +182,9 @@ class Channel:
                     listener.booking = text
                     listener.push(_with_id(text, seq), self._loop.time())
 
-    def _comment(self, now: float, rest: float) -> None:
-        """To those who would have heard nothing for too long by the end of the rest."""
-        for listener in [one for one in self.listeners if now + rest - one.sent_at >= COMMENT_SECONDS]:
+    def _comment(self, now: float, pause: float) -> None:
+        """Sends a comment to the listeners that would otherwise be idle for too long at the end of the pause."""
+        for listener in [one for one in self.listeners if now + pause - one.sent_at >= COMMENT_SECONDS]:
             listener.push(COMMENT, now)
 
 
@@ -194,10 +197,10 @@ class LiveEndpoint:
         self._listeners_max = listeners_max
         self._channels: dict[int, Channel] = {}
         self.listening = 0
-        """Connections that listen now."""
+        """The number of open streams."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers until the client goes, the server stops, or the client reads too slowly."""
+        """Streams until the client disconnects, the server stops, or the client reads too slowly."""
         user = await self._user(scope)
         event_id = read_event_id(scope)
         event = await self._office.get_event(event_id)
@@ -205,7 +208,7 @@ class LiveEndpoint:
             raise Problem("event_not_found")
         if self.listening >= self._listeners_max:
             raise Problem("overloaded", "As many as can be served listen already. Try again in a moment.")
-        self.listening += 1  # before anything is waited for, or more would come in meanwhile
+        self.listening += 1  # before the next await, so that no more requests than the limit pass the check
         try:
             await self._listen(scope, receive, send, user, event)
         finally:
@@ -219,7 +222,7 @@ class LiveEndpoint:
             await send({"type": "http.response.body", "body": b""})
             return
         first = b"retry: %d\n\n" % RETRY_MS
-        if _last_event_id(scope) != event.seq or _has_turned(event):
+        if _last_event_id(scope) != event.seq or _clock_changed_state(event):
             first += availability(event)
         if booking:
             first += _with_id(booking, event.seq)
@@ -231,12 +234,12 @@ class LiveEndpoint:
         listener.booking = booking
         channel = self._join(event, listener)
         try:
-            await stream.last()
+            await stream.wait_closed()
         finally:
             channel.listeners.discard(listener)
 
     async def _user(self, scope: Scope) -> str | None:
-        """Who listens, if they say so. Raises Unauthenticated for credentials that are not good."""
+        """The id of the listening user; None without credentials. Raises Unauthenticated if they are wrong."""
         if b"authorization" not in fields_of(scope):
             return None
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
@@ -244,14 +247,14 @@ class LiveEndpoint:
         return caller.user_id
 
     def _join(self, event: Event, listener: Listener) -> Channel:
-        """Takes in a listener who has been told of `event`."""
+        """Adds a listener that has been sent `event` to the channel of that event."""
         event_id = event.id
         channel = self._channels.get(event_id)
         if channel is None or channel.task is None or channel.task.done():
             channel = self._channels[event_id] = Channel(self._office, event_id)
-            channel.told = event
-        elif channel.told is not None and _is_newer(channel.told, event):
-            channel.told = None  # the others know more than this one, who is told with them at the next look
+            channel.sent = event
+        elif channel.sent is not None and _is_newer(channel.sent, event):
+            channel.sent = None  # the others have a newer version; the next read is sent to all, and so to this one
         channel.listeners.add(listener)
         if channel.task is None:
             channel.task = asyncio.create_task(channel.run(), name=f"live {event_id}")
@@ -264,12 +267,12 @@ class LiveEndpoint:
 
 
 def availability(event: Event) -> bytes:
-    """The event, as one of the stream's."""
+    """The stream's message with the event."""
     return _with_id(b"event: availability\ndata: " + orjson.dumps(event_data(event)) + b"\n\n", event.seq)
 
 
 async def booking_text(office: BoxOffice, event_id: int, user: str | None) -> bytes:
-    """A user's live booking, or null, as one of the stream's, without its id."""
+    """The stream's message with the user's live booking, or null. It has no id line yet."""
     assert user is not None
     outcome = await office.get_booking(event_id, user)
     data: BookingData | None = None if outcome.booking is None else booking_data(outcome.booking)
@@ -281,17 +284,17 @@ def _with_id(text: bytes, seq: int) -> bytes:
 
 
 def _is_newer(event: Event, than: Event) -> bool:
-    """Whether a listener who was told of the other has to hear of this one."""
+    """Whether a listener that was sent `than` must be sent `event`."""
     return _version(event) != _version(than) and (event.seq, event.now_ms) > (than.seq, than.now_ms)
 
 
 def _version(event: Event) -> tuple[object, ...]:
-    """What a listener is told of anew when it changes; the state does so by the clock alone."""
+    """A change of this is sent to listeners. Time alone can change the state, so `seq` is not enough."""
     return event.seq, event.state
 
 
-def _has_turned(event: Event) -> bool:
-    """Whether the clock alone has opened or closed the sale: perhaps since somebody heard of this very `seq`."""
+def _clock_changed_state(event: Event) -> bool:
+    """Whether time alone has opened or closed the sale. A client may have seen this `seq` before that."""
     edges = (event.rules.opens_at_ms, event.rules.closes_at_ms)
     return any(edge is not None and event.created_at_ms < edge <= event.now_ms for edge in edges)
 

@@ -1,4 +1,4 @@
-"""`GET /metrics`: what all processes of the service have counted, and how things stand, for Prometheus."""
+"""`GET /metrics`: the counters of all processes of the service, and current gauges, for Prometheus."""
 
 import asyncio
 import os
@@ -20,33 +20,33 @@ from booking.web.endpoints.sale import refusals_of
 from booking.web.responses import PlainResponse
 
 EVENTS_MAX = 50
-"""Events whose tickets are told: the newest. A label for each of ten thousand would be Prometheus's undoing."""
+"""The newest events, which get metrics of their own. Labels for tens of thousands would overload Prometheus."""
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 HELP = {
     "booking_requests_total": ("counter", "Requests answered."),
     "booking_request_duration_seconds": ("histogram", "From a request's head to its answer's last byte."),
-    "booking_batch_commands": ("histogram", "Commands that shared one exchange with Redis."),
+    "booking_batch_commands": ("histogram", "Commands in one batch to Redis."),
     "booking_exchange_duration_seconds": ("histogram", "From sending a batch to Redis to its last reply: script time."),
-    "booking_sheds_total": ("counter", "Requests turned away because more waited than can be answered in time."),
-    "booking_persisted_rows_total": ("counter", "Changes carried into SQL."),
-    "booking_persister_transactions_total": ("counter", "Transactions that carried them."),
-    "booking_queue_commands": ("gauge", "Commands that wait in the worker that was asked."),
-    "booking_live_listeners": ("gauge", "Open live streams of the worker that was asked."),
+    "booking_sheds_total": ("counter", "Requests rejected because of overload."),
+    "booking_persisted_rows_total": ("counter", "Changes written into SQL."),
+    "booking_persister_transactions_total": ("counter", "Transactions that wrote them."),
+    "booking_queue_commands": ("gauge", "Commands that wait in the worker that responds."),
+    "booking_live_listeners": ("gauge", "Open live streams of the worker that responds."),
     "booking_redis_up": ("gauge", "1 if Redis answers."),
-    "booking_shards_lost": ("gauge", "Shards that nothing is sold from until booking restore."),
+    "booking_shards_lost": ("gauge", "Shards that sell nothing until booking restore."),
     "booking_stream_lag_entries": ("gauge", "Changes in Redis that SQL does not have yet."),
     "booking_stream_lag_seconds": ("gauge", "Age of the oldest of them."),
     "booking_tickets": ("gauge", "Tickets of the newest events by state: available, held, sold."),
     "booking_waiting_entries": ("gauge", "Entries on the waiting lists of the newest events."),
     "booking_refusals_total": ("counter", "Refusals of the newest events by code."),
 }
-"""Every name with its type and what it means."""
+"""Every metric's name, with its type and its help text."""
 
 
 class MetricsEndpoint:
-    """Anyone may ask. One collection at a time in each worker."""
+    """Open to anyone. A worker runs one collection at a time."""
 
     def __init__(
         self,
@@ -66,17 +66,17 @@ class MetricsEndpoint:
         self._collecting = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
-        """Answers with all of it, in Prometheus's text format."""
+        """Responds with all metrics, in Prometheus's text format."""
         async with self._collecting:
-            metrics = self._counted()
+            metrics = self._counters()
             gauges = await self._gauges()
         return PlainResponse(200, "".join(lines(metrics, gauges)).encode(), media_type=CONTENT_TYPE)
 
-    def _counted(self) -> Metrics:
-        """All processes' counters, this one's as of now."""
+    def _counters(self) -> Metrics:
+        """The counters of all processes. Those of this process are up to date; the others are up to a second old."""
         self._access_log.flush()
-        self._access_log.hand_over(self._batcher.metrics)
-        with suppress(OSError):  # a full disk is when somebody looks; the numbers are a second old then, or stand still
+        self._access_log.collect(self._batcher.metrics)
+        with suppress(OSError):  # if the disk is full, this process's numbers are stale, but they are served
             self._batcher.metrics.save(self._folder)
         return together(saved(self._folder))
 
@@ -119,7 +119,7 @@ def _of_event(event: Event) -> dict[tuple[str, str], float]:
 
 
 def lines(metrics: Metrics, gauges: dict[tuple[str, str], float]) -> Iterator[str]:
-    """The text, a name's samples together under its type and its meaning."""
+    """The lines of the text format. The samples of one name stand together, below its help and type."""
     samples = {**metrics.counters, **gauges}
     for name, (kind, text) in HELP.items():
         yield f"# HELP {name} {text}\n# TYPE {name} {kind}\n"

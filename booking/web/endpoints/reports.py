@@ -1,4 +1,4 @@
-"""What an organizer is told of a sale as a whole: its report, and its audit."""
+"""The report and the audit of a sale, for its organizer."""
 
 import asyncio
 from typing import cast
@@ -15,7 +15,7 @@ from booking.operations.audit.comparison import audit_event
 from booking.operations.audit.findings import MEANINGS, EventAudit
 from booking.web.authentication import Credentials
 from booking.web.endpoints.sale import refusals_of
-from booking.web.organizers import organizer
+from booking.web.organizers import require_organizer
 from booking.web.problems import Problem
 from booking.web.read_your_writes import ReadYourWrites
 from booking.web.requests import read_event_id
@@ -30,11 +30,11 @@ PER_MINUTE = {
     "cancelled": (ChangeKind.CANCELLED, ChangeKind.LEFT),
     "expired": (ChangeKind.EXPIRED,),
 }
-"""What is counted a minute, and the changes that count for it. Whoever leaves the waiting list has cancelled."""
+"""The counts of a minute, and the kinds of change that each includes. Leaving the waiting list is a cancellation."""
 
 
 class ReportEndpoints:
-    """One report and one audit at a time in each worker: both read all of an event."""
+    """The two read all of an event, so a worker runs only one of them at a time."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class ReportEndpoints:
 
     async def audit(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /events/{event_id}/audit`."""
-        await organizer(self._credentials, scope)
+        await require_organizer(self._credentials, scope)
         event_id = read_event_id(scope)
         async with self._reading:
             audit = await audit_event(self._reader, self._ledger, event_id)
@@ -71,7 +71,7 @@ class ReportEndpoints:
         return PlainResponse(200, success(message, audit_data(audit)), (b"cache-control", b"no-store"))
 
     async def _event(self, scope: Scope) -> Event:
-        await organizer(self._credentials, scope)
+        await require_organizer(self._credentials, scope)
         event = await self._office.get_event(read_event_id(scope))
         if event is None:
             raise Problem("event_not_found")
@@ -102,7 +102,7 @@ class ReportEndpoints:
 
 
 def minute_data(minute: reports.Minute) -> MinuteData:
-    """A minute of a sale as clients see it."""
+    """The JSON of one minute of a sale."""
 
     def count(name: str) -> int:
         return sum(minute.kinds.get(kind, 0) for kind in PER_MINUTE[name])
@@ -118,7 +118,7 @@ def minute_data(minute: reports.Minute) -> MinuteData:
 
 
 def audit_data(audit: EventAudit) -> AuditData:
-    """An audit as clients see it. The counters at the top are Redis's."""
+    """The JSON of an audit. The counters at the top level are those of Redis."""
     redis, database = cast("CountersData", audit.redis), cast("CountersData", audit.database)
     return {
         "event_id": audit.event_id,

@@ -1,4 +1,4 @@
-"""The hot path: book, cancel and confirm, from the request to its answer."""
+"""The hot path: book, cancel and confirm, from the request to its response."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from booking.web.times import to_text
 
 Decide = Callable[[BoxOffice, Any, Caller, IdempotencyKey | None], Decision]
 
-ANSWERS: dict[Status, tuple[int, str]] = {
+SUCCESSES: dict[Status, tuple[int, str]] = {
     Status.BOOKED: (201, "Ticket booked successfully"),
     Status.HELD: (201, "Ticket booked successfully"),
     Status.JOINED: (202, "No tickets available. User added to waiting list."),
@@ -34,15 +34,15 @@ REFUSALS: dict[Status, str] = {
     Status.LEDGER_BEHIND: "overloaded",
 }
 REFUSED = "refused:"
-"""What the fields of an event in Redis begin with that count refusals; a status follows (lua/shared/admit.lua)."""
+"""Prefix of the fields of an event in Redis that count refusals. The number of the status follows the prefix."""
 CREATED = 201
 NO_EVENT = 0
-"""The bucket for calls that name no event."""
+"""The event id of the rate limit's bucket for calls that name no event."""
 REPLAYED = (b"idempotent-replayed", b"true")
 
 
 def refusals_of(stored: Mapping[str, int]) -> dict[str, int]:
-    """How often the sale of an event was refused, by the problem's code; `stored` are its fields in Redis."""
+    """The number of refused calls of an event, by problem code. `stored` are the event's fields in Redis."""
     counted: Counter[str] = Counter()
     for name, count in stored.items():
         if name.startswith(REFUSED):
@@ -51,7 +51,7 @@ def refusals_of(stored: Mapping[str, int]) -> dict[str, int]:
 
 
 class SaleEndpoints:
-    """The three verbs."""
+    """The endpoints of the three commands."""
 
     def __init__(self, credentials: Credentials, office: BoxOffice, limit: RateLimit | None) -> None:
         self.book = CommandEndpoint(credentials, office, limit, BookRequest, _book)
@@ -60,7 +60,7 @@ class SaleEndpoints:
 
 
 class CommandEndpoint:
-    """One verb of a sale. Credentials, then the body, then one atomic step, in which the rate limit comes first."""
+    """One command: it checks credentials, then the body, then runs one atomic step that begins with the rate limit."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class CommandEndpoint:
         self._decide = decide
 
     async def __call__(self, scope: Scope, receive: Receive) -> PlainResponse:
-        """Answers one call."""
+        """Handles one request."""
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
         body: Any = None
@@ -90,20 +90,25 @@ class CommandEndpoint:
             await self._charge(body, caller.user_id)
             raise
         if isinstance(order, CancelRequest) and order.user_id not in ("", caller.user_id):
-            caller = await self._credentials.caller(scope, afresh=True)  # only an organizer may, as of now
+            caller = await self._credentials.caller(
+                scope, recheck=True
+            )  # only an organizer may; the role must be current
         outcome = await self._decide(self._office, order, caller, key)
         headers: list[Header] = [REPLAYED] if outcome.first_request_id else []
         booking = outcome.booking
         if booking is None or outcome.status >= FIRST_REFUSAL:
             request_id = outcome.first_request_id or scope[REQUEST_ID]
             return problem_response(self._problem(outcome), request_id, *headers)
-        status, message = ANSWERS[outcome.status]
+        status, message = SUCCESSES[outcome.status]
         if status == CREATED:
             headers.append((b"location", b"/events/%d/booking" % booking.event_id))
         return PlainResponse(status, success(message, booking_data(booking)), *headers)
 
     async def _charge(self, body: Any, user_id: str) -> None:
-        """A call that never reaches the atomic step pays for itself: the rate limit comes before a body's faults."""
+        """Applies the rate limit to a call that does not reach the atomic step.
+
+        The rate limit comes before the faults of a body. Raises Problem (429) if the bucket is empty.
+        """
         event_id = body.get("event_id") if isinstance(body, dict) else None
         wait_ms = await self._office.take_token(event_id if type(event_id) is int else NO_EVENT, user_id)
         if wait_ms and self._limit is not None:
@@ -131,7 +136,7 @@ def _book(office: BoxOffice, order: BookRequest, caller: Caller, key: Idempotenc
 
 
 def _cancel(office: BoxOffice, order: CancelRequest, caller: Caller, key: IdempotencyKey | None) -> Decision:
-    """`POST /cancel`: one's own booking, or, for an organizer, anybody's."""
+    """`POST /cancel`: the caller's own booking; an organizer may cancel any user's booking."""
     owner = order.user_id or caller.user_id
     if owner != caller.user_id and not caller.organizer:
         raise Problem("forbidden", "Only an organizer may cancel somebody else's booking.")

@@ -1,1 +1,1 @@
-"""The OpenAPI document, made from what validates the requests and types the answers, and the page that shows it."""
+"""The OpenAPI document, made from the request and response schemas, and the page that shows it."""

@@ -1,4 +1,4 @@
-"""The document as a whole: OpenAPI 3.1, put together from the operations."""
+"""Builds the whole OpenAPI 3.1 document from the operations."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 
 from booking.web.openapi.examples import PROBLEMS
-from booking.web.openapi.operation import CHAPTERS, Answer, Operation, Who
-from booking.web.openapi.parameters import HEADERS, PARAMETERS, Part
+from booking.web.openapi.operation import TAG_DESCRIPTIONS, Audience, Operation, ResponseDoc
+from booking.web.openapi.parameters import HEADERS, PARAMETERS, JsonObject
 from booking.web.openapi.reading import READING, SERVICE
-from booking.web.openapi.schemas import PLACE, schemas
+from booking.web.openapi.schemas import SCHEMAS, schemas
 from booking.web.openapi.selling import SELLING
 from booking.web.problems import CONTENT_TYPE, KINDS
 from booking.web.requests import BODY_BYTES_MAX
@@ -24,30 +24,30 @@ OPERATIONS: tuple[Operation, ...] = (*SELLING, *READING, *SERVICE)
 PROBLEM = CONTENT_TYPE.decode()
 
 INTRODUCTION = f"""\
-Sells tickets in a flash sale: every change is one atomic step in Redis, on disk before it is answered.
+Sells tickets in a flash sale. Every change is one atomic step in Redis, on disk before the response.
 
 - JSON in and out, UTF-8. Times are RFC 3339 in UTC with milliseconds; in a body they may have any offset.
 - A success is `{{"error": false, "message": "…", "data": …}}`. Lists are newest first, with `has_more`, and go on with
   `starting_after`.
-- A failure is a problem document (RFC 9457). Programs switch on its `code`; `GET /problems/{{code}}` explains each to a
-  person.
-- A body is at most {BODY_BYTES_MAX // 1024} KiB of JSON without unknown or repeated fields; every fault of it is told.
+- A failure is a problem document (RFC 9457). Programs check its `code`; the page `GET /problems/{{code}}`
+  explains each.
+- A body is at most {BODY_BYTES_MAX // 1024} KiB of JSON without unknown or repeated fields; all faults are reported.
 - Checks come in this order: credentials, rate limit, media type, size, JSON, fields, then the atomic step: event,
   replay of a key, already booked, paused, not open, closed, quantity, sold out or full.
-- An unknown path, or a slash too many, is `not_found`; a wrong method is `method_not_allowed` with `Allow`; what is no
-  HTTP at all is `malformed_request`. HEAD works wherever GET does.
+- An unknown path, or one with an extra slash, is `not_found`; a wrong method is `method_not_allowed` with `Allow`; a
+  request that is not HTTP is `malformed_request`. HEAD works for every path that has GET.
 - The same call with the same `Idempotency-Key` may always be repeated: after `outcome_unknown`, a time-out, a crash.
 """
 
-SECURITY: dict[str, Part] = {
+SECURITY: dict[str, JsonObject] = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "JWT",
         "description": "A token from /auth/login, from `booking token`, or from the identity provider that the service "
         'trusts: `sub` is the user id, `exp` is required, `role: "organizer"` opens the organizers\' endpoints. An '
-        "account's `sub` is `account:` and its number; no provider's may begin so. A provider's subjects get "
-        "`BOOKING_JWT_SUBJECT_PREFIX` in front.",
+        "account's `sub` is `account:` and its number; a provider's `sub` may not begin so. A provider's subjects get "
+        "the prefix `BOOKING_JWT_SUBJECT_PREFIX`.",
     },
     "basic": {
         "type": "http",
@@ -58,14 +58,14 @@ SECURITY: dict[str, Part] = {
 
 
 def document() -> dict[str, Any]:
-    """The document, in plain values."""
+    """The document as Python dictionaries and lists."""
     plain: dict[str, Any] = orjson.loads(document_bytes())
     return plain
 
 
 @cache
 def document_bytes() -> bytes:
-    """The document as JSON. Made once, in some tenths of a second."""
+    """The document as JSON. It is built once, which takes some tenths of a second."""
     return orjson.dumps(_document())
 
 
@@ -77,7 +77,7 @@ def _document() -> dict[str, Any]:
         "openapi": OPENAPI,
         "info": {"title": "Booking", "version": version("booking"), "description": INTRODUCTION},
         "servers": [{"url": "/", "description": "Where this document comes from."}],
-        "tags": [{"name": tag, "description": text} for tag, text in CHAPTERS.items()],
+        "tags": [{"name": tag, "description": text} for tag, text in TAG_DESCRIPTIONS.items()],
         "paths": paths,
         "components": {
             "schemas": schemas(),
@@ -95,52 +95,52 @@ def _document() -> dict[str, Any]:
     }
 
 
-def _operation(operation: Operation) -> Part:
+def _operation(operation: Operation) -> JsonObject:
     in_path = [name for name in ("event_id", "code") if f"{{{name}}}" in operation.path]
     names = [*in_path, *operation.parameters, "X-Request-ID"]
-    described = f"{operation.description}\n\nFor {operation.who}.".strip()
-    part: Part = {
+    described = f"{operation.description}\n\nFor {operation.audience}.".strip()
+    entry: JsonObject = {
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": described,
-        "security": _security(operation.who),
+        "security": _security(operation.audience),
         "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in names],
     }
     if operation.body is not None:
-        part["requestBody"] = {
+        entry["requestBody"] = {
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": {"$ref": PLACE + operation.body.__name__},
+                    "schema": {"$ref": SCHEMAS + operation.body.__name__},
                     "example": operation.body_example,
                 }
             },
         }
-    part["responses"] = _responses(operation)
-    return part
+    entry["responses"] = _responses(operation)
+    return entry
 
 
-def _security(who: Who) -> list[dict[str, list[str]]]:
-    """The alternatives. What stands in a list is the role that is needed."""
-    roles = ["organizer"] if who is Who.ORGANIZER else []
+def _security(audience: Audience) -> list[dict[str, list[str]]]:
+    """The alternative security schemes; each names the role that it requires."""
+    roles = ["organizer"] if audience is Audience.ORGANIZER else []
     signed_in: list[dict[str, list[str]]] = [{"bearer": roles}, {"basic": roles}]
-    return {Who.ANYONE: [], Who.ANYONE_OR_USER: [{}, *signed_in]}.get(who, signed_in)
+    return {Audience.ANYONE: [], Audience.ANYONE_OR_USER: [{}, *signed_in]}.get(audience, signed_in)
 
 
-def _responses(operation: Operation) -> dict[str, Part]:
+def _responses(operation: Operation) -> dict[str, JsonObject]:
     replayed = ["Idempotent-Replayed"] if operation.is_replayed else []
-    responses = {str(answer.status): _answer(answer, replayed) for answer in operation.answers}
+    responses = {str(doc.status): _success(doc, replayed) for doc in operation.responses}
     codes = sorted(operation.codes, key=list(KINDS).index)
     for status, some in groupby(codes, key=lambda code: KINDS[code].status):
         found = list(some)
         failure = _failure(found, _headers_of(found) + (replayed if status in range(403, 423) else []))
-        responses[str(status)] = _both(responses[str(status)], failure) if str(status) in responses else failure
+        responses[str(status)] = _merged(responses[str(status)], failure) if str(status) in responses else failure
     return dict(sorted(responses.items()))
 
 
 def _headers_of(codes: list[str]) -> list[str]:
-    """What comes with a failure of these codes, which are of one status."""
+    """The headers of a failure with one of these codes, which share a status."""
     headers = []
     if "unauthenticated" in codes:
         headers.append("WWW-Authenticate")
@@ -153,13 +153,13 @@ def _headers_of(codes: list[str]) -> list[str]:
     return headers
 
 
-def _answer(answer: Answer, more_headers: list[str]) -> Part:
-    content = {"content": answer.content} if answer.content else {}
-    return {"description": answer.meaning, "headers": _headers([*answer.headers, *more_headers]), **content}
+def _success(doc: ResponseDoc, more_headers: list[str]) -> JsonObject:
+    content = {"content": doc.content} if doc.content else {}
+    return {"description": doc.description, "headers": _headers([*doc.headers, *more_headers]), **content}
 
 
-def _failure(codes: list[str], headers: list[str]) -> Part:
-    kinds = [{"$ref": PLACE + code} for code in codes]
+def _failure(codes: list[str], headers: list[str]) -> JsonObject:
+    kinds = [{"$ref": SCHEMAS + code} for code in codes]
     schema = kinds[0] if len(kinds) == 1 else {"oneOf": kinds, "discriminator": {"propertyName": "code"}}
     return {
         "description": " ".join(f"`{code}`: {KINDS[code].detail}" for code in codes),
@@ -170,14 +170,14 @@ def _failure(codes: list[str], headers: list[str]) -> Part:
     }
 
 
-def _both(answer: Part, failure: Part) -> Part:
-    """A status that an answer and a failure share."""
+def _merged(success: JsonObject, failure: JsonObject) -> JsonObject:
+    """The response of a status that a success and a failure share."""
     return {
-        "description": f"{answer['description']} {failure['description']}",
-        "headers": {**failure["headers"], **answer["headers"]},
-        "content": {**answer["content"], **failure["content"]},
+        "description": f"{success['description']} {failure['description']}",
+        "headers": {**failure["headers"], **success["headers"]},
+        "content": {**success["content"], **failure["content"]},
     }
 
 
-def _headers(names: Iterable[str]) -> dict[str, Part]:
+def _headers(names: Iterable[str]) -> dict[str, JsonObject]:
     return {name.partition(".")[0]: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-ID", *names)}

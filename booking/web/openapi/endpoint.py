@@ -14,7 +14,7 @@ from booking.web.problems import KINDS
 REFERENCE_POLICY = POLICY.replace(b"style-src 'self'", b"style-src 'self' 'unsafe-inline'").replace(
     b"img-src 'self'", b"img-src 'self' data:"
 )
-"""RapiDoc has styles in its elements, and small pictures in its styles. What runs is ours alone, as everywhere."""
+"""RapiDoc has inline styles, and small images in them. As on every page, only the service's own scripts run."""
 
 
 async def openapi(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # ASGI's signature
@@ -23,12 +23,12 @@ async def openapi(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: 
 
 
 async def docs(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # ASGI's signature
-    """`GET /docs`: the document as a page, drawn by RapiDoc (https://rapidocweb.com)."""
+    """`GET /docs`: the document as a page, rendered by RapiDoc (https://rapidocweb.com)."""
     await filled("docs").send(scope, send, policy=REFERENCE_POLICY)
 
 
 async def problems(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # ASGI's signature
-    """`GET /problems`: every code there is."""
+    """`GET /problems`: all problem codes."""
     await _problems().send(scope, send)
 
 

@@ -1,4 +1,4 @@
-"""The examples of the document, made by what makes the answers."""
+"""The examples of the document, made by the code that makes real responses."""
 
 from dataclasses import replace
 from typing import Any
@@ -84,7 +84,7 @@ READY = {
         "persister": {"ok": True, "lag_entries": 0, "lag_seconds": 0.0},
     },
 }
-AWAY = {
+UNAVAILABLE = {
     "status": "unavailable",
     "parts": READY["parts"] | {"database": {"ok": False, "reason": "the database does not answer"}},  # type: ignore[operator]  # a dictionary
 }
@@ -98,11 +98,11 @@ PROBLEMS_DATA: dict[str, dict[str, Any]] = {
     "sale_not_open": {"opens_at": to_text(NOON_MS + 60 * SECOND_MS), "server_time": to_text(NOON_MS)},
     "capacity_below_sold": {"floor": 7},
 }
-"""What the `data` of a failure holds, where its code has any."""
+"""The `data` of a failure, for the codes that have it."""
 
 
 def problem(code: str) -> dict[str, Any]:
-    """A failure of this code."""
+    """The problem document of a failure with this code."""
     if code == "invalid_request":
         made = invalid(
             Fault("/quantity", "quantity: input should be greater than or equal to 1."),

@@ -1,4 +1,4 @@
-"""What the document says of one operation, and what follows from who may call it and what it touches."""
+"""The description of one operation. Its problem codes follow from its callers and from what it reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ Content = Mapping[str, Any]
 JSON = "application/json"
 
 
-class Who(StrEnum):
+class Audience(StrEnum):
     """Who may call an operation."""
 
     ANYONE = "anyone"
-    ANYONE_OR_USER = "anyone; whoever signs in is told more"
+    ANYONE_OR_USER = "anyone; signed-in users also get their own booking"
     USER = "signed-in users"
     ORGANIZER = "organizers"
 
 
 class Tag(StrEnum):
-    """The chapters of the document, in their order."""
+    """The tags of the document, in their order."""
 
     SALE = "Sale"
     ORGANIZING = "Organizing"
@@ -32,21 +32,21 @@ class Tag(StrEnum):
     SERVICE = "Service"
 
 
-CHAPTERS: Mapping[Tag, str] = {
-    Tag.SALE: "What buyers do. Each call is one atomic step in Redis, on disk before it is answered.",
-    Tag.ORGANIZING: "What organizers do: make sales, change them, look at how they went.",
-    Tag.READING: "Reads of events and of one's own bookings. What was acknowledged before a call is in its answer.",
-    Tag.ACCOUNTS: "The service's own accounts. A token from an outside identity provider does as well.",
+TAG_DESCRIPTIONS: Mapping[Tag, str] = {
+    Tag.SALE: "What buyers do. Each call is one atomic step in Redis, which is on disk before the response.",
+    Tag.ORGANIZING: "What organizers do: create sales, change them, and read reports.",
+    Tag.READING: "Reads of events and of the caller's bookings. A response shows all changes acknowledged before it.",
+    Tag.ACCOUNTS: "The service's own accounts. A token from an outside identity provider works, too.",
     Tag.SERVICE: "Health, metrics and pages.",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One way an operation succeeds: its status, what that means, and the body by media type."""
+class ResponseDoc:
+    """One successful response of an operation: its status, what that means, and its body by media type."""
 
     status: int
-    meaning: str
+    description: str
     content: Mapping[str, Content]
     headers: tuple[str, ...] = ()
 
@@ -59,28 +59,28 @@ class Operation:
     path: str
     id: str
     tag: Tag
-    who: Who
+    audience: Audience
     summary: str
-    answers: tuple[Answer, ...]
+    responses: tuple[ResponseDoc, ...]
     description: str = ""
     body: type[Payload] | None = None
     body_example: Mapping[str, Any] | None = None
     parameters: tuple[str, ...] = ()
     """Names in PARAMETERS, besides those of the path and X-Request-ID."""
     refusals: tuple[str, ...] = ()
-    """Codes of its own, besides those that follow from the rest."""
+    """The operation's own codes, besides those that follow from the other fields."""
     reads_redis: bool = True
     reads_database: bool = False
 
     @property
     def codes(self) -> set[str]:
-        """The codes of all the ways in which it can fail."""
+        """All problem codes of the operation."""
         codes = {"internal_error", *self.refusals}
-        if self.who is not Who.ANYONE:
-            # A password that comes with any call is checked, and limited, like one that logs in.
+        if self.audience is not Audience.ANYONE:
+            # A password in the Authorization header is checked and rate-limited, as at a login.
             codes |= {"unauthenticated", "identity_unavailable", "overloaded", "database_unavailable", "rate_limited"}
             codes |= {"inventory_unavailable", "outcome_unknown"}
-        if self.who is Who.ORGANIZER:
+        if self.audience is Audience.ORGANIZER:
             codes.add("forbidden")
         if self.body is not None:
             codes |= {"malformed_json", "unsupported_media_type", "body_too_large", "invalid_request"}

@@ -1,20 +1,20 @@
 """The operations that only read."""
 
-from booking.web import response_schemas as shapes
+from booking.web import response_schemas
 from booking.web.endpoints import health
 from booking.web.endpoints.exports import FORMATS
 from booking.web.openapi import examples
-from booking.web.openapi.operation import JSON, Answer, Content, Operation, Tag, Who
-from booking.web.openapi.schemas import HAS_MORE, UP_TO_DATE, ref, some, success
+from booking.web.openapi.operation import JSON, Audience, Content, Operation, ResponseDoc, Tag
+from booking.web.openapi.schemas import HAS_MORE, UP_TO_DATE, list_of, ref, success
 
-BOOKING = ref(shapes.BookingData)
-EVENT = ref(shapes.EventData)
+BOOKING = ref(response_schemas.BookingData)
+EVENT = ref(response_schemas.EventData)
 TEXT = {"type": "string"}
-SEQ = ({"type": "integer", "description": "The event's seq as of which the list is."}, 5)
+SEQ = ({"type": "integer", "description": "The event's seq whose state the list shows."}, 5)
 
 
 def text(media_type: bytes, example: str | bytes) -> dict[str, Content]:
-    """The content of an answer that is not JSON."""
+    """The content of a response that is not JSON."""
     shown = example if isinstance(example, str) else example.decode()
     return {media_type.decode().partition(";")[0]: {"schema": TEXT, "example": shown}}
 
@@ -25,11 +25,11 @@ def _event(id: str, path: str, summary: str) -> Operation:  # noqa: A002  # the 
         path,
         id,
         Tag.READING,
-        Who.ANYONE,
+        Audience.ANYONE,
         summary,
         (
-            Answer(200, "The event as it is now.", success("Fetched event", EVENT, examples.EVENT), ("ETag",)),
-            Answer(304, "It is still the version of If-None-Match.", {}, ("ETag",)),
+            ResponseDoc(200, "The event as it is now.", success("Fetched event", EVENT, examples.EVENT), ("ETag",)),
+            ResponseDoc(304, "It is still the version of If-None-Match.", {}, ("ETag",)),
         ),
         parameters=("If-None-Match",),
     )
@@ -41,11 +41,13 @@ READING = (
         "/events",
         "list_events",
         Tag.READING,
-        Who.ANYONE,
+        Audience.ANYONE,
         "List the events, newest first",
         (
-            Answer(
-                200, "A page.", success("Fetched events", some(shapes.EventData), [examples.EVENT], has_more=HAS_MORE)
+            ResponseDoc(
+                200,
+                "A page.",
+                success("Fetched events", list_of(response_schemas.EventData), [examples.EVENT], has_more=HAS_MORE),
             ),
         ),
         parameters=("limit", "events.starting_after"),
@@ -57,12 +59,18 @@ READING = (
         "/events/{event_id}/live",
         "listen",
         Tag.READING,
-        Who.ANYONE_OR_USER,
+        Audience.ANYONE_OR_USER,
         "Listen to an event as it changes (Server-Sent Events)",
-        (Answer(200, "A stream that lasts as long as both sides like.", text(b"text/event-stream", examples.LIVE)),),
+        (
+            ResponseDoc(
+                200,
+                "A stream that lasts until the client or the server ends it.",
+                text(b"text/event-stream", examples.LIVE),
+            ),
+        ),
         "`event: availability` with the event, at once and then on change, at most 4 a second; for a signed-in user "
         "also `event: booking` with their booking or `null`. `id:` is the event's `seq`. A comment every 15 s keeps it "
-        "open; whoever comes back with Last-Event-ID has missed nothing.",
+        "open. A client that reconnects with Last-Event-ID has missed nothing.",
         parameters=("Last-Event-ID",),
     ),
     Operation(
@@ -70,9 +78,9 @@ READING = (
         "/events/{event_id}/booking",
         "read_own_booking",
         Tag.READING,
-        Who.USER,
-        "Read one's own live booking, with its place while it waits",
-        (Answer(200, "The booking.", success("Fetched booking", BOOKING, examples.HELD)),),
+        Audience.USER,
+        "Read one's own live booking, with its position while it waits",
+        (ResponseDoc(200, "The booking.", success("Fetched booking", BOOKING, examples.HELD)),),
         refusals=("booking_not_found",),
     ),
     Operation(
@@ -80,15 +88,15 @@ READING = (
         "/bookings",
         "list_own_bookings",
         Tag.READING,
-        Who.USER,
-        "List one's own bookings of all events, whatever became of them, newest first",
+        Audience.USER,
+        "List one's own bookings of all events, in every state, newest first",
         (
-            Answer(
+            ResponseDoc(
                 200,
                 "A page.",
                 success(
                     "Fetched bookings",
-                    some(shapes.BookingData),
+                    list_of(response_schemas.BookingData),
                     [examples.BOOKING],
                     has_more=HAS_MORE,
                     up_to_date=UP_TO_DATE,
@@ -103,16 +111,16 @@ READING = (
         "/events/{event_id}/bookings",
         "list_bookings",
         Tag.ORGANIZING,
-        Who.ORGANIZER,
+        Audience.ORGANIZER,
         "List an event's bookings, or download all of them",
         (
-            Answer(
+            ResponseDoc(
                 200,
-                "A page; with `format` csv or ndjson a file, which `limit` and `starting_after` do not touch.",
+                "A page; with `format` csv or ndjson a whole file, which ignores `limit` and `starting_after`.",
                 {
                     **success(
                         "Fetched bookings",
-                        some(shapes.BookingData),
+                        list_of(response_schemas.BookingData),
                         [examples.WAITING, examples.BOOKING],
                         has_more=HAS_MORE,
                         seq=SEQ,
@@ -124,7 +132,7 @@ READING = (
                 ("X-Event-Seq", "Content-Disposition"),
             ),
         ),
-        "A cell of the csv that a spreadsheet would take for a formula begins with an apostrophe.",
+        "If a spreadsheet would read a csv cell as a formula, an apostrophe is put in front of it.",
         parameters=("limit", "bookings.starting_after", "status", "format"),
         reads_database=True,
     ),
@@ -133,13 +141,13 @@ READING = (
         "/events/{event_id}/report",
         "report",
         Tag.ORGANIZING,
-        Who.ORGANIZER,
+        Audience.ORGANIZER,
         "Report how a sale went",
         (
-            Answer(
+            ResponseDoc(
                 200,
                 "The report.",
-                success("Fetched report", ref(shapes.ReportData), examples.REPORT, up_to_date=UP_TO_DATE),
+                success("Fetched report", ref(response_schemas.ReportData), examples.REPORT, up_to_date=UP_TO_DATE),
             ),
         ),
         reads_database=True,
@@ -149,11 +157,13 @@ READING = (
         "/events/{event_id}/audit",
         "audit",
         Tag.ORGANIZING,
-        Who.ORGANIZER,
+        Audience.ORGANIZER,
         "Compare Redis with the database, booking by booking",
         (
-            Answer(
-                200, "What was found.", success("Redis and the database agree.", ref(shapes.AuditData), examples.AUDIT)
+            ResponseDoc(
+                200,
+                "The result of the comparison.",
+                success("Redis and the database agree.", ref(response_schemas.AuditData), examples.AUDIT),
             ),
         ),
         "Capacity = available + held + sold on both sides, and Redis = database once the stream has drained.",
@@ -162,18 +172,18 @@ READING = (
 )
 
 PAGE = text(b"text/html", "<!doctype html>")
-NOT_MODIFIED = Answer(304, "It is still the version of If-None-Match.", {})
+NOT_MODIFIED = ResponseDoc(304, "It is still the version of If-None-Match.", {})
 
 
-def _page(path: str, id: str, summary: str, *more: Answer, refusals: tuple[str, ...] = ()) -> Operation:  # noqa: A002  # the document's own word
+def _page(path: str, id: str, summary: str, *more: ResponseDoc, refusals: tuple[str, ...] = ()) -> Operation:  # noqa: A002  # the document's own word
     return Operation(
         "GET",
         path,
         id,
         Tag.SERVICE,
-        Who.ANYONE,
+        Audience.ANYONE,
         summary,
-        (Answer(200, "The page.", PAGE), NOT_MODIFIED, *more),
+        (ResponseDoc(200, "The page.", PAGE), NOT_MODIFIED, *more),
         parameters=("If-None-Match",),
         refusals=refusals,
         reads_redis=False,
@@ -186,9 +196,9 @@ SERVICE = (
         "/healthz",
         "healthz",
         Tag.SERVICE,
-        Who.ANYONE,
+        Audience.ANYONE,
         "Whether the process answers",
-        (Answer(200, "It does.", {JSON: {"schema": ref(health.AliveData), "example": {"status": "alive"}}}),),
+        (ResponseDoc(200, "It does.", {JSON: {"schema": ref(health.AliveData), "example": {"status": "alive"}}}),),
         reads_redis=False,
     ),
     Operation(
@@ -196,14 +206,14 @@ SERVICE = (
         "/readyz",
         "readyz",
         Tag.SERVICE,
-        Who.ANYONE,
+        Audience.ANYONE,
         "Whether the service can serve, part by part",
         (
-            Answer(200, "It can.", {JSON: {"schema": ref(health.ReadyData), "example": examples.READY}}),
-            Answer(
+            ResponseDoc(200, "It can.", {JSON: {"schema": ref(health.ReadyData), "example": examples.READY}}),
+            ResponseDoc(
                 503,
                 "It cannot, and why.",
-                {JSON: {"schema": ref(health.ReadyData), "example": examples.AWAY}},
+                {JSON: {"schema": ref(health.ReadyData), "example": examples.UNAVAILABLE}},
                 ("Retry-After",),
             ),
         ),
@@ -214,9 +224,9 @@ SERVICE = (
         "/metrics",
         "metrics",
         Tag.SERVICE,
-        Who.ANYONE,
+        Audience.ANYONE,
         "Metrics, in Prometheus's text format",
-        (Answer(200, "All processes' counters.", text(b"text/plain", examples.METRICS)),),
+        (ResponseDoc(200, "All processes' counters.", text(b"text/plain", examples.METRICS)),),
         reads_redis=False,
     ),
     Operation(
@@ -224,21 +234,21 @@ SERVICE = (
         "/openapi.json",
         "openapi",
         Tag.SERVICE,
-        Who.ANYONE,
+        Audience.ANYONE,
         "This document",
         (
-            Answer(200, "OpenAPI 3.1.", {JSON: {"schema": {"type": "object"}}}, ("ETag",)),
-            Answer(304, "It is still the version of If-None-Match.", {}, ("ETag",)),
+            ResponseDoc(200, "OpenAPI 3.1.", {JSON: {"schema": {"type": "object"}}}, ("ETag",)),
+            ResponseDoc(304, "It is still the version of If-None-Match.", {}, ("ETag",)),
         ),
         parameters=("If-None-Match",),
         reads_redis=False,
     ),
-    _page("/", "sales_page", "The sales there are, as a page"),
+    _page("/", "sales_page", "The list of sales, as a page"),
     _page(
         "/sale/{event_id}",
         "sale_page",
         "A sale's page for buyers",
-        Answer(404, "A page that says there is none.", PAGE),
+        ResponseDoc(404, "A page that says that there is no such sale.", PAGE),
     ),
     _page("/console", "console_page", "The organizer's console, as a page"),
     _page("/docs", "docs", "This document as a page"),

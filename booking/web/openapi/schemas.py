@@ -1,4 +1,4 @@
-"""The document's schemas: of the bodies, from the models that validate them; of the answers, from their types."""
+"""The document's schemas: request schemas are made from the validating models, response schemas from their types."""
 
 import re
 from functools import cache
@@ -7,37 +7,36 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
-from booking.web import request_schemas as payloads
-from booking.web import response_schemas as shapes
+from booking.web import request_schemas, response_schemas
 from booking.web.endpoints import health
 from booking.web.openapi.operation import JSON, Content
 from booking.web.problems import KINDS, Kind
 
 Schema = dict[str, Any]
 
-PLACE = "#/components/schemas/"
+SCHEMAS = "#/components/schemas/"
 
-BODIES = (
-    payloads.BookRequest,
-    payloads.CancelRequest,
-    payloads.ConfirmRequest,
-    payloads.InitializeRequest,
-    payloads.ChangeRequest,
-    payloads.RegisterRequest,
-    payloads.LoginRequest,
+REQUESTS = (
+    request_schemas.BookRequest,
+    request_schemas.CancelRequest,
+    request_schemas.ConfirmRequest,
+    request_schemas.InitializeRequest,
+    request_schemas.ChangeRequest,
+    request_schemas.RegisterRequest,
+    request_schemas.LoginRequest,
 )
-ANSWERS = (
-    shapes.EventData,
-    shapes.BookingData,
-    shapes.WelcomeData,
-    shapes.ReportData,
-    shapes.AuditData,
+RESPONSES = (
+    response_schemas.EventData,
+    response_schemas.BookingData,
+    response_schemas.WelcomeData,
+    response_schemas.ReportData,
+    response_schemas.AuditData,
     health.AliveData,
     health.ReadyData,
-    shapes.ProblemData,
+    response_schemas.ProblemData,
 )
 SUFFIX = "Data"
-"""What the types of answers have at the end of their names, and the schemas not."""
+"""Suffix of the response types' names, which their schemas' names do not have."""
 
 INSTANT: Schema = {"type": "string", "format": "date-time"}
 
@@ -47,32 +46,37 @@ def schemas() -> dict[str, Schema]:
     """Every schema by its name."""
     _, made = TypeAdapter.json_schemas(
         [
-            *((body, "validation", TypeAdapter(body)) for body in BODIES),
-            *((answer, "serialization", TypeAdapter(answer)) for answer in ANSWERS),
+            *((body, "validation", TypeAdapter(body)) for body in REQUESTS),
+            *((body, "serialization", TypeAdapter(body)) for body in RESPONSES),
         ],
-        ref_template=PLACE + "{model}",
+        ref_template=SCHEMAS + "{model}",
     )
-    text = re.sub(rf'("{PLACE}\w+?){SUFFIX}"', r'\1"', orjson.dumps(made["$defs"]).decode())
+    text = re.sub(rf'("{SCHEMAS}\w+?){SUFFIX}"', r'\1"', orjson.dumps(made["$defs"]).decode())
     named = {name.removesuffix(SUFFIX): schema for name, schema in orjson.loads(text).items()}
     return {name: _without_titles(schema) for name, schema in sorted(named.items())} | {
         code: _problem(code, kind) for code, kind in KINDS.items()
     }
 
 
-def ref(shape: type) -> Schema:
-    """A reference to the schema of a body or an answer."""
-    return {"$ref": PLACE + shape.__name__.removesuffix(SUFFIX)}
+def ref(body: type) -> Schema:
+    """A reference to the schema of a request or response type."""
+    return {"$ref": SCHEMAS + body.__name__.removesuffix(SUFFIX)}
 
 
-def success(message: str, data: Schema, example: Any, **beside: tuple[Schema, Any]) -> dict[str, Content]:
-    """The content of a success: the envelope with this `data`, and what stands beside it, each with its example."""
+def success(message: str, data: Schema, example: Any, **more_fields: tuple[Schema, Any]) -> dict[str, Content]:
+    """The content of a successful response: `data` and `more_fields` in the envelope, each with its example."""
     properties: Schema = {
         "error": {"const": False},
         "message": {"type": "string"},
-        **{name: schema for name, (schema, _) in beside.items()},
+        **{name: schema for name, (schema, _) in more_fields.items()},
         "data": data,
     }
-    shown = {"error": False, "message": message, **{name: one for name, (_, one) in beside.items()}, "data": example}
+    shown = {
+        "error": False,
+        "message": message,
+        **{name: one for name, (_, one) in more_fields.items()},
+        "data": example,
+    }
     return {
         JSON: {
             "schema": {"type": "object", "required": list(properties), "properties": properties},
@@ -81,22 +85,24 @@ def success(message: str, data: Schema, example: Any, **beside: tuple[Schema, An
     }
 
 
-def some(shape: type) -> Schema:
-    """A list of these."""
-    return {"type": "array", "items": ref(shape)}
+def list_of(body: type) -> Schema:
+    """The schema of a list of these."""
+    return {"type": "array", "items": ref(body)}
 
 
 BOOLEAN: Schema = {"type": "boolean"}
 HAS_MORE = ({"type": "boolean", "description": "Whether the list goes on after this page."}, False)
 UP_TO_DATE = (
-    {"type": "boolean", "description": "False where the database had not caught up with Redis in time."},
+    {"type": "boolean", "description": "False if the database had not caught up with Redis in time."},
     True,
 )
 
 PROBLEMS_DATA: dict[str, Schema] = {
     "already_booked": {
         "required": ["booking"],
-        "properties": {"booking": {**ref(shapes.BookingData), "description": "The booking they have."}},
+        "properties": {
+            "booking": {**ref(response_schemas.BookingData), "description": "The booking that the user has."}
+        },
     },
     "sale_not_open": {
         "required": ["opens_at", "server_time"],
@@ -107,7 +113,7 @@ PROBLEMS_DATA: dict[str, Schema] = {
         "properties": {"floor": {"type": "integer", "description": "The smallest capacity that is possible now."}},
     },
 }
-"""What the `data` of a failure holds, where its code has any."""
+"""The schema of a failure's `data`, for the codes that have it."""
 
 
 def _problem(code: str, kind: Kind) -> Schema:
@@ -125,11 +131,11 @@ def _problem(code: str, kind: Kind) -> Schema:
         properties["data"] = PROBLEMS_DATA[code]
     described = {"title": kind.title, "description": f"{kind.detail} {kind.advice}"}
     own: Schema = {"properties": properties, **({"required": required} if required else {})}
-    return {**described, "allOf": [ref(shapes.ProblemData), own]}
+    return {**described, "allOf": [ref(response_schemas.ProblemData), own]}
 
 
 def _without_titles(schema: Any) -> Any:
-    """Pydantic gives each field its name once more as a title."""
+    """The schema without the titles that pydantic adds, which repeat the names of the fields."""
     if isinstance(schema, dict):
         return {
             name: {field: _without_titles(one) for field, one in value.items()}

@@ -1,24 +1,23 @@
 """The operations that change something: booking, organizing, accounts."""
 
 from booking.domain.outcomes import Status
-from booking.web import request_schemas as payloads
-from booking.web import response_schemas as shapes
-from booking.web.endpoints.sale import ANSWERS
+from booking.web import request_schemas, response_schemas
+from booking.web.endpoints.sale import SUCCESSES
 from booking.web.openapi import examples
-from booking.web.openapi.operation import Answer, Operation, Tag, Who
+from booking.web.openapi.operation import Audience, Operation, ResponseDoc, Tag
 from booking.web.openapi.schemas import ref, success
 
-BOOKING = ref(shapes.BookingData)
-EVENT = ref(shapes.EventData)
-WELCOME = ref(shapes.WelcomeData)
+BOOKING = ref(response_schemas.BookingData)
+EVENT = ref(response_schemas.EventData)
+WELCOME = ref(response_schemas.WelcomeData)
 EVENT_ID = ({"type": "integer", "minimum": 1}, 1)
 
-FROM_THE_STEP = ("event_not_found", "idempotency_key_reused", "rate_limited")
-"""What the atomic step of every verb may say."""
+COMMAND_CODES = ("event_not_found", "idempotency_key_reused", "rate_limited")
+"""The problem codes that the atomic step of every command has."""
 
 
 def _message(status: Status) -> str:
-    return ANSWERS[status][1]
+    return SUCCESSES[status][1]
 
 
 SELLING = (
@@ -27,28 +26,29 @@ SELLING = (
         "/book",
         "book",
         Tag.SALE,
-        Who.USER,
+        Audience.USER,
         "Book tickets, or a place on the waiting list",
         (
-            Answer(
+            ResponseDoc(
                 201,
-                "Booked; or held, where the event has `hold_seconds`, until `expires_at`.",
+                "Booked; or, if the event has `hold_seconds`, held until `expires_at`.",
                 success(_message(Status.BOOKED), BOOKING, examples.BOOKING),
                 ("Location",),
             ),
-            Answer(
+            ResponseDoc(
                 202,
-                "On the waiting list. Whoever waits already keeps their place.",
+                "On the waiting list. A user who is already waiting keeps the position.",
                 success(_message(Status.JOINED), BOOKING, examples.WAITING),
             ),
         ),
-        "`quantity` is all or nothing. The waiting list is strict first come, first served: while anyone waits, nobody "
-        "overtakes, even if a smaller quantity would fit. A user has at most one live booking of an event.",
-        payloads.BookRequest,
+        "`quantity` is all or nothing. The waiting list is strict first come, first served: while a user "
+        "waits, no later user is served first, even if a smaller quantity would fit. A user "
+        "has at most one live booking of an event.",
+        request_schemas.BookRequest,
         {"event_id": 1, "quantity": 2},
         ("Idempotency-Key",),
         (
-            *FROM_THE_STEP,
+            *COMMAND_CODES,
             "already_booked",
             "sold_out",
             "waitlist_full",
@@ -63,58 +63,58 @@ SELLING = (
         "/confirm",
         "confirm",
         Tag.SALE,
-        Who.USER,
+        Audience.USER,
         "Confirm a hold",
         (
-            Answer(
+            ResponseDoc(
                 200,
-                "Confirmed; and again, if it was already.",
+                "Confirmed, now or by an earlier call.",
                 success(_message(Status.CONFIRMED), BOOKING, examples.BOOKING),
             ),
         ),
-        "A hold past its `expires_at` is dead the moment it is looked at.",
-        payloads.ConfirmRequest,
+        "A hold ends at its `expires_at`; it cannot be confirmed after that.",
+        request_schemas.ConfirmRequest,
         {"event_id": 1},
         ("Idempotency-Key",),
-        (*FROM_THE_STEP, "booking_not_found", "hold_expired", "still_waiting"),
+        (*COMMAND_CODES, "booking_not_found", "hold_expired", "still_waiting"),
     ),
     Operation(
         "POST",
         "/cancel",
         "cancel",
         Tag.SALE,
-        Who.USER,
+        Audience.USER,
         "Cancel a booking, or leave the waiting list",
         (
-            Answer(
+            ResponseDoc(
                 200,
-                "Cancelled. What it frees goes to the head of the waiting list in the same atomic step.",
+                "Cancelled. Its tickets go to the head of the waiting list in the same atomic step.",
                 success(_message(Status.CANCELLED), BOOKING, examples.CANCELLED),
             ),
         ),
-        "One's own; organizers may name a `user_id`.",
-        payloads.CancelRequest,
+        "It cancels the caller's own booking; organizers may name a `user_id`.",
+        request_schemas.CancelRequest,
         {"event_id": 1},
         ("Idempotency-Key",),
-        (*FROM_THE_STEP, "booking_not_found", "forbidden"),
+        (*COMMAND_CODES, "booking_not_found", "forbidden"),
     ),
     Operation(
         "POST",
         "/initialize",
         "initialize",
         Tag.ORGANIZING,
-        Who.ORGANIZER,
-        "Make an event and open its sale",
+        Audience.ORGANIZER,
+        "Create an event and open its sale",
         (
-            Answer(
+            ResponseDoc(
                 201,
-                "Made.",
+                "Created.",
                 success("Event created successfully", EVENT, examples.EVENT, event_id=EVENT_ID, eventd=EVENT_ID),
                 ("Location",),
             ),
         ),
-        "`eventd` is `event_id` once more, for clients of the system that this one replaces.",
-        payloads.InitializeRequest,
+        "`eventd` repeats `event_id`, for clients of the system that this one replaces.",
+        request_schemas.InitializeRequest,
         {"event_name": "One night only", "available_tickets": 100, "max_per_user": 4, "hold_seconds": 300},
     ),
     Operation(
@@ -122,12 +122,12 @@ SELLING = (
         "/events/{event_id}",
         "change_event",
         Tag.ORGANIZING,
-        Who.ORGANIZER,
+        Audience.ORGANIZER,
         "Change an event",
-        (Answer(200, "Changed.", success("Event updated successfully", EVENT, examples.EVENT)),),
-        "What is named changes; the rest stays. A larger capacity goes to the waiting list at once. Pausing stops "
-        "`/book` alone: confirming, cancelling, expiry and promotion go on.",
-        payloads.ChangeRequest,
+        (ResponseDoc(200, "Changed.", success("Event updated successfully", EVENT, examples.EVENT)),),
+        "Only the given fields change. Added tickets go to the waiting list at once. Pausing stops only `/book`: "
+        "confirming, cancelling, expiry and promotion go on.",
+        request_schemas.ChangeRequest,
         {"capacity": 120, "paused": False},
         refusals=("capacity_below_sold",),
     ),
@@ -136,16 +136,16 @@ SELLING = (
         "/auth/register",
         "register",
         Tag.ACCOUNTS,
-        Who.ANYONE,
+        Audience.ANYONE,
         "Register an account",
         (
-            Answer(
+            ResponseDoc(
                 201, "Registered, and signed in.", success("Account created successfully", WELCOME, examples.WELCOME)
             ),
         ),
         "Accounts become organizers by `booking user add EMAIL --organizer`. The user id of account 3 is `account:3`. "
         "`not_found` if the service has no accounts of its own (`BOOKING_ACCOUNTS`).",
-        payloads.RegisterRequest,
+        request_schemas.RegisterRequest,
         {"email": "ada@example.com", "password": "correct horse battery staple"},
         refusals=("email_taken", "rate_limited", "overloaded", "not_found"),
         reads_database=True,
@@ -155,17 +155,17 @@ SELLING = (
         "/auth/login",
         "login",
         Tag.ACCOUNTS,
-        Who.ANYONE,
+        Audience.ANYONE,
         "Log in for a token",
         (
-            Answer(
+            ResponseDoc(
                 200,
-                "Signed in; the token is good for an hour.",
+                "Signed in; the token is valid for an hour.",
                 success("Logged in successfully", WELCOME, examples.WELCOME),
             ),
         ),
         "Takes the same time whether or not the email exists. `not_found` if the service has no accounts of its own.",
-        payloads.LoginRequest,
+        request_schemas.LoginRequest,
         {"email": "ada@example.com", "password": "correct horse battery staple"},
         refusals=("invalid_credentials", "rate_limited", "overloaded", "not_found"),
         reads_database=True,

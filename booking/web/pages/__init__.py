@@ -1,4 +1,4 @@
-"""The pages that people see: HTML files filled in once, and sent from memory."""
+"""The HTML pages for buyers and organizers: templates that are filled in once, and sent from memory."""
 
 from functools import cache
 from html import escape
@@ -18,23 +18,24 @@ FOLDER = Path(__file__).parent
 
 
 class PageEndpoints:
-    """The pages of a sale. They hold no event: a page is the same bytes for everyone, and its script asks for the rest,
-    so a crowd that reloads it costs no more than the bytes.
+    """The pages of a sale. A page holds no event data: it is the same for all users, and its script loads the event.
+
+    So thousands of users who reload a page cost only its bytes.
     """
 
     def __init__(self, office: BoxOffice) -> None:
         self._office = office
 
     async def index(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
-        """`GET /`: the sales there are."""
+        """`GET /`: the list of sales."""
         await filled("index").send(scope, send)
 
     async def console(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
-        """`GET /console`: the organizer's. Anyone may have the page; what it shows needs an organizer's token."""
+        """`GET /console`: the organizer's page. Anyone can load it, but its data need an organizer's token."""
         await filled("console").send(scope, send)
 
     async def sale(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
-        """`GET /sale/{event_id}`: the buyer's, or a page that says there is no such sale."""
+        """`GET /sale/{event_id}`: the buyer's page, or a 404 page if there is no such sale."""
         event_id = event_id_of(scope["path_params"]["event_id"])
         if event_id is None or not await self._may_exist(event_id):
             await filled("no_sale").send(scope, send, 404)
@@ -42,7 +43,7 @@ class PageEndpoints:
             await filled("sale").send(scope, send)
 
     async def _may_exist(self, event_id: int) -> bool:
-        """Whether there is such an event, or nobody can tell now: then the page is sent, and goes on asking."""
+        """Whether there is such an event. True if Redis does not respond, too: the page's script asks again later."""
         try:
             return await self._office.get_event(event_id) is not None
         except (InventoryUnavailable, OutcomeUnknown, Overloaded):
@@ -50,7 +51,7 @@ class PageEndpoints:
 
 
 async def problem(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # ASGI's signature
-    """`GET /problems/{code}`: a code explained to a person."""
+    """`GET /problems/{code}`: the page that explains a problem code."""
     code = scope["path_params"]["code"]
     if code not in KINDS:
         raise Problem("not_found")
@@ -71,7 +72,7 @@ def _problem_page(code: str) -> StaticAsset:
 
 @cache
 def filled(name: str, **pieces: str) -> StaticAsset:
-    """A page's file with pieces of HTML in it, and with the address of the files it uses."""
+    """A page's template, filled with pieces of HTML and with the address of the static files. The result is cached."""
     page = Template((FOLDER / f"{name}.html").read_text(encoding="utf-8"))
     script = f"{name}.js"
     preloads = "\n    ".join(

@@ -1,4 +1,4 @@
-"""Files that are read once, when the process starts, and sent from memory: plain or compressed, as the client likes."""
+"""Static assets: files that are read once at the start and sent from memory, compressed if the client accepts it."""
 
 import gzip
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from booking.web.etags import has_version
 from booking.web.headers import fields_of
 
 GZIP_BYTES_MIN = 1_000
-"""Below this a compressed file saves no packet."""
+"""Compression of a smaller file would not save a packet."""
 
 REVALIDATE = b"no-cache"
-"""Kept by the client, who asks each time whether it still holds; the answer is a 304 without a body."""
+"""The client caches the file, but asks each time whether it has changed; if not, the response is a 304."""
 
-FOR_EVER = b"public, max-age=31536000, immutable"
-"""For an address that names its content: never asked for again."""
+IMMUTABLE = b"public, max-age=31536000, immutable"
+"""For an address that changes with its content: the client never asks again."""
 
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
-"""Nothing inline, nothing from elsewhere, no text of a user's ever read as HTML, no form that the browser sends."""
+"""Content-Security-Policy: nothing inline, nothing from other origins, no HTML from strings, no form submission."""
 
 SECURITY_HEADERS = (
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -38,13 +38,13 @@ class StaticAsset:
     content_type: bytes
     body: bytes
     zipped: bytes
-    """Empty where it would not be worth it."""
+    """The body compressed with gzip; empty if the body is too small."""
 
     etag: bytes
 
     @classmethod
     def of(cls, content_type: str, body: bytes) -> "StaticAsset":
-        """The same for the same content in every process: the ETag is a hash, and the archive has no time in it."""
+        """Makes an asset. All processes make the same asset: the ETag is a hash, and gzip stores no time."""
         zipped = gzip.compress(body, mtime=0) if len(body) >= GZIP_BYTES_MIN else b""
         return cls(content_type.encode(), body, zipped, b'W/"%b"' % sha256(body).hexdigest()[:20].encode())
 
@@ -57,7 +57,7 @@ class StaticAsset:
         cache_control: bytes = REVALIDATE,
         policy: bytes = POLICY,
     ) -> None:
-        """Answers a request with it, or says that the client's copy still holds."""
+        """Sends the file, or a 304 if the client has this version."""
         headers = [(b"cache-control", cache_control), (b"etag", self.etag), (b"vary", b"accept-encoding")]
         if status == 200 and has_version(scope, self.etag):
             await send({"type": "http.response.start", "status": 304, "headers": headers})
@@ -78,7 +78,7 @@ class StaticAsset:
 
 
 def _takes_gzip(scope: Scope) -> bool:
-    """Whether the client says so; one that names gzip only to rule it out (`gzip;q=0`) gets it plain."""
+    """Whether the client accepts gzip. `gzip;q=0` means that it does not."""
     accepted = fields_of(scope).get(b"accept-encoding", b"")
     codings = [coding.replace(b" ", b"").lower() for coding in accepted.split(b",")]
     return any(coding.partition(b";")[0] == b"gzip" and not coding.endswith((b"q=0", b"q=0.0")) for coding in codings)

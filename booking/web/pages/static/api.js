@@ -1,11 +1,11 @@
-// Calls of the service: every failure is a Refusal with the code that the service gave it.
+// Calls of the service. Every failure is thrown as a Refusal with the service's problem code.
 
-import { learn, learnFrom } from "./clock.js";
+import { addSample, addResponse } from "./clock.js";
 import * as session from "./session.js";
 
-const ANSWER_MS_MAX = 15_000;
+const RESPONSE_MS_MAX = 15_000;
 
-/** `code` is the service's own (see /problems/…), or `no_answer` where nothing of it came back. */
+/** `code` is the service's problem code (see /problems/…), or `no_answer` if there was no response. */
 export class Refusal extends Error {
   constructor(code, { status = 0, problem = {}, retryAfter = 0 } = {}) {
     super(problem.detail ?? code);
@@ -18,7 +18,7 @@ export class Refusal extends Error {
   }
 }
 
-/** Sends a request with the token, if there is one; returns the response if it is no failure. */
+/** Sends a request, with the token if there is one. Returns a successful response; throws a Refusal otherwise. */
 export async function request(method, path, { body, key, headers = {}, signal } = {}) {
   const token = session.token();
   const sent = performance.now();
@@ -37,13 +37,13 @@ export async function request(method, path, { body, key, headers = {}, signal } 
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch (error) {
-    if (signal?.aborted && signal.reason.name !== "TimeoutError") throw error; // we hung up ourselves
+    if (signal?.aborted && signal.reason.name !== "TimeoutError") throw error; // this page cancelled the request
     throw new Refusal("no_answer");
   }
-  learnFrom(response, sent);
+  addResponse(response, sent);
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
-  if (problem.data?.server_time) learn(sent, performance.now(), Date.parse(problem.data.server_time));
+  if (problem.data?.server_time) addSample(sent, performance.now(), Date.parse(problem.data.server_time));
   if (problem.code === "unauthenticated" && token !== null && token === session.token()) session.end();
   throw new Refusal(problem.code ?? "no_answer", {
     status: response.status,
@@ -52,12 +52,12 @@ export async function request(method, path, { body, key, headers = {}, signal } 
   });
 }
 
-/** Calls the service and returns the JSON of its answer. */
+/** Calls the service and returns the JSON of the response. Throws a Refusal, also after 15 s without a response. */
 export async function call(method, path, options = {}) {
-  const response = await request(method, path, { signal: AbortSignal.timeout(ANSWER_MS_MAX), ...options });
+  const response = await request(method, path, { signal: AbortSignal.timeout(RESPONSE_MS_MAX), ...options });
   try {
     return await response.json();
   } catch {
-    throw new Refusal("no_answer"); // the connection broke in the middle of the answer
+    throw new Refusal("no_answer"); // the connection broke in the middle of the response
   }
 }

@@ -1,4 +1,4 @@
-// Pictures of a sale, drawn as SVG at the size they are shown in. What they show also stands in a table or in words.
+// Charts of a sale, drawn as SVG in their displayed size. Their figures are also in a table or in text.
 
 import { el, scrollTable, svg } from "./elements.js";
 import { count, locale, number } from "./words.js";
@@ -9,7 +9,7 @@ const LINE = 14;
 const BARS_MAX = 60;
 const BAR_WIDTH_MAX = 56;
 
-// Above the line what came in, below it what went out again.
+// Series with 1 are drawn above the axis, those with -1 below it.
 const SERIES = [
   ["booked", "Booked", 1],
   ["promoted", "From the waiting list", 1],
@@ -21,7 +21,7 @@ const SERIES = [
 const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
-/** Bars in steps of the same whole number of minutes, from `from` up to `to` (milliseconds since 1970), at most 60. */
+/** At most 60 bars from `from` to `to` (milliseconds since 1970). All span the same whole number of minutes. */
 function barsOf(minutes, from, to) {
   const total = Math.max(1, Math.floor(to / 60_000) - Math.floor(from / 60_000) + 1);
   const step = Math.ceil(total / BARS_MAX) * 60_000;
@@ -47,7 +47,7 @@ function stacked(bar, sign) {
   return SERIES.filter(([, , side]) => side === sign).reduce((sum, [name]) => sum + bar[name], 0);
 }
 
-/** A picture of bars with its legend and its table, drawn anew by `show(minutes, from, to, mark)`. */
+/** A bar chart with its legend and table, redrawn by `show(minutes, from, to, mark)`. */
 export class MinutesChart {
   #picture = el("div", { class: "picture" });
   #legend = el("div");
@@ -66,7 +66,7 @@ export class MinutesChart {
   }
 }
 
-/** Draws bars into `place`. `mark` is {time, label} for a moment worth a line. */
+/** Draws bars into `place`. `mark` is {time, label}: a vertical line at that time. */
 function drawBars(place, { bars, step }, title, mark = null) {
   const width = Math.max(240, place.clientWidth);
   const top = roundUp(Math.max(...bars.map((bar) => stacked(bar, 1))));
@@ -78,7 +78,7 @@ function drawBars(place, { bars, step }, title, mark = null) {
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, class: "chart", role: "img", "aria-label": title });
   for (const value of new Set([0, top, -bottom, top % 2 ? top : top / 2])) {
     drawing.append(svg("line", { x1: EDGE.left, x2: width - EDGE.right, y1: y(value), y2: y(value), class: value ? "grid" : "axis" }));
-    if (value && Math.abs(y(value) - y(0)) < LINE) continue; // its figure would lie upon the nought
+    if (value && Math.abs(y(value) - y(0)) < LINE) continue; // its label would overlap zero's label
     drawing.append(svg("text", { x: EDGE.left - 6, y: y(value) + 4, "text-anchor": "end" }, number(Math.abs(value))));
   }
   const thick = Math.max(1, Math.min(BAR_WIDTH_MAX, (plot.width / bars.length) * 0.72));
@@ -104,7 +104,7 @@ function drawBars(place, { bars, step }, title, mark = null) {
   });
   if (mark) {
     const bar = bars.findLast(({ start }) => start <= mark.time) ?? bars[0];
-    const at = x(bar.start + step / 2); // a bar is as fine as the time is told here
+    const at = x(bar.start + step / 2); // the precision of the time is one bar
     drawing.append(
       svg("line", { x1: at, x2: at, y1: EDGE.top - 4, y2: HEIGHT - EDGE.bottom, class: "mark" }),
       svg("text", { x: at, y: 11, class: "mark", "text-anchor": at > width / 2 ? "end" : "start" }, mark.label),
@@ -113,14 +113,14 @@ function drawBars(place, { bars, step }, title, mark = null) {
   place.replaceChildren(drawing);
 }
 
-/** The colours' names, for the series that have anything to show. */
+/** The legend of the series that have values. */
 function legendOf(bars) {
   const shown = SERIES.filter(([name]) => bars.some((bar) => bar[name]));
   return el("ul", { class: "legend" }, ...shown.map(([name, label]) => el("li", { class: name }, label)));
 }
 
-/** The same figures for whoever cannot see the picture, or wants to read them off. It stays open, scrolled and focused
- *  where it is while its figures change. */
+/** The figures as a table, for users who cannot see the chart or want exact numbers. An update changes only its rows, so
+ *  it stays open, scrolled and focused. */
 class FiguresTable {
   #body = el("tbody");
 
@@ -137,7 +137,7 @@ class FiguresTable {
   }
 }
 
-/** [name, count] pairs as bars of their own, the largest first. */
+/** [name, count] pairs as a list of bars, the largest first. */
 export function ranking(counts, label) {
   const entries = counts.toSorted(([, one], [, other]) => other - one);
   const most = Math.max(...entries.map(([, value]) => value));
@@ -152,7 +152,7 @@ export function ranking(counts, label) {
   );
 }
 
-/** A line of the last values, for how fast something goes right now. */
+/** A line chart of the last values, which shows the current rate. */
 export function drawPulse(place, values, title) {
   const [width, height] = [Math.max(160, place.clientWidth), 44];
   const most = Math.max(1, ...values);

@@ -1,40 +1,40 @@
-// The server's time, worked out from its answers. The browser's own clock may be hours off, or be set while we look.
+// The server's time, estimated from its responses. The browser's clock may be wrong by hours, or be set at any time.
 
-const DATE_PRECISION_MS = 2000; // a Date header has whole seconds, and the server writes it anew once a second
+const DATE_PRECISION_MS = 2000; // a Date header has whole seconds, and the server updates it once a second
 
-// Bounds of what has to be added to performance.now(); each answer can only narrow them.
+// Bounds of the offset from performance.now() to the server's time. Each response narrows them.
 let earliest = -Infinity;
 let latest = Infinity;
 
-/** Learns that the server's clock said `time` (up to `precision` later) between two moments of performance.now(). */
-export function learn(sent, received, time, precision = 0) {
+/** Adds a sample: the server's clock showed `time` to `time + precision` between two values of performance.now(). */
+export function addSample(sent, received, time, precision = 0) {
   if (!Number.isFinite(time)) return;
   const low = time - received;
   const high = time + precision - sent;
   if (low > latest || high < earliest) {
-    [earliest, latest] = [low, high]; // one of the clocks was set, or this computer slept: begin anew
+    [earliest, latest] = [low, high]; // one of the clocks was set, or this computer slept: start again
   } else {
     earliest = Math.max(earliest, low);
     latest = Math.min(latest, high);
   }
 }
 
-/** Learns from any answer of our own server. */
-export function learnFrom(response, sent) {
-  learn(sent, performance.now(), Date.parse(response.headers.get("Date")), DATE_PRECISION_MS);
+/** Adds the Date header of any response of the server as a sample. */
+export function addResponse(response, sent) {
+  addSample(sent, performance.now(), Date.parse(response.headers.get("Date")), DATE_PRECISION_MS);
 }
 
-/** What the server's time is at least: before an hour that has come by this, nobody is sent into a refusal. */
+/** The lower bound of the server's time. If an opening time has passed by it, the server does not refuse as too early. */
 export function atLeast() {
   return performance.now() + earliest;
 }
 
-/** What the server's time is at most: what runs out later than this has certainly not run out. */
+/** The upper bound of the server's time. A deadline later than this has certainly not passed. */
 export function atMost() {
   return performance.now() + latest;
 }
 
-/** The server's time in milliseconds since 1970; NaN before its first answer. */
+/** The server's time in milliseconds since 1970; NaN before its first response. */
 export function now() {
   return performance.now() + (earliest + latest) / 2;
 }

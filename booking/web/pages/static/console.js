@@ -1,4 +1,4 @@
-// The organizer's console: all sales on one side, the chosen one on the other, and how the service itself is.
+// The organizer's console: the list of sales, the selected sale, and the health of the service.
 
 import { ConsoleSale } from "./console_sale.js";
 import { byId, el, setText } from "./elements.js";
@@ -34,24 +34,24 @@ const list = new SalesList(rowOf, (words) => {
   choose();
 });
 
-/** How the service is: its parts, and how far SQL is behind Redis. It answers 503 where a part is not well. */
+/** Shows the health of the service: its parts, and how far SQL is behind Redis. If a part fails, /readyz has status 503. */
 async function showHealth() {
   byId("health").hidden = !session.isOrganizer();
   if (byId("health").hidden) return;
-  let [state, figures, well] = ["The service does not answer", "", false];
+  let [state, figures, isReady] = ["The service does not answer", "", false];
   try {
     const { status, parts } = await (await fetch("/readyz", { cache: "no-store" })).json();
-    well = status === "ready";
+    isReady = status === "ready";
     const failing = Object.entries(parts).filter(([, part]) => !part.ok).map(([name, part]) => (part.reason ? `${name}: ${part.reason}` : name));
     const { lag_entries: entries, lag_seconds: seconds } = parts.persister;
     figures = entries === null ? " · lag unknown" : entries ? ` · ${count(entries, "change")} to save, the oldest ${seconds.toFixed(1)} s` : " · all saved";
-    state = well ? "Ready" : `Not well: ${failing.join("; ")}`;
+    state = isReady ? "Ready" : `Not well: ${failing.join("; ")}`;
   } catch {
-    // It said nothing, or nothing that can be read.
+    // No response, or one that cannot be parsed.
   }
-  setText(byId("health-state"), state); // is read out when it changes; the figures, which always do, are not
+  setText(byId("health-state"), state); // screen readers read its changes out; the figures change all the time, so they are not read out
   setText(byId("health-figures"), figures);
-  byId("health").className = `health chip ${well ? "good" : "bad"}`;
+  byId("health").className = `health chip ${isReady ? "good" : "bad"}`;
 }
 
 function choose() {
@@ -69,16 +69,16 @@ function choose() {
 }
 
 async function enter() {
-  const may = session.isOrganizer();
-  byId("desk").hidden = !may;
-  byId("gate").hidden = may;
-  setText(byId("trouble"), session.hasEnded() ? inWords({ code: "unauthenticated" }) : session.isSignedIn() && !may ? inWords({ code: "forbidden" }) : "");
-  if (!may) {
+  const allowed = session.isOrganizer();
+  byId("workspace").hidden = !allowed;
+  byId("login").hidden = allowed;
+  setText(byId("trouble"), session.hasEnded() ? inWords({ code: "unauthenticated" }) : session.isSignedIn() && !allowed ? inWords({ code: "forbidden" }) : "");
+  if (!allowed) {
     shown?.close();
     shown = null;
     const form = signInForm();
     form.say("Organizer’s console", "Sign in with an organizer’s account.");
-    byId("gate").replaceChildren(form.element);
+    byId("login").replaceChildren(form.element);
     return focusForm();
   }
   showHealth();

@@ -1,4 +1,4 @@
-// One sale in the console: its counters as they change, its minutes, its waiting list, its report, its audit.
+// One sale in the console: live counters, a chart by minute, waiting list, report and audit.
 
 import { call, Refusal, request } from "./api.js";
 import { drawPulse, MinutesChart } from "./charts.js";
@@ -21,13 +21,13 @@ const COUNTERS = [
 const MINUTES_SHOWN = 15;
 const PULSE_SECONDS = 60;
 const REFRESH_MS_MIN = 5_000;
-const REST_SHARE = 20; // a report reads the whole sale; it may take a twentieth of the time, however large that is
+const PAUSE_FACTOR = 20; // a report reads the whole sale, so the pause is at least 20 times as long as the report took
 
 const section = (title, ...children) => el("section", {}, el("h3", {}, title), ...children);
-// The second click of a double click is none: it would take back what the first has done.
+// The second click of a double click is ignored: it would undo the first one.
 const button = (text, act) => el("button", { type: "button", class: "plain", onclick: (click) => click.detail > 1 || act() }, text);
 
-/** Shows one sale in `place` until it is closed. `onChange(event)` hears of each change. */
+/** Shows one sale in `place` until `close()`. Calls `onChange(event)` after each change. */
 export class ConsoleSale {
   #event = null;
   #closed = false;
@@ -40,7 +40,7 @@ export class ConsoleSale {
   #name = el("h2", { tabindex: -1, dir: "auto" });
   #chip = el("span");
   #rules = el("p", { class: "quiet" });
-  #said = el("p", { class: "notice", role: "status" });
+  #message = el("p", { class: "notice", role: "status" });
   #pause = button("Pause", () => this.#togglePause());
   #pulseWords = el("p", { class: "quiet" });
   #pulsePicture = el("div");
@@ -56,7 +56,7 @@ export class ConsoleSale {
       el("div", { class: "headline" }, this.#name, this.#chip),
       this.#rules,
       el("div", { class: "buttons" }, this.#pause, button("Change", () => openForm(this.#event, this.#take)), el("a", { class: "button plain", href: `/sale/${eventId}` }, "Buyer’s page")),
-      this.#said,
+      this.#message,
       el("dl", { class: "counters" }, ...COUNTERS.map(([, name], at) => el("div", {}, el("dt", {}, name), this.#values[at]))),
       this.#bar.element,
       section("The last 15 minutes", el("div", { class: "now" }, this.#pulseWords, this.#pulsePicture), this.#minutes.element),
@@ -72,7 +72,7 @@ export class ConsoleSale {
       onLink: (connected) => this.#say(connected ? "" : "The connection is lost. Trying to get it back…"),
       onGone: () => this.#say("This sale does not exist."),
     });
-    this.#second = setInterval(() => this.#beat(), 1000);
+    this.#second = setInterval(() => this.#updateRate(), 1000);
   }
 
   #parts;
@@ -86,13 +86,13 @@ export class ConsoleSale {
   }
 
   #say(text, good = false) {
-    this.#said.classList.toggle("good", good);
-    setText(this.#said, text);
+    this.#message.classList.toggle("good", good);
+    setText(this.#message, text);
   }
 
-  /** Everything, or only what there is to say while nobody knows the sale. */
+  /** Shows all parts, or only the message, while the sale is not loaded yet. */
   #showParts(all) {
-    for (const part of this.#parts) part.hidden = !all && part !== this.#said;
+    for (const part of this.#parts) part.hidden = !all && part !== this.#message;
   }
 
   #take = (event) => {
@@ -112,8 +112,8 @@ export class ConsoleSale {
     this.onChange(event);
   };
 
-  /** Each change of a sale has the next number, so the numbers tell how fast it goes. */
-  #beat() {
+  /** Updates the rate once a second. Changes of a sale are numbered, so the difference of numbers is the rate. */
+  #updateRate() {
     if (this.#event === null) return;
     showChip(this.#chip, this.#event);
     if (this.#drawnMinute && this.#drawnMinute !== Math.floor(now() / 60_000)) this.#drawMinutes();
@@ -125,7 +125,7 @@ export class ConsoleSale {
     drawPulse(this.#pulsePicture, Array(PULSE_SECONDS - rates.length).fill(0).concat(rates), "Changes a second over the last minute");
   }
 
-  /** Asks for the report whenever something has changed, and rests long after a long one. */
+  /** Loads the report after changes. The longer a report takes, the longer the pause after it. */
   async #refresh() {
     while (!this.#closed) {
       const began = performance.now();
@@ -139,11 +139,11 @@ export class ConsoleSale {
           await this.#waiting.load(this.id);
           this.#reportedSeq = seq;
         } catch {
-          this.#report.miss();
+          this.#report.showError();
         }
       }
-      const rest = Math.max(REFRESH_MS_MIN, REST_SHARE * (performance.now() - began));
-      await new Promise((resolve) => setTimeout(resolve, rest));
+      const pause = Math.max(REFRESH_MS_MIN, PAUSE_FACTOR * (performance.now() - began));
+      await new Promise((resolve) => setTimeout(resolve, pause));
     }
   }
 
@@ -162,7 +162,7 @@ export class ConsoleSale {
     }
   }
 
-  /** A link could not send the token, so the file comes by fetch and is handed to the browser whole. */
+  /** A link cannot send the token, so the file is loaded by fetch and then saved through a link to the data. */
   async #export(format) {
     this.#say("Preparing the file…");
     try {

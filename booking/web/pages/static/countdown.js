@@ -1,4 +1,4 @@
-// Time that runs out by the server's clock: shown every second, read out at milestones only.
+// A countdown by the server's clock. It is updated every second; screen readers read out only milestones.
 
 import { now } from "./clock.js";
 import { byId, el, setText } from "./elements.js";
@@ -6,7 +6,7 @@ import { clockface, lasting } from "./words.js";
 
 const MILESTONES = [600, 60, 30, 10]; // seconds
 
-/** `label` is what it says over the time, `spoken(words)` what is read out at a milestone. */
+/** `label` stands above the time. `spoken(words)` is the text that is read out at a milestone. */
 export class Countdown {
   #time = el("span", { class: "time", role: "timer" });
   #label = el("span", { class: "label" });
@@ -21,7 +21,7 @@ export class Countdown {
     this.element = el("div", { class: "clock" }, this.#label, this.#time, this.#bar);
   }
 
-  /** Shows the time until `end` (milliseconds since 1970); returns how much that is. */
+  /** Shows the time until `end` (milliseconds since 1970); returns it in milliseconds. */
   show(end) {
     const left = end - now();
     setText(this.#time, clockface(left));

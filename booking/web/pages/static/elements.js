@@ -1,4 +1,4 @@
-// Making and changing elements. Text goes in as text nodes only: no name of an event is ever read as HTML.
+// Creates and changes elements. Text is only added as text nodes, so an event's name is never parsed as HTML.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -7,7 +7,7 @@ export function el(name, attributes = {}, ...children) {
   return filled(document.createElement(name), attributes, children);
 }
 
-/** The same for a picture's elements. */
+/** An SVG element with attributes, listeners and children. */
 export function svg(name, attributes = {}, ...children) {
   return filled(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
 }
@@ -22,19 +22,19 @@ function filled(element, attributes, children) {
   return element;
 }
 
-/** Writes a text if it is another one: a live region that is written anew is read out anew. */
+/** Sets the text only if it differs: screen readers read a live region out again after each write. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** A table that scrolls by itself, with the keyboard, too; `body` is written by whoever asks for it. */
+/** A table in a region that can be scrolled with the keyboard, too. The caller fills `body`. */
 export function scrollTable(caption, columns, body) {
   const head = columns.map((name) => el("th", { scope: "col" }, name));
-  const table = el("table", {}, el("caption", { class: "unseen" }, caption), el("thead", {}, el("tr", {}, ...head)), body);
+  const table = el("table", {}, el("caption", { class: "visually-hidden" }, caption), el("thead", {}, el("tr", {}, ...head)), body);
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption }, table);
 }
 
-/** A label over its input, with an optional hint and a place for what is wrong with it. */
+/** A label above its input, with an optional hint and an element for the input's fault. */
 export function field(label, input, hint = "") {
   const id = input.id;
   const fault = el("span", { id: `${id}-fault`, class: "fault" });
@@ -43,14 +43,14 @@ export function field(label, input, hint = "") {
   return el("div", { class: "field" }, el("label", { for: id }, label), hinted, input, fault);
 }
 
-/** Marks an input as wrong and says why, or as right. */
+/** Marks an input as invalid with the reason `text`; an empty text marks it as valid. */
 export function setFault(input, text) {
   if (text) input.setAttribute("aria-invalid", "true");
   else input.removeAttribute("aria-invalid");
   setText(byId(`${input.id}-fault`), text);
 }
 
-/** Shuts a button out of use without taking the focus from whoever stands on it. */
+/** Disables or enables a button. `aria-disabled` keeps the keyboard focus, which `disabled` would lose. */
 export function setUsable(button, usable) {
   if (usable) button.removeAttribute("aria-disabled");
   else button.setAttribute("aria-disabled", "true");

@@ -1,16 +1,16 @@
-// An event as it changes, over Server-Sent Events read with fetch: an EventSource could not send the token.
+// Receives an event's changes as Server-Sent Events. It reads them with fetch, because EventSource cannot send the token.
 
 import { call, request } from "./api.js";
 import { isSignedIn } from "./session.js";
 
-const SILENCE_MS_MAX = 40_000; // the server says something at least every 15 s
+const SILENCE_MS_MAX = 40_000; // the server sends something at least every 15 s
 const PAUSE_MS_MAX = 15_000;
-const BEAT_MS = 1_000;
-const SLEEP_MS_MIN = 10_000; // two clocks that part by so much between two beats: this computer slept, or one was set
+const CLOCK_CHECK_MS = 1_000;
+const CLOCK_JUMP_MS = 10_000; // if two clocks diverge by this between two checks, this computer slept, or a clock was set
 
-const parting = () => Date.now() - performance.now();
+const clockDifference = () => Date.now() - performance.now();
 
-/** Takes a stream's text apart: `read(text)` returns the messages that it completes, as {id, event, data}. */
+/** Parses a stream's text: `read(text)` returns the messages that `text` completes, as {id, event, data}. */
 export class StreamReader {
   #rest = "";
 
@@ -39,44 +39,44 @@ export async function ownBooking(eventId) {
   }
 }
 
-/** Listens to one event until it is closed; comes back after every break, and more slowly the longer one lasts. */
+/** Listens to one event until `close()`. It reconnects after each failure, with growing pauses. */
 export class Live {
   #eventId;
-  #told;
+  #handlers;
   #lastId = null;
-  #breaks = 0;
+  #failures = 0;
   #connection = null;
   #wake = () => {};
   #closed = false;
-  #parting = parting();
-  #beat = setInterval(() => this.#afterSleep(), BEAT_MS);
+  #clockDifference = clockDifference();
+  #clockCheck = setInterval(() => this.#checkClocks(), CLOCK_CHECK_MS);
 
-  /** `told` has onEvent(event), onBooking(booking or null), onLink(connected), onGone(). */
-  constructor(eventId, told) {
+  /** `handlers` has onEvent(event), onBooking(booking or null), onLink(connected), onGone(). */
+  constructor(eventId, handlers) {
     this.#eventId = eventId;
-    this.#told = told;
+    this.#handlers = handlers;
     addEventListener("online", this.restart);
     this.#run();
   }
 
-  /** Connects anew: somebody has signed in or out, or the connection may be dead without having said so. */
+  /** Reconnects: a user has signed in or out, or the connection may be dead without an error. */
   restart = () => {
-    this.#breaks = 0;
+    this.#failures = 0;
     this.#wake();
-    this.#connection.abort("hung up");
+    this.#connection.abort("restart");
   };
 
   close() {
     this.#closed = true;
-    clearInterval(this.#beat);
+    clearInterval(this.#clockCheck);
     removeEventListener("online", this.restart);
     this.restart();
   }
 
-  /** In a computer that sleeps, performance.now() may stand still; an answer of the service sets that right. */
-  #afterSleep() {
-    if (Math.abs(parting() - this.#parting) > SLEEP_MS_MIN) this.restart();
-    this.#parting = parting();
+  /** While a computer sleeps, performance.now() may stop. A new response of the service corrects the clock. */
+  #checkClocks() {
+    if (Math.abs(clockDifference() - this.#clockDifference) > CLOCK_JUMP_MS) this.restart();
+    this.#clockDifference = clockDifference();
   }
 
   async #run() {
@@ -86,14 +86,14 @@ export class Live {
         await this.#listen(connection);
       } catch (failure) {
         if (failure.code === "event_not_found") {
-          this.#told.onGone();
+          this.#handlers.onGone();
           return;
         }
-        if (failure.code === "unauthenticated") continue; // the session has ended; anyone may listen without one
-        if (failure.status) await this.#ask(connection.signal);
+        if (failure.code === "unauthenticated") continue; // the session has ended, but listening needs none
+        if (failure.status) await this.#poll(connection.signal);
       }
-      if (connection.signal.reason === "hung up") continue;
-      this.#told.onLink(false);
+      if (connection.signal.reason === "restart") continue;
+      this.#handlers.onLink(false);
       await this.#pause();
     }
   }
@@ -104,14 +104,14 @@ export class Live {
     let silence = setTimeout(() => connection.abort("silence"), SILENCE_MS_MAX);
     try {
       const response = await request("GET", `/events/${this.#eventId}/live`, options);
-      this.#told.onLink(true);
-      this.#breaks = 0;
+      this.#handlers.onLink(true);
+      this.#failures = 0;
       const [reader, decoder] = [new StreamReader(), new TextDecoder()];
       const stream = response.body.getReader();
-      for (let piece = await stream.read(); !piece.done; piece = await stream.read()) {
+      for (let chunk = await stream.read(); !chunk.done; chunk = await stream.read()) {
         clearTimeout(silence);
         silence = setTimeout(() => connection.abort("silence"), SILENCE_MS_MAX);
-        for (const message of reader.read(decoder.decode(piece.value, { stream: true }))) this.#take(message);
+        for (const message of reader.read(decoder.decode(chunk.value, { stream: true }))) this.#take(message);
       }
     } finally {
       clearTimeout(silence);
@@ -120,24 +120,24 @@ export class Live {
 
   #take({ id, event, data }) {
     if (id !== null) this.#lastId = id;
-    if (event === "availability") this.#told.onEvent(JSON.parse(data));
-    if (event === "booking") this.#told.onBooking(JSON.parse(data));
+    if (event === "availability") this.#handlers.onEvent(JSON.parse(data));
+    if (event === "booking") this.#handlers.onBooking(JSON.parse(data));
   }
 
-  /** Asks once where the stream was refused, for want of room: the page moves on, if not by itself. */
-  async #ask(signal) {
+  /** Loads the event once if the stream was refused, for example because too many listen: so the page is updated. */
+  async #poll(signal) {
     try {
-      this.#told.onEvent((await call("GET", `/events/${this.#eventId}`)).data);
+      this.#handlers.onEvent((await call("GET", `/events/${this.#eventId}`)).data);
       const booking = isSignedIn() ? await ownBooking(this.#eventId) : undefined;
-      if (booking !== undefined && !signal.aborted) this.#told.onBooking(booking);
+      if (booking !== undefined && !signal.aborted) this.#handlers.onBooking(booking);
     } catch {
-      // It will be asked again after the pause.
+      // The next attempt follows after the pause.
     }
   }
 
   async #pause() {
-    const longest = Math.min(PAUSE_MS_MAX, 500 * 2 ** this.#breaks);
-    this.#breaks += 1;
+    const longest = Math.min(PAUSE_MS_MAX, 500 * 2 ** this.#failures);
+    this.#failures += 1;
     await new Promise((resolve) => {
       this.#wake = resolve;
       setTimeout(resolve, longest * (0.5 + Math.random() / 2));

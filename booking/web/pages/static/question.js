@@ -1,10 +1,10 @@
-// A question that is asked before something is given up, in the browser's own dialog: Escape means no.
+// A confirmation dialog, in the browser's own dialog element. Escape means no.
 
 import { byId, el } from "./elements.js";
 
 let settle = () => {};
 
-/** Asks; resolves to whether the answer was yes. The safe answer has the focus. */
+/** Asks the question; resolves to true for yes. The safe answer has the focus. */
 export function ask({ title, text, yes, no }) {
   const dialog = byId("question");
   dialog.replaceChildren(
@@ -17,7 +17,7 @@ export function ask({ title, text, yes, no }) {
       el("button", { value: "yes", class: "danger" }, yes),
     ),
   );
-  settle(false); // the end of a question is told a moment after it, when the next may stand there already
+  settle(false); // a `close` event comes late, when the next question may be open already
   dialog.returnValue = "no";
   dialog.onclose = () => dialog.open || settle(dialog.returnValue === "yes");
   dialog.showModal();
@@ -26,7 +26,7 @@ export function ask({ title, text, yes, no }) {
   });
 }
 
-/** Takes a question back that no longer fits: the answer is no. */
+/** Closes an open question that no longer applies, with the answer no. */
 export function withdraw() {
   if (byId("question").open) byId("question").close("no");
 }

@@ -1,4 +1,4 @@
-// The report of a sale: its totals, its minutes as a picture, and why people were refused.
+// The report of a sale: its totals, a chart by minute, and the refusals by reason.
 
 import { MinutesChart, ranking } from "./charts.js";
 import { el, setText } from "./elements.js";
@@ -14,7 +14,7 @@ const TOTALS = [
   ["expired", "Expired"],
 ];
 
-// A refusal's code as an organizer would say it.
+// The refusal codes in words for organizers.
 const REFUSED = {
   sale_not_open: "Too early",
   sale_closed: "Too late",
@@ -31,7 +31,7 @@ const REFUSED = {
   idempotency_key_reused: "Key used twice",
 };
 
-/** The report in `element`, written anew by `show(report)`. */
+/** The report in `element`, updated by `show(report)`. */
 export class Report {
   #totals = TOTALS.map(([, name]) => [name, el("dd")]);
   #soldOut = el("p", { class: "quiet" });
@@ -44,9 +44,9 @@ export class Report {
     this.#chart.element.hidden = true;
   }
 
-  /** Says that it could not be read; the next that can be takes the words away. */
-  miss() {
-    setText(this.#soldOut, "The report cannot be read at the moment. It is asked for again.");
+  /** Shows that the report could not be loaded; the next `show` removes the message. */
+  showError() {
+    setText(this.#soldOut, "The report cannot be read at the moment. This page asks again by itself.");
   }
 
   show(report) {

@@ -14,24 +14,24 @@ import { viewOf } from "./ticket.js";
 import { clockface, count, inWords, number, waitWords, when } from "./words.js";
 
 const TICK_MS = 250;
-const TIDINGS_MS_MAX = 15_000; // a crowded service looks at each sale more seldom
-const PLACE_MS_MIN = 10_000; // between two words about the place: a long list moves faster than anybody can listen
+const STREAM_DELAY_MS_MAX = 15_000; // under load, the service reads each sale less often
+const POSITION_MS_MIN = 10_000; // between two messages about the position: a long list moves too fast to read out
 const eventId = Number(location.pathname.split("/").pop());
 const stock = new Stock(byId("stock"));
 const opening = new Countdown({ label: "That is in", spoken: (words) => `The sale opens in ${words}.` });
 byId("countdown").append(opening.element);
 
 let event = null;
-let booking; // undefined: nobody is signed in; null: signed in, with none
-let told; // the same as the stream said last
-let placeTold = { place: Infinity, at: -Infinity };
+let booking; // undefined: not signed in; null: signed in, without a booking
+let streamed; // the booking that the stream sent last
+let reportedPlace = { place: Infinity, at: -Infinity };
 let stateShown = "";
 let view = null;
 let viewKey = "";
 let busy = false;
-const given = new Set(); // bookings given up here: news of them that is still under way is old
+const cancelled = new Set(); // bookings cancelled on this page: later messages about them are out of date
 
-/** What is read out when a sale goes into a state, by the organizer's doing or by the clock. */
+/** The text that is read out when the organizer or the clock changes a sale's state. */
 const SPOKEN = {
   scheduled: "The sale is not open yet.",
   open: "The sale is open.",
@@ -58,7 +58,7 @@ function draw() {
   byId("countdown").hidden = state !== "scheduled";
   if (state === "scheduled") opening.show(Date.parse(event.opens_at));
   if (booking !== undefined || !session.isSignedIn()) drawTicket();
-  tellPlace();
+  reportPlace();
   document.title = `${titleNews()}${event.name}`;
 }
 
@@ -67,7 +67,7 @@ const keyOf = (one) => (one ? `${one.id} ${one.status} ${one.expires_at}` : Stri
 function drawTicket() {
   const key = keyOf(booking);
   if (key !== viewKey) {
-    withdraw(); // whoever said yes to giving up a place did not mean the ticket that it has become
+    withdraw(); // a yes to leaving the waiting list must not cancel a ticket that has arrived since
     const hadFocus = byId("ticket").contains(document.activeElement);
     view = viewOf(event, booking, acts);
     viewKey = key;
@@ -83,7 +83,7 @@ function windowWords() {
   return state === "closed" && event.closes_at ? `The sale closed ${when(event.closes_at)}` : "";
 }
 
-/** What somebody who looks at another tab should see in the name of this one. */
+/** A prefix of the page's title, for users who look at another tab. */
 function titleNews() {
   if (booking?.status === "held") return `Confirm ${clockface(Date.parse(booking.expires_at) - now())} · `;
   if (booking?.status === "waiting") return `No. ${number(booking.position)} · `;
@@ -91,78 +91,78 @@ function titleNews() {
   return "";
 }
 
-/** Takes the booking as it is now, and tells what happened to it if that was not the buyer's own doing. */
+/** Shows the current booking, and reports a change that the buyer did not make on this page. */
 function take(latest) {
   const before = booking;
-  const isOld = latest && (given.has(latest.id) || (before?.id === latest.id && before.status === "confirmed"));
+  const isOld = latest && (cancelled.has(latest.id) || (before?.id === latest.id && before.status === "confirmed"));
   if (isOld) return;
   booking = latest;
-  if (keyOf(before) !== keyOf(latest)) says(...newsOf(before, latest)); // what was said of it before is out of date
+  if (keyOf(before) !== keyOf(latest)) says(...newsOf(before, latest)); // the earlier message is out of date
   draw();
 }
 
-/** Says now and then that the buyer has moved up, and in the end to where. */
-function tellPlace() {
+/** Reports from time to time that the buyer has moved up, and always the final position. */
+function reportPlace() {
   const place = booking?.position ?? Infinity;
-  const isDue = performance.now() - placeTold.at >= PLACE_MS_MIN;
-  if (place < placeTold.place && placeTold.place < Infinity) {
+  const isDue = performance.now() - reportedPlace.at >= POSITION_MS_MIN;
+  if (place < reportedPlace.place && reportedPlace.place < Infinity) {
     if (!isDue) return;
     says(`You moved up to place ${number(place)}.`);
-    placeTold.at = performance.now();
+    reportedPlace.at = performance.now();
   }
-  placeTold.place = place;
+  reportedPlace.place = place;
 }
 
 function newsOf(before, latest) {
   if (before?.status === "waiting" && latest?.status === "held") return ["A ticket became free and is held for you. Confirm it in time."];
   if (before?.status === "waiting" && latest?.status === "confirmed") return ["A ticket became free, and it is yours."];
-  if (!before || latest || given.has(before.id)) return [""];
+  if (!before || latest || cancelled.has(before.id)) return [""];
   if (before.status === "held" && !(atMost() < Date.parse(before.expires_at))) return [inWords({ code: "hold_expired" }), false];
   return ["Your booking was cancelled: by you in another window, or by the organizer.", false];
 }
 
-/** Makes one change: says what is going on, repeats it safely, and puts a refusal into words. */
+/** Makes one change: reports its progress, repeats it safely, and shows a refusal in words. */
 async function act(path, body, doing, done) {
   if (busy) return;
   busy = true;
-  const whose = session.token();
+  const startToken = session.token();
   complain("");
   says(doing);
   byId("ticket").setAttribute("aria-busy", "true");
   let repeated = false;
   try {
     const onWait = (refusal, pause) => {
-      if (session.token() !== whose) return;
+      if (session.token() !== startToken) return;
       repeated = true;
       says(waitWords(refusal, pause), false);
     };
     const { data } = await attempt(path, { event_id: eventId, ...body }, onWait);
-    if (session.token() !== whose) return;
+    if (session.token() !== startToken) return;
     done(data);
-    // The stream tells of what it finds changed; a booking that was made and undone between two looks is none of that.
-    setTimeout(() => session.token() === whose && keyOf(told) !== keyOf(booking) && askAgain(), TIDINGS_MS_MAX);
+    // The stream only sends differences between two reads: it misses a booking that was made and undone in between.
+    setTimeout(() => session.token() === startToken && keyOf(streamed) !== keyOf(booking) && askAgain(), STREAM_DELAY_MS_MAX);
   } catch (refusal) {
-    if (session.token() !== whose) return;
+    if (session.token() !== startToken) return;
     says("");
     complain(inWords(refusal, event));
     if (refusal.code === "already_booked") take(refusal.data.booking);
     repeated ||= ["hold_expired", "booking_not_found", "still_waiting"].includes(refusal.code);
   } finally {
-    if (session.token() === whose) rest();
+    if (session.token() === startToken) setIdle();
   }
-  if (repeated) askAgain(); // a repetition brings the first answer, and much may have happened since
+  if (repeated) askAgain(); // a repetition returns the first response, which may be out of date
 }
 
-function rest() {
+function setIdle() {
   busy = false;
   byId("ticket").removeAttribute("aria-busy");
 }
 
-/** Asks how the booking is now, for whoever is signed in until the answer comes. */
+/** Loads the booking again; ignores the response if another user has signed in since. */
 async function askAgain() {
-  const whose = session.token();
+  const startToken = session.token();
   const latest = await ownBooking(eventId).catch(() => undefined);
-  if (latest !== undefined && session.token() === whose) take(latest);
+  if (latest !== undefined && session.token() === startToken) take(latest);
 }
 
 const BOOKED = {
@@ -186,7 +186,7 @@ const acts = {
     const { id, status, quantity } = booking;
     if (!(await ask(QUESTIONS[status](quantity === 1 ? "The ticket" : `All ${count(quantity, "ticket")}`)))) return;
     await act("/cancel", {}, "One moment…", () => {
-      given.add(id);
+      cancelled.add(id);
       take(null);
       says(status === "waiting" ? "You have left the waiting list." : "Cancelled. The next person in line has it now, or anyone who books.");
     });
@@ -208,16 +208,16 @@ const live = new Live(eventId, {
     draw();
   },
   onBooking(latest) {
-    told = latest;
+    streamed = latest;
     take(latest);
   },
-  onLink: (connected) => setText(byId("line"), connected ? "" : event === null ? UNREAD : LOST),
+  onLink: (connected) => setText(byId("connection"), connected ? "" : event === null ? UNREAD : LOST),
   onGone: () => complain(inWords({ code: "event_not_found" })),
 });
 
 session.onChange(() => {
-  booking = told = undefined;
-  rest();
+  booking = streamed = undefined;
+  setIdle();
   if (session.hasEnded()) complain(inWords({ code: "unauthenticated" }));
   else complain("");
   says("");

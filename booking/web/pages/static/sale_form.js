@@ -4,10 +4,10 @@ import { call } from "./api.js";
 import { byId, el, field, setFault, setText } from "./elements.js";
 import { inWords, number } from "./words.js";
 
-const LAST = "9999-12-31T23:59:59"; // it also keeps a browser from taking years of six digits
+const LAST = "9999-12-31T23:59:59"; // it also keeps a browser from accepting years of six digits
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
-// An input's name, its label, its attributes and its hint; `made` ones can only be set when a sale is created.
+// Each input's name, label, attributes and hint.
 const FIELDS = [
   ["event_name", "Name", { type: "text", required: true, maxlength: 200, dir: "auto" }, ""],
   ["available_tickets", "Tickets", { type: "number", required: true, min: 1, max: 10_000_000, inputmode: "numeric" }, ""],
@@ -18,7 +18,7 @@ const FIELDS = [
   ["closes_at", "Closes", { type: "datetime-local", step: 1, max: LAST }, "Empty: never by itself."],
 ];
 
-/** `2026-11-26T20:00:00` on this computer's wall, as the input wants it. */
+/** A time in this computer's time zone as `2026-11-26T20:00:00`, which the input expects. */
 function toInput(iso) {
   if (iso === null) return "";
   const time = new Date(iso);
@@ -31,7 +31,7 @@ function valueOf(input) {
   return input.type === "number" ? Number(input.value) : new Date(input.value).toISOString();
 }
 
-/** Opens the form, for a new sale or to change `event`; calls `done(event)` with what has come of it. */
+/** Opens the form, for a new sale or to change `event`. After saving, it calls `done(event)` with the saved event. */
 export function openForm(event, done) {
   const dialog = byId("form");
   const start = event

@@ -1,4 +1,4 @@
-// What a sale is doing now. The service says so with every event; between two of them the clock alone may change it.
+// The state of a sale. The service sends it with every event; between two events, time alone may change it.
 
 import { atLeast, now } from "./clock.js";
 import { el, setText } from "./elements.js";
@@ -14,7 +14,7 @@ const CHIPS = {
   sold_out: ["Sold out", "bad"],
 };
 
-/** `scheduled`, `open`, `paused` or `closed`: the service's word, or what has become of it since. */
+/** `scheduled`, `open`, `paused` or `closed`: the state from the service, or a later one by the clock. */
 export function stateOf(event) {
   if (event.paused) return "paused";
   const byClock =
@@ -24,7 +24,7 @@ export function stateOf(event) {
   return ORDER[Math.max(ORDER.indexOf(event.state), ORDER.indexOf(byClock))];
 }
 
-/** Whether whoever books now gets a place on the waiting list: while anyone waits, nobody overtakes. */
+/** Whether a booking now would join the waiting list, which serves in strict order. */
 export const wouldWait = (event, quantity = 1) => event.available_tickets < quantity || event.waiting_list_count > 0;
 
 /** Shows the state in an element, as a chip: its label, and the class that gives it its colour. */
@@ -35,7 +35,7 @@ export function showChip(element, event) {
   element.className = `chip ${colour}`;
 }
 
-/** What a buyer should know of a sale before it opens, as [name, value] pairs. */
+/** The rules of a sale for buyers, as [name, value] pairs. */
 function rulesOf(event) {
   return [
     ["A person may book", event.max_per_user === 1 ? "one ticket" : `up to ${count(event.max_per_user, "ticket")}`],
@@ -45,7 +45,7 @@ function rulesOf(event) {
   ].filter(([, value]) => value);
 }
 
-/** Shows the rules in a list of facts, anew only when they have changed. */
+/** Shows the rules in a description list; it is rebuilt only if they have changed. */
 export function showRules(list, event) {
   const rules = rulesOf(event);
   const key = JSON.stringify(rules);

@@ -1,4 +1,4 @@
-// Who is signed in, in all tabs of this browser. The token ends by itself after an hour; the server says when.
+// The session of the signed-in user, in all tabs of this browser. The token expires after an hour.
 
 import { now } from "./clock.js";
 
@@ -10,7 +10,7 @@ function read() {
   try {
     return JSON.parse(localStorage.getItem(NAME));
   } catch {
-    return null; // nothing was kept, or this browser keeps nothing: then it is forgotten with the page
+    return null; // this browser stores nothing: then the session ends with the page
   }
 }
 
@@ -23,11 +23,11 @@ function claimsOf(token) {
   }
 }
 
-function tell() {
+function notify() {
   for (const listener of listeners) listener();
 }
 
-/** Calls `listener` whenever somebody signs in or out, here or in another tab. */
+/** Calls `listener` after each sign-in and sign-out, in this or another tab. */
 export function onChange(listener) {
   listeners.add(listener);
 }
@@ -37,39 +37,39 @@ export const email = () => current?.email ?? "";
 export const isSignedIn = () => current !== null && Boolean(current.token);
 export const isOrganizer = () => isSignedIn() && claimsOf(current.token).role === "organizer";
 
-/** Whether whoever was signed in has to sign in again, since the server no longer takes the token. */
+/** Whether the user must sign in again, because the server no longer accepts the token. */
 export const hasEnded = () => current !== null && !current.token;
 
-/** Milliseconds until the token ends. */
+/** Milliseconds until the token expires. */
 export const remaining = () => (claimsOf(current?.token ?? "").exp ?? Infinity) * 1000 - now();
 
 export function begin(newToken, newEmail) {
-  keep({ token: newToken, email: newEmail });
+  store({ token: newToken, email: newEmail });
 }
 
-/** The token has ended; the email stays, to be filled in. */
+/** Ends the session after its token has expired; the email is kept for the sign-in form. */
 export function end() {
-  if (isSignedIn()) keep({ token: null, email: current.email });
+  if (isSignedIn()) store({ token: null, email: current.email });
 }
 
 export function signOut() {
-  keep(null);
+  store(null);
 }
 
-function keep(session) {
+function store(session) {
   current = session;
   try {
     if (session) localStorage.setItem(NAME, JSON.stringify(session));
     else localStorage.removeItem(NAME);
   } catch {
-    // Kept in this page alone.
+    // The session lasts only as long as this page.
   }
-  tell();
+  notify();
 }
 
 addEventListener("storage", (event) => {
   if (event.key === NAME || event.key === null) {
     current = read();
-    tell();
+    notify();
   }
 });

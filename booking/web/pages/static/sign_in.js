@@ -1,4 +1,4 @@
-// Signing in and creating an account: one form, and the corner of the page that says who is signed in.
+// Sign-in and registration in one form, and the page header's account area.
 
 import { call } from "./api.js";
 import { byId, el, field, setFault, setText } from "./elements.js";
@@ -9,7 +9,7 @@ const ENDS_SOON_MS = 5 * 60_000;
 const NO_ACCOUNTS = "This service has no accounts of its own. Sign in where you came from.";
 const NO_EMAIL = "Enter an email address, such as ann@example.com.";
 
-/** A form that signs in, or creates an account and is signed in with it; `say(title, lead)` says what for. */
+/** A form that signs in or creates an account, which also signs in. `say(title, lead)` sets its texts. */
 export function signInForm() {
   let creating = false;
   let title = "";
@@ -80,7 +80,7 @@ export function signInForm() {
 
 const endsIn = (ms) => (ms > 0 ? `Sign-in ends in ${lasting(Math.ceil(ms / 60_000) * 60)}` : "Sign-in has ended");
 
-/** Keeps the corner up to date: who is signed in, and in time before that ends, that it will. */
+/** Keeps the account area up to date: the signed-in user, and a warning in the last five minutes of the session. */
 export function showAccount(place) {
   const draw = () => {
     const soon = session.isSignedIn() && session.remaining() < ENDS_SOON_MS;
@@ -104,7 +104,7 @@ export function showAccount(place) {
   draw();
 }
 
-/** Puts the caret where it is wanted once the form is there. */
+/** Focuses the first empty field of the form. */
 export function focusForm() {
   (byId("email").value ? byId("password") : byId("email")).focus();
 }

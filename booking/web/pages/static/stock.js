@@ -1,33 +1,33 @@
-// How many tickets there are and where they are: numbers, and a bar of the same.
+// The tickets of a sale by state, as numbers and as a bar.
 
 import { el, setText } from "./elements.js";
 import { count, number } from "./words.js";
 
-const PARTS = [
+const STATES = [
   ["tickets_sold", "sold"],
   ["tickets_held", "held"],
   ["available_tickets", "free"],
 ];
 
-/** A bar that `show(event)` fills. */
+/** A bar with a part for each state, updated by `show(event)`. */
 export class StockBar {
   constructor() {
-    this.parts = PARTS.map(([, name]) => el("span", { class: name }));
+    this.parts = STATES.map(([, name]) => el("span", { class: name }));
     this.element = el("div", { class: "bar", role: "img" }, ...this.parts);
   }
 
   show(event) {
-    PARTS.forEach(([key], place) => {
+    STATES.forEach(([key], place) => {
       this.parts[place].style.flexGrow = event[key] / event.capacity;
     });
     this.element.setAttribute(
       "aria-label",
-      `Of ${count(event.capacity, "ticket")}, ${PARTS.map(([key, name]) => `${number(event[key])} ${name}`).join(", ")}`,
+      `Of ${count(event.capacity, "ticket")}, ${STATES.map(([key, name]) => `${number(event[key])} ${name}`).join(", ")}`,
     );
   }
 }
 
-/** What a buyer sees: how many are left, the bar, and the crowd behind. */
+/** The stock for buyers: the tickets left, held tickets, waiting users, and the bar. */
 export class Stock {
   #left = el("strong", { class: "figure" });
   #rest = el("span", { class: "quiet" });

@@ -1,5 +1,5 @@
-// The ticket's side of the page: one view for each thing a buyer's booking can be. A view is built once and then shown
-// the event again and again, so that whoever is typing, or stands on a button, is left in peace.
+// The ticket part of the page: one view for each state of a booking. A view is built once and then only updated, so that
+// typed text and the keyboard focus are kept.
 
 import { now } from "./clock.js";
 import { Countdown } from "./countdown.js";
@@ -14,7 +14,7 @@ const heading = (text) => el("h2", { tabindex: -1 }, text);
 const tickets = (booking) => count(booking.quantity, "ticket");
 const stub = (booking) => el("p", { class: "quiet stub" }, `Booking ${booking.id}`);
 
-/** The view for this booking (null: none, undefined: nobody is signed in). `acts` are book, confirm and cancel. */
+/** The view for this booking (null: none; undefined: not signed in). `acts` has book, confirm and cancel. */
 export function viewOf(event, booking, acts) {
   if (booking === undefined) return signedOut();
   if (booking === null) return offer(event, acts);
@@ -57,7 +57,7 @@ function offer(event, acts) {
   return { element: el("div", {}, title, choice, book, why), show };
 }
 
-/** What the button says, whether it can be used, and why. */
+/** The button's text, whether it can be used, and the reason. */
 function offerOf(event, quantity) {
   const book = `Book ${count(quantity, "ticket")}`;
   const state = stateOf(event);

@@ -1,4 +1,4 @@
-// Who waits for a ticket of a sale, in their order.
+// The waiting list of a sale, in order.
 
 import { call } from "./api.js";
 import { el, scrollTable, setText } from "./elements.js";
@@ -7,7 +7,7 @@ import { briefly, number } from "./words.js";
 const PAGE = 100;
 const READ_MAX = 300;
 
-/** The list in `element`, read anew by `load(eventId)`. It stays scrolled where it is while its rows change. */
+/** The list in `element`, reloaded by `load(eventId)`. It keeps its scroll position while its rows change. */
 export class WaitingList {
   #body = el("tbody");
   #note = el("p", { class: "quiet" });
@@ -18,7 +18,7 @@ export class WaitingList {
     this.element = el("div", {}, this.#scroll, this.#note);
   }
 
-  /** Shows the head of the list where it can be had: pages come newest first, so of a very long one it shows the end. */
+  /** Shows the head of the list. Pages come newest first, so of a list of more than 300 it shows the end. */
   async load(eventId) {
     const path = `/events/${eventId}/bookings?status=waiting&limit=${PAGE}`;
     const rows = [];
@@ -35,6 +35,6 @@ export class WaitingList {
     this.#body.replaceChildren(...shown);
     this.#scroll.hidden = !rows.length;
     const all = !more && rows.length <= PAGE;
-    setText(this.#note, !rows.length ? "Nobody is waiting." : all ? "" : "Not all of them are shown here; an export has everybody.");
+    setText(this.#note, !rows.length ? "Nobody is waiting." : all ? "" : "Not all of them are shown here; an export has all of them.");
   }
 }

@@ -1,6 +1,6 @@
-// What people are told: times, numbers, and every refusal in a buyer's words.
+// Texts for users: times, numbers, and every refusal in words for buyers.
 
-// The pages speak English; dates and numbers are written the way the reader's own English has it.
+// The pages are in English; dates and numbers use the user's own variant of English.
 export const locale = navigator.languages.find((language) => language.startsWith("en")) ?? "en-GB";
 const whole = new Intl.NumberFormat(locale);
 const moment = new Intl.DateTimeFormat(locale, { dateStyle: "full", timeStyle: "short" });
@@ -11,13 +11,13 @@ export const number = (value) => whole.format(value);
 /** `1 ticket`, `2 tickets`. */
 export const count = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
 
-/** A moment on the reader's own wall: `Thursday, November 26, 2026 at 8:00 PM`. */
+/** A time in the user's time zone: `Thursday, November 26, 2026 at 8:00 PM`. */
 export const when = (iso) => moment.format(new Date(iso));
 
-/** The same for a column: `26 Nov 2026, 20:00:00`. */
+/** A time in short form, for a table's column: `26 Nov 2026, 20:00:00`. */
 export const briefly = (iso) => stamp.format(new Date(iso));
 
-/** Time that is left as `2 days 03:04:05`, `1:02:03` or `4:05`; what has begun counts as a whole second. */
+/** Remaining time as `2 days 03:04:05`, `1:02:03` or `4:05`; a part of a second is rounded up. */
 export function clockface(ms) {
   const seconds = Math.max(0, Math.ceil(ms / 1000));
   const [days, hours, minutes] = [Math.floor(seconds / 86_400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60];
@@ -38,7 +38,7 @@ export function lasting(seconds) {
 
 const SOON = "The service cannot do this at the moment, and nothing was changed. Please try again shortly.";
 
-/** Each code of the service that a buyer can meet. The functions are given the Refusal and the event, if there is one. */
+/** The text for each problem code that a buyer can get. Functions are called with the Refusal and the event, or null. */
 export const REFUSALS = {
   unauthenticated: "Your sign-in has ended. Sign in again, and you can go on where you were.",
   invalid_credentials: "That email and password do not belong together. Check both, or create an account.",
@@ -69,13 +69,13 @@ export const REFUSALS = {
   internal_error: ({ requestId }) => `Something went wrong on our side. If you write to us, give this number: ${requestId}.`,
 };
 
-/** A refusal in a buyer's words; the service's own where there are none. */
+/** A refusal in words for a buyer; if there are none, the service's own text. */
 export function inWords(refusal, event = null) {
   const words = REFUSALS[refusal.code] ?? (refusal.code ? refusal.message : `Something is wrong with this page: ${refusal.message}`);
   return typeof words === "function" ? words(refusal, event) : words;
 }
 
-/** What is said while a change is asked for again. */
+/** The text that is shown before a request is repeated. */
 export function waitWords(refusal, pauseMs) {
   const again = `We ask again in ${lasting(Math.ceil(pauseMs / 1000))}; you need not do anything, and it counts only once.`;
   if (refusal.code === "rate_limited") return `A little too fast. ${again}`;
