@@ -15,7 +15,7 @@ from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.scripts import all_scripts
 from tests.fixtures.stock import EPOCHS, Stock, found
-from tests.model.told_clock import CLOCK_KEY, RewrittenLink, scripts_told_the_time
+from tests.model.settable_clock import CLOCK_KEY, RewrittenConnection, scripts_with_settable_clock
 
 TEN_YEARS_SECONDS = 315_360_000
 NOON_MS = 1_800_000_000_000
@@ -26,7 +26,9 @@ async def told_office(address: str) -> AsyncIterator[tuple[BoxOffice, "Redis"]]:
     """A box office whose scripts are told Redis's time, and the connection that tells them."""
     await found(address)
     redis = Redis.from_url(address, protocol=2)
-    office = BoxOffice([CommandBatcher(RewrittenLink(address, scripts_told_the_time()), 100)], EPOCHS, None, 1_000)
+    office = BoxOffice(
+        [CommandBatcher(RewrittenConnection(address, scripts_with_settable_clock()), 100)], EPOCHS, None, 1_000
+    )
     try:
         yield office, redis
     finally:
