@@ -3,4 +3,4 @@
 import pytest
 
 # What they assert, they assert for the tests: a failure should show both sides, as a test's own does.
-pytest.register_assert_rewrite(f"{__name__}.client", f"{__name__}.shapes", f"{__name__}.house")
+pytest.register_assert_rewrite(f"{__name__}.client", f"{__name__}.shapes", f"{__name__}.api")

@@ -8,21 +8,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.fixtures.service import RunningService
 
-from .house import House, open_house, serving
+from .api import Api, open_api, serving
 
 
 @pytest.fixture(scope="session")
-def house(service: RunningService) -> Iterator[House]:
+def api(service: RunningService) -> Iterator[Api]:
     """The service that most tests share, each with events and users of its own."""
-    with open_house(service) as house:
-        yield house
+    with open_api(service) as api:
+        yield api
 
 
 @pytest.fixture(scope="session")
-def busy_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def busy_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A service of two workers, with the rate limits as they are by default."""
-    with serving(tmp_path_factory.mktemp("limits") / "data", {"BOOKING_WORKERS": "2"}) as house:
-        yield house
+    with serving(tmp_path_factory.mktemp("limits") / "data", {"BOOKING_WORKERS": "2"}) as api:
+        yield api
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def outside_key() -> ec.EllipticCurvePrivateKey:
 
 
 @pytest.fixture(scope="session")
-def strict_house(tmp_path_factory: pytest.TempPathFactory, outside_key: ec.EllipticCurvePrivateKey) -> Iterator[House]:
+def strict_api(tmp_path_factory: pytest.TempPathFactory, outside_key: ec.EllipticCurvePrivateKey) -> Iterator[Api]:
     """A service with an outside key, an issuer, an audience, some leeway and two origins of its own."""
     folder = tmp_path_factory.mktemp("strict")
     pem = folder / "key.pem"
@@ -49,5 +49,5 @@ def strict_house(tmp_path_factory: pytest.TempPathFactory, outside_key: ec.Ellip
         "BOOKING_JWT_LEEWAY_SECONDS": "30",
         "BOOKING_CORS_ORIGINS": "https://shop.example.com, http://localhost:5173",
     }
-    with serving(folder / "data", environment) as house:
-        yield house
+    with serving(folder / "data", environment) as api:
+        yield api

@@ -11,8 +11,8 @@ import pytest
 
 from tests.fixtures.service import RunningService, running_service
 
+from .api import Api, open_api
 from .client import Answer, fresh
-from .house import House, open_house
 
 PASSWORD = "correct horse battery"
 ADDRESSES = (f"198.51.{number // 250}.{number % 250 + 1}" for number in count())
@@ -29,39 +29,39 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 
 @pytest.fixture(scope="module")
-def guarded(service: RunningService) -> Iterator[House]:
-    with open_house(service) as house:
-        yield house
+def guarded(service: RunningService) -> Iterator[Api]:
+    with open_api(service) as api:
+        yield api
 
 
-def register(house: House, address: str) -> str:
+def register(api: Api, address: str) -> str:
     """A new account, made from an address; its email."""
     email = f"{fresh('buyer')}@example.com"
-    answer = house.anyone.call(
+    answer = api.anyone.call(
         "POST", "/auth/register", {"email": email, "password": PASSWORD}, headers={"X-Forwarded-For": address}
     )
     assert answer.status == 201
     return email
 
 
-def log_in(house: House, email: str, address: str, password: str = PASSWORD) -> Answer:
+def log_in(api: Api, email: str, address: str, password: str = PASSWORD) -> Answer:
     body = {"email": email, "password": password}
-    return house.anyone.call("POST", "/auth/login", body, headers={"X-Forwarded-For": address})
+    return api.anyone.call("POST", "/auth/login", body, headers={"X-Forwarded-For": address})
 
 
-def by_basic(house: House, email: str, address: str, password: str = PASSWORD, path: str = "/bookings") -> Answer:
+def by_basic(api: Api, email: str, address: str, password: str = PASSWORD, path: str = "/bookings") -> Answer:
     authorization = "Basic " + b64encode(f"{email}:{password}".encode()).decode()
-    return house.anyone.call("GET", path, headers={"X-Forwarded-For": address, "Authorization": authorization})
+    return api.anyone.call("GET", path, headers={"X-Forwarded-For": address, "Authorization": authorization})
 
 
-def emptied(house: House, email: str) -> Answer:
+def emptied(api: Api, email: str) -> Answer:
     """The answer to the right password from a new address, just after the account's bucket was found empty."""
-    while log_in(house, email, next(ADDRESSES), "wrong").status != 429:
+    while log_in(api, email, next(ADDRESSES), "wrong").status != 429:
         pass
-    return log_in(house, email, next(ADDRESSES))
+    return log_in(api, email, next(ADDRESSES))
 
 
-def test_wrong_basic_passwords_from_one_address_are_refused_and_keep_nobody_else_out(guarded: House) -> None:
+def test_wrong_basic_passwords_from_one_address_are_refused_and_keep_nobody_else_out(guarded: Api) -> None:
     guesser, honest = next(ADDRESSES), next(ADDRESSES)
     email = register(guarded, honest)
     with ThreadPoolExecutor(16) as pool:
@@ -81,7 +81,7 @@ def test_wrong_basic_passwords_from_one_address_are_refused_and_keep_nobody_else
     assert refused.headers["ratelimit"].startswith('"auth";r=0;t=')
 
 
-def test_all_ways_in_draw_on_one_bucket_of_the_address(guarded: House) -> None:
+def test_all_ways_in_draw_on_one_bucket_of_the_address(guarded: Api) -> None:
     address = next(ADDRESSES)
     email = f"{fresh('nobody')}@example.com"
     for number in range(60 + LATE):
@@ -90,7 +90,7 @@ def test_all_ways_in_draw_on_one_bucket_of_the_address(guarded: House) -> None:
     assert by_basic(guarded, email, address, path="/events/1/report").verdict == (429, "rate_limited")
 
 
-def test_addresses_that_one_client_may_choose_from_are_one(guarded: House) -> None:
+def test_addresses_that_one_client_may_choose_from_are_one(guarded: Api) -> None:
     for number in range(60 + LATE):
         log_in(guarded, f"{fresh('nobody')}@example.com", f"2001:db8:7::{number:x}", "wrong")
     assert log_in(guarded, "nobody@example.com", "2001:db8:7:0:1:2:3:4").status == 429
@@ -98,7 +98,7 @@ def test_addresses_that_one_client_may_choose_from_are_one(guarded: House) -> No
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_thirty_failures_a_minute_close_an_account_but_not_to_who_has_logged_in(guarded: House, exists: bool) -> None:
+def test_thirty_failures_a_minute_close_an_account_but_not_to_who_has_logged_in(guarded: Api, exists: bool) -> None:
     home = next(ADDRESSES)
     email = register(guarded, home) if exists else f"{fresh('nobody')}@example.com"
     with ThreadPoolExecutor(8) as pool:
@@ -115,7 +115,7 @@ def test_thirty_failures_a_minute_close_an_account_but_not_to_who_has_logged_in(
     assert by_basic(guarded, email, home).status == (200 if exists else 429)
 
 
-def test_a_remembered_password_draws_on_nothing(guarded: House) -> None:
+def test_a_remembered_password_draws_on_nothing(guarded: Api) -> None:
     address = next(ADDRESSES)
     email = register(guarded, address)
     assert {by_basic(guarded, email, address).status for _ in range(150)} == {200}
@@ -124,7 +124,7 @@ def test_a_remembered_password_draws_on_nothing(guarded: House) -> None:
     assert log_in(guarded, email, address).status == 200
 
 
-def test_while_redis_is_away_no_password_is_checked(service: RunningService, guarded: House) -> None:
+def test_while_redis_is_away_no_password_is_checked(service: RunningService, guarded: Api) -> None:
     address = next(ADDRESSES)
     email = register(guarded, address)
     service.kill("redis", signal.SIGSTOP)

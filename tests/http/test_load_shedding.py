@@ -128,7 +128,7 @@ class Slow:
 
 
 @dataclass
-class House:
+class Server:
     """A server that takes on so many at a time, and clients of it."""
 
     address: tuple[str, int]
@@ -150,10 +150,10 @@ class House:
 
 
 @asynccontextmanager
-async def house(limit: int, cors_origins: tuple[str, ...] = ()) -> AsyncIterator[House]:
+async def server(limit: int, cors_origins: tuple[str, ...] = ()) -> AsyncIterator[Server]:
     application, worker = Slow(), make_worker(limit, cors_origins)
     async with serving(application, worker) as address:
-        opened = House(address, worker, application)
+        opened = Server(address, worker, application)
         try:
             yield opened
         finally:
@@ -163,7 +163,7 @@ async def house(limit: int, cors_origins: tuple[str, ...] = ()) -> AsyncIterator
 
 
 async def test_one_too_many_is_told_to_come_back_and_the_connection_stays_good() -> None:
-    async with house(1) as opened:
+    async with server(1) as opened:
         first = await opened.full()
         reader, writer = await opened.client(BOOK % b'X-Request-ID: my"own"one\\\r\n')
         status, head, body = await answer(reader)
@@ -188,7 +188,7 @@ async def test_one_too_many_is_told_to_come_back_and_the_connection_stays_good()
     [b"GET /healthz", b"GET /readyz", b"GET /metrics", b"PATCH /events/1", b"HEAD /status/1", b"POST /auth/login"],
 )
 async def test_other_requests_are_served_while_all_slots_are_taken(request_line: bytes) -> None:
-    async with house(1) as opened:
+    async with server(1) as opened:
         await opened.full()
         reader, _ = await opened.client(request_line + b" HTTP/1.1\r\nHost: x\r\n\r\n")
         async with asyncio.timeout(WAIT_SECONDS):
@@ -208,7 +208,7 @@ async def test_other_requests_are_served_while_all_slots_are_taken(request_line:
     ids=["a whole address", "escapes", "a query", "a fragment", "chunks", "behind another"],
 )
 async def test_no_spelling_of_a_request_gets_past_the_limit(request_bytes: bytes) -> None:
-    async with house(1) as opened:
+    async with server(1) as opened:
         first = await opened.full()
         reader, _ = await opened.client(request_bytes)
         if request_bytes.startswith(b"GET /healthz"):
@@ -221,7 +221,7 @@ async def test_no_spelling_of_a_request_gets_past_the_limit(request_bytes: bytes
 
 
 async def test_pipelined_requests_whose_bodies_come_late_are_counted_and_turned_away() -> None:
-    async with house(1) as opened:
+    async with server(1) as opened:
         await opened.full()
         clients = [
             await opened.client(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + (BOOK % b"")[:-1]) for _ in range(5)
@@ -235,7 +235,7 @@ async def test_pipelined_requests_whose_bodies_come_late_are_counted_and_turned_
 
 
 async def test_a_request_whose_body_is_slow_takes_no_slot() -> None:
-    async with house(1) as opened:
+    async with server(1) as opened:
         slow = [await opened.client((BOOK % b"")[:-1]) for _ in range(5)]
         reader, _ = await opened.client(b"GET /status/1 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await answer(reader))[0] == 200
@@ -271,7 +271,7 @@ async def test_quick_refusals_do_not_hide_a_queue_that_stands(clock: Clock) -> N
 
 async def test_a_burst_gets_the_slots_that_become_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SLOT_WAIT_SECONDS_MAX", WAIT_SECONDS)
-    async with house(2) as opened:
+    async with server(2) as opened:
         readers = [(await opened.client(BOOK % b""))[0] for _ in range(20)]
         await until(lambda: len(opened.worker.shedder) == 18)
         opened.application.going.set()
@@ -281,7 +281,7 @@ async def test_a_burst_gets_the_slots_that_become_free(monkeypatch: pytest.Monke
 
 async def test_a_client_that_leaves_while_it_waits_takes_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SLOT_WAIT_SECONDS_MAX", WAIT_SECONDS)
-    async with house(1) as opened:
+    async with server(1) as opened:
         first = await opened.full()
         _, leaves = await opened.client(BOOK % b"")
         last, _ = await opened.client(BOOK % b"")
@@ -294,7 +294,7 @@ async def test_a_client_that_leaves_while_it_waits_takes_no_slot(monkeypatch: py
 
 
 async def test_a_half_closed_client_that_waits_is_told() -> None:
-    async with house(0) as opened:
+    async with server(0) as opened:
         for _ in range(10):
             reader, writer = await opened.client(BOOK % b"")
             writer.write_eof()
@@ -303,7 +303,7 @@ async def test_a_half_closed_client_that_waits_is_told() -> None:
 
 
 async def test_the_last_response_of_a_connection_says_so_when_it_is_a_rejection() -> None:
-    async with house(1) as opened:
+    async with server(1) as opened:
         await opened.full()
         reader, _ = await opened.client(BOOK % b"Connection: close\r\n")
         status, head, _ = await answer(reader)
@@ -323,7 +323,7 @@ async def test_the_last_response_of_a_connection_says_so_when_it_is_a_rejection(
 async def test_a_page_of_another_origin_may_read_it_if_it_may_read_the_others(
     named: tuple[str, ...], origin: bytes, allowed: bytes | None
 ) -> None:
-    async with house(1, named) as opened:
+    async with server(1, named) as opened:
         await opened.full()
         reader, _ = await opened.client(BOOK % (b"Origin: %b\r\n" % origin))
         status, head, _ = await answer(reader)

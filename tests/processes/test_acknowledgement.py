@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.contract.house import open_house
+from tests.contract.api import open_api
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.valkey import running_valkey
 
@@ -21,9 +21,9 @@ def test_by_itself_an_acknowledgement_is_on_disk_and_the_start_says_so(service: 
 
 
 def test_what_is_acknowledged_in_the_database_is_there_when_the_answer_is(tmp_path: Path) -> None:
-    with running_service(tmp_path / "data", {"BOOKING_ACK": "database"}) as service, open_house(service) as house:
-        event_id = house.event(available_tickets=50)
-        for buyer in house.users(20):
+    with running_service(tmp_path / "data", {"BOOKING_ACK": "database"}) as service, open_api(service) as api:
+        event_id = api.event(available_tickets=50)
+        for buyer in api.users(20):
             assert buyer.book(event_id).status == 201
             with closing(sqlite3.connect(service.data_dir / "booking.sqlite3")) as connection:
                 found = connection.execute("SELECT count(*) FROM bookings WHERE user_id = ?", (buyer.id,)).fetchone()

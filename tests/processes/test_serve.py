@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from booking.inventory.embedded import find_program
-from tests.contract.house import open_house
+from tests.contract.api import open_api
 from tests.fixtures.process_tree import descendants, is_alive, listens_on_tcp
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
@@ -107,10 +107,10 @@ def scheduling(service: RunningService) -> set[int]:
 
 
 def test_a_persister_that_is_starved_gets_its_priority_back(tmp_path: Path) -> None:
-    with running_service(tmp_path / "data") as service, open_house(service) as house:
+    with running_service(tmp_path / "data") as service, open_api(service) as api:
         eventually(lambda: scheduling(service) == {os.SCHED_IDLE}, "it has caught up, and every thread gives way")
         giving_way = service.kill("persister", signal.SIGSTOP)  # as one that nobody leaves the processor to
-        house.user().book(house.event())
+        api.user().book(api.event())
         eventually(lambda: service.parts().get("persister", giving_way) != giving_way, "another has taken its place")
         pressing = service.parts()["persister"]
         eventually(lambda: lag_entries(service) == 0, "it carries what was left lying")

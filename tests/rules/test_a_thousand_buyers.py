@@ -16,7 +16,7 @@ from booking.domain.model import BookingStatus
 from booking.inventory import keys
 from booking.inventory.records import read_record
 from booking.ledger import Ledger
-from tests.contract.house import open_house
+from tests.contract.api import open_api
 from tests.fixtures.service import RunningService
 
 from .behind import redis_of, settings_of
@@ -68,11 +68,11 @@ async def test_every_ticket_ends_sold_or_available_in_turn_and_in_time_and_sql_s
     two_workers: RunningService,
 ) -> None:
     print(f"seed {SEED}")
-    with open_house(two_workers) as house:
-        event_id = house.event(available_tickets=SEATS, max_per_user=4, hold_seconds=HOLD_SECONDS)
+    with open_api(two_workers) as api:
+        event_id = api.event(available_tickets=SEATS, max_per_user=4, hold_seconds=HOLD_SECONDS)
         crowd = Crowd(two_workers.base_url, event_id)
         await sell(two_workers, crowd)
-        event = house.look(event_id)
+        event = api.look(event_id)
     print(dict(sorted(crowd.told.items())))
     assert (event["tickets_held"], event["held_count"]) == (0, 0)
     assert event["tickets_sold"] + event["available_tickets"] == SEATS

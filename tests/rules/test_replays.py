@@ -7,8 +7,8 @@ import httpx
 from redis import Redis
 
 from booking.inventory import keys
+from tests.contract.api import Api, open_api
 from tests.contract.client import Answer, Caller, replayed
-from tests.contract.house import House, open_house
 from tests.fixtures.service import RunningService
 from tests.fixtures.waiting import eventually
 
@@ -19,23 +19,23 @@ CONNECTIONS = 8
 """Enough that each of two workers gets some: the kernel deals them out."""
 
 
-def ask(house: House, caller: Caller, verb: str, event_id: int, key: str) -> Answer:
+def ask(api: Api, caller: Caller, verb: str, event_id: int, key: str) -> Answer:
     """One call on a connection of its own."""
     body = json.dumps({"event_id": event_id}).encode()
     head = f"POST /{verb} HTTP/1.1\nAuthorization: {caller.authorization}\nIdempotency-Key: {key}"
-    return house.line.send(f"{head}\nContent-Length: {len(body)}", body)
+    return api.line.send(f"{head}\nContent-Length: {len(body)}", body)
 
 
-def first_answers(house: House, event_id: int) -> dict[tuple[str, str], Answer]:
+def first_answers(api: Api, event_id: int) -> dict[tuple[str, str], Answer]:
     """The first answer under a key of each kind, by user and verb; each booking has changed since."""
-    buyer, waiting, refused = (house.user(name) for name in ("buyer", "waiting", "refused"))
+    buyer, waiting, refused = (api.user(name) for name in ("buyer", "waiting", "refused"))
     answers = {
-        ("buyer", "book"): ask(house, buyer, "book", event_id, "b"),
-        ("waiting", "book"): ask(house, waiting, "book", event_id, "b"),
-        ("refused", "book"): ask(house, refused, "book", event_id, "b"),
-        ("waiting", "confirm"): ask(house, waiting, "confirm", event_id, "c"),
-        ("buyer", "confirm"): ask(house, buyer, "confirm", event_id, "c"),
-        ("buyer", "cancel"): ask(house, buyer, "cancel", event_id, "x"),
+        ("buyer", "book"): ask(api, buyer, "book", event_id, "b"),
+        ("waiting", "book"): ask(api, waiting, "book", event_id, "b"),
+        ("refused", "book"): ask(api, refused, "book", event_id, "b"),
+        ("waiting", "confirm"): ask(api, waiting, "confirm", event_id, "c"),
+        ("buyer", "confirm"): ask(api, buyer, "confirm", event_id, "c"),
+        ("buyer", "cancel"): ask(api, buyer, "cancel", event_id, "x"),
     }
     assert [answer.status for answer in answers.values()] == [201, 202, 409, 409, 200, 200]
     return answers
@@ -43,14 +43,12 @@ def first_answers(house: House, event_id: int) -> dict[tuple[str, str], Answer]:
 
 def check_replays(service: RunningService, event_id: int, firsts: dict[tuple[str, str], Answer]) -> None:
     """Every first answer again, from every worker, and nothing changed by that."""
-    with open_house(service) as house:
-        before = house.look(event_id)
+    with open_api(service) as api:
+        before = api.look(event_id)
         for (user, verb), first in firsts.items():
             for _ in range(CONNECTIONS):
-                assert replayed(
-                    ask(house, house.user(user), verb, event_id, verb[0] if verb != "cancel" else "x"), first
-                )
-        assert house.look(event_id) == before
+                assert replayed(ask(api, api.user(user), verb, event_id, verb[0] if verb != "cancel" else "x"), first)
+        assert api.look(event_id) == before
 
 
 def is_ready(service: RunningService) -> bool:
@@ -74,10 +72,10 @@ def kill(service: RunningService, part: str) -> None:
 def test_a_replay_is_the_same_after_later_changes_from_every_worker_and_after_every_part_was_killed(
     two_workers: RunningService,
 ) -> None:
-    with open_house(two_workers) as house:
-        event_id = house.event(hold_seconds=3_600, waitlist_limit=1)
-        firsts = first_answers(house, event_id)
-        promoted = house.user("waiting").booking(event_id)
+    with open_api(two_workers) as api:
+        event_id = api.event(hold_seconds=3_600, waitlist_limit=1)
+        firsts = first_answers(api, event_id)
+        promoted = api.user("waiting").booking(event_id)
         assert promoted.data["status"] == "held", "the booking is another than the one that was answered"
     check_replays(two_workers, event_id, firsts)
     for part in ("worker-1", "worker-2", "redis", "persister"):
@@ -92,12 +90,12 @@ def kept_for_ms(redis: Redis, kept: str) -> int:
 
 
 def test_the_day_of_a_key_goes_on_while_redis_is_killed_and_comes_back(two_workers: RunningService) -> None:
-    with open_house(two_workers) as house:
-        event_id = house.event(available_tickets=2)
-        buyer = house.user()
+    with open_api(two_workers) as api:
+        event_id = api.event(available_tickets=2)
+        buyer = api.user()
         before = time.time_ns() // 1_000_000
-        assert ask(house, buyer, "book", event_id, "b").status == 201
-        assert house.user().book(event_id).status == 201
+        assert ask(api, buyer, "book", event_id, "b").status == 201
+        assert api.user().book(event_id).status == 201
     kept = keys.replay(event_id, settings_of(two_workers.data_dir).shards, buyer.id, "b")
     kill(two_workers, "redis")
     with redis_of(two_workers.data_dir) as redis:

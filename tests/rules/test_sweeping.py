@@ -9,7 +9,7 @@ import pytest
 from booking.inventory import expiry as sweeper
 from booking.inventory import keys
 from booking.settings import Settings
-from tests.contract.house import open_house
+from tests.contract.api import open_api
 from tests.fixtures.process_tree import is_alive
 from tests.fixtures.service import RunningService
 from tests.fixtures.stock import SHARDS, Stock
@@ -41,11 +41,11 @@ def test_an_idle_event_is_swept_within_a_second_and_its_ticket_moves_on_in_that_
     two_workers: RunningService,
 ) -> None:
     settings = settings_of(two_workers.data_dir)
-    with open_house(two_workers) as house:
+    with open_api(two_workers) as api:
         ends = {}
         for _ in range(2 * settings.shards):
-            event_id = house.event(hold_seconds=1)
-            holder, waiting = house.users(2)
+            event_id = api.event(hold_seconds=1)
+            holder, waiting = api.users(2)
             ends[event_id] = to_ms(holder.book(event_id).data["expires_at"])
             assert waiting.book(event_id).status == 202
     for event_id, end in ends.items():
@@ -57,10 +57,10 @@ def test_an_idle_event_is_swept_within_a_second_and_its_ticket_moves_on_in_that_
 
 def sweep_without_the_sweeper(service: RunningService, settings: Settings) -> None:
     """Kills whoever has a shard just before a hold on it ends, and looks at when it was swept, and by whom."""
-    with open_house(service) as house:
-        event_id = house.event(hold_seconds=1)
+    with open_api(service) as api:
+        event_id = api.event(hold_seconds=1)
         first = sweeper_pid(service, settings, event_id)
-        end = to_ms(house.user().book(event_id).data["expires_at"])
+        end = to_ms(api.user().book(event_id).data["expires_at"])
     parts = {pid: name for name, pid in service.parts().items()}
     time.sleep(max(0.0, end / 1000 - time.time() - 0.02))
     assert service.kill(parts[first], signal.SIGKILL) == first

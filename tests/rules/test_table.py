@@ -41,7 +41,7 @@ def test_every_rule_names_a_test_and_every_rule_of_a_sale_a_script() -> None:
     assert {row.rule for row in found if not row.scripts} == IN_FRONT
 
 
-def test_every_test_that_the_table_names_is_there() -> None:
+def test_every_test_that_the_table_names_exists() -> None:
     named = {test for row in rows() for test in row.tests}
     assert missing(named) == []
 

@@ -22,7 +22,7 @@ from booking.settings import SettingsError
 from booking.web import tracing
 from booking.web.requests import REQUEST_ID
 from booking.web.tracing import Traces, traced
-from tests.contract.house import open_house
+from tests.contract.api import open_api
 from tests.fixtures.notes import take_notes
 from tests.fixtures.service import running_service
 from tests.fixtures.waiting import eventually
@@ -156,9 +156,9 @@ def test_a_service_sends_its_spans_and_keeps_the_key_out_of_its_parts_environmen
         with running_service(tmp_path / "data", environment) as service:
             for pid in service.parts().values():
                 assert b"hush" not in Path(f"/proc/{pid}/environ").read_bytes()
-            with open_house(service) as house:
-                event_id = house.event()
-                (buyer,) = house.users(1)
+            with open_api(service) as api:
+                event_id = api.event()
+                (buyer,) = api.users(1)
                 buyer.book(event_id)
                 httpx.get(f"{service.base_url}/events/{event_id}", headers={"traceparent": f"00-{TRACE}-{PARENT}-01"})
         # The last of them go out when the service stops.

@@ -1,4 +1,4 @@
-"""The house that a test sells tickets in: a running service, the people who call it, and the events on sale."""
+"""The api that a test sells tickets in: a running service, the people who call it, and the events on sale."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ CONNECTIONS_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Api:
     """One running service, and the secret that its tokens are signed with."""
 
     http: httpx.Client
@@ -111,7 +111,7 @@ def until_past(moment: str) -> None:
 
 
 @contextmanager
-def open_house(service: RunningService) -> Iterator[House]:
+def open_api(service: RunningService) -> Iterator[Api]:
     """A client for a running service; redirects are answers, and no proxy stands between."""
     limits = httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX)
     with httpx.Client(
@@ -119,11 +119,11 @@ def open_house(service: RunningService) -> Iterator[House]:
     ) as http:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BOOKING_")}
         environment |= {"BOOKING_DATA_DIR": str(service.data_dir), "BOOKING_JWT_SECRET": service.secret}
-        yield House(http, service.base_url, service.secret, environment)
+        yield Api(http, service.base_url, service.secret, environment)
 
 
 @contextmanager
-def serving(data_dir: Path, environment: Mapping[str, str]) -> Iterator[House]:
+def serving(data_dir: Path, environment: Mapping[str, str]) -> Iterator[Api]:
     """A service of its own with these settings."""
-    with running_service(data_dir, environment) as service, open_house(service) as house:
-        yield house
+    with running_service(data_dir, environment) as service, open_api(service) as api:
+        yield api
