@@ -79,7 +79,7 @@ def replayed(changes: Sequence[Change]) -> list[str]:
     sale = _Sale()
     for due, change in enumerate(changes, 1):
         if change.seq != due:
-            return [*sale.faults, f"seq {change.seq} where {due} was expected"]
+            return [*sale.faults, f"seq {change.seq} instead of {due}"]
         if isinstance(change, EventChange):
             sale.capacity = change.rules.capacity
         else:

@@ -88,9 +88,9 @@ SOUND: list[Change] = [
     ("spoil", "said"),
     [
         (lambda c: c, None),
-        (lambda c: [*c[:3], *c[4:]], "seq 5 where 4 was due"),
+        (lambda c: [*c[:3], *c[4:]], "seq 5 instead of 4"),
         (lambda c: [*c, booking(7, ChangeKind.PROMOTED, "cid", 4)], "3 of 2 tickets"),
-        (lambda c: [*c[:5], booking(6, ChangeKind.PROMOTED, "cid", 4)], "not the head"),
+        (lambda c: [*c[:5], booking(6, ChangeKind.PROMOTED, "cid", 4)], "without being the head"),
         (lambda c: [*c[:5], booking(6, ChangeKind.BOOKED, "dan", 6)], "overtook"),
         (lambda c: [*c, booking(7, ChangeKind.JOINED, "bob", 7)], "two live bookings"),
     ],

@@ -93,7 +93,7 @@ async def capacity_grows(stock: Stock, size: int) -> None:
     await stock.office.change(EVENT, {"capacity": size // 2})
 
 
-async def dead_holds(stock: Stock, size: int, *, quantity: int = 1) -> None:
+async def expired_holds(stock: Stock, size: int, *, quantity: int = 1) -> None:
     """Every ticket is on an expired hold, and as many users wait for one."""
     await create(stock, size, HOLD_SECONDS)
     await book_many(stock, "holder", size // quantity, quantity)
@@ -102,28 +102,28 @@ async def dead_holds(stock: Stock, size: int, *, quantity: int = 1) -> None:
     await start_log(stock)
 
 
-async def dead_holds_are_read(stock: Stock, size: int) -> None:
+async def expired_holds_are_read(stock: Stock, size: int) -> None:
     """The event is read."""
-    await dead_holds(stock, size // 2)
+    await expired_holds(stock, size // 2)
     await stock.office.get_event(EVENT)
 
 
-async def dead_holds_and_buyers(stock: Stock, size: int) -> None:
+async def expired_holds_and_buyers(stock: Stock, size: int) -> None:
     """256 buyers each book a hundred tickets."""
-    await dead_holds(stock, size // 2)
+    await expired_holds(stock, size // 2)
     await book_many(stock, "buyer", 256, GROUP)
 
 
-async def dead_groups_and_their_owners(stock: Stock, size: int) -> None:
+async def expired_groups_and_their_owners(stock: Stock, size: int) -> None:
     """The 256 users whose holds of a hundred tickets ended last try to confirm."""
-    await dead_holds(stock, size // 2, quantity=GROUP)
+    await expired_holds(stock, size // 2, quantity=GROUP)
     last = size // 2 // GROUP
     await asyncio.gather(*(stock.office.confirm(EVENT, f"holder-{last - number}") for number in range(1, 257)))
 
 
-async def dead_holds_and_a_change(stock: Stock, size: int) -> None:
+async def expired_holds_and_a_change(stock: Stock, size: int) -> None:
     """The capacity grows."""
-    await dead_holds(stock, size // 2)
+    await expired_holds(stock, size // 2)
     await stock.office.change(EVENT, {"capacity": size})
 
 
@@ -146,10 +146,10 @@ CASES: Sequence[Case] = (
     all_become_impossible,
     none_become_impossible,
     capacity_grows,
-    dead_holds_are_read,
-    dead_holds_and_buyers,
-    dead_groups_and_their_owners,
-    dead_holds_and_a_change,
+    expired_holds_are_read,
+    expired_holds_and_buyers,
+    expired_groups_and_their_owners,
+    expired_holds_and_a_change,
     stream_is_trimmed,
 )
 
