@@ -1,4 +1,4 @@
-"""The running services: one with the rate limit off for nearly everything, others with the settings they are about."""
+"""The running services: one without a rate limit for most tests, and others with the settings under test."""
 
 from collections.abc import Iterator
 
@@ -13,27 +13,27 @@ from .api import Api, open_api, serving
 
 @pytest.fixture(scope="session")
 def api(service: RunningService) -> Iterator[Api]:
-    """The service that most tests share, each with events and users of its own."""
+    """The service that most tests share. Each test has its own events and users."""
     with open_api(service) as api:
         yield api
 
 
 @pytest.fixture(scope="session")
 def busy_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """A service of two workers, with the rate limits as they are by default."""
+    """A service of two workers with the default rate limits."""
     with serving(tmp_path_factory.mktemp("limits") / "data", {"BOOKING_WORKERS": "2"}) as api:
         yield api
 
 
 @pytest.fixture(scope="session")
 def outside_key() -> ec.EllipticCurvePrivateKey:
-    """The private key of an identity provider outside."""
+    """The private key of an external identity provider."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
 @pytest.fixture(scope="session")
 def strict_api(tmp_path_factory: pytest.TempPathFactory, outside_key: ec.EllipticCurvePrivateKey) -> Iterator[Api]:
-    """A service with an outside key, an issuer, an audience, some leeway and two origins of its own."""
+    """A service with an external key, an issuer, an audience, a leeway and two allowed origins."""
     folder = tmp_path_factory.mktemp("strict")
     pem = folder / "key.pem"
     pem.write_bytes(

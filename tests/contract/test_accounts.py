@@ -24,12 +24,12 @@ def log_in(api: Api, email: str, password: str = PASSWORD) -> Answer:
 
 
 def address(prefix: str = "buyer") -> str:
-    """An email address that nobody has."""
+    """A new email address."""
     return f"{fresh(prefix)}@example.com"
 
 
 def basic(api: Api, email: str, password: str = PASSWORD) -> Caller:
-    """A caller who sends the email and the password each time."""
+    """A caller who sends email and password with each call."""
     return Caller(api.http, "", "Basic " + base64.b64encode(f"{email}:{password}".encode()).decode())
 
 
@@ -54,7 +54,7 @@ def test_logging_in_gives_a_token_that_lives_an_hour(api: Api) -> None:
     assert claims["exp"] - claims["iat"] == 3_600
 
 
-def test_both_tokens_work_and_mean_the_same_user(api: Api) -> None:
+def test_the_tokens_of_registration_and_login_are_for_the_same_user(api: Api) -> None:
     email = address()
     first = register(api, email).data
     second = log_in(api, email).data
@@ -77,7 +77,7 @@ def test_the_password_is_never_in_an_answer(api: Api) -> None:
     assert not [answer for answer in answers if PASSWORD.encode() in answer.content or b"argon2" in answer.content]
 
 
-def test_an_email_is_taken_once_whatever_its_case(api: Api) -> None:
+def test_an_email_can_be_registered_once_whatever_its_case(api: Api) -> None:
     email = address("Mixed.Case")
     assert register(api, email).status == 201
     assert register(api, email).verdict == (409, "email_taken")
@@ -123,7 +123,7 @@ def test_email_and_password_are_text(api: Api, field: str, value: Any) -> None:
         assert answer.pointers == {f"/{field}"}
 
 
-def test_an_unknown_email_and_a_wrong_password_fail_alike(api: Api) -> None:
+def test_an_unknown_email_and_a_wrong_password_get_the_same_answer(api: Api) -> None:
     email = address()
     register(api, email)
     wrong = log_in(api, email, "not the password")
@@ -134,7 +134,7 @@ def test_an_unknown_email_and_a_wrong_password_fail_alike(api: Api) -> None:
 
 
 @pytest.mark.parametrize("password", ["", "x", "p" * 257, "p" * 10_000])
-def test_a_password_of_any_length_is_just_wrong_at_login(api: Api, password: str) -> None:
+def test_a_password_of_invalid_length_is_a_wrong_password_at_login(api: Api, password: str) -> None:
     email = address()
     register(api, email)
     assert log_in(api, email, password).verdict == (401, "invalid_credentials")
@@ -142,11 +142,11 @@ def test_a_password_of_any_length_is_just_wrong_at_login(api: Api, password: str
 
 
 @pytest.mark.parametrize("email", ["", "nobody", "a b@example.com"])
-def test_an_email_that_could_never_be_registered_is_just_wrong_at_login(api: Api, email: str) -> None:
+def test_an_invalid_email_gets_the_same_answer_as_an_unknown_one_at_login(api: Api, email: str) -> None:
     assert log_in(api, email).verdict == (401, "invalid_credentials")
 
 
-def test_basic_opens_what_a_bearer_token_opens(api: Api) -> None:
+def test_basic_credentials_work_wherever_a_bearer_token_does(api: Api) -> None:
     email = address()
     user = register(api, email).data["user"]
     caller = basic(api, email)
@@ -159,13 +159,13 @@ def test_basic_opens_what_a_bearer_token_opens(api: Api) -> None:
     assert caller.cancel(event_id).status == 200
 
 
-def test_basic_reads_the_email_without_case(api: Api) -> None:
+def test_basic_credentials_ignore_the_case_of_the_email(api: Api) -> None:
     email = address()
     register(api, email)
     assert basic(api, email.upper()).book(api.event()).status == 201
 
 
-def test_basic_with_a_colon_and_unicode_in_the_password(api: Api) -> None:
+def test_a_basic_password_may_contain_colons_and_unicode(api: Api) -> None:
     email = address()
     register(api, email, "päss:wörd:🔑")
     assert basic(api, email, "päss:wörd:🔑").book(api.event()).status == 201

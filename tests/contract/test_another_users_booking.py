@@ -1,4 +1,4 @@
-"""Somebody else's booking: nobody but an organizer gets at it, by whatever way it is named, and nothing changes."""
+"""Only an organizer can change another user's booking, however it is named."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from .client import Caller
 
 @pytest.fixture(params=["confirmed", "held", "waiting"])
 def booked(request: pytest.FixtureRequest, api: Api) -> tuple[int, Caller]:
-    """An event, and who has a booking of it."""
+    """An event and a user with a booking of it."""
     if request.param == "waiting":
         event_id, _ = api.sold_out()
     else:
@@ -22,11 +22,11 @@ def booked(request: pytest.FixtureRequest, api: Api) -> tuple[int, Caller]:
 
 
 def state(api: Api, event_id: int, owner: Caller) -> tuple[Any, Any]:
-    """All that a stranger could have changed."""
+    """The state that another user could have changed."""
     return api.look(event_id), owner.booking(event_id).data
 
 
-def test_naming_it_is_forbidden_and_changes_nothing(api: Api, booked: tuple[int, Caller]) -> None:
+def test_naming_another_users_booking_is_forbidden_and_changes_nothing(api: Api, booked: tuple[int, Caller]) -> None:
     event_id, owner = booked
     before = state(api, event_id, owner)
     stranger = api.user()
@@ -38,7 +38,7 @@ def test_naming_it_is_forbidden_and_changes_nothing(api: Api, booked: tuple[int,
     assert state(api, event_id, owner) == before
 
 
-def test_not_naming_it_is_about_ones_own(api: Api, booked: tuple[int, Caller]) -> None:
+def test_a_call_without_a_user_is_about_the_callers_own_booking(api: Api, booked: tuple[int, Caller]) -> None:
     event_id, owner = booked
     before = state(api, event_id, owner)
     stranger = api.user()
@@ -58,7 +58,7 @@ def test_anothers_idempotency_key_replays_nothing(api: Api) -> None:
     assert "idempotent-replayed" not in second.headers
 
 
-def test_an_organizer_may_end_it(api: Api, booked: tuple[int, Caller]) -> None:
+def test_an_organizer_may_cancel_another_users_booking(api: Api, booked: tuple[int, Caller]) -> None:
     event_id, owner = booked
     answer = api.organizer.post("/cancel", {"event_id": event_id, "user_id": owner.id})
     assert (answer.status, answer.data["user_id"]) == (200, owner.id)

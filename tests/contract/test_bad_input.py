@@ -17,7 +17,7 @@ VALUES = [
     b"[" * 5_000 + b"]" * 5_000, b'{"a":' * 2_000 + b"1" + b"}" * 2_000, b"[" * 10_000,
     b'"' + b"x" * 10_000 + b'"', b"1 2", b"'1'", b"1,", b"0x10", b"+1", b"01", b".5", b"1.", b'"\\x41"', b'"\n"',
 ]  # fmt: skip
-"""Values of a field, as bytes, none of which is right for any field of `/book` on an event that is not there."""
+"""Values of a field, as bytes. None is valid for any field of `/book` on an unknown event."""
 
 WHOLE = {
     "a byte order mark": b'\xef\xbb\xbf{"event_id": 1}',
@@ -65,22 +65,22 @@ GOOD_VALUES = {
     b"hold_seconds": (b"0", b"-0"),
     b"user_id": (b'"1"',),
 }  # fmt: skip
-"""Which of VALUES a field may well accept."""
+"""The VALUES that a field accepts."""
 
 
 def refusal(answer: Answer) -> bool:
-    """A 4xx; that it is a problem document has been seen to already."""
+    """Whether the answer is a 4xx. The client has already checked the problem document."""
     return 400 <= answer.status < 500
 
 
 def body_with(path: str, field: bytes, value: bytes) -> bytes:
-    """A body for `path`, right but for `field`."""
+    """A body for `path` that is valid except for `field`."""
     fields = {name: RIGHT[name] for name in BODY_FIELDS[path] if name in RIGHT} | {field: value}
     return b"{" + b", ".join(b'"%s": %s' % pair for pair in fields.items()) + b"}"
 
 
 @pytest.mark.parametrize("path", sorted(BODY_FIELDS))
-def test_a_value_that_cannot_be_right_is_refused_in_any_field(api: Api, path: str) -> None:
+def test_an_invalid_value_is_refused_in_any_field(api: Api, path: str) -> None:
     sold = api.event(available_tickets=3)
     before = api.look(sold)
     for field in BODY_FIELDS[path]:
@@ -92,7 +92,7 @@ def test_a_value_that_cannot_be_right_is_refused_in_any_field(api: Api, path: st
     assert api.look(sold) == before
 
 
-def test_a_value_that_cannot_be_right_is_refused_in_a_change(api: Api) -> None:
+def test_an_invalid_value_is_refused_in_a_change(api: Api) -> None:
     event_id = api.event(available_tickets=3)
     before = api.look(event_id)
     for field in (b"capacity", b"max_per_user", b"paused", b"opens_at", b"closes_at", b"waitlist_limit", b"other"):
@@ -109,7 +109,7 @@ def test_a_value_that_cannot_be_right_is_refused_in_a_change(api: Api) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(WHOLE))
-def test_a_body_that_is_no_right_object_is_refused(api: Api, kind: str) -> None:
+def test_a_body_that_is_no_valid_object_is_refused(api: Api, kind: str) -> None:
     users_event = api.event()
     content = WHOLE[kind].replace(b'"event_id": 1', b'"event_id": %d' % users_event)
     for path in ("/book", "/cancel", "/confirm", "/initialize", "/auth/register", "/auth/login"):
@@ -120,12 +120,12 @@ def test_a_body_that_is_no_right_object_is_refused(api: Api, kind: str) -> None:
 
 @pytest.mark.parametrize("content", [b'{"event_id": NaN}', b'{"event_id": 1e400}', b'{"event_id": "\\ud800"}',
                                      b"\xef\xbb\xbf{}", b'{"event_id": "\xff"}', b"[" * 8_000])  # fmt: skip
-def test_what_is_no_json_at_all_is_never_an_unknown_event(api: Api, content: bytes) -> None:
+def test_a_body_that_is_no_json_is_malformed_and_not_an_unknown_event(api: Api, content: bytes) -> None:
     assert api.user().call("POST", "/book", content=content).status in (400, 422)
 
 
 @pytest.mark.parametrize("number", [b"1e400", b"-1E+999", b"9" * 5_000, b"-" + b"9" * 400 + b".5"])
-def test_a_number_larger_than_any_computer_s_is_json_and_no_event(api: Api, number: bytes) -> None:
+def test_a_number_of_any_size_is_valid_json_but_no_event(api: Api, number: bytes) -> None:
     answer = api.user().call("POST", "/book", content=b'{"event_id": %b, "quantity": 1}' % number)
     assert answer.verdict == (422, "invalid_request")
     assert answer.pointers == {"/event_id"}
@@ -155,18 +155,18 @@ STRANGE_PATHS: dict[str, Callable[[int], str]] = {
 
 
 @pytest.mark.parametrize("kind", sorted(STRANGE_PATHS))
-def test_a_strange_path_is_not_found(api: Api, kind: str) -> None:
+def test_a_path_with_unusual_characters_is_not_found(api: Api, kind: str) -> None:
     path = STRANGE_PATHS[kind](api.event())
-    answer = api.line.send(f"GET {path} HTTP/1.1")
+    answer = api.raw_connection.send(f"GET {path} HTTP/1.1")
     assert answer.status == 404
 
 
 @pytest.mark.parametrize("digits", ["\u0967", "\uff11", "\u00b2", "1_000", "0x1", " 1", "1 "])
-def test_digits_of_another_kind_are_no_id(api: Api, digits: str) -> None:
+def test_non_ascii_digits_are_no_id(api: Api, digits: str) -> None:
     assert api.anyone.get(f"/status/{digits}").verdict == (404, "event_not_found")
 
 
-def test_bad_input_leaves_the_connection_fit_for_use(api: Api) -> None:
+def test_a_connection_is_usable_after_bad_input(api: Api) -> None:
     event_id = api.event(available_tickets=50)
     for value in VALUES[:20]:
         api.user().call("POST", "/book", content=b'{"event_id": %s}' % value)

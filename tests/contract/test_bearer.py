@@ -1,4 +1,4 @@
-"""Bearer tokens: which open the door, which are refused, and what role opens what."""
+"""Bearer tokens: which are accepted, which are refused, and what each role may do."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ WRONG_SECRET = "another-secret-of-more-than-thirty-two-bytes"
 
 
 def segment(value: object) -> str:
-    """`value` as a part of a token."""
+    """`value` encoded as a segment of a token."""
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 
@@ -28,13 +28,13 @@ def unsigned(api: Api, claims: Claims, algorithm: str) -> str:
 
 
 def changed_afterwards(api: Api, claims: Claims) -> str:
-    """A good token whose claims were swapped under the old signature."""
+    """A valid token whose claims were replaced under the old signature."""
     header, _, signature = jwt.encode(claims, api.secret, algorithm="HS256").split(".")
     return f"{header}.{segment({**claims, 'role': 'organizer'})}.{signature}"
 
 
 def by_rsa(api: Api, claims: Claims) -> str:
-    """A token by a key pair that the service has never heard of."""
+    """A token signed with a key pair that the service does not know."""
     return jwt.encode(claims, rsa.generate_private_key(public_exponent=65_537, key_size=2048), algorithm="RS256")
 
 
@@ -56,26 +56,26 @@ FORGED: dict[str, Callable[[Api, Claims], str]] = {
 
 @pytest.fixture
 def event_id(api: Api) -> int:
-    """An event with a ticket for whoever gets in."""
+    """An event with a free ticket."""
     return api.event(available_tickets=10)
 
 
 def refused(caller: Caller, event_id: int) -> bool:
-    """Whether the caller is told to sign in, and nothing was booked."""
+    """Whether the call was refused with 401 and nothing was booked."""
     before = caller.http.get(f"/status/{event_id}").json()["data"]
     answer = caller.book(event_id)
     assert caller.http.get(f"/status/{event_id}").json()["data"]["seq"] == before["seq"] + (answer.status == 201)
     return answer.verdict == (401, "unauthenticated") and "bearer" in answer.headers["www-authenticate"].lower()
 
 
-def test_a_good_token_names_the_user(api: Api, event_id: int) -> None:
+def test_a_valid_token_identifies_the_user(api: Api, event_id: int) -> None:
     user = api.user()
     answer = user.book(event_id)
     assert answer.status == 201
     assert answer.data["user_id"] == user.id
 
 
-def test_the_scheme_is_read_without_case(api: Api, event_id: int) -> None:
+def test_the_authorization_scheme_ignores_case(api: Api, event_id: int) -> None:
     user = api.user()
     assert user.authorization is not None
     lower = {"Authorization": user.authorization.replace("Bearer", "bearer")}
@@ -97,13 +97,13 @@ def test_a_token_without_a_subject_or_an_expiry_is_refused(api: Api, event_id: i
 
 @pytest.mark.parametrize("subject", ["", "s" * 129, 17, 1.5, None, True, ["17"], {"id": "17"}])
 def test_a_subject_is_a_non_empty_string_of_at_most_128_characters(api: Api, event_id: int, subject: Any) -> None:
-    # PyJWT refuses to write some of these, so the token is put together by hand.
+    # PyJWT refuses to encode some of these, so the token is built by hand.
     payload = json.dumps({**api.claims("x"), "sub": subject}).encode()
     assert refused(api.with_token(jwt.api_jws.encode(payload, api.secret, algorithm="HS256")), event_id)
 
 
 @pytest.mark.parametrize("subject", ["s" * 128, "ü" * 128, "🎟" * 128, "שלום", "a b", "a:b/c|d", "e\u0301", "-1", "0"])
-def test_any_other_subject_is_a_user(api: Api, event_id: int, subject: str) -> None:
+def test_any_other_string_is_a_valid_subject(api: Api, event_id: int, subject: str) -> None:
     user = api.user(subject)
     booked = user.book(event_id)
     assert booked.status == 201
@@ -112,7 +112,7 @@ def test_any_other_subject_is_a_user(api: Api, event_id: int, subject: str) -> N
 
 
 @pytest.mark.parametrize("moment", ["soon", None, True, [], {}, "", "1e400", "NaN", "-1"])
-def test_an_expiry_that_is_no_time_to_come_is_refused(api: Api, event_id: int, moment: Any) -> None:
+def test_an_expiry_that_is_not_in_the_future_is_refused(api: Api, event_id: int, moment: Any) -> None:
     payload = json.dumps({"sub": "x", "exp": moment}).encode()
     assert refused(api.with_token(jwt.api_jws.encode(payload, api.secret, algorithm="HS256")), event_id)
 
@@ -146,7 +146,7 @@ def test_any_other_authorization_is_refused(api: Api, event_id: int, authorizati
     assert refused(Caller(api.http, "", authorization), event_id)
 
 
-def test_no_authorization_is_refused_wherever_one_is_needed(api: Api, event_id: int) -> None:
+def test_missing_credentials_are_refused_wherever_they_are_required(api: Api, event_id: int) -> None:
     anyone = api.anyone
     answers = [
         anyone.book(event_id),
@@ -164,7 +164,7 @@ def test_a_token_of_100_kb_is_refused(api: Api, event_id: int) -> None:
     assert refused(api.bearer("x", {**api.claims("x"), "filler": "f" * 100_000}), event_id)
 
 
-def test_a_token_with_claims_of_no_interest_is_good(api: Api, event_id: int) -> None:
+def test_a_token_with_additional_claims_is_valid(api: Api, event_id: int) -> None:
     claims = {**api.claims("curious"), "iat": int(time.time()), "name": "Zoë", "groups": [1, {"a": None}]}
     assert not refused(api.bearer("curious", claims), event_id)
 
@@ -185,13 +185,13 @@ def test_a_user_on_an_organizers_endpoint_is_forbidden(api: Api, event_id: int) 
     assert user.change(event_id, paused=True).verdict == (403, "forbidden")
 
 
-def test_an_organizer_may_book_like_anyone(api: Api, event_id: int) -> None:
+def test_an_organizer_may_book_like_a_user(api: Api, event_id: int) -> None:
     answer = api.organizer.book(event_id)
     assert answer.status == 201
     assert answer.data["user_id"] == api.organizer.id
 
 
-def test_endpoints_for_anyone_do_not_look_at_credentials(api: Api, event_id: int) -> None:
+def test_public_endpoints_ignore_credentials(api: Api, event_id: int) -> None:
     stranger = Caller(api.http, "", "Bearer not.a.token")
     assert stranger.get(f"/status/{event_id}").status == 200
     assert stranger.get(f"/events/{event_id}").status == 200

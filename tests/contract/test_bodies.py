@@ -19,7 +19,7 @@ def padded(body: bytes, size: int) -> bytes:
     return body.ljust(size)
 
 
-def test_a_body_of_16_kib_is_taken(api: Api) -> None:
+def test_a_body_of_16_kib_is_accepted(api: Api) -> None:
     event_id = api.event()
     answer = api.user().call("POST", "/book", content=padded(b'{"event_id": %d}' % event_id, BODY_BYTES_MAX))
     assert answer.status == 201
@@ -28,7 +28,7 @@ def test_a_body_of_16_kib_is_taken(api: Api) -> None:
 @pytest.mark.parametrize("path", POSTS)
 def test_a_body_over_16_kib_is_too_large_and_the_connection_closes(api: Api, path: str) -> None:
     size = BODY_BYTES_MAX + 1
-    answer = api.line.send(
+    answer = api.raw_connection.send(
         f"POST {path} HTTP/1.1\nAuthorization: {api.organizer.authorization}\nContent-Length: {size}",
         padded(b"{}", size),
         closes=True,
@@ -36,28 +36,28 @@ def test_a_body_over_16_kib_is_too_large_and_the_connection_closes(api: Api, pat
     assert answer.verdict == (413, "body_too_large")
 
 
-def test_a_body_that_only_claims_to_be_too_large_is_answered_without_waiting_for_it(api: Api) -> None:
+def test_a_content_length_over_the_limit_is_refused_without_waiting_for_the_body(api: Api) -> None:
     head = f"POST /book HTTP/1.1\nAuthorization: {api.user().authorization}\nContent-Length: 1000000000"
-    assert api.line.send(head, b"{", closes=True).verdict == (413, "body_too_large")
+    assert api.raw_connection.send(head, b"{", closes=True).verdict == (413, "body_too_large")
 
 
-def test_a_chunked_body_is_counted_too(api: Api) -> None:
+def test_a_chunked_body_over_the_limit_is_too_large(api: Api) -> None:
     head = f"POST /book HTTP/1.1\nAuthorization: {api.user().authorization}\nTransfer-Encoding: chunked"
     chunk = b"1000\r\n" + b" " * 0x1000 + b"\r\n"
-    assert api.line.send(head, chunk * 5 + b"0\r\n\r\n", closes=True).verdict == (413, "body_too_large")
+    assert api.raw_connection.send(head, chunk * 5 + b"0\r\n\r\n", closes=True).verdict == (413, "body_too_large")
 
 
-def test_a_chunked_body_within_the_bound_is_taken(api: Api) -> None:
+def test_a_chunked_body_within_the_limit_is_accepted(api: Api) -> None:
     body = b'{"event_id": %d}' % api.event()
     chunks = b"".join(b"1\r\n%c\r\n" % octet for octet in body) + b"0\r\n\r\n"
     head = f"POST /book HTTP/1.1\nAuthorization: {api.user().authorization}\nTransfer-Encoding: chunked"
-    assert api.line.send(head, chunks).status == 201
+    assert api.raw_connection.send(head, chunks).status == 201
 
 
-def test_a_patch_is_bounded_too(api: Api) -> None:
+def test_the_limit_applies_to_a_patch_too(api: Api) -> None:
     event_id = api.event()
     head = f"PATCH /events/{event_id} HTTP/1.1\nAuthorization: {api.organizer.authorization}\nContent-Length: 20000"
-    assert api.line.send(head, b" " * 20_000, closes=True).verdict == (413, "body_too_large")
+    assert api.raw_connection.send(head, b" " * 20_000, closes=True).verdict == (413, "body_too_large")
 
 
 @pytest.mark.parametrize("path", POSTS)
@@ -78,7 +78,7 @@ def test_a_type_that_only_looks_like_json_is_unsupported(api: Api, media_type: s
 @pytest.mark.parametrize(
     "media_type", ["application/json", "application/json; charset=utf-8", "Application/JSON;charset=UTF-8", None]
 )
-def test_json_is_taken_with_a_charset_in_any_case_and_with_no_type_at_all(api: Api, media_type: str | None) -> None:
+def test_json_is_accepted_with_a_charset_in_any_case_and_without_a_type(api: Api, media_type: str | None) -> None:
     body = b'{"event_id": %d}' % api.event()
     headers = {} if media_type is None else {"Content-Type": media_type}
     assert api.user().call("POST", "/book", content=body, headers=headers).status == 201
@@ -90,7 +90,7 @@ def test_a_body_that_does_not_parse_is_malformed(api: Api, content: bytes) -> No
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_an_empty_body_is_malformed_wherever_one_is_needed(api: Api, path: str) -> None:
+def test_an_empty_body_is_malformed_wherever_a_body_is_required(api: Api, path: str) -> None:
     assert api.organizer.call("POST", path, content=b"").verdict == (400, "malformed_json")
     assert api.organizer.call("POST", path).verdict == (400, "malformed_json")
 
@@ -152,7 +152,7 @@ def test_a_refused_body_changes_nothing(api: Api) -> None:
     assert api.look(event_id) == before
 
 
-def test_a_name_that_is_there_twice_is_listed_with_every_other_fault(api: Api) -> None:
+def test_a_repeated_name_is_listed_with_every_other_fault(api: Api) -> None:
     event_id = api.event()
     body = f'{{"event_id": {event_id}, "quantity": 0, "event_id": {event_id}, "z": {{"a": 1, "a": 2}}}}'.encode()
     answer = api.user().call("POST", "/book", content=body, headers={"Idempotency-Key": "a b"})

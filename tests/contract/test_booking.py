@@ -1,4 +1,4 @@
-"""`/book`, `/cancel` and one's own booking: the seed's words, the shapes, and exact stock."""
+"""`/book`, `/cancel` and the caller's own booking: messages, forms, and exact stock."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from .api import Api
 
 
-def test_booking_gives_a_confirmed_booking_and_its_place(api: Api) -> None:
+def test_booking_returns_a_confirmed_booking_and_its_location(api: Api) -> None:
     event_id = api.event()
     user = api.user()
     answer = user.book(event_id)
@@ -19,7 +19,7 @@ def test_booking_gives_a_confirmed_booking_and_its_place(api: Api) -> None:
     assert {field: answer.data[field] for field in expected} == expected
 
 
-def test_the_location_is_ones_own_booking(api: Api) -> None:
+def test_the_location_leads_to_the_callers_own_booking(api: Api) -> None:
     user = api.user()
     booked = user.book(api.event())
     found = user.get(booked.headers["location"])
@@ -27,7 +27,7 @@ def test_the_location_is_ones_own_booking(api: Api) -> None:
     assert found.data == booked.data
 
 
-def test_booking_again_is_refused_with_the_booking_one_has(api: Api) -> None:
+def test_booking_again_is_refused_with_the_existing_booking(api: Api) -> None:
     event_id = api.event(available_tickets=5)
     user = api.user()
     first = user.book(event_id)
@@ -51,7 +51,7 @@ def test_cancelling_gives_the_ticket_back(api: Api) -> None:
     assert api.look(event_id)["available_tickets"] == 1
 
 
-def test_there_is_nothing_to_cancel_twice_or_without_a_booking(api: Api) -> None:
+def test_cancelling_twice_or_without_a_booking_is_not_found(api: Api) -> None:
     event_id = api.event()
     user = api.user()
     assert user.cancel(event_id).verdict == (404, "booking_not_found")
@@ -80,7 +80,7 @@ def test_bookings_of_one_user_on_several_events_are_separate(api: Api) -> None:
     assert user.booking(other).data == bookings[1]
 
 
-def test_another_users_booking_is_out_of_reach(api: Api) -> None:
+def test_a_user_cannot_cancel_another_users_booking(api: Api) -> None:
     event_id, [buyer] = api.sold_out()
     stranger = api.user()
     assert stranger.booking(event_id).verdict == (404, "booking_not_found")
@@ -105,7 +105,7 @@ def test_an_organizer_may_cancel_for_a_user(api: Api) -> None:
     assert again.verdict == (404, "booking_not_found")
 
 
-def test_an_organizer_who_names_nobody_cancels_their_own(api: Api) -> None:
+def test_an_organizer_who_names_no_user_cancels_their_own_booking(api: Api) -> None:
     event_id, [buyer] = api.sold_out()
     assert api.organizer.cancel(event_id).verdict == (404, "booking_not_found")
     assert buyer.booking(event_id).status == 200
@@ -157,7 +157,7 @@ def test_seq_grows_by_exactly_one_with_each_change_and_by_none_without(api: Api)
     assert grown(lambda: buyer.cancel(event_id)) == 2
 
 
-def test_many_at_once_get_exactly_the_tickets_there_are(api: Api) -> None:
+def test_many_buyers_at_once_get_exactly_the_tickets_available(api: Api) -> None:
     event_id = api.event(available_tickets=20)
     users = api.users(60)
     with ThreadPoolExecutor(16) as pool:

@@ -21,14 +21,14 @@ def test_a_change_is_answered_with_the_event_as_it_now_is(api: Api) -> None:
     assert api.look(event_id) == answer.data
 
 
-def test_what_is_not_named_stays(api: Api) -> None:
+def test_unnamed_fields_do_not_change(api: Api) -> None:
     created = api.initialize(available_tickets=5, max_per_user=3, waitlist_limit=4, hold_seconds=9).data
     changed = api.organizer.change(created["id"], capacity=6).data
     expected = {**created, "capacity": 6, "available_tickets": 6, "seq": created["seq"] + 1}
     assert changed == expected
 
 
-def test_name_is_another_spelling_here_too(api: Api) -> None:
+def test_name_is_another_spelling_of_event_name_in_a_change(api: Api) -> None:
     event_id = api.event()
     assert api.organizer.change(event_id, name="short").data["name"] == "short"
     answer = api.organizer.change(event_id, name="a", event_name="a")
@@ -60,7 +60,7 @@ def test_a_larger_capacity_gives_holds_if_the_event_has_them(api: Api) -> None:
     assert waiting.booking(event_id).data["status"] == "held"
 
 
-def test_a_larger_capacity_serves_a_group_only_whole(api: Api) -> None:
+def test_a_larger_capacity_promotes_a_group_only_as_a_whole(api: Api) -> None:
     event_id = api.event(available_tickets=3, max_per_user=3)
     first, group = api.users(2)
     first.book(event_id, 3)
@@ -84,7 +84,7 @@ def test_capacity_never_falls_below_what_is_sold_and_held(api: Api) -> None:
     assert (answer.data["capacity"], answer.data["available_tickets"]) == (3, 0)
 
 
-def test_a_smaller_capacity_cancels_those_it_makes_impossible_and_serves_the_next(api: Api) -> None:
+def test_a_smaller_capacity_cancels_impossible_entries_and_serves_the_next(api: Api) -> None:
     event_id = api.event(available_tickets=3, max_per_user=3)
     buyer, trio, single = api.users(3)
     buyer.book(event_id, 1)
@@ -98,7 +98,7 @@ def test_a_smaller_capacity_cancels_those_it_makes_impossible_and_serves_the_nex
     assert trio.book(event_id, 3).verdict == (422, "quantity_over_limit")
 
 
-def test_a_smaller_max_per_user_leaves_those_who_are_there(api: Api) -> None:
+def test_a_smaller_max_per_user_keeps_existing_bookings(api: Api) -> None:
     event_id = api.event(available_tickets=3, max_per_user=3)
     buyer, waiting = api.users(2)
     buyer.book(event_id, 3)
@@ -111,7 +111,7 @@ def test_a_smaller_max_per_user_leaves_those_who_are_there(api: Api) -> None:
     assert waiting.booking(event_id).data["status"] == "confirmed"
 
 
-def test_a_smaller_waiting_list_leaves_those_who_are_there(api: Api) -> None:
+def test_a_smaller_waiting_list_limit_keeps_existing_entries(api: Api) -> None:
     event_id, [buyer] = api.sold_out()
     first, second = api.users(2)
     first.book(event_id)
@@ -125,7 +125,7 @@ def test_a_smaller_waiting_list_leaves_those_who_are_there(api: Api) -> None:
     assert api.user().book(event_id).data["position"] == 2
 
 
-def test_a_waiting_list_may_be_closed_to_newcomers(api: Api) -> None:
+def test_a_waiting_list_may_be_closed_to_new_users(api: Api) -> None:
     event_id, _ = api.sold_out()
     assert api.organizer.change(event_id, waitlist_limit=0).status == 200
     assert api.user().book(event_id).verdict == (409, "sold_out")
@@ -155,5 +155,5 @@ def test_a_wrong_or_unknown_field_is_refused(api: Api, field: str, value: Any) -
     assert api.look(event_id) == before
 
 
-def test_an_event_that_is_not_there_cannot_be_changed(api: Api) -> None:
+def test_an_unknown_event_cannot_be_changed(api: Api) -> None:
     assert api.organizer.change(999_999_999, paused=True).verdict == (404, "event_not_found")

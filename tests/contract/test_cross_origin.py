@@ -1,4 +1,4 @@
-"""Browsers on other origins: none may read by default, the configured ones may."""
+"""Cross-origin requests: allowed for configured origins only, by default for none."""
 
 import httpx
 import pytest
@@ -12,7 +12,7 @@ SENT = "authorization,content-type,idempotency-key,x-request-id"
 
 
 def preflight(api: Api, origin: str, method: str = "POST", path: str = "/book", headers: str = SENT) -> httpx.Response:
-    """What a browser asks before it sends a JSON body with a token and a key."""
+    """The preflight request of a browser for a JSON body with a token and a key."""
     asked = {
         "Origin": origin,
         "Access-Control-Request-Method": method,
@@ -37,7 +37,7 @@ def test_a_configured_origin_may_read_successes_and_failures(strict_api: Api, or
 
 
 @pytest.mark.parametrize("path", ["/status/1", "/events/1", "/events/1/booking", "/status/x"])
-def test_what_is_answered_to_no_origin_is_not_kept_for_one(strict_api: Api, path: str) -> None:
+def test_an_answer_without_an_origin_is_not_cached_for_one(strict_api: Api, path: str) -> None:
     assert strict_api.anyone.call("GET", path).headers["vary"] == "Origin"
 
 
@@ -52,7 +52,7 @@ def test_a_configured_origin_may_send_a_token_and_a_key(strict_api: Api, method:
 
 
 @pytest.mark.parametrize("headers", ["authorization,last-event-id", "if-none-match"])
-def test_a_configured_origin_may_take_up_a_stream_and_ask_for_news(strict_api: Api, headers: str) -> None:
+def test_a_configured_origin_may_send_last_event_id_and_if_none_match(strict_api: Api, headers: str) -> None:
     assert preflight(strict_api, SHOP, "GET", "/events/1/live", headers).status_code == 200
 
 

@@ -10,7 +10,7 @@ from .shapes import STATUS_OF_CODE
 VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F))
 
 
-def test_a_success_is_error_false_a_message_and_the_thing_itself(api: Api) -> None:
+def test_a_success_has_error_false_a_message_and_the_data(api: Api) -> None:
     event_id = api.event(available_tickets=3)
     answer = api.anyone.get(f"/status/{event_id}")
     assert answer.status == 200
@@ -18,7 +18,7 @@ def test_a_success_is_error_false_a_message_and_the_thing_itself(api: Api) -> No
     assert answer.data["id"] == event_id
 
 
-def test_a_failure_is_a_problem_document_and_the_seeds_error_shape(api: Api) -> None:
+def test_a_failure_is_a_problem_document_in_the_original_error_form(api: Api) -> None:
     answer = api.anyone.get("/status/999999999")
     assert answer.verdict == (404, "event_not_found")
     assert answer.body["type"] == "/problems/event_not_found"
@@ -27,7 +27,7 @@ def test_a_failure_is_a_problem_document_and_the_seeds_error_shape(api: Api) -> 
 
 
 @pytest.mark.parametrize("code", sorted(STATUS_OF_CODE))
-def test_each_code_is_explained_to_a_person(api: Api, code: str) -> None:
+def test_each_code_has_a_page_that_explains_it(api: Api, code: str) -> None:
     page = api.http.get(f"/problems/{code}")
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")

@@ -1,4 +1,4 @@
-"""Holds: confirmed in time or dead the moment they are looked at, with their tickets passed on."""
+"""Holds are confirmed in time or expire, and their tickets go to the waiting list."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ HOLD_SECONDS = 1
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """An event with one hold on it, by `user`, until `expires_at`; `seq` is the event's just after it was made."""
+    """An event with one hold of `user` until `expires_at`; `seq` is the event's after the booking."""
 
     api: Api
     event_id: int
@@ -24,7 +24,7 @@ class Hold:
 
 
 def held(api: Api, **fields: object) -> Hold:
-    """A fresh event with a hold of a minute on its only ticket, unless told otherwise."""
+    """A new event, by default with a hold of a minute on its only ticket."""
     event_id = api.event(**{"hold_seconds": 60, **fields})
     user = api.user()
     booking = user.book(event_id).data
@@ -34,7 +34,7 @@ def held(api: Api, **fields: object) -> Hold:
 
 @pytest.fixture(scope="module")
 def expired(api: Api) -> Callable[[], Hold]:
-    """Hands out holds that have just expired and that nothing has looked at since; one wait for all of them."""
+    """Provides holds that have just ended and that no call has read since. One wait serves all of them."""
     holds = [held(api, hold_seconds=HOLD_SECONDS) for _ in range(12)]
     until_past(holds[-1].expires_at)
     return holds.pop
@@ -66,7 +66,7 @@ def test_a_hold_lasts_as_long_as_the_event_says(api: Api) -> None:
     assert lasts.total_seconds() == pytest.approx(3_600, abs=0.002)
 
 
-def test_confirming_again_is_the_same(api: Api) -> None:
+def test_confirming_again_gets_the_same_answer(api: Api) -> None:
     hold = held(api)
     first = hold.user.confirm(hold.event_id)
     before = api.look(hold.event_id)
@@ -76,14 +76,14 @@ def test_confirming_again_is_the_same(api: Api) -> None:
     assert api.look(hold.event_id) == before
 
 
-def test_a_booking_that_was_never_held_is_confirmed_already(api: Api) -> None:
+def test_confirming_a_booking_without_a_hold_succeeds(api: Api) -> None:
     event_id, [buyer] = api.sold_out()
     answer = buyer.confirm(event_id)
     assert answer.status == 200
     assert answer.data == buyer.booking(event_id).data
 
 
-def test_there_is_nothing_to_confirm_without_a_booking_or_after_cancelling(api: Api) -> None:
+def test_confirming_without_a_booking_or_after_cancelling_is_not_found(api: Api) -> None:
     hold = held(api)
     assert api.user().confirm(hold.event_id).verdict == (404, "booking_not_found")
     hold.user.cancel(hold.event_id)
@@ -128,20 +128,20 @@ def test_an_expired_hold_cannot_be_confirmed_before_or_after_the_sweep(expired: 
     assert hold.user.confirm(hold.event_id).verdict == (410, "hold_expired")
 
 
-def test_an_expired_hold_is_gone_from_the_event(expired: Callable[[], Hold]) -> None:
+def test_an_expired_hold_is_not_counted_in_the_event(expired: Callable[[], Hold]) -> None:
     hold = expired()
     event = hold.api.look(hold.event_id)
     assert (event["held_count"], event["tickets_held"], event["available_tickets"]) == (0, 0, 1)
     assert hold.user.confirm(hold.event_id).verdict == (410, "hold_expired")
 
 
-def test_an_expired_hold_is_gone_from_the_list_of_events(expired: Callable[[], Hold]) -> None:
+def test_an_expired_hold_is_not_counted_in_the_list_of_events(expired: Callable[[], Hold]) -> None:
     hold = expired()
     events = {event["id"]: event for event in hold.api.anyone.get("/events?limit=100").data}
     assert events[hold.event_id]["available_tickets"] == 1
 
 
-def test_an_expired_hold_is_no_booking_of_ones_own(expired: Callable[[], Hold]) -> None:
+def test_an_expired_hold_is_not_shown_as_the_users_booking(expired: Callable[[], Hold]) -> None:
     hold = expired()
     assert hold.user.booking(hold.event_id).verdict == (404, "booking_not_found")
 
@@ -165,7 +165,7 @@ def test_after_a_hold_has_expired_its_user_may_book_again_and_confirm(expired: C
     assert hold.user.confirm(hold.event_id).status == 200
 
 
-def test_a_confirmation_that_came_too_late_stays_so_under_its_key(expired: Callable[[], Hold]) -> None:
+def test_a_late_confirmation_is_replayed_under_its_key(expired: Callable[[], Hold]) -> None:
     hold = expired()
     late = hold.user.confirm(hold.event_id, key="k")
     assert late.verdict == (410, "hold_expired")
@@ -175,7 +175,7 @@ def test_a_confirmation_that_came_too_late_stays_so_under_its_key(expired: Calla
     assert hold.user.confirm(hold.event_id).status == 200
 
 
-def test_a_smaller_capacity_finds_the_expired_tickets_free(expired: Callable[[], Hold]) -> None:
+def test_a_smaller_capacity_counts_tickets_of_expired_holds_as_free(expired: Callable[[], Hold]) -> None:
     hold = expired()
     answer = hold.api.organizer.change(hold.event_id, capacity=2)
     assert answer.status == 200

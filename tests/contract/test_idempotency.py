@@ -1,4 +1,4 @@
-"""Idempotency-Key: the same call with the same key has the first answer again, byte for byte, and happens once."""
+"""Idempotency-Key: a repeated call with the same key takes effect once and gets the first answer, byte for byte."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -6,7 +6,7 @@ from .api import Api
 from .client import replayed
 
 
-def test_a_booking_is_made_once_and_answered_again(api: Api) -> None:
+def test_a_booking_is_made_once_and_its_answer_replayed(api: Api) -> None:
     event_id = api.event(available_tickets=5)
     user = api.user()
     first = user.book(event_id, key="order-1")
@@ -17,7 +17,7 @@ def test_a_booking_is_made_once_and_answered_again(api: Api) -> None:
     assert api.look(event_id)["seq"] == seq
 
 
-def test_a_replay_has_its_own_request_id_in_the_header_and_the_firsts_in_the_body(api: Api) -> None:
+def test_a_replay_has_a_new_request_id_in_the_header_and_the_first_in_the_body(api: Api) -> None:
     event_id, _ = api.sold_out(waitlist_limit=0)
     user = api.user()
     body = {"event_id": event_id}
@@ -28,7 +28,7 @@ def test_a_replay_has_its_own_request_id_in_the_header_and_the_firsts_in_the_bod
     assert replayed(again, first)
 
 
-def test_a_replay_stands_after_later_changes(api: Api) -> None:
+def test_a_replay_is_the_same_after_later_changes(api: Api) -> None:
     event_id = api.event(available_tickets=5, hold_seconds=60)
     user = api.user()
     booked = user.book(event_id, key="book")
@@ -53,7 +53,7 @@ def test_a_cancellation_under_a_key_does_not_cancel_the_next_booking(api: Api) -
     assert user.booking(event_id).data["status"] == "confirmed"
 
 
-def test_a_place_on_the_waiting_list_is_answered_again_as_it_was(api: Api) -> None:
+def test_a_waiting_list_position_is_replayed_as_it_was(api: Api) -> None:
     event_id, [buyer] = api.sold_out()
     ahead, user = api.users(2)
     ahead.book(event_id)
@@ -107,7 +107,7 @@ def test_each_kind_of_refusal_is_recorded(api: Api) -> None:
     assert api.look(event_id)["available_tickets"] == 5
 
 
-def test_a_refusal_for_the_waiting_is_recorded(api: Api) -> None:
+def test_a_refusal_for_a_waiting_user_is_recorded(api: Api) -> None:
     event_id, [buyer] = api.sold_out(waitlist_limit=1)
     waiting, late = api.users(2)
     waiting.book(event_id)
@@ -128,11 +128,11 @@ def test_an_organizer_who_cancels_for_a_user_has_keys_of_their_own(api: Api) -> 
     assert replayed(api.organizer.post("/cancel", cancels[0], key="k"), first)
     assert api.organizer.post("/cancel", cancels[1], key="k").verdict == (422, "idempotency_key_reused")
     assert other.booking(event_id).status == 200
-    # The key was the organizer's; under the user's own it is a first call.
+    # The key belongs to the organizer; for the user it is a first call.
     assert one.cancel(event_id, key="k").verdict == (404, "booking_not_found")
 
 
-def test_what_never_reached_the_event_is_not_recorded(api: Api) -> None:
+def test_a_call_that_never_reached_the_event_is_not_recorded(api: Api) -> None:
     event_id = api.event(available_tickets=5)
     user = api.user()
     body = b'{"event_id": %d}' % event_id
@@ -169,7 +169,7 @@ def test_a_body_that_differs_in_value_under_the_key_is_refused(api: Api) -> None
     assert api.look(event_id)["tickets_sold"] == 2
 
 
-def test_a_body_that_differs_only_in_its_writing_is_the_same(api: Api) -> None:
+def test_a_body_that_differs_only_in_formatting_is_the_same(api: Api) -> None:
     event_id = api.event(available_tickets=5, max_per_user=3)
     user = api.user()
     key = {"Idempotency-Key": "k"}
@@ -203,7 +203,7 @@ def test_every_worker_replays(busy_api: Api) -> None:
     head = f"POST /book HTTP/1.1\nAuthorization: {user.authorization}\nIdempotency-Key: k\nContent-Length: "
     body = b'{"event_id": %d}' % event_id
     for _ in range(10):
-        assert replayed(busy_api.line.send(f"{head}{len(body)}", body), first)
+        assert replayed(busy_api.raw_connection.send(f"{head}{len(body)}", body), first)
 
 
 def test_without_a_key_nothing_is_replayed(api: Api) -> None:

@@ -1,4 +1,4 @@
-"""The header Idempotency-Key itself: what may be in it, and whose it is."""
+"""The header Idempotency-Key: its valid values and its scope."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from .client import replayed
 KEY_CHARACTERS = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"\\')
 
 
-def test_a_key_is_the_users_own_and_the_events_own(api: Api) -> None:
+def test_a_key_is_scoped_to_its_user_and_event(api: Api) -> None:
     one, other = api.event(available_tickets=5), api.event(available_tickets=5)
     first, second = api.users(2)
     answers = [first.book(one, key="k"), second.book(one, key="k"), first.book(other, key="k")]
@@ -25,7 +25,7 @@ def test_a_key_is_the_same_quoted_and_bare(api: Api) -> None:
 
 
 @pytest.mark.parametrize("key", ["k", "k" * 255, '"' + "k" * 255 + '"', KEY_CHARACTERS, "8e03978e-40d5-43e8-bc93"])
-def test_a_key_of_1_to_255_visible_characters_is_taken(api: Api, key: str) -> None:
+def test_a_key_of_1_to_255_visible_characters_is_accepted(api: Api, key: str) -> None:
     event_id = api.event()
     user = api.user()
     first = user.book(event_id, key=key)
@@ -36,7 +36,7 @@ def test_a_key_of_1_to_255_visible_characters_is_taken(api: Api, key: str) -> No
 @pytest.mark.parametrize(
     "key", [b"", b'""', b"k" * 256, b"two words", "clé".encode(), b"cl\xe9", b"k\tk", b"k" * 4_000]
 )
-def test_any_other_key_is_named_as_the_fault(api: Api, key: bytes) -> None:
+def test_any_other_key_is_a_named_fault(api: Api, key: bytes) -> None:
     event_id = api.event()
     user = api.user()
     for answer in (user.book(event_id, key=key), user.cancel(event_id, key=key), user.confirm(event_id, key=key)):

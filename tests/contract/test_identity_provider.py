@@ -1,4 +1,4 @@
-"""Tokens where an outside key, an issuer, an audience and a leeway are configured."""
+"""Tokens with a configured external key, issuer, audience and leeway."""
 
 import json
 import time
@@ -17,7 +17,7 @@ OUTSIDE = {"iss": "https://id.example.com", "aud": "booking"}
 
 
 def trusting(outside_key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
-    """The setting by which a provider with this key is believed."""
+    """The setting that makes the service trust this key."""
     public = outside_key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -25,12 +25,12 @@ def trusting(outside_key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
 
 
 def verdict(api: Api, token: str) -> tuple[int, Any]:
-    """What a caller with this token is told about a booking they don't have."""
+    """The verdict on a token: a call about a booking that the caller does not have."""
     return api.with_token(token).booking(strict_event(api)).verdict
 
 
 def strict_event(api: Api) -> int:
-    """An event, made with a token that the strict api accepts."""
+    """An event, created with a token that `strict_api` accepts."""
     claims = {**api.claims("boss"), **OUTSIDE, "role": "organizer"}
     answer = api.bearer("boss", claims).post("/initialize", {"event_name": "x", "available_tickets": 1})
     assert answer.status == 201
@@ -42,12 +42,12 @@ GOOD = (404, "booking_not_found")
 REFUSED = (401, "unauthenticated")
 
 
-def test_a_token_by_the_outside_key_is_good(strict_api: Api, outside_key: ec.EllipticCurvePrivateKey) -> None:
+def test_a_token_by_the_external_key_is_valid(strict_api: Api, outside_key: ec.EllipticCurvePrivateKey) -> None:
     claims = {**strict_api.claims("guest"), **OUTSIDE}
     assert verdict(strict_api, jwt.encode(claims, outside_key, algorithm="ES256")) == GOOD
 
 
-def test_the_shared_secret_goes_on_working_beside_it(strict_api: Api) -> None:
+def test_the_shared_secret_still_works_beside_an_external_key(strict_api: Api) -> None:
     claims = {**strict_api.claims("guest"), **OUTSIDE}
     assert verdict(strict_api, jwt.encode(claims, strict_api.secret, algorithm="HS256")) == GOOD
 
@@ -62,7 +62,7 @@ def test_the_services_own_tokens_carry_what_is_configured(
         assert verdict(api, token) == GOOD
 
 
-def test_beside_a_provider_there_are_no_accounts_unless_they_are_wanted(strict_api: Api) -> None:
+def test_with_a_provider_there_are_accounts_only_if_configured(strict_api: Api) -> None:
     for path in ("/auth/register", "/auth/login"):
         body = {"email": "own@example.com", "password": "long enough"}
         assert strict_api.anyone.post(path, body).verdict == (404, "not_found")
@@ -72,7 +72,7 @@ def test_beside_a_provider_there_are_no_accounts_unless_they_are_wanted(strict_a
     assert answer.headers["www-authenticate"] == 'Bearer realm="booking"'
 
 
-def test_a_providers_user_never_is_an_account_or_a_user_of_the_shared_secret(
+def test_a_providers_user_is_never_an_account_or_a_shared_secret_user(
     outside_key: ec.EllipticCurvePrivateKey, tmp_path: Path
 ) -> None:
     environment = {"BOOKING_ACCOUNTS": "on", "BOOKING_JWT_SUBJECT_PREFIX": "idp:", **trusting(outside_key)}
@@ -108,7 +108,7 @@ def test_the_public_key_is_never_a_shared_secret(strict_api: Api, outside_key: e
     pem = outside_key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    # PyJWT itself refuses to sign with a PEM text, so the signature is made by its algorithm directly.
+    # PyJWT refuses to sign with a PEM text, so its algorithm is called directly.
     algorithm = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
     header, payload, _ = jwt.encode({**strict_api.claims("x"), **OUTSIDE}, "k" * 32, algorithm="HS256").split(".")
     for key in (pem, pem.strip()):
@@ -124,17 +124,17 @@ def test_the_public_key_is_never_a_shared_secret(strict_api: Api, outside_key: e
 def test_a_wrong_or_missing_issuer_or_audience_is_refused(strict_api: Api, changed: dict[str, Any]) -> None:
     claims = {**strict_api.claims("guest"), **OUTSIDE, **changed}
     claims = {name: value for name, value in claims.items() if value is not None}
-    # The signature layer alone, since the one above it refuses to write some of these.
+    # Only the signature layer, since the layer above refuses to encode some of these.
     token = jwt.api_jws.encode(json.dumps(claims).encode(), strict_api.secret, algorithm="HS256")
     assert verdict(strict_api, token) == REFUSED
 
 
-def test_an_audience_may_be_one_of_several(strict_api: Api) -> None:
+def test_one_of_several_audiences_of_a_token_is_enough(strict_api: Api) -> None:
     claims = {**strict_api.claims("guest"), **OUTSIDE, "aud": ["another", "booking"]}
     assert verdict(strict_api, jwt.encode(claims, strict_api.secret, algorithm="HS256")) == GOOD
 
 
-def test_the_leeway_forgives_clocks_that_differ_and_no_more(strict_api: Api) -> None:
+def test_the_leeway_allows_only_for_different_clocks(strict_api: Api) -> None:
     now = int(time.time())
     moments = [({"exp": now - 15}, GOOD), ({"exp": now - 45}, REFUSED), ({"nbf": now + 15}, GOOD),
                ({"nbf": now + 60}, REFUSED)]  # fmt: skip

@@ -24,7 +24,7 @@ NAMES = [
 ]
 
 
-def test_an_event_is_answered_in_the_seeds_words_and_whole(api: Api) -> None:
+def test_a_created_event_is_returned_whole_with_the_original_message(api: Api) -> None:
     name = fresh("event")
     answer = api.initialize(event_name=name, available_tickets=5)
     assert answer.status == 201
@@ -56,13 +56,13 @@ def test_a_new_event_has_the_defaults(api: Api) -> None:
     assert {field: event[field] for field in expected} == expected
 
 
-def test_what_was_answered_is_what_stands(api: Api) -> None:
+def test_a_created_event_reads_as_it_was_returned(api: Api) -> None:
     created = api.initialize(available_tickets=3, max_per_user=2, hold_seconds=60, waitlist_limit=9).data
     assert (created["max_per_user"], created["hold_seconds"], created["waitlist_limit"]) == (2, 60, 9)
     assert api.look(created["id"]) == created
 
 
-def test_each_event_has_an_id_of_its_own_and_grows(api: Api) -> None:
+def test_each_event_gets_a_new_and_larger_id(api: Api) -> None:
     ids = [api.event(event_name="the same name") for _ in range(3)]
     assert ids == sorted(set(ids))
 
@@ -122,7 +122,7 @@ def test_any_other_count_of_tickets_is_refused(api: Api, tickets: Any) -> None:
     ("field", "least", "most"),
     [("max_per_user", 1, 100), ("hold_seconds", 0, 86_400), ("waitlist_limit", 0, 10_000_000)],
 )
-def test_the_rules_have_their_bounds(api: Api, field: str, least: int, most: int) -> None:
+def test_every_rule_is_checked_against_its_bounds(api: Api, field: str, least: int, most: int) -> None:
     for value in (least, most):
         answer = api.initialize(**{field: value})
         assert answer.status == 201
@@ -147,7 +147,7 @@ def test_an_unknown_field_is_refused(api: Api, field: str) -> None:
     assert answer.pointers == {f"/{field}"}
 
 
-def test_a_refused_event_is_not_made(api: Api) -> None:
+def test_a_refused_event_is_not_created(api: Api) -> None:
     before = api.anyone.get("/events?limit=1").data
     api.initialize(available_tickets=0)
     api.user().post("/initialize", {"event_name": "x", "available_tickets": 1})

@@ -1,4 +1,4 @@
-"""Lists, files and the report: whole, in order, and fit to be opened."""
+"""Lists, CSV files and the report: complete, in order, and safe to open."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ def ids(answer_data: list[dict[str, object]]) -> list[object]:
     return [booking["id"] for booking in answer_data]
 
 
-def test_ones_own_history_is_newest_first_over_all_events_and_in_pages(api: Api) -> None:
+def test_a_users_history_is_newest_first_over_all_events_and_in_pages(api: Api) -> None:
     user = api.user()
     events = [api.event() for _ in range(5)]
     made = [user.book(event_id).data["id"] for event_id in events]
@@ -28,18 +28,18 @@ def test_ones_own_history_is_newest_first_over_all_events_and_in_pages(api: Api)
     rest = user.get(f"/bookings?limit=5&starting_after={first.data[-1]['id']}")
     assert (ids(rest.data), rest.body["has_more"]) == (made[2::-1], False)
     assert api.user().get("/bookings").data == []
-    assert api.user().get(f"/bookings?starting_after={made[0]}").status == 422, "somebody else's is not in the list"
+    assert api.user().get(f"/bookings?starting_after={made[0]}").status == 422, "another user's booking is in the list"
 
 
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=101", "limit=x", "starting_after=7", "starting_after=1-", "starting_after=-1"]
 )
-def test_a_bad_page_is_refused_by_name(api: Api, query: str) -> None:
+def test_an_invalid_page_parameter_is_named(api: Api, query: str) -> None:
     answer = api.user().get(f"/bookings?{query}")
     assert (answer.status, answer.body["errors"][0]["pointer"]) == (422, f"?{query.partition('=')[0]}")
 
 
-def test_an_events_bookings_are_its_organizers_to_see(api: Api) -> None:
+def test_only_organizers_may_list_an_events_bookings(api: Api) -> None:
     event_id, (buyer,) = api.sold_out()
     for path in ("bookings", "report"):
         assert api.anyone.get(f"/events/{event_id}/{path}").status == 401
@@ -48,7 +48,7 @@ def test_an_events_bookings_are_its_organizers_to_see(api: Api) -> None:
     assert api.anyone.get("/bookings").status == 401
 
 
-def test_an_events_bookings_come_by_status_and_in_pages_that_neither_skip_nor_repeat(api: Api) -> None:
+def test_an_events_bookings_are_listed_by_status_in_pages_without_gaps(api: Api) -> None:
     event_id, buyers = api.sold_out(available_tickets=4)
     waiting = api.user()
     waiting.book(event_id)
@@ -86,7 +86,7 @@ def test_a_csv_file_is_safe_to_open_in_a_spreadsheet(api: Api, beginning: str) -
     assert response.text.count("\r\n") == 2
 
 
-def test_a_file_has_every_booking_as_of_the_seq_that_it_names(api: Api) -> None:
+def test_a_csv_file_has_every_booking_as_of_the_seq_that_it_names(api: Api) -> None:
     event_id, buyers = api.sold_out(available_tickets=3)
     buyers[1].cancel(event_id)
     response = api.http.get(
@@ -98,7 +98,7 @@ def test_a_file_has_every_booking_as_of_the_seq_that_it_names(api: Api) -> None:
     assert int(response.headers["x-event-seq"]) == api.look(event_id)["seq"]
 
 
-def test_the_report_adds_up_to_what_happened(api: Api) -> None:
+def test_the_report_agrees_with_what_happened(api: Api) -> None:
     event_id, buyers = api.sold_out(available_tickets=2, waitlist_limit=1)
     waiting, late = api.users(2)
     assert waiting.book(event_id).status == 202

@@ -1,4 +1,4 @@
-"""The live stream: what is told at once, what on change, to whom, and how it ends."""
+"""The live stream: what it sends at once and on change, to whom, and how it ends."""
 
 import json
 import re
@@ -32,7 +32,7 @@ class Listening:
         self._lines = response.iter_lines()
 
     def next(self) -> tuple[str, int, Any]:
-        """The next event: its name, its id and its data; comments are passed over."""
+        """The next event: its name, id and data. Comments are skipped."""
         fields: dict[str, str] = {}
         for line in self._lines:
             name, _, value = line.partition(": ")
@@ -42,7 +42,7 @@ class Listening:
         raise AssertionError("the stream has ended")
 
     def until(self, name: str, wanted: Any) -> Any:
-        """The data of the first event of this name of which `wanted` is true."""
+        """The data of the first event of this name for which `wanted` is true."""
         while True:
             found, _, data = self.next()
             if found == name and wanted(data):
@@ -71,7 +71,7 @@ def listening(
         yield Listening(response)
 
 
-def test_the_event_is_told_at_once_and_on_change(api: Api) -> None:
+def test_the_event_is_sent_at_once_and_on_change(api: Api) -> None:
     event_id = api.event(available_tickets=3)
     with listening(api, event_id) as stream:
         assert stream.next() == ("availability", 1, api.look(event_id))
@@ -82,7 +82,7 @@ def test_the_event_is_told_at_once_and_on_change(api: Api) -> None:
         assert stream.next()[2]["state"] == "paused"
 
 
-def test_changes_that_come_fast_are_told_together(api: Api) -> None:
+def test_fast_changes_are_sent_together(api: Api) -> None:
     event_id = api.event(available_tickets=50)
     with listening(api, event_id) as stream:
         stream.next()
@@ -94,7 +94,7 @@ def test_changes_that_come_fast_are_told_together(api: Api) -> None:
         assert told < 40
 
 
-def test_a_signed_in_listener_sees_their_booking_come_move_up_and_go(api: Api) -> None:
+def test_a_signed_in_listener_gets_every_change_of_their_booking(api: Api) -> None:
     event_id, (first,) = api.sold_out()
     second, third = api.users(2)
     second.book(event_id)
@@ -111,19 +111,19 @@ def test_a_signed_in_listener_sees_their_booking_come_move_up_and_go(api: Api) -
         assert stream.until("booking", lambda data: data is None) is None
 
 
-def test_a_listener_who_reconnects_is_told_what_they_missed_and_nothing_else(api: Api) -> None:
+def test_a_reconnecting_listener_gets_exactly_what_they_missed(api: Api) -> None:
     event_id = api.event(available_tickets=3)
     seq = api.look(event_id)["seq"]
     with listening(api, event_id, last_event_id=seq) as stream:
         api.user().book(event_id)
-        assert stream.next()[1] == seq + 1, "the first was left out"
+        assert stream.next()[1] == seq + 1, "the unchanged event was sent again"
     with listening(api, event_id, last_event_id=seq) as stream:
         assert stream.next()[1] == seq + 1
     with listening(api, event_id, api.user(), last_event_id=seq + 1) as stream:
-        assert stream.next()[::2] == ("booking", None), "one's booking is told in any case"
+        assert stream.next()[::2] == ("booking", None), "the booking was not sent"
 
 
-def test_who_may_not_listen_is_told_so(api: Api) -> None:
+def test_a_refused_listener_gets_the_reason(api: Api) -> None:
     event_id = api.event()
     path = f"/events/{event_id}/live"
     assert api.with_token("forged.hush.x").get(path).status == 401
@@ -134,12 +134,12 @@ def test_who_may_not_listen_is_told_so(api: Api) -> None:
 
 
 def commands(api: Api) -> float:
-    """How many commands the worker has sent to Redis."""
+    """How many commands the workers have sent to Redis."""
     (total,) = re.findall(r"^booking_batch_commands_sum (\S+)$", api.http.get("/metrics").text, re.MULTILINE)
     return float(total)
 
 
-def test_many_listeners_share_one_reading_free_their_places_and_do_not_delay_a_stop(tmp_path: Path) -> None:
+def test_many_listeners_share_one_read_free_their_slots_and_delay_no_stop(tmp_path: Path) -> None:
     settings = {"BOOKING_RATE_LIMIT": "off", "BOOKING_LIVE_LIMIT": str(LISTENERS)}
     with running_service(tmp_path / "data", settings) as service, open_api(service) as api:
         event_id = api.event(available_tickets=100_000, event_name="x" * 200)
@@ -159,7 +159,7 @@ def test_many_listeners_share_one_reading_free_their_places_and_do_not_delay_a_s
             seen = b""
             while b'"available_tickets":99999' not in seen:
                 seen += one.recv(65_536)
-        # A listener that looked by itself would look several times a second; the sweeper and /metrics ask, too.
+        # A read for each listener would be several commands a second each; the sweeper and /metrics send commands, too.
         assert commands(api) - before < LISTENERS + 60 * (time.monotonic() - began)
         for one in crowd[1:]:
             one.close()
@@ -174,20 +174,20 @@ def test_many_listeners_share_one_reading_free_their_places_and_do_not_delay_a_s
         rest = b""
         while piece := crowd[0].recv(65_536):
             rest += piece
-        assert rest.endswith(b"0\r\n\r\n"), "a stream ends as an answer does"
+        assert rest.endswith(b"0\r\n\r\n"), "the stream has no regular end"
         crowd[0].close()
 
 
-def test_a_stream_has_its_own_request_id_and_nobody_elses(api: Api) -> None:
+def test_a_stream_has_a_request_id_of_its_own(api: Api) -> None:
     event_id = api.event()
     for number in range(3):
         with listening(api, event_id, request_id=f"stream-{number}") as stream:
             assert stream.response.headers.get_list("x-request-id") == [f"stream-{number}"]
 
 
-def test_a_listener_who_joins_a_busy_sale_is_never_told_of_an_earlier_moment(api: Api) -> None:
+def test_a_listener_who_joins_a_busy_sale_never_gets_an_older_state(api: Api) -> None:
     event_id = api.event(available_tickets=20)
-    with listening(api, event_id):  # somebody else, who was told at their last look
+    with listening(api, event_id):  # another user, whose last read shows it
         for buyer in api.users(5):
             buyer.book(event_id)
             with listening(api, event_id, buyer) as stream:
@@ -202,7 +202,7 @@ def test_a_listener_who_joins_a_busy_sale_is_never_told_of_an_earlier_moment(api
 @pytest.mark.parametrize(
     ("edge", "before", "after"), [("opens_at", "scheduled", "open"), ("closes_at", "open", "closed")]
 )
-def test_a_listener_who_reconnects_is_told_what_the_clock_alone_has_changed(
+def test_a_reconnecting_listener_gets_what_only_the_clock_has_changed(
     api: Api, edge: str, before: str, after: str
 ) -> None:
     moment = datetime.now(UTC) + timedelta(seconds=1.5)

@@ -1,4 +1,4 @@
-"""Prometheus's page: right over several workers, over a worker's death, and without Redis."""
+"""The Prometheus page is right over several workers, after a worker's death, and without Redis."""
 
 import re
 import signal
@@ -18,7 +18,7 @@ SAMPLE = re.compile(r'([a-z_]+)(\{(?:[a-z_]+="(?:[^"\\]|\\.)*",?)*\})? (\S+)')
 
 
 def metrics(api: Api) -> dict[str, float]:
-    """Every sample of the page, which has to be in Prometheus's text format."""
+    """Every sample of the page. Checks Prometheus's text format."""
     response = api.http.get("/metrics", headers={"Connection": "close"})
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -33,13 +33,13 @@ def metrics(api: Api) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service of two workers that its tests break and mend."""
+    """A service of two workers, which the tests break and repair."""
     environment = {"BOOKING_RATE_LIMIT": "off", "BOOKING_WORKERS": "2"}
     with running_service(tmp_path_factory.mktemp("metrics") / "data", environment) as running:
         yield running
 
 
-def test_counts_are_over_all_workers_survive_a_worker_and_need_no_redis(two_workers: RunningService) -> None:
+def test_counters_cover_all_workers_survive_a_kill_and_need_no_redis(two_workers: RunningService) -> None:
     with open_api(two_workers) as api:
         event_id = api.event(available_tickets=10, waitlist_limit=0)
         buyers = api.users(12)
@@ -63,7 +63,7 @@ def test_counts_are_over_all_workers_survive_a_worker_and_need_no_redis(two_work
         eventually(lambda: metrics(api).get("booking_persisted_rows_total", 0) >= 11, "the persister's share is in")
         killed = two_workers.kill("worker-1")
         eventually(lambda: two_workers.parts().get("worker-1", killed) != killed, "another worker")
-        assert metrics(api)[booked] == 10, "a counter never goes back"
+        assert metrics(api)[booked] == 10, "a counter has decreased"
         two_workers.kill("redis", signal.SIGSTOP)
         try:
             without = metrics(api)
@@ -73,18 +73,18 @@ def test_counts_are_over_all_workers_survive_a_worker_and_need_no_redis(two_work
         eventually(lambda: metrics(api)["booking_redis_up"] == 1, "Redis is seen to be back")
 
 
-def test_every_name_is_explained(api: Api) -> None:
+def test_every_metric_has_a_help_text(api: Api) -> None:
     text = api.http.get("/metrics").text
     for name, (kind, _) in HELP.items():
         assert f"# TYPE {name} {kind}\n" in text
 
 
-def test_a_method_that_nobody_knows_is_no_name_of_its_own(api: Api) -> None:
+def test_unknown_methods_share_one_label(api: Api) -> None:
     api.http.request("BREW", "/book")
     assert "BREW" not in api.http.get("/metrics").text
 
 
-def test_meters_that_were_saved_add_up(tmp_path: Path) -> None:
+def test_saved_metrics_of_ended_workers_are_added(tmp_path: Path) -> None:
     metrics = Metrics()
     metrics.count("booking_sheds_total", by=2)
     for value in (0.0005, 0.001, 0.3, 99):
@@ -99,8 +99,8 @@ def test_meters_that_were_saved_add_up(tmp_path: Path) -> None:
     assert (histogram.counts[0], histogram.counts[-1]) == (4, 2)
 
 
-def test_a_folder_that_cannot_be_written_hides_no_numbers(two_workers: RunningService) -> None:
-    """As on a full disk, which is when people look at them."""
+def test_an_unwritable_folder_hides_no_metrics(two_workers: RunningService) -> None:
+    """As on a full disk, when the metrics are needed."""
     with open_api(two_workers) as api:
         event_id = api.event(available_tickets=7)
         folder = two_workers.data_dir / FOLDER

@@ -1,4 +1,4 @@
-"""The document as the service gives it, the pages beside it, and what schemathesis finds with it."""
+"""The served OpenAPI document, its pages, and a run of schemathesis."""
 
 import json
 import os
@@ -17,7 +17,7 @@ CHECKOUT = Path(__file__).parents[2]
 HREF = re.compile(r'(?:href|src)="(/[^"#]*)"')
 PATIENCE_SECONDS = 300
 EXAMPLES = 3
-"""Of each kind for each operation, besides every boundary value."""
+"""Examples of each kind for each operation, besides every boundary value."""
 
 
 def test_the_document_is_served_as_it_is_printed(api: Api) -> None:
@@ -29,13 +29,13 @@ def test_the_document_is_served_as_it_is_printed(api: Api) -> None:
     assert json.loads(printed.stdout) == served.json()
 
 
-def test_a_client_that_has_the_document_is_not_sent_it_again(api: Api) -> None:
+def test_the_document_is_not_sent_again_to_a_client_that_has_it(api: Api) -> None:
     etag = api.http.get("/openapi.json").headers["etag"]
     again = api.http.get("/openapi.json", headers={"If-None-Match": etag})
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
 
 
-def test_the_pages_take_only_files_that_the_service_serves(api: Api) -> None:
+def test_the_pages_load_only_files_that_the_service_serves(api: Api) -> None:
     for path in ("/docs", "/problems", "/problems/sold_out"):
         page = api.http.get(path)
         assert page.status_code == 200
@@ -52,7 +52,7 @@ def test_the_pages_take_only_files_that_the_service_serves(api: Api) -> None:
             assert api.http.get(name).status_code == 200, name
 
 
-def test_the_pages_lead_to_each_other(api: Api) -> None:
+def test_the_pages_link_to_each_other(api: Api) -> None:
     assert 'href="/docs"' in api.http.get("/problems/sold_out").text
     assert 'href="/problems/sold_out"' in api.http.get("/problems").text
     assert 'href="/problems"' in api.http.get("/docs").text
@@ -79,7 +79,7 @@ def test_schemathesis_finds_nothing(api: Api, tmp_path: Path) -> None:
     assert "No issues found" in run.stdout or re.search(r"(\d+) generated, \1 passed", run.stdout), run.stdout[-3_000:]
 
 
-def test_an_answer_that_is_not_in_the_document_would_be_noticed(api: Api) -> None:
+def test_an_answer_that_is_not_in_the_document_is_detected(api: Api) -> None:
     described = api.http.get("/openapi.json").json()
     event_id = api.event()
     answer = api.http.get(f"/events/{event_id}")

@@ -1,4 +1,4 @@
-"""Which failure wins where several apply: the order that the contract gives."""
+"""The contract's order of checks, which decides the failure if several apply."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_credentials_come_before_the_body(api: Api, path: str) -> None:
     assert api.anyone.call("POST", path, content=big).verdict == (401, "unauthenticated")
 
 
-def test_being_an_organizer_comes_before_the_body_and_the_event(api: Api) -> None:
+def test_the_organizers_role_comes_before_the_body_and_the_event(api: Api) -> None:
     user = api.user()
     assert user.call("POST", "/initialize", content=b"{", headers=TEXT).verdict == (403, "forbidden")
     assert user.change(999_999_999, nonsense=1).verdict == (403, "forbidden")
@@ -26,7 +26,7 @@ def test_being_an_organizer_comes_before_the_body_and_the_event(api: Api) -> Non
 def test_the_media_type_comes_before_the_size(api: Api) -> None:
     big = BODY_BYTES_MAX + 1
     head = f"POST /auth/login HTTP/1.1\nContent-Type: text/plain\nContent-Length: {big}"
-    assert api.line.send(head, b" " * big).verdict == (415, "unsupported_media_type")
+    assert api.raw_connection.send(head, b" " * big).verdict == (415, "unsupported_media_type")
 
 
 def test_the_media_type_comes_before_the_json(api: Api) -> None:
@@ -35,7 +35,7 @@ def test_the_media_type_comes_before_the_json(api: Api) -> None:
 
 def test_the_size_comes_before_the_json(api: Api) -> None:
     head = f"POST /auth/login HTTP/1.1\nContent-Length: {BODY_BYTES_MAX + 1}"
-    assert api.line.send(head, b"{" * (BODY_BYTES_MAX + 1), closes=True).status == 413
+    assert api.raw_connection.send(head, b"{" * (BODY_BYTES_MAX + 1), closes=True).status == 413
 
 
 def test_the_fields_come_before_the_event(api: Api) -> None:

@@ -1,4 +1,4 @@
-"""The pages as HTTP sees them; what they do in a browser is in tests/browser."""
+"""The pages over HTTP; tests/browser has what they do in a browser."""
 
 import re
 from importlib.resources import files
@@ -36,10 +36,10 @@ def test_a_page_allows_nothing_inline_and_nothing_from_elsewhere(api: Api, path:
     assert policy(response) == DIRECTIVES
     assert response.headers["x-content-type-options"] == "nosniff"
     assert response.headers["referrer-policy"] == "no-referrer"
-    assert not re.search(r"<script(?![^>]* src=)|<style|\sstyle=|\son\w+=", response.text), "something inline"
+    assert not re.search(r"<script(?![^>]* src=)|<style|\sstyle=|\son\w+=", response.text), "the page has inline code"
 
 
-def test_a_sale_has_its_page_and_what_is_no_sale_has_one_for_people(api: Api) -> None:
+def test_a_sale_has_a_page_and_an_unknown_sale_has_an_error_page(api: Api) -> None:
     event_id = api.event(event_name="Not in the page: it is the same for everyone")
     response = api.http.get(f"/sale/{event_id}")
     assert response.status_code == 200
@@ -55,7 +55,7 @@ def test_a_sale_has_its_page_and_what_is_no_sale_has_one_for_people(api: Api) ->
     assert api.anyone.call("POST", "/console", {}).verdict == (405, "method_not_allowed")
 
 
-def test_a_page_is_asked_for_again_and_sent_only_when_it_is_new(api: Api) -> None:
+def test_a_page_is_revalidated_and_sent_only_if_it_has_changed(api: Api) -> None:
     first = api.http.get("/")
     assert first.headers["cache-control"] == "no-cache"
     again = api.http.get("/", headers={"If-None-Match": first.headers["etag"]})
@@ -63,10 +63,10 @@ def test_a_page_is_asked_for_again_and_sent_only_when_it_is_new(api: Api) -> Non
     assert api.http.get("/", headers={"If-None-Match": '"another"'}).status_code == 200
     missing = api.http.get("/sale/0")
     unchanged = api.http.get("/sale/0", headers={"If-None-Match": missing.headers["etag"]})
-    assert unchanged.status_code == 404, "a page that says no is never said to be as it was"
+    assert unchanged.status_code == 404, "a page for an unknown sale is cached"
 
 
-def test_the_files_of_a_page_are_kept_for_ever_under_an_address_of_their_own(api: Api) -> None:
+def test_the_files_of_a_page_are_cached_for_ever_under_versioned_addresses(api: Api) -> None:
     event_id = api.event()
     links = {link for path in [*PAGES, f"/sale/{event_id}"] for link in LINK.findall(api.http.get(path).text)}
     versions = {link.split("/")[2] for link in links}
@@ -79,10 +79,10 @@ def test_the_files_of_a_page_are_kept_for_ever_under_an_address_of_their_own(api
         assert plain.content == response.content
         assert plain.headers["cache-control"] == "no-cache"
         other = api.http.get(link.replace(versions.copy().pop(), "0123456789ab"))
-        assert other.headers["cache-control"] == "no-cache", "another version's address never keeps this one's content"
+        assert other.headers["cache-control"] == "no-cache", "another version's address got this version's content"
 
 
-def test_a_page_names_every_script_it_needs_at_once(api: Api) -> None:
+def test_a_page_preloads_exactly_the_scripts_it_needs(api: Api) -> None:
     used: set[str] = set()
     for path in ("/", "/console", "/docs", f"/sale/{api.event()}"):
         links = {link for link in LINK.findall(api.http.get(path).text) if link.endswith(".js")}
@@ -93,7 +93,7 @@ def test_a_page_names_every_script_it_needs_at_once(api: Api) -> None:
             assert imported <= {known.rpartition("/")[2] for known in links}, link
         used |= {link.rpartition("/")[2] for link in links}
     static = files("booking.web.pages").joinpath("static")
-    assert used == {path.name for path in static.iterdir() if path.name.endswith(".js")}, "a script nobody uses"
+    assert used == {path.name for path in static.iterdir() if path.name.endswith(".js")}, "a script is unused"
 
 
 def test_a_file_is_compressed_for_clients_that_accept_it(api: Api) -> None:
@@ -109,8 +109,8 @@ def test_a_file_is_compressed_for_clients_that_accept_it(api: Api) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "nothing.js", "/", "a/b/booking.css", "../__init__.py", "%2e%2e/problem.html"])
-def test_nothing_else_is_a_file(api: Api, path: str) -> None:
-    assert api.line.send(f"GET /static/{path} HTTP/1.1").verdict == (404, "not_found")
+def test_no_other_path_is_a_file(api: Api, path: str) -> None:
+    assert api.raw_connection.send(f"GET /static/{path} HTTP/1.1").verdict == (404, "not_found")
 
 
 def test_head_works_for_pages_too(api: Api) -> None:

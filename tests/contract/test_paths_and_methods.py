@@ -1,4 +1,4 @@
-"""Unknown paths, wrong methods, slashes too many, ids that are no event, HEAD."""
+"""Unknown paths, wrong methods, additional slashes, invalid ids, HEAD."""
 
 import pytest
 
@@ -30,14 +30,14 @@ def test_an_unknown_path_is_not_found(api: Api, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/book/", "/cancel/", "/confirm/", "/initialize/", "/auth/login/", "/auth/register/"])
-def test_a_slash_too_many_is_not_found_when_posting(api: Api, path: str) -> None:
+def test_a_trailing_slash_is_not_found_for_post(api: Api, path: str) -> None:
     assert api.organizer.call("POST", path, {}).verdict == (404, "not_found")
 
 
 @pytest.mark.parametrize(
     "path", ["/events/", "/status/1/", "/status/", "/events/1/", "/events/1/booking/", "/healthz/"]
 )
-def test_a_slash_too_many_is_not_found_and_not_a_redirect(api: Api, path: str) -> None:
+def test_a_trailing_slash_is_not_found_and_not_redirected(api: Api, path: str) -> None:
     answer = api.user().get(path)
     assert answer.verdict == (404, "not_found")
     assert "location" not in answer.headers
@@ -45,23 +45,23 @@ def test_a_slash_too_many_is_not_found_and_not_a_redirect(api: Api, path: str) -
 
 @pytest.mark.parametrize("path", ["//events", "/events//1", "//static/sale.js", "/static//sale.js"])
 def test_a_double_slash_is_not_found(api: Api, path: str) -> None:
-    assert api.line.send(f"GET {path} HTTP/1.1").verdict == (404, "not_found")
+    assert api.raw_connection.send(f"GET {path} HTTP/1.1").verdict == (404, "not_found")
 
 
 @pytest.mark.parametrize("path", sorted(ALLOWED))
-def test_a_wrong_method_is_told_which_are_allowed(api: Api, path: str) -> None:
+def test_a_wrong_method_gets_the_allowed_ones(api: Api, path: str) -> None:
     for method in sorted(METHODS - ALLOWED[path]):
         answer = api.organizer.call(method, path, {})
         assert answer.verdict == (405, "method_not_allowed"), method
         assert {name.strip() for name in answer.headers["allow"].split(",")} == ALLOWED[path], method
 
 
-def test_a_wrong_method_needs_no_credentials_to_be_told_so(api: Api) -> None:
+def test_a_wrong_method_is_405_without_credentials(api: Api) -> None:
     assert api.anyone.get("/book").verdict == (405, "method_not_allowed")
 
 
 @pytest.mark.parametrize("event", NO_EVENT)
-def test_an_id_that_is_no_event_is_an_event_not_found(api: Api, event: str) -> None:
+def test_an_invalid_id_is_event_not_found(api: Api, event: str) -> None:
     user = api.user()
     answers = [
         api.anyone.get(f"/status/{event}"),
@@ -73,7 +73,7 @@ def test_an_id_that_is_no_event_is_an_event_not_found(api: Api, event: str) -> N
 
 
 def same_without_body(caller: Caller, path: str) -> None:
-    """Asserts that HEAD gives what GET gives, the body apart."""
+    """Asserts that HEAD gives the same answer as GET without the body."""
     got = caller.http.get(path, headers={"Authorization": caller.authorization or ""})
     head = caller.call("HEAD", path)
     assert head.status == got.status_code
@@ -81,7 +81,7 @@ def same_without_body(caller: Caller, path: str) -> None:
     assert head.headers["content-type"] == got.headers["content-type"]
 
 
-def test_head_works_wherever_get_does(api: Api) -> None:
+def test_head_works_for_every_get(api: Api) -> None:
     event_id = api.event()
     user = api.user()
     user.book(event_id)
@@ -92,7 +92,7 @@ def test_head_works_wherever_get_does(api: Api) -> None:
     same_without_body(api.anyone, "/problems/sold_out")
 
 
-def test_head_fails_as_get_does(api: Api) -> None:
+def test_head_fails_like_get(api: Api) -> None:
     assert api.anyone.call("HEAD", "/nowhere").status == 404
     assert api.anyone.call("HEAD", "/status/999999999").status == 404
     assert api.anyone.call("HEAD", "/events?limit=0").status == 422

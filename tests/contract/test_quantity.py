@@ -1,4 +1,4 @@
-"""Quantities: all or nothing, and a waiting list on which nobody overtakes."""
+"""Quantities: all or nothing, and a waiting list without overtaking."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ def test_a_group_books_all_its_tickets_or_none(api: Api) -> None:
 
 
 @pytest.mark.parametrize("quantity", [3, 100, 101])
-def test_a_quantity_over_what_a_user_may_have_is_refused(api: Api, quantity: int) -> None:
+def test_a_quantity_over_max_per_user_is_refused(api: Api, quantity: int) -> None:
     event_id = api.event(available_tickets=200, max_per_user=2)
     assert api.user().book(event_id, quantity).verdict == (422, "quantity_over_limit")
     assert api.user().book(event_id, 2).status == 201
@@ -44,7 +44,7 @@ def test_a_quantity_is_a_whole_number_from_1(api: Api, quantity: Any) -> None:
     assert answer.pointers == {"/quantity"}
 
 
-def test_nobody_overtakes_even_if_a_smaller_quantity_would_fit(api: Api) -> None:
+def test_no_one_overtakes_even_if_a_smaller_quantity_would_fit(api: Api) -> None:
     event_id = api.event(available_tickets=4, max_per_user=3)
     buyer, group, single = api.users(3)
     buyer.book(event_id, 3)
@@ -72,7 +72,7 @@ def test_freed_tickets_serve_as_many_heads_as_they_satisfy(api: Api) -> None:
     assert event["seq"] == before + 3
 
 
-def test_a_head_that_leaves_lets_a_smaller_group_in(api: Api) -> None:
+def test_if_the_head_leaves_a_smaller_group_is_promoted(api: Api) -> None:
     event_id = api.event(available_tickets=3, max_per_user=3)
     buyer, trio, single, pair = api.users(4)
     buyer.book(event_id, 2)
@@ -85,7 +85,7 @@ def test_a_head_that_leaves_lets_a_smaller_group_in(api: Api) -> None:
     assert api.look(event_id)["available_tickets"] == 0
 
 
-def test_leaving_from_the_middle_of_the_list_lets_nobody_in(api: Api) -> None:
+def test_leaving_from_the_middle_of_the_list_promotes_no_one(api: Api) -> None:
     event_id = api.event(available_tickets=3, max_per_user=3)
     buyer, trio, pair, single = api.users(4)
     buyer.book(event_id, 2)
@@ -112,7 +112,7 @@ def test_a_small_freed_booking_does_not_serve_a_large_head(api: Api) -> None:
     assert single.booking(event_id).data["position"] == 1
 
 
-def test_the_place_of_a_group_keeps_its_quantity_when_it_asks_for_another(api: Api) -> None:
+def test_a_waiting_group_keeps_its_quantity_if_it_requests_another(api: Api) -> None:
     event_id, _ = api.sold_out(available_tickets=3, max_per_user=3)
     group = api.user()
     place = group.book(event_id, 2)
@@ -126,7 +126,7 @@ def test_a_storm_of_groups_leaves_every_ticket_and_every_place_accounted_for(api
     users = api.users(24)
 
     def storm(number: int) -> list[int]:
-        """Some calls of three users, in an order of this number's own; what was answered."""
+        """Makes some calls of three users, in an order that the number decides. Returns the answers."""
         chance = random.Random(f"{seed}/{number}")
         answers: list[int] = []
         for _ in range(25):
@@ -146,4 +146,4 @@ def test_a_storm_of_groups_leaves_every_ticket_and_every_place_accounted_for(api
     )
     assert (event["tickets_sold"], event["bookings_count"]) == (sum(confirmed), len(confirmed))
     assert [position for position, _ in waiting] == list(range(1, event["waiting_list_count"] + 1))
-    assert not waiting or waiting[0][1] > event["available_tickets"], "a head that fits was left waiting"
+    assert not waiting or waiting[0][1] > event["available_tickets"], "the head fits but is still waiting"

@@ -1,4 +1,4 @@
-"""Reading sales: the list of events, one event with its ETag, and never a stale answer."""
+"""Reading events: the list, one event with its ETag, and never a stale answer."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def test_an_event_reads_the_same_by_either_path(api: Api) -> None:
     assert status.data == event.data
 
 
-def test_every_change_shows_in_the_very_next_answer(api: Api) -> None:
+def test_every_change_is_in_the_next_answer(api: Api) -> None:
     event_id = api.event(available_tickets=30)
     for sold in range(1, 31):
         user = api.user()
@@ -34,8 +34,8 @@ def test_no_worker_gives_a_stale_answer(busy_api: Api) -> None:
         own = f"GET /events/{event_id}/booking HTTP/1.1\nAuthorization: {user.authorization}"
         # Each connection may be answered by either of the two workers.
         for _ in range(4):
-            assert busy_api.line.send(f"GET /status/{event_id} HTTP/1.1").data["tickets_sold"] == sold
-            assert busy_api.line.send(own).data["status"] == "confirmed"
+            assert busy_api.raw_connection.send(f"GET /status/{event_id} HTTP/1.1").data["tickets_sold"] == sold
+            assert busy_api.raw_connection.send(own).data["status"] == "confirmed"
 
 
 def test_an_event_that_has_not_changed_is_not_sent_again(api: Api) -> None:
@@ -76,11 +76,11 @@ def test_if_none_match_may_come_in_several_lines(api: Api) -> None:
     event_id = api.event()
     etag = api.anyone.get(f"/events/{event_id}").headers["etag"]
     head = f'GET /events/{event_id} HTTP/1.1\r\nIf-None-Match: "other"\r\nIf-None-Match: {etag}'
-    assert api.line.send(head).status == 304
+    assert api.raw_connection.send(head).status == 304
 
 
 @pytest.mark.parametrize("form", ['"other"', "nonsense", '"', '""', "W/"])
-def test_any_other_if_none_match_gets_the_event(api: Api, form: str) -> None:
+def test_any_other_if_none_match_gets_the_whole_event(api: Api, form: str) -> None:
     event_id = api.event()
     assert api.anyone.get(f"/events/{event_id}", If_None_Match=form).status == 200
 
@@ -93,14 +93,14 @@ def test_the_list_is_newest_first_and_whole(api: Api) -> None:
     assert answer.data == [api.look(event_id) for event_id in ids[::-1]]
 
 
-def test_the_list_has_20_unless_told_otherwise(api: Api) -> None:
+def test_the_list_has_20_events_by_default(api: Api) -> None:
     ids = [api.event() for _ in range(21)]
     answer = api.anyone.get("/events")
     assert [event["id"] for event in answer.data] == ids[:0:-1]
     assert answer.body["has_more"] is True
 
 
-def test_the_list_goes_on_after_an_id_until_there_is_no_more(api: Api) -> None:
+def test_the_list_continues_after_an_id_until_its_end(api: Api) -> None:
     newest = [api.event() for _ in range(5)][::-1]
     seen: list[int] = []
     page = api.anyone.get("/events?limit=2")
@@ -119,7 +119,7 @@ def test_the_list_goes_on_after_an_id_until_there_is_no_more(api: Api) -> None:
 
 
 @pytest.mark.parametrize("limit", ["1", "100"])
-def test_the_limit_reaches_from_1_to_100(api: Api, limit: str) -> None:
+def test_the_limit_is_1_to_100(api: Api, limit: str) -> None:
     api.event()
     answer = api.anyone.get(f"/events?limit={limit}")
     assert answer.status == 200
@@ -127,7 +127,7 @@ def test_the_limit_reaches_from_1_to_100(api: Api, limit: str) -> None:
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "abc", "", "1.5", "1e1", "9" * 30, "%00", "%F0%9F%8E%9F", "true"])
-def test_a_bad_limit_is_named(api: Api, limit: str) -> None:
+def test_an_invalid_limit_is_named(api: Api, limit: str) -> None:
     answer = api.anyone.get(f"/events?limit={limit}")
     assert answer.verdict == (422, "invalid_request")
     assert answer.pointers == {"?limit"}
@@ -140,7 +140,7 @@ def test_a_cursor_that_is_not_in_the_list_is_named(api: Api, cursor: str) -> Non
     assert answer.pointers == {"?starting_after"}
 
 
-def test_every_bad_parameter_is_listed(api: Api) -> None:
+def test_every_invalid_parameter_is_listed(api: Api) -> None:
     answer = api.anyone.get("/events?limit=none&starting_after=nothing")
     assert answer.verdict == (422, "invalid_request")
     assert answer.pointers == {"?limit", "?starting_after"}
@@ -150,7 +150,7 @@ def test_the_service_is_alive(api: Api) -> None:
     assert api.http.get("/healthz").status_code == 200
 
 
-def test_a_service_that_can_serve_says_so_part_by_part(api: Api) -> None:
+def test_readiness_is_reported_for_each_part(api: Api) -> None:
     response = api.http.get("/readyz")
     assert response.status_code == 200
     body = response.json()

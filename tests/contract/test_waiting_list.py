@@ -1,9 +1,9 @@
-"""The waiting list: places, leaving, and a freed ticket that goes to its head at once."""
+"""The waiting list: positions, leaving, and a freed ticket that goes to the head at once."""
 
 from .api import Api
 
 
-def test_a_user_who_comes_too_late_waits(api: Api) -> None:
+def test_a_user_who_books_after_the_last_ticket_waits(api: Api) -> None:
     event_id, _ = api.sold_out()
     user = api.user()
     answer = user.book(event_id)
@@ -14,7 +14,7 @@ def test_a_user_who_comes_too_late_waits(api: Api) -> None:
     assert user.booking(event_id).data == answer.data
 
 
-def test_places_are_given_in_the_order_of_coming(api: Api) -> None:
+def test_positions_are_in_the_order_of_booking(api: Api) -> None:
     event_id, _ = api.sold_out()
     waiting = api.users(5)
     assert [user.book(event_id).data["position"] for user in waiting] == [1, 2, 3, 4, 5]
@@ -85,7 +85,7 @@ def test_leaving_the_waiting_list_moves_the_others_up(api: Api) -> None:
     assert buyer.booking(event_id).data["status"] == "confirmed"
 
 
-def test_a_user_who_left_gets_no_ticket_and_comes_back_at_the_end(api: Api) -> None:
+def test_a_user_who_left_gets_no_ticket_and_joins_again_at_the_end(api: Api) -> None:
     event_id, [buyer] = api.sold_out()
     first, second = api.users(2)
     first.book(event_id)
@@ -97,7 +97,7 @@ def test_a_user_who_left_gets_no_ticket_and_comes_back_at_the_end(api: Api) -> N
     assert first.booking(event_id).data["position"] == 1
 
 
-def test_a_cancelled_ticket_nobody_waits_for_is_for_sale_again(api: Api) -> None:
+def test_a_cancelled_ticket_is_on_sale_again_if_no_one_waits(api: Api) -> None:
     event_id, [buyer] = api.sold_out()
     buyer.cancel(event_id)
     answer = api.user().book(event_id)
@@ -105,7 +105,7 @@ def test_a_cancelled_ticket_nobody_waits_for_is_for_sale_again(api: Api) -> None
     assert answer.data["source"] == "sale"
 
 
-def test_a_user_who_cancelled_waits_behind_those_who_wait(api: Api) -> None:
+def test_a_user_who_cancelled_joins_behind_the_waiting_users(api: Api) -> None:
     event_id, [buyer] = api.sold_out()
     first, second = api.users(2)
     first.book(event_id)
@@ -132,7 +132,7 @@ def test_the_waiting_list_is_limited_in_tickets(api: Api) -> None:
     assert api.look(event_id)["waiting_list_count"] == 2
 
 
-def test_a_place_that_is_left_may_be_taken_again(api: Api) -> None:
+def test_a_freed_waiting_list_place_can_be_taken_again(api: Api) -> None:
     event_id, [buyer] = api.sold_out(waitlist_limit=1)
     first, second = api.users(2)
     first.book(event_id)

@@ -11,7 +11,7 @@ LONG_AGO = "2020-01-01T00:00:00Z"
 FAR_AWAY = "2099-01-01T00:00:00Z"
 
 
-def test_a_sale_that_is_not_open_says_when_it_will_be(api: Api) -> None:
+def test_a_sale_that_is_not_open_says_when_it_opens(api: Api) -> None:
     created = api.initialize(opens_at=FAR_AWAY).data
     assert (created["state"], created["opens_at"]) == ("scheduled", "2099-01-01T00:00:00.000Z")
     answer = api.user().book(created["id"])
@@ -78,7 +78,7 @@ def test_times_may_be_in_any_offset_and_come_back_in_utc(api: Api, given: str, k
      "99999-01-01T00:00:00Z", "\u0662\u0660\u0669\u0668-06-01T12:00:00Z"],
 )  # fmt: skip
 @pytest.mark.parametrize("field", ["opens_at", "closes_at"])
-def test_anything_else_is_no_time(api: Api, field: str, moment: Any) -> None:
+def test_any_other_value_is_no_valid_time(api: Api, field: str, moment: Any) -> None:
     answer = api.initialize(**{field: moment})
     assert answer.verdict == (422, "invalid_request")
     assert answer.pointers == {f"/{field}"}
@@ -109,7 +109,7 @@ def test_the_window_may_be_moved_and_taken_away(api: Api) -> None:
     assert api.organizer.change(event_id, closes_at=None).data["closes_at"] is None
 
 
-def test_a_paused_sale_books_nothing_until_it_goes_on(api: Api) -> None:
+def test_a_paused_sale_books_nothing_until_it_is_resumed(api: Api) -> None:
     event_id = api.event()
     paused = api.organizer.change(event_id, paused=True)
     assert (paused.data["paused"], paused.data["state"]) == (True, "paused")

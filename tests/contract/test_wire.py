@@ -1,4 +1,4 @@
-"""The wire: HTTP/1.1 as clients and proxies speak it, down to the bytes."""
+"""HTTP/1.1 on the wire, as clients and proxies send it, down to the bytes."""
 
 import contextlib
 import http.client
@@ -18,7 +18,7 @@ class Wire:
     def __init__(self, api: Api, connection: socket.socket) -> None:
         self.connection = connection
         self.file = connection.makefile("rb")
-        self.host = f"{api.line.host}:{api.line.port}"
+        self.host = f"{api.raw_connection.host}:{api.raw_connection.port}"
 
     def write(self, octets: bytes) -> None:
         """Sends these octets now."""
@@ -31,7 +31,7 @@ class Wire:
         return checked(method, None, response.status, httpx.Headers(response.getheaders()), response.read())
 
     def ended(self) -> bool:
-        """Whether the service has closed the connection; waits for it."""
+        """Waits for the service to close the connection. Returns whether it did."""
         try:
             return self.file.read(1) == b""
         except ConnectionResetError:
@@ -57,16 +57,16 @@ class _Borrowed:
         return self.wire.file.readinto(buffer)
 
     def flush(self) -> None:
-        """Nothing is ever written to it."""
+        """Does nothing, since nothing is written."""
 
     def close(self) -> None:
-        """Left open for the next answer."""
+        """Does nothing: the file stays open for the next answer."""
 
 
 @contextlib.contextmanager
 def connected(api: Api) -> Iterator[Wire]:
     """A connection to the service."""
-    address = (api.line.host, api.line.port)
+    address = (api.raw_connection.host, api.raw_connection.port)
     with socket.create_connection(address, timeout=ANSWER_SECONDS_MAX) as connection:
         wire = Wire(api, connection)
         with wire.file:
@@ -110,7 +110,7 @@ def test_a_connection_is_kept_for_the_next_request_and_closed_when_asked(api: Ap
         assert wire.ended()
 
 
-def test_a_body_that_nobody_asked_for_is_not_taken_for_the_next_request(api: Api) -> None:
+def test_an_unexpected_body_is_not_read_as_the_next_request(api: Api) -> None:
     event_id = api.event()
     with connected(api) as wire:
         body = booking(api, wire, event_id)
@@ -129,7 +129,7 @@ def test_http_1_0_is_answered_and_the_connection_closed(api: Api) -> None:
 
 
 def test_http_1_0_gets_no_chunks(api: Api) -> None:
-    """As a proxy speaks that has not been told otherwise (RFC 9112, section 6.1)."""
+    """As a proxy does by default (RFC 9112, section 6.1)."""
     event_id = api.event()
     api.user().book(event_id)
     organizer = f"Authorization: {api.organizer.authorization}"
@@ -153,7 +153,7 @@ def test_http_1_0_gets_no_chunks(api: Api) -> None:
         assert {line.partition(b":")[0] for line in body} == {b"retry", b"event", b"id", b"data", b"\n"}
 
 
-def test_http_1_0_is_not_told_to_continue(api: Api) -> None:
+def test_an_http_1_0_client_gets_no_100_continue(api: Api) -> None:
     with connected(api) as wire:
         octets = booking(api, wire, api.event(), "Expect: 100-continue", version="HTTP/1.0")
         wire.write(octets)
@@ -176,7 +176,7 @@ def test_a_request_may_arrive_octet_by_octet(api: Api) -> None:
         assert wire.read().status == 201
 
 
-def test_header_names_are_read_without_case(api: Api) -> None:
+def test_header_names_ignore_case(api: Api) -> None:
     event_id = api.event()
     with connected(api) as wire:
         head, body = booking(api, wire, event_id, "IDEMPOTENCY-KEY: k", "x-REQUEST-id: mixed").split(b"\r\n\r\n")
@@ -188,7 +188,7 @@ def test_header_names_are_read_without_case(api: Api) -> None:
         assert wire.read().headers["idempotent-replayed"] == "true"
 
 
-def test_a_client_that_waits_for_100_continue_is_told_to_go_on(api: Api) -> None:
+def test_a_client_that_expects_100_continue_gets_it(api: Api) -> None:
     event_id = api.event()
     with connected(api) as wire:
         head, body = booking(api, wire, event_id, "Expect: 100-continue").split(b"\r\n\r\n")
@@ -200,7 +200,7 @@ def test_a_client_that_waits_for_100_continue_is_told_to_go_on(api: Api) -> None
 
 
 @pytest.mark.parametrize("sent", ["half of the body", "no body", "half of the head"])
-def test_a_client_that_goes_away_before_the_end_books_nothing(api: Api, sent: str) -> None:
+def test_a_client_that_disconnects_in_its_request_books_nothing(api: Api, sent: str) -> None:
     event_id = api.event()
     with connected(api) as wire:
         request = booking(api, wire, event_id)
@@ -209,7 +209,7 @@ def test_a_client_that_goes_away_before_the_end_books_nothing(api: Api, sent: st
             request[: {"half of the body": len(request) - 4, "no body": head_octets}.get(sent, head_octets // 2)]
         )
         wire.connection.shutdown(socket.SHUT_WR)
-        assert not wire.file.read().startswith(b"HTTP/1.1 2"), "until the service has closed its side, too"
+        assert not wire.file.read().startswith(b"HTTP/1.1 2"), "the service did not close its side"
     assert api.look(event_id)["available_tickets"] == 1
 
 
@@ -228,8 +228,8 @@ def test_a_client_that_goes_away_before_the_end_books_nothing(api: Api, sent: st
         "\x16\x03\x01\x02\x00",
     ],
 )
-def test_what_is_no_http_is_refused_and_smuggles_nothing(api: Api, head: str) -> None:
-    """One answer at most, never a success, and the connection is closed, so that nothing after it is believed."""
+def test_invalid_http_is_refused_and_smuggles_no_request(api: Api, head: str) -> None:
+    """At most one answer, never a success, and the connection is closed so that later bytes are not read."""
     event_id = api.event()
     with connected(api) as wire:
         smuggled = booking(api, wire, event_id)
@@ -245,7 +245,7 @@ def test_what_is_no_http_is_refused_and_smuggles_nothing(api: Api, head: str) ->
 
 
 @pytest.mark.parametrize("method", ["BREW", "PURGE", "TRACE", "CONNECT"])
-def test_an_unknown_method_is_405_with_those_that_are_allowed(api: Api, method: str) -> None:
+def test_an_unknown_method_is_405_with_the_allowed_methods(api: Api, method: str) -> None:
     with connected(api) as wire:
         wire.write(f"{method} /book HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         answer = wire.read(method)
@@ -264,7 +264,7 @@ def test_a_transfer_encoding_other_than_chunked_is_501(api: Api) -> None:
 
 
 @pytest.mark.parametrize("hosts", [0, 2])
-def test_a_host_that_is_missing_or_there_twice_is_400(api: Api, hosts: int) -> None:
+def test_a_missing_or_repeated_host_header_is_400(api: Api, hosts: int) -> None:
     event_id = api.event()
     with connected(api) as wire:
         host = f"Host: {wire.host}\r\n".encode()
@@ -290,7 +290,7 @@ def test_a_half_closed_client_is_answered(api: Api, path: str) -> None:
         assert wire.ended()
 
 
-def test_what_is_no_http_is_a_problem_like_any_other(api: Api) -> None:
+def test_invalid_http_gets_a_problem_document(api: Api) -> None:
     with connected(api) as wire:
         wire.write(b"what is this?\r\n\r\n")
         answer = wire.read()

@@ -242,7 +242,7 @@ async def test_a_connection_ends_when_its_client_wants_it(version: bytes, lines:
         assert await reader.read() == b""
 
 
-async def test_a_client_that_waits_for_100_continue_is_told_to_go_on() -> None:
+async def test_a_client_that_expects_100_continue_gets_it() -> None:
     async with serving() as address, connected(address) as (reader, writer):
         for _ in range(2):
             writer.write(post(b"body", b"Expect: 100-continue")[:-4])

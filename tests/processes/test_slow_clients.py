@@ -8,7 +8,7 @@ import pytest
 
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually_async
-from tests.processes.crowd import Line, descriptors, lines, look, may_open, open_sale, request
+from tests.processes.crowd import RawConnection, descriptors, lines, look, may_open, open_sale, request
 
 SLOW = 500
 IDLE = 10_000
@@ -26,7 +26,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
         yield running
 
 
-async def buy(service: RunningService, line: Line, event_id: int, users: range, name: str) -> None:
+async def buy(service: RunningService, line: RawConnection, event_id: int, users: range, name: str) -> None:
     """Buys for each of them, one after another."""
     for number in users:
         line.writer.write(request("POST", "/book", service.token(f"{name}-{number}"), {"event_id": event_id}))

@@ -23,7 +23,7 @@ def ask(api: Api, caller: Caller, verb: str, event_id: int, key: str) -> Answer:
     """Makes one call on a connection of its own."""
     body = json.dumps({"event_id": event_id}).encode()
     head = f"POST /{verb} HTTP/1.1\nAuthorization: {caller.authorization}\nIdempotency-Key: {key}"
-    return api.line.send(f"{head}\nContent-Length: {len(body)}", body)
+    return api.raw_connection.send(f"{head}\nContent-Length: {len(body)}", body)
 
 
 def first_answers(api: Api, event_id: int) -> dict[tuple[str, str], Answer]:
