@@ -145,7 +145,7 @@ def test_a_click_whose_answer_is_lost_is_repeated_and_counts_once(api: Api, sit:
     assert "it counts only once" in said
 
 
-def test_a_hold_that_runs_out_is_explained(api: Api, sit: Sit) -> None:
+def test_the_end_of_a_hold_is_explained(api: Api, sit: Sit) -> None:
     event_id = api.event(hold_seconds=2)
     visitor = sit(fresh("slow"))
     visitor.go(f"/sale/{event_id}")
@@ -155,7 +155,7 @@ def test_a_hold_that_runs_out_is_explained(api: Api, sit: Sit) -> None:
     expect(visitor.page.get_by_role("button", name="Book 1 ticket")).to_be_visible()
 
 
-def test_the_countdown_goes_by_the_servers_clock(api: Api, sit: Sit) -> None:
+def test_the_countdown_uses_the_servers_clock(api: Api, sit: Sit) -> None:
     """With a browser whose clock is five hours slow, and set while the page is open."""
     event_id = api.event(opens_at="2099-01-01T00:00:00Z")
     opens_ms = 4_070_908_800_000
@@ -170,7 +170,7 @@ def test_the_countdown_goes_by_the_servers_clock(api: Api, sit: Sit) -> None:
     assert abs(opens_ms / 1000 - time.time() - shown) < 60
 
 
-def test_a_sale_is_called_open_when_it_certainly_is_or_the_service_says_so(sit: Sit) -> None:
+def test_a_sale_is_shown_open_only_if_it_certainly_is(sit: Sit) -> None:
     """A Date header leaves two seconds open; whoever clicks in the first of them is refused."""
     visitor = sit()
     visitor.go("/")
@@ -188,7 +188,7 @@ def test_a_sale_is_called_open_when_it_certainly_is_or_the_service_says_so(sit: 
     assert states == ["open", "scheduled", "open"]
 
 
-def test_a_session_that_has_ended_is_taken_up_again(api: Api, sit: Sit) -> None:
+def test_an_ended_session_is_resumed(api: Api, sit: Sit) -> None:
     event_id = api.event(available_tickets=3)
     visitor = sit()
     visitor.expected.append("status of 401")

@@ -23,7 +23,7 @@ def ask_last(page: Page) -> None:
     page.evaluate("fetch('/healthz').then((answer) => answer.status)")
 
 
-def test_a_buyer_is_told_that_the_console_is_not_for_them(api: Api, sit: Sit) -> None:
+def test_a_buyer_sees_that_the_console_is_for_organizers(api: Api, sit: Sit) -> None:
     visitor = sit(fresh("buyer"))
     visitor.go("/console")
     expect(visitor.page.locator("#trouble")).to_have_text("This is for organizers, and this account is not one.")
@@ -90,7 +90,7 @@ def test_nothing_of_a_sale_is_asked_for_or_can_be_changed_before_it_is_known(api
     expect(page.get_by_role("dialog")).to_contain_text("Change the sale")
 
 
-def test_a_double_click_pauses_and_does_not_go_on_at_once(api: Api, sit: Sit) -> None:
+def test_a_double_click_pauses_without_resuming_at_once(api: Api, sit: Sit) -> None:
     event_id = api.event()
     page = (visitor := sit(fresh("organizer"), "organizer")).page
     visitor.go(f"/console#sale-{event_id}")

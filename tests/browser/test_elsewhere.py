@@ -23,7 +23,7 @@ def ticket_says(page: Page, name: str) -> None:
     expect(page.locator("#ticket").get_by_role("heading", name=name)).to_be_visible()
 
 
-def test_a_question_is_taken_back_when_a_place_becomes_a_ticket(api: Api, sit: Sit) -> None:
+def test_a_question_is_withdrawn_if_a_waiting_place_becomes_a_ticket(api: Api, sit: Sit) -> None:
     event_id, (buyer,) = api.sold_out(hold_seconds=600)
     me = api.user()
     me.book(event_id)
@@ -47,7 +47,7 @@ def book(page: Page) -> None:
     expect(page.locator(".left")).to_contain_text("1 held")
 
 
-def test_what_was_done_in_another_window_is_called_so(api: Api, sit: Sit) -> None:
+def test_an_action_in_another_window_is_described_as_such(api: Api, sit: Sit) -> None:
     event_id = api.event(available_tickets=2, hold_seconds=600)
     me = api.user()
     page = (visitor := sit(me.id)).page
@@ -62,7 +62,7 @@ def test_what_was_done_in_another_window_is_called_so(api: Api, sit: Sit) -> Non
     expect(page.locator("#news")).to_be_empty()
 
 
-def test_after_signing_out_nothing_is_shown_of_a_booking_under_way(api: Api, sit: Sit) -> None:
+def test_signing_out_hides_a_booking_in_progress(api: Api, sit: Sit) -> None:
     event_id = api.event(available_tickets=2)
     visitor = sit((me := api.user()).id)
     page = visitor.page
@@ -107,7 +107,7 @@ def test_a_booking_is_not_asked_for_again_in_the_name_of_the_next_person(api: Ap
     assert api.look(event_id)["tickets_sold"] == 1
 
 
-def test_a_booking_undone_before_the_stream_told_of_it_disappears(api: Api, sit: Sit) -> None:
+def test_a_booking_undone_before_the_stream_sent_it_disappears(api: Api, sit: Sit) -> None:
     """The stream tells of changes; between two of its looks somebody may book and lose it again."""
     event_id = api.event(available_tickets=2, hold_seconds=600)
     me = api.user()
@@ -129,7 +129,7 @@ def test_a_booking_undone_before_the_stream_told_of_it_disappears(api: Api, sit:
     expect(page.get_by_role("button", name="Book 1 ticket")).to_be_visible()
 
 
-def test_moving_up_is_told_now_and_then_and_the_last_word_is_right(api: Api, sit: Sit) -> None:
+def test_position_updates_are_announced_sparingly_and_the_last_is_right(api: Api, sit: Sit) -> None:
     """Whoever listens to the page would hear nothing else while a long list moves."""
     event_id, buyers = api.sold_out(available_tickets=4)
     for other in api.users(4):
@@ -151,7 +151,7 @@ def test_moving_up_is_told_now_and_then_and_the_last_word_is_right(api: Api, sit
     expect(news).to_have_text("You moved up to place 1.")
 
 
-def test_the_word_over_the_form_goes_with_the_sale(api: Api, sit: Sit) -> None:
+def test_the_headline_of_the_form_follows_the_state_of_the_sale(api: Api, sit: Sit) -> None:
     event_id = api.event(opens_at="2099-01-01T00:00:00Z")
     page = (visitor := sit()).page
     visitor.go(f"/sale/{event_id}")
@@ -166,7 +166,7 @@ def test_the_word_over_the_form_goes_with_the_sale(api: Api, sit: Sit) -> None:
     expect(page.get_by_label("Email")).to_have_value("somebody")
 
 
-def test_a_buyer_who_wants_more_tickets_than_are_left_is_told_how_many_there_are(api: Api, sit: Sit) -> None:
+def test_a_buyer_who_wants_too_many_tickets_sees_how_many_are_left(api: Api, sit: Sit) -> None:
     for limit, name in ((0, "Book 2 tickets"), (None, "Join the waiting list")):
         event_id = api.event(available_tickets=3, max_per_user=2, waitlist_limit=limit)
         api.user().book(event_id, 2)
@@ -180,7 +180,7 @@ def test_a_buyer_who_wants_more_tickets_than_are_left_is_told_how_many_there_are
         ticket_says(page, "The ticket is yours")
 
 
-def test_every_turn_of_a_sale_is_read_out(api: Api, sit: Sit) -> None:
+def test_every_phase_of_a_sale_is_announced(api: Api, sit: Sit) -> None:
     """By the clock, too, whether or not the page's own comes before the service's word."""
     event_id = api.event(opens_at=(datetime.now(UTC) + timedelta(seconds=6)).isoformat())
     stream = f"event: availability\ndata: {json.dumps(api.look(event_id))}\n\n"
@@ -201,7 +201,7 @@ def test_every_turn_of_a_sale_is_read_out(api: Api, sit: Sit) -> None:
         expect(spoken).to_have_text(words)
 
 
-def test_a_computer_that_slept_asks_how_things_stand(api: Api, sit: Sit) -> None:
+def test_a_computer_that_wakes_up_reads_the_state_again(api: Api, sit: Sit) -> None:
     """Its connection may be dead without saying so, and the clock that the countdowns go by may have stood still."""
     event_id = api.event()
     page = (visitor := sit()).page

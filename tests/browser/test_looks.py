@@ -101,7 +101,7 @@ VIEWS: dict[str, Callable[[Api], View]] = {
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_a_page_is_for_every_screen_and_every_reader(api: Api, sit: Sit, name: str) -> None:
+def test_every_page_is_accessible_on_every_screen(api: Api, sit: Sit, name: str) -> None:
     view = VIEWS[name](api)
     visitor = sit(view.user, view.role)
     if name == "no sale":
@@ -139,7 +139,7 @@ def test_the_reference_docs_show_every_operation_in_the_colours_of_the_system(ap
 
 
 @pytest.mark.parametrize("path", ["/", "/sale/0", "/console", "/docs", "/problems", "/problems/sold_out"])
-def test_every_page_has_the_way_home(sit: Sit, path: str) -> None:
+def test_every_page_links_to_the_home_page(sit: Sit, path: str) -> None:
     visitor = sit()
     if path == "/sale/0":
         visitor.expected.append("status of 404")

@@ -63,7 +63,7 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
-async def test_while_the_disk_is_full_sales_go_on_and_nothing_is_lost_or_doubled(
+async def test_a_full_disk_stops_no_sale_and_loses_and_doubles_no_change(
     backend: Backend, tiny_disk: Path, notes: Notes, seed: int
 ) -> None:
     stop = asyncio.Event()

@@ -123,7 +123,7 @@ async def test_two_persisters_at_once_persist_every_change_once(backend: Backend
     assert [line for line in notes.lines if line[0] == "error"] == []
 
 
-async def test_a_persister_killed_at_any_moment_is_continued_where_it_was(backend: Backend, seed: int) -> None:
+async def test_the_next_persister_continues_exactly_where_a_killed_one_stopped(backend: Backend, seed: int) -> None:
     moments = random.Random(f"{seed}/moments")
     forks = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.fixtures.persister_forks", backend.settings.model_dump_json(),
@@ -155,7 +155,7 @@ async def test_a_persister_killed_at_any_moment_is_continued_where_it_was(backen
     await backend.check_both_sides_agree()
 
 
-async def test_what_was_committed_and_not_trimmed_is_not_persisted_again(backend: Backend) -> None:
+async def test_committed_entries_that_were_not_trimmed_are_not_persisted_again(backend: Backend) -> None:
     await backend.stock.office.book(1, "ann")
     positions = {shard: (record.epoch, record.cursor) for shard, record in (await backend.ledger.shards()).items()}
     streams = ChangeStreams(backend.settings.redis_address)
@@ -237,7 +237,7 @@ async def none_left(backend: Backend) -> bool:
     return await left(backend) == 0
 
 
-async def test_a_stop_persists_what_is_left_first(backend: Backend) -> None:
+async def test_a_stop_first_persists_the_remaining_entries(backend: Backend) -> None:
     for number in range(50):
         await backend.stock.office.book(1, f"buyer-{number}")
     stop = asyncio.Event()
@@ -285,7 +285,7 @@ async def test_a_stop_does_not_wait_for_a_database_that_is_away(sqlite_backend: 
     await sqlite_backend.check_both_sides_agree()
 
 
-async def test_while_a_sqlite_file_is_locked_sales_go_on_and_nothing_is_lost(
+async def test_a_locked_sqlite_file_stops_no_sale_and_loses_no_change(
     sqlite_backend: Backend, notes: Notes, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(engine, "LOCK_WAIT_MS", 20)
@@ -313,7 +313,7 @@ async def is_logged(notes: Notes, event: str) -> None:
     await eventually_async(lambda: event in [line[1] for line in notes.lines], f'"{event}" is logged')
 
 
-async def test_while_postgresql_lets_nobody_in_sales_go_on_and_nothing_is_lost(
+async def test_a_postgresql_that_refuses_connections_stops_no_sale(
     clean_valkey: str, postgres_url: str, postgres_server: PostgresServer, tmp_path: Path, notes: Notes, seed: int
 ) -> None:
     name = postgres_url.partition("?")[0].rpartition("/")[2]
@@ -346,7 +346,7 @@ def has_lost_a_reply(proxy: LossyProxy, after_bytes: int) -> bool:
     return proxy.reply_bytes > after_bytes
 
 
-async def test_replies_of_redis_that_are_lost_double_nothing(
+async def test_lost_replies_of_redis_double_no_change(
     clean_valkey: str, tmp_path: Path, notes: Notes, seed: int
 ) -> None:
     database_url = f"sqlite:///{tmp_path / 'booking.sqlite3'}"
@@ -371,7 +371,7 @@ async def test_replies_of_redis_that_are_lost_double_nothing(
     assert {event for level, event, _ in notes.lines if level == "error"} == set()
 
 
-async def test_a_shard_that_redis_lost_is_told_once_and_the_others_are_persisted(
+async def test_a_shard_lost_by_redis_is_reported_once_and_others_are_persisted(
     sqlite_backend: Backend, notes: Notes
 ) -> None:
     backend = sqlite_backend
@@ -388,9 +388,7 @@ async def test_a_shard_that_redis_lost_is_told_once_and_the_others_are_persisted
     assert record.seq == 2
 
 
-async def test_a_database_that_has_lost_commits_is_told_at_once_and_hides_nothing(
-    backend: Backend, notes: Notes
-) -> None:
+async def test_a_database_that_lost_commits_is_reported_at_once(backend: Backend, notes: Notes) -> None:
     await backend.drain()
     before = await backend.ledger.shards()
     await backend.stock.office.book(1, "ann")
@@ -434,7 +432,7 @@ async def test_a_fail_over_that_lost_commits_is_seen_before_the_next_buyer_comes
     assert len(notes.lines) == 1, "and nothing that would contradict it"
 
 
-async def test_what_must_not_be_sold_from_is_not_though_no_log_can_be_written(
+async def test_a_bad_shard_is_fenced_even_if_no_log_can_be_written(
     sqlite_backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class FullDisk:
@@ -462,9 +460,7 @@ async def test_what_must_not_be_sold_from_is_not_though_no_log_can_be_written(
             await backend.stock.office.book(2, "cid")
 
 
-async def test_entries_that_another_persister_has_trimmed_are_not_taken_for_lost(
-    backend: Backend, notes: Notes
-) -> None:
+async def test_entries_trimmed_by_another_persister_do_not_count_as_lost(backend: Backend, notes: Notes) -> None:
     async with backend.persister() as slow:
         await slow.consume()
         await backend.stock.office.book(1, "ann")
@@ -536,7 +532,7 @@ async def test_a_redis_that_is_away_is_waited_for(sqlite_backend: Backend, notes
     await streams.close()
 
 
-async def test_a_persister_of_low_priority_catches_up_first_and_tells_if_it_falls_behind(
+async def test_a_persister_of_low_priority_logs_if_it_falls_behind(
     sqlite_backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BEHIND_SECONDS_MAX", -1.0)  # whatever is read then

@@ -83,7 +83,7 @@ async def setup(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Setup]:
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
-async def test_a_token_tells_the_caller_without_waiting(setup: Setup, scheme: str) -> None:
+async def test_a_token_identifies_the_caller_without_waiting(setup: Setup, scheme: str) -> None:
     request = scope(f"{scheme} {sign_token(SECRET, '18', 'organizer', 60)}")
     assert setup.credentials.caller_now(request) == Caller("18", organizer=True)
     assert await setup.credentials.caller(request) == Caller("18", organizer=True)
@@ -100,7 +100,7 @@ async def test_a_bad_token_is_refused_with_its_reason_and_not_offered_a_password
         )
 
 
-async def test_a_token_whose_provider_is_away_is_not_called_wrong(setup: Setup) -> None:
+async def test_a_token_is_not_called_invalid_if_its_provider_is_away(setup: Setup) -> None:
     # Nothing listens on port 1 of the loopback.
     verifier = TokenVerifier(SECRET, jwks_url="http://127.0.0.1:1/keys")
     credentials = Credentials(verifier, setup.passwords, setup.find)
@@ -118,9 +118,7 @@ async def test_a_token_whose_provider_is_away_is_not_called_wrong(setup: Setup) 
 
 @pytest.mark.parametrize("email", [EMAIL, "zoe@example.com", "ZOE@EXAMPLE.COM"])
 @pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC"])
-async def test_a_password_tells_the_caller_whatever_the_case_of_the_email(
-    setup: Setup, email: str, scheme: str
-) -> None:
+async def test_a_password_identifies_the_caller_whatever_the_emails_case(setup: Setup, email: str, scheme: str) -> None:
     request = basic(email, PASSWORD, scheme)
     assert setup.credentials.caller_now(request) is None
     assert await setup.credentials.caller(request) == Caller("account:17", organizer=False)
@@ -156,7 +154,7 @@ async def test_what_is_remembered_holds_no_password(setup: Setup) -> None:
     assert b64encode(f"{EMAIL}:{PASSWORD}".encode()).decode() not in kept
 
 
-async def test_the_one_not_used_for_longest_makes_room(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_least_recently_used_password_is_evicted(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("booking.web.authentication.REMEMBERED_MAX", 2)
     kept = setup.accounts[email_key(EMAIL)].password_hash
     requests = []
@@ -171,7 +169,7 @@ async def test_the_one_not_used_for_longest_makes_room(setup: Setup, monkeypatch
     assert [setup.credentials.caller_now(request) is not None for request in requests] == [True, False, True]
 
 
-async def test_looking_afresh_sees_a_new_role_and_a_new_password(setup: Setup) -> None:
+async def test_a_fresh_read_sees_a_new_role_and_a_new_password(setup: Setup) -> None:
     request = basic(EMAIL, PASSWORD)
     assert await setup.credentials.caller(request) == Caller("account:17", organizer=False)
     await setup.register(organizer=True)
@@ -194,7 +192,7 @@ async def test_an_unknown_email_and_a_wrong_password_cost_the_same_work(setup: S
         assert setup.checks == before + 1
 
 
-async def test_only_what_could_be_registered_is_looked_for(setup: Setup) -> None:
+async def test_only_valid_emails_are_looked_up(setup: Setup) -> None:
     for email in ("not an email", "a\0b@example.com", "x" * 5000 + "@example.com", "\ud800@example.com"):
         assert await setup.credentials.account(email, "password", "192.0.2.1") is None
     assert setup.asked == []
@@ -213,7 +211,7 @@ async def test_a_burst_of_one_users_calls_checks_the_password_once(setup: Setup)
     assert setup.checks == 1
 
 
-async def test_a_caller_who_goes_away_does_not_end_the_check_for_the_others(setup: Setup) -> None:
+async def test_a_caller_who_leaves_does_not_end_the_check_for_others(setup: Setup) -> None:
     request = basic(EMAIL, PASSWORD)
     calls = [asyncio.create_task(setup.credentials.caller(request)) for _ in range(3)]
     await asyncio.sleep(0)
@@ -281,7 +279,7 @@ async def test_another_scheme_is_refused_and_both_are_offered(setup: Setup, auth
 
 
 @pytest.mark.parametrize("authorization", [b"Bearer", b"Bearer ", b"Bearer \xff", b"Bearer a b", b"Bearer Bearer x"])
-async def test_what_is_no_token_is_refused(setup: Setup, authorization: bytes) -> None:
+async def test_a_malformed_token_is_refused(setup: Setup, authorization: bytes) -> None:
     assert (await setup.refusal(scope(authorization))).detail == "The token is malformed."
 
 
@@ -322,7 +320,7 @@ async def test_two_headers_are_refused_even_if_each_is_right(setup: Setup) -> No
         ("a@xn--exmple-cua.com", "a@ex\u00e4mple.com", "a@ex\u00e4mple.com"),
     ],
 )
-def test_an_email_is_kept_as_written_and_found_without_case(text: str, kept: str, key: str) -> None:
+def test_an_email_is_stored_as_written_and_found_in_any_case(text: str, kept: str, key: str) -> None:
     assert normalise_email(text) == kept
     assert email_key(text) == key
     assert email_key(kept) == email_key(key) == key
@@ -333,7 +331,7 @@ def test_an_email_is_kept_as_written_and_found_without_case(text: str, kept: str
              "\ud800@example.com", "a@\ud800.com", "a@example.com\n",
              "x" * 20_000 + "@example.com", "a@" + "x." * 9000 + "com"]
 )  # fmt: skip
-def test_what_is_no_email_is_refused_with_a_sentence(text: str) -> None:
+def test_an_invalid_email_is_refused_with_an_explanation(text: str) -> None:
     for read in (normalise_email, email_key):
         with pytest.raises(ValueError, match=r"^[A-Z].*\.$") as caught:
             read(text)

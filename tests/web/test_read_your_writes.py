@@ -6,7 +6,7 @@ from booking.web.read_your_writes import ReadYourWrites
 from tests.fixtures.backend import open_backend
 
 
-async def test_what_redis_has_lost_is_not_taken_for_saved(clean_valkey: str, tmp_path: Path) -> None:
+async def test_a_change_that_redis_lost_does_not_count_as_saved(clean_valkey: str, tmp_path: Path) -> None:
     async with open_backend(clean_valkey, f"sqlite:///{tmp_path / 'booking.sqlite3'}", tmp_path) as backend:
         read_your_writes = ReadYourWrites(backend.stock.office, backend.ledger)
         await backend.stock.sale(2)

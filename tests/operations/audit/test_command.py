@@ -19,7 +19,7 @@ def booking_audit(service: RunningService, *arguments: str) -> "subprocess.Compl
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_an_audit_tells_what_differs_and_what_to_do_and_its_exit_code_says_so_too(tmp_path: Path) -> None:
+def test_an_audit_reports_differences_advice_and_an_exit_code(tmp_path: Path) -> None:
     with running_service(tmp_path / "data") as service:
         with open_api(service) as api:
             event_id, (buyer,) = api.sold_out()
@@ -60,7 +60,7 @@ def test_an_audit_tells_what_differs_and_what_to_do_and_its_exit_code_says_so_to
     assert away.stderr.startswith("booking: Redis cannot be read")
 
 
-def test_every_event_is_audited_that_either_side_knows(tmp_path: Path) -> None:
+def test_every_event_of_either_side_is_audited(tmp_path: Path) -> None:
     with running_service(tmp_path / "data", arguments=["--without-persister"]) as service:
         with open_api(service) as api:
             first = api.event()
@@ -79,7 +79,7 @@ def test_every_event_is_audited_that_either_side_knows(tmp_path: Path) -> None:
         assert found == [(first, ["event_missing"]), (last, ["event_missing"]), (987, ["event_missing"])]
 
 
-def test_a_redis_that_is_away_is_told_even_if_there_is_nothing_to_compare(tmp_path: Path) -> None:
+def test_an_unreachable_redis_is_reported_even_without_events(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     environment = {**os.environ, "BOOKING_DATA_DIR": str(data_dir), "BOOKING_REDIS_URL": "redis://127.0.0.1:1"}
     for command, code in (("migrate", 0), ("audit", 3)):

@@ -118,7 +118,7 @@ SQL_PLANTS = {
 
 
 @pytest.mark.parametrize("name", REDIS_PLANTS)
-async def test_what_is_wrong_in_redis_is_found_by_its_name(backend: Backend, name: str) -> None:
+async def test_each_fault_in_redis_is_found_and_named(backend: Backend, name: str) -> None:
     plant, kind, user = REDIS_PLANTS[name]
     await sell(backend)
     await plant(backend)
@@ -130,7 +130,7 @@ async def test_what_is_wrong_in_redis_is_found_by_its_name(backend: Backend, nam
 
 
 @pytest.mark.parametrize("name", SQL_PLANTS)
-async def test_what_is_wrong_in_sql_is_found_by_its_name(
+async def test_each_fault_in_sql_is_found_and_named(
     backend: Backend, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.2)
@@ -144,7 +144,7 @@ async def test_what_is_wrong_in_sql_is_found_by_its_name(
     assert (kind, user) in [(found.kind, found.user_id) for found in audit.differences], audit.differences
 
 
-async def test_a_sale_that_goes_on_meanwhile_is_no_difference(backend: Backend, seed: int) -> None:
+async def test_a_sale_during_the_audit_is_no_difference(backend: Backend, seed: int) -> None:
     for event_id in (1, 2, 3):
         await backend.stock.sale(event_id, capacity=200)
     stop = asyncio.Event()
@@ -159,7 +159,7 @@ async def test_a_sale_that_goes_on_meanwhile_is_no_difference(backend: Backend, 
     assert audit.bookings
 
 
-async def test_a_persister_that_is_slow_and_moves_is_waited_for(
+async def test_a_slow_persister_that_makes_progress_is_waited_for(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Right after a restoration it has much to carry, and buyers go on buying."""
@@ -193,7 +193,9 @@ async def test_many_differences_are_counted_and_not_all_listed(backend: Backend)
     assert audit.more_differences == 20
 
 
-async def test_what_sql_does_not_have_yet_is_no_difference(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_changes_that_sql_does_not_have_yet_are_no_difference(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The persister falls behind while the audit is at work."""
     monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.05)
     await sell(backend)
@@ -211,7 +213,7 @@ async def test_what_sql_does_not_have_yet_is_no_difference(backend: Backend, mon
     assert audit.unsettled
 
 
-async def test_those_who_differ_are_looked_at_again_together(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bookings_that_differ_are_read_again_together(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """One by one, each waits for the persister: an audit of a busy sale then takes minutes."""
     await backend.stock.sale(1, capacity=200)
     await asyncio.gather(*(backend.stock.office.book(1, f"buyer-{number}") for number in range(200)))
@@ -232,7 +234,7 @@ async def test_those_who_differ_are_looked_at_again_together(backend: Backend, m
     assert len(looks) <= 2 + comparison.LOOKS_MAX
 
 
-async def test_a_side_that_is_away_is_said_and_not_taken_for_a_difference(backend: Backend, tmp_path: Path) -> None:
+async def test_an_unreachable_side_is_reported_and_not_a_difference(backend: Backend, tmp_path: Path) -> None:
     await sell(backend)
     gone = InventoryReader("unix:///nowhere/at-all.sock", SHARDS)
     with pytest.raises(InventoryUnavailable):
@@ -278,7 +280,7 @@ async def test_a_persister_that_does_not_run_is_waited_for_once_a_shard(
     assert (await shared.caught_up(1, 1)) is not None
 
 
-async def test_every_event_that_redis_has_is_found_and_no_id_that_became_none(
+async def test_every_event_in_redis_is_found_and_no_unused_id(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader_module, "PAGE", 3)

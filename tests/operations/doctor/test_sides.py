@@ -43,7 +43,7 @@ async def of_shards(backend: Backend, settings: Settings | None = None) -> dict[
     return by_name(await check_shards(settings or backend.settings, database))
 
 
-async def test_a_redis_that_is_away_says_what_to_correct_and_an_embedded_one_is_looked_for(tmp_path: Path) -> None:
+async def test_an_unreachable_redis_is_reported_with_advice(tmp_path: Path) -> None:
     away = Settings(data_dir=tmp_path, redis_url="redis://:hush@127.0.0.1:1")
     (finding,), server = await check_redis(away, serving=False)
     assert (finding.verdict, server) == ("fault", None)
@@ -61,7 +61,7 @@ async def test_a_redis_that_is_away_says_what_to_correct_and_an_embedded_one_is_
         assert (finding.verdict, "BOOKING_REDIS_SERVER" in finding.advice) == ("fault", True)
 
 
-async def test_the_durability_level_is_told_and_one_that_redis_does_not_give_is_a_fault(
+async def test_the_durability_level_is_reported_and_an_unavailable_one_is_a_fault(
     tmp_path: Path,
 ) -> None:
     with running_valkey("--appendonly", "yes", "--appendfsync", "always") as server:
@@ -73,7 +73,7 @@ async def test_the_durability_level_is_told_and_one_that_redis_does_not_give_is_
         assert by_name(findings)["acknowledged is"].verdict == "fault"
 
 
-async def test_a_shard_that_is_lost_is_told_and_not_fenced_by_being_looked_at(backend: Backend) -> None:
+async def test_a_lost_shard_is_reported_and_not_fenced_by_the_check(backend: Backend) -> None:
     await backend.stock.sale(1, capacity=5)
     await backend.stock.office.book(1, "ann")
     before = await of_shards(backend)
@@ -94,7 +94,7 @@ async def test_a_shard_that_is_lost_is_told_and_not_fenced_by_being_looked_at(ba
     assert await contents(backend.stock.redis) == {}
 
 
-async def test_a_database_that_is_an_old_copy_is_told(backend: Backend) -> None:
+async def test_a_database_that_is_an_old_copy_is_reported(backend: Backend) -> None:
     await backend.stock.sale(1, capacity=5)
     await backend.drain()
     file = Path(backend.settings.database_address.removeprefix("sqlite+aiosqlite:///"))
@@ -128,7 +128,7 @@ async def test_another_number_of_shards_and_a_lag_past_the_bound_are_faults(back
     assert (stale.verdict, "booking persist" in stale.advice) == ("warning", True)
 
 
-async def test_a_database_is_looked_at_and_never_made(tmp_path: Path) -> None:
+async def test_a_database_is_checked_and_never_created(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     (finding,), database = await check_ledger(settings)
     assert (finding.verdict, database) == ("ok", None)
@@ -149,7 +149,7 @@ async def test_a_database_is_looked_at_and_never_made(tmp_path: Path) -> None:
     assert finding.verdict == "fault"
 
 
-async def test_postgresql_is_asked_for_what_makes_a_commit_durable_and_for_the_time(postgres_url: str) -> None:
+async def test_postgresqls_durability_and_clock_are_checked(postgres_url: str) -> None:
     settings = Settings(database_url=postgres_url)
     findings, _ = await check_ledger(settings)
     assert by_name(findings)["migrations"].verdict == "warning"
@@ -171,7 +171,7 @@ async def test_postgresql_is_asked_for_what_makes_a_commit_durable_and_for_the_t
         assert by_name(findings)["migrations"].verdict == verdict
 
 
-async def test_a_database_that_is_away_is_told_without_its_password() -> None:
+async def test_an_unreachable_database_is_reported_without_its_password() -> None:
     settings = Settings(database_url=f"postgresql://shop:{(hush := secrets.token_hex(8))}@127.0.0.1:1/shop")
     (finding,), _ = await check_ledger(settings)
     assert (finding.verdict, "BOOKING_DATABASE_URL" in finding.advice) == ("fault", True)
@@ -186,7 +186,7 @@ async def test_a_database_that_is_away_is_told_without_its_password() -> None:
         ({"Redis": 0.2, "the database": -90.0}, "warning", "the database's -90.000 s"),
     ],
 )
-def test_a_clock_that_is_off_is_told(skews: dict[str, float | None], verdict: str, told: str) -> None:
+def test_a_wrong_clock_is_reported(skews: dict[str, float | None], verdict: str, told: str) -> None:
     finding = check_clock(skews)
     assert (finding.verdict, told in finding.found) == (verdict, True)
 

@@ -26,7 +26,7 @@ async def backend(tmp_path: Path) -> AsyncIterator[Backend]:
             yield opened
 
 
-async def test_a_redis_that_still_reads_its_data_is_waited_for(
+async def test_a_restore_waits_for_a_redis_that_is_loading(
     backend: Backend, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await backend.stock.sale(1)
@@ -71,7 +71,7 @@ async def test_a_database_that_has_lost_commits_is_not_restored_from_without_for
     assert await backend.stock.redis.hlen(keys.event_keys(1, 2)[1]) == 0
 
 
-async def test_only_a_restoration_that_was_begun_is_called_half_done(
+async def test_only_a_restore_that_has_begun_is_reported_as_incomplete(
     backend: Backend, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nowhere = backend.settings.model_copy(update={"database_url": f"sqlite:///{tmp_path / 'none.sqlite3'}"})

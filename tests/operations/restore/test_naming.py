@@ -118,9 +118,7 @@ async def check_upgraded(backend: Backend, streams: ChangeStreams, before: list[
     assert promoted.status is BookingStatus.HELD
 
 
-async def test_the_bookings_of_accounts_are_theirs_and_nothing_else_has_changed(
-    backend: Backend, streams: ChangeStreams
-) -> None:
+async def test_only_the_bookings_of_accounts_are_renamed(backend: Backend, streams: ChangeStreams) -> None:
     await sell(backend)
     await backend.drain()
     await age(backend)
@@ -140,7 +138,7 @@ async def test_the_bookings_of_accounts_are_theirs_and_nothing_else_has_changed(
     assert await backend.ledger.shards() == records, "it is done once"
 
 
-async def test_what_only_redis_has_is_carried_first(backend: Backend, streams: ChangeStreams) -> None:
+async def test_changes_that_only_redis_has_are_persisted_first(backend: Backend, streams: ChangeStreams) -> None:
     await sell(backend)
     await age(backend)
     await upgrade(backend, streams)
@@ -161,7 +159,7 @@ async def test_a_database_without_accounts_costs_no_restoration(backend: Backend
 
 @pytest.mark.parametrize("step", ["fence", "clear", "write_event", "finish"])
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_one_that_is_broken_off_anywhere_is_ended_by_the_next_start(
+async def test_an_interrupted_rename_is_finished_by_the_next_start(
     backend: Backend, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch, step: str, when: str
 ) -> None:
     await sell(backend)
@@ -188,7 +186,7 @@ async def test_one_that_is_broken_off_anywhere_is_ended_by_the_next_start(
     await check_upgraded(backend, streams, before)
 
 
-async def test_many_that_start_at_once_do_it_once(backend: Backend, streams: ChangeStreams) -> None:
+async def test_many_processes_that_start_at_once_rename_once(backend: Backend, streams: ChangeStreams) -> None:
     await sell(backend)
     await age(backend)
     await asyncio.gather(*(upgrade(backend, streams) for _ in range(6)))
@@ -196,7 +194,7 @@ async def test_many_that_start_at_once_do_it_once(backend: Backend, streams: Cha
     await check_upgraded(backend, streams, before)
 
 
-async def test_a_change_that_the_database_does_not_take_is_never_dropped_unasked(
+async def test_a_change_that_the_database_refuses_is_never_dropped_silently(
     backend: Backend, streams: ChangeStreams
 ) -> None:
     await sell(backend)
@@ -211,7 +209,7 @@ async def test_a_change_that_the_database_does_not_take_is_never_dropped_unasked
         assert await backend.stock.redis.xlen(keys.changes(1)) == 1
 
 
-async def test_a_redis_of_another_founding_is_left_as_it_is(backend: Backend, streams: ChangeStreams) -> None:
+async def test_a_redis_with_another_epoch_is_not_changed(backend: Backend, streams: ChangeStreams) -> None:
     await sell(backend)
     await backend.drain()
     await age(backend)

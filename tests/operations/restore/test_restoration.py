@@ -135,7 +135,7 @@ async def test_an_emptied_shard_comes_back_as_it_was_and_sells_on(backend: Backe
     await check_clean(backend, 1, 2)
 
 
-async def test_what_was_only_in_redis_is_saved_before_its_shard_is_rewritten(
+async def test_changes_only_in_redis_are_saved_before_their_shard_is_rewritten(
     backend: Backend, streams: ChangeStreams
 ) -> None:
     await sell(backend, 1)
@@ -159,7 +159,7 @@ async def check_ann_is_kept(backend: Backend, streams: ChangeStreams, *, carried
     await check_clean(backend, 1)
 
 
-async def test_a_persister_that_saves_the_rest_meanwhile_is_no_failure(
+async def test_a_restore_succeeds_if_a_persister_saves_the_rest_first(
     backend: Backend, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await backend.stock.sale(1, capacity=9)
@@ -179,7 +179,7 @@ async def test_a_persister_that_saves_the_rest_meanwhile_is_no_failure(
     await check_ann_is_kept(backend, streams, carried=0, discarded=False)
 
 
-async def test_what_came_before_an_entry_that_cannot_be_read_is_saved(backend: Backend, streams: ChangeStreams) -> None:
+async def test_changes_before_an_unreadable_entry_are_saved(backend: Backend, streams: ChangeStreams) -> None:
     await backend.stock.sale(1, capacity=9)
     await backend.drain()
     await backend.stock.office.book(1, "ann")
@@ -189,9 +189,7 @@ async def test_what_came_before_an_entry_that_cannot_be_read_is_saved(backend: B
 
 
 @pytest.mark.parametrize("follow", [0, 1, 2, 11, 12])
-async def test_what_came_before_a_change_that_does_not_follow_is_saved(
-    backend: Backend, streams: ChangeStreams, follow: int
-) -> None:
+async def test_changes_before_a_gap_are_saved(backend: Backend, streams: ChangeStreams, follow: int) -> None:
     await backend.stock.sale(1, capacity=20)
     await backend.drain()
     for number in range(12):
@@ -208,9 +206,7 @@ async def test_what_came_before_a_change_that_does_not_follow_is_saved(
     await check_clean(backend, 1)
 
 
-async def test_what_does_not_follow_in_one_event_takes_nothing_from_the_others(
-    backend: Backend, streams: ChangeStreams
-) -> None:
+async def test_a_gap_in_one_event_does_not_affect_other_events(backend: Backend, streams: ChangeStreams) -> None:
     office = backend.stock.office
     for event_id in (1, 3, 5):  # of one shard
         await backend.stock.sale(event_id, capacity=20)
@@ -230,7 +226,9 @@ async def test_what_does_not_follow_in_one_event_takes_nothing_from_the_others(
     await check_clean(backend, 1, 3, 5)
 
 
-async def test_what_was_sold_from_an_old_copy_is_dropped_and_said(backend: Backend, streams: ChangeStreams) -> None:
+async def test_bookings_sold_from_an_old_copy_are_dropped_and_reported(
+    backend: Backend, streams: ChangeStreams
+) -> None:
     await backend.stock.sale(1, capacity=3)
     await backend.drain()
     dumps = {key: await backend.stock.redis.dump(key) for key in await backend.stock.redis.keys("*")}
@@ -251,7 +249,7 @@ async def test_what_was_sold_from_an_old_copy_is_dropped_and_said(backend: Backe
     await check_clean(backend, 1)
 
 
-async def test_a_whole_shard_is_left_alone_unless_that_is_asked_for(backend: Backend, streams: ChangeStreams) -> None:
+async def test_an_intact_shard_is_not_restored_without_force(backend: Backend, streams: ChangeStreams) -> None:
     await sell(backend, 1)
     before = await contents(backend.stock.redis)
     assert await restored(backend, streams, 1) is None
@@ -272,7 +270,7 @@ async def test_a_start_restores_an_empty_shard_and_no_other(backend: Backend, st
     await check_clean(backend, 1)
 
 
-async def test_of_ten_that_restore_at_once_one_does_it(backend: Backend, streams: ChangeStreams) -> None:
+async def test_only_one_of_ten_simultaneous_restores_writes(backend: Backend, streams: ChangeStreams) -> None:
     await sell(backend, 1)
     await backend.stock.redis.flushall()
     done = await asyncio.gather(

@@ -62,7 +62,7 @@ def check(api: Api, event_id: int, buyers: list[Caller]) -> None:
     assert (audit["ok"], audit["differences"]) == (True, [])
 
 
-def test_a_redis_that_is_emptied_sells_nothing_until_it_is_restored_and_then_goes_on(service: RunningService) -> None:
+def test_an_emptied_redis_sells_nothing_until_it_is_restored(service: RunningService) -> None:
     with open_api(service) as api:
         event_id, buyers = sold_out(api)
         with Redis(unix_socket_path=str(service.data_dir / "redis.sock")) as redis:
@@ -89,7 +89,7 @@ def test_a_redis_that_is_emptied_sells_nothing_until_it_is_restored_and_then_goe
         eventually(lambda: all(book(api, event_id).status_code == 202 for _ in range(8)), "both workers sell again")
 
 
-def test_a_service_that_starts_on_an_empty_redis_restores_it_by_itself_and_once(tmp_path: Path) -> None:
+def test_a_service_that_starts_on_an_empty_redis_restores_it_once(tmp_path: Path) -> None:
     with running_service(tmp_path / "data", {"BOOKING_WORKERS": "3"}) as service:
         with open_api(service) as api:
             event_id, buyers = sold_out(api)
@@ -103,7 +103,7 @@ def test_a_service_that_starts_on_an_empty_redis_restores_it_by_itself_and_once(
         assert len(told) == 1, "the one shard that had anything, by one worker of three"
 
 
-def test_an_old_copy_that_is_put_back_is_never_sold_from(tmp_path: Path) -> None:
+def test_nothing_is_sold_from_an_old_copy_found_at_the_start(tmp_path: Path) -> None:
     with running_service(tmp_path / "data") as service:
         with open_api(service) as api:
             event_id = api.event(available_tickets=3)
@@ -126,7 +126,9 @@ def test_an_old_copy_that_is_put_back_is_never_sold_from(tmp_path: Path) -> None
             check(api, event_id, buyers)
 
 
-def test_an_old_copy_that_a_running_service_meets_is_never_sold_from(service: RunningService, tmp_path: Path) -> None:
+def test_nothing_is_sold_from_an_old_copy_restored_under_a_running_service(
+    service: RunningService, tmp_path: Path
+) -> None:
     with open_api(service) as api:
         event_id = api.event(available_tickets=3)
         files, copy = service.data_dir / "redis", tmp_path / "copy"
