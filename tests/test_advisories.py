@@ -61,7 +61,7 @@ def test_a_vulnerable_pin_is_caught_and_a_mended_one_is_not(tmp_path: Path, caps
         assert capsys.readouterr().out.startswith("dependency audit: 0 known holes in 2 packages")
 
 
-def test_a_service_that_knows_of_no_hole_at_all_is_not_believed(
+def test_an_advisory_service_without_any_advisory_is_not_trusted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with osv({}) as address:

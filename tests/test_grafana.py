@@ -46,7 +46,7 @@ def test_an_expression_asks_only_for_what_is_served_and_takes_rates_of_counters(
         assert "by (le)" in expression
 
 
-def test_what_is_worth_a_picture_is_shown() -> None:
+def test_the_important_metrics_have_a_panel() -> None:
     asked = {name for _, expression in EXPRESSIONS for name in NAME.findall(expression)}
     shown = {name for name, (kind, _) in HELP.items() for end in ENDS[kind] if f"{name}{end}" in asked}
     assert set(HELP) == shown

@@ -37,7 +37,7 @@ def said(log_format: str) -> list[str]:
     return run.stdout.splitlines()
 
 
-def test_each_line_for_programs_is_one_json_object() -> None:
+def test_each_machine_readable_line_is_one_json_object() -> None:
     info, error, library = map(json.loads, said("json"))
     assert (info["level"], info["event"], info["after_failures"]) == ("info", "a part goes on", 3)
     assert info["at"].endswith("Z")
@@ -48,7 +48,7 @@ def test_each_line_for_programs_is_one_json_object() -> None:
     )  # fmt: skip
 
 
-def test_what_happens_to_every_request_is_told_once_a_second_with_how_often_it_did(
+def test_events_of_every_request_are_logged_once_a_second_with_a_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 100.0
@@ -66,7 +66,7 @@ def test_what_happens_to_every_request_is_told_once_a_second_with_how_often_it_d
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_a_log_that_cannot_be_written_stops_nobody(log_format: str) -> None:
+def test_an_unwritable_log_stops_no_caller(log_format: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     program = f"{PROGRAM}\nprint('got here', file=sys.stderr)\n"
@@ -80,7 +80,7 @@ def test_a_log_that_cannot_be_written_stops_nobody(log_format: str) -> None:
 @pytest.mark.parametrize(
     "words", [("a part goes on", "after_failures=3"), ("RuntimeError: boom",), ("a library warns",)]
 )
-def test_lines_for_people_say_the_same_without_colours_in_a_file(words: tuple[str, ...]) -> None:
+def test_human_readable_lines_have_no_colours_in_a_file(words: tuple[str, ...]) -> None:
     text = "\n".join(said("console"))
     for word in words:
         assert word in text
@@ -88,7 +88,7 @@ def test_lines_for_people_say_the_same_without_colours_in_a_file(words: tuple[st
     assert "too quiet" not in text
 
 
-def test_lines_for_people_begin_as_those_of_requests_do() -> None:
+def test_human_readable_lines_begin_like_access_log_lines() -> None:
     info, *_, library = said("console")
     assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} \[info\] a part goes on +after_failures=3", info)
     assert re.match(r"\d\d:\d\d:\d\d\.\d{3} \[warning\] a library warns of something", library)

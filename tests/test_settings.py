@@ -138,7 +138,7 @@ def test_opentelemetrys_own_variables_come_along_under_their_own_names() -> None
 
 
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BAD.items() for text in texts])
-def test_a_wrong_value_is_one_clear_line_that_names_the_variable_and_not_the_value(name: str, text: str) -> None:
+def test_a_wrong_value_is_one_line_with_the_variable_but_not_the_value(name: str, text: str) -> None:
     with pytest.raises(SettingsError) as raised:
         read(**{variable(name): text})
     line = str(raised.value)
@@ -322,7 +322,7 @@ def test_the_loser_of_a_race_takes_the_winners_secret(tmp_path: Path, monkeypatc
     assert [path.name for path in tmp_path.iterdir()] == ["jwt-secret"]
 
 
-def test_a_kept_secret_that_is_too_short_is_told_and_not_used(tmp_path: Path) -> None:
+def test_a_stored_secret_that_is_too_short_is_reported_and_not_used(tmp_path: Path) -> None:
     (tmp_path / "jwt-secret").write_text("short\n")
     with pytest.raises(SettingsError, match="fewer than 32 bytes"):
         read(BOOKING_DATA_DIR=str(tmp_path)).signing_secret()

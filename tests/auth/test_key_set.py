@@ -337,7 +337,7 @@ async def test_a_provider_that_fails_is_unavailable_for_a_while(
     assert provider.asked == 1
 
 
-async def test_nobody_listening_is_unavailable_too(provider: Provider) -> None:
+async def test_a_provider_that_refuses_connections_is_unavailable(provider: Provider) -> None:
     verifier = TokenVerifier(SECRET, jwks_url="http://127.0.0.1:1/keys")
     with pytest.raises(KeySetUnavailable):
         await verifier.verify_slowly(token(EC_KEY, "ES256", "ec"))

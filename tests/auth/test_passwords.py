@@ -88,14 +88,14 @@ async def test_an_account_that_does_not_exist_costs_the_same_work(
     assert real == decoy
 
 
-async def test_what_is_no_hash_is_an_error_and_not_a_wrong_password(passwords: Passwords) -> None:
+async def test_an_invalid_hash_is_an_error_and_not_a_wrong_password(passwords: Passwords) -> None:
     with pytest.raises(InvalidHashError):
         await passwords.verify("plain text", "plain text")
     kept = await passwords.hash("password")
     assert await passwords.verify(kept, "password")
 
 
-async def test_one_password_too_many_is_turned_away_and_the_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_password_queue_refuses_only_the_next_check(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch)
     passwords = Passwords(1, waiting_max=2)
     try:
@@ -113,7 +113,7 @@ async def test_one_password_too_many_is_turned_away_and_the_others_are_not(monke
         passwords.close()
 
 
-async def test_a_caller_who_goes_away_gives_up_the_place_in_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_caller_who_leaves_frees_their_place_in_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch)
     passwords = Passwords(1, waiting_max=1)
     try:
@@ -133,7 +133,7 @@ async def test_a_caller_who_goes_away_gives_up_the_place_in_the_queue(monkeypatc
         passwords.close()
 
 
-async def test_a_caller_who_goes_away_does_not_free_a_thread_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_caller_who_leaves_does_not_free_a_working_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch)
     passwords = Passwords(1, waiting_max=0)
     try:

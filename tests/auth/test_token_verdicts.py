@@ -207,7 +207,7 @@ def test_every_value_of_every_claim_gets_the_verdict_that_pyjwt_gives_it(configu
     "head",
     [HEADER, b'{"alg": "HS256", "typ": "JWT"}', b'{"typ":"JWT","alg":"HS256"}', b'{"alg":"HS256"}'],
 )
-def test_a_plain_token_needs_no_library_however_its_head_is_spelled(
+def test_a_plain_token_needs_no_library_for_any_form_of_its_header(
     head: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims = {"sub": "17", "exp": time.time() + 60.5, "iat": time.time() - 0.5, "email": "ann@example.com"}

@@ -110,7 +110,7 @@ def test_a_secret_of_any_length_from_32_bytes_up_works(size: int) -> None:
 
 
 @pytest.mark.parametrize("subject", ["", "x" * 129, "a\0b", "\ud800"])
-def test_nothing_is_signed_for_a_subject_that_could_be_no_user(subject: str) -> None:
+def test_no_token_is_signed_for_an_invalid_subject(subject: str) -> None:
     with pytest.raises(ValueError, match="subject"):
         sign_token(SECRET, subject, None, 60)
 
@@ -326,7 +326,7 @@ def test_an_rsa_key_goes_with_rs256_alone(private_keys: dict[str, PrivateKey], a
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
-def test_a_public_key_is_never_taken_for_a_shared_secret(private_keys: dict[str, PrivateKey], algorithm: str) -> None:
+def test_a_public_key_is_never_used_as_a_shared_secret(private_keys: dict[str, PrivateKey], algorithm: str) -> None:
     text = pem(private_keys[algorithm])
     verifier = TokenVerifier(SECRET, public_key=text)
     for secret in (text.encode(), text.strip().encode()):

@@ -1,4 +1,4 @@
-"""What the bench and the overload run conclude, and what they refuse."""
+"""The verdicts of the benchmark and of the overload run, and the arguments that they refuse."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from scripts.benchmark.processes import PartError
 from scripts.benchmark.report import Mark
 
 
-def test_a_row_that_is_not_there_is_refused_with_those_that_are() -> None:
+def test_an_unknown_row_is_refused_with_the_list_of_rows() -> None:
     app = typer.Typer()
     app.command()(bench)
     result = CliRunner().invoke(app, ["--only", "throughput,speed"])
@@ -22,19 +22,19 @@ def test_a_row_that_is_not_there_is_refused_with_those_that_are() -> None:
     assert f"there is no row speed; there are {', '.join(ROWS)}" in result.output
 
 
-def test_a_commit_is_checked_out_and_one_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_commit_is_checked_out_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
     assert check_out("HEAD", tmp_path)
     assert (tmp_path / "booking/__init__.py").exists()
     with pytest.raises(PartError, match="there is no commit nowhere"):
         check_out("nowhere", tmp_path)
 
 
-def test_a_mark_is_on_the_ratio_if_there_is_one() -> None:
+def test_the_target_applies_to_the_ratio_if_there_is_one() -> None:
     assert Mark("start", 2.0, "s", most=3).reached
     assert not Mark("bookings", 900.0, "/s", least=1, theirs=1_000.0, ratio=0.9).reached
 
 
-def test_each_mark_that_an_overload_misses_is_named() -> None:
+def test_each_target_that_an_overload_run_misses_is_named() -> None:
     good, memory = Load(), Memory({"server": 100.0}, {"server": 110.0}, {"server": 100.0})
     good.statuses.update({201: 10, 409: 5, 503: 80})
     good.from_sent.record(200_000_000)

@@ -1,4 +1,4 @@
-"""The benchmark's load is what its plan says, and its figures are of what a server saw."""
+"""The benchmark sends the planned load, and its figures agree with what a server received."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +11,8 @@ from scripts.benchmark.load import Load, Plan, Target, offer
 from scripts.benchmark.processes import PartError
 
 
-class Seen:
-    """What a server saw: a token a request, and how many connections."""
+class Received:
+    """What a server received: the token of each request, and the number of connections."""
 
     def __init__(self) -> None:
         self.tokens: list[str] = []
@@ -20,7 +20,7 @@ class Seen:
 
 
 @contextmanager
-def server(status: int, seen: Seen, headers: dict[str, str] | None = None) -> Iterator[str]:
+def server(status: int, seen: Received, headers: dict[str, str] | None = None) -> Iterator[str]:
     """A server that answers every POST with `status`."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -52,24 +52,24 @@ def target(url: str) -> Target:
     return Target(url, "/book", '{"event_id": 1}', "a secret that is as long as it has to be")
 
 
-def test_a_closed_loop_asks_for_each_buyer_once_over_connections_that_stay() -> None:
-    seen = Seen()
+def test_a_closed_loop_sends_one_request_per_buyer_over_kept_connections() -> None:
+    seen = Received()
     with server(201, seen) as url:
         [load] = offer([Plan(target(url), 0.3, connections=4)])
     assert load.answered == load.accepted == len(seen.tokens) == len(set(seen.tokens)) > 0
     assert (seen.connections, load.faults) == (4, [])
 
 
-def test_a_connection_a_call_opens_one_for_each_and_times_it_from_when_it_was_due() -> None:
-    seen = Seen()
+def test_with_a_connection_per_call_latency_counts_from_the_scheduled_time() -> None:
+    seen = Received()
     with server(201, seen) as url:
         [load] = offer([Plan(target(url), 0.5, rate=40.0, connections=0, connection_per_call=True)])
     assert load.answered == seen.connections == len(seen.tokens) > 0
     assert 0 < load.from_sent.quantile_ns(0.5) <= load.from_due.quantile_ns(0.5)
 
 
-def test_a_few_buyers_come_again_and_a_refusal_without_retry_after_is_counted() -> None:
-    seen = Seen()
+def test_buyers_may_repeat_and_a_refusal_without_retry_after_is_counted() -> None:
+    seen = Received()
     with server(503, seen) as url:
         [load] = offer([Plan(target(url), 0.3, connections=2, buyers=3)])
     assert len(set(seen.tokens)) == 3 < len(seen.tokens)
@@ -77,18 +77,18 @@ def test_a_few_buyers_come_again_and_a_refusal_without_retry_after_is_counted() 
     assert load.faults == [f"{load.answered} requests were refused"]
 
 
-def test_a_load_that_nothing_answers_is_no_good_load() -> None:
+def test_a_load_without_any_answer_is_an_error() -> None:
     [load] = offer([Plan(target("http://127.0.0.1:9"), 0.1, rate=50.0, connections=0, connection_per_call=True)])
     assert load.unanswered > 0
     assert load.faults == [f"{load.unanswered} requests never got an answer"]
 
 
-def test_a_generator_that_fails_says_why() -> None:
+def test_a_generator_that_fails_gives_the_reason() -> None:
     with pytest.raises(PartError, match="a load generator failed"):
         offer([Plan(target("nowhere"), 0.1)])
 
 
-def test_loads_of_several_processes_add_up() -> None:
+def test_the_loads_of_several_processes_are_added() -> None:
     together = Load()
     for _ in range(2):
         load = Load(seconds=2.0, unanswered=1)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, Playwright
 
-from tests.contract.house import House, open_house
+from tests.contract.api import Api, open_api
 from tests.fixtures.service import RunningService
 
 from . import chromium
@@ -24,10 +24,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def house(service: RunningService) -> Iterator[House]:
+def api(service: RunningService) -> Iterator[Api]:
     """The service behind the pages, each test with events and users of its own."""
-    with open_house(service) as house:
-        yield house
+    with open_api(service) as api:
+        yield api
 
 
 @pytest.fixture(scope="package")
@@ -49,15 +49,15 @@ def browser(driver: Playwright) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def sit(house: House, browser: Browser) -> Iterator[Sit]:
+def sit(api: Api, browser: Browser) -> Iterator[Sit]:
     """Lets somebody sit down: `sit()`, `sit(token, viewport=PHONE)`. Afterwards no browser may have complained."""
     visitors: list[Visitor] = []
 
     def sit_down(user: str | None = None, role: str | None = None, at: Browser = browser, **options: object) -> Visitor:
-        visitor = Visitor.in_browser(at, house.base_url, **options)
+        visitor = Visitor.in_browser(at, api.base_url, **options)
         if user is not None:
-            claims = house.claims(user) | ({"role": role} if role else {})
-            visitor.sign_in(house.bearer(user, claims).authorization or "", f"{user}@example.com")
+            claims = api.claims(user) | ({"role": role} if role else {})
+            visitor.sign_in(api.bearer(user, claims).authorization or "", f"{user}@example.com")
         visitors.append(visitor)
         return visitor
 

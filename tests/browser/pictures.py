@@ -14,7 +14,7 @@ from threading import Event, Thread
 
 from playwright.sync_api import Browser, Page, expect
 
-from tests.contract.house import House, serving
+from tests.contract.api import Api, serving
 
 from .chromium import PATIENCE_MS, PHONE, Visitor, launch, playwright
 
@@ -29,8 +29,8 @@ BYTES_MAX = 250_000
 class Crowd:
     """People who come in a rush and then fewer and fewer; some do not confirm in time, and some change their mind."""
 
-    def __init__(self, house: House, event_id: int, seconds: float) -> None:
-        self._house = house
+    def __init__(self, api: Api, event_id: int, seconds: float) -> None:
+        self._api = api
         self._event_id = event_id
         self._seconds = seconds
         self._chance = random.Random(1)
@@ -49,7 +49,7 @@ class Crowd:
         began = time.monotonic()
         later: deque[tuple[float, str]] = deque()
         while (past := time.monotonic() - began) < self._seconds and not self._over.is_set():
-            user = self._house.user()
+            user = self._api.user()
             booking = user.book(self._event_id, self._chance.choice((1, 1, 2))).body.get("data", {})
             if booking.get("status") == "held" and self._chance.random() < 0.85:
                 later.append((past + self._chance.uniform(1, 8), user.id))
@@ -58,7 +58,7 @@ class Crowd:
             self._over.wait(1 / (2 + 12 * 0.5 ** (past / self._seconds * 6)))
 
     def _decide(self, user_id: str) -> None:
-        user = self._house.user(user_id)
+        user = self._api.user(user_id)
         user.confirm(self._event_id)
         if self._chance.random() < 0.1:
             user.cancel(self._event_id)
@@ -73,19 +73,19 @@ def take(page: Page, name: str, *, whole: bool = False) -> None:
     print(f"{path.relative_to(FOLDER.parent)}  {size // 1000} KB", file=sys.stderr)
 
 
-def visit(browser: Browser, house: House, name: str, role: str | None = None, **options: object) -> Visitor:
+def visit(browser: Browser, api: Api, name: str, role: str | None = None, **options: object) -> Visitor:
     """Somebody who is signed in."""
-    visitor = Visitor.in_browser(browser, house.base_url, timezone_id="Europe/Berlin", **options)
-    claims = house.claims(name) | ({"role": role} if role else {})
-    visitor.sign_in(house.bearer(name, claims).authorization or "", f"{name}@example.com")
+    visitor = Visitor.in_browser(browser, api.base_url, timezone_id="Europe/Berlin", **options)
+    claims = api.claims(name) | ({"role": role} if role else {})
+    visitor.sign_in(api.bearer(name, claims).authorization or "", f"{name}@example.com")
     return visitor
 
 
-def play(house: House, browser: Browser, minutes: float) -> None:
+def play(api: Api, browser: Browser, minutes: float) -> None:
     """The sale, from before it opens until it is sold out and people wait."""
-    house.event(event_name="Winter Lights, late show", available_tickets=250, max_per_user=4)
+    api.event(event_name="Winter Lights, late show", available_tickets=250, max_per_user=4)
     opens = datetime.now(UTC) + timedelta(seconds=OPENS_IN_SECONDS)
-    event_id = house.event(
+    event_id = api.event(
         event_name="One Night Only",
         available_tickets=TICKETS,
         max_per_user=2,
@@ -93,16 +93,16 @@ def play(house: House, browser: Browser, minutes: float) -> None:
         opens_at=opens.isoformat(),
     )
     size = {"width": 1280, "height": 720}
-    ada = visit(browser, house, "ada", viewport=size)
-    cached = visit(browser, house, "organizer", "organizer", viewport={"width": 1120, "height": 900})
-    grace = visit(browser, house, "grace", viewport=PHONE, color_scheme="dark", device_scale_factor=2)
+    ada = visit(browser, api, "ada", viewport=size)
+    cached = visit(browser, api, "organizer", "organizer", viewport={"width": 1120, "height": 900})
+    grace = visit(browser, api, "grace", viewport=PHONE, color_scheme="dark", device_scale_factor=2)
     ada.go(f"/sale/{event_id}")
     cached.go(f"/console#sale-{event_id}")
     expect(ada.page.get_by_role("button", name="Book")).to_be_visible()
     take(ada.page, "sale-opening")
     expect(ada.page.locator("#state")).to_have_text("On sale")
     print(f"the sale is open; its crowd comes for {minutes:g} minutes", file=sys.stderr)
-    with Crowd(house, event_id, minutes * 60).coming():
+    with Crowd(api, event_id, minutes * 60).coming():
         ada.page.wait_for_timeout(8_000)
         ada.page.get_by_label("How many?").select_option("2")
         ada.page.get_by_role("button", name="Book 2 tickets").click()
@@ -129,10 +129,10 @@ def main() -> None:
     expect.set_options(timeout=PATIENCE_MS)
     with (
         tempfile.TemporaryDirectory(prefix="booking-pictures-") as folder,
-        serving(Path(folder) / "data", {"BOOKING_RATE_LIMIT": "off"}) as house,
+        serving(Path(folder) / "data", {"BOOKING_RATE_LIMIT": "off"}) as api,
         playwright() as running,
     ):
-        play(house, launch(running), minutes)
+        play(api, launch(running), minutes)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, Route, expect
 
+from tests.contract.api import Api
 from tests.contract.client import fresh
-from tests.contract.house import House
 
 from .chromium import PATIENCE_MS
 from .conftest import Sit
@@ -23,15 +23,15 @@ def ask_last(page: Page) -> None:
     page.evaluate("fetch('/healthz').then((answer) => answer.status)")
 
 
-def test_a_buyer_is_told_that_the_console_is_not_for_them(house: House, sit: Sit) -> None:
+def test_a_buyer_sees_that_the_console_is_for_organizers(api: Api, sit: Sit) -> None:
     visitor = sit(fresh("buyer"))
     visitor.go("/console")
     expect(visitor.page.locator("#trouble")).to_have_text("This is for organizers, and this account is not one.")
     expect(visitor.page.get_by_role("button", name="New sale")).to_be_hidden()
 
 
-def test_what_is_wrong_with_a_form_stands_beside_the_field(house: House, sit: Sit) -> None:
-    event_id, _ = house.sold_out(available_tickets=3)
+def test_what_is_wrong_with_a_form_stands_beside_the_field(api: Api, sit: Sit) -> None:
+    event_id, _ = api.sold_out(available_tickets=3)
     visitor = sit(fresh("organizer"), "organizer", timezone_id="Asia/Kolkata")
     visitor.expected += ["status of 409", "status of 422"]
     page = visitor.page
@@ -54,7 +54,7 @@ def test_what_is_wrong_with_a_form_stands_beside_the_field(house: House, sit: Si
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("dialog")).to_be_hidden()
     expect(page.locator(".headline")).to_contain_text("Opens soon")
-    event = house.look(event_id)
+    event = api.look(event_id)
     assert (event["capacity"], event["opens_at"], event["max_per_user"]) == (4, "2099-01-01T01:00:00.000Z", 1)
 
 
@@ -73,8 +73,8 @@ def test_a_sale_that_is_not_there_is_asked_for_once_and_shows_nothing(sit: Sit) 
     assert len([url for url in asked if "987654321" in url]) == 1
 
 
-def test_nothing_of_a_sale_is_asked_for_or_can_be_changed_before_it_is_known(house: House, sit: Sit) -> None:
-    event_id = house.event()
+def test_nothing_of_a_sale_is_asked_for_or_can_be_changed_before_it_is_known(api: Api, sit: Sit) -> None:
+    event_id = api.event()
     page = (visitor := sit(fresh("organizer"), "organizer")).page
     asked: list[str] = []
     waiting: list[Route] = []
@@ -90,8 +90,8 @@ def test_nothing_of_a_sale_is_asked_for_or_can_be_changed_before_it_is_known(hou
     expect(page.get_by_role("dialog")).to_contain_text("Change the sale")
 
 
-def test_a_double_click_pauses_and_does_not_go_on_at_once(house: House, sit: Sit) -> None:
-    event_id = house.event()
+def test_a_double_click_pauses_without_resuming_at_once(api: Api, sit: Sit) -> None:
+    event_id = api.event()
     page = (visitor := sit(fresh("organizer"), "organizer")).page
     visitor.go(f"/console#sale-{event_id}")
     changes: list[str] = []
@@ -106,11 +106,11 @@ def test_a_double_click_pauses_and_does_not_go_on_at_once(house: House, sit: Sit
         expect(page.get_by_role("button", name="Resume")).to_be_visible()
     ask_last(page)
     assert len(changes) == 1
-    assert house.look(event_id)["paused"]
+    assert api.look(event_id)["paused"]
 
 
-def test_what_could_not_be_read_is_read_again(house: House, sit: Sit) -> None:
-    event_id = house.event()
+def test_what_could_not_be_read_is_read_again(api: Api, sit: Sit) -> None:
+    event_id = api.event()
     visitor = sit(fresh("organizer"), "organizer")
     visitor.expected.append("status of 503")
     page = visitor.page
@@ -122,14 +122,14 @@ def test_what_could_not_be_read_is_read_again(house: House, sit: Sit) -> None:
     expect(page.locator(".detail > .notice")).to_be_empty()
 
 
-def test_the_waiting_list_the_chart_and_the_report_follow_the_sale(house: House, sit: Sit, tmp_path: Path) -> None:
-    event_id, _ = house.sold_out(available_tickets=2)
+def test_the_waiting_list_the_chart_and_the_report_follow_the_sale(api: Api, sit: Sit, tmp_path: Path) -> None:
+    event_id, _ = api.sold_out(available_tickets=2)
     visitor = sit(fresh("organizer"), "organizer")
     page = visitor.page
     visitor.go(f"/console#sale-{event_id}")
     expect(page.get_by_text("Nobody is waiting.")).to_be_visible()
     expect(page.get_by_text("Sold out ", exact=False).last).to_be_visible()
-    waiting = house.users(3)
+    waiting = api.users(3)
     for user in waiting:
         user.book(event_id)
     rows = page.get_by_role("region", name="Waiting list", exact=True).locator("tbody tr")
@@ -143,7 +143,7 @@ def test_the_waiting_list_the_chart_and_the_report_follow_the_sale(house: House,
     table = page.get_by_role("region", name="Bookings, waiting list").get_by_role("row")
     expect(table).not_to_have_count(1)
     with page.expect_response("**/report"):
-        house.user().book(event_id)
+        api.user().book(event_id)
     expect(rows).to_have_count(4)
     expect(summary).to_be_focused()
     expect(table.first).to_be_visible()
@@ -154,8 +154,8 @@ def test_the_waiting_list_the_chart_and_the_report_follow_the_sale(house: House,
     assert len((tmp_path / "bookings.ndjson").read_text().splitlines()) == 6
 
 
-def test_a_list_that_cannot_be_read_says_so_until_it_can(house: House, sit: Sit) -> None:
-    house.event(event_name=(name := fresh("listed")))
+def test_a_list_that_cannot_be_read_says_so_until_it_can(api: Api, sit: Sit) -> None:
+    api.event(event_name=(name := fresh("listed")))
     visitor = sit(fresh("organizer"), "organizer")
     visitor.expected.append("status of 503")
     body = '{"code": "inventory_unavailable", "detail": "…"}'
@@ -201,12 +201,12 @@ def test_only_the_state_of_the_service_is_read_out(sit: Sit) -> None:
     expect(visitor.page.get_by_role("banner").get_by_role("status")).to_have_text("Ready")
 
 
-def test_older_sales_can_be_reached_and_are_kept_up_to_date(house: House, sit: Sit) -> None:
+def test_older_sales_can_be_reached_and_are_kept_up_to_date(api: Api, sit: Sit) -> None:
     first, next_to_it = fresh("oldest"), fresh("older")
-    event_id = house.event(event_name=first, available_tickets=2)
-    house.event(event_name=next_to_it)
+    event_id = api.event(event_name=first, available_tickets=2)
+    api.event(event_name=next_to_it)
     for _ in range(20):
-        house.event()
+        api.event()
     visitor = sit(fresh("organizer"), "organizer")
     page = visitor.page
     for path, path_words in ((f"/console#sale-{event_id}", "1 of 2 sold"), ("/", "No tickets left")):
@@ -220,5 +220,5 @@ def test_older_sales_can_be_reached_and_are_kept_up_to_date(house: House, sit: S
         expect(page.get_by_role("link", name=first)).to_be_visible()
         if path == "/":
             expect(page.locator("li", has_text=first)).to_contain_text("1 of 2 tickets left")
-        house.user().book(event_id)
+        api.user().book(event_id)
         expect(page.locator("li", has_text=first)).to_contain_text(path_words)

@@ -6,8 +6,8 @@ from email.utils import formatdate
 
 from playwright.sync_api import Page, Route, expect
 
+from tests.contract.api import Api
 from tests.contract.client import fresh
-from tests.contract.house import House
 
 from .chromium import PATIENCE_MS
 from .conftest import Sit
@@ -23,9 +23,9 @@ def ticket_says(page: Page, name: str) -> None:
     expect(page.locator("#ticket").get_by_role("heading", name=name)).to_be_visible()
 
 
-def test_a_question_is_taken_back_when_a_place_becomes_a_ticket(house: House, sit: Sit) -> None:
-    event_id, (buyer,) = house.sold_out(hold_seconds=600)
-    me = house.user()
+def test_a_question_is_withdrawn_if_a_waiting_place_becomes_a_ticket(api: Api, sit: Sit) -> None:
+    event_id, (buyer,) = api.sold_out(hold_seconds=600)
+    me = api.user()
     me.book(event_id)
     visitor = sit(me.id)
     page = visitor.page
@@ -47,9 +47,9 @@ def book(page: Page) -> None:
     expect(page.locator(".left")).to_contain_text("1 held")
 
 
-def test_what_was_done_in_another_window_is_called_so(house: House, sit: Sit) -> None:
-    event_id = house.event(available_tickets=2, hold_seconds=600)
-    me = house.user()
+def test_an_action_in_another_window_is_described_as_such(api: Api, sit: Sit) -> None:
+    event_id = api.event(available_tickets=2, hold_seconds=600)
+    me = api.user()
     page = (visitor := sit(me.id)).page
     visitor.go(f"/sale/{event_id}")
     book(page)
@@ -62,9 +62,9 @@ def test_what_was_done_in_another_window_is_called_so(house: House, sit: Sit) ->
     expect(page.locator("#news")).to_be_empty()
 
 
-def test_after_signing_out_nothing_is_shown_of_a_booking_under_way(house: House, sit: Sit) -> None:
-    event_id = house.event(available_tickets=2)
-    visitor = sit((me := house.user()).id)
+def test_signing_out_hides_a_booking_in_progress(api: Api, sit: Sit) -> None:
+    event_id = api.event(available_tickets=2)
+    visitor = sit((me := api.user()).id)
     page = visitor.page
     under_way: list[Route] = []
     page.route("**/book", lambda route: under_way.append(route))
@@ -81,8 +81,8 @@ def test_after_signing_out_nothing_is_shown_of_a_booking_under_way(house: House,
     assert me.get(f"/events/{event_id}/booking").data["status"] == "confirmed"
 
 
-def test_a_booking_is_not_asked_for_again_in_the_name_of_the_next_person(house: House, sit: Sit) -> None:
-    event_id = house.event(available_tickets=2)
+def test_a_booking_is_not_asked_for_again_in_the_name_of_the_next_person(api: Api, sit: Sit) -> None:
+    event_id = api.event(available_tickets=2)
     visitor = sit(fresh("first"))
     visitor.expected.append("ERR_CONNECTION_RESET")
     page = visitor.page
@@ -104,13 +104,13 @@ def test_a_booking_is_not_asked_for_again_in_the_name_of_the_next_person(house: 
     page.get_by_role("button", name="Book 1 ticket").click()
     ticket_says(page, "The ticket is yours")
     assert len(asked) == tried
-    assert house.look(event_id)["tickets_sold"] == 1
+    assert api.look(event_id)["tickets_sold"] == 1
 
 
-def test_a_booking_undone_before_the_stream_told_of_it_disappears(house: House, sit: Sit) -> None:
+def test_a_booking_undone_before_the_stream_sent_it_disappears(api: Api, sit: Sit) -> None:
     """The stream tells of changes; between two of its looks somebody may book and lose it again."""
-    event_id = house.event(available_tickets=2, hold_seconds=600)
-    me = house.user()
+    event_id = api.event(available_tickets=2, hold_seconds=600)
+    me = api.user()
     visitor = sit(me.id)
     visitor.expected.append("status of 404")  # no booking any more
     page = visitor.page
@@ -129,12 +129,12 @@ def test_a_booking_undone_before_the_stream_told_of_it_disappears(house: House, 
     expect(page.get_by_role("button", name="Book 1 ticket")).to_be_visible()
 
 
-def test_moving_up_is_told_now_and_then_and_the_last_word_is_right(house: House, sit: Sit) -> None:
+def test_position_updates_are_announced_sparingly_and_the_last_is_right(api: Api, sit: Sit) -> None:
     """Whoever listens to the page would hear nothing else while a long list moves."""
-    event_id, buyers = house.sold_out(available_tickets=4)
-    for other in house.users(4):
+    event_id, buyers = api.sold_out(available_tickets=4)
+    for other in api.users(4):
         other.book(event_id)
-    me = house.user()
+    me = api.user()
     me.book(event_id)
     page = (visitor := sit(me.id)).page
     page.clock.install()
@@ -151,25 +151,25 @@ def test_moving_up_is_told_now_and_then_and_the_last_word_is_right(house: House,
     expect(news).to_have_text("You moved up to place 1.")
 
 
-def test_the_word_over_the_form_goes_with_the_sale(house: House, sit: Sit) -> None:
-    event_id = house.event(opens_at="2099-01-01T00:00:00Z")
+def test_the_headline_of_the_form_follows_the_state_of_the_sale(api: Api, sit: Sit) -> None:
+    event_id = api.event(opens_at="2099-01-01T00:00:00Z")
     page = (visitor := sit()).page
     visitor.go(f"/sale/{event_id}")
     lead = page.locator("#ticket .quiet")
     expect(lead).to_contain_text("ready when the sale opens")
     page.get_by_label("Email").fill("somebody")
-    house.organizer.call("PATCH", f"/events/{event_id}", {"opens_at": None})
+    api.organizer.call("PATCH", f"/events/{event_id}", {"opens_at": None})
     expect(lead).to_have_text("It takes a moment.")
-    house.organizer.call("PATCH", f"/events/{event_id}", {"closes_at": "2020-01-01T00:00:00Z"})
+    api.organizer.call("PATCH", f"/events/{event_id}", {"closes_at": "2020-01-01T00:00:00Z"})
     ticket_says(page, "Sign in to see your booking")
     expect(lead).to_have_text("The sale is over.")
     expect(page.get_by_label("Email")).to_have_value("somebody")
 
 
-def test_a_buyer_who_wants_more_tickets_than_are_left_is_told_how_many_there_are(house: House, sit: Sit) -> None:
+def test_a_buyer_who_wants_too_many_tickets_sees_how_many_are_left(api: Api, sit: Sit) -> None:
     for limit, name in ((0, "Book 2 tickets"), (None, "Join the waiting list")):
-        event_id = house.event(available_tickets=3, max_per_user=2, waitlist_limit=limit)
-        house.user().book(event_id, 2)
+        event_id = api.event(available_tickets=3, max_per_user=2, waitlist_limit=limit)
+        api.user().book(event_id, 2)
         page = (visitor := sit(fresh("many"))).page
         visitor.go(f"/sale/{event_id}")
         page.get_by_label("How many?").select_option("2")
@@ -180,10 +180,10 @@ def test_a_buyer_who_wants_more_tickets_than_are_left_is_told_how_many_there_are
         ticket_says(page, "The ticket is yours")
 
 
-def test_every_turn_of_a_sale_is_read_out(house: House, sit: Sit) -> None:
+def test_every_phase_of_a_sale_is_announced(api: Api, sit: Sit) -> None:
     """By the clock, too, whether or not the page's own comes before the service's word."""
-    event_id = house.event(opens_at=(datetime.now(UTC) + timedelta(seconds=6)).isoformat())
-    stream = f"event: availability\ndata: {json.dumps(house.look(event_id))}\n\n"
+    event_id = api.event(opens_at=(datetime.now(UTC) + timedelta(seconds=6)).isoformat())
+    stream = f"event: availability\ndata: {json.dumps(api.look(event_id))}\n\n"
     page = (visitor := sit()).page
     page.route("**/live", lambda route: route.fulfill(body=stream, headers={"Date": formatdate(usegmt=True)}))
     visitor.go(f"/sale/{event_id}")
@@ -197,13 +197,13 @@ def test_every_turn_of_a_sale_is_read_out(house: House, sit: Sit) -> None:
         ({"closes_at": "2099-01-01T00:00:00Z", "opens_at": "2098-01-01T00:00:00Z"}, "The sale is not open yet."),
         ({"opens_at": None, "closes_at": "2020-01-01T00:00:00Z"}, "The sale is over."),
     ):
-        house.organizer.call("PATCH", f"/events/{event_id}", change)
+        api.organizer.call("PATCH", f"/events/{event_id}", change)
         expect(spoken).to_have_text(words)
 
 
-def test_a_computer_that_slept_asks_how_things_stand(house: House, sit: Sit) -> None:
+def test_a_computer_that_wakes_up_reads_the_state_again(api: Api, sit: Sit) -> None:
     """Its connection may be dead without saying so, and the clock that the countdowns go by may have stood still."""
-    event_id = house.event()
+    event_id = api.event()
     page = (visitor := sit()).page
     page.add_init_script("window.slept = 0; const clock = Date.now; Date.now = () => clock() + window.slept;")
     visitor.go(f"/sale/{event_id}")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.contract.api import Api
 from tests.contract.client import fresh
-from tests.contract.house import House
 
 from .chromium import PATIENCE_MS, PHONE, WIDE
 from .conftest import Sit
@@ -55,40 +55,40 @@ class View:
     role: str | None = None
 
 
-def scheduled(house: House) -> View:
-    event_id = house.event(opens_at="2099-01-01T00:00:00Z", event_name=LONG, max_per_user=4, available_tickets=9)
+def scheduled(api: Api) -> View:
+    event_id = api.event(opens_at="2099-01-01T00:00:00Z", event_name=LONG, max_per_user=4, available_tickets=9)
     return View(f"/sale/{event_id}", "How many?", fresh("me"))
 
 
-def waiting(house: House) -> View:
-    me = house.user()
-    event_id, _ = house.sold_out()
+def waiting(api: Api) -> View:
+    me = api.user()
+    event_id, _ = api.sold_out()
     me.book(event_id)
     return View(f"/sale/{event_id}", "You are next.", me.id)
 
 
-def held(house: House) -> View:
-    me = house.user()
-    event_id = house.event(hold_seconds=600)
+def held(api: Api) -> View:
+    me = api.user()
+    event_id = api.event(hold_seconds=600)
     me.book(event_id)
     return View(f"/sale/{event_id}", "Confirm 1 ticket", me.id)
 
 
-def console(house: House) -> View:
-    event_id, _ = house.sold_out(available_tickets=2, event_name=LONG, hold_seconds=600)
-    for user in house.users(2):
+def console(api: Api) -> View:
+    event_id, _ = api.sold_out(available_tickets=2, event_name=LONG, hold_seconds=600)
+    for user in api.users(2):
         user.book(event_id)
     return View(f"/console#sale-{event_id}", "Redis and the database agree.", fresh("me"), "organizer")
 
 
-def sales(house: House) -> View:
-    house.event(event_name=LONG)
+def sales(api: Api) -> View:
+    api.event(event_name=LONG)
     return View("/", LONG.split()[0])
 
 
-VIEWS: dict[str, Callable[[House], View]] = {
+VIEWS: dict[str, Callable[[Api], View]] = {
     "list": sales,
-    "signed out": lambda house: View(f"/sale/{house.event()}", "Sign in to book"),
+    "signed out": lambda api: View(f"/sale/{api.event()}", "Sign in to book"),
     "scheduled": scheduled,
     "waiting": waiting,
     "held": held,
@@ -101,8 +101,8 @@ VIEWS: dict[str, Callable[[House], View]] = {
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_a_page_is_for_every_screen_and_every_reader(house: House, sit: Sit, name: str) -> None:
-    view = VIEWS[name](house)
+def test_every_page_is_accessible_on_every_screen(api: Api, sit: Sit, name: str) -> None:
+    view = VIEWS[name](api)
     visitor = sit(view.user, view.role)
     if name == "no sale":
         visitor.expected.append("status of 404")
@@ -126,10 +126,10 @@ def test_the_reference_is_never_wider_than_its_window(sit: Sit, width: int) -> N
     assert not visitor.overflows()
 
 
-def test_the_reference_docs_show_every_operation_in_the_colours_of_the_system(house: House, sit: Sit) -> None:
+def test_the_reference_docs_show_every_operation_in_the_colours_of_the_system(api: Api, sit: Sit) -> None:
     visitor = sit()
     visitor.go("/docs")
-    for methods in house.http.get("/openapi.json").json()["paths"].values():
+    for methods in api.http.get("/openapi.json").json()["paths"].values():
         for operation in methods.values():
             expect(visitor.page.get_by_role("heading", name=operation["summary"], exact=True)).to_have_count(1)
     element = visitor.page.locator("rapi-doc")
@@ -139,7 +139,7 @@ def test_the_reference_docs_show_every_operation_in_the_colours_of_the_system(ho
 
 
 @pytest.mark.parametrize("path", ["/", "/sale/0", "/console", "/docs", "/problems", "/problems/sold_out"])
-def test_every_page_has_the_way_home(sit: Sit, path: str) -> None:
+def test_every_page_links_to_the_home_page(sit: Sit, path: str) -> None:
     visitor = sit()
     if path == "/sale/0":
         visitor.expected.append("status of 404")
@@ -149,8 +149,8 @@ def test_every_page_has_the_way_home(sit: Sit, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/sale/{event_id}", "/console"])
-def test_without_scripts_a_page_says_so_and_nothing_else(house: House, sit: Sit, path: str) -> None:
-    event_id = house.event()
+def test_without_scripts_a_page_says_so_and_nothing_else(api: Api, sit: Sit, path: str) -> None:
+    event_id = api.event()
     visitor = sit(java_script_enabled=False)
     visitor.go(path.format(event_id=event_id))
     expect(visitor.page.locator("noscript p")).to_contain_text("This page needs JavaScript")
@@ -158,9 +158,9 @@ def test_without_scripts_a_page_says_so_and_nothing_else(house: House, sit: Sit,
     expect(visitor.page.get_by_text("Loading")).to_be_hidden()
 
 
-def test_a_visitor_who_wants_no_motion_gets_none(house: House, sit: Sit) -> None:
+def test_a_visitor_who_wants_no_motion_gets_none(api: Api, sit: Sit) -> None:
     visitor = sit(reduced_motion="reduce")
-    visitor.go(f"/sale/{house.event()}")
+    visitor.go(f"/sale/{api.event()}")
     visitor.page.locator(".bar > span").first.wait_for(state="attached")
     durations = visitor.page.evaluate(
         "[...document.querySelectorAll('*')].map((one) => getComputedStyle(one).transitionDuration)"
@@ -168,9 +168,9 @@ def test_a_visitor_who_wants_no_motion_gets_none(house: House, sit: Sit) -> None
     assert set(durations) == {"0s"}
 
 
-def test_nothing_of_a_sale_is_read_as_html(house: House, sit: Sit) -> None:
+def test_nothing_of_a_sale_is_read_as_html(api: Api, sit: Sit) -> None:
     name = "<img src=/nowhere onerror=document.title='owned'><script>document.title='owned'</script>"
-    event_id = house.event(event_name=name)
+    event_id = api.event(event_name=name)
     visitor = sit(fresh("organizer"), "organizer")
     for path in ("/", f"/sale/{event_id}", f"/console#sale-{event_id}"):
         visitor.go(path)
@@ -179,9 +179,9 @@ def test_nothing_of_a_sale_is_read_as_html(house: House, sit: Sit) -> None:
         assert visitor.page.title() != "owned"
 
 
-def test_a_name_is_written_in_the_direction_of_its_own_letters(house: House, sit: Sit) -> None:
+def test_a_name_is_written_in_the_direction_of_its_own_letters(api: Api, sit: Sit) -> None:
     name = "أضواء الشتاء (2026)!"  # begins on the right, and ends with its exclamation mark on the left
-    event_id = house.event(event_name=name)
+    event_id = api.event(event_name=name)
     visitor = sit(fresh("organizer"), "organizer")
     for path, shown in (("/", 1), (f"/sale/{event_id}", 1), (f"/console#sale-{event_id}", 2)):
         visitor.go(path)
@@ -190,7 +190,7 @@ def test_a_name_is_written_in_the_direction_of_its_own_letters(house: House, sit
         assert set(names.evaluate_all("all => all.map((one) => getComputedStyle(one).direction)")) == {"rtl"}
 
 
-def test_an_inline_script_would_not_run(house: House, sit: Sit) -> None:
+def test_an_inline_script_would_not_run(api: Api, sit: Sit) -> None:
     visitor = sit()
     visitor.expected += ["Content Security Policy", "TrustedHTML", "TrustedScript"]
     visitor.go("/")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect
 
+from tests.contract.api import Api
 from tests.contract.client import fresh
-from tests.contract.house import House
 
 from .chromium import PATIENCE_MS, launch
 from .conftest import Sit
@@ -32,11 +32,11 @@ def browsers(driver: Playwright) -> Iterator[list[Browser]]:
         browser.close()
 
 
-def organizer_account(house: House) -> str:
+def organizer_account(api: Api) -> str:
     """The email of an organizer made with the service's own command."""
     email = f"{fresh('organizer')}@example.com"
-    command = [*house.command, "user", "add", email, "--organizer"]
-    subprocess.run(command, input=f"{PASSWORD}\n", env=house.environment, check=True, capture_output=True, text=True)
+    command = [*api.command, "user", "add", email, "--organizer"]
+    subprocess.run(command, input=f"{PASSWORD}\n", env=api.environment, check=True, capture_output=True, text=True)
     return email
 
 
@@ -50,8 +50,8 @@ def shows(page: Page, name: str, value: str) -> None:
     expect(page.locator(".counters > div", has_text=name).locator("dd")).to_have_text(value)
 
 
-def test_a_whole_sale_played_by_three_browsers(house: House, sit: Sit, browsers: list[Browser], tmp_path: Path) -> None:
-    email, name = organizer_account(house), f"{fresh('Sale')} <img src=x onerror=alert(1)>"
+def test_a_whole_sale_played_by_three_browsers(api: Api, sit: Sit, browsers: list[Browser], tmp_path: Path) -> None:
+    email, name = organizer_account(api), f"{fresh('Sale')} <img src=x onerror=alert(1)>"
     organizer, ada, grace = (sit(at=browser, timezone_id="UTC") for browser in browsers)
 
     # The organizer signs in, and creates a sale that opens in an hour.
@@ -92,7 +92,7 @@ def test_a_whole_sale_played_by_three_browsers(house: House, sit: Sit, browsers:
     shows(cached, "Held", "1")
 
     # Somebody else is on the waiting list before Grace, and a third finds it full.
-    linus = house.user()
+    linus = api.user()
     assert linus.book(event_id).data["position"] == 1
     expect(grace.page.locator("#state")).to_have_text("Sold out")
     grace.page.get_by_role("button", name="Join the waiting list").click()
@@ -137,4 +137,4 @@ def test_a_whole_sale_played_by_three_browsers(house: House, sit: Sit, browsers:
     cached.get_by_role("button", name="Pause").click()
     expect(late.page.locator("#state")).to_have_text("Paused")
     expect(ada.page.get_by_text("The organizer has paused the sale.")).to_be_visible()
-    assert house.look(event_id)["tickets_sold"] == 1
+    assert api.look(event_id)["tickets_sold"] == 1

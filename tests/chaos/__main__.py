@@ -1,4 +1,4 @@
-"""`scripts/chaos`: plays and breaks for as long as one asks, and tells what came of it."""
+"""`scripts/chaos`: breaks a service under load for a given time, and reports the result."""
 
 import asyncio
 import json
@@ -14,30 +14,32 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tests.chaos.deployment import Deployment, open_deployment
 from tests.chaos.faults import FAULTS
-from tests.chaos.play import Game, Round
-from tests.chaos.world import World, open_world
+from tests.chaos.rounds import ChaosRun, Round
 from tests.fixtures.postgres import PostgresServer, running_postgres
 
 TABLE_COLUMNS = 120
-"""Width of the table where it is not a terminal that it goes to."""
+"""Width of the table if the output is not a terminal."""
 
 
 def chaos(
-    minutes: Annotated[float, typer.Option(min=0.05, max=600, help="How long to go on.")] = 1.0,
-    seed: Annotated[int | None, typer.Option(help="Decides the order of everything; shown in any case.")] = None,
-    fault: Annotated[list[str] | None, typer.Option(help="Only this fault; may be given several times.")] = None,
+    minutes: Annotated[float, typer.Option(min=0.05, max=600, help="How long to run.")] = 1.0,
+    seed: Annotated[
+        int | None, typer.Option(help="Decides the order of operations and faults; always printed.")
+    ] = None,
+    fault: Annotated[list[str] | None, typer.Option(help="Only this fault; can be repeated.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=16, help="Web workers.")] = 2,
     database_url: Annotated[str | None, typer.Option(help="An empty postgresql:// database; else SQLite.")] = None,
     postgres: Annotated[
-        bool, typer.Option("--postgres", help="A PostgreSQL of its own, which is stopped, too.")
+        bool, typer.Option("--postgres", help="Start a PostgreSQL server, and stop it as a fault, too.")
     ] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the table to this file, too.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the table to this file.")] = None,
 ) -> None:
-    """Plays with a real service, breaks it again and again, and holds what is left to the one oracle.
+    """Runs a load on a real service, breaks the service again and again, and checks the result with the oracle.
 
-    Exit code 1 when anything was lost, doubled or otherwise violated; the seed and the round are shown then, and the
-    service's folder is kept.
+    Exit code 1 if a change was lost or doubled or another rule was violated. Then the seed and the round are printed,
+    and the service's folder is kept.
     """
     unknown = set(fault or ()) - FAULTS.keys()
     if unknown:
@@ -61,18 +63,20 @@ async def run(
     console: Console,
     postgres: PostgresServer | None = None,
 ) -> int:
-    """Plays for so many minutes; returns the exit code."""
+    """Runs rounds for this many minutes. Returns the exit code."""
     end = time.monotonic() + 60 * minutes
     try:
-        async with open_world(database_url, workers, postgres=postgres) as world:
-            game = Game(world, seed, faults)
+        async with open_deployment(database_url, workers, postgres=postgres) as deployment:
+            chaos_run = ChaosRun(deployment, seed, faults)
             try:
-                violations = await game.play(lambda _: time.monotonic() < end, lambda one: tell(console, one, end))
+                violations = await chaos_run.play(
+                    lambda _: time.monotonic() < end, lambda one: print_round(console, one, end)
+                )
             finally:
-                show(console, game, world)
+                print_table(console, chaos_run, deployment)
                 if json_file is not None:
-                    write(json_file, game, world)
-            keep_if(violations, world)
+                    write_json(json_file, chaos_run, deployment)
+            raise_if_violated(violations, deployment)
     except Violated as found:
         for line in found.violations[:20]:
             console.print(line, style="red", markup=False)
@@ -84,20 +88,22 @@ async def run(
     return 0
 
 
-def keep_if(violations: list[str], world: World) -> None:
-    """Raises Violated where there are any, which leaves the world's folder where it is."""
+def raise_if_violated(violations: list[str], deployment: Deployment) -> None:
+    """Raises Violated if there are violations, so that the service's folder is kept."""
     if violations:
-        raise Violated(violations, world.service.data_dir)
+        raise Violated(violations, deployment.service.data_dir)
 
 
-def write(file: Path, game: Game, world: World) -> None:
-    """The table as JSON."""
-    sums = {name: asdict(one) for name, one in game.sums.items()}
-    file.write_text(json.dumps({"seed": game.seed, "faults": sums, "kills": world.kills}, indent=2), encoding="utf-8")
+def write_json(file: Path, chaos_run: ChaosRun, deployment: Deployment) -> None:
+    """Writes the table as JSON."""
+    sums = {name: asdict(one) for name, one in chaos_run.sums.items()}
+    file.write_text(
+        json.dumps({"seed": chaos_run.seed, "faults": sums, "kills": deployment.kills}, indent=2), encoding="utf-8"
+    )
 
 
 class Violated(Exception):
-    """The oracle has found something; leaves the world's folder where it is."""
+    """The oracle has found violations. The service's folder is kept."""
 
     def __init__(self, violations: list[str], data_dir: Path) -> None:
         super().__init__(violations)
@@ -105,8 +111,8 @@ class Violated(Exception):
         self.data_dir = data_dir
 
 
-def tell(console: Console, one: Round, end: float) -> None:
-    """One line a round."""
+def print_round(console: Console, one: Round, end: float) -> None:
+    """Prints one line for a round."""
     left = max(0, end - time.monotonic())
     verdict = "[red]violated[/red]" if one.verdict.faults else "clean"
     done = f"{one.tally.operations:>7,} operations, {one.tally.acknowledged:>6,} acknowledged"
@@ -117,21 +123,23 @@ def tell(console: Console, one: Round, end: float) -> None:
     )
 
 
-def show(console: Console, game: Game, world: World) -> None:
-    """The table at the end."""
-    table = Table(title=f"seed {game.seed}", title_justify="left")
+def print_table(console: Console, chaos_run: ChaosRun, deployment: Deployment) -> None:
+    """Prints the table of all rounds."""
+    table = Table(title=f"seed {chaos_run.seed}", title_justify="left")
     table.add_column("fault")
     names = ("rounds", "operations", "acknowledged", "unknown", "lost", "doubled", "violations")
     for name in names:
         table.add_column(name, justify="right")
-    for fault, one in sorted(game.sums.items()):
+    for fault, one in sorted(chaos_run.sums.items()):
         table.add_row(fault, *(f"{getattr(one, name):,}" for name in names))
     table.add_row(
-        "all", *(f"{sum(getattr(one, name) for one in game.sums.values()):,}" for name in names), style="bold"
+        "all", *(f"{sum(getattr(one, name) for one in chaos_run.sums.values()):,}" for name in names), style="bold"
     )
     console.print(table, soft_wrap=True)
-    console.print("kills: " + (", ".join(f"{part} {number}" for part, number in sorted(world.kills.items())) or "none"))
-    console.print(f"connections that ended without an answer: {world.door.silences:,}")
+    console.print(
+        "kills: " + (", ".join(f"{part} {number}" for part, number in sorted(deployment.kills.items())) or "none")
+    )
+    console.print(f"connections that ended without an answer: {deployment.client.silences:,}")
 
 
 if __name__ == "__main__":

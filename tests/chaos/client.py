@@ -1,4 +1,4 @@
-"""A client that is never surprised: each call ends in an answer or in nothing, and what was promised is checked."""
+"""An HTTP client for a service that is being broken. It checks what every answer has to satisfy."""
 
 import asyncio
 import json
@@ -8,11 +8,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 ANSWER_SECONDS_MAX = 2.5
-"""The contract's two seconds, and half a one for a busy machine. A longer silence is a violation of `scripts/chaos`;
-among other tests, where a machine may stand still for longer than that, START_SECONDS_MAX is."""
+"""The contract's two seconds, and half a second for a busy machine. In `scripts/chaos` a later answer is a violation.
+The tests allow START_SECONDS_MAX, because other tests run at the same time."""
 
 START_SECONDS_MAX = 30.0
-"""The same while the service starts: its port listens from the beginning, so that calls wait and are not refused."""
+"""The bound while the service starts. Its port listens from the beginning, so calls wait and are not refused."""
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -27,31 +27,31 @@ class Reply:
 
     @property
     def code(self) -> str:
-        """A problem's code; empty for a success."""
+        """The code of a problem; empty for a success."""
         return str(self.body.get("code", "")) if isinstance(self.body, dict) else ""
 
     @property
     def data(self) -> Any:
-        """What a success is about."""
+        """The data of a success."""
         return self.body["data"]
 
 
 NOT_SENT = Reply(0, {}, None)
-"""No answer, since nobody listened: the call was never made."""
+"""The connection was refused, so the call was never sent."""
 
 
 @dataclass(slots=True)
-class Door:
-    """Connections to one service, taken and given back; `violations` is what no answer may ever be."""
+class HttpClient:
+    """A pool of connections to one service. `violations` lists answers that break the contract."""
 
     url: str
     violations: list[str] = field(default_factory=list)
     usual_seconds: float = ANSWER_SECONDS_MAX
-    """How long an answer may take of a service that runs."""
+    """How long an answer may take while the service runs."""
     seconds: float = ANSWER_SECONDS_MAX
-    """How long it may take now."""
+    """How long an answer may take at present."""
     in_flight: int = 0
-    """Calls that wait for their answer."""
+    """Calls without an answer so far."""
     silences: int = 0
     """Calls whose connection ended before the answer: a worker was killed."""
     _idle: list[Streams] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Door:
     async def call(
         self, method: str, path: str, token: str | None, body: Any = None, key: str | None = None
     ) -> Reply | None:
-        """The answer; None when there was none, so that nobody knows what became of the call."""
+        """Sends a request. Returns its answer, or None if the outcome is unknown because no answer came."""
         request = _request(method, path, token, body, key)
         streams: Streams | None = None
         self.in_flight += 1
@@ -91,7 +91,7 @@ class Door:
         return reply
 
     async def close(self) -> None:
-        """Closes what is idle."""
+        """Closes the idle connections."""
         for streams in self._idle:
             self._drop(streams)
         self._idle.clear()

@@ -1,4 +1,4 @@
-"""The one oracle: what has to be true of the books after every fault has healed and the stream has drained."""
+"""The oracle checks what has to be true after every fault has ended and the stream has drained."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from booking.domain.changes import BookingChange, Change, ChangeKind, EventChang
 from booking.inventory.reader import InventoryReader
 from booking.ledger import Ledger
 from booking.operations.audit.comparison import audit_event
-from tests.chaos.players import Memory
+from tests.chaos.buyers import Memory
 
 MAKING = (ChangeKind.BOOKED, ChangeKind.HELD, ChangeKind.JOINED)
 ENDING = (ChangeKind.CANCELLED, ChangeKind.LEFT)
@@ -16,36 +16,36 @@ ENDING = (ChangeKind.CANCELLED, ChangeKind.LEFT)
 
 @dataclass(slots=True)
 class Verdict:
-    """What is wrong; nothing, if all is well."""
+    """The faults that were found; empty if there are none."""
 
     faults: list[str] = field(default_factory=list)
     lost: int = 0
-    """Changes that a client saw acknowledged and that are not there."""
+    """Acknowledged changes that are missing."""
     doubled: int = 0
-    """Bookings that were made more often than they were asked for."""
+    """Bookings beyond the number of requests for them."""
 
 
 async def judge(
-    room: InventoryReader, ledger: Ledger, events: Iterable[int], memories: Iterable[tuple[str, Memory]]
+    inventory: InventoryReader, ledger: Ledger, events: Iterable[int], memories: Iterable[tuple[str, Memory]]
 ) -> Verdict:
-    """Holds these events, and what these users remember of them, to the five points of the fault suite."""
+    """Checks these events, and these users' memories of them, against the five points of the fault suite."""
     verdict = Verdict()
-    told: dict[int, dict[str, Memory]] = {}
+    memories_of: dict[int, dict[str, Memory]] = {}
     for user, memory in memories:
-        told.setdefault(memory.event_id, {})[user] = memory
+        memories_of.setdefault(memory.event_id, {})[user] = memory
     for event_id in events:
-        audit = await audit_event(room, ledger, event_id)  # points 1 and 2, and 4 by the database's own word
+        audit = await audit_event(inventory, ledger, event_id)  # points 1 and 2, and point 4 in the database
         verdict.faults += [f"event {event_id}: {difference}" for difference in audit.differences]
         if audit.unsettled:
-            verdict.faults.append(f"event {event_id}: {audit.unsettled} bookings change though nobody plays")
+            verdict.faults.append(f"event {event_id}: {audit.unsettled} bookings change without any request")
         changes = [change async for page in _pages(ledger, event_id) for change in page]
         verdict.faults += [f"event {event_id}: {fault}" for fault in replayed(changes)]
-        _hold_against(verdict, changes, told.get(event_id, {}))
+        _compare_with_memories(verdict, changes, memories_of.get(event_id, {}))
     return verdict
 
 
-def _hold_against(verdict: Verdict, changes: Sequence[Change], told: dict[str, Memory]) -> None:
-    """Point 5: whatever was acknowledged is there, and whatever was asked for is there once at most."""
+def _compare_with_memories(verdict: Verdict, changes: Sequence[Change], memories_of: dict[str, Memory]) -> None:
+    """Point 5: every acknowledged change exists, and no booking was made more often than it was requested."""
     by_kind: dict[str, set[tuple[str, int]]] = {"booked": set(), "cancelled": set(), "confirmed": set()}
     made: Counter[str] = Counter()
     for change in changes:
@@ -58,13 +58,15 @@ def _hold_against(verdict: Verdict, changes: Sequence[Change], told: dict[str, M
                 by_kind["cancelled"].add(one)
             elif change.kind is ChangeKind.CONFIRMED:
                 by_kind["confirmed"].add(one)
-    # A booking that is confirmed at once is confirmed again without a change.
+    # Confirming a booking that is already confirmed makes no change.
     by_kind["confirmed"] |= by_kind["booked"]
-    for user, memory in told.items():
+    for user, memory in memories_of.items():
         for name, there in by_kind.items():
             missing = {number for number in getattr(memory, name) if (user, number) not in there}
             verdict.lost += len(missing)
-            verdict.faults += [f"{user} was told that {memory.event_id}-{one} was {name}" for one in missing]
+            verdict.faults += [
+                f"{user} got an acknowledgement that {memory.event_id}-{one} was {name}" for one in missing
+            ]
         if made[user] > memory.attempts:
             verdict.doubled += made[user] - memory.attempts
             verdict.faults.append(
@@ -73,11 +75,11 @@ def _hold_against(verdict: Verdict, changes: Sequence[Change], told: dict[str, M
 
 
 def replayed(changes: Sequence[Change]) -> list[str]:
-    """Points 1, 3 and 4 at every moment: plays the changes again and says where one breaks a rule."""
+    """Points 1, 3 and 4 after every change: replays the changes and returns those that break a rule."""
     sale = _Sale()
     for due, change in enumerate(changes, 1):
         if change.seq != due:
-            return [*sale.faults, f"seq {change.seq} where {due} was due"]
+            return [*sale.faults, f"seq {change.seq} instead of {due}"]
         if isinstance(change, EventChange):
             sale.capacity = change.rules.capacity
         else:
@@ -89,18 +91,18 @@ def replayed(changes: Sequence[Change]) -> list[str]:
 
 @dataclass(slots=True)
 class _Sale:
-    """One event as its changes make it."""
+    """The state of one event, built from its changes."""
 
     capacity: int = 0
     taken: dict[int, int] = field(default_factory=dict)
-    """Tickets by the number of whoever has them."""
+    """Tickets by booking number, of bookings that have tickets."""
     queue: dict[int, int] = field(default_factory=dict)
-    """Tickets by the number of whoever waits for them, in join order."""
+    """Tickets by booking number, of waiting bookings, in join order."""
     owners: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
 
     def play(self, change: BookingChange) -> None:
-        """Takes the next change in."""
+        """Applies the next change."""
         if change.kind in MAKING:
             if change.user_id in self.owners:
                 self.faults.append(f"seq {change.seq}: {change.user_id} has two live bookings")
@@ -109,11 +111,11 @@ class _Sale:
                 self.queue[change.number] = change.quantity
                 return
             if self.queue:
-                self.faults.append(f"seq {change.seq}: {change.user_id} overtook those who wait")
+                self.faults.append(f"seq {change.seq}: {change.user_id} overtook waiting users")
             self.taken[change.number] = change.quantity
         elif change.kind is ChangeKind.PROMOTED:
             if next(iter(self.queue), None) != change.number:
-                self.faults.append(f"seq {change.seq}: {change.user_id} was promoted and not the head")
+                self.faults.append(f"seq {change.seq}: {change.user_id} was promoted without being the head")
             self.queue.pop(change.number, None)
             self.taken[change.number] = change.quantity
         elif change.kind is not ChangeKind.CONFIRMED:

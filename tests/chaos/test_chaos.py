@@ -1,4 +1,4 @@
-"""A short selection of what `scripts/chaos` does for hours, and proof that its oracle sees what it is there to see."""
+"""A short run of `scripts/chaos`, and tests that its oracle finds faults."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,67 +8,65 @@ import pytest
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
 from booking.domain.model import BookingStatus, Rules, Source
 from booking.inventory.reader import InventoryReader
+from tests.chaos.buyers import Memory
 from tests.chaos.client import START_SECONDS_MAX
+from tests.chaos.deployment import open_deployment
 from tests.chaos.faults import FAULTS
 from tests.chaos.oracle import Verdict, judge, replayed
-from tests.chaos.play import Game, fault_of
-from tests.chaos.players import Memory
-from tests.chaos.world import open_world
+from tests.chaos.rounds import ChaosRun, fault_of
+from tests.fixtures.backend import open_backend
 from tests.fixtures.postgres import running_postgres
-from tests.fixtures.spine import open_spine
 from tests.fixtures.stock import SHARDS
 
 SEED = 20_261_124
 SELECTION = ("kill-worker", "kill-redis", "flushall", "kill-persister", "script-flush")
 EVENT = 1
 PATIENCE_SECONDS = 300
-"""For a whole game on a busy machine."""
+"""The bound for a whole run on a busy machine."""
 
 
 @pytest.mark.timeout(PATIENCE_SECONDS)
-async def test_whatever_breaks_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
-    async with open_world(None, 2, tmp_path, answer_seconds=START_SECONDS_MAX) as world:
-        game = Game(world, SEED, SELECTION, seconds=1.0)
-        violations = await game.play(lambda number: number < len(SELECTION), lambda _: None)
+async def test_no_change_is_lost_or_doubled_after_any_fault(tmp_path: Path) -> None:
+    async with open_deployment(None, 2, tmp_path, answer_seconds=START_SECONDS_MAX) as deployment:
+        chaos_run = ChaosRun(deployment, SEED, SELECTION, seconds=1.0)
+        violations = await chaos_run.play(lambda number: number < len(SELECTION), lambda _: None)
     assert violations == [], f"seed {SEED}"
-    assert set(game.sums) == set(SELECTION)
-    assert all(one.acknowledged for one in game.sums.values())
-    assert set(world.kills) == {"worker", "redis", "persister"}
+    assert set(chaos_run.sums) == set(SELECTION)
+    assert all(one.acknowledged for one in chaos_run.sums.values())
+    assert set(deployment.kills) == {"worker", "redis", "persister"}
 
 
 @pytest.mark.timeout(PATIENCE_SECONDS)
-async def test_a_postgresql_that_is_stopped_and_a_clock_that_goes_back_lose_nothing(tmp_path: Path) -> None:
+async def test_no_change_is_lost_if_postgresql_stops_or_the_clock_goes_back(tmp_path: Path) -> None:
     faults = ("postgres-stopped", "clock-back")
     with running_postgres() as postgres:
-        async with open_world(postgres.url("postgres"), 2, tmp_path, postgres, START_SECONDS_MAX) as world:
-            game = Game(world, SEED, faults, seconds=1.0)
-            violations = await game.play(lambda number: number < len(faults), lambda _: None)
+        async with open_deployment(postgres.url("postgres"), 2, tmp_path, postgres, START_SECONDS_MAX) as deployment:
+            chaos_run = ChaosRun(deployment, SEED, faults, seconds=1.0)
+            violations = await chaos_run.play(lambda number: number < len(faults), lambda _: None)
     assert violations == [], f"seed {SEED}"
-    assert all(game.sums[fault].acknowledged for fault in faults)
+    assert all(chaos_run.sums[fault].acknowledged for fault in faults)
 
 
-async def test_the_oracle_sees_a_booking_that_is_lost_and_one_that_is_made_twice(
-    clean_valkey: str, tmp_path: Path
-) -> None:
-    """As a persister that drops an entry, and a script that skips a guard, would leave it."""
-    async with open_spine(clean_valkey, f"sqlite:///{tmp_path / 'booking.sqlite3'}", tmp_path) as spine:
-        await spine.stock.sale(EVENT)
-        booked = await spine.stock.office.book(EVENT, "ann")
+async def test_the_oracle_finds_a_lost_booking_and_a_doubled_booking(clean_valkey: str, tmp_path: Path) -> None:
+    """As if a persister had dropped an entry, or a script had skipped a check."""
+    async with open_backend(clean_valkey, f"sqlite:///{tmp_path / 'booking.sqlite3'}", tmp_path) as backend:
+        await backend.stock.sale(EVENT)
+        booked = await backend.stock.office.book(EVENT, "ann")
         assert booked.booking is not None
-        await spine.drain()
-        room = InventoryReader(spine.settings.redis_address, SHARDS)
-        told = Memory(EVENT, booked={booked.booking.number}, attempts=1)
-        sound = await judge(room, spine.ledger, [EVENT], [("ann", told)])
+        await backend.drain()
+        inventory = InventoryReader(backend.settings.redis_address, SHARDS)
+        memory = Memory(EVENT, booked={booked.booking.number}, attempts=1)
+        sound = await judge(inventory, backend.ledger, [EVENT], [("ann", memory)])
         assert sound == Verdict()
-        told.booked.add(999_999)
-        lost = await judge(room, spine.ledger, [EVENT], [("ann", told)])
+        memory.booked.add(999_999)
+        lost = await judge(inventory, backend.ledger, [EVENT], [("ann", memory)])
         assert (lost.lost, lost.doubled) == (1, 0)
-        doubled = await judge(room, spine.ledger, [EVENT], [("ann", Memory(EVENT, attempts=0))])
+        doubled = await judge(inventory, backend.ledger, [EVENT], [("ann", Memory(EVENT, attempts=0))])
         assert (doubled.lost, doubled.doubled) == (0, 1)
-        async with spine.ledger._writing() as connection:
+        async with backend.ledger._writing() as connection:
             await connection.exec_driver_sql("DELETE FROM bookings")
-        assert (await judge(room, spine.ledger, [EVENT], [])).faults, "Redis and SQL differ"
-        await room.close()
+        assert (await judge(inventory, backend.ledger, [EVENT], [])).faults, "Redis and SQL differ"
+        await inventory.close()
 
 
 def booking(seq: int, kind: ChangeKind, user: str, number: int, quantity: int = 1) -> BookingChange:
@@ -90,23 +88,25 @@ SOUND: list[Change] = [
     ("spoil", "said"),
     [
         (lambda c: c, None),
-        (lambda c: [*c[:3], *c[4:]], "seq 5 where 4 was due"),
+        (lambda c: [*c[:3], *c[4:]], "seq 5 instead of 4"),
         (lambda c: [*c, booking(7, ChangeKind.PROMOTED, "cid", 4)], "3 of 2 tickets"),
-        (lambda c: [*c[:5], booking(6, ChangeKind.PROMOTED, "cid", 4)], "not the head"),
+        (lambda c: [*c[:5], booking(6, ChangeKind.PROMOTED, "cid", 4)], "without being the head"),
         (lambda c: [*c[:5], booking(6, ChangeKind.BOOKED, "dan", 6)], "overtook"),
         (lambda c: [*c, booking(7, ChangeKind.JOINED, "bob", 7)], "two live bookings"),
     ],
 )
-def test_the_oracle_sees_what_a_history_may_not_have(spoil: Callable[[list[Change]], list[Change]], said: str) -> None:
+def test_the_oracle_finds_every_violation_in_a_history(
+    spoil: Callable[[list[Change]], list[Change]], said: str
+) -> None:
     faults = replayed(spoil(SOUND))
     assert (faults == []) if said is None else any(said in fault for fault in faults), faults
 
 
-def test_every_fault_says_what_it_does() -> None:
+def test_every_fault_has_a_description() -> None:
     assert all(fault.__doc__ for fault in FAULTS.values())
 
 
-def test_a_seed_decides_the_order_of_the_faults_and_each_has_its_turn() -> None:
+def test_the_seed_decides_the_order_of_the_faults_and_each_has_its_turn() -> None:
     faults = list(FAULTS)
     one, same, other = (
         [fault_of(seed, number, faults) for number in range(2 * len(faults))] for seed in (SEED, SEED, SEED + 1)

@@ -1,4 +1,4 @@
-"""The table of faults: every row names what shows it, every test and fault that is named is there."""
+"""The table of faults: every row names a test, and every named test and fault exists."""
 
 import re
 from functools import cache
@@ -13,7 +13,7 @@ ROWS_MIN = 40
 
 @cache
 def rows() -> dict[str, tuple[str, ...]]:
-    """What shows each row, by its first cell."""
+    """The tests and faults of each row, by the row's first cell."""
     lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {
@@ -23,16 +23,16 @@ def rows() -> dict[str, tuple[str, ...]]:
     }
 
 
-def test_every_row_is_shown_by_something() -> None:
+def test_every_row_names_a_test() -> None:
     assert len(rows()) >= ROWS_MIN
-    assert [row for row, shown in rows().items() if not any("::" in one for one in shown)] == []
+    assert [row for row, shown_by in rows().items() if not any("::" in one for one in shown_by)] == []
 
 
-def test_every_test_that_the_table_names_is_there() -> None:
-    named = {one for shown in rows().values() for one in shown if "::" in one}
+def test_every_test_that_the_table_names_exists() -> None:
+    named = {one for shown_by in rows().values() for one in shown_by if "::" in one}
     assert missing(named) == []
 
 
-def test_every_fault_of_the_chaos_is_in_the_table_and_no_other() -> None:
-    named = {one for shown in rows().values() for one in shown if "::" not in one}
+def test_the_table_has_exactly_the_faults_of_scripts_chaos() -> None:
+    named = {one for shown_by in rows().values() for one in shown_by if "::" not in one}
     assert named == FAULTS.keys()

@@ -1,6 +1,6 @@
-"""The HTTP contract, held against a running `booking serve` from outside: what a client can see, and nothing else."""
+"""The HTTP contract, tested from outside on a running `booking serve`: only what a client can see."""
 
 import pytest
 
-# What they assert, they assert for the tests: a failure should show both sides, as a test's own does.
-pytest.register_assert_rewrite(f"{__name__}.client", f"{__name__}.shapes", f"{__name__}.house")
+# pytest rewrites their assertions, too, so that a failure shows both sides.
+pytest.register_assert_rewrite(f"{__name__}.client", f"{__name__}.shapes", f"{__name__}.api")

@@ -1,4 +1,4 @@
-"""A small client of the service that holds every single answer to the envelope before a test gets to see it."""
+"""A small client that checks the envelope of every answer before it returns the answer to the test."""
 
 import contextlib
 import http.client
@@ -22,7 +22,7 @@ Header = Mapping[str, str | bytes]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer: `body` is the parsed JSON, or `{}` where there is none (HEAD, 304)."""
+    """One answer. `body` is the parsed JSON, or `{}` if there is none (HEAD, 304)."""
 
     status: int
     headers: httpx.Headers
@@ -31,7 +31,7 @@ class Answer:
 
     @property
     def data(self) -> Any:
-        """What was asked for; fails on a failure without data."""
+        """The data of the answer. Fails if there is none."""
         return self.body["data"]
 
     @property
@@ -41,18 +41,18 @@ class Answer:
 
     @property
     def pointers(self) -> set[str]:
-        """Where the faults of a 422 are."""
+        """The pointers of a 422's faults."""
         return {fault["pointer"] for fault in self.body["errors"]}
 
     @property
     def verdict(self) -> tuple[int, Any]:
-        """Status and code: what a program switches on."""
+        """Status and code."""
         return self.status, self.code
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who calls the service: a user, an organizer, or (without an authorization) anyone."""
+    """A caller of the service: a user, an organizer, or, without an authorization, an anonymous client."""
 
     http: httpx.Client
     id: str = ""
@@ -67,7 +67,7 @@ class Caller:
         content: bytes | None = None,
         headers: Header | None = None,
     ) -> Answer:
-        """Sends `body` as JSON, or `content` as it is; checks the envelope of what comes back."""
+        """Sends `body` as JSON, or `content` as it is. Checks the envelope of the answer."""
         sent = [(name.encode(), _octets(value)) for name, value in (headers or {}).items()]
         if self.authorization is not None and "Authorization" not in (headers or {}):
             sent.append((b"Authorization", _octets(self.authorization)))
@@ -83,24 +83,24 @@ class Caller:
         return self.call("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
     def post(self, path: str, body: Any, *, key: str | bytes | None = None) -> Answer:
-        """POST of a JSON body, with an Idempotency-Key where one is given."""
+        """POST of a JSON body, with an Idempotency-Key if one is given."""
         return self.call("POST", path, body, headers=None if key is None else {"Idempotency-Key": key})
 
     def book(self, event_id: int, quantity: int | None = None, *, key: str | bytes | None = None) -> Answer:
-        """`POST /book`; without a quantity the field is left out."""
+        """`POST /book`. Without a quantity the field is omitted."""
         body = {"event_id": event_id} if quantity is None else {"event_id": event_id, "quantity": quantity}
         return self.post("/book", body, key=key)
 
     def cancel(self, event_id: int, *, key: str | bytes | None = None) -> Answer:
-        """`POST /cancel` of one's own booking."""
+        """`POST /cancel` of the caller's own booking."""
         return self.post("/cancel", {"event_id": event_id}, key=key)
 
     def confirm(self, event_id: int, *, key: str | bytes | None = None) -> Answer:
-        """`POST /confirm` of one's own hold."""
+        """`POST /confirm` of the caller's own hold."""
         return self.post("/confirm", {"event_id": event_id}, key=key)
 
     def booking(self, event_id: int) -> Answer:
-        """`GET /events/{id}/booking`: one's own live booking."""
+        """`GET /events/{id}/booking`: the caller's own live booking."""
         return self.get(f"/events/{event_id}/booking")
 
     def change(self, event_id: int, **fields: Any) -> Answer:
@@ -109,9 +109,7 @@ class Caller:
 
 
 def checked(method: str, path: str | None, status: int, headers: httpx.Headers, content: bytes) -> Answer:
-    """Holds one answer to the document and to the envelope: success or problem, the request id there, no body where
-    there is none. Without a `path` the document is left out.
-    """
+    """Checks one answer against the envelope, and against the OpenAPI document if there is a `path`."""
     if path is not None:
         assert documented().faults(method, path, status, headers, content) == []
     assert VISIBLE_ASCII.fullmatch(headers["x-request-id"]), headers
@@ -130,7 +128,7 @@ def checked(method: str, path: str | None, status: int, headers: httpx.Headers, 
 
 
 def replayed(again: Answer, first: Answer) -> bool:
-    """Whether `again` is the replay of `first`: its status and body, under a request id of its own."""
+    """Whether `again` is the replay of `first`: the same status and body under a new request id."""
     assert "idempotent-replayed" not in first.headers
     assert again.headers["x-request-id"] != first.headers["x-request-id"]
     same = (again.status, again.content) == (first.status, first.content)
@@ -143,16 +141,16 @@ def fresh(prefix: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A bare connection to the service, for what a well-behaved HTTP client would not send."""
+class RawConnection:
+    """A raw connection to the service, for requests that a well-behaved HTTP client would not send."""
 
     host: str
     port: int
 
     def send(self, head: str, body: bytes = b"", *, closes: bool = False) -> Answer:
-        """Sends `head` (lines, without the blank one; Host is added) and `body` as they are, and reads one answer.
+        """Sends `head` (lines without the blank one; Host is added) and `body` as they are. Reads one answer.
 
-        With `closes`, the service has to close the connection afterwards.
+        With `closes`, checks that the service closes the connection afterwards.
         """
         method, path = head.split()[:2]
         lines = [line.strip() for line in head.strip().splitlines()]
@@ -172,7 +170,7 @@ class Line:
 
 
 def _expect_end(connection: socket.socket) -> None:
-    # A reset means closed with some of the body still unread: as closed as it gets.
+    # A reset means that the connection was closed with unread data.
     with contextlib.suppress(ConnectionResetError):
         assert connection.recv(1) == b"", "the connection was left open"
 

@@ -1,4 +1,4 @@
-"""The running services: one with the rate limit off for nearly everything, others with the settings they are about."""
+"""The running services: one without a rate limit for most tests, and others with the settings under test."""
 
 from collections.abc import Iterator
 
@@ -8,32 +8,32 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.fixtures.service import RunningService
 
-from .house import House, open_house, serving
+from .api import Api, open_api, serving
 
 
 @pytest.fixture(scope="session")
-def house(service: RunningService) -> Iterator[House]:
-    """The service that most tests share, each with events and users of its own."""
-    with open_house(service) as house:
-        yield house
+def api(service: RunningService) -> Iterator[Api]:
+    """The service that most tests share. Each test has its own events and users."""
+    with open_api(service) as api:
+        yield api
 
 
 @pytest.fixture(scope="session")
-def busy_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """A service of two workers, with the rate limits as they are by default."""
-    with serving(tmp_path_factory.mktemp("limits") / "data", {"BOOKING_WORKERS": "2"}) as house:
-        yield house
+def busy_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A service of two workers with the default rate limits."""
+    with serving(tmp_path_factory.mktemp("limits") / "data", {"BOOKING_WORKERS": "2"}) as api:
+        yield api
 
 
 @pytest.fixture(scope="session")
 def outside_key() -> ec.EllipticCurvePrivateKey:
-    """The private key of an identity provider outside."""
+    """The private key of an external identity provider."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
 @pytest.fixture(scope="session")
-def strict_house(tmp_path_factory: pytest.TempPathFactory, outside_key: ec.EllipticCurvePrivateKey) -> Iterator[House]:
-    """A service with an outside key, an issuer, an audience, some leeway and two origins of its own."""
+def strict_api(tmp_path_factory: pytest.TempPathFactory, outside_key: ec.EllipticCurvePrivateKey) -> Iterator[Api]:
+    """A service with an external key, an issuer, an audience, a leeway and two allowed origins."""
     folder = tmp_path_factory.mktemp("strict")
     pem = folder / "key.pem"
     pem.write_bytes(
@@ -49,5 +49,5 @@ def strict_house(tmp_path_factory: pytest.TempPathFactory, outside_key: ec.Ellip
         "BOOKING_JWT_LEEWAY_SECONDS": "30",
         "BOOKING_CORS_ORIGINS": "https://shop.example.com, http://localhost:5173",
     }
-    with serving(folder / "data", environment) as house:
-        yield house
+    with serving(folder / "data", environment) as api:
+        yield api

@@ -1,4 +1,4 @@
-"""What every answer looks like, whatever was asked: the success and the failure envelope, events and bookings."""
+"""Checks of the form of every answer: the envelopes of success and failure, events and bookings."""
 
 import json
 import re
@@ -36,14 +36,14 @@ STATUS_OF_CODE = {
     "outcome_unknown": 503,
     "overloaded": 503,
 }
-"""Every code that the contract names, with the status it comes with."""
+"""Every code of the contract with its status."""
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 """RFC 3339 in UTC with milliseconds."""
 
 VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,128}")
 TELLTALES = ("Traceback", 'File "', ".py", "site-packages", "SELECT ", "INSERT ", "EVALSHA", "sqlalchemy", "redis.")
-"""Fragments of stack traces, queries and module paths; none of them belongs in an answer."""
+"""Fragments of stack traces, queries and module paths, which no answer may contain."""
 
 EVENT_COUNTS = (
     "capacity",
@@ -94,7 +94,7 @@ def check_success(headers: httpx.Headers, body: Any) -> None:
 
 
 def check_problem(status: int, headers: httpx.Headers, body: Any) -> None:
-    """RFC 9457 and the seed's error shape at once, with the headers that belong to the status."""
+    """RFC 9457 and the original error form together, with the headers of the status."""
     assert headers["content-type"].split(";")[0].strip() == "application/problem+json"
     assert isinstance(body, dict), body
     assert body["error"] is True
@@ -118,7 +118,7 @@ def check_problem(status: int, headers: httpx.Headers, body: Any) -> None:
 
 
 def check_headers_of_problem(code: str, headers: httpx.Headers) -> None:
-    """The headers that a code promises: how to sign in, what is allowed, when to come back."""
+    """The headers of a code: WWW-Authenticate, Allow, Retry-After."""
     if code == "unauthenticated":
         assert headers["www-authenticate"]
     if code == "method_not_allowed":
@@ -149,7 +149,7 @@ def check_event(event: Any) -> None:
 
 
 def check_booking(booking: Any) -> None:
-    """Every field of a booking with its type; `expires_at` for a hold alone, `position` for the waiting alone."""
+    """Every field of a booking with its type. Only holds have `expires_at`, only waiting bookings have `position`."""
     assert isinstance(booking["id"], str)
     assert booking["id"]
     assert type(booking["event_id"]) is int

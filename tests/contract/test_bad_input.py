@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
+from .api import Api
 from .client import Answer
-from .house import House
 
 HUGE = b"1" + b"0" * 400
 VALUES = [
@@ -17,7 +17,7 @@ VALUES = [
     b"[" * 5_000 + b"]" * 5_000, b'{"a":' * 2_000 + b"1" + b"}" * 2_000, b"[" * 10_000,
     b'"' + b"x" * 10_000 + b'"', b"1 2", b"'1'", b"1,", b"0x10", b"+1", b"01", b".5", b"1.", b'"\\x41"', b'"\n"',
 ]  # fmt: skip
-"""Values of a field, as bytes, none of which is right for any field of `/book` on an event that is not there."""
+"""Values of a field, as bytes. None is valid for any field of `/book` on an unknown event."""
 
 WHOLE = {
     "a byte order mark": b'\xef\xbb\xbf{"event_id": 1}',
@@ -65,36 +65,36 @@ GOOD_VALUES = {
     b"hold_seconds": (b"0", b"-0"),
     b"user_id": (b'"1"',),
 }  # fmt: skip
-"""Which of VALUES a field may well accept."""
+"""The VALUES that a field accepts."""
 
 
 def refusal(answer: Answer) -> bool:
-    """A 4xx; that it is a problem document has been seen to already."""
+    """Whether the answer is a 4xx. The client has already checked the problem document."""
     return 400 <= answer.status < 500
 
 
 def body_with(path: str, field: bytes, value: bytes) -> bytes:
-    """A body for `path`, right but for `field`."""
+    """A body for `path` that is valid except for `field`."""
     fields = {name: RIGHT[name] for name in BODY_FIELDS[path] if name in RIGHT} | {field: value}
     return b"{" + b", ".join(b'"%s": %s' % pair for pair in fields.items()) + b"}"
 
 
 @pytest.mark.parametrize("path", sorted(BODY_FIELDS))
-def test_a_value_that_cannot_be_right_is_refused_in_any_field(house: House, path: str) -> None:
-    sold = house.event(available_tickets=3)
-    before = house.look(sold)
+def test_an_invalid_value_is_refused_in_any_field(api: Api, path: str) -> None:
+    sold = api.event(available_tickets=3)
+    before = api.look(sold)
     for field in BODY_FIELDS[path]:
         for value in VALUES:
             if value in GOOD_VALUES.get(field, ()):
                 continue
-            answer = house.organizer.call("POST", path, content=body_with(path, field, value))
+            answer = api.organizer.call("POST", path, content=body_with(path, field, value))
             assert refusal(answer), (field, value[:60], answer.status)
-    assert house.look(sold) == before
+    assert api.look(sold) == before
 
 
-def test_a_value_that_cannot_be_right_is_refused_in_a_change(house: House) -> None:
-    event_id = house.event(available_tickets=3)
-    before = house.look(event_id)
+def test_an_invalid_value_is_refused_in_a_change(api: Api) -> None:
+    event_id = api.event(available_tickets=3)
+    before = api.look(event_id)
     for field in (b"capacity", b"max_per_user", b"paused", b"opens_at", b"closes_at", b"waitlist_limit", b"other"):
         for value in VALUES:
             fine = (b"null",) if field.endswith(b"_at") else GOOD_VALUES.get(field, ())
@@ -103,44 +103,44 @@ def test_a_value_that_cannot_be_right_is_refused_in_a_change(house: House) -> No
             if field == b"paused" and value in (b"true", b"false"):
                 continue
             content = b'{"%s": %s}' % (field, value)
-            answer = house.organizer.call("PATCH", f"/events/{event_id}", content=content)
+            answer = api.organizer.call("PATCH", f"/events/{event_id}", content=content)
             assert refusal(answer), (field, value[:60], answer.status)
-    assert house.look(event_id) == before
+    assert api.look(event_id) == before
 
 
 @pytest.mark.parametrize("kind", sorted(WHOLE))
-def test_a_body_that_is_no_right_object_is_refused(house: House, kind: str) -> None:
-    users_event = house.event()
+def test_a_body_that_is_no_valid_object_is_refused(api: Api, kind: str) -> None:
+    users_event = api.event()
     content = WHOLE[kind].replace(b'"event_id": 1', b'"event_id": %d' % users_event)
     for path in ("/book", "/cancel", "/confirm", "/initialize", "/auth/register", "/auth/login"):
-        answer = house.organizer.call("POST", path, content=content)
+        answer = api.organizer.call("POST", path, content=content)
         assert answer.status in (400, 422), (path, answer.status)
-    assert house.look(users_event)["available_tickets"] == 1
+    assert api.look(users_event)["available_tickets"] == 1
 
 
 @pytest.mark.parametrize("content", [b'{"event_id": NaN}', b'{"event_id": 1e400}', b'{"event_id": "\\ud800"}',
                                      b"\xef\xbb\xbf{}", b'{"event_id": "\xff"}', b"[" * 8_000])  # fmt: skip
-def test_what_is_no_json_at_all_is_never_an_unknown_event(house: House, content: bytes) -> None:
-    assert house.user().call("POST", "/book", content=content).status in (400, 422)
+def test_a_body_that_is_no_json_is_malformed_and_not_an_unknown_event(api: Api, content: bytes) -> None:
+    assert api.user().call("POST", "/book", content=content).status in (400, 422)
 
 
 @pytest.mark.parametrize("number", [b"1e400", b"-1E+999", b"9" * 5_000, b"-" + b"9" * 400 + b".5"])
-def test_a_number_larger_than_any_computer_s_is_json_and_no_event(house: House, number: bytes) -> None:
-    answer = house.user().call("POST", "/book", content=b'{"event_id": %b, "quantity": 1}' % number)
+def test_a_number_of_any_size_is_valid_json_but_no_event(api: Api, number: bytes) -> None:
+    answer = api.user().call("POST", "/book", content=b'{"event_id": %b, "quantity": 1}' % number)
     assert answer.verdict == (422, "invalid_request")
     assert answer.pointers == {"/event_id"}
     for broken in (b'{"event_id": %b, "a": "\\ud800"}', b'{"event_id": %b,}', b'{"event_id": %b, "a": NaN}'):
-        answer = house.user().call("POST", "/book", content=broken % number)
+        answer = api.user().call("POST", "/book", content=broken % number)
         assert answer.verdict == (400, "malformed_json")
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "nonsense"])
-def test_a_body_in_a_content_coding_is_refused(house: House, coding: str) -> None:
-    event_id = house.event()
+def test_a_body_in_a_content_coding_is_refused(api: Api, coding: str) -> None:
+    event_id = api.event()
     body = gzip.compress(b'{"event_id": %d}' % event_id)
-    answer = house.user().call("POST", "/book", content=body, headers={"Content-Encoding": coding})
+    answer = api.user().call("POST", "/book", content=body, headers={"Content-Encoding": coding})
     assert answer.status in (400, 415)
-    assert house.look(event_id)["available_tickets"] == 1
+    assert api.look(event_id)["available_tickets"] == 1
 
 
 STRANGE_PATHS: dict[str, Callable[[int], str]] = {
@@ -155,19 +155,19 @@ STRANGE_PATHS: dict[str, Callable[[int], str]] = {
 
 
 @pytest.mark.parametrize("kind", sorted(STRANGE_PATHS))
-def test_a_strange_path_is_not_found(house: House, kind: str) -> None:
-    path = STRANGE_PATHS[kind](house.event())
-    answer = house.line.send(f"GET {path} HTTP/1.1")
+def test_a_path_with_unusual_characters_is_not_found(api: Api, kind: str) -> None:
+    path = STRANGE_PATHS[kind](api.event())
+    answer = api.raw_connection.send(f"GET {path} HTTP/1.1")
     assert answer.status == 404
 
 
 @pytest.mark.parametrize("digits", ["\u0967", "\uff11", "\u00b2", "1_000", "0x1", " 1", "1 "])
-def test_digits_of_another_kind_are_no_id(house: House, digits: str) -> None:
-    assert house.anyone.get(f"/status/{digits}").verdict == (404, "event_not_found")
+def test_non_ascii_digits_are_no_id(api: Api, digits: str) -> None:
+    assert api.anyone.get(f"/status/{digits}").verdict == (404, "event_not_found")
 
 
-def test_bad_input_leaves_the_connection_fit_for_use(house: House) -> None:
-    event_id = house.event(available_tickets=50)
+def test_a_connection_is_usable_after_bad_input(api: Api) -> None:
+    event_id = api.event(available_tickets=50)
     for value in VALUES[:20]:
-        house.user().call("POST", "/book", content=b'{"event_id": %s}' % value)
-        assert house.user().book(event_id).status == 201
+        api.user().call("POST", "/book", content=b'{"event_id": %s}' % value)
+        assert api.user().book(event_id).status == 201

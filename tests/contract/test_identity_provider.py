@@ -1,4 +1,4 @@
-"""Tokens where an outside key, an issuer, an audience and a leeway are configured."""
+"""Tokens with a configured external key, issuer, audience and leeway."""
 
 import json
 import time
@@ -10,29 +10,29 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from .api import Api, serving
 from .client import Caller
-from .house import House, serving
 
 OUTSIDE = {"iss": "https://id.example.com", "aud": "booking"}
 
 
 def trusting(outside_key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
-    """The setting by which a provider with this key is believed."""
+    """The setting that makes the service trust this key."""
     public = outside_key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     return {"BOOKING_JWT_PUBLIC_KEY": public.decode()}
 
 
-def verdict(house: House, token: str) -> tuple[int, Any]:
-    """What a caller with this token is told about a booking they don't have."""
-    return house.with_token(token).booking(house_event(house)).verdict
+def verdict(api: Api, token: str) -> tuple[int, Any]:
+    """The verdict on a token: a call about a booking that the caller does not have."""
+    return api.with_token(token).booking(strict_event(api)).verdict
 
 
-def house_event(house: House) -> int:
-    """An event, made with a token that the strict house accepts."""
-    claims = {**house.claims("boss"), **OUTSIDE, "role": "organizer"}
-    answer = house.bearer("boss", claims).post("/initialize", {"event_name": "x", "available_tickets": 1})
+def strict_event(api: Api) -> int:
+    """An event, created with a token that `strict_api` accepts."""
+    claims = {**api.claims("boss"), **OUTSIDE, "role": "organizer"}
+    answer = api.bearer("boss", claims).post("/initialize", {"event_name": "x", "available_tickets": 1})
     assert answer.status == 201
     event_id: int = answer.data["id"]
     return event_id
@@ -42,78 +42,78 @@ GOOD = (404, "booking_not_found")
 REFUSED = (401, "unauthenticated")
 
 
-def test_a_token_by_the_outside_key_is_good(strict_house: House, outside_key: ec.EllipticCurvePrivateKey) -> None:
-    claims = {**strict_house.claims("guest"), **OUTSIDE}
-    assert verdict(strict_house, jwt.encode(claims, outside_key, algorithm="ES256")) == GOOD
+def test_a_token_by_the_external_key_is_valid(strict_api: Api, outside_key: ec.EllipticCurvePrivateKey) -> None:
+    claims = {**strict_api.claims("guest"), **OUTSIDE}
+    assert verdict(strict_api, jwt.encode(claims, outside_key, algorithm="ES256")) == GOOD
 
 
-def test_the_shared_secret_goes_on_working_beside_it(strict_house: House) -> None:
-    claims = {**strict_house.claims("guest"), **OUTSIDE}
-    assert verdict(strict_house, jwt.encode(claims, strict_house.secret, algorithm="HS256")) == GOOD
+def test_the_shared_secret_still_works_beside_an_external_key(strict_api: Api) -> None:
+    claims = {**strict_api.claims("guest"), **OUTSIDE}
+    assert verdict(strict_api, jwt.encode(claims, strict_api.secret, algorithm="HS256")) == GOOD
 
 
 def test_the_services_own_tokens_carry_what_is_configured(
     outside_key: ec.EllipticCurvePrivateKey, tmp_path: Path
 ) -> None:
     environment = {"BOOKING_JWT_ISSUER": OUTSIDE["iss"], "BOOKING_JWT_AUDIENCE": OUTSIDE["aud"]}
-    with serving(tmp_path / "data", {**environment, **trusting(outside_key), "BOOKING_ACCOUNTS": "on"}) as house:
+    with serving(tmp_path / "data", {**environment, **trusting(outside_key), "BOOKING_ACCOUNTS": "on"}) as api:
         body = {"email": "own@example.com", "password": "long enough"}
-        token = house.anyone.post("/auth/register", body).data["token"]
-        assert verdict(house, token) == GOOD
+        token = api.anyone.post("/auth/register", body).data["token"]
+        assert verdict(api, token) == GOOD
 
 
-def test_beside_a_provider_there_are_no_accounts_unless_they_are_wanted(strict_house: House) -> None:
+def test_with_a_provider_there_are_accounts_only_if_configured(strict_api: Api) -> None:
     for path in ("/auth/register", "/auth/login"):
         body = {"email": "own@example.com", "password": "long enough"}
-        assert strict_house.anyone.post(path, body).verdict == (404, "not_found")
-        assert strict_house.anyone.get(path).verdict == (404, "not_found")
-    answer = Caller(strict_house.http, "", "Basic b3duQGV4YW1wbGUuY29tOmxvbmcgZW5vdWdo").get("/bookings")
+        assert strict_api.anyone.post(path, body).verdict == (404, "not_found")
+        assert strict_api.anyone.get(path).verdict == (404, "not_found")
+    answer = Caller(strict_api.http, "", "Basic b3duQGV4YW1wbGUuY29tOmxvbmcgZW5vdWdo").get("/bookings")
     assert answer.verdict == REFUSED
     assert answer.headers["www-authenticate"] == 'Bearer realm="booking"'
 
 
-def test_a_providers_user_never_is_an_account_or_a_user_of_the_shared_secret(
+def test_a_providers_user_is_never_an_account_or_a_shared_secret_user(
     outside_key: ec.EllipticCurvePrivateKey, tmp_path: Path
 ) -> None:
     environment = {"BOOKING_ACCOUNTS": "on", "BOOKING_JWT_SUBJECT_PREFIX": "idp:", **trusting(outside_key)}
-    with serving(tmp_path / "data", environment) as house:
-        made = house.anyone.post("/auth/register", {"email": "own@example.com", "password": "long enough"}).data
-        number, event_id = str(made["user"]["id"]), house.event(available_tickets=9)
-        account = house.with_token(made["token"])
+    with serving(tmp_path / "data", environment) as api:
+        made = api.anyone.post("/auth/register", {"email": "own@example.com", "password": "long enough"}).data
+        number, event_id = str(made["user"]["id"]), api.event(available_tickets=9)
+        account = api.with_token(made["token"])
         assert account.book(event_id).data["user_id"] == f"account:{number}"
 
         def outsider(subject: str, **claims: object) -> Caller:
-            return house.with_token(jwt.encode({**house.claims(subject), **claims}, outside_key, algorithm="ES256"))
+            return api.with_token(jwt.encode({**api.claims(subject), **claims}, outside_key, algorithm="ES256"))
 
         assert outsider(f"account:{number}").booking(event_id).verdict == REFUSED
         assert outsider(number).booking(event_id).verdict == GOOD, "the account's booking is not theirs"
         assert outsider(number).cancel(event_id).verdict == GOOD
-        assert house.user(number).cancel(event_id).verdict == GOOD
+        assert api.user(number).cancel(event_id).verdict == GOOD
         assert outsider(number).book(event_id).data["user_id"] == f"idp:{number}"
-        assert house.user(number).book(event_id).data["user_id"] == number
-        assert house.user(f"account:{number}").booking(event_id).data["user_id"] == f"account:{number}"
-        rows = house.organizer.get(f"/events/{event_id}/bookings").data
+        assert api.user(number).book(event_id).data["user_id"] == number
+        assert api.user(f"account:{number}").booking(event_id).data["user_id"] == f"account:{number}"
+        rows = api.organizer.get(f"/events/{event_id}/bookings").data
         assert {row["user_id"] for row in rows} == {f"account:{number}", f"idp:{number}", number}
-        cancelled = house.organizer.post("/cancel", {"event_id": event_id, "user_id": f"account:{number}"})
+        cancelled = api.organizer.post("/cancel", {"event_id": event_id, "user_id": f"account:{number}"})
         assert cancelled.data["user_id"] == f"account:{number}"
 
 
-def test_a_token_by_another_key_of_the_same_kind_is_refused(strict_house: House) -> None:
-    claims = {**strict_house.claims("guest"), **OUTSIDE}
+def test_a_token_by_another_key_of_the_same_kind_is_refused(strict_api: Api) -> None:
+    claims = {**strict_api.claims("guest"), **OUTSIDE}
     other = ec.generate_private_key(ec.SECP256R1())
-    assert verdict(strict_house, jwt.encode(claims, other, algorithm="ES256")) == REFUSED
+    assert verdict(strict_api, jwt.encode(claims, other, algorithm="ES256")) == REFUSED
 
 
-def test_the_public_key_is_never_a_shared_secret(strict_house: House, outside_key: ec.EllipticCurvePrivateKey) -> None:
+def test_the_public_key_is_never_a_shared_secret(strict_api: Api, outside_key: ec.EllipticCurvePrivateKey) -> None:
     pem = outside_key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    # PyJWT itself refuses to sign with a PEM text, so the signature is made by its algorithm directly.
+    # PyJWT refuses to sign with a PEM text, so its algorithm is called directly.
     algorithm = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
-    header, payload, _ = jwt.encode({**strict_house.claims("x"), **OUTSIDE}, "k" * 32, algorithm="HS256").split(".")
+    header, payload, _ = jwt.encode({**strict_api.claims("x"), **OUTSIDE}, "k" * 32, algorithm="HS256").split(".")
     for key in (pem, pem.strip()):
         signature = jwt.utils.base64url_encode(algorithm.sign(f"{header}.{payload}".encode(), key)).decode()
-        assert verdict(strict_house, f"{header}.{payload}.{signature}") == REFUSED
+        assert verdict(strict_api, f"{header}.{payload}.{signature}") == REFUSED
 
 
 @pytest.mark.parametrize(
@@ -121,23 +121,23 @@ def test_the_public_key_is_never_a_shared_secret(strict_house: House, outside_ke
     [{"iss": "https://elsewhere.example.com"}, {"iss": None}, {"aud": "another"}, {"aud": None}, {"iss": 1},
      {"aud": 1}, {"aud": []}, {"aud": ["another"]}, {"aud": {"booking": 1}}],
 )  # fmt: skip
-def test_a_wrong_or_missing_issuer_or_audience_is_refused(strict_house: House, changed: dict[str, Any]) -> None:
-    claims = {**strict_house.claims("guest"), **OUTSIDE, **changed}
+def test_a_wrong_or_missing_issuer_or_audience_is_refused(strict_api: Api, changed: dict[str, Any]) -> None:
+    claims = {**strict_api.claims("guest"), **OUTSIDE, **changed}
     claims = {name: value for name, value in claims.items() if value is not None}
-    # The signature layer alone, since the one above it refuses to write some of these.
-    token = jwt.api_jws.encode(json.dumps(claims).encode(), strict_house.secret, algorithm="HS256")
-    assert verdict(strict_house, token) == REFUSED
+    # Only the signature layer, since the layer above refuses to encode some of these.
+    token = jwt.api_jws.encode(json.dumps(claims).encode(), strict_api.secret, algorithm="HS256")
+    assert verdict(strict_api, token) == REFUSED
 
 
-def test_an_audience_may_be_one_of_several(strict_house: House) -> None:
-    claims = {**strict_house.claims("guest"), **OUTSIDE, "aud": ["another", "booking"]}
-    assert verdict(strict_house, jwt.encode(claims, strict_house.secret, algorithm="HS256")) == GOOD
+def test_one_of_several_audiences_of_a_token_is_enough(strict_api: Api) -> None:
+    claims = {**strict_api.claims("guest"), **OUTSIDE, "aud": ["another", "booking"]}
+    assert verdict(strict_api, jwt.encode(claims, strict_api.secret, algorithm="HS256")) == GOOD
 
 
-def test_the_leeway_forgives_clocks_that_differ_and_no_more(strict_house: House) -> None:
+def test_the_leeway_allows_only_for_different_clocks(strict_api: Api) -> None:
     now = int(time.time())
     moments = [({"exp": now - 15}, GOOD), ({"exp": now - 45}, REFUSED), ({"nbf": now + 15}, GOOD),
                ({"nbf": now + 60}, REFUSED)]  # fmt: skip
     for claims, expected in moments:
-        token = jwt.encode({**strict_house.claims("guest"), **OUTSIDE, **claims}, strict_house.secret, "HS256")
-        assert verdict(strict_house, token) == expected, claims
+        token = jwt.encode({**strict_api.claims("guest"), **OUTSIDE, **claims}, strict_api.secret, "HS256")
+        assert verdict(strict_api, token) == expected, claims

@@ -1,4 +1,4 @@
-"""The rate limits, as they are by default: per user and event, and per address on /auth/*."""
+"""The default rate limits: per user and event, and per address on /auth/*."""
 
 import time
 from collections.abc import Iterator
@@ -11,22 +11,22 @@ import pytest
 
 from tests.fixtures.waiting import eventually
 
+from .api import Api
 from .client import Answer, Caller
-from .house import House
 
 BURST = 20
 TRIES = 80
-"""Calls in a row that empty any bucket here: far more than the burst and what is refilled meanwhile."""
+"""Calls in a row that empty any bucket: far more than the burst and the refill during the calls."""
 
 
 @pytest.fixture
-def at_each_worker(busy_house: House) -> Iterator[list[Caller]]:
-    """A caller for each of the two workers, on a connection of its own that leads there."""
+def at_each_worker(busy_api: Api) -> Iterator[list[Caller]]:
+    """A caller for each of the two workers, on a connection to that worker."""
     found: dict[str, Caller] = {}
     with ExitStack() as stack:
         for _ in range(TRIES):
-            http = stack.enter_context(httpx.Client(base_url=busy_house.base_url, timeout=30, trust_env=False))
-            answer = http.get("/healthz")  # its id begins as all of its worker do
+            http = stack.enter_context(httpx.Client(base_url=busy_api.base_url, timeout=30, trust_env=False))
+            answer = http.get("/healthz")  # the prefix of a request id identifies the worker
             found.setdefault(answer.headers["x-request-id"].partition("-")[0], Caller(http))
             if len(found) == 2:
                 yield list(found.values())
@@ -35,7 +35,7 @@ def at_each_worker(busy_house: House) -> Iterator[list[Caller]]:
 
 
 def spend(user: Caller, event_id: int) -> Answer:
-    """Calls until the bucket of this user and event is empty; the refusal."""
+    """Calls until the bucket of this user and event is empty. Returns the refusal."""
     for _ in range(TRIES):
         answer = user.confirm(event_id)
         if answer.status == 429:
@@ -43,16 +43,16 @@ def spend(user: Caller, event_id: int) -> Answer:
     raise AssertionError(f"{TRIES} calls in a row were let through")
 
 
-def test_a_whole_burst_may_come_at_once(busy_house: House) -> None:
-    event_id = busy_house.event()
-    user = busy_house.user()
+def test_a_whole_burst_passes_at_once(busy_api: Api) -> None:
+    event_id = busy_api.event()
+    user = busy_api.user()
     with ThreadPoolExecutor(BURST) as pool:
         answers = list(pool.map(lambda _: user.book(event_id), range(BURST)))
     assert sorted(answer.status for answer in answers) == [201] + [409] * (BURST - 1)
 
 
-def test_a_burst_is_as_large_however_many_workers_it_comes_to(busy_house: House, at_each_worker: list[Caller]) -> None:
-    event_id, user = busy_house.event(), busy_house.user()
+def test_the_burst_is_the_same_for_any_number_of_workers(busy_api: Api, at_each_worker: list[Caller]) -> None:
+    event_id, user = busy_api.event(), busy_api.user()
     callers = [replace(caller, authorization=user.authorization) for caller in at_each_worker]
     for number in range(BURST):
         assert callers[number % 2].confirm(event_id).status == 404
@@ -64,76 +64,76 @@ def test_a_burst_is_as_large_however_many_workers_it_comes_to(busy_house: House,
         assert let_through < BURST / 2, "each worker has a bucket of its own"
 
 
-def test_one_call_too_many_is_told_when_to_come_back(busy_house: House) -> None:
-    refusal = spend(busy_house.user(), busy_house.event())
+def test_one_call_too_many_gets_a_retry_after(busy_api: Api) -> None:
+    refusal = spend(busy_api.user(), busy_api.event())
     assert refusal.verdict == (429, "rate_limited")
     assert refusal.headers["ratelimit-policy"] == '"booking";q=20;w=2'
     assert refusal.headers["ratelimit"] == '"booking";r=0;t=1'
     assert int(refusal.headers["retry-after"]) >= 1
 
 
-def test_the_three_verbs_share_one_bucket(busy_house: House) -> None:
-    event_id = busy_house.event()
-    user = busy_house.user()
+def test_the_three_commands_share_one_bucket(busy_api: Api) -> None:
+    event_id = busy_api.event()
+    user = busy_api.user()
     spend(user, event_id)
-    # Two more in a row cannot both have been refilled: a token takes a tenth of a second.
+    # The bucket gains a token in a tenth of a second, so two calls in a row cannot both pass.
     calls = [user.book, user.cancel, user.confirm] * 10
     assert {call.__name__ for call in calls if call(event_id).status == 429} == {"book", "cancel", "confirm"}
 
 
-def test_a_refused_call_changes_nothing(busy_house: House) -> None:
-    event_id = busy_house.event()
-    before = busy_house.look(event_id)
-    user = busy_house.user()
+def test_a_refused_call_changes_nothing(busy_api: Api) -> None:
+    event_id = busy_api.event()
+    before = busy_api.look(event_id)
+    user = busy_api.user()
     spend(user, event_id)
-    assert busy_house.look(event_id) == before
+    assert busy_api.look(event_id) == before
 
 
-def test_the_limit_is_each_users_own(busy_house: House) -> None:
-    event_id = busy_house.event()
-    spend(busy_house.user(), event_id)
-    assert busy_house.user().book(event_id).status == 201
+def test_the_limit_is_per_user(busy_api: Api) -> None:
+    event_id = busy_api.event()
+    spend(busy_api.user(), event_id)
+    assert busy_api.user().book(event_id).status == 201
 
 
-def test_the_limit_is_for_each_event(busy_house: House) -> None:
-    user = busy_house.user()
-    spend(user, busy_house.event())
-    assert user.book(busy_house.event()).status == 201
+def test_the_limit_is_per_event(busy_api: Api) -> None:
+    user = busy_api.user()
+    spend(user, busy_api.event())
+    assert user.book(busy_api.event()).status == 201
 
 
-def test_reading_is_not_limited(busy_house: House) -> None:
-    event_id = busy_house.event()
-    user = busy_house.user()
+def test_reading_is_not_limited(busy_api: Api) -> None:
+    event_id = busy_api.event()
+    user = busy_api.user()
     spend(user, event_id)
     assert {user.booking(event_id).status for _ in range(BURST * 2)} == {404}
     assert {user.get(f"/status/{event_id}").status for _ in range(BURST * 2)} == {200}
 
 
-def test_after_the_time_given_the_call_goes_through(busy_house: House) -> None:
-    event_id = busy_house.event()
-    user = busy_house.user()
+def test_the_call_passes_after_its_retry_after(busy_api: Api) -> None:
+    event_id = busy_api.event()
+    user = busy_api.user()
     refusal = spend(user, event_id)
-    time.sleep(int(refusal.headers["retry-after"]))  # as a client is told to
+    time.sleep(int(refusal.headers["retry-after"]))  # as Retry-After says
     assert user.book(event_id).status == 201
 
 
-def test_credentials_come_before_the_rate_limit(busy_house: House) -> None:
-    event_id = busy_house.event()
-    spend(busy_house.user(), event_id)
-    assert busy_house.anyone.book(event_id).verdict == (401, "unauthenticated")
+def test_credentials_come_before_the_rate_limit(busy_api: Api) -> None:
+    event_id = busy_api.event()
+    spend(busy_api.user(), event_id)
+    assert busy_api.anyone.book(event_id).verdict == (401, "unauthenticated")
 
 
-def test_the_rate_limit_comes_before_the_fields(busy_house: House) -> None:
-    event_id = busy_house.event()
-    user = busy_house.user()
+def test_the_rate_limit_comes_before_the_fields(busy_api: Api) -> None:
+    event_id = busy_api.event()
+    user = busy_api.user()
     spend(user, event_id)
     answers = [user.post("/book", {"event_id": event_id, "nonsense": 1}) for _ in range(5)]
     assert (429, "rate_limited") in [answer.verdict for answer in answers]
 
 
-def test_a_rate_limited_call_is_not_recorded_under_its_key(busy_house: House) -> None:
-    event_id = busy_house.event()
-    user = busy_house.user()
+def test_a_rate_limited_call_is_not_recorded_under_its_key(busy_api: Api) -> None:
+    event_id = busy_api.event()
+    user = busy_api.user()
     spend(user, event_id)
     keys = [f"key-{number}" for number in range(TRIES)]
     refused = next(key for key in keys if user.book(event_id, key=key).status == 429)
@@ -148,7 +148,7 @@ def test_a_rate_limited_call_is_not_recorded_under_its_key(busy_house: House) ->
     assert "idempotent-replayed" not in answers[-1].headers
 
 
-def test_60_calls_a_minute_from_one_address_may_try_to_sign_in(busy_house: House, at_each_worker: list[Caller]) -> None:
+def test_60_sign_in_attempts_a_minute_from_one_address_pass(busy_api: Api, at_each_worker: list[Caller]) -> None:
     calls = [(caller, path) for path in ("/auth/login", "/auth/register") for caller in at_each_worker] * (TRIES // 4)
     answers = [caller.call("POST", path, {}) for caller, path in calls]
     assert {answer.status for answer in answers[:60]} == {422}
@@ -157,20 +157,20 @@ def test_60_calls_a_minute_from_one_address_may_try_to_sign_in(busy_house: House
     assert int(refusal.headers["retry-after"]) >= 1
     # The rate limit comes before the media type, the size and the JSON.
     text = [
-        busy_house.anyone.call("POST", "/auth/login", content=b"{", headers={"Content-Type": "text/plain"})
+        busy_api.anyone.call("POST", "/auth/login", content=b"{", headers={"Content-Type": "text/plain"})
         for _ in range(5)
     ]
     assert (429, "rate_limited") in [answer.verdict for answer in text]
-    # A client cannot pass for another by saying so: no proxy is trusted here.
+    # No proxy is trusted here, so a client cannot claim another address.
     elsewhere = [
-        busy_house.anyone.call("POST", "/auth/login", {}, headers={"X-Forwarded-For": f"192.0.2.{number}"})
+        busy_api.anyone.call("POST", "/auth/login", {}, headers={"X-Forwarded-For": f"192.0.2.{number}"})
         for number in range(5)
     ]
     assert (429, "rate_limited") in [answer.verdict for answer in elsewhere]
 
 
-def test_the_limit_can_be_turned_off(house: House) -> None:
-    event_id = house.event()
-    user = house.user()
+def test_the_limit_can_be_turned_off(api: Api) -> None:
+    event_id = api.event()
+    user = api.user()
     assert {user.confirm(event_id).status for _ in range(TRIES)} == {404}
-    assert {house.anyone.post("/auth/login", {}).status for _ in range(TRIES)} == {422}
+    assert {api.anyone.post("/auth/login", {}).status for _ in range(TRIES)} == {422}

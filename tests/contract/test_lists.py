@@ -1,4 +1,4 @@
-"""Lists, files and the report: whole, in order, and fit to be opened."""
+"""Lists, CSV files and the report: complete, in order, and safe to open."""
 
 import csv
 import io
@@ -6,16 +6,16 @@ import json
 
 import pytest
 
-from .house import House
+from .api import Api
 
 
 def ids(answer_data: list[dict[str, object]]) -> list[object]:
     return [booking["id"] for booking in answer_data]
 
 
-def test_ones_own_history_is_newest_first_over_all_events_and_in_pages(house: House) -> None:
-    user = house.user()
-    events = [house.event() for _ in range(5)]
+def test_a_users_history_is_newest_first_over_all_events_and_in_pages(api: Api) -> None:
+    user = api.user()
+    events = [api.event() for _ in range(5)]
     made = [user.book(event_id).data["id"] for event_id in events]
     user.cancel(events[1])
     answer = user.get("/bookings")
@@ -27,55 +27,55 @@ def test_ones_own_history_is_newest_first_over_all_events_and_in_pages(house: Ho
     assert (ids(first.data), first.body["has_more"]) == (made[:2:-1], True)
     rest = user.get(f"/bookings?limit=5&starting_after={first.data[-1]['id']}")
     assert (ids(rest.data), rest.body["has_more"]) == (made[2::-1], False)
-    assert house.user().get("/bookings").data == []
-    assert house.user().get(f"/bookings?starting_after={made[0]}").status == 422, "somebody else's is not in the list"
+    assert api.user().get("/bookings").data == []
+    assert api.user().get(f"/bookings?starting_after={made[0]}").status == 422, "another user's booking is in the list"
 
 
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=101", "limit=x", "starting_after=7", "starting_after=1-", "starting_after=-1"]
 )
-def test_a_bad_page_is_refused_by_name(house: House, query: str) -> None:
-    answer = house.user().get(f"/bookings?{query}")
+def test_an_invalid_page_parameter_is_named(api: Api, query: str) -> None:
+    answer = api.user().get(f"/bookings?{query}")
     assert (answer.status, answer.body["errors"][0]["pointer"]) == (422, f"?{query.partition('=')[0]}")
 
 
-def test_an_events_bookings_are_its_organizers_to_see(house: House) -> None:
-    event_id, (buyer,) = house.sold_out()
+def test_only_organizers_may_list_an_events_bookings(api: Api) -> None:
+    event_id, (buyer,) = api.sold_out()
     for path in ("bookings", "report"):
-        assert house.anyone.get(f"/events/{event_id}/{path}").status == 401
+        assert api.anyone.get(f"/events/{event_id}/{path}").status == 401
         assert buyer.get(f"/events/{event_id}/{path}").status == 403
-        assert house.organizer.get(f"/events/987654/{path}").status == 404
-    assert house.anyone.get("/bookings").status == 401
+        assert api.organizer.get(f"/events/987654/{path}").status == 404
+    assert api.anyone.get("/bookings").status == 401
 
 
-def test_an_events_bookings_come_by_status_and_in_pages_that_neither_skip_nor_repeat(house: House) -> None:
-    event_id, buyers = house.sold_out(available_tickets=4)
-    waiting = house.user()
+def test_an_events_bookings_are_listed_by_status_in_pages_without_gaps(api: Api) -> None:
+    event_id, buyers = api.sold_out(available_tickets=4)
+    waiting = api.user()
     waiting.book(event_id)
     path = f"/events/{event_id}/bookings"
-    everybody = house.organizer.get(path)
+    everybody = api.organizer.get(path)
     assert [booking["user_id"] for booking in everybody.data] == [waiting.id, *(one.id for one in buyers[::-1])]
-    assert [one["user_id"] for one in house.organizer.get(f"{path}?status=waiting").data] == [waiting.id]
-    first = house.organizer.get(f"{path}?limit=2")
-    house.user().book(event_id)  # a row that arrives between two pages
+    assert [one["user_id"] for one in api.organizer.get(f"{path}?status=waiting").data] == [waiting.id]
+    first = api.organizer.get(f"{path}?limit=2")
+    api.user().book(event_id)  # a row that arrives between two pages
     buyers[0].cancel(event_id)  # and one that changes
-    second = house.organizer.get(f"{path}?limit=9&starting_after={first.data[-1]['id']}")
+    second = api.organizer.get(f"{path}?limit=9&starting_after={first.data[-1]['id']}")
     assert ids(first.data) + ids(second.data) == ids(everybody.data)
     assert second.data[-1]["status"] == "cancelled"
-    other, _ = house.sold_out()
-    assert house.organizer.get(f"{path}?starting_after={other}-2").status == 422
-    assert house.organizer.get(f"{path}?starting_after={event_id}-999").status == 422
-    wrong = house.organizer.get(f"{path}?status=lost&format=xls&limit=0")
+    other, _ = api.sold_out()
+    assert api.organizer.get(f"{path}?starting_after={other}-2").status == 422
+    assert api.organizer.get(f"{path}?starting_after={event_id}-999").status == 422
+    wrong = api.organizer.get(f"{path}?status=lost&format=xls&limit=0")
     assert [fault["pointer"] for fault in wrong.body["errors"]] == ["?status", "?format", "?limit"]
 
 
 @pytest.mark.parametrize("beginning", ["=", "+", "-", "@"])
-def test_a_csv_file_is_safe_to_open_in_a_spreadsheet(house: House, beginning: str) -> None:
-    event_id = house.event(available_tickets=2)
-    user = house.user(f'{beginning}cmd|"/c calc",x')
+def test_a_csv_file_is_safe_to_open_in_a_spreadsheet(api: Api, beginning: str) -> None:
+    event_id = api.event(available_tickets=2)
+    user = api.user(f'{beginning}cmd|"/c calc",x')
     assert user.book(event_id).status == 201
-    response = house.http.get(
-        f"/events/{event_id}/bookings?format=csv", headers={"Authorization": house.organizer.authorization or ""}
+    response = api.http.get(
+        f"/events/{event_id}/bookings?format=csv", headers={"Authorization": api.organizer.authorization or ""}
     )
     assert response.headers["content-type"].startswith("text/csv")
     assert f'filename="event-{event_id}-seq-2.csv"' in response.headers["content-disposition"]
@@ -86,26 +86,26 @@ def test_a_csv_file_is_safe_to_open_in_a_spreadsheet(house: House, beginning: st
     assert response.text.count("\r\n") == 2
 
 
-def test_a_file_has_every_booking_as_of_the_seq_that_it_names(house: House) -> None:
-    event_id, buyers = house.sold_out(available_tickets=3)
+def test_a_csv_file_has_every_booking_as_of_the_seq_that_it_names(api: Api) -> None:
+    event_id, buyers = api.sold_out(available_tickets=3)
     buyers[1].cancel(event_id)
-    response = house.http.get(
-        f"/events/{event_id}/bookings?format=ndjson", headers={"Authorization": house.organizer.authorization or ""}
+    response = api.http.get(
+        f"/events/{event_id}/bookings?format=ndjson", headers={"Authorization": api.organizer.authorization or ""}
     )
     rows = [json.loads(line) for line in response.text.splitlines()]
     assert [row["user_id"] for row in rows] == [buyer.id for buyer in buyers]
     assert [row["status"] for row in rows] == ["confirmed", "cancelled", "confirmed"]
-    assert int(response.headers["x-event-seq"]) == house.look(event_id)["seq"]
+    assert int(response.headers["x-event-seq"]) == api.look(event_id)["seq"]
 
 
-def test_the_report_adds_up_to_what_happened(house: House) -> None:
-    event_id, buyers = house.sold_out(available_tickets=2, waitlist_limit=1)
-    waiting, late = house.users(2)
+def test_the_report_agrees_with_what_happened(api: Api) -> None:
+    event_id, buyers = api.sold_out(available_tickets=2, waitlist_limit=1)
+    waiting, late = api.users(2)
     assert waiting.book(event_id).status == 202
     assert late.book(event_id).status == 409
     assert buyers[0].book(event_id).status == 409
     buyers[0].cancel(event_id)
-    again = house.organizer.get(f"/events/{event_id}/report").data
+    again = api.organizer.get(f"/events/{event_id}/report").data
     assert again["totals"] == {
         "bookings": 2, "tickets": 2, "held": 0, "cancelled": 1, "expired": 0, "promoted": 1, "waiting": 0,
     }  # fmt: skip
@@ -116,11 +116,11 @@ def test_the_report_adds_up_to_what_happened(house: House) -> None:
     assert again["seconds_to_sell_out"] >= 0
 
 
-def test_a_sale_that_was_never_sold_out_says_so_and_a_smaller_capacity_sells_it_out(house: House) -> None:
-    event_id = house.event(available_tickets=5)
-    for buyer in house.users(2):
+def test_a_sale_that_was_never_sold_out_says_so_and_a_smaller_capacity_sells_it_out(api: Api) -> None:
+    event_id = api.event(available_tickets=5)
+    for buyer in api.users(2):
         buyer.book(event_id)
-    before = house.organizer.get(f"/events/{event_id}/report").data
+    before = api.organizer.get(f"/events/{event_id}/report").data
     assert (before["sold_out_at"], before["seconds_to_sell_out"]) == (None, None)
-    house.organizer.change(event_id, capacity=2)
-    assert house.organizer.get(f"/events/{event_id}/report").data["sold_out_at"] is not None
+    api.organizer.change(event_id, capacity=2)
+    assert api.organizer.get(f"/events/{event_id}/report").data["sold_out_at"] is not None

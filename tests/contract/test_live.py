@@ -1,4 +1,4 @@
-"""The live stream: what is told at once, what on change, to whom, and how it ends."""
+"""The live stream: what it sends at once and on change, to whom, and how it ends."""
 
 import json
 import re
@@ -17,8 +17,8 @@ import pytest
 from tests.fixtures.service import running_service
 from tests.fixtures.waiting import eventually
 
+from .api import Api, open_api
 from .client import Caller
-from .house import House, open_house
 
 PATIENCE_SECONDS = 20.0
 LISTENERS = 300
@@ -32,7 +32,7 @@ class Listening:
         self._lines = response.iter_lines()
 
     def next(self) -> tuple[str, int, Any]:
-        """The next event: its name, its id and its data; comments are passed over."""
+        """The next event: its name, id and data. Comments are skipped."""
         fields: dict[str, str] = {}
         for line in self._lines:
             name, _, value = line.partition(": ")
@@ -42,7 +42,7 @@ class Listening:
         raise AssertionError("the stream has ended")
 
     def until(self, name: str, wanted: Any) -> Any:
-        """The data of the first event of this name of which `wanted` is true."""
+        """The data of the first event of this name for which `wanted` is true."""
         while True:
             found, _, data = self.next()
             if found == name and wanted(data):
@@ -51,7 +51,7 @@ class Listening:
 
 @contextmanager
 def listening(
-    house: House,
+    api: Api,
     event_id: int,
     caller: Caller | None = None,
     last_event_id: int | None = None,
@@ -63,7 +63,7 @@ def listening(
     if request_id is not None:
         headers["X-Request-ID"] = request_id
     with (
-        httpx.Client(base_url=house.base_url, timeout=PATIENCE_SECONDS, trust_env=False) as client,
+        httpx.Client(base_url=api.base_url, timeout=PATIENCE_SECONDS, trust_env=False) as client,
         client.stream("GET", f"/events/{event_id}/live", headers=headers) as response,
     ):
         assert response.status_code == 200
@@ -71,22 +71,22 @@ def listening(
         yield Listening(response)
 
 
-def test_the_event_is_told_at_once_and_on_change(house: House) -> None:
-    event_id = house.event(available_tickets=3)
-    with listening(house, event_id) as stream:
-        assert stream.next() == ("availability", 1, house.look(event_id))
-        house.user().book(event_id)
+def test_the_event_is_sent_at_once_and_on_change(api: Api) -> None:
+    event_id = api.event(available_tickets=3)
+    with listening(api, event_id) as stream:
+        assert stream.next() == ("availability", 1, api.look(event_id))
+        api.user().book(event_id)
         name, seq, data = stream.next()
         assert (name, seq, data["available_tickets"]) == ("availability", 2, 2)
-        house.organizer.change(event_id, paused=True)
+        api.organizer.change(event_id, paused=True)
         assert stream.next()[2]["state"] == "paused"
 
 
-def test_changes_that_come_fast_are_told_together(house: House) -> None:
-    event_id = house.event(available_tickets=50)
-    with listening(house, event_id) as stream:
+def test_fast_changes_are_sent_together(api: Api) -> None:
+    event_id = api.event(available_tickets=50)
+    with listening(api, event_id) as stream:
         stream.next()
-        for buyer in house.users(40):
+        for buyer in api.users(40):
             buyer.book(event_id)
         told = 1
         while stream.next()[2]["available_tickets"] > 10:
@@ -94,11 +94,11 @@ def test_changes_that_come_fast_are_told_together(house: House) -> None:
         assert told < 40
 
 
-def test_a_signed_in_listener_sees_their_booking_come_move_up_and_go(house: House) -> None:
-    event_id, (first,) = house.sold_out()
-    second, third = house.users(2)
+def test_a_signed_in_listener_gets_every_change_of_their_booking(api: Api) -> None:
+    event_id, (first,) = api.sold_out()
+    second, third = api.users(2)
     second.book(event_id)
-    with listening(house, event_id, third) as stream:
+    with listening(api, event_id, third) as stream:
         assert stream.next()[0] == "availability"
         assert stream.next()[::2] == ("booking", None)
         third.book(event_id)
@@ -111,61 +111,61 @@ def test_a_signed_in_listener_sees_their_booking_come_move_up_and_go(house: Hous
         assert stream.until("booking", lambda data: data is None) is None
 
 
-def test_a_listener_who_reconnects_is_told_what_they_missed_and_nothing_else(house: House) -> None:
-    event_id = house.event(available_tickets=3)
-    seq = house.look(event_id)["seq"]
-    with listening(house, event_id, last_event_id=seq) as stream:
-        house.user().book(event_id)
-        assert stream.next()[1] == seq + 1, "the first was left out"
-    with listening(house, event_id, last_event_id=seq) as stream:
+def test_a_reconnecting_listener_gets_exactly_what_they_missed(api: Api) -> None:
+    event_id = api.event(available_tickets=3)
+    seq = api.look(event_id)["seq"]
+    with listening(api, event_id, last_event_id=seq) as stream:
+        api.user().book(event_id)
+        assert stream.next()[1] == seq + 1, "the unchanged event was sent again"
+    with listening(api, event_id, last_event_id=seq) as stream:
         assert stream.next()[1] == seq + 1
-    with listening(house, event_id, house.user(), last_event_id=seq + 1) as stream:
-        assert stream.next()[::2] == ("booking", None), "one's booking is told in any case"
+    with listening(api, event_id, api.user(), last_event_id=seq + 1) as stream:
+        assert stream.next()[::2] == ("booking", None), "the booking was not sent"
 
 
-def test_who_may_not_listen_is_told_so(house: House) -> None:
-    event_id = house.event()
+def test_a_refused_listener_gets_the_reason(api: Api) -> None:
+    event_id = api.event()
     path = f"/events/{event_id}/live"
-    assert house.with_token("forged.hush.x").get(path).status == 401
-    assert house.anyone.get("/events/987654/live").body["code"] == "event_not_found"
-    head = house.http.head(path)
+    assert api.with_token("forged.hush.x").get(path).status == 401
+    assert api.anyone.get("/events/987654/live").body["code"] == "event_not_found"
+    head = api.http.head(path)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-type"].startswith("text/event-stream")
 
 
-def commands(house: House) -> float:
-    """How many commands the worker has sent to Redis."""
-    (total,) = re.findall(r"^booking_batch_commands_sum (\S+)$", house.http.get("/metrics").text, re.MULTILINE)
+def commands(api: Api) -> float:
+    """How many commands the workers have sent to Redis."""
+    (total,) = re.findall(r"^booking_batch_commands_sum (\S+)$", api.http.get("/metrics").text, re.MULTILINE)
     return float(total)
 
 
-def test_many_listeners_share_one_reading_free_their_places_and_do_not_delay_a_stop(tmp_path: Path) -> None:
+def test_many_listeners_share_one_read_free_their_slots_and_delay_no_stop(tmp_path: Path) -> None:
     settings = {"BOOKING_RATE_LIMIT": "off", "BOOKING_LIVE_LIMIT": str(LISTENERS)}
-    with running_service(tmp_path / "data", settings) as service, open_house(service) as house:
-        event_id = house.event(available_tickets=100_000, event_name="x" * 200)
-        url = urlsplit(house.base_url)
+    with running_service(tmp_path / "data", settings) as service, open_api(service) as api:
+        event_id = api.event(available_tickets=100_000, event_name="x" * 200)
+        url = urlsplit(api.base_url)
         crowd = [socket.create_connection((url.hostname, url.port), timeout=PATIENCE_SECONDS) for _ in range(LISTENERS)]
         request = f"GET /events/{event_id}/live HTTP/1.1\r\nHost: x\r\n\r\n".encode()
         for one in crowd:
             one.sendall(request)
         for one in crowd:
             assert one.recv(65_536).startswith(b"HTTP/1.1 200")
-        refused = house.http.get(f"/events/{event_id}/live")
+        refused = api.http.get(f"/events/{event_id}/live")
         assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
         assert "retry-after" in refused.headers
-        before, began = commands(house), time.monotonic()
-        house.user().book(event_id)
+        before, began = commands(api), time.monotonic()
+        api.user().book(event_id)
         for one in crowd:
             seen = b""
             while b'"available_tickets":99999' not in seen:
                 seen += one.recv(65_536)
-        # A listener that looked by itself would look several times a second; the sweeper and /metrics ask, too.
-        assert commands(house) - before < LISTENERS + 60 * (time.monotonic() - began)
+        # A read for each listener would be several commands a second each; the sweeper and /metrics send commands, too.
+        assert commands(api) - before < LISTENERS + 60 * (time.monotonic() - began)
         for one in crowd[1:]:
             one.close()
 
         def may_listen() -> bool:
-            with house.http.stream("GET", f"/events/{event_id}/live") as response:
+            with api.http.stream("GET", f"/events/{event_id}/live") as response:
                 return response.status_code == 200
 
         for _ in range(3):
@@ -174,25 +174,25 @@ def test_many_listeners_share_one_reading_free_their_places_and_do_not_delay_a_s
         rest = b""
         while piece := crowd[0].recv(65_536):
             rest += piece
-        assert rest.endswith(b"0\r\n\r\n"), "a stream ends as an answer does"
+        assert rest.endswith(b"0\r\n\r\n"), "the stream has no regular end"
         crowd[0].close()
 
 
-def test_a_stream_has_its_own_request_id_and_nobody_elses(house: House) -> None:
-    event_id = house.event()
+def test_a_stream_has_a_request_id_of_its_own(api: Api) -> None:
+    event_id = api.event()
     for number in range(3):
-        with listening(house, event_id, request_id=f"stream-{number}") as stream:
+        with listening(api, event_id, request_id=f"stream-{number}") as stream:
             assert stream.response.headers.get_list("x-request-id") == [f"stream-{number}"]
 
 
-def test_a_listener_who_joins_a_busy_sale_is_never_told_of_an_earlier_moment(house: House) -> None:
-    event_id = house.event(available_tickets=20)
-    with listening(house, event_id):  # somebody else, who was told at their last look
-        for buyer in house.users(5):
+def test_a_listener_who_joins_a_busy_sale_never_gets_an_older_state(api: Api) -> None:
+    event_id = api.event(available_tickets=20)
+    with listening(api, event_id):  # another user, whose last read shows it
+        for buyer in api.users(5):
             buyer.book(event_id)
-            with listening(house, event_id, buyer) as stream:
+            with listening(api, event_id, buyer) as stream:
                 told = [stream.next(), stream.next()]
-                house.user().book(event_id)
+                api.user().book(event_id)
                 told += [stream.next()]
             assert [name for name, _, _ in told[:2]] == ["availability", "booking"]
             seqs = [seq for _, seq, _ in told]
@@ -202,15 +202,15 @@ def test_a_listener_who_joins_a_busy_sale_is_never_told_of_an_earlier_moment(hou
 @pytest.mark.parametrize(
     ("edge", "before", "after"), [("opens_at", "scheduled", "open"), ("closes_at", "open", "closed")]
 )
-def test_a_listener_who_reconnects_is_told_what_the_clock_alone_has_changed(
-    house: House, edge: str, before: str, after: str
+def test_a_reconnecting_listener_gets_what_only_the_clock_has_changed(
+    api: Api, edge: str, before: str, after: str
 ) -> None:
     moment = datetime.now(UTC) + timedelta(seconds=1.5)
-    event_id = house.event(**{edge: moment.isoformat()})
-    with listening(house, event_id) as stream:
+    event_id = api.event(**{edge: moment.isoformat()})
+    with listening(api, event_id) as stream:
         _, seq, data = stream.next()
         assert data["state"] == before
-    eventually(lambda: house.look(event_id)["state"] == after, "the sale has opened or closed")
-    with listening(house, event_id, last_event_id=seq) as stream:
+    eventually(lambda: api.look(event_id)["state"] == after, "the sale has opened or closed")
+    with listening(api, event_id, last_event_id=seq) as stream:
         name, again, data = stream.next()
     assert (name, again, data["state"]) == ("availability", seq, after)

@@ -1,4 +1,4 @@
-"""Prometheus's page: right over several workers, over a worker's death, and without Redis."""
+"""The Prometheus page is right over several workers, after a worker's death, and without Redis."""
 
 import re
 import signal
@@ -12,14 +12,14 @@ from booking.web.endpoints.metrics import HELP
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
 
-from .house import House, open_house
+from .api import Api, open_api
 
 SAMPLE = re.compile(r'([a-z_]+)(\{(?:[a-z_]+="(?:[^"\\]|\\.)*",?)*\})? (\S+)')
 
 
-def metrics(house: House) -> dict[str, float]:
-    """Every sample of the page, which has to be in Prometheus's text format."""
-    response = house.http.get("/metrics", headers={"Connection": "close"})
+def metrics(api: Api) -> dict[str, float]:
+    """Every sample of the page. Checks Prometheus's text format."""
+    response = api.http.get("/metrics", headers={"Connection": "close"})
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
     samples: dict[str, float] = {}
@@ -33,26 +33,26 @@ def metrics(house: House) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service of two workers that its tests break and mend."""
+    """A service of two workers, which the tests break and repair."""
     environment = {"BOOKING_RATE_LIMIT": "off", "BOOKING_WORKERS": "2"}
     with running_service(tmp_path_factory.mktemp("metrics") / "data", environment) as running:
         yield running
 
 
-def test_counts_are_over_all_workers_survive_a_worker_and_need_no_redis(two_workers: RunningService) -> None:
-    with open_house(two_workers) as house:
-        event_id = house.event(available_tickets=10, waitlist_limit=0)
-        buyers = house.users(12)
+def test_counters_cover_all_workers_survive_a_kill_and_need_no_redis(two_workers: RunningService) -> None:
+    with open_api(two_workers) as api:
+        event_id = api.event(available_tickets=10, waitlist_limit=0)
+        buyers = api.users(12)
         for buyer in buyers:
-            response = house.http.post(
+            response = api.http.post(
                 "/book",
                 json={"event_id": event_id},
                 headers={"Authorization": buyer.authorization or "", "Connection": "close"},
             )
             assert response.status_code in (201, 409)
         booked = 'booking_requests_total{method="POST",route="/book",status="201"}'
-        eventually(lambda: metrics(house).get(booked) == 10, "every worker's share is in")
-        seen = metrics(house)
+        eventually(lambda: metrics(api).get(booked) == 10, "every worker's share is in")
+        seen = metrics(api)
         assert seen['booking_requests_total{method="POST",route="/book",status="409"}'] == 2
         assert seen['booking_request_duration_seconds_count{method="POST",route="/book"}'] == 12
         assert seen['booking_request_duration_seconds_bucket{method="POST",route="/book",le="+Inf"}'] == 12
@@ -60,31 +60,31 @@ def test_counts_are_over_all_workers_survive_a_worker_and_need_no_redis(two_work
         assert seen[f'booking_refusals_total{{event="{event_id}",code="sold_out"}}'] == 2
         assert seen["booking_redis_up"] == 1
         assert seen["booking_batch_commands_count"] >= 1
-        eventually(lambda: metrics(house).get("booking_persisted_rows_total", 0) >= 11, "the persister's share is in")
+        eventually(lambda: metrics(api).get("booking_persisted_rows_total", 0) >= 11, "the persister's share is in")
         killed = two_workers.kill("worker-1")
         eventually(lambda: two_workers.parts().get("worker-1", killed) != killed, "another worker")
-        assert metrics(house)[booked] == 10, "a counter never goes back"
+        assert metrics(api)[booked] == 10, "a counter has decreased"
         two_workers.kill("redis", signal.SIGSTOP)
         try:
-            without = metrics(house)
+            without = metrics(api)
         finally:
             two_workers.kill("redis", signal.SIGCONT)
         assert (without["booking_redis_up"], without[booked]) == (0, 10)
-        eventually(lambda: metrics(house)["booking_redis_up"] == 1, "Redis is seen to be back")
+        eventually(lambda: metrics(api)["booking_redis_up"] == 1, "Redis is seen to be back")
 
 
-def test_every_name_is_explained(house: House) -> None:
-    text = house.http.get("/metrics").text
+def test_every_metric_has_a_help_text(api: Api) -> None:
+    text = api.http.get("/metrics").text
     for name, (kind, _) in HELP.items():
         assert f"# TYPE {name} {kind}\n" in text
 
 
-def test_a_method_that_nobody_knows_is_no_name_of_its_own(house: House) -> None:
-    house.http.request("BREW", "/book")
-    assert "BREW" not in house.http.get("/metrics").text
+def test_unknown_methods_share_one_label(api: Api) -> None:
+    api.http.request("BREW", "/book")
+    assert "BREW" not in api.http.get("/metrics").text
 
 
-def test_meters_that_were_saved_add_up(tmp_path: Path) -> None:
+def test_saved_metrics_of_ended_workers_are_added(tmp_path: Path) -> None:
     metrics = Metrics()
     metrics.count("booking_sheds_total", by=2)
     for value in (0.0005, 0.001, 0.3, 99):
@@ -99,14 +99,14 @@ def test_meters_that_were_saved_add_up(tmp_path: Path) -> None:
     assert (histogram.counts[0], histogram.counts[-1]) == (4, 2)
 
 
-def test_a_folder_that_cannot_be_written_hides_no_numbers(two_workers: RunningService) -> None:
-    """As on a full disk, which is when people look at them."""
-    with open_house(two_workers) as house:
-        event_id = house.event(available_tickets=7)
+def test_an_unwritable_folder_hides_no_metrics(two_workers: RunningService) -> None:
+    """As on a full disk, when the metrics are needed."""
+    with open_api(two_workers) as api:
+        event_id = api.event(available_tickets=7)
         folder = two_workers.data_dir / FOLDER
         folder.rename(two_workers.data_dir / "aside")
         folder.write_text("no folder")
-        assert metrics(house)[f'booking_tickets{{event="{event_id}",state="available"}}'] == 7
+        assert metrics(api)[f'booking_tickets{{event="{event_id}",state="available"}}'] == 7
         folder.unlink()
         (two_workers.data_dir / "aside").rename(folder)
-        assert 'booking_requests_total{method="POST",route="/initialize",status="201"}' in metrics(house)
+        assert 'booking_requests_total{method="POST",route="/initialize",status="201"}' in metrics(api)

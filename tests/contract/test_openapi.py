@@ -1,4 +1,4 @@
-"""The document as the service gives it, the pages beside it, and what schemathesis finds with it."""
+"""The served OpenAPI document, its pages, and a run of schemathesis."""
 
 import json
 import os
@@ -11,33 +11,33 @@ import pytest
 
 from tests.fixtures.documented import Documented
 
-from .house import House
+from .api import Api
 
 CHECKOUT = Path(__file__).parents[2]
 HREF = re.compile(r'(?:href|src)="(/[^"#]*)"')
 PATIENCE_SECONDS = 300
 EXAMPLES = 3
-"""Of each kind for each operation, besides every boundary value."""
+"""Examples of each kind for each operation, besides every boundary value."""
 
 
-def test_the_document_is_served_as_it_is_printed(house: House) -> None:
-    served = house.http.get("/openapi.json")
+def test_the_document_is_served_as_it_is_printed(api: Api) -> None:
+    served = api.http.get("/openapi.json")
     assert served.headers["content-type"] == "application/json"
     printed = subprocess.run(
-        [*house.command, "openapi"], env=house.environment, capture_output=True, timeout=60, check=True
+        [*api.command, "openapi"], env=api.environment, capture_output=True, timeout=60, check=True
     )
     assert json.loads(printed.stdout) == served.json()
 
 
-def test_a_client_that_has_the_document_is_not_sent_it_again(house: House) -> None:
-    etag = house.http.get("/openapi.json").headers["etag"]
-    again = house.http.get("/openapi.json", headers={"If-None-Match": etag})
+def test_the_document_is_not_sent_again_to_a_client_that_has_it(api: Api) -> None:
+    etag = api.http.get("/openapi.json").headers["etag"]
+    again = api.http.get("/openapi.json", headers={"If-None-Match": etag})
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
 
 
-def test_the_pages_take_only_files_that_the_service_serves(house: House) -> None:
+def test_the_pages_load_only_files_that_the_service_serves(api: Api) -> None:
     for path in ("/docs", "/problems", "/problems/sold_out"):
-        page = house.http.get(path)
+        page = api.http.get(path)
         assert page.status_code == 200
         assert page.headers["content-type"] == "text/html; charset=utf-8"
         policy = page.headers["content-security-policy"]
@@ -49,22 +49,22 @@ def test_the_pages_take_only_files_that_the_service_serves(house: House) -> None
         found = set(HREF.findall(page.text))
         assert any(name.endswith(".css") for name in found)
         for name in found:
-            assert house.http.get(name).status_code == 200, name
+            assert api.http.get(name).status_code == 200, name
 
 
-def test_the_pages_lead_to_each_other(house: House) -> None:
-    assert 'href="/docs"' in house.http.get("/problems/sold_out").text
-    assert 'href="/problems/sold_out"' in house.http.get("/problems").text
-    assert 'href="/problems"' in house.http.get("/docs").text
-    assert 'href="/openapi.json"' in house.http.get("/docs").text
+def test_the_pages_link_to_each_other(api: Api) -> None:
+    assert 'href="/docs"' in api.http.get("/problems/sold_out").text
+    assert 'href="/problems/sold_out"' in api.http.get("/problems").text
+    assert 'href="/problems"' in api.http.get("/docs").text
+    assert 'href="/openapi.json"' in api.http.get("/docs").text
 
 
 @pytest.mark.timeout(2 * PATIENCE_SECONDS)
-def test_schemathesis_finds_nothing(house: House, tmp_path: Path) -> None:
-    house.event(available_tickets=1_000, max_per_user=4)
-    token = (house.organizer.authorization or "").removeprefix("Bearer ")
+def test_schemathesis_finds_nothing(api: Api, tmp_path: Path) -> None:
+    api.event(available_tickets=1_000, max_per_user=4)
+    token = (api.organizer.authorization or "").removeprefix("Bearer ")
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CHECKOUT / "schemathesis.toml"), "run"]
-    command += [f"{house.base_url}/openapi.json", "--phases", "examples,coverage,fuzzing"]
+    command += [f"{api.base_url}/openapi.json", "--phases", "examples,coverage,fuzzing"]
     command += ["--max-examples", str(EXAMPLES), "--seed", "1", "--generation-deterministic", "--no-color"]
     run = subprocess.run(
         command,
@@ -79,10 +79,10 @@ def test_schemathesis_finds_nothing(house: House, tmp_path: Path) -> None:
     assert "No issues found" in run.stdout or re.search(r"(\d+) generated, \1 passed", run.stdout), run.stdout[-3_000:]
 
 
-def test_an_answer_that_is_not_in_the_document_would_be_noticed(house: House) -> None:
-    described = house.http.get("/openapi.json").json()
-    event_id = house.event()
-    answer = house.http.get(f"/events/{event_id}")
+def test_an_answer_that_is_not_in_the_document_is_detected(api: Api) -> None:
+    described = api.http.get("/openapi.json").json()
+    event_id = api.event()
+    answer = api.http.get(f"/events/{event_id}")
     headers = {name: value for name, value in answer.headers.items() if name != "etag"}
 
     def faults(status: int, body: object) -> list[str]:

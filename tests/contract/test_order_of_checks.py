@@ -1,8 +1,8 @@
-"""Which failure wins where several apply: the order that the contract gives."""
+"""The contract's order of checks, which decides the failure if several apply."""
 
 import pytest
 
-from .house import House
+from .api import Api
 from .test_bodies import BODY_BYTES_MAX
 
 LONG_AGO = "2020-01-01T00:00:00Z"
@@ -11,105 +11,105 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 @pytest.mark.parametrize("path", ["/book", "/cancel", "/confirm", "/initialize"])
-def test_credentials_come_before_the_body(house: House, path: str) -> None:
-    assert house.anyone.call("POST", path, content=b"{", headers=TEXT).verdict == (401, "unauthenticated")
+def test_credentials_come_before_the_body(api: Api, path: str) -> None:
+    assert api.anyone.call("POST", path, content=b"{", headers=TEXT).verdict == (401, "unauthenticated")
     big = b" " * (BODY_BYTES_MAX + 1)
-    assert house.anyone.call("POST", path, content=big).verdict == (401, "unauthenticated")
+    assert api.anyone.call("POST", path, content=big).verdict == (401, "unauthenticated")
 
 
-def test_being_an_organizer_comes_before_the_body_and_the_event(house: House) -> None:
-    user = house.user()
+def test_the_organizers_role_comes_before_the_body_and_the_event(api: Api) -> None:
+    user = api.user()
     assert user.call("POST", "/initialize", content=b"{", headers=TEXT).verdict == (403, "forbidden")
     assert user.change(999_999_999, nonsense=1).verdict == (403, "forbidden")
 
 
-def test_the_media_type_comes_before_the_size(house: House) -> None:
+def test_the_media_type_comes_before_the_size(api: Api) -> None:
     big = BODY_BYTES_MAX + 1
     head = f"POST /auth/login HTTP/1.1\nContent-Type: text/plain\nContent-Length: {big}"
-    assert house.line.send(head, b" " * big).verdict == (415, "unsupported_media_type")
+    assert api.raw_connection.send(head, b" " * big).verdict == (415, "unsupported_media_type")
 
 
-def test_the_media_type_comes_before_the_json(house: House) -> None:
-    assert house.user().call("POST", "/book", content=b"{", headers=TEXT).status == 415
+def test_the_media_type_comes_before_the_json(api: Api) -> None:
+    assert api.user().call("POST", "/book", content=b"{", headers=TEXT).status == 415
 
 
-def test_the_size_comes_before_the_json(house: House) -> None:
+def test_the_size_comes_before_the_json(api: Api) -> None:
     head = f"POST /auth/login HTTP/1.1\nContent-Length: {BODY_BYTES_MAX + 1}"
-    assert house.line.send(head, b"{" * (BODY_BYTES_MAX + 1), closes=True).status == 413
+    assert api.raw_connection.send(head, b"{" * (BODY_BYTES_MAX + 1), closes=True).status == 413
 
 
-def test_the_fields_come_before_the_event(house: House) -> None:
-    answer = house.user().post("/book", {"event_id": 999_999_999, "quantity": "two"})
+def test_the_fields_come_before_the_event(api: Api) -> None:
+    answer = api.user().post("/book", {"event_id": 999_999_999, "quantity": "two"})
     assert answer.verdict == (422, "invalid_request")
     assert answer.pointers == {"/quantity"}
-    assert house.organizer.change(999_999_999, paused="no").verdict == (422, "invalid_request")
+    assert api.organizer.change(999_999_999, paused="no").verdict == (422, "invalid_request")
 
 
-def test_the_event_comes_before_the_booking(house: House) -> None:
-    user = house.user()
+def test_the_event_comes_before_the_booking(api: Api) -> None:
+    user = api.user()
     assert user.cancel(999_999_999).verdict == (404, "event_not_found")
     assert user.confirm(999_999_999).verdict == (404, "event_not_found")
     assert user.booking(999_999_999).verdict == (404, "event_not_found")
     assert user.book(999_999_999, 101).verdict == (404, "event_not_found")
 
 
-def test_a_replay_comes_before_already_booked_and_paused(house: House) -> None:
-    event_id = house.event()
-    user = house.user()
+def test_a_replay_comes_before_already_booked_and_paused(api: Api) -> None:
+    event_id = api.event()
+    user = api.user()
     first = user.book(event_id, key="once")
-    house.organizer.change(event_id, paused=True)
+    api.organizer.change(event_id, paused=True)
     again = user.book(event_id, key="once")
     assert (again.status, again.content) == (201, first.content)
 
 
-def test_already_booked_comes_before_paused(house: House) -> None:
-    event_id, [buyer] = house.sold_out()
-    waiting = house.user()
+def test_already_booked_comes_before_paused(api: Api) -> None:
+    event_id, [buyer] = api.sold_out()
+    waiting = api.user()
     waiting.book(event_id)
-    house.organizer.change(event_id, paused=True)
+    api.organizer.change(event_id, paused=True)
     assert buyer.book(event_id).verdict == (409, "already_booked")
     assert waiting.book(event_id).status == 202
-    assert house.user().book(event_id).verdict == (403, "sale_paused")
+    assert api.user().book(event_id).verdict == (403, "sale_paused")
 
 
-def test_already_booked_comes_before_closed_and_quantity(house: House) -> None:
-    event_id, [buyer] = house.sold_out()
-    house.organizer.change(event_id, closes_at=LONG_AGO)
+def test_already_booked_comes_before_closed_and_quantity(api: Api) -> None:
+    event_id, [buyer] = api.sold_out()
+    api.organizer.change(event_id, closes_at=LONG_AGO)
     assert buyer.book(event_id, 100).verdict == (409, "already_booked")
-    assert house.user().book(event_id, 100).verdict == (403, "sale_closed")
+    assert api.user().book(event_id, 100).verdict == (403, "sale_closed")
 
 
-def test_paused_comes_before_not_open(house: House) -> None:
-    event_id = house.event(opens_at=FAR_AWAY)
-    assert house.user().book(event_id).verdict == (403, "sale_not_open")
-    house.organizer.change(event_id, paused=True)
-    assert house.user().book(event_id).verdict == (403, "sale_paused")
+def test_paused_comes_before_not_open(api: Api) -> None:
+    event_id = api.event(opens_at=FAR_AWAY)
+    assert api.user().book(event_id).verdict == (403, "sale_not_open")
+    api.organizer.change(event_id, paused=True)
+    assert api.user().book(event_id).verdict == (403, "sale_paused")
 
 
-def test_paused_comes_before_closed(house: House) -> None:
-    event_id = house.event(closes_at=LONG_AGO)
-    house.organizer.change(event_id, paused=True)
-    assert house.user().book(event_id).verdict == (403, "sale_paused")
+def test_paused_comes_before_closed(api: Api) -> None:
+    event_id = api.event(closes_at=LONG_AGO)
+    api.organizer.change(event_id, paused=True)
+    assert api.user().book(event_id).verdict == (403, "sale_paused")
 
 
-def test_not_open_comes_before_quantity(house: House) -> None:
-    event_id = house.event(opens_at=FAR_AWAY)
-    assert house.user().book(event_id, 2).verdict == (403, "sale_not_open")
+def test_not_open_comes_before_quantity(api: Api) -> None:
+    event_id = api.event(opens_at=FAR_AWAY)
+    assert api.user().book(event_id, 2).verdict == (403, "sale_not_open")
 
 
-def test_quantity_comes_before_sold_out_and_waitlist_full(house: House) -> None:
-    none_wait, _ = house.sold_out(waitlist_limit=0)
-    assert house.user().book(none_wait).verdict == (409, "sold_out")
-    assert house.user().book(none_wait, 2).verdict == (422, "quantity_over_limit")
-    one_waits, _ = house.sold_out(waitlist_limit=1)
-    assert house.user().book(one_waits).status == 202
-    assert house.user().book(one_waits).verdict == (409, "waitlist_full")
-    assert house.user().book(one_waits, 2).verdict == (422, "quantity_over_limit")
+def test_quantity_comes_before_sold_out_and_waitlist_full(api: Api) -> None:
+    none_wait, _ = api.sold_out(waitlist_limit=0)
+    assert api.user().book(none_wait).verdict == (409, "sold_out")
+    assert api.user().book(none_wait, 2).verdict == (422, "quantity_over_limit")
+    one_waits, _ = api.sold_out(waitlist_limit=1)
+    assert api.user().book(one_waits).status == 202
+    assert api.user().book(one_waits).verdict == (409, "waitlist_full")
+    assert api.user().book(one_waits, 2).verdict == (422, "quantity_over_limit")
 
 
-def test_a_place_on_the_waiting_list_comes_before_the_quantity(house: House) -> None:
-    event_id, _ = house.sold_out()
-    waiting = house.user()
+def test_a_place_on_the_waiting_list_comes_before_the_quantity(api: Api) -> None:
+    event_id, _ = api.sold_out()
+    waiting = api.user()
     place = waiting.book(event_id)
     again = waiting.book(event_id, 2)
     assert again.status == 202

@@ -1,4 +1,4 @@
-"""Passwords are not guessed, whichever way they come in, and who guesses keeps nobody else out."""
+"""Password guesses are limited on every way to sign in, without locking out other users."""
 
 import signal
 from base64 import b64encode
@@ -11,57 +11,57 @@ import pytest
 
 from tests.fixtures.service import RunningService, running_service
 
+from .api import Api, open_api
 from .client import Answer, fresh
-from .house import House, open_house
 
 PASSWORD = "correct horse battery"
 ADDRESSES = (f"198.51.{number // 250}.{number % 250 + 1}" for number in count())
 LATE = 15
-"""Calls that a bucket may have let in while it was being emptied: one a second."""
+"""Calls that pass because the bucket refills while it is emptied: one a second."""
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """Two workers behind a proxy that says who is calling."""
+    """Two workers behind a proxy that sends the client's address."""
     environment = {"BOOKING_WORKERS": "2", "BOOKING_TRUSTED_PROXIES": "127.0.0.1"}
     with running_service(tmp_path_factory.mktemp("guessing") / "data", environment) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def guarded(service: RunningService) -> Iterator[House]:
-    with open_house(service) as house:
-        yield house
+def guarded(service: RunningService) -> Iterator[Api]:
+    with open_api(service) as api:
+        yield api
 
 
-def register(house: House, address: str) -> str:
-    """A new account, made from an address; its email."""
+def register(api: Api, address: str) -> str:
+    """Registers a new account from an address. Returns its email."""
     email = f"{fresh('buyer')}@example.com"
-    answer = house.anyone.call(
+    answer = api.anyone.call(
         "POST", "/auth/register", {"email": email, "password": PASSWORD}, headers={"X-Forwarded-For": address}
     )
     assert answer.status == 201
     return email
 
 
-def log_in(house: House, email: str, address: str, password: str = PASSWORD) -> Answer:
+def log_in(api: Api, email: str, address: str, password: str = PASSWORD) -> Answer:
     body = {"email": email, "password": password}
-    return house.anyone.call("POST", "/auth/login", body, headers={"X-Forwarded-For": address})
+    return api.anyone.call("POST", "/auth/login", body, headers={"X-Forwarded-For": address})
 
 
-def by_basic(house: House, email: str, address: str, password: str = PASSWORD, path: str = "/bookings") -> Answer:
+def by_basic(api: Api, email: str, address: str, password: str = PASSWORD, path: str = "/bookings") -> Answer:
     authorization = "Basic " + b64encode(f"{email}:{password}".encode()).decode()
-    return house.anyone.call("GET", path, headers={"X-Forwarded-For": address, "Authorization": authorization})
+    return api.anyone.call("GET", path, headers={"X-Forwarded-For": address, "Authorization": authorization})
 
 
-def emptied(house: House, email: str) -> Answer:
-    """The answer to the right password from a new address, just after the account's bucket was found empty."""
-    while log_in(house, email, next(ADDRESSES), "wrong").status != 429:
+def emptied(api: Api, email: str) -> Answer:
+    """The answer to the right password from a new address after the account's bucket is empty."""
+    while log_in(api, email, next(ADDRESSES), "wrong").status != 429:
         pass
-    return log_in(house, email, next(ADDRESSES))
+    return log_in(api, email, next(ADDRESSES))
 
 
-def test_wrong_basic_passwords_from_one_address_are_refused_and_keep_nobody_else_out(guarded: House) -> None:
+def test_wrong_basic_passwords_are_limited_per_address_only(guarded: Api) -> None:
     guesser, honest = next(ADDRESSES), next(ADDRESSES)
     email = register(guarded, honest)
     with ThreadPoolExecutor(16) as pool:
@@ -81,7 +81,7 @@ def test_wrong_basic_passwords_from_one_address_are_refused_and_keep_nobody_else
     assert refused.headers["ratelimit"].startswith('"auth";r=0;t=')
 
 
-def test_all_ways_in_draw_on_one_bucket_of_the_address(guarded: House) -> None:
+def test_all_ways_to_sign_in_share_one_bucket_per_address(guarded: Api) -> None:
     address = next(ADDRESSES)
     email = f"{fresh('nobody')}@example.com"
     for number in range(60 + LATE):
@@ -90,7 +90,7 @@ def test_all_ways_in_draw_on_one_bucket_of_the_address(guarded: House) -> None:
     assert by_basic(guarded, email, address, path="/events/1/report").verdict == (429, "rate_limited")
 
 
-def test_addresses_that_one_client_may_choose_from_are_one(guarded: House) -> None:
+def test_addresses_within_one_clients_network_share_a_bucket(guarded: Api) -> None:
     for number in range(60 + LATE):
         log_in(guarded, f"{fresh('nobody')}@example.com", f"2001:db8:7::{number:x}", "wrong")
     assert log_in(guarded, "nobody@example.com", "2001:db8:7:0:1:2:3:4").status == 429
@@ -98,7 +98,7 @@ def test_addresses_that_one_client_may_choose_from_are_one(guarded: House) -> No
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_thirty_failures_a_minute_close_an_account_but_not_to_who_has_logged_in(guarded: House, exists: bool) -> None:
+def test_30_failures_a_minute_lock_an_account_except_for_known_addresses(guarded: Api, exists: bool) -> None:
     home = next(ADDRESSES)
     email = register(guarded, home) if exists else f"{fresh('nobody')}@example.com"
     with ThreadPoolExecutor(8) as pool:
@@ -110,21 +110,21 @@ def test_thirty_failures_a_minute_close_an_account_but_not_to_who_has_logged_in(
     refused = next(answer for answer in answers if answer.status == 429)
     assert refused.verdict == (429, "rate_limited")
     assert refused.headers["ratelimit-policy"] == '"account";q=30;w=60'
-    assert 429 in {emptied(guarded, email).status for _ in range(5)}, "the right password is refused, too"
+    assert 429 in {emptied(guarded, email).status for _ in range(5)}, "the right password was accepted"
     assert log_in(guarded, email, home).status == (200 if exists else 429)
     assert by_basic(guarded, email, home).status == (200 if exists else 429)
 
 
-def test_a_remembered_password_draws_on_nothing(guarded: House) -> None:
+def test_a_remembered_password_uses_no_bucket(guarded: Api) -> None:
     address = next(ADDRESSES)
     email = register(guarded, address)
     assert {by_basic(guarded, email, address).status for _ in range(150)} == {200}
-    # An organizer's endpoint looks at the account each time, and checks the password no more often.
+    # An organizer's endpoint reads the account each time, but checks the password no more often.
     assert {by_basic(guarded, email, address, path="/events/1/report").status for _ in range(150)} == {403}
     assert log_in(guarded, email, address).status == 200
 
 
-def test_while_redis_is_away_no_password_is_checked(service: RunningService, guarded: House) -> None:
+def test_while_redis_is_away_no_password_is_checked(service: RunningService, guarded: Api) -> None:
     address = next(ADDRESSES)
     email = register(guarded, address)
     service.kill("redis", signal.SIGSTOP)

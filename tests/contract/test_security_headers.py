@@ -1,15 +1,15 @@
-"""What a browser is told about every page: nothing from elsewhere, no framing, no guessing of types."""
+"""Security headers: no content from other origins, no framing, no guessing of types."""
 
 import pytest
 
-from .house import House
+from .api import Api
 
 PAGES = ("/problems/overloaded", "/problems/already_booked", "/", "/console", "/docs")
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_runs_nothing_from_elsewhere_and_is_framed_by_nobody(house: House, path: str) -> None:
-    answer = house.http.get(path)
+def test_a_page_runs_no_code_of_other_origins_and_cannot_be_framed(api: Api, path: str) -> None:
+    answer = api.http.get(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/html")
     policy = dict(
@@ -27,6 +27,6 @@ def test_a_page_runs_nothing_from_elsewhere_and_is_framed_by_nobody(house: House
     assert answer.headers["referrer-policy"] == "no-referrer"
 
 
-def test_no_answer_says_what_serves_it(house: House) -> None:
+def test_no_answer_names_the_server_software(api: Api) -> None:
     for path in (*PAGES, "/healthz", "/status/0", "/nowhere"):
-        assert "server" not in house.http.get(path).headers
+        assert "server" not in api.http.get(path).headers

@@ -1,4 +1,4 @@
-"""The wire: HTTP/1.1 as clients and proxies speak it, down to the bytes."""
+"""HTTP/1.1 on the wire, as clients and proxies send it, down to the bytes."""
 
 import contextlib
 import http.client
@@ -8,17 +8,17 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from .api import Api
 from .client import ANSWER_SECONDS_MAX, Answer, checked
-from .house import House
 
 
 class Wire:
     """An open connection that any number of requests may be written to and answers read from."""
 
-    def __init__(self, house: House, connection: socket.socket) -> None:
+    def __init__(self, api: Api, connection: socket.socket) -> None:
         self.connection = connection
         self.file = connection.makefile("rb")
-        self.host = f"{house.line.host}:{house.line.port}"
+        self.host = f"{api.raw_connection.host}:{api.raw_connection.port}"
 
     def write(self, octets: bytes) -> None:
         """Sends these octets now."""
@@ -31,7 +31,7 @@ class Wire:
         return checked(method, None, response.status, httpx.Headers(response.getheaders()), response.read())
 
     def ended(self) -> bool:
-        """Whether the service has closed the connection; waits for it."""
+        """Waits for the service to close the connection. Returns whether it did."""
         try:
             return self.file.read(1) == b""
         except ConnectionResetError:
@@ -57,83 +57,83 @@ class _Borrowed:
         return self.wire.file.readinto(buffer)
 
     def flush(self) -> None:
-        """Nothing is ever written to it."""
+        """Does nothing, since nothing is written."""
 
     def close(self) -> None:
-        """Left open for the next answer."""
+        """Does nothing: the file stays open for the next answer."""
 
 
 @contextlib.contextmanager
-def connected(house: House) -> Iterator[Wire]:
+def connected(api: Api) -> Iterator[Wire]:
     """A connection to the service."""
-    address = (house.line.host, house.line.port)
+    address = (api.raw_connection.host, api.raw_connection.port)
     with socket.create_connection(address, timeout=ANSWER_SECONDS_MAX) as connection:
-        wire = Wire(house, connection)
+        wire = Wire(api, connection)
         with wire.file:
             yield wire
 
 
-def booking(house: House, wire: Wire, event_id: int, *lines: str, version: str = "HTTP/1.1") -> bytes:
+def booking(api: Api, wire: Wire, event_id: int, *lines: str, version: str = "HTTP/1.1") -> bytes:
     """The octets of a `/book` by a fresh user, with further header lines."""
     body = b'{"event_id": %d}' % event_id
-    head = [f"POST /book {version}", f"Host: {wire.host}", f"Authorization: {house.user().authorization}", *lines]
+    head = [f"POST /book {version}", f"Host: {wire.host}", f"Authorization: {api.user().authorization}", *lines]
     return "\r\n".join([*head, f"Content-Length: {len(body)}", "", ""]).encode() + body
 
 
-def test_requests_sent_together_are_answered_in_order(house: House) -> None:
-    event_id = house.event(available_tickets=2)
-    with connected(house) as wire:
+def test_requests_sent_together_are_answered_in_order(api: Api) -> None:
+    event_id = api.event(available_tickets=2)
+    with connected(api) as wire:
         status = f"GET /status/{event_id} HTTP/1.1\r\nHost: {wire.host}\r\n\r\n".encode()
-        wire.write(b"".join(booking(house, wire, event_id) for _ in range(3)) + status)
+        wire.write(b"".join(booking(api, wire, event_id) for _ in range(3)) + status)
         assert [wire.read().status for _ in range(3)] == [201, 201, 202]
         assert wire.read("GET").data["waiting_list_count"] == 1
 
 
-def test_answers_of_different_speed_keep_their_order(house: House) -> None:
-    event_id = house.event()
-    with connected(house) as wire:
+def test_answers_of_different_speed_keep_their_order(api: Api) -> None:
+    event_id = api.event()
+    with connected(api) as wire:
         missing = f"GET /nowhere HTTP/1.1\r\nHost: {wire.host}\r\n\r\n".encode()
         read = f"GET /events/{event_id} HTTP/1.1\r\nHost: {wire.host}\r\n\r\n".encode()
-        wire.write((booking(house, wire, event_id) + missing + read) * 5)
+        wire.write((booking(api, wire, event_id) + missing + read) * 5)
         statuses = [wire.read(method).status for _ in range(5) for method in ("POST", "GET", "GET")]
     assert statuses == [201, 404, 200] + [409, 404, 200] * 4
 
 
-def test_a_connection_is_kept_for_the_next_request_and_closed_when_asked(house: House) -> None:
-    event_id = house.event(available_tickets=5)
-    with connected(house) as wire:
+def test_a_connection_is_kept_for_the_next_request_and_closed_when_asked(api: Api) -> None:
+    event_id = api.event(available_tickets=5)
+    with connected(api) as wire:
         for _ in range(3):
-            wire.write(booking(house, wire, event_id))
+            wire.write(booking(api, wire, event_id))
             assert wire.read().status == 201
-        wire.write(booking(house, wire, event_id, "Connection: close"))
+        wire.write(booking(api, wire, event_id, "Connection: close"))
         assert wire.read().status == 201
         assert wire.ended()
 
 
-def test_a_body_that_nobody_asked_for_is_not_taken_for_the_next_request(house: House) -> None:
-    event_id = house.event()
-    with connected(house) as wire:
-        body = booking(house, wire, event_id)
+def test_an_unexpected_body_is_not_read_as_the_next_request(api: Api) -> None:
+    event_id = api.event()
+    with connected(api) as wire:
+        body = booking(api, wire, event_id)
         head = f"GET /status/{event_id} HTTP/1.1\r\nHost: {wire.host}\r\nContent-Length: {len(body)}\r\n\r\n"
         for _ in range(2):
             wire.write(head.encode() + body)
             assert wire.read("GET").data["available_tickets"] == 1
 
 
-def test_http_1_0_is_answered_and_the_connection_closed(house: House) -> None:
-    event_id = house.event()
-    with connected(house) as wire:
-        wire.write(booking(house, wire, event_id, version="HTTP/1.0"))
+def test_http_1_0_is_answered_and_the_connection_closed(api: Api) -> None:
+    event_id = api.event()
+    with connected(api) as wire:
+        wire.write(booking(api, wire, event_id, version="HTTP/1.0"))
         assert wire.read().status == 201
         assert wire.ended()
 
 
-def test_http_1_0_gets_no_chunks(house: House) -> None:
-    """As a proxy speaks that has not been told otherwise (RFC 9112, section 6.1)."""
-    event_id = house.event()
-    house.user().book(event_id)
-    organizer = f"Authorization: {house.organizer.authorization}"
-    with connected(house) as wire:
+def test_http_1_0_gets_no_chunks(api: Api) -> None:
+    """As a proxy does by default (RFC 9112, section 6.1)."""
+    event_id = api.event()
+    api.user().book(event_id)
+    organizer = f"Authorization: {api.organizer.authorization}"
+    with connected(api) as wire:
         wire.write(f"GET /events/{event_id}/bookings?format=csv HTTP/1.0\r\n{organizer}\r\n\r\n".encode())
         told, _, rows = wire.file.read().partition(b"\r\n\r\n")
         assert b"transfer-encoding" not in told
@@ -141,45 +141,45 @@ def test_http_1_0_gets_no_chunks(house: House) -> None:
         assert rows.startswith(b"id,event_id,")
         assert rows.endswith(b"\r\n")
         assert rows.count(b"\r\n") == 2
-    with connected(house) as wire:
+    with connected(api) as wire:
         wire.write(f"GET /events/{event_id}/live HTTP/1.0\r\n\r\n".encode())
         lines: list[bytes] = []
         while sum(line.startswith(b"data: ") for line in lines) < 2:
             if any(line.startswith(b"data: ") for line in lines):
-                house.user().book(event_id)
+                api.user().book(event_id)
             lines.append(wire.file.readline())
         head, body = lines[: lines.index(b"\r\n")], lines[lines.index(b"\r\n") + 1 :]
         assert not any(line.lower().startswith(b"transfer-encoding") for line in head)
         assert {line.partition(b":")[0] for line in body} == {b"retry", b"event", b"id", b"data", b"\n"}
 
 
-def test_http_1_0_is_not_told_to_continue(house: House) -> None:
-    with connected(house) as wire:
-        octets = booking(house, wire, house.event(), "Expect: 100-continue", version="HTTP/1.0")
+def test_an_http_1_0_client_gets_no_100_continue(api: Api) -> None:
+    with connected(api) as wire:
+        octets = booking(api, wire, api.event(), "Expect: 100-continue", version="HTTP/1.0")
         wire.write(octets)
         assert wire.file.readline().split()[1] == b"201"
 
 
-def test_a_length_may_have_zeros_before_it(house: House) -> None:
-    with connected(house) as wire:
-        octets = booking(house, wire, house.event())
+def test_a_length_may_have_zeros_before_it(api: Api) -> None:
+    with connected(api) as wire:
+        octets = booking(api, wire, api.event())
         wire.write(octets.replace(b"Content-Length: ", b"Content-Length: " + b"0" * 5_000))
         assert wire.read().status == 201
 
 
-def test_a_request_may_arrive_octet_by_octet(house: House) -> None:
-    event_id = house.event()
-    with connected(house) as wire:
+def test_a_request_may_arrive_octet_by_octet(api: Api) -> None:
+    event_id = api.event()
+    with connected(api) as wire:
         wire.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for octet in booking(house, wire, event_id):
+        for octet in booking(api, wire, event_id):
             wire.write(bytes([octet]))
         assert wire.read().status == 201
 
 
-def test_header_names_are_read_without_case(house: House) -> None:
-    event_id = house.event()
-    with connected(house) as wire:
-        head, body = booking(house, wire, event_id, "IDEMPOTENCY-KEY: k", "x-REQUEST-id: mixed").split(b"\r\n\r\n")
+def test_header_names_ignore_case(api: Api) -> None:
+    event_id = api.event()
+    with connected(api) as wire:
+        head, body = booking(api, wire, event_id, "IDEMPOTENCY-KEY: k", "x-REQUEST-id: mixed").split(b"\r\n\r\n")
         head = head.replace(b"Authorization", b"AUTHORIZATION").replace(b"Content-Length", b"content-LENGTH")
         wire.write(head + b"\r\n\r\n" + body)
         answer = wire.read()
@@ -188,10 +188,10 @@ def test_header_names_are_read_without_case(house: House) -> None:
         assert wire.read().headers["idempotent-replayed"] == "true"
 
 
-def test_a_client_that_waits_for_100_continue_is_told_to_go_on(house: House) -> None:
-    event_id = house.event()
-    with connected(house) as wire:
-        head, body = booking(house, wire, event_id, "Expect: 100-continue").split(b"\r\n\r\n")
+def test_a_client_that_expects_100_continue_gets_it(api: Api) -> None:
+    event_id = api.event()
+    with connected(api) as wire:
+        head, body = booking(api, wire, event_id, "Expect: 100-continue").split(b"\r\n\r\n")
         wire.write(head + b"\r\n\r\n")
         assert wire.file.readline().startswith(b"HTTP/1.1 100")
         assert wire.file.readline() == b"\r\n"
@@ -200,17 +200,17 @@ def test_a_client_that_waits_for_100_continue_is_told_to_go_on(house: House) -> 
 
 
 @pytest.mark.parametrize("sent", ["half of the body", "no body", "half of the head"])
-def test_a_client_that_goes_away_before_the_end_books_nothing(house: House, sent: str) -> None:
-    event_id = house.event()
-    with connected(house) as wire:
-        request = booking(house, wire, event_id)
+def test_a_client_that_disconnects_in_its_request_books_nothing(api: Api, sent: str) -> None:
+    event_id = api.event()
+    with connected(api) as wire:
+        request = booking(api, wire, event_id)
         head_octets = request.index(b"\r\n\r\n") + 4
         wire.write(
             request[: {"half of the body": len(request) - 4, "no body": head_octets}.get(sent, head_octets // 2)]
         )
         wire.connection.shutdown(socket.SHUT_WR)
-        assert not wire.file.read().startswith(b"HTTP/1.1 2"), "until the service has closed its side, too"
-    assert house.look(event_id)["available_tickets"] == 1
+        assert not wire.file.read().startswith(b"HTTP/1.1 2"), "the service did not close its side"
+    assert api.look(event_id)["available_tickets"] == 1
 
 
 @pytest.mark.parametrize(
@@ -228,11 +228,11 @@ def test_a_client_that_goes_away_before_the_end_books_nothing(house: House, sent
         "\x16\x03\x01\x02\x00",
     ],
 )
-def test_what_is_no_http_is_refused_and_smuggles_nothing(house: House, head: str) -> None:
-    """One answer at most, never a success, and the connection is closed, so that nothing after it is believed."""
-    event_id = house.event()
-    with connected(house) as wire:
-        smuggled = booking(house, wire, event_id)
+def test_invalid_http_is_refused_and_smuggles_no_request(api: Api, head: str) -> None:
+    """At most one answer, never a success, and the connection is closed so that later bytes are not read."""
+    event_id = api.event()
+    with connected(api) as wire:
+        smuggled = booking(api, wire, event_id)
         try:
             wire.write(head.encode("latin-1") + b"\r\n\r\n" + b"0\r\n\r\n" + smuggled)
             wire.connection.shutdown(socket.SHUT_WR)
@@ -241,48 +241,48 @@ def test_what_is_no_http_is_refused_and_smuggles_nothing(house: House, head: str
             answered = b""
     assert answered == b"" or answered.startswith(b"HTTP/1.1 4")
     assert answered.count(b"HTTP/1.1 ") <= 1
-    assert house.look(event_id)["available_tickets"] == 1
+    assert api.look(event_id)["available_tickets"] == 1
 
 
 @pytest.mark.parametrize("method", ["BREW", "PURGE", "TRACE", "CONNECT"])
-def test_an_unknown_method_is_405_with_those_that_are_allowed(house: House, method: str) -> None:
-    with connected(house) as wire:
+def test_an_unknown_method_is_405_with_the_allowed_methods(api: Api, method: str) -> None:
+    with connected(api) as wire:
         wire.write(f"{method} /book HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         answer = wire.read(method)
         assert (answer.status, answer.body["code"], answer.headers["allow"]) == (405, "method_not_allowed", "POST")
 
 
-def test_a_transfer_encoding_other_than_chunked_is_501(house: House) -> None:
-    event_id = house.event()
-    with connected(house) as wire:
-        octets = booking(house, wire, event_id, "Transfer-Encoding: gzip, chunked")
+def test_a_transfer_encoding_other_than_chunked_is_501(api: Api) -> None:
+    event_id = api.event()
+    with connected(api) as wire:
+        octets = booking(api, wire, event_id, "Transfer-Encoding: gzip, chunked")
         wire.write(octets.replace(b"Content-Length", b"X-Length"))
         answered = wire.file.read()
         assert answered.startswith(b"HTTP/1.1 501 ")
         assert b'"code":"transfer_encoding_unsupported"' in answered
-    assert house.look(event_id)["available_tickets"] == 1
+    assert api.look(event_id)["available_tickets"] == 1
 
 
 @pytest.mark.parametrize("hosts", [0, 2])
-def test_a_host_that_is_missing_or_there_twice_is_400(house: House, hosts: int) -> None:
-    event_id = house.event()
-    with connected(house) as wire:
+def test_a_missing_or_repeated_host_header_is_400(api: Api, hosts: int) -> None:
+    event_id = api.event()
+    with connected(api) as wire:
         host = f"Host: {wire.host}\r\n".encode()
-        wire.write(booking(house, wire, event_id).replace(host, host * hosts))
+        wire.write(booking(api, wire, event_id).replace(host, host * hosts))
         answer = wire.read()
         assert (answer.status, answer.body["code"]) == (400, "malformed_request")
         assert wire.ended()
-    assert house.look(event_id)["available_tickets"] == 1
+    assert api.look(event_id)["available_tickets"] == 1
 
 
 @pytest.mark.parametrize("path", ["/initialize", "/book"])
-def test_a_half_closed_client_is_answered(house: House, path: str) -> None:
-    event_id = house.event()
-    with connected(house) as wire:
-        octets = booking(house, wire, event_id)
+def test_a_half_closed_client_is_answered(api: Api, path: str) -> None:
+    event_id = api.event()
+    with connected(api) as wire:
+        octets = booking(api, wire, event_id)
         if path == "/initialize":
             body = b'{"event_name": "half", "available_tickets": 1}'
-            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {house.organizer.authorization}\r\n"
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {api.organizer.authorization}\r\n"
             octets = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
         wire.write(octets)
         wire.connection.shutdown(socket.SHUT_WR)
@@ -290,10 +290,10 @@ def test_a_half_closed_client_is_answered(house: House, path: str) -> None:
         assert wire.ended()
 
 
-def test_what_is_no_http_is_a_problem_like_any_other(house: House) -> None:
-    with connected(house) as wire:
+def test_invalid_http_gets_a_problem_document(api: Api) -> None:
+    with connected(api) as wire:
         wire.write(b"what is this?\r\n\r\n")
         answer = wire.read()
         assert (answer.status, answer.body["code"]) == (400, "malformed_request")
         assert wire.ended()
-    assert house.http.get("/problems/malformed_request").status_code == 200
+    assert api.http.get("/problems/malformed_request").status_code == 200

@@ -19,7 +19,7 @@ SEED = 1
 
 
 @pytest.mark.timeout(PATIENCE_SECONDS)
-def test_nothing_is_found(service: RunningService) -> None:
+def test_a_short_fuzz_run_finds_no_fault(service: RunningService) -> None:
     tally = Tally()
     play(service, REQUESTS, SEED, tally)
     assert tally.faults == []
@@ -74,7 +74,7 @@ def found(status: int, content_type: str, body: bytes, *, refused: bool = False)
     return tally.faults
 
 
-def test_a_service_that_answers_wrongly_would_be_found_out() -> None:
+def test_wrong_answers_of_a_service_are_found() -> None:
     assert found(500, "application/problem+json", b"{}")
     assert found(404, "text/html", b"<p>none")
     assert found(418, "application/problem+json", b"{}")

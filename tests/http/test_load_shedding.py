@@ -28,7 +28,7 @@ TARGET = module.DELAY_SECONDS_TARGET
         ("GET", "/events/7/booking"),
     ],
 )  # fmt: skip
-def test_what_a_crowd_asks_for_may_be_turned_away(method: str, path: str) -> None:
+def test_requests_of_buyers_may_be_rejected(method: str, path: str) -> None:
     assert is_sheddable(method, path)
 
 
@@ -40,7 +40,7 @@ def test_what_a_crowd_asks_for_may_be_turned_away(method: str, path: str) -> Non
         ("POST", "/auth/login"),
     ],
 )  # fmt: skip
-def test_what_steers_the_service_or_lasts_is_never_turned_away(method: str, path: str) -> None:
+def test_operations_and_streams_are_never_rejected(method: str, path: str) -> None:
     assert not is_sheddable(method, path)
 
 
@@ -63,14 +63,14 @@ async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-async def test_a_queue_that_stands_cuts_the_limit_to_what_can_be_answered_in_time(clock: Clock) -> None:
+async def test_a_standing_queue_reduces_the_limit_to_what_is_answered_in_time(clock: Clock) -> None:
     shedder = LoadShedder()
     shedder.in_flight = 900
     clock.late_for(shedder, module.STANDING_SECONDS + 0.2, 1.5 * TARGET)
     assert shedder.limit == pytest.approx(900 / 1.5)
 
 
-async def test_the_queue_of_a_burst_cuts_nothing(clock: Clock) -> None:
+async def test_the_queue_of_a_burst_does_not_reduce_the_limit(clock: Clock) -> None:
     shedder = LoadShedder()
     for _ in range(5):
         clock.late_for(shedder, module.STANDING_SECONDS, 20 * TARGET)
@@ -78,7 +78,7 @@ async def test_the_queue_of_a_burst_cuts_nothing(clock: Clock) -> None:
     assert shedder.limit == module.LIMIT_AT_FIRST
 
 
-async def test_one_cut_leaves_a_quarter_and_all_cuts_leave_the_least(clock: Clock) -> None:
+async def test_one_reduction_leaves_a_quarter_and_all_leave_the_minimum(clock: Clock) -> None:
     shedder = LoadShedder()
     shedder.in_flight = 100
     clock.late_for(shedder, module.STANDING_SECONDS + 0.2, 25 * TARGET)
@@ -87,7 +87,7 @@ async def test_one_cut_leaves_a_quarter_and_all_cuts_leave_the_least(clock: Cloc
     assert shedder.limit == module.LIMIT_MIN
 
 
-async def test_the_limit_grows_with_commands_in_time_only_while_it_is_needed(clock: Clock) -> None:
+async def test_the_limit_grows_with_timely_commands_only_while_it_is_reached(clock: Clock) -> None:
     shedder = LoadShedder()
     shedder.in_flight = 900
     shedder.observe_delay(0.001, 160)
@@ -101,7 +101,7 @@ async def test_the_limit_grows_with_commands_in_time_only_while_it_is_needed(clo
     assert shedder.limit == module.LIMIT_MAX
 
 
-async def test_seconds_in_which_all_were_served_lead_back_to_the_first_limit() -> None:
+async def test_seconds_without_a_rejection_restore_the_first_limit() -> None:
     shedder = LoadShedder()
     shedder.limit, shedder.turned_away = module.LIMIT_MIN, 3
     assert shedder.relax() == 3
@@ -128,7 +128,7 @@ class Slow:
 
 
 @dataclass
-class House:
+class Server:
     """A server that takes on so many at a time, and clients of it."""
 
     address: tuple[str, int]
@@ -150,10 +150,10 @@ class House:
 
 
 @asynccontextmanager
-async def house(limit: int, cors_origins: tuple[str, ...] = ()) -> AsyncIterator[House]:
+async def server(limit: int, cors_origins: tuple[str, ...] = ()) -> AsyncIterator[Server]:
     application, worker = Slow(), make_worker(limit, cors_origins)
     async with serving(application, worker) as address:
-        opened = House(address, worker, application)
+        opened = Server(address, worker, application)
         try:
             yield opened
         finally:
@@ -162,8 +162,8 @@ async def house(limit: int, cors_origins: tuple[str, ...] = ()) -> AsyncIterator
                 writer.close()
 
 
-async def test_one_too_many_is_told_to_come_back_and_the_connection_stays_good() -> None:
-    async with house(1) as opened:
+async def test_a_request_over_the_limit_gets_503_and_the_connection_stays_open() -> None:
+    async with server(1) as opened:
         first = await opened.full()
         reader, writer = await opened.client(BOOK % b'X-Request-ID: my"own"one\\\r\n')
         status, head, body = await answer(reader)
@@ -188,7 +188,7 @@ async def test_one_too_many_is_told_to_come_back_and_the_connection_stays_good()
     [b"GET /healthz", b"GET /readyz", b"GET /metrics", b"PATCH /events/1", b"HEAD /status/1", b"POST /auth/login"],
 )
 async def test_other_requests_are_served_while_all_slots_are_taken(request_line: bytes) -> None:
-    async with house(1) as opened:
+    async with server(1) as opened:
         await opened.full()
         reader, _ = await opened.client(request_line + b" HTTP/1.1\r\nHost: x\r\n\r\n")
         async with asyncio.timeout(WAIT_SECONDS):
@@ -207,8 +207,8 @@ async def test_other_requests_are_served_while_all_slots_are_taken(request_line:
     ],
     ids=["a whole address", "escapes", "a query", "a fragment", "chunks", "behind another"],
 )
-async def test_no_spelling_of_a_request_gets_past_the_limit(request_bytes: bytes) -> None:
-    async with house(1) as opened:
+async def test_no_form_of_a_request_bypasses_the_limit(request_bytes: bytes) -> None:
+    async with server(1) as opened:
         first = await opened.full()
         reader, _ = await opened.client(request_bytes)
         if request_bytes.startswith(b"GET /healthz"):
@@ -220,8 +220,8 @@ async def test_no_spelling_of_a_request_gets_past_the_limit(request_bytes: bytes
         assert (opened.worker.shedder.in_flight, opened.worker.shedder.turned_away) == (0, 1)
 
 
-async def test_pipelined_requests_whose_bodies_come_late_are_counted_and_turned_away() -> None:
-    async with house(1) as opened:
+async def test_pipelined_requests_with_late_bodies_are_counted_and_rejected() -> None:
+    async with server(1) as opened:
         await opened.full()
         clients = [
             await opened.client(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + (BOOK % b"")[:-1]) for _ in range(5)
@@ -235,7 +235,7 @@ async def test_pipelined_requests_whose_bodies_come_late_are_counted_and_turned_
 
 
 async def test_a_request_whose_body_is_slow_takes_no_slot() -> None:
-    async with house(1) as opened:
+    async with server(1) as opened:
         slow = [await opened.client((BOOK % b"")[:-1]) for _ in range(5)]
         reader, _ = await opened.client(b"GET /status/1 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await answer(reader))[0] == 200
@@ -246,7 +246,7 @@ async def test_a_request_whose_body_is_slow_takes_no_slot() -> None:
     assert (opened.worker.shedder.in_flight, opened.worker.shedder.turned_away) == (0, 0)
 
 
-async def test_quick_refusals_do_not_hide_a_queue_that_stands(clock: Clock) -> None:
+async def test_fast_refusals_do_not_hide_a_standing_queue(clock: Clock) -> None:
     """A 401 sends no command: the limit does not rise by it, and falls by the batches that are late."""
     shedder = LoadShedder()
     shedder.in_flight = 1_000
@@ -269,9 +269,9 @@ async def test_quick_refusals_do_not_hide_a_queue_that_stands(clock: Clock) -> N
     assert shedder.limit < module.LIMIT_AT_FIRST / 2
 
 
-async def test_a_burst_gets_the_slots_that_become_free(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_burst_gets_the_slots_that_are_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SLOT_WAIT_SECONDS_MAX", WAIT_SECONDS)
-    async with house(2) as opened:
+    async with server(2) as opened:
         readers = [(await opened.client(BOOK % b""))[0] for _ in range(20)]
         await until(lambda: len(opened.worker.shedder) == 18)
         opened.application.going.set()
@@ -281,7 +281,7 @@ async def test_a_burst_gets_the_slots_that_become_free(monkeypatch: pytest.Monke
 
 async def test_a_client_that_leaves_while_it_waits_takes_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SLOT_WAIT_SECONDS_MAX", WAIT_SECONDS)
-    async with house(1) as opened:
+    async with server(1) as opened:
         first = await opened.full()
         _, leaves = await opened.client(BOOK % b"")
         last, _ = await opened.client(BOOK % b"")
@@ -293,8 +293,8 @@ async def test_a_client_that_leaves_while_it_waits_takes_no_slot(monkeypatch: py
         await until(lambda: opened.worker.shedder.in_flight == 0)
 
 
-async def test_a_half_closed_client_that_waits_is_told() -> None:
-    async with house(0) as opened:
+async def test_a_half_closed_client_that_waits_gets_its_response() -> None:
+    async with server(0) as opened:
         for _ in range(10):
             reader, writer = await opened.client(BOOK % b"")
             writer.write_eof()
@@ -302,8 +302,8 @@ async def test_a_half_closed_client_that_waits_is_told() -> None:
                 assert (await reader.read()).startswith(b"HTTP/1.1 503")
 
 
-async def test_the_last_response_of_a_connection_says_so_when_it_is_a_rejection() -> None:
-    async with house(1) as opened:
+async def test_a_rejection_that_ends_its_connection_says_so() -> None:
+    async with server(1) as opened:
         await opened.full()
         reader, _ = await opened.client(BOOK % b"Connection: close\r\n")
         status, head, _ = await answer(reader)
@@ -320,10 +320,10 @@ async def test_the_last_response_of_a_connection_says_so_when_it_is_a_rejection(
         ((), b"https://shop.example", None),
     ],
 )
-async def test_a_page_of_another_origin_may_read_it_if_it_may_read_the_others(
+async def test_an_allowed_origin_may_read_a_rejection_too(
     named: tuple[str, ...], origin: bytes, allowed: bytes | None
 ) -> None:
-    async with house(1, named) as opened:
+    async with server(1, named) as opened:
         await opened.full()
         reader, _ = await opened.client(BOOK % (b"Origin: %b\r\n" % origin))
         status, head, _ = await answer(reader)

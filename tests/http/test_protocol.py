@@ -170,7 +170,7 @@ async def test_a_client_that_leaves_its_response_unread_is_cut_off(monkeypatch: 
     "header",
     [(b"x", b"a\r\nset-cookie: b"), (b"x", b"a\nb: c"), (b"x", b"a\rb"), (b"x", b"a\0b"), (b"x\r\ny", b"a")],
 )
-async def test_a_header_never_ends_its_line_early(header: tuple[bytes, bytes]) -> None:
+async def test_a_line_break_in_a_header_value_is_never_sent(header: tuple[bytes, bytes]) -> None:
     async def split(scope: Scope, receive: Receive, send: Send) -> None:
         with pytest.raises(RuntimeError, match="Invalid HTTP header"):
             await respond(send, b"", 200, header)
@@ -182,7 +182,7 @@ async def test_a_header_never_ends_its_line_early(header: tuple[bytes, bytes]) -
 
 
 @pytest.mark.parametrize("body", [b"four", b"far too long"])
-async def test_a_body_of_another_length_than_was_said_spoils_no_other_response(body: bytes) -> None:
+async def test_a_body_of_a_wrong_length_does_not_corrupt_other_responses(body: bytes) -> None:
     async def wrong(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
         await send({"type": "http.response.body", "body": body})
@@ -195,7 +195,7 @@ async def test_a_body_of_another_length_than_was_said_spoils_no_other_response(b
             assert (await reader.read()).endswith(b"\r\n\r\nfour")
 
 
-async def test_a_response_in_pieces_and_one_to_head_are_framed_as_they_have_to_be() -> None:
+async def test_streamed_responses_and_responses_to_head_are_framed_correctly() -> None:
     async def pieces(scope: Scope, receive: Receive, send: Send) -> None:
         length = [] if scope["path"] == "/chunks" else [(b"content-length", b"6")]
         await send({"type": "http.response.start", "status": 200, "headers": length})
@@ -242,7 +242,7 @@ async def test_a_connection_ends_when_its_client_wants_it(version: bytes, lines:
         assert await reader.read() == b""
 
 
-async def test_a_client_that_waits_for_100_continue_is_told_to_go_on() -> None:
+async def test_a_client_that_expects_100_continue_gets_it() -> None:
     async with serving() as address, connected(address) as (reader, writer):
         for _ in range(2):
             writer.write(post(b"body", b"Expect: 100-continue")[:-4])
@@ -295,7 +295,7 @@ async def test_a_response_on_its_way_goes_out_whenever_the_client_half_closes() 
                 assert (await reader.read()).endswith(b"body"), turns
 
 
-async def test_what_a_client_asked_for_is_done_even_if_it_has_left() -> None:
+async def test_a_request_is_carried_out_even_if_its_client_has_left() -> None:
     gate, done = asyncio.Event(), []
 
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
@@ -335,7 +335,7 @@ async def test_a_body_over_the_limit_reaches_the_application_cut_and_ends_the_co
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_client_that_sends_on_is_listened_to_no_longer_than_a_request_may_take() -> None:
+async def test_a_client_that_sends_on_is_closed_after_the_request_timeout() -> None:
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
         await respond(send, b"no", 413)
 
@@ -380,7 +380,7 @@ async def test_an_application_that_fails_in_the_middle_of_a_response_ends_the_co
 
 
 @pytest.mark.parametrize("loop_is_busy", [False, True])
-async def test_a_stop_answers_what_is_in_flight_and_says_that_it_is_the_last(loop_is_busy: bool) -> None:
+async def test_a_stop_answers_requests_in_flight_and_closes_their_connections(loop_is_busy: bool) -> None:
     gate, arrived = asyncio.Event(), asyncio.Event()
 
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
@@ -404,7 +404,7 @@ async def test_a_stop_answers_what_is_in_flight_and_says_that_it_is_the_last(loo
         each.close()
 
 
-async def test_a_stop_waits_for_no_client_that_owes_the_rest_of_its_request() -> None:
+async def test_a_stop_does_not_wait_for_incomplete_requests() -> None:
     async with asyncio.timeout(WAIT_SECONDS):
         async with serving(graceful_seconds=10 * WAIT_SECONDS) as address:
             _, writer = await asyncio.open_connection(*address)
@@ -413,7 +413,7 @@ async def test_a_stop_waits_for_no_client_that_owes_the_rest_of_its_request() ->
         writer.close()
 
 
-async def test_a_stop_cancels_what_takes_too_long_and_it_gets_a_response_still() -> None:
+async def test_a_stop_cancels_slow_requests_and_still_answers_them() -> None:
     async def endless(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.Event().wait()
 
@@ -436,12 +436,12 @@ def streaming(ended: list[Message]) -> Answer:
     return stream
 
 
-def test_the_live_stream_asks_for_the_extension_that_there_is() -> None:
+def test_the_live_stream_uses_the_protocols_extension() -> None:
     assert live.DIRECT_WRITE == DIRECT_WRITE
 
 
 @pytest.mark.parametrize("leave", ["close", "half-close"])
-async def test_a_stream_hears_that_its_client_has_left(leave: str) -> None:
+async def test_a_stream_ends_if_its_client_has_left(leave: str) -> None:
     ended: list[Message] = []
     async with serving(streaming(ended)) as address:
         async with connected(address) as (reader, writer):
@@ -465,7 +465,7 @@ async def test_a_stop_ends_a_stream_as_a_whole_response() -> None:
     writer.close()
 
 
-async def test_connections_that_wait_to_be_accepted_are_accepted_in_one_turn() -> None:
+async def test_all_waiting_connections_are_accepted_in_one_loop_iteration() -> None:
     """On every event loop; uvloop alone would take one in each turn."""
     worker = make_worker()
     async with serving(worker=worker) as address:
@@ -482,7 +482,7 @@ def alive() -> int:
     return sum(isinstance(one, AsgiCall | HttpProtocol) for one in gc.get_objects())
 
 
-async def test_a_request_and_a_connection_are_freed_without_the_collector() -> None:
+async def test_requests_and_connections_are_freed_without_garbage_collection() -> None:
     """The collector comes rarely, each leaves some kilobytes, and a crowd comes and goes by the thousand."""
     gc.collect()
     gc.disable()

@@ -290,7 +290,7 @@ def alive() -> int:
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def test_a_storm_of_rude_clients_leaves_nothing_behind(
+def test_many_misbehaving_clients_leave_nothing_behind(
     run: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "REQUEST_SECONDS_MAX", 0.5)

@@ -1,4 +1,4 @@
-"""A stock on this test process's own server, empty at first."""
+"""An empty inventory on this test process's own server."""
 
 from collections.abc import AsyncIterator
 

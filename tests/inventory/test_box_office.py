@@ -1,4 +1,4 @@
-"""What the box office says of a script's row: kept answers, rate buckets, refusals, and an overfull stream."""
+"""The box office: replayed answers, rate buckets, refusals, and a stream at its limit."""
 
 import asyncio
 from typing import Any
@@ -10,6 +10,7 @@ from booking.inventory import keys
 from booking.inventory.box_office import RateLimit
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown
 from tests.fixtures.stock import SHARDS, Stock, contents, open_stock
+from tests.fixtures.waiting import eventually_async
 
 DAY_MS = 86_400_000
 YEAR_9999_MS = 253_402_300_799_999
@@ -20,7 +21,7 @@ def key(text: str = "key", request: str = "first") -> IdempotencyKey:
 
 
 def same(first: Outcome, again: Outcome) -> bool:
-    """Whether a caller would see the same answer twice."""
+    """Whether a caller would see the same answer both times."""
     return (first.status, first.booking, first.opens_at_ms, first.now_ms) == (
         again.status,
         again.booking,
@@ -29,7 +30,7 @@ def same(first: Outcome, again: Outcome) -> bool:
     )
 
 
-async def test_nothing_is_kept_of_those_who_ask_for_events_that_there_are_not(stock: Stock) -> None:
+async def test_requests_for_unknown_events_leave_no_key(stock: Stock) -> None:
     await stock.sale(1)
     office = stock.office
     for event_id in (1, 2):
@@ -38,13 +39,13 @@ async def test_nothing_is_kept_of_those_who_ask_for_events_that_there_are_not(st
         await office.book(event_id, "ann")
         await office.confirm(event_id, "ann")
         await office.cancel(event_id, "ann")
-    assert {event_id for _, event_id in office._cached_calls} == {1}  # seen nowhere else
+    assert {event_id for _, event_id in office._cached_calls} == {1}  # not visible otherwise
 
 
 # Idempotency keys
 
 
-async def test_an_answer_is_given_again_after_everything_that_came_since(stock: Stock) -> None:
+async def test_an_answer_is_replayed_after_later_changes(stock: Stock) -> None:
     await stock.sale(capacity=1)
     office = stock.office
     booked = await office.book(1, "ann", 1, key("a"))
@@ -62,7 +63,7 @@ async def test_an_answer_is_given_again_after_everything_that_came_since(stock: 
     assert await stock.entries() == before
 
 
-async def test_a_place_in_line_is_given_again_as_it_was(stock: Stock) -> None:
+async def test_a_waiting_position_is_replayed_as_it_was(stock: Stock) -> None:
     await stock.sale(capacity=1)
     await stock.office.book(1, "ann")
     await stock.office.book(1, "bob")
@@ -74,7 +75,7 @@ async def test_a_place_in_line_is_given_again_as_it_was(stock: Stock) -> None:
     assert same(joined, again)
 
 
-async def test_refusals_of_the_atomic_step_are_kept_as_well(stock: Stock) -> None:
+async def test_refusals_of_the_script_are_kept_as_well(stock: Stock) -> None:
     await stock.sale(1, capacity=1, waitlist_limit=0)
     await stock.office.book(1, "ann")
     assert (await stock.office.book(1, "bob", 1, key())).status is Status.SOLD_OUT
@@ -88,7 +89,7 @@ async def test_refusals_of_the_atomic_step_are_kept_as_well(stock: Stock) -> Non
     assert same(early, await stock.office.book(2, "ann", 1, key(request="second")))
 
 
-async def test_a_key_that_was_used_for_something_else_is_refused_and_changes_nothing(stock: Stock) -> None:
+async def test_a_key_used_for_another_request_is_refused_and_changes_nothing(stock: Stock) -> None:
     await stock.sale(hold_seconds=60)
     office = stock.office
     await office.book(1, "ann", 1, key())
@@ -111,7 +112,7 @@ async def test_a_key_belongs_to_one_caller_and_one_event(stock: Stock) -> None:
         assert (outcome.status, outcome.first_request_id) == (Status.BOOKED, None)
 
 
-async def test_a_colon_in_a_key_or_a_user_never_makes_two_records_one(stock: Stock) -> None:
+async def test_keys_and_users_with_colons_never_share_a_record(stock: Stock) -> None:
     await stock.sale(capacity=100)
     pairs = [("a:b", "c"), ("a", "b:c"), ("a:b:c", ""), ("1:a", "b"), ("a", "1:a:b")]
     names = {keys.replay(1, SHARDS, user, text) for text, user in pairs}
@@ -119,7 +120,7 @@ async def test_a_colon_in_a_key_or_a_user_never_makes_two_records_one(stock: Sto
     assert keys.replay(11, SHARDS, "u", "k") != keys.replay(1, SHARDS, "1:u", "k")
 
 
-async def test_the_second_use_of_a_key_in_one_call_is_the_first_answer_too(stock: Stock) -> None:
+async def test_a_second_use_of_a_key_in_the_same_call_replays_the_first_answer(stock: Stock) -> None:
     await stock.sale()
     first, again, other = await asyncio.gather(
         stock.office.book(1, "ann", 1, key()),
@@ -141,7 +142,7 @@ async def test_a_kept_answer_lasts_a_day_and_none_is_kept_without_a_key(stock: S
     assert DAY_MS - 60_000 < await stock.redis.pttl(kept) <= DAY_MS
 
 
-async def test_an_unknown_event_keeps_nothing_and_a_user_may_come_again_once_it_is_there(stock: Stock) -> None:
+async def test_a_key_used_for_an_unknown_event_can_be_used_once_it_exists(stock: Stock) -> None:
     assert (await stock.office.book(1, "ann", 1, key())).status is Status.EVENT_NOT_FOUND
     assert await stock.redis.keys("*replay*") == []
     await stock.sale()
@@ -153,7 +154,7 @@ async def test_an_unknown_event_keeps_nothing_and_a_user_may_come_again_once_it_
 SLOW = RateLimit(burst=3, per_second=0.001)
 
 
-async def test_a_burst_may_come_at_once_and_the_next_call_waits(clean_valkey: str) -> None:
+async def test_a_burst_passes_at_once_and_the_next_call_has_to_wait(clean_valkey: str) -> None:
     async with open_stock(clean_valkey, rate_limit=SLOW) as stock:
         await stock.sale()
         outcomes = await asyncio.gather(*(stock.office.book(1, "ann") for _ in range(5)))
@@ -163,7 +164,7 @@ async def test_a_burst_may_come_at_once_and_the_next_call_waits(clean_valkey: st
         assert 900_000 < outcomes[-1].wait_ms <= 1_000_000
 
 
-async def test_one_bucket_serves_the_three_verbs_and_the_calls_that_never_reach_the_step(clean_valkey: str) -> None:
+async def test_all_commands_and_invalid_calls_share_one_rate_bucket(clean_valkey: str) -> None:
     async with open_stock(clean_valkey, rate_limit=SLOW) as stock:
         await stock.sale(hold_seconds=60)
         assert (await stock.office.book(1, "ann")).status is Status.HELD
@@ -173,10 +174,10 @@ async def test_one_bucket_serves_the_three_verbs_and_the_calls_that_never_reach_
         assert (await stock.office.cancel(1, "ann")).status is Status.RATE_LIMITED
         assert (await stock.office.book(1, "ann", 1, key())).status is Status.RATE_LIMITED
         assert await stock.office.take_token(1, "ann") > 0
-        assert await contents(stock.redis) == before, "nothing is kept of a call that was not let in"
+        assert await contents(stock.redis) == before, "the answer of a rate-limited call was kept"
 
 
-async def test_every_user_has_a_bucket_for_every_event_and_an_organizer_pays_for_themselves(clean_valkey: str) -> None:
+async def test_each_user_has_a_bucket_per_event_and_an_organizer_uses_their_own(clean_valkey: str) -> None:
     async with open_stock(clean_valkey, rate_limit=RateLimit(1, 0.001)) as stock:
         await stock.sale(1)
         await stock.sale(3)
@@ -186,34 +187,32 @@ async def test_every_user_has_a_bucket_for_every_event_and_an_organizer_pays_for
         assert (await stock.office.cancel(1, "bob", "boss")).status is Status.RATE_LIMITED
 
 
-async def test_a_window_begins_with_no_caller_of_two_windows_ago(clean_valkey: str) -> None:
-    """Its hash lives to the end of the very millisecond in which its next turn begins; a busy event writes in each."""
+async def test_a_rate_window_contains_no_user_of_two_windows_ago(clean_valkey: str) -> None:
+    """The hash of a window expires at the end of the millisecond in which its next turn begins."""
     async with open_stock(clean_valkey, rate_limit=SLOW) as stock:
         await stock.sale()
         buckets = keys.event_keys(1, SHARDS)[-2:]
         for bucket in buckets:
             await stock.redis.hset(bucket, "long ago", 1)
-            await stock.redis.pexpire(bucket, 60_000)  # of 3,000 s that a window lasts
+            await stock.redis.pexpire(bucket, 60_000)  # a window lasts 3,000 s
         assert (await stock.office.book(1, "ann")).status is Status.BOOKED
         kept = [await stock.redis.hkeys(bucket) for bucket in buckets]
         assert sorted(kept) == [[b"ann"], [b"long ago"]]
 
 
-async def test_a_windows_buckets_are_told_their_end_once_and_not_by_every_call(clean_valkey: str) -> None:
+async def test_the_expiry_of_a_rate_window_is_set_once_and_not_by_every_call(clean_valkey: str) -> None:
     async with open_stock(clean_valkey, rate_limit=SLOW) as stock:
         await stock.sale()
-        calls, told = await stock.calls(), await stock.calls("pexpire")
+        calls, before = await stock.calls(), await stock.calls("pexpire")
         for number in range(50):
             await stock.office.book(1, f"user-{number}")
         assert await stock.calls() - calls == 50
-        assert 1 <= await stock.calls("pexpire") - told <= 5, "a window may end meanwhile, or a millisecond"
+        assert 1 <= await stock.calls("pexpire") - before <= 5, "the expiry is not set once a window"
 
 
 @pytest.mark.parametrize("seconds", [2_000, 100_000])
-async def test_buckets_that_would_end_too_early_or_too_late_are_kept_and_told_their_end(
-    clean_valkey: str, seconds: int
-) -> None:
-    """As after a start with another rate. A window of this one lasts 3,000 s, its buckets to the end of the next."""
+async def test_rate_buckets_with_a_wrong_expiry_are_kept_and_corrected(clean_valkey: str, seconds: int) -> None:
+    """As after a start with another rate. A window lasts 3,000 s here, and its buckets last until the next ends."""
     async with open_stock(clean_valkey, rate_limit=SLOW) as stock:
         await stock.sale()
         await stock.office.book(1, "ann")
@@ -224,30 +223,32 @@ async def test_buckets_that_would_end_too_early_or_too_late_are_kept_and_told_th
         assert 2_990_000 < await stock.redis.pttl(bucket) <= 6_000_000
 
 
-async def test_a_bucket_fills_again_and_leaves_nothing_behind_when_it_is_full(clean_valkey: str) -> None:
+async def test_a_bucket_refills_and_leaves_no_key_when_it_is_full(clean_valkey: str) -> None:
     async with open_stock(clean_valkey, rate_limit=RateLimit(2, 50)) as stock:
         await stock.sale()
         first = await asyncio.gather(*(stock.office.take_token(1, "ann") for _ in range(3)))
         assert first[:2] == [0, 0]
         assert 0 < first[2] <= 20
         for bucket in await stock.redis.keys("*rate*"):
-            assert await stock.redis.pttl(bucket) <= 80  # two windows, each as long as the bucket takes to fill
-        waits = 0
-        while await stock.office.take_token(1, "ann"):
-            waits += 1
-            await asyncio.sleep(0.005)
-            assert waits < 1_000, "the bucket never fills"
-        while await stock.redis.keys("*rate*"):
-            await asyncio.sleep(0.005)
+            assert await stock.redis.pttl(bucket) <= 80  # two windows, each as long as the bucket needs to fill
+
+        async def has_token() -> bool:
+            return await stock.office.take_token(1, "ann") == 0
+
+        async def has_no_bucket() -> bool:
+            return not await stock.redis.keys("*rate*")
+
+        await eventually_async(has_token, "the bucket refills")
+        await eventually_async(has_no_bucket, "a full bucket leaves no key")
 
 
-async def test_an_unknown_event_is_charged_too(clean_valkey: str) -> None:
+async def test_calls_about_an_unknown_event_use_the_rate_bucket(clean_valkey: str) -> None:
     async with open_stock(clean_valkey, rate_limit=RateLimit(1, 0.001)) as stock:
         assert (await stock.office.book(99, "ann")).status is Status.EVENT_NOT_FOUND
         assert (await stock.office.book(99, "ann")).status is Status.RATE_LIMITED
 
 
-async def test_without_a_limit_nothing_is_counted(stock: Stock) -> None:
+async def test_without_a_rate_limit_no_bucket_is_stored(stock: Stock) -> None:
     await stock.sale()
     for _ in range(50):
         assert await stock.office.take_token(1, "ann") == 0
@@ -262,21 +263,21 @@ async def test_an_address_has_a_bucket_of_its_own(stock: Stock) -> None:
 
 
 @pytest.mark.parametrize(("limit", "interval_us"), [(RateLimit(20, 10), 100_000), (RateLimit(1, 10_000), 100)])
-def test_a_limits_interval_is_what_one_call_costs(limit: RateLimit, interval_us: int) -> None:
+def test_a_rate_limits_interval_is_the_cost_of_one_call(limit: RateLimit, interval_us: int) -> None:
     assert limit.interval_us == interval_us
 
 
-# Numbers, and the rest
+# Event ids, stream limit and counters
 
 
-async def test_event_ids_are_given_out_once_by_however_many_at_a_time(stock: Stock) -> None:
+async def test_concurrent_callers_never_get_the_same_event_id(stock: Stock) -> None:
     assert await stock.office.last_event_id() == 0
     given = await asyncio.gather(*(stock.office.next_event_id() for _ in range(50)))
     assert sorted(given) == list(range(1, 51))
     assert await stock.office.last_event_id() == 50
 
 
-async def test_an_event_is_not_opened_twice(stock: Stock) -> None:
+async def test_an_event_is_not_created_twice(stock: Stock) -> None:
     await stock.sale()
     await stock.office.book(1, "ann")
     before = await contents(stock.redis)
@@ -285,7 +286,7 @@ async def test_an_event_is_not_opened_twice(stock: Stock) -> None:
     assert await contents(stock.redis) == before
 
 
-async def test_nothing_is_sold_past_the_limit_of_the_stream_and_everything_else_goes_on(clean_valkey: str) -> None:
+async def test_a_stream_at_its_limit_stops_sales_and_no_other_command(clean_valkey: str) -> None:
     async with open_stock(clean_valkey, unsaved_limit=4) as stock:
         await stock.sale(capacity=1)
         for user in ("ann", "bob", "cid", "dan"):
@@ -298,7 +299,7 @@ async def test_nothing_is_sold_past_the_limit_of_the_stream_and_everything_else_
         assert (await stock.office.book(1, "eve", 1, key())).status is Status.JOINED
 
 
-async def test_a_large_capacity_reaches_a_long_line_whole_in_several_steps(stock: Stock) -> None:
+async def test_a_large_capacity_reaches_a_long_waiting_list_in_several_steps(stock: Stock) -> None:
     await stock.sale(capacity=1)
     await asyncio.gather(*(stock.office.book(1, f"buyer-{number}") for number in range(100)))
     outcome = await stock.office.change(1, {"capacity": 12_000, "name": "Larger night"})
@@ -309,7 +310,7 @@ async def test_a_large_capacity_reaches_a_long_line_whole_in_several_steps(stock
     assert (event.tickets_sold, event.waiting_count, event.available) == (100, 0, 11_900)
 
 
-async def test_a_change_that_ends_between_its_steps_is_not_said_to_have_changed_nothing(
+async def test_a_change_interrupted_between_its_steps_has_an_unknown_outcome(
     stock: Stock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await stock.sale(capacity=1)
@@ -332,7 +333,7 @@ async def test_a_change_that_ends_between_its_steps_is_not_said_to_have_changed_
     assert 1 < event.rules.capacity < 12_000
 
 
-async def test_an_event_shows_its_refusals_nowhere_but_counts_them(stock: Stock) -> None:
+async def test_an_event_counts_its_refusals_without_showing_them(stock: Stock) -> None:
     await stock.sale(capacity=1, waitlist_limit=0)
     for user in ("ann", "ann", "bob", "cid"):
         await stock.office.book(1, user)

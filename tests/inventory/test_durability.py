@@ -1,4 +1,4 @@
-"""What an acknowledgement is worth: each level holds against the fault that tells it from the one before."""
+"""Each durability level survives the fault that distinguishes it from the level below."""
 
 import asyncio
 import signal
@@ -19,6 +19,7 @@ from booking.inventory.script_connection import ScriptConnection
 from booking.inventory.scripts import all_scripts
 from tests.fixtures.stock import EPOCHS, Stock, found
 from tests.fixtures.valkey import ValkeyServer, running_valkey
+from tests.fixtures.waiting import eventually_async
 
 SYNCED = ("--appendonly", "yes", "--appendfsync")
 
@@ -27,7 +28,7 @@ SYNCED = ("--appendonly", "yes", "--appendfsync")
 async def opened(
     server: ValkeyServer, durability: Durability, saved: Callable[[], Awaitable[bool]] | None = None
 ) -> AsyncIterator[Stock]:
-    """A stock whose changes are acknowledged at a level."""
+    """An inventory whose changes are acknowledged at this level."""
     await found(server.address)
     redis: Any = Redis.from_url(server.address, protocol=2)
     connection = ScriptConnection(server.address, all_scripts(), durability=durability)
@@ -44,12 +45,12 @@ async def opened(
     ("options", "level"),
     [((*SYNCED, "always"), "disk"), ((*SYNCED, "everysec"), "redis"), ((*SYNCED, "no"), "redis"), ((), "redis")],
 )
-async def test_the_default_is_what_redis_gives_by_itself(options: tuple[str, ...], level: str) -> None:
+async def test_the_default_level_needs_no_extra_wait(options: tuple[str, ...], level: str) -> None:
     with running_valkey(*options) as server:
         assert (await choose(server.address, None, 1)).level == level
 
 
-async def test_a_level_that_redis_cannot_give_is_refused_with_what_would_help() -> None:
+async def test_a_level_that_redis_cannot_provide_is_refused_with_advice() -> None:
     with running_valkey() as server:
         with pytest.raises(LevelNotGiven, match="appendonly yes"):
             await choose(server.address, "disk", 1)
@@ -60,7 +61,7 @@ async def test_a_level_that_redis_cannot_give_is_refused_with_what_would_help() 
         await choose("unix:///nowhere/at-all.sock", None, 1)
 
 
-async def test_where_each_write_is_synced_the_answer_is_enough_and_elsewhere_one_wait_serves_a_batch() -> None:
+async def test_one_wait_for_durability_serves_a_whole_batch() -> None:
     with running_valkey(*SYNCED, "always") as server:
         assert (await choose(server.address, "disk", 1)).command == b""
     with running_valkey(*SYNCED, "everysec") as server:
@@ -70,16 +71,16 @@ async def test_where_each_write_is_synced_the_answer_is_enough_and_elsewhere_one
             before = await stock.calls("waitaof")
             outcomes = await asyncio.gather(*(stock.office.book(1, f"buyer-{number}") for number in range(200)))
             assert {outcome.status for outcome in outcomes} == {Status.BOOKED}
-            assert 1 <= await stock.calls("waitaof") - before <= 6, "not one a booking"
-            told = await stock.redis.info("persistence")
-            assert int(told["aof_pending_bio_fsync"]) == 0
+            assert 1 <= await stock.calls("waitaof") - before <= 6, "each booking was synced by itself"
+            info = await stock.redis.info("persistence")
+            assert int(info["aof_pending_bio_fsync"]) == 0
             waits = await stock.calls("waitaof")
             await stock.office.get_event(1)
-            assert await stock.calls("waitaof") == waits, "nobody waits for a reading"
+            assert await stock.calls("waitaof") == waits, "a read was synced"
 
 
-async def test_what_was_synced_is_there_after_what_was_not_is_dropped() -> None:
-    """The file as it is when the answer comes, which is all that a power cut would leave of it, has the booking."""
+async def test_a_synced_change_survives_the_loss_of_unsynced_data() -> None:
+    """At the time of the answer the file, which is all that survives a power cut, contains the booking."""
     with running_valkey(*SYNCED, "everysec") as server:
         async with opened(server, await choose(server.address, "disk", 1)) as stock:
             await stock.sale()
@@ -91,7 +92,7 @@ async def test_what_was_synced_is_there_after_what_was_not_is_dropped() -> None:
 
 @asynccontextmanager
 async def replicated() -> AsyncIterator[tuple[ValkeyServer, ValkeyServer, Any]]:
-    """A primary on a port of its own, a replica of it that is in step, and the way to the latter."""
+    """Runs a primary on a port of its own and a synchronized replica."""
     with running_valkey() as primary, running_valkey() as replica:
         leading: Any = Redis.from_url(primary.address, protocol=2)
         following: Any = Redis.from_url(replica.address, protocol=2)
@@ -99,8 +100,11 @@ async def replicated() -> AsyncIterator[tuple[ValkeyServer, ValkeyServer, Any]]:
         port = (await leading.config_get("port"))["port"]
         await leading.config_set("repl-diskless-sync-delay", 0)
         await following.execute_command("REPLICAOF", "127.0.0.1", port)
-        while (await following.info("replication")).get("master_link_status") != "up":
-            await asyncio.sleep(0.02)
+
+        async def is_connected() -> bool:
+            return bool((await following.info("replication")).get("master_link_status") == "up")
+
+        await eventually_async(is_connected, "the replica is connected to its primary")
         try:
             yield primary, replica, following
         finally:
@@ -117,7 +121,7 @@ def _free_port() -> int:
         return port
 
 
-async def test_what_a_replica_has_is_there_when_the_primary_is_lost_and_the_replica_takes_its_place() -> None:
+async def test_a_replicated_change_survives_a_failover() -> None:
     async with replicated() as (primary, replica, following):
         durability = await choose(primary.address, "replica", 1)
         async with opened(primary, durability) as stock:
@@ -131,7 +135,7 @@ async def test_what_a_replica_has_is_there_when_the_primary_is_lost_and_the_repl
                 assert (await promoted.office.book(1, f"buyer-{number}")).status is Status.ALREADY_BOOKED
 
 
-async def test_what_no_replica_has_is_not_acknowledged_at_that_level_and_is_at_the_one_below() -> None:
+async def test_a_change_without_a_replica_is_acknowledged_only_at_the_level_below() -> None:
     async with replicated() as (primary, replica, _):
         durability = await choose(primary.address, "replica", 1)
         async with opened(primary, durability) as stock, opened(primary, REDIS) as below:
@@ -140,13 +144,13 @@ async def test_what_no_replica_has_is_not_acknowledged_at_that_level_and_is_at_t
             assert (await below.office.book(1, "lost with the primary")).status is Status.BOOKED
             with pytest.raises(OutcomeUnknown, match="level of replica"):
                 await stock.office.book(1, "ann")
-            assert await stock.office.get_event(1) is not None, "a reading waits for nobody"
+            assert await stock.office.get_event(1) is not None, "a read waits for durability"
             replica.process.send_signal(signal.SIGCONT)
             assert (await stock.office.book(1, "bob")).status is Status.BOOKED
 
 
-async def test_a_change_whose_confirmation_never_came_is_unknown_though_redis_has_answered() -> None:
-    """The primary is lost between its own answer and the replica's: the very failover that the level is for."""
+async def test_a_change_whose_durability_was_not_confirmed_is_unknown() -> None:
+    """The primary is lost between its own answer and the replica's, which is the failover that this level is for."""
     async with replicated() as (primary, replica, _):
         durability = await choose(primary.address, "replica", 1)
         async with opened(primary, durability) as stock:
@@ -154,16 +158,19 @@ async def test_a_change_whose_confirmation_never_came_is_unknown_though_redis_ha
             replica.process.send_signal(signal.SIGSTOP)
             change = asyncio.ensure_future(stock.office.book(1, "ann"))
             async with opened(primary, REDIS) as below:
-                while (await below.office.get_booking(1, "ann")).status is not Status.FOUND:
-                    await asyncio.sleep(0.01)
+
+                async def is_made() -> bool:
+                    return (await below.office.get_booking(1, "ann")).status is Status.FOUND
+
+                await eventually_async(is_made, "the primary has made the change")
             primary.process.send_signal(signal.SIGKILL)
             with pytest.raises(OutcomeUnknown):
                 await change
             replica.process.send_signal(signal.SIGCONT)
 
 
-async def test_a_link_leaves_a_server_that_has_become_a_replica(tmp_path: Path) -> None:
-    """Its name may lead to the one that was promoted."""
+async def test_a_connection_is_closed_if_its_server_has_become_a_replica(tmp_path: Path) -> None:
+    """The host name may now lead to the promoted server."""
     name = tmp_path / "redis.sock"
     async with replicated() as (primary, replica, following):
         name.symlink_to(primary.socket)
@@ -188,7 +195,7 @@ async def test_a_link_leaves_a_server_that_has_become_a_replica(tmp_path: Path) 
             await leading.aclose()
 
 
-async def test_an_answer_that_waits_for_the_database_is_given_when_that_has_it_or_unknown(server: ValkeyServer) -> None:
+async def test_at_level_database_an_answer_waits_for_the_commit_or_is_unknown(server: ValkeyServer) -> None:
     has_it = asyncio.Event()
     answers: list[bool] = [True, False]
 
@@ -202,7 +209,7 @@ async def test_an_answer_that_waits_for_the_database_is_given_when_that_has_it_o
         await plain.sale(capacity=100)
     async with opened(server, REDIS, saved) as stock:
         first = asyncio.create_task(stock.office.book(1, "ann"))
-        assert await stock.office.get_event(1) is not None, "a reading waits for nobody"
+        assert await stock.office.get_event(1) is not None, "a read waits for durability"
         assert not first.done()
         has_it.set()
         assert (await first).status is Status.BOOKED

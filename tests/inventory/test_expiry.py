@@ -1,4 +1,4 @@
-"""Dead holds on events that nobody looks at: let go of by one process at a time, whatever is wrong elsewhere."""
+"""The sweeper expires holds of idle events: one process at a time for each shard, whatever is wrong elsewhere."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,8 +11,7 @@ from booking.inventory import expiry as sweeper
 from booking.inventory import keys
 from booking.inventory.errors import InventoryUnavailable
 from tests.fixtures.stock import SHARDS, Stock, open_stock
-
-PATIENCE_SECONDS = 30
+from tests.fixtures.waiting import PATIENCE_SECONDS, eventually_async
 
 
 @pytest.fixture
@@ -32,8 +31,8 @@ async def sweeping(stock: Stock) -> AsyncIterator["asyncio.Task[None]"]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def hold_that_is_dead(stock: Stock, event_id: int) -> None:
-    """An event whose one ticket is on a hold that ended long ago, and somebody waiting for it."""
+async def make_ended_hold(stock: Stock, event_id: int) -> None:
+    """Creates an event whose only ticket is on a hold that ended long ago, and a waiting user."""
     await stock.sale(event_id, capacity=1, hold_seconds=60)
     await stock.office.book(event_id, "ann")
     await stock.office.book(event_id, "bob")
@@ -44,75 +43,76 @@ async def hold_that_is_dead(stock: Stock, event_id: int) -> None:
     await stock.redis.zadd(due, {event_id: 1})
 
 
-async def told(stock: Stock, event_id: int) -> list[str]:
+async def kinds(stock: Stock, event_id: int) -> list[str]:
     return [entry.split(" ")[2] for entry in await stock.entries(event_id) if entry.startswith(f"{event_id} ")]
 
 
-async def until_swept(stock: Stock, *event_ids: int) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        for event_id in event_ids:
-            while "expired" not in await told(stock, event_id):
-                await asyncio.sleep(0.01)
+async def until_expired(stock: Stock, *event_ids: int) -> None:
+    async def have_expired() -> bool:
+        return all(["expired" in await kinds(stock, event_id) for event_id in event_ids])
+
+    await eventually_async(have_expired, f"a hold of each of the events {event_ids} expires")
 
 
-async def test_a_ticket_on_a_dead_hold_moves_on_though_nobody_looks(stock: Stock) -> None:
+async def test_the_ticket_of_an_ended_hold_is_promoted_without_any_request(stock: Stock) -> None:
     await stock.sale(1, capacity=1, hold_seconds=60)
     await stock.redis.hset(keys.event_keys(1, SHARDS)[0], "hold_ms", 300)
     await stock.office.book(1, "ann")
     await stock.office.book(1, "bob")
     async with sweeping(stock):
-        await until_swept(stock, 1)
-    assert (await told(stock, 1))[:5] == ["created", "held", "joined", "expired", "promoted"]
+        await until_expired(stock, 1)
+    assert (await kinds(stock, 1))[:5] == ["created", "held", "joined", "expired", "promoted"]
     due = await stock.redis.zscore(keys.due(1), 1)
     assert due == await stock.redis.zscore(keys.event_keys(1, SHARDS)[3], "bob")
 
 
 async def test_the_events_of_every_shard_are_swept(stock: Stock) -> None:
     for event_id in range(1, 8):
-        await hold_that_is_dead(stock, event_id)
+        await make_ended_hold(stock, event_id)
     async with sweeping(stock):
-        await until_swept(stock, *range(1, 8))
+        await until_expired(stock, *range(1, 8))
 
 
-async def test_one_sweeper_at_a_time_has_a_shard_and_any_other_takes_over(stock: Stock) -> None:
-    await hold_that_is_dead(stock, 1)
+async def test_one_sweeper_at_a_time_owns_a_shard_until_its_lease_ends(stock: Stock) -> None:
+    await make_ended_hold(stock, 1)
     assert await stock.office.events_to_expire(1, "first", 60_000, 10) == [1]
     assert await stock.office.events_to_expire(1, "second", 60_000, 10) == []
     assert await stock.office.events_to_expire(1, "first", 20, 10) == [1]
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not await stock.office.events_to_expire(1, "second", 20, 10):
-            await asyncio.sleep(0.005)
+
+    async def second_takes_over() -> bool:
+        return bool(await stock.office.events_to_expire(1, "second", 20, 10))
+
+    await eventually_async(second_takes_over, "the first sweeper's lease ends")
 
 
-async def test_no_more_events_are_named_than_were_asked_for_and_the_longest_due_come_first(stock: Stock) -> None:
+async def test_at_most_the_requested_number_of_due_events_is_returned_oldest_first(stock: Stock) -> None:
     await stock.redis.zadd(keys.due(1), {9: 1, 7: 3, 5: 2, 3: 10**15})
     assert await stock.office.events_to_expire(1, "me", 60_000, 2) == [9, 5]
     assert await stock.office.events_to_expire(1, "me", 60_000, 10) == [9, 5, 7]
 
 
-async def test_a_damaged_shard_keeps_nobody_from_sweeping_the_others(stock: Stock) -> None:
-    await hold_that_is_dead(stock, 2)
+async def test_a_damaged_shard_does_not_stop_the_sweep_of_others(stock: Stock) -> None:
+    await make_ended_hold(stock, 2)
     await stock.redis.set(keys.due(1), "planted")
     async with sweeping(stock):
-        await until_swept(stock, 2)
+        await until_expired(stock, 2)
 
 
-async def test_a_damaged_event_keeps_nobody_from_sweeping_the_others(
-    stock: Stock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_damaged_event_does_not_stop_the_sweep_of_others(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeper, "LOOKS_AT_FIRST", 1)
-    await hold_that_is_dead(stock, 1)
-    await hold_that_is_dead(stock, 3)
+    await make_ended_hold(stock, 1)
+    await make_ended_hold(stock, 3)
     await stock.redis.delete(keys.event_keys(1, SHARDS)[2])
     await stock.redis.set(keys.event_keys(1, SHARDS)[2], "planted")
     async with sweeping(stock) as task:
-        await until_swept(stock, 3)
-        await asyncio.sleep(0.05)
+        await until_expired(stock, 3)
+        await make_ended_hold(stock, 5)
+        await until_expired(stock, 5)
         assert not task.done()
 
 
 @pytest.mark.parametrize(("patience", "at_once"), [(0.0, 1), (PATIENCE_SECONDS, sweeper.LOOKS_MAX)])
-async def test_so_many_events_are_looked_at_together_as_nobody_waits_long_for(
+async def test_the_sweeper_reads_fewer_events_at_once_if_the_reads_are_slow(
     patience: float, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together: list[int] = []
@@ -128,7 +128,7 @@ async def test_so_many_events_are_looked_at_together_as_nobody_waits_long_for(
             now -= 1
 
     monkeypatch.setattr(sweeper, "LOOK_SECONDS_MAX", patience)
-    pace = sweeper.Pace(Office())  # type: ignore[arg-type]  # it is only asked to look
+    pace = sweeper.Pace(Office())  # type: ignore[arg-type]  # only `get_event` is called
     await asyncio.gather(*(pace.look_at(range(200)) for _ in range(3)))
     assert len(together) == 600
     assert together[0] <= sweeper.LOOKS_AT_FIRST
@@ -146,13 +146,13 @@ async def test_a_redis_that_is_away_is_waited_for(stock: Stock, monkeypatch: pyt
         return await real(*arguments)
 
     monkeypatch.setattr(stock.office, "events_to_expire", events_to_expire)
-    await hold_that_is_dead(stock, 1)
+    await make_ended_hold(stock, 1)
     async with sweeping(stock):
-        await until_swept(stock, 1)
+        await until_expired(stock, 1)
     assert away > 6
 
 
-async def test_a_fault_that_nobody_foresaw_is_told_and_ends_no_sweeping(
+async def test_an_unexpected_error_is_logged_and_does_not_end_the_sweeper(
     stock: Stock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real, faults = stock.office.events_to_expire, 0
@@ -165,7 +165,7 @@ async def test_a_fault_that_nobody_foresaw_is_told_and_ends_no_sweeping(
         return await real(*arguments)
 
     monkeypatch.setattr(stock.office, "events_to_expire", events_to_expire)
-    await hold_that_is_dead(stock, 1)
+    await make_ended_hold(stock, 1)
     async with sweeping(stock):
-        await until_swept(stock, 1)
+        await until_expired(stock, 1)
     assert "a shard could not be swept" in capsys.readouterr().out

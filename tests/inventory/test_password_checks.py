@@ -1,4 +1,4 @@
-"""The bucket that the checks of one account's passwords draw on."""
+"""The rate bucket of password checks of one account."""
 
 import asyncio
 
@@ -11,12 +11,12 @@ SLOW = RateLimit(burst=3, per_second=0.01)
 ANN, HERE, THERE = "ann@example.com", "192.0.2.1", "192.0.2.2"
 
 
-async def test_failures_alone_draw_on_an_accounts_bucket(stock: Stock) -> None:
+async def test_only_failed_checks_use_an_accounts_bucket(stock: Stock) -> None:
     checks = PasswordChecks(stock.batcher, SLOW)
     for _ in range(20):
         assert await checks.begin(ANN, HERE) == (0, True)
         await checks.end(ANN, HERE, drew=True, was_right=False)
-    assert await stock.redis.exists(keys.account_rate(ANN)) == 0, "nothing is left of what was given back"
+    assert await stock.redis.exists(keys.account_rate(ANN)) == 0, "a returned token left a key"
     assert [(await checks.begin(ANN, HERE))[1] for _ in range(3)] == [True] * 3
     wait_ms, drew = await checks.begin(ANN, THERE)
     assert 90_000 < wait_ms <= 100_000
@@ -24,7 +24,7 @@ async def test_failures_alone_draw_on_an_accounts_bucket(stock: Stock) -> None:
     assert await checks.begin("bob@example.com", HERE) == (0, True)
 
 
-async def test_as_many_checks_at_once_are_let_in_as_the_bucket_holds(stock: Stock) -> None:
+async def test_concurrent_checks_pass_up_to_the_size_of_the_bucket(stock: Stock) -> None:
     checks = PasswordChecks(stock.batcher, SLOW)
     answers = await asyncio.gather(*(checks.begin(ANN, f"192.0.2.{number}") for number in range(40)))
     assert sum(wait_ms == 0 for wait_ms, _ in answers) == 3
@@ -43,7 +43,7 @@ async def test_an_address_that_has_logged_in_is_never_refused_and_others_are(sto
     assert (await checks.begin(ANN, "elsewhere"))[0] > 0
 
 
-async def test_no_email_is_told_to_who_looks_into_redis(stock: Stock) -> None:
+async def test_redis_stores_no_email_in_plain_text(stock: Stock) -> None:
     checks = PasswordChecks(stock.batcher, SLOW)
     await checks.begin(ANN, HERE)
     await checks.end(ANN, HERE, drew=False, was_right=True)

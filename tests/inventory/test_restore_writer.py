@@ -1,4 +1,4 @@
-"""A shard's restoration: under a lease that every write makes last, and that nothing is written without."""
+"""A restore writes a shard only under a lease, and every write extends the lease."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -31,7 +31,7 @@ async def restorer(clean_valkey: str) -> AsyncIterator[RestoreWriter]:
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_every_step_makes_the_lease_last(
+async def test_every_step_extends_the_lease(
     stock: Stock, restorer: RestoreWriter, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     monkeypatch.setattr(restore_writer, "LEASE_MS", 3_600_000)
@@ -42,9 +42,7 @@ async def test_every_step_makes_the_lease_last(
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_no_step_of_one_that_was_overtaken_changes_anything(
-    stock: Stock, restorer: RestoreWriter, step: str
-) -> None:
+async def test_a_restore_that_lost_its_lease_changes_nothing(stock: Stock, restorer: RestoreWriter, step: str) -> None:
     await stock.sale(1)
     await stock.office.book(1, "ann")
     await stock.redis.set(keys.restoring(1), "you")
@@ -55,7 +53,7 @@ async def test_no_step_of_one_that_was_overtaken_changes_anything(
     assert await contents(stock.redis) == before
 
 
-async def test_one_that_is_overtaken_between_its_look_at_the_lease_and_its_write_does_not_write(
+async def test_a_restore_that_loses_its_lease_just_before_a_write_does_not_write(
     stock: Stock, restorer: RestoreWriter
 ) -> None:
     await stock.sale(1)

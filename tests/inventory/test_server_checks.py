@@ -1,4 +1,4 @@
-"""Which Redis tickets may be sold from, by what it says of itself."""
+"""Which Redis servers may be used, by what the server reports."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -53,7 +53,7 @@ GOOD = Server(
         ("Redis", "", "fault"),
     ],
 )
-def test_a_release_whose_sandbox_has_holes_is_warned_of_and_one_too_old_refused(
+def test_a_vulnerable_release_causes_a_warning_and_one_too_old_is_refused(
     kind: Kind, version: str, verdict: str
 ) -> None:
     found = check_version(kind, version)
@@ -62,7 +62,7 @@ def test_a_release_whose_sandbox_has_holes_is_warned_of_and_one_too_old_refused(
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-random", "volatile-ttl", "volatile-lfu"])
-def test_a_redis_that_forgets_when_it_is_full_is_refused_at_the_start(policy: str) -> None:
+def test_a_redis_that_evicts_keys_is_refused_at_the_start(policy: str) -> None:
     assert [one.verdict for one in start_checks(GOOD)] == [Verdict.OK] * 3
     _, eviction, _ = start_checks(replace(GOOD, policy=policy))
     assert (eviction.verdict, policy in eviction.found) == (Verdict.FAULT, True)
@@ -83,34 +83,32 @@ def test_a_redis_that_forgets_when_it_is_full_is_refused_at_the_start(policy: st
         ({"clients_max": None}, "Redis clients", "ok"),
     ],
 )
-def test_each_thing_that_is_not_well_is_told_with_what_to_do(
-    changes: dict[str, object], name: str, verdict: str
-) -> None:
+def test_each_problem_is_reported_with_advice(changes: dict[str, object], name: str, verdict: str) -> None:
     assert {one.verdict for one in check_server(GOOD)} == {Verdict.OK}
-    found: dict[str, Finding] = {one.name: one for one in check_server(replace(GOOD, **changes))}  # type: ignore[arg-type]  # each by its own type
+    found: dict[str, Finding] = {one.name: one for one in check_server(replace(GOOD, **changes))}  # type: ignore[arg-type]  # each value has its own type
     assert found.pop(name).verdict == verdict
     assert {one.verdict for one in found.values()} == {Verdict.OK}
 
 
-async def test_a_server_tells_all_of_it_by_itself() -> None:
+async def test_a_server_reports_every_checked_value() -> None:
     with running_valkey("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory", "50mb") as server:
-        told = await inspect(server.address)
-    assert (told.kind, told.role, told.clustered, told.replicas) == ("Valkey", "master", False, 0)
-    assert (told.append_only, told.synced, told.policy) == (True, "everysec", "noeviction")
-    assert told.memory_bytes_max == 50 * 1024 * 1024
-    assert 0 < told.memory_bytes < told.memory_bytes_max
-    assert told.clients_max
-    assert abs(told.clock_skew_seconds) < 5
-    assert [one.verdict for one in start_checks(told)][:2] == [Verdict.OK, Verdict.OK]
+        facts = await inspect(server.address)
+    assert (facts.kind, facts.role, facts.clustered, facts.replicas) == ("Valkey", "master", False, 0)
+    assert (facts.append_only, facts.synced, facts.policy) == (True, "everysec", "noeviction")
+    assert facts.memory_bytes_max == 50 * 1024 * 1024
+    assert 0 < facts.memory_bytes < facts.memory_bytes_max
+    assert facts.clients_max
+    assert abs(facts.clock_skew_seconds) < 5
+    assert [one.verdict for one in start_checks(facts)][:2] == [Verdict.OK, Verdict.OK]
 
 
-async def test_a_server_that_does_not_tell_its_settings_is_asked_all_the_same() -> None:
+async def test_a_server_that_hides_its_settings_is_still_inspected() -> None:
     with running_valkey("--rename-command", "CONFIG", "") as server:
-        told = await inspect(server.address)
-    assert (told.synced, told.policy) == (None, "noeviction")
+        facts = await inspect(server.address)
+    assert (facts.synced, facts.policy) == (None, "noeviction")
 
 
-async def test_why_a_server_cannot_be_asked_is_told_without_its_password() -> None:
+async def test_the_reason_why_a_server_is_unreachable_has_no_password() -> None:
     with running_valkey() as server:
         with closing(Redis.from_url(server.address)) as redis:
             redis.config_set("requirepass", "hush")

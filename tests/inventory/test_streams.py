@@ -1,4 +1,4 @@
-"""The change streams: what the scripts write is what the persister reads, whole and in order, trimmed behind it."""
+"""The persister reads from the streams exactly what the scripts wrote, in order, and trims what it has read."""
 
 from collections.abc import AsyncIterator
 
@@ -38,7 +38,7 @@ async def read(streams: ChangeStreams, shard: int = 1) -> list[Change]:
         Rules("the last second", 7, 2, 3, 10**15 + 1, LAST - 1, LAST),
     ],
 )
-async def test_an_events_rules_arrive_as_they_were_made_up_to_their_bounds(
+async def test_an_events_rules_are_read_as_written_up_to_their_bounds(
     stock: Stock, streams: ChangeStreams, rules: Rules
 ) -> None:
     created = await stock.office.create(1, rules)
@@ -56,7 +56,7 @@ async def test_an_events_rules_arrive_as_they_were_made_up_to_their_bounds(
 @pytest.mark.parametrize(
     "user", ["17", "a b  c ", " ", "line\nbreak\ttab", "größe-🎟", "1 booked 2", "x" * 128, "{0}:*"]
 )
-async def test_a_users_name_may_hold_anything_and_arrives_as_it_is(
+async def test_a_user_id_may_contain_any_character_and_is_read_as_written(
     stock: Stock, streams: ChangeStreams, user: str
 ) -> None:
     await stock.sale(1)
@@ -70,7 +70,7 @@ async def test_a_users_name_may_hold_anything_and_arrives_as_it_is(
     assert seen.booking == booked.booking
 
 
-async def test_entries_come_in_batches_that_join_without_a_gap(stock: Stock, streams: ChangeStreams) -> None:
+async def test_entries_are_read_in_batches_without_a_gap(stock: Stock, streams: ChangeStreams) -> None:
     await stock.sale(1, capacity=100)
     for number in range(9):
         await stock.office.book(1, f"buyer-{number}")
@@ -89,9 +89,7 @@ async def test_entries_come_in_batches_that_join_without_a_gap(stock: Stock, str
     assert seen == list(range(1, 11))
 
 
-async def test_trimming_lets_go_of_what_was_read_and_keeps_what_came_since(
-    stock: Stock, streams: ChangeStreams
-) -> None:
+async def test_trimming_removes_read_entries_and_keeps_later_ones(stock: Stock, streams: ChangeStreams) -> None:
     await stock.sale(1)
     await stock.office.book(1, "ann")
     batches = (await streams.read(START, 1_000)).batches
@@ -102,9 +100,7 @@ async def test_trimming_lets_go_of_what_was_read_and_keeps_what_came_since(
     assert len(await stock.entries()) == 1
 
 
-async def test_what_is_not_of_the_founding_that_was_carried_is_not_let_go_of(
-    stock: Stock, streams: ChangeStreams
-) -> None:
+async def test_entries_of_another_epoch_are_not_trimmed(stock: Stock, streams: ChangeStreams) -> None:
     await stock.sale(1)
     (batch,) = (await streams.read(START, 1_000)).batches
     await stock.redis.set(keys.epoch(1), "another")
@@ -112,9 +108,7 @@ async def test_what_is_not_of_the_founding_that_was_carried_is_not_let_go_of(
     assert (len(await stock.entries()), await stock.redis.exists(keys.trimmed_to(1))) == (1, 0)
 
 
-async def test_a_shard_of_another_founding_or_of_none_is_told_and_not_read(
-    stock: Stock, streams: ChangeStreams
-) -> None:
+async def test_a_shard_with_another_or_no_epoch_is_reported_and_not_read(stock: Stock, streams: ChangeStreams) -> None:
     await stock.sale(1)
     await stock.sale(2)
     await stock.redis.set(keys.epoch(0), "another")
@@ -124,9 +118,7 @@ async def test_a_shard_of_another_founding_or_of_none_is_told_and_not_read(
     assert await streams.read(START, 1_000) == Reading(lost=list(range(SHARDS)))
 
 
-async def test_what_is_wrong_with_one_stream_is_told_and_keeps_no_other_from_being_read(
-    stock: Stock, streams: ChangeStreams
-) -> None:
+async def test_a_damaged_stream_is_reported_and_the_others_are_read(stock: Stock, streams: ChangeStreams) -> None:
     await stock.sale(1)
     await stock.redis.xadd(keys.changes(0), {"c": "no words of ours"})
     await stock.sale(2)
@@ -137,9 +129,7 @@ async def test_what_is_wrong_with_one_stream_is_told_and_keeps_no_other_from_bei
     assert ([batch.shard for batch in reading.batches], list(reading.unreadable)) == ([1], [0])
 
 
-async def test_what_comes_before_an_entry_that_cannot_be_read_is_read_first(
-    stock: Stock, streams: ChangeStreams
-) -> None:
+async def test_entries_before_an_unreadable_one_are_read_first(stock: Stock, streams: ChangeStreams) -> None:
     await stock.sale(1)
     await stock.office.book(1, "ann")
     await stock.redis.xadd(keys.changes(1), {"c": "no words of ours"})
@@ -153,16 +143,18 @@ async def test_what_comes_before_an_entry_that_cannot_be_read_is_read_first(
     assert await streams.rest(1, batch.epoch, batch.upto, 1_000) == (None, False)
 
 
-async def test_an_old_copy_is_not_vouched_for_even_after_it_was_sold_from(stock: Stock, streams: ChangeStreams) -> None:
+async def test_an_old_copy_is_fenced_off_even_if_tickets_were_sold_from_it(
+    stock: Stock, streams: ChangeStreams
+) -> None:
     await stock.sale(1, capacity=100)
     dumps = {key: await stock.redis.dump(key) for key in await stock.redis.keys("*")}
     await stock.office.book(1, "ann")
     (batch,) = (await streams.read(START, 10)).batches
     positions = dict(START) | {1: (batch.epoch, batch.upto)}
-    assert await streams.verify_or_fence(positions) == [], "the database has it, and its entry is still there"
+    assert await streams.verify_or_fence(positions) == [], "an old copy was accepted before its entry was trimmed"
     await streams.trim({1: (batch.epoch, batch.upto)})
-    assert await streams.verify_or_fence(positions) == [], "nor is it when that was let go"
-    assert await streams.verify_or_fence(START) == [], "nor for somebody who does not know yet how far the database is"
+    assert await streams.verify_or_fence(positions) == [], "an old copy was accepted after its entry was trimmed"
+    assert await streams.verify_or_fence(START) == [], "an old copy was accepted without a known cursor"
     await stock.redis.flushall()
     for key, dump in dumps.items():
         await stock.redis.restore(key, 0, dump)
@@ -172,9 +164,7 @@ async def test_an_old_copy_is_not_vouched_for_even_after_it_was_sold_from(stock:
         await stock.office.book(1, "cid")
 
 
-async def test_an_old_copy_that_comes_back_between_a_commit_and_its_trimming_is_not_vouched_for(
-    stock: Stock, streams: ChangeStreams
-) -> None:
+async def test_an_old_copy_restored_between_commit_and_trim_is_fenced_off(stock: Stock, streams: ChangeStreams) -> None:
     await stock.sale(1, capacity=100)
     dumps = {key: await stock.redis.dump(key) for key in await stock.redis.keys("*")}
     await stock.office.book(1, "ann")
@@ -184,40 +174,34 @@ async def test_an_old_copy_that_comes_back_between_a_commit_and_its_trimming_is_
         await stock.redis.restore(key, 0, dump)
     before = await contents(stock.redis)
     await streams.trim({1: (batch.epoch, batch.upto)})
-    assert await contents(stock.redis) == before, "a mark would say that ann's booking had been there"
+    assert await contents(stock.redis) == before, "the trimmed position says that ann's booking was there"
     assert await streams.verify_or_fence(dict(START) | {1: (batch.epoch, batch.upto)}) == [1]
 
 
-async def test_founding_gives_an_epoch_once(stock: Stock, streams: ChangeStreams) -> None:
+async def test_initializing_a_shard_sets_its_epoch_once(stock: Stock, streams: ChangeStreams) -> None:
     await streams.initialize_shards({shard: (f"later-{shard}", "0-0") for shard in range(SHARDS)})
     assert [await stock.redis.get(keys.epoch(shard)) for shard in range(SHARDS)] == [b"1 epoch-0", b"1 epoch-1"]
 
 
-async def test_a_shard_that_has_sold_is_not_founded_again_where_its_epoch_is_missing(
-    stock: Stock, streams: ChangeStreams
-) -> None:
+async def test_a_shard_with_sales_but_no_epoch_is_not_initialized_again(stock: Stock, streams: ChangeStreams) -> None:
     await stock.sale(1)
     await stock.redis.delete(keys.epoch(1))
     await streams.initialize_shards(START)
-    assert await stock.redis.get(keys.epoch(1)) is None, "its stream says that something was there"
+    assert await stock.redis.get(keys.epoch(1)) is None, "a shard with a stream was initialized again"
     await stock.redis.flushall()
     await streams.initialize_shards({0: ("epoch-0", "5-0"), 1: ("epoch-1", "0-0")})
-    assert await stock.redis.get(keys.epoch(0)) is None, "its cursor says that something was there"
+    assert await stock.redis.get(keys.epoch(0)) is None, "a shard with a cursor was initialized again"
     assert await stock.redis.get(keys.epoch(1)) == b"1 epoch-1"
 
 
-async def test_a_shard_that_somebody_is_restoring_is_not_founded_meanwhile(
-    stock: Stock, streams: ChangeStreams
-) -> None:
+async def test_a_shard_is_not_initialized_during_a_restore(stock: Stock, streams: ChangeStreams) -> None:
     await stock.redis.delete(keys.epoch(1))
     await stock.redis.set(keys.restoring(1), "a restorer")
     await streams.initialize_shards(START)
     assert await stock.redis.get(keys.epoch(1)) is None
 
 
-async def test_a_server_that_refuses_is_left_since_its_name_may_lead_to_another(
-    stock: Stock, streams: ChangeStreams
-) -> None:
+async def test_a_connection_to_a_refusing_server_is_replaced(stock: Stock, streams: ChangeStreams) -> None:
     await stock.sale(1)
     (batch,) = (await streams.read(START, 10)).batches
     before = {client["id"] for client in await stock.redis.client_list()}
@@ -229,7 +213,7 @@ async def test_a_server_that_refuses_is_left_since_its_name_may_lead_to_another(
         await stock.redis.execute_command("REPLICAOF", "NO", "ONE")
     await streams.trim({1: (batch.epoch, batch.upto)})
     after = {client["id"] for client in await stock.redis.client_list()}
-    assert len(before - after) == len(after - before) == 1, "one connection was given up, and one made"
+    assert len(before - after) == len(after - before) == 1, "the connection was not replaced"
 
 
 async def test_a_redis_that_is_away_is_unavailable_to_every_call() -> None:
@@ -242,7 +226,9 @@ async def test_a_redis_that_is_away_is_unavailable_to_every_call() -> None:
 
 
 @pytest.mark.parametrize("limit", [10, 3])
-async def test_the_lag_counts_what_nobody_has_carried_yet(stock: Stock, streams: ChangeStreams, limit: int) -> None:
+async def test_the_lag_counts_the_entries_that_are_not_persisted(
+    stock: Stock, streams: ChangeStreams, limit: int
+) -> None:
     await stock.sale(1)
     await stock.office.book(1, "ann")
     lags = await stock.office.lags()

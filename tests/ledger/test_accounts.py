@@ -8,7 +8,7 @@ from booking.domain.accounts import Account
 from booking.ledger import EmailTaken, Ledger
 
 
-async def test_an_account_is_found_by_its_email_as_it_is_compared(ledger: Ledger) -> None:
+async def test_an_account_is_found_by_its_normalized_email(ledger: Ledger) -> None:
     added = await ledger.add_account("Ada@Example.org", "ada@example.org", "hash-1")
     assert added == Account(added.id, "Ada@Example.org", "hash-1", organizer=False)
     assert await ledger.find_account("ada@example.org") == added

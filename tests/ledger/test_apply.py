@@ -159,7 +159,7 @@ async def test_a_change_of_a_booking_that_was_never_made_is_refused_whole(ledger
     assert await ledger.changes(1) == []
 
 
-async def test_a_change_that_is_there_already_is_told_by_event_and_seq(ledger: Ledger) -> None:
+async def test_a_change_that_exists_already_is_reported_by_event_and_seq(ledger: Ledger) -> None:
     """As when somebody wrote into the database by hand: the event's `seq` says one thing, the changes another."""
     sale = Sale()
     sale.ask("ada")
@@ -173,7 +173,7 @@ async def test_a_change_that_is_there_already_is_told_by_event_and_seq(ledger: L
     assert (await ledger.shards())[0].cursor == "2-0"
 
 
-async def test_of_two_that_apply_the_same_batch_one_wins(address: str, ledger: Ledger) -> None:
+async def test_one_of_two_appliers_of_the_same_batch_wins(address: str, ledger: Ledger) -> None:
     sale = Sale()
     for number in range(300):
         sale.ask(str(number))
@@ -187,7 +187,7 @@ async def test_of_two_that_apply_the_same_batch_one_wins(address: str, ledger: L
     assert len(await live(ledger)) == 300
 
 
-async def test_two_that_apply_two_shards_in_opposite_order_both_get_an_answer(address: str, ledger: Ledger) -> None:
+async def test_two_appliers_with_shards_in_opposite_order_do_not_deadlock(address: str, ledger: Ledger) -> None:
     other = Ledger.open(address)
     try:
         for round_ in range(10):

@@ -79,13 +79,13 @@ async def test_processes_that_migrate_at_once_all_succeed(address: str) -> None:
         await ledger.close()
 
 
-async def test_migrating_makes_a_file_that_nobody_else_reads(tmp_path: Path) -> None:
+async def test_migrate_creates_a_file_that_only_its_owner_can_read(tmp_path: Path) -> None:
     path = tmp_path / "booking.sqlite3"
     await migrate(f"sqlite+aiosqlite:///{path}")
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_database_that_is_not_migrated_says_what_to_do(postgres_url: str) -> None:
+async def test_a_database_without_tables_is_an_error_with_advice(postgres_url: str) -> None:
     ledger = Ledger.open(postgres_url)
     try:
         with pytest.raises(LedgerUnavailable, match="booking migrate"):
@@ -94,7 +94,7 @@ async def test_a_database_that_is_not_migrated_says_what_to_do(postgres_url: str
         await ledger.close()
 
 
-async def test_a_folder_that_is_not_there_is_said_and_not_made(tmp_path: Path) -> None:
+async def test_a_missing_folder_is_reported_and_not_created(tmp_path: Path) -> None:
     path = tmp_path / "mistyped" / "booking.sqlite3"
     with pytest.raises(LedgerUnavailable, match=f"{path} cannot be made: there is no folder {path.parent}"):
         await migrate(f"sqlite+aiosqlite:///{path}")
@@ -108,7 +108,7 @@ async def test_a_file_that_can_not_be_made_is_named_with_the_reason(tmp_path: Pa
         await migrate(f"sqlite+aiosqlite:///{path}")
 
 
-async def test_a_database_of_a_newer_version_is_said_and_left_as_it_is(address: str) -> None:
+async def test_a_database_of_a_newer_version_is_reported_and_not_changed(address: str) -> None:
     await migrate(address)
     engine = open_engine(address)
     try:
@@ -122,7 +122,7 @@ async def test_a_database_of_a_newer_version_is_said_and_left_as_it_is(address: 
         await engine.dispose()
 
 
-def test_the_migrations_are_one_line_of_steps() -> None:
+def test_the_migrations_are_one_linear_history() -> None:
     scripts = ScriptDirectory(str(MIGRATIONS))
     revisions = [script.revision for script in scripts.walk_revisions()]
     assert len(scripts.get_heads()) == 1

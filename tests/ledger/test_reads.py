@@ -42,7 +42,7 @@ async def test_live_bookings_come_in_join_order_over_many_spans(ledger: Ledger) 
     assert numbers == [change.number for index, change in enumerate(asked) if index % 7]
 
 
-async def test_what_is_committed_meanwhile_is_no_gap(ledger: Ledger) -> None:
+async def test_commits_during_a_read_are_no_gap(ledger: Ledger) -> None:
     """PostgreSQL shows each statement of a reader what has been committed by then."""
     sale = Sale()
     for number in range(9):
@@ -80,7 +80,9 @@ async def test_changes_are_read_in_pages(ledger: Ledger) -> None:
     ("gone", "gaps"),
     [("seq = 1", [(1, 1)]), ("seq IN (3, 4, 7)", [(3, 4), (7, 7)]), ("seq >= 9", [(9, 10)]), ("seq > 0", [(1, 10)])],
 )
-async def test_a_missing_change_is_seen_wherever_it_is(ledger: Ledger, gone: str, gaps: list[tuple[int, int]]) -> None:
+async def test_a_missing_change_is_found_at_any_position(
+    ledger: Ledger, gone: str, gaps: list[tuple[int, int]]
+) -> None:
     sale = Sale()
     for number in range(9):
         sale.ask(str(number))
@@ -112,7 +114,7 @@ async def test_a_user_reads_their_own_history_newest_first(ledger: Ledger) -> No
         assert paged == everything
 
 
-async def test_a_history_does_not_start_after_somebody_elses_booking(ledger: Ledger) -> None:
+async def test_a_history_does_not_start_after_another_users_booking(ledger: Ledger) -> None:
     sale = Sale()
     other = sale.ask("bob")
     sale.ask("ada")

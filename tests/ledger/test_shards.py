@@ -19,7 +19,7 @@ async def test_shards_are_initialized_once_and_then_kept(address: str) -> None:
         await ledger.close()
 
 
-async def test_many_that_found_at_once_get_the_same_shards(address: str) -> None:
+async def test_concurrent_initializations_get_the_same_shards(address: str) -> None:
     await migrate(address)
     ledgers = [Ledger.open(address) for _ in range(4)]
     try:
@@ -36,7 +36,7 @@ async def test_many_that_found_at_once_get_the_same_shards(address: str) -> None
     assert len({record.epoch.split("-")[0] for record in answers[0].values()}) == 1
 
 
-async def test_an_epoch_is_replaced_only_if_its_record_is_as_it_was_read(address: str) -> None:
+async def test_an_epoch_is_replaced_only_if_its_record_has_not_changed(address: str) -> None:
     await migrate(address)
     ledger = Ledger.open(address)
     try:

@@ -67,7 +67,7 @@ async def test_a_call_that_was_cancelled_leaves_no_thread(tmp_path: Path) -> Non
     assert connections_threads() == []
 
 
-async def test_who_only_looks_makes_no_file_and_is_told_who_does(tmp_path: Path) -> None:
+async def test_a_reader_creates_no_file_and_the_error_names_migrate(tmp_path: Path) -> None:
     path = tmp_path / "booking.sqlite3"
     ledger = Ledger.open(address_of(path))
     with pytest.raises(LedgerUnavailable, match=f"there is no {path} yet; booking migrate makes it"):

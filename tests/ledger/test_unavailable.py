@@ -63,7 +63,7 @@ async def test_a_refused_user_is_unavailable_and_the_password_stays_unsaid(postg
     await ledger.close()
 
 
-async def test_a_server_that_stands_still_is_unavailable_until_it_goes_on(
+async def test_a_stopped_server_is_unavailable_until_it_continues(
     postgres_ledger: Ledger, postgres_server: PostgresServer
 ) -> None:
     await postgres_ledger.ping()
@@ -80,7 +80,7 @@ async def test_a_server_that_stands_still_is_unavailable_until_it_goes_on(
     await postgres_ledger.ping()
 
 
-async def test_a_server_that_stands_still_in_the_midst_is_given_up_and_used_again(
+async def test_a_server_stopped_during_a_call_is_given_up_and_used_again(
     postgres_url: str, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_module, "STATEMENT_SECONDS_MAX", 0.3)
@@ -122,7 +122,7 @@ async def test_after_its_connections_are_broken_the_next_call_works(
     assert await postgres_ledger.apply([sale.all()]) == 2
 
 
-async def test_a_connection_broken_in_the_midst_leaves_nothing(
+async def test_a_connection_broken_during_a_transaction_leaves_no_change(
     postgres_ledger: Ledger, postgres_server: PostgresServer
 ) -> None:
     sale = Sale()
@@ -148,7 +148,7 @@ async def test_a_connection_broken_in_the_midst_leaves_nothing(
     assert await postgres_ledger.apply([sale.all()]) == 11
 
 
-async def test_a_locked_sqlite_is_unavailable_and_reads_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_locked_sqlite_is_unavailable_for_writes_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "LOCK_WAIT_MS", 50)
     path = tmp_path / "booking.sqlite3"
     address = f"sqlite+aiosqlite:///{path}"
@@ -215,9 +215,7 @@ async def test_more_calls_than_connections_wait_their_turn(ledger: Ledger) -> No
     assert all(answer.keys() == {0, 1} for answer in answers)
 
 
-async def test_calls_that_wait_too_long_for_a_connection_are_told(
-    address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_calls_that_wait_too_long_for_a_connection_fail(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "POOL_WAIT_SECONDS", 0.05)
     await migrate(address)
     ledger = Ledger.open(address)
@@ -228,7 +226,7 @@ async def test_calls_that_wait_too_long_for_a_connection_are_told(
     await ledger.close()
 
 
-async def test_what_the_database_refuses_is_told_without_its_values(ledger: Ledger) -> None:
+async def test_an_error_of_the_database_is_reported_without_values(ledger: Ledger) -> None:
     secret = "ada\ud800@example.org"  # half a character, which callers keep away; no database can store it
     with pytest.raises((LedgerError, UnicodeEncodeError)) as error:
         await ledger.add_account(secret, secret, PASSWORD)
@@ -236,7 +234,7 @@ async def test_what_the_database_refuses_is_told_without_its_values(ledger: Ledg
     assert "INSERT" not in told(error)
 
 
-async def test_a_fault_of_ours_is_told_by_its_code_alone(postgres_ledger: Ledger) -> None:
+async def test_a_programming_error_is_reported_by_its_code_only(postgres_ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="22012") as error:
         async with postgres_ledger.reading() as connection:
             await connection.exec_driver_sql("SELECT 'their-name', 1 / 0")
@@ -251,7 +249,7 @@ def test_an_address_of_another_kind_is_refused_unrepeated(address: str) -> None:
     assert "pw-secret" not in str(error.value)
 
 
-async def test_what_hosting_platforms_write_into_their_urls_is_understood(postgres_url: str) -> None:
+async def test_url_parameters_of_hosting_platforms_are_understood(postgres_url: str) -> None:
     url = f"{postgres_url}&sslmode=disable&channel_binding=prefer&connect_timeout=5"
     await migrate(url)
     ledger = Ledger.open(url.replace("postgresql://", "postgres://"))

@@ -1,4 +1,4 @@
-"""Opens sales for the load tools here, and looks at them afterwards."""
+"""Creates events for the tests of the load tools and reads them afterwards."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from tests.fixtures.service import RunningService
 
 
 def open_event(service: RunningService, tickets: int, **rules: object) -> int:
-    """Makes an event and gives its id."""
+    """Creates an event and returns its id."""
     answer = httpx.post(
         f"{service.url}/initialize",
         json={"event_name": "For a load tool", "available_tickets": tickets, **rules},
@@ -19,6 +19,6 @@ def open_event(service: RunningService, tickets: int, **rules: object) -> int:
 
 
 def read_event(service: RunningService, event_id: int) -> dict[str, Any]:
-    """The event as it stands."""
+    """The current state of the event."""
     event: dict[str, Any] = httpx.get(f"{service.url}/status/{event_id}").json()["data"]
     return event

@@ -1,4 +1,4 @@
-"""The k6 script sells tickets: under node with a stand-in for k6's modules, and by k6 itself where it is installed."""
+"""The k6 script buys tickets: under node with a stub for k6's modules, and with k6 itself if it is installed."""
 
 import json
 import os
@@ -22,12 +22,12 @@ node = pytest.mark.skipif(not shutil.which("node") or not shutil.which("curl"), 
 
 def environment(service: RunningService, **settings: object) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("BOOKING_")}
-    told = {"BASE_URL": service.url, "BOOKING_JWT_SECRET": service.secret}
-    return clean | told | {name: str(value) for name, value in settings.items()}
+    summary_of = {"BASE_URL": service.url, "BOOKING_JWT_SECRET": service.secret}
+    return clean | summary_of | {name: str(value) for name, value in settings.items()}
 
 
 def run(folder: Path, iterations: int, variables: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    """Runs the script in `folder`, where the stand-in is what `import 'k6/…'` finds."""
+    """Runs the script in `folder`, in which `import 'k6/…'` finds the stub."""
     modules = folder / "node_modules/k6"
     modules.mkdir(parents=True)
     shutil.copy(STUB, modules / "stub.js")
@@ -46,7 +46,7 @@ def run(folder: Path, iterations: int, variables: dict[str, str]) -> "subprocess
     )
 
 
-def told(ran: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
+def summary_of(ran: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
     assert ran.returncode == 0, ran.stderr
     document: dict[str, Any] = json.loads(ran.stdout)
     return document
@@ -57,10 +57,8 @@ def counted(document: dict[str, Any]) -> dict[str, int]:
 
 
 @node
-def test_every_iteration_is_a_buyer_of_their_own_who_looks_books_and_cancels(
-    service: RunningService, tmp_path: Path
-) -> None:
-    document = told(run(tmp_path, 5, environment(service, TICKETS=3, CANCEL=1, STATUS=1)))
+def test_every_iteration_is_a_new_buyer_who_reads_books_and_cancels(service: RunningService, tmp_path: Path) -> None:
+    document = summary_of(run(tmp_path, 5, environment(service, TICKETS=3, CANCEL=1, STATUS=1)))
     assert counted(document) == {"status_200": 5, "book_201": 5, "cancel_200": 5}
     assert document["metrics"]["failures"] == {"sum": 0, "samples": 15}
     assert document["metrics"]["book_ms"]["samples"] == 5
@@ -69,9 +67,9 @@ def test_every_iteration_is_a_buyer_of_their_own_who_looks_books_and_cancels(
 
 
 @node
-def test_what_is_no_answer_of_a_sale_fails_the_run(service: RunningService, tmp_path: Path) -> None:
+def test_an_unexpected_answer_fails_the_run(service: RunningService, tmp_path: Path) -> None:
     ran = run(tmp_path, 2, environment(service, EVENT_ID=999_999, STATUS=1))
-    document = told(ran)
+    document = summary_of(ran)
     assert counted(document) == {"failures": 4}
     assert document["options"]["thresholds"] == {"failures": ["count==0"]}
     assert document["checks"]["book: an answer of the sale"] == {"passes": 0, "fails": 2}
@@ -79,7 +77,7 @@ def test_what_is_no_answer_of_a_sale_fails_the_run(service: RunningService, tmp_
 
 
 @pytest.mark.skipif(not shutil.which("k6"), reason="k6 is not installed")
-def test_k6_itself_runs_it(service: RunningService, tmp_path: Path) -> None:
+def test_k6_runs_the_script(service: RunningService, tmp_path: Path) -> None:
     command = ["k6", "run", "--quiet", "--no-usage-report", "-u", "4", "-d", "3s", str(SCRIPT)]
     ran = subprocess.run(
         command, cwd=tmp_path, env=environment(service), capture_output=True, text=True, timeout=60, check=False

@@ -1,4 +1,4 @@
-"""The locustfile: its buyers buy from a real service, through a stand-in for Locust; and by Locust, if it is there."""
+"""The locustfile's buyers buy from a real service, with a stub for Locust and with Locust if it is installed."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ LOCUSTFILE = Path(__file__).parents[2] / "scripts/load/locustfile.py"
 
 
 class Events:
-    """Keeps what the locustfile wants to be told of."""
+    """Keeps the listeners that the locustfile registers."""
 
     def __init__(self) -> None:
         self.init_command_line_parser = SimpleNamespace(add_listener=self._keep("options"))
@@ -40,7 +40,7 @@ class Events:
 
 
 class Client:
-    """Makes the calls, and counts them by the name and the failure they were given."""
+    """Makes the calls and counts them by name and failure."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -64,7 +64,7 @@ class Client:
 
 
 class Locust:
-    """The locustfile, loaded; `options` are those of its command line."""
+    """The loaded locustfile. `options` are its command-line options."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, host: str, *arguments: str) -> None:
         events = Events()
@@ -103,7 +103,7 @@ class Locust:
 
 
 def parsed(add_options: Callable[..., None], arguments: tuple[str, ...]) -> argparse.Namespace:
-    """The options as Locust's parser reads them, which takes the name of a variable with each."""
+    """The options as Locust's parser reads them, each with the name of its environment variable."""
     parser = argparse.ArgumentParser()
 
     def add_argument(option: str, *, env_var: str, **more: Any) -> None:
@@ -119,7 +119,7 @@ def secret(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOOKING_JWT_SECRET", service.secret)
 
 
-def test_every_turn_of_every_user_is_another_buyer(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_iteration_of_every_user_is_a_new_buyer(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> None:
     locust = Locust(monkeypatch, service.url, "--tickets", "3", "--cancel", "0", "--status", "1")
     locust.start()
     users = [locust.user(), locust.user()]
@@ -131,7 +131,7 @@ def test_every_turn_of_every_user_is_another_buyer(service: RunningService, monk
     assert (event["tickets_sold"], event["waiting_list_count"]) == (3, 1)
 
 
-def test_who_was_given_a_booking_may_cancel_it_and_a_refusal_is_an_answer(
+def test_a_buyer_with_a_booking_may_cancel_and_a_refusal_is_no_failure(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event_id = open_event(service, tickets=1, waitlist_limit=0)
@@ -147,7 +147,7 @@ def test_who_was_given_a_booking_may_cancel_it_and_a_refusal_is_an_answer(
     assert refused.client.counted == {("book 409 sold_out", ""): 1}
 
 
-def test_what_is_no_answer_of_a_sale_is_a_failure(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_answer_is_a_failure(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> None:
     locust = Locust(monkeypatch, service.url, "--event-id", "999999", "--status", "1")
     locust.user().buy()
     assert locust.client.counted == {("status", "404 event_not_found"): 1, ("book", "404 event_not_found"): 1}
@@ -157,7 +157,7 @@ def test_what_is_no_answer_of_a_sale_is_a_failure(service: RunningService, monke
     assert stranger.client.counted == {("book", "401 unauthenticated"): 1}
 
 
-def test_a_service_that_is_not_there_ends_the_run_with_a_line(
+def test_an_unreachable_service_ends_the_run_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     locust = Locust(monkeypatch, "http://127.0.0.1:9")
@@ -167,7 +167,7 @@ def test_a_service_that_is_not_there_ends_the_run_with_a_line(
 
 
 @pytest.mark.skipif(not shutil.which("locust"), reason="Locust is not installed")
-def test_locust_itself_runs_it(service: RunningService, tmp_path: Path) -> None:
+def test_locust_runs_the_locustfile(service: RunningService, tmp_path: Path) -> None:
     command = ["locust", "-f", str(LOCUSTFILE), "--headless", "-u", "4", "-r", "4", "-t", "6s", "--host", service.url]
     ran = subprocess.run(
         [*command, "--tickets", "5", "--json"],

@@ -1,1 +1,1 @@
-"""The load test, put to the test: against a service that is honest, and against one that lies on purpose."""
+"""Tests of the load test, with a correct service and with one that gives wrong answers on purpose."""

@@ -1,4 +1,4 @@
-"""A booking service of a few lines, in memory, that can be told to lie."""
+"""A small in-memory booking service that can be configured to give wrong answers."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ SECRET = "only-for-the-tests-of-the-load-test-tool"
 
 
 class Lie(StrEnum):
-    """What the service does wrong, or suffers."""
+    """What the service does wrong, or which trouble it has."""
 
     OVERSELLS = "oversells"
     DOUBLE_BOOKS = "double books"
@@ -33,14 +33,14 @@ class Lie(StrEnum):
     TALKS_NONSENSE = "talks nonsense"
     SELLS_NOTHING = "answers 503 to whoever books"
     LIMITS_EVERYBODY = "answers 429 to whoever books"
-    # Troubles, which are no lies: the verdict has to stay clean.
+    # Troubles that are no lies: the verdict has to stay clean.
     IS_BUSY = "answers 503 before the change"
     LOSES_ANSWERS = "answers 503 after the change"
     DROPS_CONNECTIONS = "drops connections"
     CLOSES_CONNECTIONS = "closes each connection after its answer"
     LIMITS_RATES = "answers 429"
     TURNS_SOME_AWAY = "answers 503 to some, each time"
-    # An end, of which nothing can be said.
+    # The service ends, so the sale cannot be judged.
     DIES = "is gone after forty changes"
 
 
@@ -70,11 +70,11 @@ class Place:
 
 
 class DropConnection(Exception):
-    """The connection is to be cut without an answer."""
+    """Raised to close the connection without an answer."""
 
 
 class LyingService:
-    """One event's sale. `rng` decides when a lie is told, so that it is told at the same calls in every run."""
+    """The sale of one event. `rng` decides which calls are lied to, so that every run has the same lies."""
 
     def __init__(self, lie: Lie | None = None) -> None:
         self.lie = lie
@@ -127,7 +127,7 @@ class LyingService:
         return BEFORE_THE_CHANGE.get(self.lie) if trouble and self.lie is not None else None
 
     def die(self) -> None:
-        """As `kill -9` ends a service: nobody listens any more, and every connection is cut."""
+        """Ends as by `kill -9`: the port is closed and every connection is cut."""
         assert self.server is not None
         self.server.close()
         for transport in self.connections:
@@ -161,7 +161,7 @@ class LyingService:
         fits = quantity <= self.capacity + extra - self.taken() and not self.queue
         place = Place(number, user, quantity, not (fits or passes), "sale" if fits or passes else "waitlist")
         if passes and not fits:
-            # To stay within the stock, the ticket is taken from somebody who has one.
+            # To stay within the stock, the ticket is taken from another user.
             loser = next(p for p in self.places.values() if not p.waiting)
             loser.waiting = True
             self.queue.append(loser)
@@ -285,7 +285,7 @@ class _Connection(asyncio.Protocol):
 
 @asynccontextmanager
 async def serving(service: LyingService) -> AsyncIterator[str]:
-    """Serves on a port that the system chooses; gives the address."""
+    """Serves on a port that the system chooses. Yields the address."""
     server = await asyncio.get_running_loop().create_server(lambda: _Connection(service), "127.0.0.1", 0)
     service.server = server
     try:
@@ -293,7 +293,7 @@ async def serving(service: LyingService) -> AsyncIterator[str]:
     finally:
         server.close()
         await server.wait_closed()
-        while service.connections:  # the other side has closed them: they end with the loop's next turns
+        while service.connections:  # the client has closed them: they end in the loop's next iterations
             for transport in service.connections:
                 transport.abort()
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""How the tests here play a sale."""
+"""Runs sales for the tests of the load test."""
 
 import asyncio
 from collections.abc import Callable
@@ -42,32 +42,32 @@ def show_nothing(phase: str, process: int, answers: int, latest: list[list[int]]
 
 
 def organizer_of(url: str) -> Organizer:
-    """The organizer of a lying service."""
+    """The organizer of the lying service."""
     return Organizer(url, sign_token(SECRET.encode(), "organizer", "organizer", 3_600))
 
 
 def workload_of(plan: Plan) -> SaleWorkload:
-    """All buyers of a sale, with tokens that a lying service accepts."""
+    """All buyers of a sale, with tokens that the lying service accepts."""
     intents = dict(enumerate(draw_intents(plan)))
     tokens = {index: sign_token(SECRET.encode(), user_id(index), None, 3_600).encode() for index in intents}
     return SaleWorkload(plan, intents, tokens)
 
 
 async def drive(plan: Plan, workload: SaleWorkload, on_tick: Callable[[], None] = lambda: None) -> Generator[Call]:
-    """Drives a workload until it is finished, in this process."""
+    """Runs a workload to its end in this process."""
     generator = Generator(pacing(plan, 0, plan.rate, plan.seconds_max), workload)
     await asyncio.to_thread(generator.run, on_tick)
     return generator
 
 
 async def play(service: LyingService, plan: Plan = PLAN) -> Outcome:
-    """Plays a sale as the command does, in processes of its own."""
+    """Runs a sale as the command does, in several processes."""
     async with serving(service) as url:
         return await run(replace(plan, url=url), SECRET, organizer_of(url), None, 2.0, show_nothing)
 
 
 async def play_here(service: LyingService, plan: Plan = PLAN) -> tuple[SaleWorkload, Findings]:
-    """Plays the same sale in this process, which is quicker: what its workload knows then, and the verdict."""
+    """Runs the same sale in this process, which is faster. Returns its workload and the verdict."""
     service.open("Load test", plan.tickets)
     async with serving(service) as url:
         plan = replace(plan, url=url, event_id=1)
@@ -82,5 +82,5 @@ async def play_here(service: LyingService, plan: Plan = PLAN) -> tuple[SaleWorkl
 
 
 def answers_of(workload: SaleWorkload, what: str) -> int:
-    """How often something was answered, whatever was asked."""
+    """How often an answer was given, over all calls."""
     return sum(count for (_, answered), count in workload.recorder.results.items() if answered == what)

@@ -1,4 +1,4 @@
-"""The command's exit codes, its one clear line when it can't begin, and its figures as JSON."""
+"""The exit codes of the command, its one-line message if it cannot begin, and its figures as JSON."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ SALE = ("--tickets", "20", "--buyers", "60", "--connections", "4")
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """None of this machine's settings, and an empty data folder."""
+    """Removes this machine's settings and uses an empty data folder."""
     for name in ("BOOKING_JWT_SECRET", "BOOKING_DATABASE_URL", "DATABASE_URL", "REDIS_URL", "PORT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("BOOKING_DATA_DIR", str(tmp_path))
@@ -70,7 +70,7 @@ async def test_a_fault_exits_with_1(secret_file: Path) -> None:
 @pytest.mark.parametrize(
     ("lie", "answer"), [(Lie.SELLS_NOTHING, "503 inventory_unavailable"), (Lie.LIMITS_EVERYBODY, "429 rate_limited")]
 )
-async def test_a_sale_that_did_not_take_place_exits_with_1_and_says_what_to_look_at(
+async def test_a_sale_without_bookings_exits_with_1_and_gives_advice(
     lie: Lie, answer: str, secret_file: Path, tmp_path: Path
 ) -> None:
     figures = tmp_path / "figures.json"
@@ -85,7 +85,7 @@ async def test_a_sale_that_did_not_take_place_exits_with_1_and_says_what_to_look
     assert (verdict["clean"], verdict["word"]) == (False, "no sale")
 
 
-async def test_some_who_were_turned_away_are_told_of_and_leave_it_clean(secret_file: Path) -> None:
+async def test_rejected_buyers_are_reported_and_the_verdict_stays_clean(secret_file: Path) -> None:
     async with serving(LyingService(Lie.TURNS_SOME_AWAY)) as url:
         result = await call("--url", url, "--secret-file", secret_file, *SALE)
     assert result.exit_code == 0, result.output
@@ -93,12 +93,12 @@ async def test_some_who_were_turned_away_are_told_of_and_leave_it_clean(secret_f
     assert "6 of 60 buyers were turned away each time they asked" in result.output
 
 
-async def test_a_service_that_is_gone_leaves_no_verdict_and_no_blame(
+async def test_a_service_that_ends_gives_no_verdict_and_no_blame(
     secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("booking.loadtest.organizer.SETTLE_SECONDS_MAX", 0.5)
     monkeypatch.setattr("booking.loadtest.checks.QUIET_SECONDS", 0.1)
-    # On a machine that is busy with other tests, the generator may be late as well.
+    # On a busy machine the generator may be late, too.
     monkeypatch.setattr("booking.loadtest.figures.LATE_NS", 10**12)
     monkeypatch.setattr("booking.loadtest.figures.BUSY_SHARE", 99.0)
     async with serving(LyingService(Lie.DIES)) as url:
@@ -124,7 +124,7 @@ async def test_a_file_that_cannot_be_written_is_refused_before_anything_is_sold(
     assert service.seq == 0
 
 
-async def test_a_disk_that_fills_up_meanwhile_does_not_hide_the_verdict(secret_file: Path, tmp_path: Path) -> None:
+async def test_a_disk_that_fills_up_does_not_hide_the_verdict(secret_file: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     async with serving(LyingService()) as url:
         result = await call(*("--url", url, "--secret-file", secret_file, "--json", "/dev/full", "--html", page, *SALE))
@@ -134,7 +134,7 @@ async def test_a_disk_that_fills_up_meanwhile_does_not_hide_the_verdict(secret_f
     assert page.read_text().startswith("<!doctype html>")
 
 
-async def test_a_run_without_an_outcome_leaves_no_file_and_changes_none(secret_file: Path, tmp_path: Path) -> None:
+async def test_a_run_without_a_result_creates_and_changes_no_file(secret_file: Path, tmp_path: Path) -> None:
     figures, page = tmp_path / "figures.json", tmp_path / "page.html"
     page.write_text("last week's page")
     result = await call(
@@ -145,7 +145,7 @@ async def test_a_run_without_an_outcome_leaves_no_file_and_changes_none(secret_f
     assert page.read_text() == "last week's page"
 
 
-async def test_the_page_takes_the_place_of_the_last_one_and_its_command_plays_the_same_sale(
+async def test_the_page_replaces_the_last_one_and_its_command_repeats_the_sale(
     secret_file: Path, tmp_path: Path
 ) -> None:
     figures, page = tmp_path / "figures.json", tmp_path / "page.html"
@@ -156,7 +156,7 @@ async def test_the_page_takes_the_place_of_the_last_one_and_its_command_plays_th
     first, text = json.loads(figures.read_text()), page.read_text()
     assert text.startswith("<!doctype html>")
     assert text.endswith("</html>\n")
-    assert not re.search("<script|<link|<img|src=|url\\(|@import", text), "it needs nothing from anywhere"
+    assert not re.search("<script|<link|<img|src=|url\\(|@import", text), "the page loads something from another origin"
     assert "verdict: clean" in text
     (command,) = re.findall("the same sale again: booking loadtest (.*)", text)
     async with serving(LyingService()) as another_url:
@@ -165,7 +165,7 @@ async def test_the_page_takes_the_place_of_the_last_one_and_its_command_plays_th
     assert json.loads(figures.read_text())["plan"] == first["plan"] | {"url": another_url}
 
 
-async def test_one_file_is_not_asked_to_hold_both(secret_file: Path, tmp_path: Path) -> None:
+async def test_json_and_page_need_different_files(secret_file: Path, tmp_path: Path) -> None:
     both = ("--json", tmp_path / "file", "--html", tmp_path / "." / "file")
     result = await call("--secret-file", secret_file, *both)
     assert result.exit_code == 2
@@ -187,7 +187,7 @@ async def test_the_environment_s_secret_is_used(monkeypatch: pytest.MonkeyPatch)
     assert result.exit_code == 0, result.output
 
 
-async def test_another_secret_is_told_from_the_service_s(tmp_path: Path) -> None:
+async def test_a_secret_that_differs_from_the_service_s_is_reported(tmp_path: Path) -> None:
     (tmp_path / "jwt-secret").write_text("another service's secret, just as long as it needs")
     async with serving(LyingService()) as url:
         result = await call("--url", url, *SALE)
@@ -217,7 +217,7 @@ async def test_what_cannot_begin_exits_with_2_and_says_why(
     assert "Traceback" not in result.output
 
 
-async def test_a_missing_secret_is_never_made_up(tmp_path: Path) -> None:
+async def test_a_missing_secret_is_never_generated(tmp_path: Path) -> None:
     result = await call()
     assert result.exit_code == 2
     assert not (tmp_path / "jwt-secret").exists()
@@ -232,7 +232,7 @@ async def test_ctrl_c_ends_every_process_without_a_verdict(secret_file: Path) ->
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
-            # A shell has its background jobs ignore Ctrl-C, and the tests may run in one.
+            # A shell's background jobs ignore Ctrl-C, and the tests may run in one.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         while service.seq < 5:

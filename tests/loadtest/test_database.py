@@ -1,4 +1,4 @@
-"""SQL is read once it has caught up, and another sale's database is told from this one's."""
+"""SQL is read after it has caught up, and the database of another service is recognized."""
 
 from pathlib import Path
 from time import perf_counter_ns
@@ -23,7 +23,7 @@ async def address(tmp_path: Path) -> str:
     return address
 
 
-async def test_a_history_is_read_and_found_clean(address: str) -> None:
+async def test_a_history_is_read_and_is_clean(address: str) -> None:
     database = Database(address, 1)
     try:
         caught_up = await database.caught_up("Load test", 8, perf_counter_ns(), 2.0)
@@ -37,7 +37,7 @@ async def test_a_history_is_read_and_found_clean(address: str) -> None:
     assert sorted(history.live) == ["buyer-2", "buyer-3"]
 
 
-async def test_sql_that_stays_behind_is_told_so(address: str) -> None:
+async def test_sql_that_stays_behind_is_reported(address: str) -> None:
     database = Database(address, 1)
     try:
         caught_up = await database.caught_up("Load test", 9, perf_counter_ns(), 0.1)
@@ -48,7 +48,7 @@ async def test_sql_that_stays_behind_is_told_so(address: str) -> None:
     assert caught_up.seconds > 0.1
 
 
-async def test_a_sale_that_never_reached_sql_is_told_so(address: str) -> None:
+async def test_a_sale_that_never_reached_sql_is_reported(address: str) -> None:
     database = Database(address, 2)
     try:
         caught_up = await database.caught_up("Load test", 1, perf_counter_ns(), 0.1)
@@ -58,7 +58,7 @@ async def test_a_sale_that_never_reached_sql_is_told_so(address: str) -> None:
     assert (caught_up.reached, caught_up.seq) == (False, 0)
 
 
-async def test_another_database_is_not_taken_for_this_service_s(address: str) -> None:
+async def test_the_database_of_another_service_is_recognized(address: str) -> None:
     database = Database(address, 1)
     try:
         assert await database.caught_up("Another sale", 1, perf_counter_ns(), 0.1) is None
@@ -66,7 +66,7 @@ async def test_another_database_is_not_taken_for_this_service_s(address: str) ->
         await database.close()
 
 
-async def test_a_database_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+async def test_a_missing_database_is_unavailable(tmp_path: Path) -> None:
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'none' / 'booking.sqlite3'}", 1)
     try:
         with pytest.raises(LedgerUnavailable):
@@ -75,7 +75,7 @@ async def test_a_database_that_is_not_there_is_unavailable(tmp_path: Path) -> No
         await database.close()
 
 
-async def test_sql_equals_nothing_where_redis_could_not_be_asked(address: str) -> None:
+async def test_sql_is_not_called_equal_if_redis_could_not_be_read(address: str) -> None:
     database = Database(address, 1)
     try:
         caught_up = await database.caught_up("Load test", None, perf_counter_ns(), 60.0)

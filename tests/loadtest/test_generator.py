@@ -1,4 +1,4 @@
-"""Open and closed loop, and what becomes of calls when connections or the service fail."""
+"""Open and closed loop, and the outcome of calls if connections or the service fail."""
 
 import asyncio
 import ssl
@@ -29,7 +29,10 @@ PEM = serialization.Encoding.PEM
 async def answering(
     answer: Callable[[int], bytes | None], after_seconds: float = 0.0, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[str, list[int]]]:
-    """A server whose nth request, from 0, gets `answer(n)`; None leaves it without one. Gives address and counter."""
+    """A server that answers its nth request, from 0, with `answer(n)`, or not at all if that is None.
+
+    Yields its address and a counter of its requests.
+    """
     requests = [0]
     writers: list[asyncio.StreamWriter] = []
 
@@ -72,7 +75,7 @@ async def test_an_open_loop_sells_the_same_sale() -> None:
     assert outcome.figures.lateness.count >= outcome.figures.answered > PLAN.buyers
 
 
-async def test_a_sale_is_played_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sale_runs_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name, now = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")]), datetime.now(UTC)
     built = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(1), now + timedelta(1))
@@ -112,7 +115,7 @@ async def test_an_arrival_time_without_a_call_is_not_counted_as_a_wait() -> None
         workload = workload_of(replace(plan, url=url))
         await drive(replace(plan, url=url), workload)
     assert requests == [6]
-    assert workload.latencies[Kind.BOOK].max_ns < 1_500_000_000  # the last call was told to wait 2 s
+    assert workload.latencies[Kind.BOOK].max_ns < 1_500_000_000  # the last answer said to wait 2 s
 
 
 async def test_a_service_that_never_answers_leaves_every_outcome_unknown() -> None:
@@ -124,18 +127,18 @@ async def test_a_service_that_never_answers_leaves_every_outcome_unknown() -> No
     assert workload.recorder.findings.examples == {}
 
 
-async def test_a_refusal_is_tried_again_a_bounded_number_of_times() -> None:
+async def test_a_refused_call_is_retried_a_bounded_number_of_times() -> None:
     busy = answer(503, b'{"code": "overloaded"}', b"Retry-After: 0\r\n")
     plan = replace(PLAN, buyers=1, status_share=0.0, connections=1)
     async with answering(lambda _: busy) as (url, requests):
         workload = workload_of(replace(plan, url=url))
         await drive(replace(plan, url=url), workload)
     assert requests == [ATTEMPTS_MAX]
-    # Every refusal was definite, so nothing is unknown, and nothing was booked.
+    # Every refusal was definite, so no outcome is unknown and nothing was booked.
     assert workload.recorder.buyers[0].seen == Seen.SENT
 
 
-async def test_a_reading_that_is_refused_to_the_end_stays_open() -> None:
+async def test_a_read_that_is_always_refused_leaves_the_booking_unread() -> None:
     plan = replace(PLAN, buyers=1, status_share=0.0, connections=1)
     booked = answer(201, b'{"data": {"id": "1-2", "status": "confirmed"}}')
     busy = answer(503, b'{"code": "overloaded"}', b"Retry-After: 0\r\n")
@@ -148,7 +151,7 @@ async def test_a_reading_that_is_refused_to_the_end_stays_open() -> None:
     assert workload.recorder.buyers[0].found is Found.UNREAD
 
 
-async def test_what_is_not_http_is_an_unknown_outcome_and_not_a_crash() -> None:
+async def test_an_answer_that_is_not_http_is_an_unknown_outcome_and_no_crash() -> None:
     plan = replace(PLAN, buyers=3, status_share=0.0, connections=1)
     async with answering(lambda _: b"220 smtp\r\n\r\n") as (url, _):
         workload = workload_of(replace(plan, url=url))
@@ -163,7 +166,7 @@ async def test_the_sale_ends_when_its_time_is_up() -> None:
     assert findings.examples == {}
 
 
-async def test_a_service_that_went_away_leaves_the_reading_open(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_service_that_ends_leaves_bookings_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("booking.loadtest.generator.CONNECT_FAILURES_MAX", 3)
     plan = replace(PLAN, buyers=1, status_share=0.0, connections=2)
     async with answering(lambda _: answer(201, b'{"data": {"id": "1-2"}}')) as (url, _):
@@ -175,14 +178,14 @@ async def test_a_service_that_went_away_leaves_the_reading_open(monkeypatch: pyt
     assert workload.recorder.buyers[0].found is Found.UNREAD
 
 
-async def test_an_open_loop_ends_once_no_connection_can_be_had_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_open_loop_ends_if_no_connection_can_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("booking.loadtest.generator.CONNECT_FAILURES_MAX", 2)
     plan = replace(PLAN, url="http://127.0.0.1:1", rate=1_000.0, seconds_max=600.0)
     async with asyncio.timeout(60):
         await drive(plan, workload_of(plan))
 
 
-async def test_a_wait_for_a_busy_connection_is_told_from_lateness_of_the_generator(
+async def test_waits_for_busy_connections_are_not_counted_as_lateness(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("booking.loadtest.process.CONNECTIONS_MAX", 2)
@@ -204,7 +207,7 @@ async def test_calls_that_find_a_free_connection_have_not_waited() -> None:
 
 
 @pytest.mark.parametrize("rate", [None, 1_000.0], ids=["closed loop", "open loop"])
-async def test_while_no_connection_can_be_had_the_service_is_away_and_no_call_late(
+async def test_if_no_connection_can_be_opened_the_service_is_away_and_no_call_late(
     rate: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("booking.loadtest.generator.CONNECT_FAILURES_MAX", 4)
@@ -216,7 +219,7 @@ async def test_while_no_connection_can_be_had_the_service_is_away_and_no_call_la
 
 
 async def read(plan: Plan, silence_seconds_max: float) -> SaleWorkload:
-    """Reads back every buyer, as after a sale to which all of them came."""
+    """Reads every buyer's booking, as after a sale in which all buyers took part."""
     workload = workload_of(plan)
     for record in workload.recorder.buyers.values():
         record.seen = Seen.SENT
@@ -228,7 +231,7 @@ async def read(plan: Plan, silence_seconds_max: float) -> SaleWorkload:
 @pytest.mark.parametrize(
     "reply", [None, answer(503, b'{"code": "overloaded"}', b"Retry-After: 2\r\n")], ids=["silence", "refusals"]
 )
-async def test_a_reading_ends_once_nothing_could_be_read_for_too_long(reply: bytes | None) -> None:
+async def test_reading_ends_if_nothing_could_be_read_for_too_long(reply: bytes | None) -> None:
     async with answering(lambda _: reply) as (url, requests):
         workload = await read(replace(PLAN, url=url, buyers=1_000, connections=1, timeout_seconds=0.1), 0.3)
     assert workload.closed
@@ -236,7 +239,7 @@ async def test_a_reading_ends_once_nothing_could_be_read_for_too_long(reply: byt
     assert requests[0] > 1
 
 
-async def test_a_reading_that_goes_on_is_let_go_on() -> None:
+async def test_reading_continues_while_it_makes_progress() -> None:
     reply = answer(200, b'{"data": {"id": "1-2", "quantity": 1, "status": "confirmed"}}')
     absent = answer(404, b'{"code": "booking_not_found"}')
     async with answering(lambda n: reply if n % 2 else absent, after_seconds=0.05) as (url, _):

@@ -1,4 +1,4 @@
-"""A histogram's quantiles are never too low, and at most 1/256 too high; its distribution holds them all."""
+"""A histogram's quantiles are never too low and at most 1/256 too high, and its distribution contains them."""
 
 import orjson
 import pytest
@@ -18,15 +18,15 @@ def filled(latencies: list[int]) -> Histogram:
 
 
 @given(LATENCIES, st.sampled_from([0.5, 0.9, 0.99, 0.999, 1.0]))
-def test_a_quantile_is_the_latency_that_this_share_stayed_within(latencies: list[int], share: float) -> None:
+def test_a_quantile_is_the_latency_that_this_share_did_not_exceed(latencies: list[int], share: float) -> None:
     found = filled(latencies).quantile_ns(share)
     assert sum(latency <= found for latency in latencies) >= share * len(latencies)
-    # One bucket lower would not have done: some latency lies within 1/256 below what was found.
+    # The next lower bucket would be wrong, since some latency is within 1/256 below the result.
     assert any(found * 255 / 256 - 1 <= latency <= found for latency in latencies)
 
 
 @given(LATENCIES)
-def test_a_distribution_runs_from_the_fastest_to_the_slowest_and_tells_every_quantile_on_its_way(
+def test_a_distribution_contains_every_quantile_from_fastest_to_slowest(
     latencies: list[int],
 ) -> None:
     histogram = filled(latencies)
@@ -41,21 +41,21 @@ def test_a_distribution_runs_from_the_fastest_to_the_slowest_and_tells_every_qua
     assert shares == sorted(set(shares))
 
 
-def test_a_distribution_has_as_many_points_for_each_halving_of_what_is_slower() -> None:
+def test_a_distribution_has_equally_many_points_per_halving_of_the_tail() -> None:
     shares = [point.share for point in filled(list(range(1_000))).percentiles()]
     assert shares[:11] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75])
-    assert 1 - shares[-2] >= 1 / 1_000 > (1 - shares[-2]) * 0.7, "as far as there is an answer left"
+    assert 1 - shares[-2] >= 1 / 1_000 > (1 - shares[-2]) * 0.7, "while any answer is slower"
 
 
 @given(LATENCIES, LATENCIES)
-def test_histograms_of_two_processes_add_up_to_the_histogram_of_both(one: list[int], other: list[int]) -> None:
+def test_the_histograms_of_two_processes_add_up(one: list[int], other: list[int]) -> None:
     added = filled(one)
     added.add_json(orjson.loads(orjson.dumps(filled(other).to_json())))
     assert added.to_json() == filled(one + other).to_json()
     assert added.count == len(one) + len(other)
 
 
-def test_an_absurd_wait_is_counted_at_the_bound() -> None:
+def test_a_wait_over_the_bound_is_counted_at_the_bound() -> None:
     histogram = filled([LATENCY_NS_MAX * 5, -3])
     assert (histogram.count, histogram.max_ns) == (2, LATENCY_NS_MAX)
     assert [count for _, count in histogram.buckets()] == [1, 1]

@@ -1,4 +1,4 @@
-"""The history in SQL shows every fault that the answers might hide."""
+"""The history in SQL shows every fault that the answers may hide."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -65,7 +65,7 @@ def found(
     return history.findings.examples
 
 
-def test_an_honest_history_is_clean() -> None:
+def test_a_correct_history_is_clean() -> None:
     assert found(HONEST) == {}
 
 
@@ -87,28 +87,28 @@ def test_an_honest_history_is_clean() -> None:
         (Fault.LOST, HONEST[:5]),
     ],
 )
-def test_each_fault_shows(fault: Fault, changes: tuple[Change, ...]) -> None:
+def test_each_fault_is_found(fault: Fault, changes: tuple[Change, ...]) -> None:
     assert found(changes)[fault]
 
 
-def test_a_row_that_the_changes_do_not_explain_shows() -> None:
+def test_a_row_that_the_changes_do_not_explain_is_found() -> None:
     assert found(HONEST, stored=STORED[:1])[Fault.DISAGREEMENT]
     assert found(HONEST, stored=(*STORED, replace(STORED[0], number=9)))[Fault.DOUBLE_BOOKED]
 
 
-def test_a_service_that_shows_something_else_than_sql_shows() -> None:
+def test_a_difference_between_the_service_and_sql_is_found() -> None:
     other = replace(RECORDS[1], found=Found.WAITING)
     assert found(HONEST, records=(RECORDS[0], other, *RECORDS[2:]))[Fault.DISAGREEMENT]
 
 
-def test_a_buyer_who_could_not_be_read_is_not_held_against_sql() -> None:
+def test_a_buyer_whose_booking_could_not_be_read_is_not_compared() -> None:
     unread = replace(RECORDS[1], found=Found.UNREAD, found_number=0)
     assert found(HONEST, records=(RECORDS[0], unread, *RECORDS[2:])) == {}
 
 
 @pytest.mark.parametrize("redis_seq", [8, None], ids=["behind Redis", "Redis could not be asked"])
 @pytest.mark.parametrize("seq", [1, 2, 3, 4, 5, 6, 7])
-def test_what_sql_has_not_come_to_yet_is_not_lost(seq: int, redis_seq: int | None) -> None:
+def test_a_booking_that_sql_has_not_reached_is_not_lost(seq: int, redis_seq: int | None) -> None:
     history = History(TICKETS)
     history.apply(HONEST[:seq])
     missing = history.compare(RECORDS, redis_seq)
@@ -118,7 +118,7 @@ def test_what_sql_has_not_come_to_yet_is_not_lost(seq: int, redis_seq: int | Non
 
 
 @pytest.mark.parametrize("redis_seq", [9, None], ids=["behind Redis", "Redis could not be asked"])
-def test_a_booking_that_sql_has_gone_past_is_lost_however_far_behind_it_is(redis_seq: int | None) -> None:
+def test_a_booking_that_sql_has_passed_is_lost_however_far_behind_sql_is(redis_seq: int | None) -> None:
     history = History(TICKETS)
     history.apply((*HONEST[:2], change(3, "booked", 9)))
     history.compare(RECORDS[:2], redis_seq)

@@ -1,4 +1,4 @@
-"""Each lie is caught, and honest trouble is not called a lie."""
+"""Each wrong answer is found, and trouble without a wrong answer is clean."""
 
 from dataclasses import replace
 
@@ -37,8 +37,8 @@ TROUBLE_SHOWS_AS = {
 
 
 @pytest.mark.parametrize("lie", LIES, ids=str)
-async def test_each_lie_is_caught(lie: Lie) -> None:
-    # Enough buyers ask twice for one of them to meet the service that books twice.
+async def test_each_lie_is_found(lie: Lie) -> None:
+    # Enough buyers repeat a call for one of them to be booked twice.
     _, findings = await play_here(LyingService(lie), replace(PLAN, buyers=1_000) if lie is Lie.DOUBLE_BOOKS else PLAN)
     assert findings.counts.get(LIES[lie], 0) > 0
     assert findings.examples[LIES[lie]]
@@ -57,7 +57,7 @@ async def test_trouble_that_loses_nothing_is_clean(trouble: Lie, idempotent: boo
 
 @pytest.mark.parametrize("quantity_max", [1, 4])
 @pytest.mark.parametrize("processes", [1, 2])
-async def test_an_honest_sale_is_clean_and_sells_out(processes: int, quantity_max: int) -> None:
+async def test_a_correct_sale_is_clean_and_sells_out(processes: int, quantity_max: int) -> None:
     outcome = await play(LyingService(), replace(PLAN, processes=processes, quantity_max=quantity_max))
     assert outcome.clean
     assert outcome.findings.examples == {}
@@ -65,7 +65,7 @@ async def test_an_honest_sale_is_clean_and_sells_out(processes: int, quantity_ma
     assert 0 <= PLAN.tickets - outcome.event["tickets_sold"] < quantity_max
 
 
-async def test_what_a_load_process_found_reaches_the_verdict() -> None:
+async def test_findings_of_a_load_process_are_in_the_verdict() -> None:
     outcome = await play(LyingService(Lie.FAILS))
     assert outcome.findings.counts[Fault.UNEXPECTED] > 0
     assert not outcome.clean
@@ -78,7 +78,7 @@ async def test_a_service_that_sells_nothing_is_not_clean(lie: Lie) -> None:
     assert findings.verdict is Verdict.NO_SALE
 
 
-async def test_a_buyer_who_cancels_leaves_no_ticket_sold_and_a_sale_that_took_place() -> None:
+async def test_a_sale_whose_only_buyer_cancels_still_counts_as_a_sale() -> None:
     service = LyingService()
     _, findings = await play_here(service, replace(PLAN, buyers=10, cancel_share=1.0))
     assert service.event()["tickets_sold"] == 0

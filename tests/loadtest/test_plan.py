@@ -1,4 +1,4 @@
-"""The same seed makes the same sale, however many processes play it."""
+"""The same seed makes the same sale, however many processes run it."""
 
 from dataclasses import replace
 
@@ -10,12 +10,12 @@ from booking.loadtest.plan import address_of, draw_intents
 from tests.loadtest.sale import PLAN
 
 
-def test_the_seed_alone_decides_what_buyers_have_in_mind() -> None:
+def test_only_the_seed_decides_what_buyers_do() -> None:
     assert draw_intents(PLAN) == draw_intents(replace(PLAN, processes=5, connections=99))
     assert draw_intents(PLAN) != draw_intents(replace(PLAN, seed=4))
 
 
-def test_the_shares_are_about_what_was_asked_for() -> None:
+def test_the_shares_are_close_to_the_requested_ones() -> None:
     intents = draw_intents(replace(PLAN, buyers=20_000, cancel_share=0.1, quantity_max=4))
     assert sum(intent.cancels for intent in intents) == pytest.approx(2_000, rel=0.1)
     assert sum(intent.again for intent in intents) == pytest.approx(180, rel=0.3)
@@ -39,7 +39,7 @@ def test_every_buyer_and_every_connection_belongs_to_one_process(buyers: int, pr
         ("https://[::1]", ("::1", 443, True)),
     ],
 )
-def test_an_address_is_taken_apart(url: str, address: tuple[str, int, bool]) -> None:
+def test_an_address_is_parsed(url: str, address: tuple[str, int, bool]) -> None:
     assert address_of(url) == address
 
 
@@ -47,6 +47,6 @@ def test_an_address_is_taken_apart(url: str, address: tuple[str, int, bool]) -> 
     "url",
     ["", "127.0.0.1:8000", "ftp://127.0.0.1", "http://", "http://h/path", "http://h?q", "http://u@h", "http://h:99999"],
 )
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_an_invalid_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"has to|Port"):
         address_of(url)

@@ -1,4 +1,4 @@
-"""The real service, all of it, sells without a fault, and goes on doing so while its parts are killed."""
+"""The real service sells without a fault, also while its processes are killed."""
 
 import asyncio
 from dataclasses import replace
@@ -15,7 +15,7 @@ from tests.loadtest.sale import PLAN, show_nothing
 
 SALE = replace(PLAN, tickets=200, buyers=1_500, connections=32, timeout_seconds=20.0)
 SQL_SECONDS_MAX = 30.0
-"""Patience with SQL on a busy machine; how long it took is measured, not promised, here."""
+"""How long SQL may take to catch up on a busy machine. The time is measured, not promised, here."""
 
 
 async def play_for_real(service: RunningService, show: ShowProgress, *, idempotent: bool = False) -> Outcome:
@@ -25,7 +25,7 @@ async def play_for_real(service: RunningService, show: ShowProgress, *, idempote
     return await run(plan, service.secret, organizer, database, SQL_SECONDS_MAX, show)
 
 
-async def test_the_service_sells_out_without_a_fault_and_sql_has_it_all(service: RunningService) -> None:
+async def test_the_service_sells_out_without_a_fault_and_sql_has_every_change(service: RunningService) -> None:
     outcome = await play_for_real(service, show_nothing)
     assert outcome.findings.examples == {}
     assert outcome.caught_up is not None, outcome.database_note
@@ -36,9 +36,7 @@ async def test_the_service_sells_out_without_a_fault_and_sql_has_it_all(service:
 
 
 @pytest.mark.parametrize("idempotent", [False, True], ids=["without keys", "with keys"])
-async def test_a_killed_worker_and_a_killed_persister_leave_the_sale_without_a_fault(
-    tmp_path: Path, idempotent: bool
-) -> None:
+async def test_the_sale_has_no_fault_if_a_worker_and_the_persister_are_killed(tmp_path: Path, idempotent: bool) -> None:
     killed: list[str] = []
     with running_service(tmp_path / "data", {"BOOKING_WORKERS": "2"}) as service:
 

@@ -1,4 +1,4 @@
-"""The bar moves on a terminal and is silent off it."""
+"""The progress bar is shown only on a terminal."""
 
 from io import StringIO
 from itertools import count
@@ -12,7 +12,7 @@ from booking.loadtest.records import Fault, Findings
 from booking.loadtest.report import LiveProgress, print_report
 from booking.loadtest.run import Outcome
 from tests.loadtest.sale import PLAN, STARTED_AT
-from tests.loadtest.test_figures import told
+from tests.loadtest.test_figures import process_figures
 
 
 def shown(*, terminal: bool) -> str:
@@ -25,7 +25,7 @@ def shown(*, terminal: bool) -> str:
     return screen.getvalue()
 
 
-def test_the_bar_shows_how_far_and_how_fast() -> None:
+def test_the_bar_shows_progress_and_speed() -> None:
     screen = shown(terminal=True)
     assert "selling" in screen
     assert "400/1000" in screen
@@ -34,7 +34,7 @@ def test_the_bar_shows_how_far_and_how_fast() -> None:
 
 def printed(findings: Findings, event: dict[str, int], caught_up: CaughtUp | None) -> str:
     figures = Figures()
-    figures.add(told(cpu=0.95, late_ms=2))
+    figures.add(process_figures(cpu=0.95, late_ms=2))
     paper = StringIO()
     outcome = Outcome(PLAN, figures, findings, event, 290, caught_up, "no database was named", STARTED_AT)
     print_report(Console(file=paper, width=120), outcome)
@@ -54,7 +54,7 @@ def test_a_verdict_that_is_not_clean_gives_examples() -> None:
     assert "none &amp; nowhere" in page
 
 
-def test_a_clean_verdict_says_what_was_measured_and_by_whom() -> None:
+def test_a_clean_verdict_says_what_was_measured_and_with_which_generator() -> None:
     event = {"tickets_sold": 60, "available_tickets": 0, "waiting_list_count": 12}
     text = printed(Findings(), event, CaughtUp(True, 0.25, 99, 99))
     assert "290 of 300 buyers" in text
@@ -65,13 +65,13 @@ def test_a_clean_verdict_says_what_was_measured_and_by_whom() -> None:
     assert "The load generator was the bottleneck, not the service: a load process used 95% of a core" in text
 
 
-def test_sql_is_never_said_to_equal_a_redis_that_could_not_be_asked() -> None:
+def test_sql_is_not_reported_equal_to_a_redis_that_could_not_be_read() -> None:
     text = printed(Findings(), {}, CaughtUp(False, 0.1, 12, None))
     assert "SQL had every change" not in text
     assert "SQL is at change 12; Redis could not be asked how far it is" in text
 
 
-def test_what_is_waited_for_is_said_on_and_off_a_terminal() -> None:
+def test_the_report_says_what_it_waits_for_with_and_without_a_terminal() -> None:
     for terminal in (True, False):
         screen = StringIO()
         with LiveProgress(Console(file=screen, force_terminal=terminal, width=120), {}) as progress:
@@ -79,5 +79,5 @@ def test_what_is_waited_for_is_said_on_and_off_a_terminal() -> None:
         assert "waiting up to 5 s for something" in screen.getvalue()
 
 
-def test_no_bar_is_drawn_off_a_terminal() -> None:
+def test_no_bar_is_drawn_without_a_terminal() -> None:
     assert shown(terminal=False) == ""

@@ -1,4 +1,4 @@
-"""What a run does when something around it fails."""
+"""A run in which a process, the service or the database fails."""
 
 import asyncio
 from dataclasses import replace
@@ -23,7 +23,7 @@ SMALL = replace(PLAN, buyers=10, tickets=5, connections=2)
 
 
 @pytest.mark.parametrize("program", ["/bin/false", "/bin/cat"])
-async def test_a_load_process_that_dies_is_told_so(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_load_process_that_dies_is_reported(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("booking.loadtest.player.sys.executable", program)
     async with serving(LyingService()) as url:
         with pytest.raises(LoadProcessError, match="a load process died"):
@@ -50,7 +50,7 @@ async def test_a_database_that_the_sale_never_reached_makes_no_booking_lost(tmp_
 
 @pytest.fixture
 async def just_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A database in which the sale to come has been opened, and whose persister then stopped."""
+    """A database that has the new event, and whose persister then stopped."""
     monkeypatch.setattr("booking.loadtest.run.secrets.token_hex", lambda _: "cafe")
     address = f"sqlite+aiosqlite:///{tmp_path / 'booking.sqlite3'}"
     await migrate(address)
@@ -62,7 +62,7 @@ async def just_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return address
 
 
-async def test_sql_equals_redis_only_at_the_change_that_the_event_itself_stands_at(just_opened: str) -> None:
+async def test_sql_equals_redis_only_if_it_has_the_event_s_last_change(just_opened: str) -> None:
     service = LyingService()
     async with serving(service) as url:
         outcome = await run(replace(SMALL, url=url), SECRET, organizer_of(url), just_opened, 0.1, show_nothing)
@@ -73,7 +73,7 @@ async def test_sql_equals_redis_only_at_the_change_that_the_event_itself_stands_
     assert outcome.findings.verdict is Verdict.INCOMPLETE
 
 
-async def test_what_a_service_that_was_killed_had_acknowledged_is_not_in_sql_yet_and_not_lost(
+async def test_acknowledged_changes_of_a_killed_service_are_late_and_not_lost(
     just_opened: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("booking.loadtest.organizer.SETTLE_SECONDS_MAX", 0.1)
@@ -86,7 +86,7 @@ async def test_what_a_service_that_was_killed_had_acknowledged_is_not_in_sql_yet
     assert outcome.event == {}
     assert outcome.caught_up is not None
     assert (outcome.caught_up.reached, outcome.caught_up.seq, outcome.caught_up.redis_seq) == (False, 1, None)
-    # Change 1 opened the sale, and the service died at change 40.
+    # Change 1 created the event, and the service ended at change 40.
     assert outcome.findings.counts == {Fault.UNSETTLED: 1, Fault.NOT_YET: 39}
     assert "SQL is at change 1, Redis could not be asked" in outcome.findings.examples[Fault.NOT_YET][0]
     assert outcome.findings.verdict is Verdict.INCOMPLETE
@@ -108,7 +108,7 @@ async def test_another_service_s_database_is_a_note_and_not_a_fault(tmp_path: Pa
     assert outcome.database_note.startswith("the database is another service's")
 
 
-async def test_a_service_that_is_gone_after_the_sale_leaves_it_unsettled(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_service_that_ends_after_the_sale_leaves_it_unsettled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("booking.loadtest.organizer.SETTLE_SECONDS_MAX", 0.1)
     async with serving(LyingService()) as url:
         pass

@@ -1,4 +1,4 @@
-"""The verdict finds what the records prove, and nothing that they don't."""
+"""The verdict has exactly the faults that the records prove."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from booking.loadtest.verdict import judge
 
 SENT, BOOKED, JOINED = Seen.SENT, Seen.BOOKED, Seen.JOINED
 
-# Two tickets. 1 and 2 have them, 3 and 4 wait; each was answered before the next one asked.
+# Two tickets. 1 and 2 have them, 3 and 4 wait; each got an answer before the next one's request.
 ONE = BuyerRecord(1, 1, SENT | BOOKED, 2, 10, 11, 0, Found.CONFIRMED, 2, 1)
 TWO = BuyerRecord(2, 1, SENT | BOOKED, 3, 20, 21, 0, Found.CONFIRMED, 3, 1)
 THREE = BuyerRecord(3, 1, SENT | JOINED, 4, 30, 31, 0, Found.WAITING, 4, 1, 1)
@@ -32,7 +32,7 @@ def found(*records: BuyerRecord, tickets: int = 2, **event: Any) -> dict[Fault, 
     return judge(tickets, records, {**EVENT, **event}).examples
 
 
-def test_an_honest_sale_is_clean() -> None:
+def test_a_correct_sale_is_clean() -> None:
     assert found(ONE, TWO, THREE, FOUR) == {}
 
 
@@ -62,7 +62,7 @@ def test_the_order_of_the_records_does_not_matter() -> None:
                            replace(FOUR, number=4, found_number=4, found_position=1))),
     ],
 )  # fmt: skip
-def test_each_fault_shows(fault: Fault, records: Sequence[BuyerRecord]) -> None:
+def test_each_fault_is_found(fault: Fault, records: Sequence[BuyerRecord]) -> None:
     assert found(*records)[fault]
 
 
@@ -76,12 +76,12 @@ def test_each_fault_shows(fault: Fault, records: Sequence[BuyerRecord]) -> None:
         (Fault.IDLE, {"available_tickets": 1, "tickets_sold": 1}),
     ],
 )
-def test_counters_that_cannot_be_true_show(fault: Fault, event: dict[str, Any]) -> None:
+def test_impossible_counters_are_found(fault: Fault, event: dict[str, Any]) -> None:
     assert found(ONE, TWO, THREE, FOUR, **event)[fault]
 
 
 @pytest.mark.parametrize("end", [Found.ABSENT, Found.CONFIRMED])
-def test_an_unknown_outcome_may_be_there_or_not(end: Found) -> None:
+def test_a_booking_with_unknown_outcome_may_exist_or_not(end: Found) -> None:
     there = end is Found.CONFIRMED
     unknown = replace(
         ONE, seen=SENT | Seen.UNKNOWN, number=0, found=end, found_number=2 * there, found_quantity=1 * there
@@ -98,7 +98,7 @@ def test_an_unknown_cancel_may_have_freed_the_ticket_or_not() -> None:
     assert found(gone, TWO, promoted, replace(FOUR, found_position=1), waiting_list_count=1) == {}
 
 
-def test_calls_that_overlapped_may_stand_in_either_order() -> None:
+def test_overlapping_calls_may_have_either_order() -> None:
     at_once = replace(FOUR, sent_ns=25), replace(THREE, sent_ns=26)
     assert found(ONE, TWO, *at_once) == {}
 
@@ -110,7 +110,7 @@ def test_a_ticket_that_was_free_between_a_cancel_and_a_booking_is_not_oversold()
     assert found(left, TWO, came, waiting_list_count=0) == {}
 
 
-def test_findings_survive_the_way_between_processes() -> None:
+def test_findings_can_be_sent_between_processes() -> None:
     findings = Findings()
     for user in range(9):
         findings.add(Fault.LOST, f"buyer-{user}")
@@ -126,17 +126,17 @@ REFUSED = replace(ONE, seen=SENT, number=0, found=Found.ABSENT, found_number=0, 
 NOTHING_SOLD = {"available_tickets": 2, "tickets_sold": 0, "bookings_count": 0, "waiting_list_count": 0}
 
 
-def test_tickets_that_were_there_for_buyers_who_all_got_none_are_no_sale() -> None:
+def test_a_sale_is_void_if_tickets_were_free_but_no_buyer_got_one() -> None:
     (line,) = found(REFUSED, replace(REFUSED, index=2), **NOTHING_SOLD)[Fault.NO_SALE]
     assert line.startswith("not one of 2 buyers was given a ticket or a place to wait, and 2 of 2 tickets are there")
 
 
-def test_one_who_was_served_makes_it_a_sale() -> None:
+def test_one_buyer_with_a_ticket_makes_it_a_sale() -> None:
     served = {**NOTHING_SOLD, "available_tickets": 1, "tickets_sold": 1, "bookings_count": 1}
     assert found(replace(REFUSED, index=3), TWO, **served) == {}
 
 
-def test_a_sale_to_which_no_buyer_got_through_is_open() -> None:
+def test_a_sale_that_no_buyer_could_reach_has_no_verdict() -> None:
     assert list(found(**NOTHING_SOLD)) == [Fault.UNSETTLED]
 
 
@@ -151,7 +151,7 @@ def test_a_sale_to_which_no_buyer_got_through_is_open() -> None:
         ((Fault.NO_SALE, Fault.UNEXPECTED), Verdict.NOT_CLEAN),
     ],
 )
-def test_the_worst_that_was_found_is_the_verdict(faults: Sequence[Fault], verdict: Verdict) -> None:
+def test_the_worst_finding_decides_the_verdict(faults: Sequence[Fault], verdict: Verdict) -> None:
     findings = Findings()
     for fault in faults:
         findings.add(fault, "an example")

@@ -1,4 +1,4 @@
-"""Requests are HTTP that any server reads, and answers are read however they arrive."""
+"""Requests are valid HTTP, and answers are read in whatever pieces they arrive."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +17,7 @@ WHOLE = b'HTTP/1.1 409 Conflict\r\nETag-Not: ""\r\nContent-Length:  8\r\nRetry-A
 
 
 @given(st.integers(0, len(WHOLE) - 1))
-def test_an_answer_is_read_only_once_it_is_all_there(arrived: int) -> None:
+def test_an_answer_is_read_only_when_it_is_complete(arrived: int) -> None:
     assert split_response(WHOLE[:arrived]) is None
     answer = split_response(WHOLE)
     assert answer is not None
@@ -42,13 +42,13 @@ def test_an_answer_is_read_only_once_it_is_all_there(arrived: int) -> None:
         b"x" * (RESPONSE_BYTES_MAX + 1),
     ],
 )
-def test_what_is_no_answer_is_refused(data: bytes) -> None:
+def test_an_invalid_answer_is_refused(data: bytes) -> None:
     with pytest.raises(UnreadableResponseError):
         split_response(data)
 
 
 class Read:
-    """What a real HTTP parser makes of a request."""
+    """A request as a real HTTP parser reads it."""
 
     def __init__(self, request: bytes) -> None:
         self.path = b""
@@ -82,7 +82,7 @@ class Read:
         (lambda r: r.status(), (b"GET", b"/status/5"), None),
     ],
 )
-def test_every_request_says_what_it_should(
+def test_every_request_has_the_right_method_path_headers_and_body(
     build: Callable[[Requests], bytes], line: tuple[bytes, bytes], body: dict[str, Any] | None
 ) -> None:
     request = build(Requests(replace(PLAN, url="http://127.0.0.1:8000", event_id=5, quantity_max=4)))

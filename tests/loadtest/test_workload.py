@@ -1,4 +1,4 @@
-"""What an answer means to the buyer who asked."""
+"""How a buyer interprets an answer."""
 
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ BOOKING = {"id": "1-7", "status": "confirmed", "quantity": 1}
 
 @pytest.fixture
 def workload() -> SaleWorkload:
-    """One buyer, who neither cancels nor asks twice."""
+    """One buyer, who neither cancels nor repeats a call."""
     return workload_of(replace(PLAN, buyers=1, event_id=1, url="http://127.0.0.1:1", cancel_share=0.0))
 
 
@@ -37,7 +37,7 @@ def answered(workload: SaleWorkload, status: int, document: Any, kind: Kind = Ki
     return call
 
 
-def test_already_booked_names_the_booking_that_an_unknown_outcome_left(workload: SaleWorkload) -> None:
+def test_already_booked_may_name_the_booking_of_an_unknown_outcome(workload: SaleWorkload) -> None:
     workload.lost(asked(workload), "connection lost", 5)
     answered(workload, 409, {"code": "already_booked", "data": {"booking": BOOKING}}, Kind.AGAIN)
     assert workload.recorder.buyers[0].number == 7
@@ -50,7 +50,7 @@ def test_already_booked_need_not_name_the_booking(workload: SaleWorkload) -> Non
     assert workload.recorder.buyers[0].seen == Seen.SENT | Seen.TAKEN
 
 
-def test_two_bookings_for_one_buyer_are_one_too_many(workload: SaleWorkload) -> None:
+def test_two_bookings_of_one_buyer_are_a_fault(workload: SaleWorkload) -> None:
     answered(workload, 202, {"data": BOOKING})
     answered(workload, 202, {"data": BOOKING}, Kind.AGAIN)
     assert workload.recorder.findings.examples == {}
@@ -58,13 +58,13 @@ def test_two_bookings_for_one_buyer_are_one_too_many(workload: SaleWorkload) -> 
     assert workload.recorder.findings.counts == {Fault.DOUBLE_BOOKED: 1}
 
 
-def test_a_cancel_that_finds_nothing_shows_a_lost_booking(workload: SaleWorkload) -> None:
+def test_a_cancel_without_a_booking_shows_a_lost_booking(workload: SaleWorkload) -> None:
     answered(workload, 201, {"data": BOOKING})
     answered(workload, 404, {"code": "booking_not_found"}, Kind.CANCEL)
     assert workload.recorder.findings.counts == {Fault.LOST: 1}
 
 
-def test_a_cancel_that_finds_nothing_after_one_that_was_cut_off_shows_nothing() -> None:
+def test_a_cancel_without_a_booking_after_an_interrupted_one_shows_nothing() -> None:
     plan = replace(PLAN, buyers=1, event_id=1, url="http://127.0.0.1:1", idempotent=True)
     workload = workload_of(plan)
     answered(workload, 201, {"data": BOOKING})
@@ -91,7 +91,7 @@ def test_a_cancel_that_finds_nothing_after_one_that_was_cut_off_shows_nothing() 
         (200, {"data": {**BOOKING, "status": "sold"}}, Kind.READ),
     ],
 )
-def test_an_answer_that_the_contract_does_not_have_is_unexpected(
+def test_an_answer_outside_the_contract_is_unexpected(
     workload: SaleWorkload, status: int, document: Any, kind: Kind
 ) -> None:
     answered(workload, status, document, kind)
@@ -102,7 +102,7 @@ def test_an_answer_that_the_contract_does_not_have_is_unexpected(
     ("retry_after", "seconds"),
     [(b"1", 1.0), (b"3600", RETRY_AFTER_SECONDS_MAX), (b"Wed, 21 Oct 2026 07:28:00 GMT", 0.1), (None, 0.1)],
 )
-def test_a_refused_call_waits_as_long_as_it_was_told_within_bounds(
+def test_a_refused_call_waits_for_its_retry_after_within_bounds(
     workload: SaleWorkload, retry_after: bytes | None, seconds: float
 ) -> None:
     head = b"" if retry_after is None else b"http/1.1 503 x\r\nretry-after: " + retry_after
@@ -114,7 +114,7 @@ def test_a_refused_call_waits_as_long_as_it_was_told_within_bounds(
     assert workload.next(due_ns) is call
 
 
-def test_a_status_read_that_is_behind_an_acknowledged_change_shows(workload: SaleWorkload) -> None:
+def test_a_status_read_older_than_an_acknowledged_change_is_found(workload: SaleWorkload) -> None:
     answered(workload, 201, {"data": BOOKING})
     call = Call(Kind.STATUS, 0)
     call.seq_floor = 7
@@ -123,7 +123,7 @@ def test_a_status_read_that_is_behind_an_acknowledged_change_shows(workload: Sal
     assert workload.recorder.findings.counts == {Fault.DISAGREEMENT: 1}
 
 
-def test_a_call_still_to_be_repeated_at_the_end_is_of_unknown_outcome() -> None:
+def test_a_call_that_awaits_a_retry_at_the_end_has_an_unknown_outcome() -> None:
     workload = workload_of(replace(PLAN, buyers=1, event_id=1, url="http://127.0.0.1:1", idempotent=True))
     workload.lost(asked(workload), "connection lost", 0)
     workload.read_back()

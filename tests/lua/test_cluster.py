@@ -1,4 +1,4 @@
-"""Every call keeps to one slot of a cluster: what the shards' hash tags are for, shown where else is refused."""
+"""Every call keeps to one slot of a Redis cluster, because the keys of a shard share a hash tag."""
 
 import asyncio
 import socket
@@ -19,37 +19,38 @@ from booking.inventory.scripts import all_scripts, load
 from booking.inventory.streams import ChangeStreams
 from tests.fixtures.stock import EPOCHS, SHARDS, Stock, open_stock
 from tests.fixtures.valkey import running_valkey
+from tests.fixtures.waiting import eventually
 
-PATIENCE_SECONDS = 30
 RATE = RateLimit(1_000, 1_000)
 OF_THE_STREAMS = {"initialize_shard", "trim", "verify_or_fence"}
-"""Scripts that the persister's own connection calls, and no lane."""
+"""Scripts that only the persister's own connection calls, not the batcher."""
 
 
 @contextmanager
-def _running_cluster() -> Iterator[str]:
-    """Runs a cluster of one node: it checks the slots of each call as one of many nodes does."""
+def running_cluster() -> Iterator[str]:
+    """Runs a cluster of one node. It checks the slots of each call as a node of a larger cluster does."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
-        bus = str(unused.getsockname()[1])  # its nodes' own port, otherwise the same one for everybody on the machine
+        bus = str(unused.getsockname()[1])  # the cluster bus; its default port would be the same for every test process
     with (
         running_valkey("--cluster-enabled", "yes", "--bind", "127.0.0.1", "--cluster-port", bus) as running,
         Redis.from_url(running.address, protocol=2) as client,
     ):
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
-        while b"cluster_state:ok" not in bytes(client.execute_command("CLUSTER", "INFO")):
-            pass
+        eventually(
+            lambda: b"cluster_state:ok" in bytes(client.execute_command("CLUSTER", "INFO")), "the cluster is ready"
+        )
         yield running.address
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    with _running_cluster() as address:
+    with running_cluster() as address:
         yield address
 
 
-def test_another_cluster_runs_beside_it(cluster: str) -> None:
-    """As it must where the tests of this module are spread over several processes."""
-    with _running_cluster() as another:
+def test_two_clusters_can_run_side_by_side(cluster: str) -> None:
+    """Needed if the tests of this module are spread over several processes."""
+    with running_cluster() as another:
         assert another != cluster
 
 
@@ -60,14 +61,14 @@ async def stock(cluster: str) -> AsyncIterator[Stock]:
         await opened.redis.flushall()
 
 
-async def test_every_verb_does_its_work_in_a_cluster(stock: Stock, cluster: str) -> None:
+async def test_every_command_works_in_a_cluster(stock: Stock, cluster: str) -> None:
     exchange, called = stock.connection.exchange, set[str]()
 
-    def noting(calls: Sequence[ScriptCall], answered: Callable[[bool], None]) -> None:
+    def record(calls: Sequence[ScriptCall], answered: Callable[[bool], None]) -> None:
         called.update(call.script.name for call in calls)
         exchange(calls, answered)
 
-    stock.connection.exchange = noting  # type: ignore[method-assign]  # what goes over it is looked at
+    stock.connection.exchange = record  # type: ignore[method-assign]  # records the calls
     office = stock.office
     first = await office.next_event_id()
     for event_id in (first, first + 1, first + 2):
@@ -105,8 +106,8 @@ async def test_every_verb_does_its_work_in_a_cluster(stock: Stock, cluster: str)
         await streams.close()
 
 
-async def test_two_shards_do_not_meet_in_a_call_and_the_server_would_refuse_it(stock: Stock) -> None:
-    """That it checks at all: a call that names another shard's key is refused, whole."""
+async def test_a_call_with_keys_of_two_shards_is_refused_by_the_server(stock: Stock) -> None:
+    """Shows that the server checks: a call that names another shard's key is refused as a whole."""
     await stock.sale(1)
     script = load("book")
     mixed = (*keys.event_keys(1, SHARDS)[:1], *keys.event_keys(2, SHARDS)[1 : len(script.header.keys)])
@@ -116,7 +117,7 @@ async def test_two_shards_do_not_meet_in_a_call_and_the_server_would_refuse_it(s
 
 
 @pytest.mark.parametrize("shards", [1, 8, 64])
-def test_all_keys_of_an_event_and_of_its_shard_are_in_one_slot(cluster: str, shards: int) -> None:
+def test_all_keys_of_an_event_and_its_shard_are_in_one_slot(cluster: str, shards: int) -> None:
     with Redis.from_url(cluster, protocol=2) as client:
         for event_id in range(1, 20):
             shard = keys.shard_of(event_id, shards)

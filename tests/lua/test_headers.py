@@ -1,4 +1,4 @@
-"""A script's header, its body, the enum of statuses and the method that uses it mean the same thing."""
+"""A script's header agrees with its body, with the enum of statuses and with the method that uses it."""
 
 import ast
 import inspect
@@ -19,7 +19,7 @@ from tests.fixtures.stock import EPOCHS, open_stock
 
 SCRIPTS = [script.name for script in all_scripts()]
 FRAGMENTS = sorted(path.stem for path in (folder() / "shared").glob("*.lua"))
-TYPES = {"H": "hash", "P": "hash", "U": "hash", "Z": "zset", "X": "stream"}  # what expires and is unlinked is a hash
+TYPES = {"H": "hash", "P": "hash", "U": "hash", "Z": "zset", "X": "stream"}  # only hashes are expired and unlinked
 STRING_COMMANDS = {"DEL", "GET", "SET", "INCRBY", "MGET"}
 KINDS = {kind.value for kind in ChangeKind}
 
@@ -33,8 +33,8 @@ METHODS = {
     "create": {"create"},
     "events_to_expire": {"events_to_expire"},
     "lag": {"lags"},
-    "get_event": {"_read"},  # one reading for `get_event` and `get_booking`, so that they can share a call
-    "next_event_id": {"next_event_id", "last_event_id"},  # a step of one, and of none
+    "get_event": {"_read"},  # one script for `get_event` and `get_booking`, so that they can share a call
+    "next_event_id": {"next_event_id", "last_event_id"},  # one item, and none
     "take_token": {"take_token"},
     "take_address_token": {"take_address_token"},
     "initialize_shard": {"initialize_shards"},
@@ -54,7 +54,7 @@ def code(name: str) -> str:
 
 
 def words(name: str) -> set[str]:
-    """The names that the code speaks of, those in quotes left out."""
+    """The identifiers in the code, without those in quotes."""
     return set(re.findall(r"[A-Za-z_]\w*", re.sub(r"'[^']*'", "", code(name))))
 
 
@@ -85,19 +85,19 @@ def test_there_are_scripts_and_fragments() -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_header_begins_with_the_scripts_name_and_says_what_it_returns(script: str) -> None:
+def test_a_header_has_the_scripts_name_and_what_it_returns(script: str) -> None:
     assert header(script).purpose.startswith(f"{script}: ")
     assert header(script).returns
 
 
 @pytest.mark.parametrize("fragment", FRAGMENTS)
-def test_a_fragments_header_begins_with_its_name_and_some_verb_uses_it(fragment: str) -> None:
+def test_a_fragments_header_has_its_name_and_some_script_uses_it(fragment: str) -> None:
     assert header(fragment).purpose.startswith(f"{fragment}: ")
     assert any(fragment in header(script).uses for script in SCRIPTS)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_verb_puts_a_fragment_behind_those_that_it_needs(script: str) -> None:
+def test_a_script_includes_a_fragment_after_those_that_it_needs(script: str) -> None:
     said = header(script)
     for place, fragment in enumerate(said.uses):
         for need in needs(fragment):
@@ -111,26 +111,26 @@ def test_a_verb_puts_a_fragment_behind_those_that_it_needs(script: str) -> None:
 def test_every_key_argument_and_item_of_a_header_is_used(script: str) -> None:
     said = header(script)
     used = set[str]().union(*map(words, sources(script)))
-    # Every verb about an event is given all of its keys, so that a fragment finds them under the same names.
+    # Every script about an event gets all of its keys, so that fragments find them under the same names.
     named = said.arguments if said.keys == EVENT_KEY_NAMES else (*said.keys, *said.arguments)
     assert set(named) <= used
     assert {name for loop in item_loops(script) for name in loop} >= set(said.items)
 
 
 @pytest.mark.parametrize("fragment", FRAGMENTS)
-def test_a_fragment_does_nothing_before_one_of_its_functions_is_called(fragment: str) -> None:
+def test_a_fragment_runs_nothing_until_one_of_its_functions_is_called(fragment: str) -> None:
     outside = re.sub(r"^local function .*?^end$", "", code(fragment), flags=re.DOTALL | re.MULTILINE)
     statements = [line for line in outside.splitlines() if line.strip() and not line.startswith("  ")]
     assert [line for line in statements if not line.startswith("local ") or "(" in line] == []
 
 
 def item_loops(script: str) -> list[list[str]]:
-    """The names that each loop over the items gives to their parts."""
+    """The variable names of each loop over the items, one list a loop."""
     return [re.split(r",\s*", names)[1:] for names in re.findall(r"for ([\w, ]+) in items\(\)", code(script))]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_loop_over_items_names_their_parts_in_the_headers_order(script: str) -> None:
+def test_a_loop_over_items_names_their_fields_in_the_headers_order(script: str) -> None:
     for loop in item_loops(script):
         assert len(loop) <= len(header(script).items)
         for name, declared in zip(loop, header(script).items, strict=False):
@@ -138,14 +138,14 @@ def test_a_loop_over_items_names_their_parts_in_the_headers_order(script: str) -
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_verb_about_an_event_is_given_all_of_its_keys_in_their_order(script: str) -> None:
+def test_a_script_about_an_event_gets_all_of_its_keys_in_order(script: str) -> None:
     said = header(script)
     if "event" in said.uses:
         assert said.keys == EVENT_KEY_NAMES[: 9 if "rates" in said.uses else 7]
         assert said.arguments[:2] == ("expected_epoch", "event_id")
 
 
-def test_a_key_is_of_the_same_type_wherever_it_is_named() -> None:
+def test_a_key_has_the_same_type_in_every_script() -> None:
     types: dict[str, set[str]] = {}
     for script in SCRIPTS:
         for name, kind in zip(header(script).keys, header(script).key_types, strict=True):
@@ -162,35 +162,35 @@ def test_every_command_fits_the_type_of_its_key(script: str) -> None:
             if command in ("TIME", "EXISTS"):  # of no type
                 continue
             wanted = "string" if command in STRING_COMMANDS else TYPES[command[0]]
-            # `key` and `unpack(KEYS…)` stand for the strings that items name, `current` and `previous` for the rates.
+            # `key` and `unpack(KEYS…)` are the strings that items name; `current` and `previous` are the rate buckets.
             stands_for = {"key": "string", "unpack": "string", "current": "hash", "previous": "hash"}
             assert types.get(key, stands_for.get(key)) == wanted, (source, command, key)
 
 
 @pytest.mark.parametrize("name", [*SCRIPTS, *FRAGMENTS])
-def test_the_statuses_of_a_header_are_those_of_its_body(name: str) -> None:
+def test_a_header_lists_exactly_the_statuses_of_its_body(name: str) -> None:
     assert {status.name for status in header(name).statuses} == statuses_in(name)
 
 
-def test_every_status_is_some_scripts_answer() -> None:
+def test_every_status_is_returned_by_some_script() -> None:
     assert set[str]().union(*map(statuses_in, [*SCRIPTS, *FRAGMENTS])) == set(Status.__members__)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_the_changes_that_a_header_promises_are_those_that_its_body_makes(script: str) -> None:
+def test_a_header_lists_exactly_the_changes_that_its_body_makes(script: str) -> None:
     promised = set(re.findall(r"\w+", header(script).events)) & KINDS
     own = kinds_in(script)
     assert own <= promised
     assert promised <= own.union(*(kinds_in(fragment) for fragment in header(script).uses))
 
 
-def test_every_kind_of_change_is_promised_by_some_script() -> None:
+def test_every_kind_of_change_is_listed_by_some_script() -> None:
     promised = {word for script in SCRIPTS for word in re.findall(r"\w+", header(script).events)}
     assert promised >= KINDS
 
 
 @pytest.mark.parametrize("name", [*SCRIPTS, *FRAGMENTS])
-def test_a_script_keeps_to_what_every_server_has(name: str) -> None:
+def test_a_script_uses_only_commands_that_every_server_has(name: str) -> None:
     assert {
         "load",
         "pcall",
@@ -205,10 +205,10 @@ def test_a_script_keeps_to_what_every_server_has(name: str) -> None:
         "random",
     }.isdisjoint(words(name))
     assert set(re.findall(r"redis\.(\w+)", code(name))) <= {"call", "error_reply"}
-    assert re.findall(r"KEYS\[\d|ARGV\[\d", code(name)) == [], "the header's names stand for places"
+    assert re.findall(r"KEYS\[\d|ARGV\[\d", code(name)) == [], "use the header's names instead of indexes"
 
 
-def test_each_script_has_its_method_and_no_other_one_uses_it() -> None:
+def test_each_script_is_used_by_exactly_one_method() -> None:
     users: dict[str, set[str]] = {}
     for user in (BoxOffice, ChangeStreams, PasswordChecks):
         (written,) = ast.parse(inspect.getsource(user)).body
@@ -224,7 +224,7 @@ def test_each_script_has_its_method_and_no_other_one_uses_it() -> None:
 
 
 def values_promised(script: str) -> int:
-    """How many values a row holds by the header, which puts a semicolon between two."""
+    """How many values a row has according to the header, which separates them by semicolons."""
     _, row, values = header(script).returns.rpartition(" row: ")
     if not row:
         _, row, values = header(script).returns.rpartition(" row an item: ")
@@ -234,7 +234,7 @@ def values_promised(script: str) -> int:
 
 @pytest.fixture
 async def answers(clean_valkey: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[object]]]:
-    """Rows that each script has answered with over a short sale, well or with a refusal."""
+    """The rows that each script returned during a short sale, successes and refusals."""
     rows: dict[str, list[list[object]]] = {}
     take = ScriptConnection._take
 
@@ -286,14 +286,14 @@ async def answers(clean_valkey: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
 
 
 async def test_a_row_holds_as_many_values_as_its_header_names(answers: dict[str, list[list[object]]]) -> None:
-    # An event's row is read by its places in records.py, and `events_to_expire` names as many events as there are.
+    # records.py reads an event's row by position, and `events_to_expire` returns any number of events.
     assert answers.keys() | {"change", "events_to_expire"} == set(SCRIPTS)
     for script in answers.keys() - {"create"}:
-        rows = answers[script][1::2] if script == "get_event" else answers[script]  # behind the event's own
+        rows = answers[script][1::2] if script == "get_event" else answers[script]  # after the event's own values
         assert {len(row) for row in rows} == {values_promised(script)}, script
 
 
-def test_the_statuses_that_end_nothing_are_those_of_readings() -> None:
+def test_only_reads_may_be_answered_without_a_final_status() -> None:
     assert {script for script in SCRIPTS if not load(script).changes} == {
         "begin_password_check",
         "end_password_check",
@@ -309,17 +309,17 @@ def test_the_statuses_that_end_nothing_are_those_of_readings() -> None:
     }
 
 
-def test_a_key_out_of_order_is_told() -> None:
+def test_a_key_out_of_order_is_an_error() -> None:
     with pytest.raises(ScriptError, match="KEYS\\[3\\] is out of order"):
         read_header("-- odd: has a gap.\n-- KEYS[1] event hash\n-- KEYS[3] bookings hash\n")
 
 
-def test_a_status_that_the_enum_does_not_have_is_told() -> None:
+def test_a_status_that_the_enum_lacks_is_an_error() -> None:
     with pytest.raises(ScriptError, match="SOLD_OFF"):
         read_header("-- odd: misspells.\n-- STATUSES BOOKED SOLD_OFF\n")
 
 
-def test_a_scripts_name_for_redis_is_the_hash_of_what_it_is_loaded_with() -> None:
+def test_a_scripts_sha_is_the_hash_of_its_loaded_source() -> None:
     shas = {script.sha for script in all_scripts()}
     assert len(shas) == len(SCRIPTS)
     assert all(re.fullmatch(rb"[0-9a-f]{40}", sha) for sha in shas)

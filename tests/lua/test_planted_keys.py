@@ -1,4 +1,4 @@
-"""A key of the wrong type is an error for the event that it belongs to, and never half a change."""
+"""A key of the wrong type is an error for its event, and never causes half a change."""
 
 from collections.abc import Awaitable, Callable
 
@@ -23,7 +23,7 @@ VERBS: dict[str, CommandEndpoint] = {
     "get_booking": lambda stock: stock.office.get_booking(EVENT, "cid"),
 }
 SURE_TO_FAIL = {
-    # What each verb cannot do without, whether or not bookings are held first.
+    # The keys that each command needs, with and without holds.
     "event": set(VERBS),
     "bookings": {"book", "cancel", "leave", "confirm", "enlarge", "get_booking"},
     "waiting": set(VERBS),
@@ -42,7 +42,7 @@ async def plant(stock: Stock, name: str) -> None:
 
 
 async def prepare(stock: Stock, case: str) -> None:
-    """Two tickets sold or held, and somebody waiting; `dead` holds are past their time when the verb comes."""
+    """Sells or holds two tickets and adds a waiting user. The holds of `dead` have expired before the command comes."""
     await stock.sale(EVENT, capacity=2, hold_seconds=0 if case == "sold" else 60)
     for user in ("ann", "bob", "cid"):
         await stock.office.book(EVENT, user)
@@ -56,7 +56,9 @@ async def prepare(stock: Stock, case: str) -> None:
 @pytest.mark.parametrize("name", KEYS)
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("case", ["sold", "held", "dead"])
-async def test_a_wrongly_typed_key_lets_a_verb_do_all_or_nothing(stock: Stock, case: str, verb: str, name: str) -> None:
+async def test_a_command_on_a_wrongly_typed_key_does_all_or_nothing(
+    stock: Stock, case: str, verb: str, name: str
+) -> None:
     await stock.sale(2)
     await prepare(stock, case)
     await plant(stock, name)
@@ -67,13 +69,13 @@ async def test_a_wrongly_typed_key_lets_a_verb_do_all_or_nothing(stock: Stock, c
         assert await contents(stock.redis) == before
     else:
         assert verb not in SURE_TO_FAIL.get(name, set())
-        assert (await contents(stock.redis))[KEYS[name]] == before[KEYS[name]], "it was written over"
-    # Another shard's event knows nothing of it.
+        assert (await contents(stock.redis))[KEYS[name]] == before[KEYS[name]], "the planted key was overwritten"
+    # An event of another shard is not affected.
     assert (await stock.office.book(2, "ann")).status is Status.BOOKED
 
 
 @pytest.mark.parametrize("name", ["event", "waiting", "changes", "epoch"])
-async def test_an_event_is_not_opened_over_a_wrongly_typed_key(stock: Stock, name: str) -> None:
+async def test_an_event_is_not_created_over_a_wrongly_typed_key(stock: Stock, name: str) -> None:
     await plant(stock, name)
     before = await contents(stock.redis)
     with pytest.raises(InventoryUnavailable):
@@ -86,9 +88,7 @@ async def test_an_event_is_not_opened_over_a_wrongly_typed_key(stock: Stock, nam
     ["held", "sold", "bookings", "holding", "backlog", "seq", "capacity", "max_per_user", "hold_ms", "paused"],
 )
 @pytest.mark.parametrize("how", ["missing", "no number"])
-async def test_a_counter_that_is_missing_or_no_number_lets_nothing_be_written(
-    stock: Stock, field: str, how: str
-) -> None:
+async def test_nothing_is_written_if_a_counter_is_missing_or_no_number(stock: Stock, field: str, how: str) -> None:
     await prepare(stock, "sold")
     if how == "missing":
         await stock.redis.hdel(KEYS["event"], field)
@@ -101,7 +101,7 @@ async def test_a_counter_that_is_missing_or_no_number_lets_nothing_be_written(
     assert await contents(stock.redis) == before
 
 
-async def test_somebody_in_line_without_a_booking_keeps_everything_as_it_is(stock: Stock) -> None:
+async def test_nothing_is_written_if_a_waiting_user_has_no_booking(stock: Stock) -> None:
     await prepare(stock, "sold")
     await stock.redis.hdel(KEYS["bookings"], "cid")
     before = await contents(stock.redis)
@@ -111,7 +111,7 @@ async def test_somebody_in_line_without_a_booking_keeps_everything_as_it_is(stoc
 
 
 @pytest.mark.parametrize("planted", ["list", "text"])
-async def test_an_odd_rate_bucket_or_kept_answer_never_breaks_a_booking_in_two(stock: Stock, planted: str) -> None:
+async def test_a_damaged_rate_bucket_or_kept_answer_never_leaves_half_a_booking(stock: Stock, planted: str) -> None:
     await prepare(stock, "sold")
     kept = keys.replay(EVENT, SHARDS, "cid", "key")
     if planted == "list":

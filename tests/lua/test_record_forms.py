@@ -1,4 +1,4 @@
-"""A record begins with the version of its form; one of the form without a version is read wherever records are read."""
+"""A record begins with its version. Records from before there were versions are still read everywhere."""
 
 from collections.abc import Awaitable, Callable
 
@@ -26,8 +26,8 @@ async def records(stock: Stock) -> dict[bytes, bytes]:
 
 
 @pytest.fixture
-async def old(stock: Stock) -> Stock:
-    """A sale whose records are all of the form without a version, written as if before there were versions."""
+async def unversioned(stock: Stock) -> Stock:
+    """A sale whose records all have no version, as an older release wrote them."""
     await stock.redis.set(keys.epoch(SHARD), EPOCHS[SHARD])
     await stock.sale(EVENT, capacity=3, hold_seconds=3_600)
     for user in ("confirmed", "held", "dead", "first", "second"):
@@ -55,25 +55,25 @@ VERBS: dict[str, tuple[CommandEndpoint, Status]] = {
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_a_record_without_a_version_is_read_by_every_verb(old: Stock, verb: str) -> None:
+async def test_a_record_without_a_version_is_read_by_every_command(unversioned: Stock, verb: str) -> None:
     do, status = VERBS[verb]
-    assert (await do(old)).status is status
-    assert (await records(old))[b"dead"][:4] in (b"1 x ", b"1 w "), "what is written has a version"
-    event = await old.office.get_event(EVENT)
+    assert (await do(unversioned)).status is status
+    assert (await records(unversioned))[b"dead"][:4] in (b"1 x ", b"1 w "), "a new record has no version"
+    event = await unversioned.office.get_event(EVENT)
     assert event is not None
     assert event.available + event.tickets_held + event.tickets_sold == 3
 
 
-async def test_a_smaller_and_a_larger_capacity_read_records_without_a_version(old: Stock) -> None:
-    await old.office.cancel(EVENT, "held")
-    await old.office.cancel(EVENT, "first")
-    assert (await old.office.change(EVENT, {"capacity": 2})).status is Status.CHANGED
-    larger = await old.office.change(EVENT, {"capacity": 5})
+async def test_a_capacity_change_reads_records_without_a_version(unversioned: Stock) -> None:
+    await unversioned.office.cancel(EVENT, "held")
+    await unversioned.office.cancel(EVENT, "first")
+    assert (await unversioned.office.change(EVENT, {"capacity": 2})).status is Status.CHANGED
+    larger = await unversioned.office.change(EVENT, {"capacity": 5})
     assert larger.event is not None
     assert (larger.event.waiting_count, larger.event.available) == (0, 3)
 
 
-async def test_a_kept_answer_without_a_version_is_given_again(stock: Stock) -> None:
+async def test_a_kept_answer_without_a_version_is_replayed(stock: Stock) -> None:
     await stock.redis.set(keys.epoch(SHARD), EPOCHS[SHARD])
     await stock.sale(EVENT)
     first = await stock.office.book(EVENT, "ann", 2, IdempotencyKey("key", "first"))
@@ -82,22 +82,24 @@ async def test_a_kept_answer_without_a_version_is_given_again(stock: Stock) -> N
     assert (again.status, again.booking, again.first_request_id) == (Status.BOOKED, first.booking, "first")
 
 
-async def test_a_stream_of_both_forms_is_read_as_one(old: Stock, clean_valkey: str) -> None:
-    await old.office.cancel(EVENT, "confirmed")
+async def test_a_stream_with_both_record_forms_is_read_in_order(unversioned: Stock, clean_valkey: str) -> None:
+    await unversioned.office.cancel(EVENT, "confirmed")
     streams = ChangeStreams(clean_valkey)
     try:
         (batch,) = (await streams.read({SHARD: (EPOCHS[SHARD], "0-0")}, 1_000)).batches
     finally:
         await streams.close()
-    told = [(change.kind.value, change.user_id) for change in batch.changes if isinstance(change, BookingChange)]
-    assert told[4:] == [
+    kinds_and_users = [
+        (change.kind.value, change.user_id) for change in batch.changes if isinstance(change, BookingChange)
+    ]
+    assert kinds_and_users[4:] == [
         ("joined", "second"), ("confirmed", "confirmed"), ("expired", "dead"), ("promoted", "first"),
         ("cancelled", "confirmed"), ("promoted", "second"),
     ]  # fmt: skip
-    assert {entry.split(" ")[4] for entry in await old.entries() if entry.split(" ")[2] == "promoted"} == {"1"}
+    assert {entry.split(" ")[4] for entry in await unversioned.entries() if entry.split(" ")[2] == "promoted"} == {"1"}
 
 
-async def test_a_shard_whose_epoch_stands_alone_is_written_for_code_that_knows_no_versions(stock: Stock) -> None:
+async def test_a_shard_whose_epoch_has_no_version_gets_records_without_one(stock: Stock) -> None:
     await stock.redis.set(keys.epoch(SHARD), EPOCHS[SHARD])
     await stock.sale(EVENT)
     await stock.office.book(EVENT, "ann", 2)
@@ -105,15 +107,15 @@ async def test_a_shard_whose_epoch_stands_alone_is_written_for_code_that_knows_n
     assert (await stock.entries())[-1].split(" ")[4] == "c"
 
 
-async def test_code_that_knows_no_versions_is_fenced_off_from_records_that_have_one(stock: Stock) -> None:
-    """It compares the key with its epoch, and sells only where they are the same."""
+async def test_code_without_versions_is_fenced_off_from_versioned_records(stock: Stock) -> None:
+    """Older code compares the epoch's key with its own epoch, and sells only if the two are equal."""
     stored = await stock.redis.get(keys.epoch(SHARD))
     assert stored != EPOCHS[SHARD].encode()
     assert read_epoch(stored) == EPOCHS[SHARD]
 
 
 @pytest.mark.parametrize("text", [b"2 c 2 3 1800000000000 s 0", b"c 2", b"", b"1 1 c 2 3 1800000000000 s 0"])
-async def test_a_record_of_an_unknown_form_is_an_error_and_never_a_missing_booking(stock: Stock, text: bytes) -> None:
+async def test_an_unreadable_record_is_an_error_and_not_a_missing_booking(stock: Stock, text: bytes) -> None:
     await stock.sale(EVENT)
     await stock.office.book(EVENT, "ann")
     await stock.redis.hset(KEYS["bookings"], "ann", text)
@@ -126,7 +128,7 @@ async def test_a_record_of_an_unknown_form_is_an_error_and_never_a_missing_booki
         read_record(EVENT, "ann", text)
 
 
-async def test_a_shard_of_an_unknown_version_is_not_sold_from(stock: Stock) -> None:
+async def test_nothing_is_sold_from_a_shard_of_an_unknown_version(stock: Stock) -> None:
     await stock.sale(EVENT)
     await stock.redis.set(keys.epoch(SHARD), f"2 {EPOCHS[SHARD]}")
     with pytest.raises(ShardFenced):

@@ -1,4 +1,4 @@
-"""The scripts give the same answers on every server they are meant for: Valkey, Redis from 7.0 on, and fakeredis."""
+"""The scripts give the same answers on every supported server: Valkey, Redis 7.0 or newer, and fakeredis."""
 
 import re
 import shutil
@@ -42,8 +42,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[Any]:
         yield client
 
 
-class Counter:
-    """Calls the scripts as a lane does, one call a method."""
+class ScriptCaller:
+    """Calls the scripts as the batcher does. Each method is one call."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -71,73 +71,73 @@ class Counter:
         return [row[0] for row in self.run("confirm", 0, 0, *items)]
 
     def counters(self) -> tuple[int, ...]:
-        """Available, held and sold tickets, bookings, held bookings, those who wait, and seq."""
+        """Available, held and sold tickets, bookings, holds, waiting users, and seq."""
         row = self.run("get_event")[0]
         return tuple(row[9:16])
 
-    def told(self) -> list[tuple[str, str]]:
-        """Kind and user of each change of a booking."""
+    def booking_changes(self) -> list[tuple[str, str]]:
+        """Kind and user of each booking change in the stream."""
         entries = [fields[b"c"].decode().split(" ") for _, fields in self.client.xrange(keys.changes(1))]
         return [(words[2], words[-1]) for words in entries[1:]]
 
 
-def test_tickets_are_sold_and_taken_back_and_handed_on(server: Any) -> None:
-    counter = Counter(server)
-    assert counter.create(3)[0] == Status.CREATED
-    assert counter.create(3) == [Status.EVENT_EXISTS]
-    assert counter.book(("ann", 2), ("bob", 2), ("cid", 1), ("ann", 1), ("dan", 5)) == [
+def test_tickets_are_sold_cancelled_and_given_to_the_waiting_list(server: Any) -> None:
+    scripts = ScriptCaller(server)
+    assert scripts.create(3)[0] == Status.CREATED
+    assert scripts.create(3) == [Status.EVENT_EXISTS]
+    assert scripts.book(("ann", 2), ("bob", 2), ("cid", 1), ("ann", 1), ("dan", 5)) == [
         (Status.BOOKED, 0, "c 2"),
         (Status.JOINED, 1, "w 2"),
         (Status.JOINED, 2, "w 1"),
         (Status.ALREADY_BOOKED, 0, "c 2"),
         (Status.QUANTITY_OVER_LIMIT, 0, ""),
     ]
-    assert counter.counters() == (1, 0, 2, 1, 0, 2, 4)
-    assert counter.cancel("ann", "nobody") == [Status.CANCELLED, Status.BOOKING_NOT_FOUND]
-    assert counter.counters() == (0, 0, 3, 2, 0, 0, 7)
+    assert scripts.counters() == (1, 0, 2, 1, 0, 2, 4)
+    assert scripts.cancel("ann", "nobody") == [Status.CANCELLED, Status.BOOKING_NOT_FOUND]
+    assert scripts.counters() == (0, 0, 3, 2, 0, 0, 7)
     assert sorted(server.hkeys(keys.event_keys(1, 2)[1])) == [b"bob", b"cid"]
-    assert counter.book(("eve", 1), ("eve", 1)) == [
+    assert scripts.book(("eve", 1), ("eve", 1)) == [
         (Status.JOINED, 1, "w 1"),
         (Status.ALREADY_WAITING, 1, "w 1"),
     ]
-    assert counter.cancel("eve") == [Status.LEFT]
-    assert counter.told() == [
+    assert scripts.cancel("eve") == [Status.LEFT]
+    assert scripts.booking_changes() == [
         ("booked", "ann"), ("joined", "bob"), ("joined", "cid"), ("cancelled", "ann"),
         ("promoted", "bob"), ("promoted", "cid"), ("joined", "eve"), ("left", "eve"),
     ]  # fmt: skip
 
 
-def test_holds_are_confirmed_or_die(server: Any) -> None:
-    counter = Counter(server)
-    counter.create(2, hold_ms=60_000)
-    assert [row[0] for row in counter.book(("ann", 1), ("bob", 1), ("cid", 1))] == [
+def test_holds_are_confirmed_or_expire(server: Any) -> None:
+    scripts = ScriptCaller(server)
+    scripts.create(2, hold_ms=60_000)
+    assert [row[0] for row in scripts.book(("ann", 1), ("bob", 1), ("cid", 1))] == [
         Status.HELD, Status.HELD, Status.JOINED,
     ]  # fmt: skip
-    assert counter.confirm("ann", "cid", "nobody") == [
+    assert scripts.confirm("ann", "cid", "nobody") == [
         Status.CONFIRMED, Status.STILL_WAITING, Status.BOOKING_NOT_FOUND,
     ]  # fmt: skip
     bob_ends = server.zscore(keys.event_keys(1, 2)[3], "bob")
     record = server.hget(keys.event_keys(1, 2)[1], "bob")
-    server.zadd(keys.event_keys(1, 2)[3], {"bob": 1})  # as if the minute were over
+    server.zadd(keys.event_keys(1, 2)[3], {"bob": 1})  # as if the hold had ended
     server.hset(keys.event_keys(1, 2)[1], "bob", record.replace(str(int(bob_ends)).encode(), b"1"))
-    assert counter.counters() == (0, 1, 1, 1, 1, 0, 7)
-    assert counter.confirm("bob") == [Status.HOLD_EXPIRED]
-    assert counter.told()[-3:] == [("confirmed", "ann"), ("expired", "bob"), ("promoted", "cid")]
+    assert scripts.counters() == (0, 1, 1, 1, 1, 0, 7)
+    assert scripts.confirm("bob") == [Status.HOLD_EXPIRED]
+    assert scripts.booking_changes()[-3:] == [("confirmed", "ann"), ("expired", "bob"), ("promoted", "cid")]
 
 
-def test_a_waiting_list_has_its_limit_and_may_be_none_at_all(server: Any) -> None:
-    counter = Counter(server)
-    counter.create(1, waitlist_limit=3)
-    assert [row[0] for row in counter.book(("ann", 1), ("bob", 1), ("cid", 1), ("dan", 1), ("eve", 1))] == [
+def test_a_waiting_list_has_a_limit_that_may_be_0(server: Any) -> None:
+    scripts = ScriptCaller(server)
+    scripts.create(1, waitlist_limit=3)
+    assert [row[0] for row in scripts.book(("ann", 1), ("bob", 1), ("cid", 1), ("dan", 1), ("eve", 1))] == [
         Status.BOOKED, Status.JOINED, Status.JOINED, Status.JOINED, Status.WAITLIST_FULL,
     ]  # fmt: skip
-    assert counter.run("change", "waitlist_limit", 0)[0][0] == Status.CHANGED
-    assert [row[0] for row in counter.book(("eve", 1), ("bob", 1))] == [Status.SOLD_OUT, Status.ALREADY_WAITING]
+    assert scripts.run("change", "waitlist_limit", 0)[0][0] == Status.CHANGED
+    assert [row[0] for row in scripts.book(("eve", 1), ("bob", 1))] == [Status.SOLD_OUT, Status.ALREADY_WAITING]
 
 
-def test_another_founding_is_fenced_off(server: Any) -> None:
-    counter = Counter(server)
-    counter.create(1)
+def test_a_shard_with_another_epoch_is_fenced_off(server: Any) -> None:
+    scripts = ScriptCaller(server)
+    scripts.create(1)
     server.set(keys.epoch(1), "another")
     with pytest.raises(Exception, match="FENCED"):
-        counter.book(("ann", 1))
+        scripts.book(("ann", 1))

@@ -1,1 +1,1 @@
-"""The scripts on a real server against the reference model, command by command."""
+"""Compares the scripts on a real server with the reference model, command by command."""

@@ -1,4 +1,4 @@
-"""Plays as many steps as are asked for against a server of its own: `scripts/model --steps 200000 --seed 1`."""
+"""Plays a given number of steps on a server of its own: `scripts/model --steps 200000 --seed 1`."""
 
 import argparse
 import sys
@@ -8,16 +8,16 @@ from booking.inventory.errors import InventoryUnavailable
 from tests.fixtures.valkey import running_valkey
 from tests.model.match import Arena, Difference
 from tests.model.search import search
-from tests.model.told_clock import scripts_told_the_time
+from tests.model.settable_clock import scripts_with_settable_clock
 
 ROUND = 5_000
-"""Steps between two looks at the clock."""
+"""Steps between two checks of the clock."""
 
 PROGRESS_SECONDS = 10.0
 
 
 def main() -> int:
-    """Returns 1 when the scripts and the model differ, having printed the smallest scenario found that shows it."""
+    """Returns 1 if the scripts and the model differ, and prints the smallest scenario found that shows it."""
     parser = argparse.ArgumentParser(prog="scripts/model", description=__doc__)
     parser.add_argument("--steps", type=int, default=200_000, help="steps to compare, at least (200,000)")
     parser.add_argument("--seed", type=int, default=1, help="where the random scenarios begin (1)")
@@ -25,7 +25,7 @@ def main() -> int:
     rounds = 0
     began = said = time.monotonic()
     print(f"seed {asked.seed}: {asked.steps:,} steps of the scripts against the model", flush=True)
-    with running_valkey() as server, Arena(server.address, scripts_told_the_time()) as arena:
+    with running_valkey() as server, Arena(server.address, scripts_with_settable_clock()) as arena:
         while arena.steps < asked.steps:
             try:
                 search(arena, f"{asked.seed}:{rounds}", min(ROUND, asked.steps - arena.steps))

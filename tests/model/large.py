@@ -1,6 +1,6 @@
-"""Lets each verb loose on very large events, and prints the longest call of each: `python -m tests.model.large`.
+"""Runs each command on very large events and prints its longest call: `python -m tests.model.large`.
 
-The times are the server's own, by its SLOWLOG. The machine makes them; the suite counts the work of a call instead.
+The times are from the server's SLOWLOG. They depend on the machine, so the tests count the work of a call instead.
 """
 
 import argparse
@@ -18,18 +18,18 @@ from tests.fixtures.stock import EPOCHS, SHARDS, Stock, open_stock
 from tests.fixtures.valkey import running_valkey
 
 CALL_MS_MAX = 50.0
-"""How long one call may keep the other callers from Redis."""
+"""How long one call may block Redis for other callers, in milliseconds."""
 
 EVENT = 1
 GROUP = 100
 HOLD_SECONDS = 3_600
 AT_ONCE = 2_000
-"""Commands that wait at the same time while a case is prepared; the batcher makes calls of up to 256."""
+"""Commands sent at the same time while a case is prepared. The batcher puts up to 256 into one call."""
 
 Case = Callable[[Stock, int], Awaitable[Any]]
 
 
-async def crowd(stock: Stock, name: str, size: int, quantity: int = 1) -> list[Outcome]:
+async def book_many(stock: Stock, name: str, size: int, quantity: int = 1) -> list[Outcome]:
     """Books for `size` users."""
     outcomes: list[Outcome] = []
     for start in range(0, size, AT_ONCE):
@@ -39,7 +39,7 @@ async def crowd(stock: Stock, name: str, size: int, quantity: int = 1) -> list[O
 
 
 async def create(stock: Stock, capacity: int, hold_seconds: int = 0) -> None:
-    """Opens the event."""
+    """Creates the event."""
     await stock.office.create(EVENT, Rules("Night", capacity, GROUP, hold_seconds=hold_seconds))
 
 
@@ -57,20 +57,20 @@ async def end_holds(stock: Stock) -> None:
 
 
 async def groups_cancel(stock: Stock, size: int) -> None:
-    """256 groups of a hundred cancel at once; single people wait."""
+    """256 groups of 100 tickets cancel at once while single users wait."""
     await create(stock, 256 * GROUP)
-    await crowd(stock, "group", 256, GROUP)
-    await crowd(stock, "single", size)
+    await book_many(stock, "group", 256, GROUP)
+    await book_many(stock, "single", size)
     await start_log(stock)
     await asyncio.gather(*(stock.office.cancel(EVENT, f"group-{number}") for number in range(256)))
 
 
 async def capacity_falls(stock: Stock, size: int, waiting: int) -> None:
-    """The capacity falls from 2 to 1; everybody waits for `waiting` tickets."""
+    """Reduces the capacity from 2 to 1 while each waiting user wants `waiting` tickets."""
     await create(stock, 2)
-    await crowd(stock, "owner", 1)
-    await crowd(stock, "one", 1, 2)
-    await crowd(stock, "waiting", size, waiting)
+    await book_many(stock, "owner", 1)
+    await book_many(stock, "one", 1, 2)
+    await book_many(stock, "waiting", size, waiting)
     await start_log(stock)
     await stock.office.change(EVENT, {"capacity": 1})
 
@@ -81,56 +81,56 @@ async def all_become_impossible(stock: Stock, size: int) -> None:
 
 
 async def none_become_impossible(stock: Stock, size: int) -> None:
-    """A smaller capacity makes one entry impossible, and all others have to be looked at."""
+    """A smaller capacity makes one entry impossible, and all others have to be checked."""
     await capacity_falls(stock, size, 1)
 
 
 async def capacity_grows(stock: Stock, size: int) -> None:
-    """The capacity grows by half of the people who wait."""
+    """The capacity grows by half of the waiting users."""
     await create(stock, 1)
-    await crowd(stock, "waiting", size)
+    await book_many(stock, "waiting", size)
     await start_log(stock)
     await stock.office.change(EVENT, {"capacity": size // 2})
 
 
-async def dead_holds(stock: Stock, size: int, *, quantity: int = 1) -> None:
-    """Every ticket is on a dead hold, and as many people wait for one."""
+async def expired_holds(stock: Stock, size: int, *, quantity: int = 1) -> None:
+    """Every ticket is on an expired hold, and as many users wait for one."""
     await create(stock, size, HOLD_SECONDS)
-    await crowd(stock, "holder", size // quantity, quantity)
-    await crowd(stock, "waiting", size)
+    await book_many(stock, "holder", size // quantity, quantity)
+    await book_many(stock, "waiting", size)
     await end_holds(stock)
     await start_log(stock)
 
 
-async def dead_holds_are_read(stock: Stock, size: int) -> None:
+async def expired_holds_are_read(stock: Stock, size: int) -> None:
     """The event is read."""
-    await dead_holds(stock, size // 2)
+    await expired_holds(stock, size // 2)
     await stock.office.get_event(EVENT)
 
 
-async def dead_holds_and_buyers(stock: Stock, size: int) -> None:
-    """256 buyers come, each for a hundred tickets."""
-    await dead_holds(stock, size // 2)
-    await crowd(stock, "buyer", 256, GROUP)
+async def expired_holds_and_buyers(stock: Stock, size: int) -> None:
+    """256 buyers each book a hundred tickets."""
+    await expired_holds(stock, size // 2)
+    await book_many(stock, "buyer", 256, GROUP)
 
 
-async def dead_groups_and_their_owners(stock: Stock, size: int) -> None:
-    """The 256 holders whose holds ended last come to confirm, each with a hundred tickets."""
-    await dead_holds(stock, size // 2, quantity=GROUP)
+async def expired_groups_and_their_owners(stock: Stock, size: int) -> None:
+    """The 256 users whose holds of a hundred tickets ended last try to confirm."""
+    await expired_holds(stock, size // 2, quantity=GROUP)
     last = size // 2 // GROUP
     await asyncio.gather(*(stock.office.confirm(EVENT, f"holder-{last - number}") for number in range(1, 257)))
 
 
-async def dead_holds_and_a_change(stock: Stock, size: int) -> None:
+async def expired_holds_and_a_change(stock: Stock, size: int) -> None:
     """The capacity grows."""
-    await dead_holds(stock, size // 2)
+    await expired_holds(stock, size // 2)
     await stock.office.change(EVENT, {"capacity": size})
 
 
 async def stream_is_trimmed(stock: Stock, size: int) -> None:
-    """The persister trims a stream that has grown while it was away."""
+    """The persister trims a stream that grew while the persister was stopped."""
     await create(stock, 1)
-    await crowd(stock, "waiting", size)
+    await book_many(stock, "waiting", size)
     ((last, _),) = await stock.redis.xrevrange(keys.changes(1), count=1)
     address = stock.redis.connection_pool.connection_kwargs
     streams = ChangeStreams(
@@ -146,16 +146,16 @@ CASES: Sequence[Case] = (
     all_become_impossible,
     none_become_impossible,
     capacity_grows,
-    dead_holds_are_read,
-    dead_holds_and_buyers,
-    dead_groups_and_their_owners,
-    dead_holds_and_a_change,
+    expired_holds_are_read,
+    expired_holds_and_buyers,
+    expired_groups_and_their_owners,
+    expired_holds_and_a_change,
     stream_is_trimmed,
 )
 
 
 async def start_log(stock: Stock) -> None:
-    """What is measured begins here."""
+    """Starts the measurement."""
     await stock.redis.config_set("slowlog-log-slower-than", 0)
     await stock.redis.config_set("slowlog-max-len", 100_000)
     await stock.redis.slowlog_reset()
@@ -163,24 +163,24 @@ async def start_log(stock: Stock) -> None:
 
 
 began_at: list[float] = []
-"""What the server's processor time was then."""
+"""The server's processor time at the start of the measurement, in milliseconds."""
 
 
 async def processor_ms(stock: Stock) -> float:
-    """The processor time of the server's main thread; beside the calls' times it tells how busy the machine is."""
-    told = await stock.redis.info("cpu")
-    return 1_000 * float(told["used_cpu_user_main_thread"] + told["used_cpu_sys_main_thread"])
+    """Processor time of the server's main thread. Compared with the calls' times, it shows how busy the machine is."""
+    cpu = await stock.redis.info("cpu")
+    return 1_000 * float(cpu["used_cpu_user_main_thread"] + cpu["used_cpu_sys_main_thread"])
 
 
 async def script_times(stock: Stock) -> list[float]:
-    """The milliseconds of each script call since then."""
+    """The milliseconds of each script call since `start_log`."""
     return [
         entry["duration"] / 1000 for entry in await stock.redis.slowlog_get(100_000) if entry["command"][:4] == b"EVAL"
     ]
 
 
 async def measure(size: int, only: str) -> bool:
-    """Prints a line a case. Returns whether every call was short enough."""
+    """Prints a line for each case. Returns whether every call was short enough."""
     short = True
     for case in CASES:
         if only not in case.__name__:

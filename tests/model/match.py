@@ -1,4 +1,4 @@
-"""One match: the same steps done to the reference model and to the scripts on a real server, compared after each."""
+"""A match does the same steps with the reference model and with the scripts on a real server, and compares them."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping
@@ -15,7 +15,8 @@ from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.records import stored_epoch
 from booking.inventory.scripts import Script
-from tests.model.order import Kind, as_they_are_run
+from tests.model.order import Kind, execution_order
+from tests.model.settable_clock import CLOCK_KEY, RewrittenConnection
 from tests.model.state import StateReader, expected
 from tests.model.steps import (
     EVENTS,
@@ -35,21 +36,20 @@ from tests.model.steps import (
     Step,
     Together,
 )
-from tests.model.told_clock import CLOCK_KEY, RewrittenLink
 
 Answer = Outcome | EventOutcome | Event | list[int] | None
 SWEEPER_LEASE_MS = 60_000
 EPOCHS = [f"epoch-{shard}" for shard in range(SHARDS)]
 WITHIN_MS_US = 999
-"""Microseconds that the clock shows beyond each millisecond: the scripts have to leave them out."""
+"""Microseconds that the clock adds to each millisecond. The scripts have to ignore them."""
 
 
 class Difference(AssertionError):
-    """The model and the scripts do not agree."""
+    """The model and the scripts disagree."""
 
 
 class Arena:
-    """One server for many matches, each of which begins with nothing in it."""
+    """One server for many matches. Each match begins with an empty server."""
 
     def __init__(self, address: str, scripts: Mapping[str, Script]) -> None:
         self._address = address
@@ -57,7 +57,7 @@ class Arena:
         self._runner = asyncio.Runner()
         self._redis: Redis = Redis.from_url(address)
         self.steps = 0
-        """Commands compared so far, in all matches, and moves of the clock."""
+        """Commands compared so far and clock changes, over all matches."""
 
     def __enter__(self) -> Self:
         self._office = self._runner.run(self._open())
@@ -69,11 +69,11 @@ class Arena:
         self._redis.close()
 
     async def _open(self) -> BoxOffice:
-        batcher = CommandBatcher(RewrittenLink(self._address, self._scripts), queue_limit=1_000)
+        batcher = CommandBatcher(RewrittenConnection(self._address, self._scripts), queue_limit=1_000)
         return BoxOffice([batcher], EPOCHS, rate_limit=None, unsaved_limit=1_000_000)
 
     def play(self, scenario: Scenario) -> None:
-        """Raises Difference at the first step after which the two are not the same."""
+        """Plays a scenario. Raises Difference at the first step after which the two sides differ."""
         self._redis.flushall()
         for shard, epoch in enumerate(EPOCHS):
             self._redis.set(keys.epoch(shard), stored_epoch(epoch))
@@ -85,7 +85,7 @@ class Arena:
 
 
 class Match:
-    """A model and an emptied server side by side."""
+    """A model and an emptied server."""
 
     def __init__(self, office: BoxOffice, redis: Redis) -> None:
         self._model = ReferenceBoxOffice()
@@ -95,13 +95,13 @@ class Match:
         self._set_clock(START_MS)
 
     async def do(self, step: Step) -> None:
-        """Does one step on both sides and compares. Raises Difference."""
+        """Does one step on both sides and compares them. Raises Difference."""
         if isinstance(step, Pass):
             self._set_clock(self._now_ms + step.milliseconds)
             return
         commands = step.commands if isinstance(step, Together) else (step,)
-        said = await asyncio.gather(*(really(self._office, command) for command in commands))
-        for place in as_they_are_run([kind_of(*numbered) for numbered in enumerate(commands)]):
+        said = await asyncio.gather(*(by_the_scripts(self._office, command) for command in commands))
+        for place in execution_order([kind_of(*numbered) for numbered in enumerate(commands)]):
             answer = by_the_model(self._model, commands[place], self._now_ms)
             _compare(f"the answer to {commands[place]}", said[place], answer)
         found, wanted = self._reader.read(), expected(self._model)
@@ -115,14 +115,14 @@ class Match:
 
 
 def kind_of(place: int, command: Command) -> Kind:
-    """What the command shares a call with: each creation or change of an event is one of its own."""
+    """Commands of equal kinds share a call. Each creation or change of an event is a kind of its own."""
     if isinstance(command, Look | LookBooking | Due):
         return None
     return command.event_id, place if isinstance(command, Create | Change) else type(command)
 
 
-def really(office: BoxOffice, command: Command) -> Awaitable[Answer]:
-    """The command, done by the scripts."""
+def by_the_scripts(office: BoxOffice, command: Command) -> Awaitable[Answer]:
+    """Does the command with the scripts."""
     match command:
         case Book(event_id, user_id, quantity, key):
             return office.book(event_id, user_id, quantity, key)
@@ -143,7 +143,7 @@ def really(office: BoxOffice, command: Command) -> Awaitable[Answer]:
 
 
 def by_the_model(model: ReferenceBoxOffice, command: Command, now_ms: int) -> Answer:
-    """The command, done by the specification."""
+    """Does the command with the reference model."""
     match command:
         case Book(event_id, user_id, quantity, key):
             return model.book(event_id, user_id, quantity, key, now_ms=now_ms)

@@ -1,14 +1,16 @@
-"""The order in which the lane runs commands that wait together."""
+"""The order in which the batcher runs commands that wait together."""
 
 from collections.abc import Sequence
 
 Kind = tuple[int, object] | None
-"""The event that a command changes, and what it shares a call with; None for one that changes nothing of an event."""
+"""The event that a command changes and its kind. None if it changes no event."""
 
 
-def as_they_are_run(kinds: Sequence[Kind]) -> list[int]:
-    """The places of these commands as the lane promises: what changes an event in the order it was asked in, what is
-    alike in one call, and whoever changes nothing after all of them.
+def execution_order(kinds: Sequence[Kind]) -> list[int]:
+    """The indexes of these commands in the order in which the batcher runs them.
+
+    Commands that change an event run in the order in which they were sent, adjacent ones of one kind in one call.
+    Commands that change nothing run after all of them.
     """
     calls: list[list[int]] = []
     latest: dict[int, list[int]] = {}

@@ -1,4 +1,4 @@
-"""The search for a scenario in which the scripts and the model differ, from a seed, for a number of steps."""
+"""Searches for a scenario in which the scripts and the model differ, from a seed, for a number of steps."""
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -12,9 +12,9 @@ anything = scenarios()
 def search(
     arena: Arena, seed_text: str, steps: int, *, shrink: bool = True, drawn: st.SearchStrategy[Scenario] = anything
 ) -> None:
-    """Plays random scenarios until at least `steps` more are compared; the same seed gives the same ones.
+    """Plays random scenarios until at least `steps` more are compared. The same seed gives the same scenarios.
 
-    Raises Difference, or whatever a script fails with, from the smallest scenario found if it is to be shrunk; the
+    Raises Difference, or the error that a script failed with, from the smallest scenario found if `shrink` is set. The
     error's notes show that scenario.
     """
     enough, scenario = arena.steps + steps, 0
@@ -24,7 +24,7 @@ def search(
 
 
 def _search_one(arena: Arena, seed_text: str, shrink: bool, drawn: st.SearchStrategy[Scenario]) -> None:
-    """The empty scenario and a random one. Given more, Hypothesis would mostly vary the ones it had: little new."""
+    """Plays the empty scenario and a random one. With more examples, Hypothesis would mostly vary earlier ones."""
 
     @seed(seed_text)
     @settings(

@@ -1,6 +1,6 @@
-"""The scripts with steps of one: what takes very many people or tickets to happen happens all the time with a few.
+"""The scripts with a step size of one, so that a few users reach the code that otherwise needs thousands.
 
-A call then leaves its items undone as soon as one of them has changed something, and goes through the waiting list one
+A call then stops at the first item that changes something, and goes through the waiting list one
 person at a time. Every answer and the whole state must be the model's all the same, which knows nothing of steps.
 """
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from booking.domain.model import Rules
 from booking.inventory.scripts import Script
 from tests.model.match import kind_of
+from tests.model.settable_clock import rewritten, scripts_with_settable_clock
 from tests.model.steps import (
     Book,
     Cancel,
@@ -21,14 +22,13 @@ from tests.model.steps import (
     users,
     weighted,
 )
-from tests.model.told_clock import rewritten, scripts_told_the_time
 
 STEPS = {"CHANGES_MAX = 1000": "CHANGES_MAX = 1", "PEOPLE_STEP = 1000": "PEOPLE_STEP = 1"}
 
 
 def scripts_of_small_steps() -> dict[str, Script]:
-    """Every script that bounds its work, with the smallest bounds there are."""
-    scripts = scripts_told_the_time()
+    """Every script that bounds its work, changed to the smallest bounds."""
+    scripts = scripts_with_settable_clock()
     for large, small in STEPS.items():
         having = [script for script in scripts.values() if large in script.source.decode()]
         assert having, f"no script has {large} any more"
@@ -37,9 +37,10 @@ def scripts_of_small_steps() -> dict[str, Script]:
 
 
 def _of_one_kind(step: Step) -> list[Step]:
-    """What is left undone goes into the next call, behind those of other kinds that were in the same exchange.
+    """The step itself if its commands are of one kind, else its commands one after another.
 
-    The model does not know that order, so commands of several kinds come one after another here.
+    Unfinished items go into the next call, after items of other kinds from the same exchange. The model does not know
+    that order.
     """
     if not isinstance(step, Together) or len({kind_of(0, command) for command in step.commands}) == 1:
         return [step]
@@ -67,4 +68,4 @@ falling_capacities: st.SearchStrategy[Scenario] = st.builds(
     st.builds(Rules, st.just("A"), st.sampled_from((4, 5)), max_per_user=st.just(4)).map(lambda rules: (rules,)),
     st.lists(_crowded, min_size=10, max_size=60),
 )
-"""A waiting list of groups, and a capacity that falls below some of them."""
+"""A waiting list of groups, and a capacity that becomes too small for some of them."""

@@ -1,4 +1,4 @@
-"""What Redis holds about every event, read from its keys, and what the reference model says it should hold."""
+"""What Redis stores about every event, and what the reference model says it should store."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from tests.model.steps import EVENTS, SHARDS
 
 @dataclass(frozen=True)
 class EventState:
-    """One event's keys. The name and the rules are compared by way of the answers and of the stream."""
+    """One event's keys. Its name and rules are compared through the answers and the stream."""
 
     counters: dict[str, int]
     bookings: dict[str, Booking]
@@ -27,16 +27,16 @@ class EventState:
 
 @dataclass
 class State:
-    """All of it. `news` are the entries of the streams since the last look, in each shard's order."""
+    """The whole state. `news` are the stream entries since the last read, in each shard's order."""
 
     events: dict[int, EventState] = field(default_factory=dict)
     due: dict[int, int] = field(default_factory=dict)
-    """By event: when its first hold ends."""
+    """When the first hold of each event ends."""
     news: list[list[Change]] = field(default_factory=list)
 
 
 def expected_event(sale: Sale) -> EventState:
-    """What an event's keys have to hold."""
+    """The expected content of an event's keys."""
     counters = {
         "available": sale.available,
         "held": sale.tickets(BookingStatus.HELD),
@@ -52,7 +52,7 @@ def expected_event(sale: Sale) -> EventState:
 
 
 def expected(model: ReferenceBoxOffice) -> State:
-    """The state that the model says; its record of changes begins anew."""
+    """The state according to the model. Clears the model's record of changes."""
     state = State(news=[[] for _ in range(SHARDS)])
     for event_id, sale in sorted(model.sales.items()):
         state.events[event_id] = expected_event(sale)
@@ -66,14 +66,14 @@ def expected(model: ReferenceBoxOffice) -> State:
 
 
 class StateReader:
-    """Reads the keys of one server, over a connection of its own, and each entry of the streams once."""
+    """Reads the keys of one server over a connection of its own, and each stream entry once."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._last = [b"0-0"] * SHARDS
 
     def read(self) -> State:
-        """Everything, in one exchange."""
+        """Reads the whole state in one exchange."""
         pipeline = self._redis.pipeline(transaction=False)
         for event_id in EVENTS:
             event, bookings, waiting, holds, *_ = keys.event_keys(event_id, SHARDS)
@@ -95,7 +95,7 @@ class StateReader:
             state.due |= {int(event_id): int(end) for event_id, end in due}
             if entries:
                 self._last[shard] = entries[-1][0]
-            # Events of a shard do not wait for each other, so only the order within each is a promise.
+            # Only the order within each event is promised, since events of a shard do not wait for each other.
             state.news.append(sorted(_changes(entries), key=lambda change: change.event_id))
         return state
 

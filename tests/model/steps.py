@@ -1,4 +1,4 @@
-"""What may happen to a few events: commands, batches of them and time passing, as Hypothesis draws them."""
+"""The steps that Hypothesis draws for a few events: commands, batches of commands, and changes of the clock."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from booking.domain.outcomes import IdempotencyKey
 from booking.domain.reference.sale import CAPACITY_STEP
 
 START_MS = 1_800_000_000_000
-"""When every example begins."""
+"""The time at which every example begins."""
 
 SHARDS = 2
 EVENTS = (1, 2, 3)
-"""1 and 3 share a shard, and so a stream; 3 is not there from the start."""
+"""1 and 3 share a shard, and so a stream; 3 does not exist at first."""
 
 USERS = ("ann", "bob", "cy", "dee", "g h", "ünal")
 MOMENTS = (-62_135_596_800_000, *range(START_MS - 500, START_MS + 6000, 500), 253_402_300_799_999)
-"""From the year 1 to the year 9999, and around the beginning."""
+"""From the year 1 to the year 9999, and around the start time."""
 
 STEPS_MAX = 80
 TOGETHER_MAX = 12
 LIMIT_MAX = 9_007_199_254_740_991
-"""The largest limit of a waiting list that the contract's JSON can say exactly."""
+"""The largest limit of a waiting list that JSON can represent exactly."""
 
 
 @dataclass(frozen=True)
 class Book:
-    """Buys."""
+    """Books tickets."""
 
     event_id: int
     user_id: str
@@ -39,7 +39,7 @@ class Book:
 
 @dataclass(frozen=True)
 class Cancel:
-    """Gives back, or leaves the list; by a caller who may be somebody else."""
+    """Cancels a booking or leaves the waiting list. The caller may be another user."""
 
     event_id: int
     user_id: str
@@ -49,7 +49,7 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Confirm:
-    """Makes a hold final."""
+    """Confirms a hold."""
 
     event_id: int
     user_id: str
@@ -65,7 +65,7 @@ class Look:
 
 @dataclass(frozen=True)
 class LookBooking:
-    """Reads one's own booking."""
+    """Reads the caller's own booking."""
 
     event_id: int
     user_id: str
@@ -73,7 +73,7 @@ class LookBooking:
 
 @dataclass(frozen=True)
 class Create:
-    """Makes an event."""
+    """Creates an event."""
 
     event_id: int
     rules: Rules
@@ -89,14 +89,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Pass:
-    """Moves the clock; backwards, too, as clocks do."""
+    """Moves the clock forwards or backwards."""
 
     milliseconds: int
 
 
 @dataclass(frozen=True)
 class Due:
-    """Asks for a shard's events with dead holds, as the sweeper does."""
+    """Asks for a shard's events with expired holds, as the sweeper does."""
 
     shard: int
 
@@ -106,7 +106,7 @@ Command = Due | Book | Cancel | Confirm | Look | LookBooking | Create | Change
 
 @dataclass(frozen=True)
 class Together:
-    """Commands that wait at the same time: they share one exchange, and neighbours of a kind one call."""
+    """Commands that wait at the same time. They share one exchange, and adjacent ones of one kind share a call."""
 
     commands: tuple[Command, ...]
 
@@ -116,14 +116,14 @@ Step = Command | Together | Pass
 
 @dataclass(frozen=True)
 class Scenario:
-    """The rules of the first events, since nothing happens without an event, and then anything."""
+    """The rules of the first events, and then any steps."""
 
     rules: tuple[Rules, ...]
     steps: list[Step]
 
 
 def weighted(*choices: tuple[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
-    """One of several, each as often as its weight says; `one_of` would take no notice of repetitions."""
+    """Draws one of several strategies, each as often as its weight says. `one_of` would ignore repetitions."""
     return st.sampled_from([strategy for weight, strategy in choices for _ in range(weight)]).flatmap(lambda s: s)
 
 
@@ -168,7 +168,7 @@ own_looks = st.builds(LookBooking, events, users)
 dues = st.builds(Due, st.sampled_from((1, 1, 0)))
 commands = weighted((12, books), (6, cancels), (5, confirms), (2, looks), (3, own_looks), (2, dues))
 together = weighted(
-    # Neighbours of a kind, which the batcher puts into one call, and a mixture, which it does not.
+    # Adjacent commands of one kind, which the batcher puts into one call, and a mixture, which it does not.
     *((1, st.lists(kind, min_size=2, max_size=TOGETHER_MAX)) for kind in (books, cancels, confirms, looks | own_looks)),
     (2, st.lists(weighted((9, commands), (1, st.builds(Change, events, growth))), min_size=2, max_size=TOGETHER_MAX)),
 ).map(lambda drawn: Together(tuple(drawn)))
@@ -185,6 +185,6 @@ steps: st.SearchStrategy[Step] = weighted(
 
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
-    """Long ones mostly: a plain `lists` strategy would make short ones, where nobody waits for anything."""
+    """Mostly long scenarios. A plain `lists` strategy would make short ones, in which no waiting list arises."""
     rules = (draw(all_rules), draw(all_rules))
     return Scenario(rules, [draw(steps) for _ in range(draw(st.integers(0, STEPS_MAX)))])

@@ -1,4 +1,4 @@
-"""The rate limit of the scripts against a bucket in plain Python: who is let in, and how long the others wait."""
+"""Compares the scripts' rate limit with a token bucket in plain Python: which calls pass, and how long others wait."""
 
 import asyncio
 import os
@@ -16,14 +16,14 @@ from booking.inventory import keys
 from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice, RateLimit
 from tests.model.match import EPOCHS
-from tests.model.order import Kind, as_they_are_run
-from tests.model.told_clock import CLOCK_KEY, RewrittenLink, scripts_told_the_time
+from tests.model.order import Kind, execution_order
+from tests.model.settable_clock import CLOCK_KEY, RewrittenConnection, scripts_with_settable_clock
 
 SEED = os.environ.get("BOOKING_MODEL_SEED", "1")
 START_US = 1_800_000_000_000_000
 LIMIT = RateLimit(burst=3, per_second=0.02)
 ADDRESS_LIMIT = RateLimit(burst=2, per_second=0.025)
-"""Slow, since the server forgets a bucket by its real clock, which must not come into this."""
+"""A slow rate, because the server expires a bucket by its real clock, which must not affect this test."""
 
 PASSING_US = (10_000_001, 20_000_000, 50_000_000, 70_000_999, 200_000_000)
 PEOPLE = ("ann", "bob")
@@ -31,14 +31,14 @@ PEOPLE = ("ann", "bob")
 
 @dataclass
 class Bucket:
-    """Starts full, holds `burst` calls, and fills by one call in each interval."""
+    """A token bucket. It starts full with `burst` tokens and gains one token in each interval."""
 
     limit: RateLimit
     filled_us: int = 0
     looked_at_us: int = 0
 
     def take(self, now_us: int) -> int:
-        """0 if the call is let in, else the milliseconds after which it would be, rounded up."""
+        """Takes a token. Returns 0, or the milliseconds until there is one, rounded up."""
         interval = self.limit.interval_us
         self.filled_us = min(self.limit.burst * interval, self.filled_us + now_us - self.looked_at_us)
         self.looked_at_us = now_us
@@ -50,7 +50,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class ScriptCall:
-    """One call by someone: a verb about an event, or something about an address, where the person stands for it."""
+    """One call of a user: a command about an event, or a check of an address, which the user's name then stands for."""
 
     verb: str
     person: str
@@ -58,16 +58,16 @@ class ScriptCall:
 
     @property
     def bucket(self) -> tuple[str, int]:
-        """Whose bucket it is taken from: one for all verbs, for each user and event."""
+        """The bucket of this call. All commands of one user about one event share it."""
         return (self.person, 0 if self.verb == "address" else self.event_id)
 
     @property
     def kind(self) -> Kind:
-        """What it shares a call with."""
+        """Calls of equal kinds share a script call."""
         return None if self.verb in ("charge", "address") else (self.event_id, self.verb)
 
     async def send(self, office: BoxOffice) -> int:
-        """The milliseconds to wait, 0 for whoever was let in."""
+        """Sends the call. Returns the milliseconds to wait, or 0 if it passed."""
         if self.verb == "charge":
             return await office.take_token(self.event_id, self.person)
         if self.verb == "address":
@@ -88,8 +88,8 @@ calls = st.builds(ScriptCall, verbs, st.sampled_from(PEOPLE), st.sampled_from((1
 steps = st.lists(st.sampled_from(PASSING_US) | st.lists(calls, min_size=1, max_size=6), min_size=10, max_size=40)
 
 
-class Gate:
-    """A box office with a rate limit, one event that exists and one that does not."""
+class LimitedOffice:
+    """A box office with a rate limit, an existing event and an unknown one."""
 
     def __init__(self, address: str) -> None:
         self.redis = Redis.from_url(address)
@@ -97,7 +97,7 @@ class Gate:
         self.office = self.runner.run(self._open(address))
 
     async def _open(self, address: str) -> BoxOffice:
-        batcher = CommandBatcher(RewrittenLink(address, scripts_told_the_time()), queue_limit=100)
+        batcher = CommandBatcher(RewrittenConnection(address, scripts_with_settable_clock()), queue_limit=100)
         return BoxOffice([batcher], EPOCHS, LIMIT, unsaved_limit=1_000_000)
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class Gate:
                 self.redis.set(CLOCK_KEY, now_us)
                 continue
             waits = self.runner.run(self._send(step))
-            for place in as_they_are_run([call.kind for call in step]):
+            for place in execution_order([call.kind for call in step]):
                 call = step[place]
                 limit = ADDRESS_LIMIT if call.verb == "address" else LIMIT
                 bucket = buckets.setdefault(call.bucket, Bucket(limit, limit.burst * limit.interval_us, now_us))
@@ -130,22 +130,22 @@ class Gate:
 
 
 @pytest.fixture
-def gate(clean_valkey: str) -> Iterator[Gate]:
-    opened = Gate(clean_valkey)
+def limited(clean_valkey: str) -> Iterator[LimitedOffice]:
+    opened = LimitedOffice(clean_valkey)
     yield opened
     opened.close()
 
 
-def test_every_call_is_let_in_or_told_how_long_to_wait_as_a_bucket_in_plain_python_says(gate: Gate) -> None:
+def test_every_call_passes_or_waits_as_a_token_bucket_in_python_says(limited: LimitedOffice) -> None:
     print(f"BOOKING_MODEL_SEED={SEED}")
 
     @seed(f"bucket:{SEED}")
     @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(steps)
     def play(drawn: list[int | list[ScriptCall]]) -> None:
-        gate.play(drawn)
+        limited.play(drawn)
 
     play()
     everyone = [ScriptCall("book", "ann", 1)] * (LIMIT.burst + 1)
-    gate.play([everyone])  # a whole burst comes at once, and one more does not
-    assert gate.redis.exists(*keys.event_keys(1, len(EPOCHS))[-2:]) == 1
+    limited.play([everyone])  # a whole burst passes at once, and one more call does not
+    assert limited.redis.exists(*keys.event_keys(1, len(EPOCHS))[-2:]) == 1

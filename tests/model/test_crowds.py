@@ -1,7 +1,7 @@
-"""Crowds larger than the pieces in which the scripts read and write, played against the model like anything else.
+"""More users than the scripts read and write in one piece, compared with the model.
 
-A call reads the waiting list 100 people at a time, loads up to 1,000 records and writes up to 4,000 arguments at once;
-it expires 250 tickets, prunes 1,000 people and adds 800 tickets at most.
+A call reads the waiting list 100 users at a time, loads up to 1,000 records and writes up to 4,000 arguments at once;
+it expires at most 250 tickets, prunes at most 1,000 users and adds at most 800 tickets.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ HOLD_MS = 2_000
 
 
 def at_once(commands: Sequence[Command]) -> list[Step]:
-    """As few batches as the queue takes."""
+    """Puts the commands into as few batches as the queue allows."""
     return [Together(tuple(commands[at : at + AT_ONCE])) for at in range(0, len(commands), AT_ONCE)]
 
 
@@ -37,14 +37,14 @@ def test_thousands_of_holds_end_at_once_and_thousands_move_up(arena: Arena) -> N
     assert arena.steps == len(CROWD) + 1 + len(ending)
 
 
-def test_whole_groups_leave_when_the_capacity_becomes_too_small_for_them(arena: Arena) -> None:
+def test_groups_leave_whole_if_the_capacity_becomes_too_small_for_them(arena: Arena) -> None:
     joining = at_once([Book(1, user, 1 + n % 4) for n, user in enumerate(CROWD)])
     smaller: list[Step] = [Cancel(1, CROWD[0]), Change(1, {"capacity": 3}), Change(1, {"capacity": 40})]
     arena.play(Scenario(rules(4), [*joining, *smaller, *at_once([Cancel(1, user) for user in CROWD[:900]])]))
     assert arena.steps > len(CROWD)
 
 
-def test_a_call_that_promotes_past_its_first_piece_and_changes_those_people_again(arena: Arena) -> None:
+def test_one_call_promotes_more_than_one_piece_and_then_changes_those_users(arena: Arena) -> None:
     joining = at_once([Book(1, user, 1) for user in CROWD[:600]])
     leaving = at_once([Cancel(1, user) for user in CROWD[:400]])
     confirming = at_once([Confirm(1, user) for user in CROWD[300:600]])

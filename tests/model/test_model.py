@@ -1,4 +1,4 @@
-"""The scripts do what the reference model says, step by step, whatever happens in whatever order."""
+"""The scripts do what the reference model says after every step, for random steps in random order."""
 
 import os
 
@@ -13,16 +13,14 @@ STEPS = 2_000
 
 
 @pytest.mark.parametrize("part", range(2))
-def test_the_scripts_and_the_reference_model_agree_on_every_answer_and_on_the_whole_state(
-    arena: Arena, part: int
-) -> None:
+def test_the_scripts_and_the_model_agree_on_every_answer_and_the_whole_state(arena: Arena, part: int) -> None:
     print(f"BOOKING_MODEL_SEED={SEED}, part {part}")
     search(arena, f"suite:{SEED}:{part}", STEPS)
     print(f"{arena.steps:,} steps")
     assert arena.steps >= STEPS
 
 
-def test_the_scripts_and_the_model_agree_also_where_every_call_leaves_work_to_the_next(clean_valkey: str) -> None:
+def test_the_scripts_and_the_model_agree_if_every_call_leaves_work_for_the_next(clean_valkey: str) -> None:
     print(f"BOOKING_MODEL_SEED={SEED}")
     with Arena(clean_valkey, scripts_of_small_steps()) as arena:
         search(arena, f"small:{SEED}", STEPS // 2, drawn=small_scenarios)

@@ -1,4 +1,4 @@
-"""The search is worth its while: it finds a bug that is planted in any of the scripts, of each kind, and soon."""
+"""The search finds a bug of each kind, planted in any of the scripts, within a bounded number of steps."""
 
 from dataclasses import dataclass
 
@@ -7,22 +7,22 @@ import pytest
 from booking.inventory.errors import InventoryUnavailable
 from tests.model.match import Arena, Difference
 from tests.model.search import search
+from tests.model.settable_clock import rewritten, scripts_with_settable_clock
 from tests.model.small_steps import falling_capacities, scripts_of_small_steps, small_scenarios
-from tests.model.told_clock import rewritten, scripts_told_the_time
 
 STEPS_MAX = 6_000
 
 
 @dataclass(frozen=True)
 class Bug:
-    """One piece of Lua in place of another, in every script that has it."""
+    """Replaces one piece of Lua by another in every script that contains it."""
 
     right: str
     wrong: str
 
 
 BUGS = {
-    # The six kinds, in the scripts and in what they share.
+    # The six kinds, in the scripts and in their fragments.
     "skipped guard: book while paused": Bug("if sale.paused == 1 then return SALE_PAUSED end", ""),
     "off by one: a hold lives at its very end": Bug(
         "tonumber(booking.expires) > now", "tonumber(booking.expires) >= now"
@@ -35,7 +35,7 @@ BUGS = {
         "    leave_waitlist(user, mine)\n", "    leave_waitlist(user, mine)\n    sale.available = sale.available + 1\n"
     ),
     "missing stream entry: a confirmation": Bug("    emit('confirmed', user, mine)\n", "    touched[user] = true\n"),
-    # And others, until every script has had one.
+    # More bugs, so that every script has one.
     "off by one: one ticket too many on the waiting list": Bug(
         "quantity <= sale.waitlist_limit", "quantity <= sale.waitlist_limit + 1"
     ),
@@ -61,7 +61,7 @@ BUGS = {
 
 
 SMALL_BUGS = {
-    # These show only once a call leaves work to the next, which takes a crowd, or steps of one.
+    # These show only if a call leaves work for the next, which takes thousands of users or a step size of one.
     "lost step: pruning goes on behind the next person": Bug("booking.number + 1", "booking.number + 2"),
     "lost step: pruning forgets that there is more": Bug(
         "call('HSET', event, 'prune_from', whole(sale.prune_from))", "call('HDEL', event, 'prune_from')"
@@ -77,11 +77,11 @@ SMALL_BUGS = {
 
 
 @pytest.mark.parametrize("name", SMALL_BUGS)
-def test_a_planted_bug_in_what_is_done_in_steps_is_found(clean_valkey: str, name: str) -> None:
+def test_a_planted_bug_in_work_done_in_steps_is_found(clean_valkey: str, name: str) -> None:
     bug, scripts = SMALL_BUGS[name], scripts_of_small_steps()
     drawn = falling_capacities if "prune" in name or "pruning" in name else small_scenarios
     having = [script for script in scripts.values() if bug.right in script.source.decode()]
-    assert having, "the text to replace is gone: plant the bug where the scripts do this now"
+    assert having, "no script has the text to replace: update the planted bug"
     scripts |= {script.name: rewritten(script, bug.right, bug.wrong) for script in having}
     with Arena(clean_valkey, scripts) as arena:
         with pytest.raises((Difference, InventoryUnavailable)):
@@ -91,9 +91,9 @@ def test_a_planted_bug_in_what_is_done_in_steps_is_found(clean_valkey: str, name
 
 @pytest.mark.parametrize("name", BUGS)
 def test_a_planted_bug_is_found(clean_valkey: str, name: str) -> None:
-    bug, scripts = BUGS[name], scripts_told_the_time()
+    bug, scripts = BUGS[name], scripts_with_settable_clock()
     having = [script for script in scripts.values() if bug.right in script.source.decode()]
-    assert having, "the text to replace is gone: plant the bug where the scripts do this now"
+    assert having, "no script has the text to replace: update the planted bug"
     scripts |= {script.name: rewritten(script, bug.right, bug.wrong) for script in having}
     with Arena(clean_valkey, scripts) as arena:
         with pytest.raises((Difference, InventoryUnavailable)):

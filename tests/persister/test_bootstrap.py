@@ -15,7 +15,7 @@ from booking.ledger import Ledger, LedgerUnavailable, migrate
 from booking.ledger.records import ShardRecord
 from booking.persister.bootstrap import initialize_shards
 from booking.settings import Settings, SettingsError
-from tests.fixtures.spine import open_spine
+from tests.fixtures.backend import open_backend
 from tests.fixtures.stock import SHARDS
 
 CHECKOUT = Path(__file__).parents[2]
@@ -78,11 +78,11 @@ async def test_many_processes_at_once_come_to_the_same_epochs(clean_valkey: str,
 
 
 async def test_every_shard_has_an_epoch_of_its_own_on_both_sides(clean_valkey: str, tmp_path: Path) -> None:
-    async with open_spine(clean_valkey, f"sqlite:///{tmp_path / 'b.sqlite3'}", tmp_path) as spine:
-        records = await spine.ledger.shards()
+    async with open_backend(clean_valkey, f"sqlite:///{tmp_path / 'b.sqlite3'}", tmp_path) as backend:
+        records = await backend.ledger.shards()
         epochs = [records[shard].epoch for shard in range(SHARDS)]
         assert len(set(epochs)) == SHARDS
-        assert [await spine.stock.redis.get(keys.epoch(shard)) for shard in range(SHARDS)] == [
+        assert [await backend.stock.redis.get(keys.epoch(shard)) for shard in range(SHARDS)] == [
             stored_epoch(epoch).encode() for epoch in epochs
         ]
 
@@ -104,15 +104,15 @@ async def test_another_number_of_shards_is_refused_in_one_line(clean_valkey: str
 
 
 async def test_a_redis_that_came_back_empty_gets_no_epoch_for_what_sql_has(clean_valkey: str, tmp_path: Path) -> None:
-    async with open_spine(clean_valkey, f"sqlite:///{tmp_path / 'b.sqlite3'}", tmp_path) as spine:
-        await spine.stock.sale(1)
-        await spine.drain()
-        await spine.stock.redis.flushall()
-        await found_once(spine.settings)
-        assert await spine.stock.redis.get(keys.epoch(1)) is None
+    async with open_backend(clean_valkey, f"sqlite:///{tmp_path / 'b.sqlite3'}", tmp_path) as backend:
+        await backend.stock.sale(1)
+        await backend.drain()
+        await backend.stock.redis.flushall()
+        await found_once(backend.settings)
+        assert await backend.stock.redis.get(keys.epoch(1)) is None
         # Of the other shard nothing was ever sold, so nothing of it can be missing.
-        assert await spine.stock.redis.get(keys.epoch(0)) is not None
-        assert [lag.whole for lag in await spine.stock.office.lags()] == [True, False]
+        assert await backend.stock.redis.get(keys.epoch(0)) is not None
+        assert [lag.whole for lag in await backend.stock.office.lags()] == [True, False]
 
 
 async def test_an_initialization_that_broke_off_between_sql_and_redis_is_finished_later(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from booking.persister import persister as module
+from tests.fixtures.backend import Backend, open_backend
 from tests.fixtures.notes import Notes, take_notes
-from tests.fixtures.spine import Spine, open_spine
 from tests.fixtures.waiting import eventually_async
 
 DISK_BYTES = 4 * 1024 * 1024
@@ -34,8 +34,8 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-async def spine(clean_valkey: str, tiny_disk: Path, tmp_path: Path) -> AsyncIterator[Spine]:
-    async with open_spine(clean_valkey, f"sqlite:///{tiny_disk / 'booking.sqlite3'}", tmp_path) as opened:
+async def backend(clean_valkey: str, tiny_disk: Path, tmp_path: Path) -> AsyncIterator[Backend]:
+    async with open_backend(clean_valkey, f"sqlite:///{tiny_disk / 'booking.sqlite3'}", tmp_path) as opened:
         for event_id in (1, 2, 3):
             await opened.stock.sale(event_id, capacity=200)
         yield opened
@@ -63,17 +63,17 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
-async def test_while_the_disk_is_full_sales_go_on_and_nothing_is_lost_or_doubled(
-    spine: Spine, tiny_disk: Path, notes: Notes, seed: int
+async def test_a_full_disk_stops_no_sale_and_loses_and_doubles_no_change(
+    backend: Backend, tiny_disk: Path, notes: Notes, seed: int
 ) -> None:
     stop = asyncio.Event()
-    async with spine.persister() as persister:
-        load = asyncio.create_task(spine.load(seed, stop))
+    async with backend.persister() as persister:
+        load = asyncio.create_task(backend.load(seed, stop))
         carrying = asyncio.create_task(persister.run(stop))
         for _ in range(2):
             ballast = await asyncio.to_thread(fill, tiny_disk)
             await noted(notes, "the persister waits")
-            await spine.sells_on()
+            await backend.sells_on()
             ballast.unlink()
             await noted(notes, "the persister goes on")
             reasons = [fields["reason"] for _, event, fields in notes.lines if event == "the persister waits"]
@@ -81,5 +81,5 @@ async def test_while_the_disk_is_full_sales_go_on_and_nothing_is_lost_or_doubled
             notes.lines.clear()
         stop.set()
         await asyncio.gather(load, carrying)
-    await spine.drain()
-    await spine.check_both_sides_agree()
+    await backend.drain()
+    await backend.check_both_sides_agree()

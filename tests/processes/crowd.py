@@ -22,7 +22,7 @@ CONNECTS_AT_ONCE = 500
 
 
 @dataclass(slots=True)
-class Line:
+class RawConnection:
     """One connection."""
 
     reader: asyncio.StreamReader
@@ -53,15 +53,15 @@ def request(method: str, path: str, token: str, body: object = None) -> bytes:
 
 
 @asynccontextmanager
-async def lines(url: str, number: int) -> AsyncIterator[Sequence[Line]]:
+async def lines(url: str, number: int) -> AsyncIterator[Sequence[RawConnection]]:
     """So many connections, which are broken off at the end if they are open then."""
     where = urlsplit(url)
-    opened: list[Line] = []
+    opened: list[RawConnection] = []
     try:
         while len(opened) < number:
             more = min(CONNECTS_AT_ONCE, number - len(opened))
             pairs = await asyncio.gather(*(asyncio.open_connection(where.hostname, where.port) for _ in range(more)))
-            opened += [Line(*pair) for pair in pairs]
+            opened += [RawConnection(*pair) for pair in pairs]
         yield opened
     finally:
         for line in opened:

@@ -9,21 +9,21 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.contract.house import open_house
+from tests.contract.api import open_api
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.valkey import running_valkey
 
 
-def test_by_itself_an_acknowledgement_is_on_disk_and_the_start_says_so(service: RunningService) -> None:
+def test_the_default_acknowledgement_is_on_disk_and_the_start_says_so(service: RunningService) -> None:
     assert '"acknowledged":"disk"' in service.output.replace(" ", "")
     ready = httpx.get(f"{service.base_url}/readyz", timeout=5).json()
     assert ready["parts"]["redis"]["acknowledged"] == "disk"
 
 
-def test_what_is_acknowledged_in_the_database_is_there_when_the_answer_is(tmp_path: Path) -> None:
-    with running_service(tmp_path / "data", {"BOOKING_ACK": "database"}) as service, open_house(service) as house:
-        event_id = house.event(available_tickets=50)
-        for buyer in house.users(20):
+def test_at_level_database_the_change_is_in_sql_when_the_answer_comes(tmp_path: Path) -> None:
+    with running_service(tmp_path / "data", {"BOOKING_ACK": "database"}) as service, open_api(service) as api:
+        event_id = api.event(available_tickets=50)
+        for buyer in api.users(20):
             assert buyer.book(event_id).status == 201
             with closing(sqlite3.connect(service.data_dir / "booking.sqlite3")) as connection:
                 found = connection.execute("SELECT count(*) FROM bookings WHERE user_id = ?", (buyer.id,)).fetchone()
@@ -33,7 +33,7 @@ def test_what_is_acknowledged_in_the_database_is_there_when_the_answer_is(tmp_pa
 @pytest.mark.parametrize(
     ("level", "said"), [("disk", "appendonly yes"), ("replica", "0 replicas connected"), ("paper", "BOOKING_ACK")]
 )
-def test_a_level_that_cannot_be_given_ends_the_start_with_one_line(tmp_path: Path, level: str, said: str) -> None:
+def test_an_unavailable_durability_level_ends_the_start_with_one_line(tmp_path: Path, level: str, said: str) -> None:
     with running_valkey() as server:
         environment = {
             "PATH": "/usr/bin:/bin",

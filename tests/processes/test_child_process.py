@@ -65,7 +65,7 @@ def _quiet() -> None:
     said.clear()
 
 
-async def test_a_part_that_dies_is_started_again_and_waits_longer_each_time(
+async def test_a_child_that_dies_is_restarted_after_a_growing_delay(
     make_part: MakePart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(children, "BACKOFF_SECONDS", (0.0, 0.01, 0.02))
@@ -84,7 +84,7 @@ async def test_a_part_that_dies_is_started_again_and_waits_longer_each_time(
     ]
 
 
-async def test_a_part_that_lived_long_is_started_again_at_once(
+async def test_a_child_that_lived_long_is_restarted_at_once(
     make_part: MakePart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(children, "STEADY_SECONDS", 0.0)
@@ -99,7 +99,7 @@ async def test_a_part_that_lived_long_is_started_again_at_once(
     assert child.deaths == 1
 
 
-async def test_an_exit_code_that_is_final_is_left_alone(make_part: MakePart) -> None:
+async def test_a_child_is_not_restarted_after_a_final_exit_code(make_part: MakePart) -> None:
     child = make_part(sys.executable, "-c", "raise SystemExit(2)")
     child.launch()
     await asyncio.wait_for(child.keep(lambda code: code != 2), 30)
@@ -128,7 +128,7 @@ async def test_a_program_that_cannot_be_started_is_tried_again(
     keeper.cancel()
 
 
-async def test_a_part_that_does_not_listen_is_killed(make_part: MakePart, tmp_path: Path) -> None:
+async def test_a_child_that_ignores_its_stop_signal_is_killed(make_part: MakePart, tmp_path: Path) -> None:
     child = make_part(*IS_DEAF, log=str(tmp_path / "log"))
     child.launch()
     await eventually_async(lambda: (tmp_path / "log").read_text() == "deaf\n", "it ignores the signal")
@@ -137,7 +137,7 @@ async def test_a_part_that_does_not_listen_is_killed(make_part: MakePart, tmp_pa
     assert said == ["part has not stopped within 0.1 s and is killed"]
 
 
-async def test_a_part_that_listens_ends_by_the_gentle_signal_and_stays_ended(make_part: MakePart) -> None:
+async def test_a_child_that_heeds_its_stop_signal_is_not_restarted(make_part: MakePart) -> None:
     child = make_part(*SLEEPS)
     child.launch()
     child.release()
@@ -148,7 +148,7 @@ async def test_a_part_that_listens_ends_by_the_gentle_signal_and_stays_ended(mak
     assert said == []
 
 
-async def test_a_part_reads_its_standard_input_when_it_is_released(make_part: MakePart, tmp_path: Path) -> None:
+async def test_a_child_can_read_its_standard_input_after_its_release(make_part: MakePart, tmp_path: Path) -> None:
     child = make_part("/bin/cat", standard_input=b"go ahead", log=str(tmp_path / "log"))
     child.launch()
     assert child.exit_code is None
@@ -157,7 +157,7 @@ async def test_a_part_reads_its_standard_input_when_it_is_released(make_part: Ma
     assert (tmp_path / "log").read_bytes() == b"go ahead"
 
 
-async def test_releasing_a_part_that_has_died_is_harmless(make_part: MakePart) -> None:
+async def test_releasing_a_dead_child_is_harmless(make_part: MakePart) -> None:
     child = make_part("/bin/true", standard_input=b"x" * 1_000_000)
     child.launch()
     await child.ended()
@@ -203,5 +203,5 @@ def test_a_child_dies_with_a_supervisor_that_is_killed() -> None:
 
 
 @pytest.mark.parametrize(("code", "words"), [(0, "exited with code 0"), (-9, "was ended by SIGKILL")])
-def test_an_end_is_told_in_words(code: int, words: str) -> None:
+def test_the_end_of_a_child_is_described_in_words(code: int, words: str) -> None:
     assert describe_end(code) == words

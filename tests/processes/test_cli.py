@@ -66,7 +66,7 @@ def opens(account: Account | None, password: str) -> bool:
     return asyncio.run(verify())
 
 
-def test_a_token_is_all_that_is_printed_and_says_who_and_until_when(tmp_path: Path) -> None:
+def test_only_the_token_is_printed_with_its_subject_and_expiry(tmp_path: Path) -> None:
     made = booking(
         tmp_path, "token", "--user", "17", "--role", "organizer", "--expires-in", "60", BOOKING_JWT_SECRET=SECRET
     )
@@ -102,7 +102,7 @@ def test_a_token_is_signed_with_the_secret_in_the_data_folder(tmp_path: Path) ->
         assert made.stderr.decode() == f"{told}\n"
 
 
-def test_a_token_for_a_service_that_runs_is_made_without_a_word(tmp_path: Path) -> None:
+def test_a_token_for_a_running_service_is_made_without_a_message(tmp_path: Path) -> None:
     (tmp_path / "service.json").write_text(json.dumps({"pid": os.getpid()}))
     with (tmp_path / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -123,7 +123,7 @@ def test_a_token_for_a_service_that_runs_is_made_without_a_word(tmp_path: Path) 
         (("user", "add", "nobody"), {}, "booking: An email address must have an @-sign.\n"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line_with_exit_code_2(
+def test_a_wrong_argument_or_setting_is_one_line_and_exit_code_2(
     tmp_path: Path, arguments: tuple[str, ...], environment: dict[str, Any], said: str
 ) -> None:
     ended = booking(tmp_path, *arguments, **environment)
@@ -147,7 +147,7 @@ def test_a_redis_url_that_its_client_cannot_read_is_a_wrong_setting(tmp_path: Pa
 
 
 @pytest.mark.parametrize("command", ["audit", "restore", "persist", "doctor"])
-def test_a_database_that_nobody_could_keep_is_a_wrong_setting(tmp_path: Path, command: str) -> None:
+def test_an_in_memory_database_is_a_wrong_setting(tmp_path: Path, command: str) -> None:
     ended = booking(tmp_path, command, BOOKING_DATABASE_URL="sqlite:///:memory:")
     assert (ended.returncode, ended.stdout) == (2, b"")
     assert ended.stderr.startswith(b"booking: BOOKING_DATABASE_URL: ")
@@ -155,7 +155,7 @@ def test_a_database_that_nobody_could_keep_is_a_wrong_setting(tmp_path: Path, co
 
 
 @pytest.mark.parametrize("command", [("migrate",), ("user", "add", "ann@example.com")])
-def test_a_database_that_is_away_is_said_in_one_line_with_exit_code_1(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_an_unreachable_database_is_one_line_and_exit_code_1(tmp_path: Path, command: tuple[str, ...]) -> None:
     address = "postgresql://shop:s3cret-word@127.0.0.1:1/shop"
     ended = booking(tmp_path, *command, given=b"long enough\n", BOOKING_DATABASE_URL=address)
     assert ended.returncode == 1
@@ -178,7 +178,7 @@ def run(database_url: str, statement: str) -> None:
 
 
 @pytest.mark.parametrize("command", [("migrate",), ("user", "add", "ann@example.com"), ("serve", "--port", "0")])
-def test_a_database_of_another_service_is_said_in_one_line_with_exit_code_1(
+def test_another_services_database_is_one_line_and_exit_code_1(
     tmp_path: Path, postgres_url: str, command: tuple[str, ...]
 ) -> None:
     run(postgres_url, "CREATE TABLE users (name text)")
@@ -199,14 +199,16 @@ def test_a_folder_that_a_url_names_is_not_made_and_the_data_folder_is(tmp_path: 
 
 
 @pytest.mark.parametrize("command", [("migrate",), ("user", "add", "ann@example.com")])
-def test_a_data_folder_that_can_not_be_made_is_named_with_the_reason(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_a_data_folder_that_cannot_be_created_is_named_with_the_reason(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
     (tmp_path / "file").touch()
     ended = booking(tmp_path / "file" / "data", *command, given=b"long enough\n")
     told = f"booking: BOOKING_DATA_DIR: {tmp_path}/file/data: Not a directory\n"
     assert (ended.returncode, ended.stderr.decode()) == (2, told)
 
 
-def test_a_persister_before_the_first_migration_waits_and_says_what_for(tmp_path: Path) -> None:
+def test_a_persister_before_the_first_migration_waits_and_says_why(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "booking", "persist"],
         env={**os.environ, "BOOKING_DATA_DIR": str(tmp_path), "BOOKING_REDIS_URL": "redis://127.0.0.1:1"},
@@ -250,7 +252,7 @@ def test_an_account_is_added_and_the_next_time_changed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [b"", b"short\n", b"x" * 257 + b"\n", b"not utf-8 \xff\n"])
-def test_a_password_that_will_not_do_is_refused(tmp_path: Path, given: bytes) -> None:
+def test_an_invalid_password_is_refused(tmp_path: Path, given: bytes) -> None:
     ended = booking(tmp_path, "user", "add", "ann@example.com", given=given)
     assert ended.returncode == 2
     assert ended.stderr.startswith(b"booking: the password has to ")
@@ -258,7 +260,7 @@ def test_a_password_that_will_not_do_is_refused(tmp_path: Path, given: bytes) ->
 
 
 @pytest.mark.parametrize(("second", "code"), [("open sesame", 0), ("open barley", 2)])
-def test_a_terminal_is_asked_twice_and_shows_nothing(tmp_path: Path, second: str, code: int) -> None:
+def test_a_terminal_prompts_twice_and_shows_no_password(tmp_path: Path, second: str, code: int) -> None:
     keyboard, terminal = pty.openpty()
     environment = {**os.environ, "BOOKING_DATA_DIR": str(tmp_path)}
     with subprocess.Popen(
@@ -307,7 +309,7 @@ def test_each_commands_help_shows_how_it_is_called(command: tuple[str, ...]) -> 
     assert f"booking {' '.join(command)}" in example
 
 
-def test_the_version_is_told(tmp_path: Path) -> None:
+def test_the_version_is_printed(tmp_path: Path) -> None:
     ended = booking(tmp_path, "--version")
     assert (ended.returncode, ended.stdout.decode()) == (0, f"booking {version('booking')}\n")
 
@@ -322,7 +324,7 @@ def test_the_version_is_told(tmp_path: Path) -> None:
         (("serve", "--port", "http"), "--port"),
     ],
 )
-def test_a_wrong_option_is_told_with_exit_code_2_and_no_traceback(
+def test_a_wrong_option_is_reported_with_exit_code_2_and_no_traceback(
     tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     ended = booking(tmp_path, *arguments)
@@ -362,7 +364,7 @@ def test_bash_completes_commands_and_options(
     assert set(ended.stdout.split()) == completed
 
 
-def test_a_reader_that_has_gone_ends_a_command_quietly(tmp_path: Path) -> None:
+def test_a_closed_output_pipe_ends_a_command_silently(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     for arguments in (("token", "--user", "17"), ("doctor",), ("--help",)):
@@ -375,7 +377,7 @@ def test_a_reader_that_has_gone_ends_a_command_quietly(tmp_path: Path) -> None:
     os.close(writing)
 
 
-def test_ctrl_c_ends_a_command_with_a_word_and_no_traceback(tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_command_with_a_message_and_no_traceback(tmp_path: Path) -> None:
     keyboard, terminal = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "booking", "user", "add", "ann@example.com"],

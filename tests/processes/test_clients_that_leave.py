@@ -15,7 +15,7 @@ AT_ONCE = 100
 TICKETS = 1_000
 
 
-async def test_clients_that_leave_and_clients_that_stay_get_no_answer_of_another(tmp_path: Path, seed: int) -> None:
+async def test_no_client_gets_anothers_answer_while_others_leave(tmp_path: Path, seed: int) -> None:
     with running_service(tmp_path / "data", {"BOOKING_RATE_LIMIT": "off"}) as service:
         event_id = open_sale(service, TICKETS)
         worker = service.parts()["worker-1"]
@@ -55,7 +55,7 @@ async def test_clients_that_leave_and_clients_that_stay_get_no_answer_of_another
     assert "Traceback" not in service.output
 
 
-async def test_a_service_told_to_stop_answers_everybody_and_has_it_all_in_sql(tmp_path: Path) -> None:
+async def test_a_stopping_service_answers_every_client_and_persists_every_change(tmp_path: Path) -> None:
     with running_service(tmp_path / "data", {"BOOKING_RATE_LIMIT": "off", "BOOKING_WORKERS": "2"}) as service:
         event_id = open_sale(service)
         told: list[str] = []

@@ -38,7 +38,7 @@ def test_a_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
     second.close()
 
 
-def test_an_owner_that_is_somebody_else_s_process_is_alive(
+def test_an_owner_process_of_another_user_counts_as_alive(
     tmp_path: Path, holder: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_pid: int, _number: int) -> None:
@@ -58,7 +58,7 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     assert folder.lock == -1
 
 
-def test_a_folder_is_taken_over_once_a_dead_owner_s_last_child_has_gone(
+def test_a_folder_is_taken_over_after_a_dead_owner_s_last_child_ended(
     tmp_path: Path, holder: "subprocess.Popen[str]"
 ) -> None:
     folder = DataFolder(tmp_path)
@@ -68,7 +68,7 @@ def test_a_folder_is_taken_over_once_a_dead_owner_s_last_child_has_gone(
     folder.close()
 
 
-def test_a_dead_owner_s_child_that_stays_keeps_the_folder(
+def test_a_dead_owner_s_living_child_keeps_the_folder_locked(
     tmp_path: Path, holder: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data_folder, "TAKEOVER_SECONDS", 0.1)
@@ -83,7 +83,7 @@ def test_a_lock_that_cannot_be_made_is_an_error_of_the_system_s(tmp_path: Path) 
         DataFolder(tmp_path).open()
 
 
-def test_the_description_is_gone_when_the_service_is(tmp_path: Path) -> None:
+def test_service_json_is_removed_when_the_service_ends(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
     folder.open()
     folder.describe({"pid": 1})
@@ -92,7 +92,7 @@ def test_the_description_is_gone_when_the_service_is(tmp_path: Path) -> None:
     assert not (tmp_path / "service.json").exists()
 
 
-async def test_a_description_that_finds_no_room_is_written_once_there_is_some(
+async def test_service_json_is_written_as_soon_as_the_disk_has_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data_folder, "DESCRIBE_AGAIN_SECONDS", 0.01)

@@ -64,7 +64,7 @@ for answer in [{answer!r}] * 3 + [b"+PONG\\r\\n"]:
 """
 
 
-async def test_it_answers_and_keeps_to_its_configuration(settings: Settings) -> None:
+async def test_the_embedded_server_answers_with_its_configuration(settings: Settings) -> None:
     server = EmbeddedServer(settings)
     with running(server) as process:
         await server.wait_until_ready(process, print)
@@ -80,7 +80,7 @@ async def test_it_answers_and_keeps_to_its_configuration(settings: Settings) -> 
             assert ask(server, "CONFIG", "GET", name).split("\r\n")[4] == value
 
 
-async def test_commands_that_would_lose_the_data_by_a_slip_are_off(settings: Settings) -> None:
+async def test_commands_that_could_lose_the_data_are_disabled(settings: Settings) -> None:
     server = EmbeddedServer(settings)
     with running(server) as process:
         await server.wait_until_ready(process, print)
@@ -106,7 +106,7 @@ async def test_a_path_that_needs_quoting_is_quoted(tmp_path: Path) -> None:
         assert (tmp_path / 'a "b" \\c #d' / "redis" / "appendonlydir").is_dir()
 
 
-async def test_a_long_load_is_waited_for_and_told_about(
+async def test_a_long_load_is_waited_for_and_reported(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "valkey-server"
@@ -122,7 +122,7 @@ async def test_a_long_load_is_waited_for_and_told_about(
     assert said[0].startswith("the embedded server is loading its data, ")
 
 
-async def test_one_that_opens_no_socket_is_given_up(
+async def test_a_server_that_opens_no_socket_is_given_up(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "READY_SECONDS", 0.05)
@@ -134,7 +134,7 @@ async def test_one_that_opens_no_socket_is_given_up(
         await server.wait_until_ready(process, print)
 
 
-async def test_one_that_answers_nothing_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_empty_reply_does_not_count_as_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "PING_SECONDS", 0.05)
     path = tmp_path / "mute.sock"
     with socket.socket(socket.AF_UNIX) as mute:
@@ -143,7 +143,7 @@ async def test_one_that_answers_nothing_is_no_answer(tmp_path: Path, monkeypatch
         assert await ping(path) is None
 
 
-def test_the_log_is_put_aside_once_it_is_long(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_log_is_rotated(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "LOG_BYTES_MAX", 10)
     server = EmbeddedServer(settings)
     settings.data_dir.mkdir()

@@ -19,7 +19,7 @@ from tests.fixtures.valkey import running_valkey
 from tests.inventory.test_server_checks import GOOD
 
 
-def test_a_redis_that_forgets_bookings_when_it_is_full_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_redis_that_evicts_bookings_is_refused_in_one_line(tmp_path: Path) -> None:
     with running_valkey(
         "--maxmemory-policy", "allkeys-lru", "--appendonly", "yes", "--appendfsync", "always"
     ) as server:
@@ -55,7 +55,7 @@ def test_a_server_that_refuses_the_password_is_a_wrong_setting(tmp_path: Path) -
     assert ended.stderr == "booking: BOOKING_REDIS_URL: Redis refuses the password or the user name\n"
 
 
-def test_a_server_that_loses_what_it_has_not_written_is_warned_of(
+def test_a_server_without_an_append_only_file_causes_a_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inspected(monkeypatch, replace(GOOD, synced="everysec"), Settings(redis_url="redis://cache"))
@@ -75,7 +75,7 @@ def inspected(monkeypatch: pytest.MonkeyPatch, told: Any, settings: Settings) ->
     worker.inspect()
 
 
-def test_a_server_with_known_holes_is_warned_of_once_by_the_name_of_its_setting(
+def test_a_vulnerable_server_causes_one_warning_that_names_its_setting(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old = replace(GOOD, version="7.0.15")

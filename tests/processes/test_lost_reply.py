@@ -17,7 +17,7 @@ async def post(http: httpx.AsyncClient, service: RunningService, path: str, body
     return await http.post(path, json=body, headers=authorization | headers)
 
 
-async def test_the_same_call_with_the_same_key_tells_what_became_of_it(tmp_path: Path) -> None:
+async def test_a_repeated_call_with_the_same_key_gets_the_outcome(tmp_path: Path) -> None:
     """Whether the connection breaks, or stays and brings nothing any more."""
     with running_valkey() as server:
         async with lossy_proxy(server.address) as proxy:

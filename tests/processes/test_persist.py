@@ -24,7 +24,7 @@ def waiting(tmp_path: Path) -> "subprocess.Popen[str]":
     )
 
 
-def test_it_logs_as_workers_do_and_goes_on_if_its_output_is_closed(
+def test_the_persister_logs_like_workers_and_runs_on_if_its_output_is_closed(
     waiting: "subprocess.Popen[str]",
 ) -> None:
     with waiting as process:

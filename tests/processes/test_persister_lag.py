@@ -17,7 +17,7 @@ def book(http: httpx.Client, service: RunningService, user: str, event_id: int) 
     return http.post("/book", json={"event_id": event_id}, headers={"Authorization": f"Bearer {token}"})
 
 
-def test_beyond_the_lag_limit_nothing_is_sold_until_the_persister_has_caught_up(tmp_path: Path) -> None:
+def test_sales_stop_beyond_the_lag_limit_until_the_persister_has_caught_up(tmp_path: Path) -> None:
     settings = {"BOOKING_PERSISTER_LAG_LIMIT": str(LIMIT), "BOOKING_RATE_LIMIT": "off"}
     with (
         running_service(tmp_path / "data", settings) as service,

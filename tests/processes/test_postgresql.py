@@ -26,7 +26,7 @@ def post(service: RunningService, path: str, body: Mapping[str, object], **how: 
     return httpx.post(f"{service.base_url}{path}", json=body, **how)  # type: ignore[arg-type]  # httpx's own options
 
 
-def test_a_sale_runs_on_postgresql_and_goes_on_after_a_restart(tmp_path: Path, postgres_url: str) -> None:
+def test_a_sale_runs_on_postgresql_and_continues_after_a_restart(tmp_path: Path, postgres_url: str) -> None:
     with running_service(tmp_path / "data", {"BOOKING_DATABASE_URL": postgres_url}) as service:
         organizer = {"Authorization": f"Bearer {service.token('boss', 'organizer')}"}
         event_id = post(service, "/initialize", {"name": "A night", "available_tickets": 3}, headers=organizer).json()[

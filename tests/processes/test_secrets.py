@@ -114,7 +114,7 @@ def test_no_log_answer_process_or_file_has_a_secret(service: RunningService, pos
     assert "a request failed" in service.output, "the fault itself is logged"
 
 
-def test_what_holds_secrets_is_its_owner_s_alone(tmp_path: Path) -> None:
+def test_files_with_secrets_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     with running_service(tmp_path / "data", {"BOOKING_JWT_SECRET": ""}) as service:
         for path in (service.data_dir, service.data_dir / "jwt-secret", service.data_dir / "redis.sock"):
             assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path

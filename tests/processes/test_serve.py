@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from booking.inventory.embedded import find_program
-from tests.contract.house import open_house
+from tests.contract.api import open_api
 from tests.fixtures.process_tree import descendants, is_alive, listens_on_tcp
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
@@ -60,7 +60,7 @@ def stored_events(service: RunningService) -> list[tuple[str]]:
         return database.execute("SELECT name FROM events").fetchall()
 
 
-def test_it_answers_and_says_where(lasting: RunningService) -> None:
+def test_the_service_answers_at_the_address_that_it_prints(lasting: RunningService) -> None:
     described = json.loads((lasting.data_dir / "service.json").read_bytes())
     assert answers(lasting)
     assert described["url"] == lasting.base_url
@@ -79,7 +79,7 @@ def test_a_second_copy_on_the_same_folder_is_refused_in_one_line(lasting: Runnin
 
 
 @pytest.mark.parametrize("part", ["worker-1", "persister", "redis"])
-def test_a_part_that_is_killed_comes_back(lasting: RunningService, part: str) -> None:
+def test_a_killed_child_process_is_replaced(lasting: RunningService, part: str) -> None:
     killed = lasting.kill(part)
     eventually(lambda: lasting.parts().get(part, killed) != killed, f"{part} has been started again")
     eventually(lambda: answers(lasting, "/readyz"), "all of it is ready again")
@@ -107,10 +107,10 @@ def scheduling(service: RunningService) -> set[int]:
 
 
 def test_a_persister_that_is_starved_gets_its_priority_back(tmp_path: Path) -> None:
-    with running_service(tmp_path / "data") as service, open_house(service) as house:
+    with running_service(tmp_path / "data") as service, open_api(service) as api:
         eventually(lambda: scheduling(service) == {os.SCHED_IDLE}, "it has caught up, and every thread gives way")
         giving_way = service.kill("persister", signal.SIGSTOP)  # as one that nobody leaves the processor to
-        house.user().book(house.event())
+        api.user().book(api.event())
         eventually(lambda: service.parts().get("persister", giving_way) != giving_way, "another has taken its place")
         pressing = service.parts()["persister"]
         eventually(lambda: lag_entries(service) == 0, "it carries what was left lying")
@@ -132,7 +132,7 @@ def test_no_connection_is_refused_while_a_worker_is_away(lasting: RunningService
     eventually(lambda: "worker-2" in lasting.parts(), "worker-2 has been started again")
 
 
-def test_no_secret_is_seen_on_a_command_line_or_in_a_child_s_environment(lasting: RunningService) -> None:
+def test_no_secret_is_on_a_command_line_or_in_a_child_s_environment(lasting: RunningService) -> None:
     children = descendants(supervisor_pid(lasting))
     assert len(children) >= 4
     for pid in children:
@@ -162,7 +162,7 @@ def hangups(action: signal.Handlers) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_it_ends_with_exit_code_0_and_leaves_no_process_behind(tmp_path: Path, number: signal.Signals) -> None:
+def test_the_service_ends_with_exit_code_0_and_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     with hangups(signal.SIG_DFL), running_service(tmp_path / "data") as service:
         children = descendants(supervisor_pid(service))
         if number is not signal.SIGTERM:
@@ -173,7 +173,7 @@ def test_it_ends_with_exit_code_0_and_leaves_no_process_behind(tmp_path: Path, n
         assert "Traceback" not in service.output
 
 
-def test_behind_nohup_it_outlives_its_terminal(tmp_path: Path) -> None:
+def test_with_nohup_the_service_outlives_its_terminal(tmp_path: Path) -> None:
     with hangups(signal.SIG_IGN), running_service(tmp_path / "data") as service:
         service.kill("service", signal.SIGHUP)
         service.kill("worker-1")
@@ -204,7 +204,7 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_start_has_the_data(t
         assert found.json()["data"] == booked.json()["data"]
 
 
-def test_a_second_signal_hurries(tmp_path: Path) -> None:
+def test_a_second_signal_ends_the_service_at_once(tmp_path: Path) -> None:
     with running_service(tmp_path / "data") as service:
         service.kill("worker-1", signal.SIGSTOP)  # it will not take notice of the first one
         service.kill("service", signal.SIGTERM)
@@ -213,7 +213,7 @@ def test_a_second_signal_hurries(tmp_path: Path) -> None:
         assert "hurrying" in service.output
 
 
-def test_it_serves_restarts_a_worker_and_stops_if_its_output_is_closed(tmp_path: Path) -> None:
+def test_the_service_works_and_stops_with_a_closed_output(tmp_path: Path) -> None:
     described = tmp_path / "data" / "service.json"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BOOKING_")}
     environment |= {"BOOKING_PORT": "0", "BOOKING_DATA_DIR": str(tmp_path / "data")}
@@ -260,7 +260,7 @@ def test_a_data_folder_with_a_long_path_is_served(tmp_path: Path) -> None:
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_a_wrong_setting_is_one_clear_line_and_exit_code_2(
+def test_a_wrong_setting_ends_the_start_with_one_line_and_exit_code_2(
     tmp_path: Path, environment: dict[str, str], lines: list[str]
 ) -> None:
     ended = serve({"BOOKING_DATA_DIR": str(tmp_path / "data")} | environment)
@@ -270,7 +270,7 @@ def test_a_wrong_setting_is_one_clear_line_and_exit_code_2(
     assert "too-short-to-be-safe" not in ended.stderr
 
 
-def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         ended = serve({"BOOKING_DATA_DIR": str(tmp_path / "data")}, "--port", port)
@@ -278,7 +278,7 @@ def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
     assert ended.stderr == f"booking: BOOKING_HOST, BOOKING_PORT: 127.0.0.1:{port}: Address already in use\n"
 
 
-def test_a_database_that_is_away_ends_the_start_in_one_line(tmp_path: Path) -> None:
+def test_an_unreachable_database_ends_the_start_with_one_line(tmp_path: Path) -> None:
     address = "postgresql://shop:s3cret-word@127.0.0.1:1/shop"
     ended = serve({"BOOKING_DATA_DIR": str(tmp_path / "data"), "BOOKING_DATABASE_URL": address})
     assert ended.returncode == 1
@@ -287,7 +287,7 @@ def test_a_database_that_is_away_ends_the_start_in_one_line(tmp_path: Path) -> N
     assert "s3cret-word" not in ended.stderr
 
 
-def test_a_redis_that_is_away_ends_the_start_with_its_reason(tmp_path: Path) -> None:
+def test_an_unreachable_redis_ends_the_start_with_the_reason(tmp_path: Path) -> None:
     ended = serve({"BOOKING_DATA_DIR": str(tmp_path / "data"), "BOOKING_REDIS_URL": f"unix://{tmp_path}/none.sock"})
     assert ended.returncode == 1
     assert ended.stderr.count("booking: Redis cannot be reached") == 3
@@ -296,7 +296,7 @@ def test_a_redis_that_is_away_ends_the_start_with_its_reason(tmp_path: Path) -> 
     assert "Traceback" not in ended.stderr + ended.stdout
 
 
-def test_a_setting_that_the_stored_data_contradicts_is_one_clear_line(lasting: RunningService, tmp_path: Path) -> None:
+def test_a_setting_that_contradicts_the_stored_data_is_one_line(lasting: RunningService, tmp_path: Path) -> None:
     shutil.copytree(lasting.data_dir, tmp_path / "data", ignore=shutil.ignore_patterns("*.sock", "lock", "redis"))
     ended = serve({"BOOKING_DATA_DIR": str(tmp_path / "data"), "BOOKING_SHARDS": "4"})
     assert ended.returncode == 2
@@ -336,7 +336,7 @@ def test_a_signal_during_the_start_ends_it(tmp_path: Path) -> None:
         assert [pid for pid in children if is_alive(pid)] == []
 
 
-def test_a_server_program_that_is_away_when_redis_dies_is_waited_for(tmp_path: Path) -> None:
+def test_a_missing_server_program_is_waited_for_when_redis_dies(tmp_path: Path) -> None:
     program, aside = tmp_path / "valkey-server", tmp_path / "aside"
     program.symlink_to(find_program(None))
     with running_service(tmp_path / "data", {"BOOKING_REDIS_SERVER": str(program)}) as service:
@@ -347,7 +347,7 @@ def test_a_server_program_that_is_away_when_redis_dies_is_waited_for(tmp_path: P
         eventually(lambda: answers(service, "/readyz"), "it is found again")
 
 
-def test_files_that_cannot_be_made_are_said_in_one_line(tmp_path: Path) -> None:
+def test_files_that_cannot_be_created_are_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "redis").touch()
     ended = serve({"BOOKING_DATA_DIR": str(tmp_path / "data")})
@@ -357,7 +357,7 @@ def test_files_that_cannot_be_made_are_said_in_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_an_embedded_server_that_cannot_run_is_shown_with_its_last_words(tmp_path: Path) -> None:
+def test_an_embedded_server_that_cannot_run_is_reported_with_its_log(tmp_path: Path) -> None:
     program = tmp_path / "valkey-server"
     program.write_text("#!/bin/sh\necho the disk is on fire\nexit 1\n")
     program.chmod(0o700)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually_async
-from tests.processes.crowd import Line, descriptors, lines, look, may_open, open_sale, request
+from tests.processes.crowd import RawConnection, descriptors, lines, look, may_open, open_sale, request
 
 SLOW = 500
 IDLE = 10_000
@@ -26,7 +26,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
         yield running
 
 
-async def buy(service: RunningService, line: Line, event_id: int, users: range, name: str) -> None:
+async def buy(service: RunningService, line: RawConnection, event_id: int, users: range, name: str) -> None:
     """Buys for each of them, one after another."""
     for number in users:
         line.writer.write(request("POST", "/book", service.token(f"{name}-{number}"), {"event_id": event_id}))
@@ -34,7 +34,7 @@ async def buy(service: RunningService, line: Line, event_id: int, users: range, 
         assert status == 201, body
 
 
-async def test_500_who_send_a_byte_a_second_are_cut_off_and_the_others_are_served(service: RunningService) -> None:
+async def test_500_clients_that_send_a_byte_a_second_are_cut_off_and_others_served(service: RunningService) -> None:
     event_id = open_sale(service)
     worker = service.parts()["worker-1"]
     before = descriptors(worker)
@@ -79,7 +79,7 @@ async def test_a_chunked_body_without_an_end_is_refused_or_cut_off(service: Runn
     assert look(service, event_id)["tickets_sold"] == 1
 
 
-async def test_10_000_idle_connections_keep_nobody_from_buying(service: RunningService) -> None:
+async def test_10_000_idle_connections_do_not_stop_buyers(service: RunningService) -> None:
     if not may_open(IDLE + SPARE_FILES):
         pytest.skip(f"the system lets no process open {IDLE + SPARE_FILES} files here (ulimit -Hn)")
     event_id = open_sale(service)
@@ -92,7 +92,7 @@ async def test_10_000_idle_connections_keep_nobody_from_buying(service: RunningS
     assert look(service, event_id)["tickets_sold"] == 53
 
 
-def test_a_service_that_may_open_few_files_takes_as_many_as_it_may(service: RunningService) -> None:
+def test_a_service_raises_its_limit_of_open_files(service: RunningService) -> None:
     """The soft bound of most systems is 1,024: the service raises its own as far as it may."""
     limits = Path(f"/proc/{service.parts()['worker-1']}/limits").read_text()
     (soft, hard) = next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3:5]

@@ -46,7 +46,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 
 @pytest.mark.parametrize("away", [redis_away, sql_away])
-def test_workers_killed_while_something_is_away_say_so_until_it_is_back(
+def test_workers_killed_while_a_server_is_away_say_so_until_it_returns(
     service: RunningService, away: Callable[[RunningService], AbstractContextManager[str]]
 ) -> None:
     event_id = open_sale(service)

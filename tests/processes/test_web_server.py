@@ -25,7 +25,7 @@ with socket.create_server(("127.0.0.1", 0)) as listener, patch("booking.ledger.l
 
 
 @pytest.mark.parametrize("error", ["SettingsError('BOOKING_SHARDS: 8 before, 4 now')", "RuntimeError('a fault')"])
-def test_what_keeps_the_application_from_starting_reaches_the_caller(error: str, tmp_path: Path) -> None:
+def test_an_error_at_the_applications_start_reaches_the_caller(error: str, tmp_path: Path) -> None:
     program = STARTS.format(error=error, folder=tmp_path)
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     message = error.split("'")[1]
@@ -91,7 +91,7 @@ def test_the_only_worker_s_socket_is_never_given_up() -> None:
     listeners.close()
 
 
-async def test_a_listener_that_nobody_accepts_from_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_socket_that_no_worker_accepts_from_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("booking.processes.listening_sockets.ANSWER_SECONDS", 0.05)
     with listen("127.0.0.1", 0) as listener:
         assert not await answers(url_of(listener))

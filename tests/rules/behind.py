@@ -1,7 +1,6 @@
-"""What stands behind a running service: its Redis and its SQL file, read past the API, which would sweep."""
+"""Reads a running service's Redis and SQL file directly, because a read through the API would expire holds."""
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -11,18 +10,16 @@ from pathlib import Path
 from redis import Redis
 
 from booking.settings import Settings
-
-PATIENCE_SECONDS = 30.0
-"""How long something that has to happen may take on a busy machine. What is promised is read from Redis's own times."""
+from tests.fixtures.waiting import eventually
 
 
 def to_ms(moment: str) -> int:
-    """A time of an answer, as milliseconds since 1970."""
+    """A time from an answer, in milliseconds since 1970."""
     return round(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
 def settings_of(data_dir: Path) -> Settings:
-    """The settings of a service that was given nothing but its data folder."""
+    """The settings of a service that has only its data folder configured."""
     return Settings.read({"BOOKING_DATA_DIR": str(data_dir)})
 
 
@@ -34,30 +31,31 @@ def redis_of(data_dir: Path) -> Iterator[Redis]:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A change as SQL has it; the time is Redis's."""
+class StoredChange:
+    """A change from SQL. Its time is from Redis."""
 
     kind: str
     user_id: str
     at_ms: int
 
 
-def changes_of(data_dir: Path, event_id: int) -> list[Told]:
+def changes_of(data_dir: Path, event_id: int) -> list[StoredChange]:
     """The event's changes that have reached SQL, in order."""
     path = data_dir / "booking.sqlite3"
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
         rows = connection.execute(
             "SELECT kind, user_id, at_ms FROM changes WHERE event_id = ? ORDER BY seq", (event_id,)
         ).fetchall()
-    return [Told(*row) for row in rows]
+    return [StoredChange(*row) for row in rows]
 
 
-def until_expired(data_dir: Path, event_id: int) -> Told:
-    """Waits for the event's first expiry, looking at SQL alone."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        for change in changes_of(data_dir, event_id):
-            if change.kind == "expired":
-                return change
-        time.sleep(0.05)
-    raise AssertionError(f"nothing of event {event_id} expired within {PATIENCE_SECONDS:.0f} s")
+def until_expired(data_dir: Path, event_id: int) -> StoredChange:
+    """Waits for the event's first expiry. Reads only SQL."""
+    expired: list[StoredChange] = []
+
+    def has_expired() -> bool:
+        expired[:] = [change for change in changes_of(data_dir, event_id) if change.kind == "expired"]
+        return bool(expired)
+
+    eventually(has_expired, f"a hold of event {event_id} expires")
+    return expired[0]

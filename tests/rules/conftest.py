@@ -1,4 +1,4 @@
-"""What the rules are held to: a stock on this test process's own server, and a running service of two workers."""
+"""Fixtures of the rules' tests: an inventory on this test process's own server, and a service with two workers."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ __all__ = ["stock"]
 
 @pytest.fixture(scope="session")
 def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service with two workers and without a rate limit. Who kills a part of it sees it back before the end."""
+    """A service with two workers and no rate limit. A test that kills a process waits until it is replaced."""
     environment = {"BOOKING_RATE_LIMIT": "off", "BOOKING_WORKERS": "2"}
     with running_service(tmp_path_factory.mktemp("rules") / "data", environment) as service:
         yield service

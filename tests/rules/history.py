@@ -1,4 +1,4 @@
-"""What an event's changes say about how it was sold: every rule that a history of changes can show is held to it."""
+"""Checks an event's changes against every rule of a sale that a history of changes can show."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,36 +6,37 @@ from dataclasses import dataclass, field
 
 from booking.domain.changes import BookingChange, Change, ChangeKind
 
-SWEPT_WITHIN_MS = 10_000
-"""From the end of a hold to its expiry, on Redis's clock: the contract's second, and what a busy machine takes."""
+EXPIRY_MS_MAX = 10_000
+"""From the end of a hold to its expiry, on Redis's clock. More than the contract's second, so that a busy machine does
+not fail a test; only a sweeper that has stopped takes longer."""
 
 
 @dataclass(slots=True)
 class History:
-    """The sale as its changes make it, one after another; raises AssertionError where one breaks a rule."""
+    """The state of a sale, built from its changes. Raises AssertionError if a change breaks a rule."""
 
     capacity: int
     available: int
     queue: dict[int, int] = field(default_factory=dict)
-    """Tickets by the number of whoever waits for them, in join order."""
+    """Tickets by booking number, of waiting bookings, in join order."""
     holds: dict[int, int] = field(default_factory=dict)
-    """Ends by the number of the hold, in milliseconds."""
+    """The end of each hold by booking number, in milliseconds since 1970."""
     owners: dict[str, int] = field(default_factory=dict)
-    """The number of each user's live booking."""
+    """The booking number of each user's live booking."""
     kinds: Counter[ChangeKind] = field(default_factory=Counter)
     late_ms: int = 0
-    """How long after its end a hold was swept, at worst."""
+    """The longest time from a hold's end to its expiry, in milliseconds."""
     at_ms: int = 0
 
     def check_rest(self) -> None:
-        """Between two atomic steps nobody waits for tickets that are there."""
+        """Checks that the head of the waiting list does not fit into the free tickets."""
         if self.queue:
             number, quantity = next(iter(self.queue.items()))
             assert quantity > self.available, f"booking {number} waited for {quantity} while {self.available} were free"
 
     def add(self, change: BookingChange) -> None:
-        """Takes the next change in."""
-        if change.at_ms != self.at_ms:  # another time is another step
+        """Applies the next change."""
+        if change.at_ms != self.at_ms:  # a different time means another script call
             self.check_rest()
             self.at_ms = change.at_ms
         self.kinds[change.kind] += 1
@@ -46,7 +47,7 @@ class History:
                 if change.kind is ChangeKind.JOINED:
                     self.queue[change.number] = change.quantity
                 else:
-                    assert not self.queue, f"booking {change.number} overtook those who waited"
+                    assert not self.queue, f"booking {change.number} overtook waiting users"
                     self._take(change)
             case ChangeKind.PROMOTED:
                 assert next(iter(self.queue), None) == change.number, f"booking {change.number} was not the head"
@@ -56,7 +57,7 @@ class History:
                 assert change.at_ms < self.holds.pop(change.number), f"booking {change.number} was confirmed too late"
             case ChangeKind.EXPIRED:
                 late_ms = change.at_ms - self.holds.pop(change.number)
-                assert 0 <= late_ms <= SWEPT_WITHIN_MS, f"booking {change.number} expired {late_ms} ms after its end"
+                assert 0 <= late_ms <= EXPIRY_MS_MAX, f"booking {change.number} expired {late_ms} ms after its end"
                 self.late_ms = max(self.late_ms, late_ms)
                 self._free(change)
             case ChangeKind.CANCELLED:
@@ -78,7 +79,7 @@ class History:
 
 
 def checked_history(changes: Sequence[Change], capacity: int) -> History:
-    """The history of an event whose capacity never changed, from all of its changes. Raises AssertionError."""
+    """Checks all changes of an event whose capacity never changed. Raises AssertionError."""
     assert [change.seq for change in changes] == list(range(1, len(changes) + 1)), "a change is missing"
     assert changes[0].kind is ChangeKind.CREATED
     history = History(capacity, capacity)

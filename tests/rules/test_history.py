@@ -1,4 +1,4 @@
-"""The reading of a history finds what is wrong with it: each rule broken once, in changes made up for that."""
+"""The check of a history finds each broken rule, in changes that break it once."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from .history import checked_history
 CAPACITY = 4
 HOLD_MS = 2_000
 ENDS_WITH_TICKETS = {ChangeKind.HELD, ChangeKind.PROMOTED}
-Told = tuple[int, ChangeKind, str, int]
+Row = tuple[int, ChangeKind, str, int]
 """Time, kind, user and quantity of a change."""
 
-A_SALE: list[Told] = [
+A_SALE: list[Row] = [
     (10, ChangeKind.HELD, "ann", 2),
     (10, ChangeKind.HELD, "bob", 2),
     (20, ChangeKind.JOINED, "cid", 3),
@@ -28,11 +28,11 @@ A_SALE: list[Told] = [
 ]
 
 
-def history(told: Sequence[Told]) -> list[Change]:
-    """The changes that are told, with numbers as the scripts give them."""
+def history(rows: Sequence[Row]) -> list[Change]:
+    """The changes with numbers as the scripts give them."""
     changes: list[Change] = [EventChange(1, 1, ChangeKind.CREATED, 1, Rules("Night", CAPACITY, 4, 2))]
     numbers: dict[str, int] = {}
-    for seq, (at_ms, kind, user, quantity) in enumerate(told, start=2):
+    for seq, (at_ms, kind, user, quantity) in enumerate(rows, start=2):
         if kind in {ChangeKind.HELD, ChangeKind.JOINED}:
             numbers[user] = seq
         ends = at_ms + HOLD_MS if kind in ENDS_WITH_TICKETS else None
@@ -43,7 +43,7 @@ def history(told: Sequence[Told]) -> list[Change]:
     return changes
 
 
-def test_a_sale_by_the_rules_passes_and_is_counted() -> None:
+def test_a_sale_that_keeps_the_rules_passes_and_is_counted() -> None:
     found = checked_history(history(A_SALE), CAPACITY)
     assert (found.available, found.queue, found.holds, found.late_ms) == (2, {}, {}, 100)
     assert set(found.owners) == {"bob"}
@@ -65,7 +65,7 @@ def test_a_sale_by_the_rules_passes_and_is_counted() -> None:
         ([*A_SALE[:2], (30, ChangeKind.CANCELLED, "ann", 3), (40, ChangeKind.CANCELLED, "bob", 2)], "were free"),
     ],
 )
-def test_a_broken_rule_is_found(instead: list[Told], complaint: str) -> None:
+def test_a_broken_rule_is_found(instead: list[Row], complaint: str) -> None:
     with pytest.raises(AssertionError, match=complaint):
         checked_history(history(instead), CAPACITY)
 

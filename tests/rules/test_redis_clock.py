@@ -1,4 +1,4 @@
-"""Window and hold go by Redis's own clock, inside the script, and by nothing that a web node says or believes."""
+"""The window and holds depend only on Redis's own clock, which the scripts read, and not on a web node's clock."""
 
 import re
 import time
@@ -15,18 +15,20 @@ from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.scripts import all_scripts
 from tests.fixtures.stock import EPOCHS, Stock, found
-from tests.model.told_clock import CLOCK_KEY, RewrittenLink, scripts_told_the_time
+from tests.model.settable_clock import CLOCK_KEY, RewrittenConnection, scripts_with_settable_clock
 
 TEN_YEARS_SECONDS = 315_360_000
 NOON_MS = 1_800_000_000_000
 
 
 @asynccontextmanager
-async def told_office(address: str) -> AsyncIterator[tuple[BoxOffice, "Redis"]]:
-    """A box office whose scripts are told Redis's time, and the connection that tells them."""
+async def office_with_clock(address: str) -> AsyncIterator[tuple[BoxOffice, "Redis"]]:
+    """A box office whose scripts read a settable clock, and the connection that sets it."""
     await found(address)
     redis = Redis.from_url(address, protocol=2)
-    office = BoxOffice([CommandBatcher(RewrittenLink(address, scripts_told_the_time()), 100)], EPOCHS, None, 1_000)
+    office = BoxOffice(
+        [CommandBatcher(RewrittenConnection(address, scripts_with_settable_clock()), 100)], EPOCHS, None, 1_000
+    )
     try:
         yield office, redis
     finally:
@@ -34,14 +36,14 @@ async def told_office(address: str) -> AsyncIterator[tuple[BoxOffice, "Redis"]]:
         await redis.aclose()
 
 
-def test_no_script_is_given_the_time() -> None:
+def test_no_script_takes_the_time_as_an_argument() -> None:
     for script in all_scripts():
         named = {*script.header.arguments, *script.header.items}
         assert named.isdisjoint({"now", "now_ms", "time", "clock", "at"}), script.header
         assert not re.search(r"os\.(time|clock|date)", script.source.decode())
 
 
-async def test_a_web_node_whose_clock_is_wrong_sells_by_rediss(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_web_node_with_a_wrong_clock_uses_redis_time(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
     now_ms = time.time_ns() // 1_000_000
     minute = 60_000
     await stock.sale(1, opens_at_ms=now_ms - minute, closes_at_ms=now_ms + minute, hold_seconds=60)
@@ -58,7 +60,7 @@ async def test_a_web_node_whose_clock_is_wrong_sells_by_rediss(stock: Stock, mon
 
 
 async def test_the_window_opens_and_closes_to_the_millisecond_of_rediss_clock(clean_valkey: str) -> None:
-    async with told_office(clean_valkey) as (office, redis):
+    async with office_with_clock(clean_valkey) as (office, redis):
         found_at = []
         await redis.set(CLOCK_KEY, (NOON_MS - 10) * 1000)
         await office.create(1, Rules("One second", 10, opens_at_ms=NOON_MS, closes_at_ms=NOON_MS + 1_000))
@@ -68,8 +70,8 @@ async def test_the_window_opens_and_closes_to_the_millisecond_of_rediss_clock(cl
         assert found_at == [Status.SALE_NOT_OPEN, Status.BOOKED, Status.BOOKED, Status.SALE_CLOSED]
 
 
-async def test_a_hold_lives_to_the_last_millisecond_before_its_end_and_no_longer(clean_valkey: str) -> None:
-    async with told_office(clean_valkey) as (office, redis):
+async def test_a_hold_is_valid_until_the_last_millisecond_before_its_end(clean_valkey: str) -> None:
+    async with office_with_clock(clean_valkey) as (office, redis):
         await redis.set(CLOCK_KEY, NOON_MS * 1000)
         await office.create(1, Rules("Held", 10, hold_seconds=2))
         for user in ("ann", "bob"):

@@ -1,4 +1,4 @@
-"""First answers, given again byte for byte after a worker, Redis or all of it was killed, and by whichever worker."""
+"""First answers are replayed byte for byte by every worker, also after a worker, Redis or the persister was killed."""
 
 import json
 import time
@@ -7,54 +7,52 @@ import httpx
 from redis import Redis
 
 from booking.inventory import keys
+from tests.contract.api import Api, open_api
 from tests.contract.client import Answer, Caller, replayed
-from tests.contract.house import House, open_house
 from tests.fixtures.service import RunningService
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_SECONDS, eventually
 
-from .behind import PATIENCE_SECONDS, redis_of, settings_of
+from .behind import redis_of, settings_of
 
 DAY_MS = 86_400_000
 CONNECTIONS = 8
-"""Enough that each of two workers gets some: the kernel deals them out."""
+"""Enough that each of two workers gets some, since the kernel distributes them."""
 
 
-def ask(house: House, caller: Caller, verb: str, event_id: int, key: str) -> Answer:
-    """One call on a connection of its own."""
+def ask(api: Api, caller: Caller, verb: str, event_id: int, key: str) -> Answer:
+    """Makes one call on a connection of its own."""
     body = json.dumps({"event_id": event_id}).encode()
     head = f"POST /{verb} HTTP/1.1\nAuthorization: {caller.authorization}\nIdempotency-Key: {key}"
-    return house.line.send(f"{head}\nContent-Length: {len(body)}", body)
+    return api.raw_connection.send(f"{head}\nContent-Length: {len(body)}", body)
 
 
-def first_answers(house: House, event_id: int) -> dict[tuple[str, str], Answer]:
-    """The first answer under a key of each kind, by user and verb; each booking has changed since."""
-    buyer, waiting, refused = (house.user(name) for name in ("buyer", "waiting", "refused"))
+def first_answers(api: Api, event_id: int) -> dict[tuple[str, str], Answer]:
+    """The first answers of each kind under a key, by user and command. Each booking has changed since."""
+    buyer, waiting, refused = (api.user(name) for name in ("buyer", "waiting", "refused"))
     answers = {
-        ("buyer", "book"): ask(house, buyer, "book", event_id, "b"),
-        ("waiting", "book"): ask(house, waiting, "book", event_id, "b"),
-        ("refused", "book"): ask(house, refused, "book", event_id, "b"),
-        ("waiting", "confirm"): ask(house, waiting, "confirm", event_id, "c"),
-        ("buyer", "confirm"): ask(house, buyer, "confirm", event_id, "c"),
-        ("buyer", "cancel"): ask(house, buyer, "cancel", event_id, "x"),
+        ("buyer", "book"): ask(api, buyer, "book", event_id, "b"),
+        ("waiting", "book"): ask(api, waiting, "book", event_id, "b"),
+        ("refused", "book"): ask(api, refused, "book", event_id, "b"),
+        ("waiting", "confirm"): ask(api, waiting, "confirm", event_id, "c"),
+        ("buyer", "confirm"): ask(api, buyer, "confirm", event_id, "c"),
+        ("buyer", "cancel"): ask(api, buyer, "cancel", event_id, "x"),
     }
     assert [answer.status for answer in answers.values()] == [201, 202, 409, 409, 200, 200]
     return answers
 
 
 def check_replays(service: RunningService, event_id: int, firsts: dict[tuple[str, str], Answer]) -> None:
-    """Every first answer again, from every worker, and nothing changed by that."""
-    with open_house(service) as house:
-        before = house.look(event_id)
+    """Checks that every worker replays every first answer, and that this changes nothing."""
+    with open_api(service) as api:
+        before = api.look(event_id)
         for (user, verb), first in firsts.items():
             for _ in range(CONNECTIONS):
-                assert replayed(
-                    ask(house, house.user(user), verb, event_id, verb[0] if verb != "cancel" else "x"), first
-                )
-        assert house.look(event_id) == before
+                assert replayed(ask(api, api.user(user), verb, event_id, verb[0] if verb != "cancel" else "x"), first)
+        assert api.look(event_id) == before
 
 
 def is_ready(service: RunningService) -> bool:
-    """Whether every worker says so; each connection may be taken by either."""
+    """Whether every worker is ready. Any worker may accept a connection, so it tries several."""
     try:
         return all(
             httpx.get(f"{service.base_url}/readyz", timeout=5, trust_env=False).status_code == 200
@@ -65,20 +63,20 @@ def is_ready(service: RunningService) -> bool:
 
 
 def kill(service: RunningService, part: str) -> None:
-    """Kills a part with SIGKILL, and returns once another has taken its place."""
+    """Kills a child process with SIGKILL, and waits until it is replaced."""
     killed = service.kill(part)
     eventually(lambda: service.parts().get(part, killed) != killed, f"{part} comes back")
     eventually(lambda: is_ready(service), f"the service is ready without the {part} that was killed")
 
 
-def test_a_replay_is_the_same_after_later_changes_from_every_worker_and_after_every_part_was_killed(
+def test_every_worker_replays_the_same_answer_even_after_changes_and_kills(
     two_workers: RunningService,
 ) -> None:
-    with open_house(two_workers) as house:
-        event_id = house.event(hold_seconds=3_600, waitlist_limit=1)
-        firsts = first_answers(house, event_id)
-        promoted = house.user("waiting").booking(event_id)
-        assert promoted.data["status"] == "held", "the booking is another than the one that was answered"
+    with open_api(two_workers) as api:
+        event_id = api.event(hold_seconds=3_600, waitlist_limit=1)
+        firsts = first_answers(api, event_id)
+        promoted = api.user("waiting").booking(event_id)
+        assert promoted.data["status"] == "held", "the booking has not changed since the first answer"
     check_replays(two_workers, event_id, firsts)
     for part in ("worker-1", "worker-2", "redis", "persister"):
         kill(two_workers, part)
@@ -91,17 +89,17 @@ def kept_for_ms(redis: Redis, kept: str) -> int:
     return lasts
 
 
-def test_the_day_of_a_key_goes_on_while_redis_is_killed_and_comes_back(two_workers: RunningService) -> None:
-    with open_house(two_workers) as house:
-        event_id = house.event(available_tickets=2)
-        buyer = house.user()
+def test_an_idempotency_keys_lifetime_survives_a_restart_of_redis(two_workers: RunningService) -> None:
+    with open_api(two_workers) as api:
+        event_id = api.event(available_tickets=2)
+        buyer = api.user()
         before = time.time_ns() // 1_000_000
-        assert ask(house, buyer, "book", event_id, "b").status == 201
-        assert house.user().book(event_id).status == 201
+        assert ask(api, buyer, "book", event_id, "b").status == 201
+        assert api.user().book(event_id).status == 201
     kept = keys.replay(event_id, settings_of(two_workers.data_dir).shards, buyer.id, "b")
     kill(two_workers, "redis")
     with redis_of(two_workers.data_dir) as redis:
-        assert list(redis.scan_iter(f"*:{event_id}:replay:*")) == [kept.encode()], "none is kept without a key"
+        assert list(redis.scan_iter(f"*:{event_id}:replay:*")) == [kept.encode()], "not exactly one answer is kept"
         passed_ms = time.time_ns() // 1_000_000 - before
         assert DAY_MS - passed_ms - PATIENCE_SECONDS * 1_000 < kept_for_ms(redis, kept) <= DAY_MS
         redis.pexpire(kept, 60_000)

@@ -1,4 +1,4 @@
-"""The table of rules: every rule names a test, every test that is named is there, and so is every script."""
+"""The table of rules: every rule names a test, and every named test and script exists."""
 
 import re
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from tests.fixtures.named_tests import missing, names_in
 
 CHECKOUT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_name("README.md")
-IN_FRONT = {"a change that names nothing is refused", "a key is 1 to 255 visible characters, quoted or bare"}
-"""Rules about the request and not about the sale: no script ever hears of them."""
+WITHOUT_SCRIPT = {"a change that names nothing is refused", "a key is 1 to 255 visible characters, quoted or bare"}
+"""Rules about the request, which no script handles."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One rule with its scripts, from `lua/`, and its tests, from `tests/`."""
+    """One rule with its scripts in `lua/` and its tests in `tests/`."""
 
     rule: str
     scripts: tuple[str, ...]
@@ -22,7 +22,7 @@ class Row:
 
 
 def rows() -> list[Row]:
-    """The table's rows, without its head and the headings between."""
+    """The table's rows, without its head and its headings."""
     lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
     quoted = re.compile("`([^`]+)`")
@@ -33,25 +33,25 @@ def rows() -> list[Row]:
     ]
 
 
-def test_every_rule_names_a_test_and_every_rule_of_a_sale_a_script() -> None:
+def test_every_rule_names_a_test_and_every_rule_of_a_sale_names_a_script() -> None:
     found = rows()
     assert len(found) > 50
-    assert len({row.rule for row in found}) == len(found), "a rule is there twice"
+    assert len({row.rule for row in found}) == len(found), "a rule is listed twice"
     assert [row.rule for row in found if not row.tests] == []
-    assert {row.rule for row in found if not row.scripts} == IN_FRONT
+    assert {row.rule for row in found if not row.scripts} == WITHOUT_SCRIPT
 
 
-def test_every_test_that_the_table_names_is_there() -> None:
+def test_every_test_that_the_table_names_exists() -> None:
     named = {test for row in rows() for test in row.tests}
     assert missing(named) == []
 
 
-def test_every_script_that_the_table_names_is_there() -> None:
+def test_every_script_that_the_table_names_exists() -> None:
     named = {script for row in rows() for script in row.scripts}
     assert sorted(script for script in named if not (CHECKOUT / "lua" / script).is_file()) == []
 
 
-def test_every_test_of_a_rule_here_is_in_the_table() -> None:
+def test_every_test_in_the_rules_files_is_in_the_table() -> None:
     named = {test for row in rows() for test in row.tests}
     files = {test.partition("::")[0] for test in named if test.startswith("rules/")}
     own = {f"{file}::{test}" for file in files for test in names_in(file)}

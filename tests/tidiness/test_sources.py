@@ -12,11 +12,6 @@ LUA = sorted((CHECKOUT / "lua").rglob("*.lua"))
 
 SCRIPT_COLUMNS_MAX = 120
 TEST_NAME_CHARACTERS_MAX = 80
-LONG_NAMES_ALLOWED = (
-    "lua", "model", "rules", "inventory", "benchmark", "load", "loadtest",
-
-)  # fmt: skip
-"""Folders and files of `tests/` whose names are still to be shortened; nothing is ever added here."""
 
 VAGUE_NAMES = {"base", "common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
 BARE_IGNORE = re.compile(r"#\s*type:\s*ignore(?:\[[\w, -]*\])?\s*$")
@@ -70,11 +65,9 @@ def test_a_module_is_named_for_what_it_owns() -> None:
 
 
 def test_a_tests_name_is_one_short_promise() -> None:
-    exempt = [CHECKOUT / "tests" / name for name in LONG_NAMES_ALLOWED]
     long = [
         f"{path.relative_to(CHECKOUT)}::{node.name}"
         for path in sorted((CHECKOUT / "tests").rglob("test_*.py"))
-        if not any(path.is_relative_to(one) for one in exempt)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
         if len(node.name) > TEST_NAME_CHARACTERS_MAX

@@ -18,7 +18,7 @@ def route(path: str) -> Route:
     return Route(path, lambda _: None)
 
 
-async def test_a_line_says_what_was_asked_and_answered_and_nothing_else(tmp_path: Path) -> None:
+async def test_an_access_log_line_has_exactly_its_documented_fields(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
         log = AccessLog(json_line, file.fileno())
         headers = [(b"authorization", b"Bearer hush"), (b"cookie", b"hush")]
@@ -41,7 +41,7 @@ async def test_a_line_says_what_was_asked_and_answered_and_nothing_else(tmp_path
     }
 
 
-async def test_an_email_that_is_a_users_id_is_told_by_its_hash(tmp_path: Path) -> None:
+async def test_an_email_as_a_user_id_is_logged_as_its_hash(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
         log = AccessLog(json_line, file.fileno())
         for user in ("zoe@example.com", "zoe@example.com", "ann@example.com"):
@@ -54,7 +54,7 @@ async def test_an_email_that_is_a_users_id_is_told_by_its_hash(tmp_path: Path) -
     assert users[0].startswith("sha256:")
 
 
-async def test_a_log_that_cannot_be_written_costs_its_lines_and_no_request() -> None:
+async def test_an_unwritable_log_loses_its_lines_and_no_request() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -98,7 +98,7 @@ def line(user: str | None, route: str | None = "/book") -> bytes:
     )
 
 
-def test_a_line_for_people_is_one_line() -> None:
+def test_a_human_readable_log_entry_is_one_line() -> None:
     text = line("17").decode()
     assert text.startswith("21:30:00.125 201 POST   /book ")
     assert text.endswith("1.500 ms  user=17 id=an-id\n")

@@ -107,7 +107,7 @@ async def test_a_buyers_way_through_the_application(worker: Worker) -> None:
     assert (mine.json()["data"]["status"], mine.json()["data"]["source"]) == ("confirmed", "waitlist")
 
 
-async def test_the_log_tells_each_request_and_no_secret(worker: Worker) -> None:
+async def test_the_log_has_each_request_and_no_secret(worker: Worker) -> None:
     event_id = await worker.open_sale()
     credentials = {"email": EMAIL, "password": PASSWORD}
     registered = await worker.call("POST", "/auth/register", json=credentials)
@@ -137,7 +137,7 @@ async def test_the_log_tells_each_request_and_no_secret(worker: Worker) -> None:
     ]
 
 
-async def test_a_reader_that_has_the_newest_version_is_told_so(worker: Worker) -> None:
+async def test_a_reader_with_the_newest_version_gets_304(worker: Worker) -> None:
     event_id = await worker.open_sale()
     first = await worker.call("GET", f"/events/{event_id}")
     etag = first.headers["etag"]
@@ -150,7 +150,7 @@ async def test_a_reader_that_has_the_newest_version_is_told_so(worker: Worker) -
     assert changed.headers["etag"] != etag
 
 
-async def test_prepared_answers_never_outlive_a_change(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cached_answers_never_outlive_a_change(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("booking.web.endpoints.events.RENDERED_MAX", 2)
     ids = [await worker.open_sale(event_name=f"Night {number}") for number in range(4)]
     for event_id in ids * 2:
@@ -159,14 +159,14 @@ async def test_prepared_answers_never_outlive_a_change(worker: Worker, monkeypat
         assert (data["id"], data["available_tickets"], data["seq"]) == (event_id, 4, 2)
 
 
-async def test_head_is_answered_wherever_get_is_and_nowhere_else(worker: Worker) -> None:
+async def test_head_is_answered_exactly_where_get_is(worker: Worker) -> None:
     event_id = await worker.open_sale()
     for path in (f"/status/{event_id}", f"/events/{event_id}", "/events", "/healthz", "/readyz"):
         assert (await worker.call("HEAD", path)).status_code == (await worker.call("GET", path)).status_code
     assert (await worker.call("HEAD", "/book")).status_code == 405
 
 
-async def test_ready_tells_the_lag_until_sql_has_it(worker: Worker) -> None:
+async def test_readyz_reports_the_lag_until_sql_has_every_change(worker: Worker) -> None:
     await worker.open_sale()
     answer = await worker.call("GET", "/readyz")
     assert answer.status_code == 200
@@ -180,7 +180,7 @@ async def test_ready_tells_the_lag_until_sql_has_it(worker: Worker) -> None:
     assert (parts["persister"]["lag_entries"], parts["persister"]["lag_seconds"]) == (0, 0.0)
 
 
-async def test_ready_names_the_part_that_is_not_well(
+async def test_readyz_names_the_failing_part(
     worker: Worker, clean_valkey: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event_id = await worker.open_sale()
@@ -213,7 +213,7 @@ async def test_ready_names_the_part_that_is_not_well(
         await redis.aclose()
 
 
-async def test_ready_says_that_the_database_is_away(worker: Worker) -> None:
+async def test_readyz_reports_an_unreachable_database(worker: Worker) -> None:
     database = worker.settings.data_dir / "booking.sqlite3"
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("ALTER TABLE shards RENAME TO gone")
@@ -223,7 +223,7 @@ async def test_ready_says_that_the_database_is_away(worker: Worker) -> None:
     assert answer.json()["parts"]["redis"]["ok"] is True
 
 
-async def test_one_address_may_not_try_passwords_for_ever(
+async def test_password_attempts_of_one_address_are_limited(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clean_valkey: str
 ) -> None:
     limits = {"BOOKING_AUTH_RATE_LIMIT_PER_MINUTE": "2"}
@@ -234,7 +234,7 @@ async def test_one_address_may_not_try_passwords_for_ever(
         assert int(answers[2].headers["retry-after"]) >= 1
 
 
-async def test_a_call_that_never_reaches_the_step_is_charged_too(
+async def test_an_invalid_call_uses_the_rate_bucket_too(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clean_valkey: str
 ) -> None:
     limits = {"BOOKING_RATE_LIMIT_BURST": "2", "BOOKING_RATE_LIMIT_PER_SECOND": "0.01"}

@@ -39,7 +39,7 @@ def basic(email: str, password: str, scheme: str = "Basic") -> dict[str, Any]:
     return scope(f"{scheme} {b64encode(f'{email}:{password}'.encode()).decode()}")
 
 
-class House:
+class Setup:
     """The real parts, with accounts in a dictionary, a clock to set, and a count of the passwords checked."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,8 +72,8 @@ class House:
 
 
 @pytest.fixture
-async def house(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
-    made = House(monkeypatch)
+async def setup(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Setup]:
+    made = Setup(monkeypatch)
     await made.register()
     yield made
     made.passwords.close()
@@ -83,27 +83,27 @@ async def house(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
-async def test_a_token_tells_the_caller_without_waiting(house: House, scheme: str) -> None:
+async def test_a_token_identifies_the_caller_without_waiting(setup: Setup, scheme: str) -> None:
     request = scope(f"{scheme} {sign_token(SECRET, '18', 'organizer', 60)}")
-    assert house.credentials.caller_now(request) == Caller("18", organizer=True)
-    assert await house.credentials.caller(request) == Caller("18", organizer=True)
+    assert setup.credentials.caller_now(request) == Caller("18", organizer=True)
+    assert await setup.credentials.caller(request) == Caller("18", organizer=True)
 
 
-async def test_a_bad_token_is_refused_with_its_reason_and_not_offered_a_password(house: House) -> None:
+async def test_a_bad_token_is_refused_with_its_reason_and_not_offered_a_password(setup: Setup) -> None:
     request = scope(f"Bearer {sign_token(SECRET, '18', None, -60)}")
     with pytest.raises(Unauthenticated) as caught:
-        house.credentials.caller_now(request)
-    for refusal in (caught.value, await house.refusal(request)):
+        setup.credentials.caller_now(request)
+    for refusal in (caught.value, await setup.refusal(request)):
         assert refusal.detail == "The token has expired."
         assert refusal.challenges == (
             'Bearer realm="booking", error="invalid_token", error_description="The token has expired."',
         )
 
 
-async def test_a_token_whose_provider_is_away_is_not_called_wrong(house: House) -> None:
+async def test_a_token_is_not_called_invalid_if_its_provider_is_away(setup: Setup) -> None:
     # Nothing listens on port 1 of the loopback.
     verifier = TokenVerifier(SECRET, jwks_url="http://127.0.0.1:1/keys")
-    credentials = Credentials(verifier, house.passwords, house.find)
+    credentials = Credentials(verifier, setup.passwords, setup.find)
     header = b64encode(b'{"alg":"ES256","kid":"k"}').rstrip(b"=").decode()
     request = scope(f"Bearer {header}.e30.AAAA")
     assert credentials.caller_now(request) is None
@@ -118,136 +118,134 @@ async def test_a_token_whose_provider_is_away_is_not_called_wrong(house: House) 
 
 @pytest.mark.parametrize("email", [EMAIL, "zoe@example.com", "ZOE@EXAMPLE.COM"])
 @pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC"])
-async def test_a_password_tells_the_caller_whatever_the_case_of_the_email(
-    house: House, email: str, scheme: str
-) -> None:
+async def test_a_password_identifies_the_caller_whatever_the_emails_case(setup: Setup, email: str, scheme: str) -> None:
     request = basic(email, PASSWORD, scheme)
-    assert house.credentials.caller_now(request) is None
-    assert await house.credentials.caller(request) == Caller("account:17", organizer=False)
-    assert house.asked == ["zoe@example.com"]
+    assert setup.credentials.caller_now(request) is None
+    assert await setup.credentials.caller(request) == Caller("account:17", organizer=False)
+    assert setup.asked == ["zoe@example.com"]
 
 
-async def test_a_password_that_was_right_is_remembered_for_a_minute(house: House) -> None:
+async def test_a_password_that_was_right_is_remembered_for_a_minute(setup: Setup) -> None:
     request = basic(EMAIL, PASSWORD)
-    await house.credentials.caller(request)
-    house.now += CACHE_SECONDS - 1
-    assert house.credentials.caller_now(request) == Caller("account:17", organizer=False)
-    assert await house.credentials.caller(request) == Caller("account:17", organizer=False)
-    assert house.checks == 1
-    house.now += 1
-    assert house.credentials.caller_now(request) is None
-    await house.credentials.caller(request)
-    assert house.checks == 2
+    await setup.credentials.caller(request)
+    setup.now += CACHE_SECONDS - 1
+    assert setup.credentials.caller_now(request) == Caller("account:17", organizer=False)
+    assert await setup.credentials.caller(request) == Caller("account:17", organizer=False)
+    assert setup.checks == 1
+    setup.now += 1
+    assert setup.credentials.caller_now(request) is None
+    await setup.credentials.caller(request)
+    assert setup.checks == 2
 
 
-async def test_a_password_that_was_wrong_is_never_remembered(house: House) -> None:
-    await house.credentials.caller(basic(EMAIL, PASSWORD))
+async def test_a_password_that_was_wrong_is_never_remembered(setup: Setup) -> None:
+    await setup.credentials.caller(basic(EMAIL, PASSWORD))
     for wrong in (basic(EMAIL, "wrong"), basic(EMAIL, PASSWORD + " "), basic("other@example.com", PASSWORD)):
         for _ in range(2):
-            assert house.credentials.caller_now(wrong) is None
-            assert (await house.refusal(wrong)).detail == "The email or the password is wrong."
-    assert house.checks == 7
+            assert setup.credentials.caller_now(wrong) is None
+            assert (await setup.refusal(wrong)).detail == "The email or the password is wrong."
+    assert setup.checks == 7
 
 
-async def test_what_is_remembered_holds_no_password(house: House) -> None:
-    await house.credentials.caller(basic(EMAIL, PASSWORD))
-    kept = repr(house.credentials._cache)
+async def test_what_is_cache_holds_no_password(setup: Setup) -> None:
+    await setup.credentials.caller(basic(EMAIL, PASSWORD))
+    kept = repr(setup.credentials._cache)
     assert "right" not in kept
     assert b64encode(f"{EMAIL}:{PASSWORD}".encode()).decode() not in kept
 
 
-async def test_the_one_not_used_for_longest_makes_room(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_least_recently_used_password_is_evicted(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("booking.web.authentication.CACHE_MAX", 2)
-    kept = house.accounts[email_key(EMAIL)].password_hash
+    kept = setup.accounts[email_key(EMAIL)].password_hash
     requests = []
     for number in range(3):
         email = f"user{number}@example.com"
-        house.accounts[email] = Account(number, email, kept, organizer=False)
+        setup.accounts[email] = Account(number, email, kept, organizer=False)
         requests.append(basic(email, PASSWORD))
-    await house.credentials.caller(requests[0])
-    await house.credentials.caller(requests[1])
-    await house.credentials.caller(requests[0])
-    await house.credentials.caller(requests[2])
-    assert [house.credentials.caller_now(request) is not None for request in requests] == [True, False, True]
+    await setup.credentials.caller(requests[0])
+    await setup.credentials.caller(requests[1])
+    await setup.credentials.caller(requests[0])
+    await setup.credentials.caller(requests[2])
+    assert [setup.credentials.caller_now(request) is not None for request in requests] == [True, False, True]
 
 
-async def test_looking_afresh_sees_a_new_role_and_a_new_password(house: House) -> None:
+async def test_a_fresh_read_sees_a_new_role_and_a_new_password(setup: Setup) -> None:
     request = basic(EMAIL, PASSWORD)
-    assert await house.credentials.caller(request) == Caller("account:17", organizer=False)
-    await house.register(organizer=True)
-    assert house.credentials.caller_now(request) == Caller("account:17", organizer=False)
-    assert await house.credentials.caller(request, recheck=True) == Caller("account:17", organizer=True)
-    assert house.credentials.caller_now(request) == Caller("account:17", organizer=True)
-    house.accounts.clear()
+    assert await setup.credentials.caller(request) == Caller("account:17", organizer=False)
+    await setup.register(organizer=True)
+    assert setup.credentials.caller_now(request) == Caller("account:17", organizer=False)
+    assert await setup.credentials.caller(request, recheck=True) == Caller("account:17", organizer=True)
+    assert setup.credentials.caller_now(request) == Caller("account:17", organizer=True)
+    setup.accounts.clear()
     with pytest.raises(Unauthenticated):
-        await house.credentials.caller(request, recheck=True)
-    assert house.credentials.caller_now(request) is None
+        await setup.credentials.caller(request, recheck=True)
+    assert setup.credentials.caller_now(request) is None
 
 
-async def test_an_unknown_email_and_a_wrong_password_cost_the_same_work(house: House) -> None:
+async def test_an_unknown_email_and_a_wrong_password_cost_the_same_work(setup: Setup) -> None:
     for email in (EMAIL, "nobody@example.com", "not an email", "a@b", ""):
-        before = house.checks
-        assert await house.credentials.account(email, "wrong password", "192.0.2.1") is None
-        assert house.checks == before + 1
-        before = house.checks
-        assert (await house.refusal(basic(email, "wrong password"))).challenges == (BASIC_CHALLENGE,)
-        assert house.checks == before + 1
+        before = setup.checks
+        assert await setup.credentials.account(email, "wrong password", "192.0.2.1") is None
+        assert setup.checks == before + 1
+        before = setup.checks
+        assert (await setup.refusal(basic(email, "wrong password"))).challenges == (BASIC_CHALLENGE,)
+        assert setup.checks == before + 1
 
 
-async def test_only_what_could_be_registered_is_looked_for(house: House) -> None:
+async def test_only_valid_emails_are_looked_up(setup: Setup) -> None:
     for email in ("not an email", "a\0b@example.com", "x" * 5000 + "@example.com", "\ud800@example.com"):
-        assert await house.credentials.account(email, "password", "192.0.2.1") is None
-    assert house.asked == []
+        assert await setup.credentials.account(email, "password", "192.0.2.1") is None
+    assert setup.asked == []
 
 
-async def test_a_login_gets_the_account_for_its_own_password(house: House) -> None:
+async def test_a_login_gets_the_account_for_its_own_password(setup: Setup) -> None:
     assert (
-        await house.credentials.account("ZOE@example.com", PASSWORD, "192.0.2.1") == house.accounts["zoe@example.com"]
+        await setup.credentials.account("ZOE@example.com", PASSWORD, "192.0.2.1") == setup.accounts["zoe@example.com"]
     )
 
 
-async def test_a_burst_of_one_users_calls_checks_the_password_once(house: House) -> None:
+async def test_a_burst_of_one_users_calls_checks_the_password_once(setup: Setup) -> None:
     request = basic(EMAIL, PASSWORD)
-    callers = await asyncio.gather(*(house.credentials.caller(request) for _ in range(20)))
+    callers = await asyncio.gather(*(setup.credentials.caller(request) for _ in range(20)))
     assert callers == [Caller("account:17", organizer=False)] * 20
-    assert house.checks == 1
+    assert setup.checks == 1
 
 
-async def test_a_caller_who_goes_away_does_not_end_the_check_for_the_others(house: House) -> None:
+async def test_a_caller_who_leaves_does_not_end_the_check_for_others(setup: Setup) -> None:
     request = basic(EMAIL, PASSWORD)
-    calls = [asyncio.create_task(house.credentials.caller(request)) for _ in range(3)]
+    calls = [asyncio.create_task(setup.credentials.caller(request)) for _ in range(3)]
     await asyncio.sleep(0)
     calls[0].cancel()
     assert await asyncio.gather(*calls[1:]) == [Caller("account:17", organizer=False)] * 2
     with pytest.raises(asyncio.CancelledError):
         await calls[0]
-    assert house.checks == 1
+    assert setup.checks == 1
 
 
-async def test_a_check_that_is_ended_ends_the_wait_for_it(house: House) -> None:
-    call = asyncio.create_task(house.credentials.caller(basic(EMAIL, PASSWORD)))
+async def test_a_check_that_is_ended_ends_the_wait_for_it(setup: Setup) -> None:
+    call = asyncio.create_task(setup.credentials.caller(basic(EMAIL, PASSWORD)))
     await asyncio.sleep(0)
-    for check in house.credentials._checking.values():
+    for check in setup.credentials._checking.values():
         check.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert not house.credentials._checking
+    assert not setup.credentials._checking
 
 
 async def test_a_full_queue_and_a_database_that_fails_are_not_wrong_passwords(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(_: str) -> Account | None:
         raise ConnectionError
 
     request = basic(EMAIL, PASSWORD)
     with pytest.raises(ConnectionError):
-        await Credentials(TokenVerifier(SECRET), house.passwords, broken).caller(request)
-    monkeypatch.setattr(house.passwords, "_slots", BoundedSemaphore(3))
-    crowd = [house.credentials.caller(basic(f"u{number}@example.com", "x")) for number in range(10)]
+        await Credentials(TokenVerifier(SECRET), setup.passwords, broken).caller(request)
+    monkeypatch.setattr(setup.passwords, "_slots", BoundedSemaphore(3))
+    crowd = [setup.credentials.caller(basic(f"u{number}@example.com", "x")) for number in range(10)]
     results = await asyncio.gather(*crowd, return_exceptions=True)
     assert {type(result) for result in results} == {TooBusy, Unauthenticated}
-    assert await house.credentials.caller(request) == Caller("account:17", organizer=False)
+    assert await setup.credentials.caller(request) == Caller("account:17", organizer=False)
 
 
 # Neither
@@ -269,30 +267,30 @@ async def test_a_full_queue_and_a_database_that_fails_are_not_wrong_passwords(
         b64encode(b"a@example.com:" + b"x" * 10_000),
     ],
 )
-async def test_a_password_that_cannot_be_read_is_refused_without_a_check(house: House, encoded: bytes) -> None:
-    refusal = await house.refusal(scope(b"Basic " + encoded))
+async def test_a_password_that_cannot_be_read_is_refused_without_a_check(setup: Setup, encoded: bytes) -> None:
+    refusal = await setup.refusal(scope(b"Basic " + encoded))
     assert refusal.challenges == (BASIC_CHALLENGE,)
-    assert house.checks == 0
+    assert setup.checks == 0
 
 
 @pytest.mark.parametrize("authorization", [b"", b"Token abc", b"abc", b"Negotiate x", b"Bearerx", b"\xff\xfe"])
-async def test_another_scheme_is_refused_and_both_are_offered(house: House, authorization: bytes) -> None:
-    assert (await house.refusal(scope(authorization))).challenges == (BEARER_CHALLENGE, BASIC_CHALLENGE)
+async def test_another_scheme_is_refused_and_both_are_offered(setup: Setup, authorization: bytes) -> None:
+    assert (await setup.refusal(scope(authorization))).challenges == (BEARER_CHALLENGE, BASIC_CHALLENGE)
 
 
 @pytest.mark.parametrize("authorization", [b"Bearer", b"Bearer ", b"Bearer \xff", b"Bearer a b", b"Bearer Bearer x"])
-async def test_what_is_no_token_is_refused(house: House, authorization: bytes) -> None:
-    assert (await house.refusal(scope(authorization))).detail == "The token is malformed."
+async def test_a_malformed_token_is_refused(setup: Setup, authorization: bytes) -> None:
+    assert (await setup.refusal(scope(authorization))).detail == "The token is malformed."
 
 
-async def test_no_credentials_are_refused_and_both_are_offered(house: House) -> None:
+async def test_no_credentials_are_refused_and_both_are_offered(setup: Setup) -> None:
     with pytest.raises(Unauthenticated) as caught:
-        house.credentials.caller_now(scope())
+        setup.credentials.caller_now(scope())
     assert caught.value.challenges == (BEARER_CHALLENGE, BASIC_CHALLENGE)
 
 
-async def test_without_accounts_a_password_is_refused_unread_and_only_a_token_is_asked_for(house: House) -> None:
-    bearer_only = Credentials(TokenVerifier(SECRET), house.passwords, None)
+async def test_without_accounts_a_password_is_refused_unread_and_only_a_token_is_asked_for(setup: Setup) -> None:
+    bearer_only = Credentials(TokenVerifier(SECRET), setup.passwords, None)
     for request in (scope(), basic(EMAIL, PASSWORD), scope("Basic x")):
         with pytest.raises(Unauthenticated) as caught:
             await bearer_only.caller(request)
@@ -300,14 +298,14 @@ async def test_without_accounts_a_password_is_refused_unread_and_only_a_token_is
         assert "password" not in caught.value.detail
     token = f"Bearer {sign_token(SECRET, '18', None, 60)}"
     assert await bearer_only.caller(scope(token)) == Caller("18", organizer=False)
-    assert house.checks == 0
+    assert setup.checks == 0
 
 
-async def test_two_headers_are_refused_even_if_each_is_right(house: House) -> None:
+async def test_two_headers_are_refused_even_if_each_is_right(setup: Setup) -> None:
     token = f"Bearer {sign_token(SECRET, '18', None, 60)}"
-    assert (await house.refusal(scope(token, token))).detail == "There is more than one Authorization header."
+    assert (await setup.refusal(scope(token, token))).detail == "There is more than one Authorization header."
     with pytest.raises(Unauthenticated):
-        house.credentials.caller_now(scope(token, b"Basic x"))
+        setup.credentials.caller_now(scope(token, b"Basic x"))
 
 
 # Emails
@@ -322,7 +320,7 @@ async def test_two_headers_are_refused_even_if_each_is_right(house: House) -> No
         ("a@xn--exmple-cua.com", "a@ex\u00e4mple.com", "a@ex\u00e4mple.com"),
     ],
 )
-def test_an_email_is_kept_as_written_and_found_without_case(text: str, kept: str, key: str) -> None:
+def test_an_email_is_stored_as_written_and_found_in_any_case(text: str, kept: str, key: str) -> None:
     assert normalise_email(text) == kept
     assert email_key(text) == key
     assert email_key(kept) == email_key(key) == key
@@ -333,14 +331,14 @@ def test_an_email_is_kept_as_written_and_found_without_case(text: str, kept: str
              "\ud800@example.com", "a@\ud800.com", "a@example.com\n",
              "x" * 20_000 + "@example.com", "a@" + "x." * 9000 + "com"]
 )  # fmt: skip
-def test_what_is_no_email_is_refused_with_a_sentence(text: str) -> None:
+def test_an_invalid_email_is_refused_with_an_explanation(text: str) -> None:
     for read in (normalise_email, email_key):
         with pytest.raises(ValueError, match=r"^[A-Z].*\.$") as caught:
             read(text)
         assert len(str(caught.value)) < 200
 
 
-async def test_a_text_too_long_for_an_address_is_not_even_parsed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_text_too_long_for_an_address_is_not_even_parsed(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parsing 16 KB of blanks takes 50 ms of everybody's, and anyone may send them."""
 
     def parse(*_: object, **__: object) -> None:
@@ -348,7 +346,7 @@ async def test_a_text_too_long_for_an_address_is_not_even_parsed(house: House, m
 
     monkeypatch.setattr(emails, "validate_email", parse)
     for text in (" " * 16_000 + EMAIL, "x" * EMAIL_CHARACTERS_MAX + "@"):
-        assert await house.credentials.account(text, PASSWORD, "192.0.2.1") is None
+        assert await setup.credentials.account(text, PASSWORD, "192.0.2.1") is None
         with pytest.raises(ValueError, match="too long"):
             normalise_email(text)
 

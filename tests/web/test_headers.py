@@ -16,7 +16,7 @@ from .asgi import Pairs, scope
     ],
     ids=["none", "each once", "one of them more than once"],
 )
-def test_those_of_one_name_are_told_together_in_their_order(headers: Pairs, fields: dict[bytes, bytes]) -> None:
+def test_header_values_of_one_name_are_joined_in_order(headers: Pairs, fields: dict[bytes, bytes]) -> None:
     request = scope(headers=headers)
     assert fields_of(request) == fields
     assert fields_of(request) is fields_of(request), "worked out once"
@@ -24,7 +24,7 @@ def test_those_of_one_name_are_told_together_in_their_order(headers: Pairs, fiel
 
 
 @pytest.mark.timeout(20)
-def test_so_many_of_one_name_cost_no_more_than_as_many_of_others() -> None:
+def test_many_headers_of_one_name_cost_no_more_than_of_different_names() -> None:
     value = b"x" * 100
     fields = fields_of(scope(headers=[(b"a", value)] * 100_000))
     assert len(fields[b"a"]) == 100_000 * len(b", " + value) - len(b", ")

@@ -28,7 +28,7 @@ async def rush(service: RunningService, event_id: int) -> tuple[list[int], list[
         return statuses[:READERS], statuses[READERS:]
 
 
-def test_however_many_read_the_list_buyers_find_room_in_the_queue(tmp_path: Path) -> None:
+def test_readers_of_the_list_leave_room_in_the_queue_for_buyers(tmp_path: Path) -> None:
     # A queue with room for two lists and the buyers.
     settings = {"BOOKING_QUEUE_LIMIT": str(2 * EVENTS + READERS), "BOOKING_RATE_LIMIT": "off"}
     with running_service(tmp_path / "data", settings) as service:

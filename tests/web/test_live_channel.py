@@ -66,7 +66,7 @@ class Stream:
         return {DIRECT_WRITE: {"write": self.write, "abort": self.abort}}
 
 
-async def test_a_booking_that_could_not_be_read_is_told_as_soon_as_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_booking_that_could_not_be_read_is_sent_as_soon_as_possible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "PERIOD_SECONDS", 0.01)
     channel = Channel(cast("BoxOffice", cast("Any", Office())), 1)
     stream = Stream()
@@ -78,7 +78,7 @@ async def test_a_booking_that_could_not_be_read_is_told_as_soon_as_it_can(monkey
     await running
 
 
-async def test_a_redis_that_stands_still_for_a_while_does_not_silence_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_redis_that_is_stopped_for_a_while_does_not_silence_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     """The look that waited for it is no sign of a crowd: nine times its two seconds would be more than a comment's
     fifteen.
     """
@@ -107,7 +107,7 @@ class CrossingOffice:
         return replace(EVENT, seq=2 if task.get_name() == "newcomer" else 3)
 
 
-async def test_a_newcomer_who_knows_less_than_the_others_is_told_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_new_listener_with_an_older_state_gets_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "PERIOD_SECONDS", 0.01)
     office = cast("BoxOffice", cast("Any", CrossingOffice()))
     endpoint = LiveEndpoint(cast("Credentials", None), office, 2)
@@ -138,7 +138,7 @@ async def test_a_newcomer_who_knows_less_than_the_others_is_told_the_rest(monkey
     assert b"id: 2" in heard[1].pieces[0]
 
 
-async def test_no_more_listen_than_may_however_many_come_at_once() -> None:
+async def test_the_limit_of_listeners_holds_however_many_connect_at_once() -> None:
     office = cast("BoxOffice", cast("Any", Office()))
     endpoint = LiveEndpoint(cast("Credentials", None), office, 2)
 

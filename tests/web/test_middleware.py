@@ -111,7 +111,7 @@ async def test_no_two_requests_and_no_two_workers_have_one_id(access: Log) -> No
         (KeyError(SECRET), 500, "internal_error"),
     ],
 )
-async def test_whatever_is_raised_is_a_problem_without_anything_internal(
+async def test_any_exception_is_a_problem_without_internal_details(
     access: Log, notes: Notes, error: Exception, status: int, code: str
 ) -> None:
     for application in (raising(error), ExceptionMiddleware(raising(error))):
@@ -132,7 +132,7 @@ async def test_whatever_is_raised_is_a_problem_without_anything_internal(
     assert (code == "internal_error") == bool(notes.lines)
 
 
-async def test_a_side_that_is_away_is_told_of_and_not_with_every_request(
+async def test_an_unreachable_server_is_logged_but_not_for_every_request(
     access: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_UNAVAILABLE", ThrottledLogger("inventory unavailable"))
@@ -147,13 +147,13 @@ async def test_a_side_that_is_away_is_told_of_and_not_with_every_request(
     ]
 
 
-async def test_a_fault_of_ours_is_logged_with_the_exception(access: Log, notes: Notes) -> None:
+async def test_an_unexpected_error_is_logged_with_its_traceback(access: Log, notes: Notes) -> None:
     error = RuntimeError("boom")
     answer = await call(RequestMiddleware(raising(error), access.log), scope())
     assert notes.lines == [("error", "a request failed", {"request_id": answer.json["request_id"], "exc_info": error})]
 
 
-async def test_what_is_offered_and_allowed_goes_out_in_headers(access: Log) -> None:
+async def test_www_authenticate_and_allow_are_sent_as_headers(access: Log) -> None:
     middleware = RequestMiddleware(raising(Unauthenticated("Wrong.", ("Bearer", "Basic"))), access.log)
     challenges = [value for name, value in (await call(middleware, scope())).headers if name == b"www-authenticate"]
     assert challenges == [b"Bearer", b"Basic"]
@@ -198,7 +198,7 @@ async def test_a_lifespan_passes_through(access: Log) -> None:
     assert access.lines() == []
 
 
-async def test_a_log_that_takes_little_at_a_time_gets_every_line_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_log_that_accepts_partial_writes_gets_every_line_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = io.BytesIO()
     monkeypatch.setattr(os, "write", lambda _, text: taken.write(text[:7]))
     log = AccessLog(json_line, 1)

@@ -32,11 +32,11 @@ async def status_of(answer: object, event_id: str = "7") -> int:
 
 
 @pytest.mark.parametrize("failure", [InventoryUnavailable("gone"), OutcomeUnknown("gone"), Overloaded()])
-async def test_the_page_comes_and_goes_on_asking_while_redis_does_not_answer(failure: Exception) -> None:
+async def test_a_sales_page_is_served_and_keeps_polling_while_redis_is_away(failure: Exception) -> None:
     assert await status_of(failure) == 200
 
 
-async def test_what_is_no_sale_is_not_found() -> None:
+async def test_the_page_of_an_unknown_sale_is_not_found() -> None:
     assert await status_of(None) == 404
     assert await status_of(object()) == 200
     assert await status_of(object(), "no number") == 404

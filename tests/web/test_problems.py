@@ -34,12 +34,12 @@ def test_every_code_is_explained_in_sentences(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", sorted(KINDS))
-def test_a_client_that_may_retry_is_told_when(code: str) -> None:
+def test_every_retryable_problem_has_a_retry_after(code: str) -> None:
     headers = dict(Problem(code).headers)
     assert (b"retry-after" in headers) == (KINDS[code].status in (429, 503))
 
 
-def test_an_own_retry_after_outranks_the_kinds() -> None:
+def test_a_problems_own_retry_after_overrides_its_codes() -> None:
     problem = Problem("rate_limited", headers=[(b"retry-after", b"7")])
     assert problem.headers == [(b"retry-after", b"7")]
 

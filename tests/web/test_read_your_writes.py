@@ -3,15 +3,15 @@
 from pathlib import Path
 
 from booking.web.read_your_writes import ReadYourWrites
-from tests.fixtures.spine import open_spine
+from tests.fixtures.backend import open_backend
 
 
-async def test_what_redis_has_lost_is_not_taken_for_saved(clean_valkey: str, tmp_path: Path) -> None:
-    async with open_spine(clean_valkey, f"sqlite:///{tmp_path / 'booking.sqlite3'}", tmp_path) as spine:
-        read_your_writes = ReadYourWrites(spine.stock.office, spine.ledger)
-        await spine.stock.sale(2)
-        await spine.drain()
+async def test_a_change_that_redis_lost_does_not_count_as_saved(clean_valkey: str, tmp_path: Path) -> None:
+    async with open_backend(clean_valkey, f"sqlite:///{tmp_path / 'booking.sqlite3'}", tmp_path) as backend:
+        read_your_writes = ReadYourWrites(backend.stock.office, backend.ledger)
+        await backend.stock.sale(2)
+        await backend.drain()
         assert await read_your_writes.saved()
-        await spine.stock.office.book(2, "ann")
-        await spine.stock.redis.flushall()
+        await backend.stock.office.book(2, "ann")
+        await backend.stock.redis.flushall()
         assert not await read_your_writes.saved(), "it is in neither of the two"

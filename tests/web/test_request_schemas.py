@@ -51,18 +51,18 @@ def test_a_body_that_is_no_object_is_one_fault(payload: type[Payload], body: obj
 
 @pytest.mark.parametrize("value", ["1", 1.0, 1.5, True, None, [1], {"a": 1}])
 @pytest.mark.parametrize("field", ["event_id", "quantity"])
-def test_no_value_is_taken_for_another_types(field: str, value: object) -> None:
+def test_no_value_is_converted_to_another_type(field: str, value: object) -> None:
     assert pointers(BookRequest, {"event_id": 1, field: value}) == [f"/{field}"]
 
 
-def test_every_fault_is_told_with_those_found_elsewhere_behind() -> None:
+def test_every_fault_of_a_body_is_listed_before_those_found_elsewhere() -> None:
     body = {"event_id": "1", "quantity": 0, "a/b~c": 1}
     assert sorted(pointers(BookRequest, body)) == ["/a~1b~0c", "/event_id", "/quantity"]
     assert pointers(BookRequest, {}, Fault("Idempotency-Key", "It is wrong.")) == ["/event_id", "Idempotency-Key"]
     assert pointers(ConfirmRequest, {"event_id": 1}, Fault("Idempotency-Key", "It is wrong.")) == ["Idempotency-Key"]
 
 
-def test_every_fault_of_a_new_event_is_told() -> None:
+def test_every_fault_of_a_new_event_is_listed() -> None:
     body = {
         "event_name": " ", "available_tickets": 0, "max_per_user": 0, "hold_seconds": -1, "waitlist_limit": -1,
         "opens_at": "soon", "closes_at": 5, "surprise": 1,
@@ -94,7 +94,7 @@ def test_a_new_events_rules_are_what_the_body_says() -> None:
 
 
 @pytest.mark.parametrize("payload", [InitializeRequest, ChangeRequest])
-def test_a_name_has_two_spellings_of_which_one_is_sent(payload: type[Payload]) -> None:
+def test_a_name_is_sent_in_one_of_its_two_spellings(payload: type[Payload]) -> None:
     given = {"name": "Night", **({"available_tickets": 5} if payload is InitializeRequest else {})}
     assert getattr(validate(payload, given), "event_name") == "Night"  # noqa: B009  # both payloads have it
     assert pointers(payload, {**given, "name": 1}) == ["/name"]
@@ -123,7 +123,7 @@ def test_a_change_names_what_changes_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 129, "a\0b"])
-def test_a_user_that_there_cannot_be_is_told(user_id: str) -> None:
+def test_an_invalid_user_id_is_a_fault(user_id: str) -> None:
     assert pointers(CancelRequest, {"event_id": 1, "user_id": user_id}) == ["/user_id"]
 
 

@@ -52,7 +52,7 @@ async def test_another_media_type_is_refused_before_anything_is_read(media_type:
     assert (await refusal(request, b"{")).code == "unsupported_media_type"
 
 
-async def test_a_body_in_parts_is_put_together_and_needs_no_media_type() -> None:
+async def test_a_body_in_parts_is_joined_and_needs_no_media_type() -> None:
     assert await read(posting(), receiving(*body(b'{"a"', b":", b"", b" [1,", b"2]}"))) == {"a": [1, 2]}
 
 
@@ -97,11 +97,11 @@ async def test_an_endless_body_is_not_read_to_its_end() -> None:
         b"[" * 9_000,
     ],
 )
-async def test_what_is_no_json_is_malformed(text: bytes) -> None:
+async def test_a_body_that_is_no_json_is_malformed(text: bytes) -> None:
     assert (await refusal(posting(), text)).code == "malformed_json"
 
 
-async def test_a_name_that_is_there_twice_is_told_with_what_else_is_wrong() -> None:
+async def test_a_repeated_name_is_listed_with_the_other_faults() -> None:
     faults = [Fault("Idempotency-Key", "is odd")]
     text = b'{"a": 1, "b/c": {"d": 1, "d": 2}, "\\u0061": 2, "b/c": 3}'
     await read_json(posting(), receiving(*body(text)), faults)
@@ -111,7 +111,7 @@ async def test_a_name_that_is_there_twice_is_told_with_what_else_is_wrong() -> N
     }  # fmt: skip
 
 
-async def test_a_client_that_goes_is_not_answered() -> None:
+async def test_a_client_that_disconnects_is_not_answered() -> None:
     for messages in ([], [{"type": "http.request", "body": b'{"event', "more_body": True}]):
         with pytest.raises(ClientGone):
             await read(posting(), receiving(*messages))
@@ -152,7 +152,7 @@ def test_an_events_id_is_its_decimal_writing(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "0", "01", "-1", "+1", "1.0", "1e3", " 1", "\u0661", "\u00b2", "9" * 16, "abc"])
-def test_what_no_event_can_have_is_no_id(text: str) -> None:
+def test_a_value_that_no_event_can_have_is_no_id(text: str) -> None:
     assert event_id_of(text) is None
 
 
@@ -173,7 +173,7 @@ def test_a_limit_out_of_bounds_is_a_fault(query: bytes) -> None:
     assert [fault.pointer for fault in raised.value.faults] == ["?limit"]
 
 
-def test_every_fault_of_a_query_is_told() -> None:
+def test_every_fault_of_a_query_is_listed() -> None:
     with pytest.raises(Problem) as raised:
         read_page(scope(query=b"limit=0&starting_after=x"), event_id_of)
     assert raised.value.faults is not None

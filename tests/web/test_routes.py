@@ -30,7 +30,7 @@ def table() -> RouteTable:
         ("GET", "/events/12/booking", "/events/{event_id}/booking", {"event_id": "12"}),
     ],
 )
-def test_a_path_leads_where_starlette_would_take_it(
+def test_a_path_has_the_same_endpoint_as_in_starlettes_router(
     table: RouteTable, method: str, path: str, route: str, parameters: dict[str, str]
 ) -> None:
     found = table.find(method, path)
@@ -49,5 +49,5 @@ def test_any_other_path_is_left_to_starlette(table: RouteTable, path: str) -> No
     assert table.find("GET", path) is None
 
 
-def test_so_is_a_method_that_a_path_does_not_have(table: RouteTable) -> None:
+def test_a_method_that_a_path_does_not_have_is_left_to_starlette(table: RouteTable) -> None:
     assert table.find("PUT", "/book") is None

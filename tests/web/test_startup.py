@@ -43,7 +43,7 @@ async def asked(opening: Startup) -> BaseException:
 
 
 @pytest.mark.parametrize("reason", [InventoryUnavailable("away"), LedgerUnavailable("away"), SettingsError("wrong")])
-async def test_one_that_does_not_wait_ends_with_the_reason_and_closes_what_was_open(reason: Exception) -> None:
+async def test_a_start_without_waiting_ends_with_the_reason_and_closes_its_parts(reason: Exception) -> None:
     parts = Parts(reason)
     with pytest.raises(type(reason)):
         async with Startup(parts.open, waits=False).opened():
@@ -51,7 +51,7 @@ async def test_one_that_does_not_wait_ends_with_the_reason_and_closes_what_was_o
     assert parts.closed == 1
 
 
-async def test_one_that_waits_answers_with_what_is_away_and_opens_later(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_waiting_start_reports_what_is_away_and_opens_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "OPEN_AGAIN_SECONDS", 0.02)
     parts = Parts(LedgerUnavailable("no database"), SettingsError("no replica"), RuntimeError("nobody foresaw it"))
     opening = Startup(parts.open, waits=True)
@@ -69,7 +69,7 @@ async def test_one_that_waits_answers_with_what_is_away_and_opens_later(monkeypa
     assert parts.closed == 4
 
 
-async def test_one_that_waits_is_not_kept_by_a_part_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_waiting_start_does_not_hang_on_a_part_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "OPEN_SECONDS_MAX", 0.02)
 
     async def never(_: AsyncExitStack) -> None:

@@ -43,7 +43,7 @@ def test_a_time_in_any_offset_is_a_number_of_milliseconds(text: str, millisecond
         "2026-11-22T21:30:00Z\n", "2026-11-22T21:30:00+01:60", "10000-01-01T00:00:00Z",
     ],
 )  # fmt: skip
-def test_what_is_not_written_as_rfc_3339_is_told(text: str) -> None:
+def test_a_time_that_is_not_rfc_3339_is_a_fault(text: str) -> None:
     with pytest.raises(ValueError, match="has to be an RFC 3339 time"):
         from_text(text)
 
@@ -55,7 +55,7 @@ def test_what_is_not_written_as_rfc_3339_is_told(text: str) -> None:
         "2026-11-22T21:60:00Z", "2026-11-22T21:30:60Z", "2026-11-22T21:30:00+24:00",
     ],
 )  # fmt: skip
-def test_a_time_that_there_is_not_is_told(text: str) -> None:
+def test_a_time_that_does_not_exist_is_a_fault(text: str) -> None:
     with pytest.raises(ValueError, match="is not a time that exists"):
         from_text(text)
 
@@ -63,13 +63,13 @@ def test_a_time_that_there_is_not_is_told(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01", "9999-12-31T23:59:59-23:59"]
 )
-def test_a_time_outside_of_the_calendar_is_told(text: str) -> None:
+def test_a_time_outside_of_the_calendar_is_a_fault(text: str) -> None:
     with pytest.raises(ValueError, match="years 1 to 9999"):
         from_text(text)
 
 
 @pytest.mark.parametrize("milliseconds", [0, -1, 1, 999, 1_795_383_000_125, FIRST, FIRST + 1, LAST, LAST - 1])
-def test_what_is_written_reads_back_the_same(milliseconds: int) -> None:
+def test_a_written_time_reads_back_the_same(milliseconds: int) -> None:
     text = to_text(milliseconds)
     assert len(text) == len("2026-11-22T21:30:00.125Z")
     assert from_text(text) == milliseconds

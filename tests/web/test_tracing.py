@@ -22,7 +22,7 @@ from booking.settings import SettingsError
 from booking.web import tracing
 from booking.web.requests import REQUEST_ID
 from booking.web.tracing import Traces, traced
-from tests.contract.house import open_house
+from tests.contract.api import open_api
 from tests.fixtures.notes import take_notes
 from tests.fixtures.service import running_service
 from tests.fixtures.waiting import eventually
@@ -66,11 +66,11 @@ def traces(spans: InMemorySpanExporter) -> Traces:
         SOMEWHERE | {"OTEL_TRACES_EXPORTER": "none"},
     ],
 )
-def test_without_a_place_to_send_them_nothing_is_wrapped(telemetry: Mapping[str, str]) -> None:
+def test_without_an_exporter_the_application_is_not_wrapped(telemetry: Mapping[str, str]) -> None:
     assert traced(application, telemetry) is application
 
 
-def test_what_is_missing_is_said_and_nothing_is_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_logged_and_the_application_is_not_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
     notes = take_notes(monkeypatch, tracing)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     assert traced(application, {"OTEL_TRACES_EXPORTER": "carrier-pigeon"}) is application
@@ -87,7 +87,7 @@ def test_a_value_that_the_sdk_refuses_is_a_wrong_setting(monkeypatch: pytest.Mon
         traced(application, SOMEWHERE | {"OTEL_BSP_SCHEDULE_DELAY": "-1"})
 
 
-async def test_a_span_says_what_the_log_line_says(traces: Traces, spans: InMemorySpanExporter) -> None:
+async def test_a_span_agrees_with_the_log_line(traces: Traces, spans: InMemorySpanExporter) -> None:
     headers = [(b"traceparent", f"00-{TRACE}-{PARENT}-01".encode()), (b"authorization", b"hush")]
     await call(traces, scope("GET", "/events/hush@example.com", headers, b"token=hush"))
     (span,) = spans.get_finished_spans()
@@ -150,15 +150,15 @@ def collector() -> Iterator[tuple[str, list[Span], list[str | None]]]:
             thread.join()
 
 
-def test_a_service_sends_its_spans_and_keeps_the_key_out_of_its_parts_environment(tmp_path: Path) -> None:
+def test_a_service_sends_spans_and_keeps_the_key_out_of_its_childrens_env(tmp_path: Path) -> None:
     with collector() as (address, received, keys):
         environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": address, "OTEL_EXPORTER_OTLP_HEADERS": "x-key=hush"}
         with running_service(tmp_path / "data", environment) as service:
             for pid in service.parts().values():
                 assert b"hush" not in Path(f"/proc/{pid}/environ").read_bytes()
-            with open_house(service) as house:
-                event_id = house.event()
-                (buyer,) = house.users(1)
+            with open_api(service) as api:
+                event_id = api.event()
+                (buyer,) = api.users(1)
                 buyer.book(event_id)
                 httpx.get(f"{service.base_url}/events/{event_id}", headers={"traceparent": f"00-{TRACE}-{PARENT}-01"})
         # The last of them go out when the service stops.
@@ -168,6 +168,6 @@ def test_a_service_sends_its_spans_and_keeps_the_key_out_of_its_parts_environmen
         assert set(keys) == {"hush"}
 
 
-def test_a_collector_that_is_away_keeps_nothing_from_being_served_or_from_stopping(tmp_path: Path) -> None:
+def test_a_missing_trace_collector_delays_no_request_and_no_stop(tmp_path: Path) -> None:
     with running_service(tmp_path / "data", SOMEWHERE) as service:
         assert httpx.get(f"{service.base_url}/healthz", timeout=10).status_code == 200

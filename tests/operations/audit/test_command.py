@@ -9,7 +9,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from tests.contract.house import open_house
+from tests.contract.api import open_api
 from tests.fixtures.service import RunningService, running_service
 
 
@@ -19,29 +19,29 @@ def booking_audit(service: RunningService, *arguments: str) -> "subprocess.Compl
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_an_audit_tells_what_differs_and_what_to_do_and_its_exit_code_says_so_too(tmp_path: Path) -> None:
+def test_an_audit_reports_differences_advice_and_an_exit_code(tmp_path: Path) -> None:
     with running_service(tmp_path / "data") as service:
-        with open_house(service) as house:
-            event_id, (buyer,) = house.sold_out()
-            sound = house.organizer.get(f"/events/{event_id}/audit")
+        with open_api(service) as api:
+            event_id, (buyer,) = api.sold_out()
+            sound = api.organizer.get(f"/events/{event_id}/audit")
             assert (sound.status, sound.data["ok"], sound.data["differences"]) == (200, True, [])
             assert sound.data["capacity"] == sound.data["tickets_sold"] == 1
             for _ in range(2):
-                house.event()
+                api.event()
             clean = booking_audit(service)
             assert (clean.returncode, clean.stderr) == (0, "")
             assert "3 events, all clean." in clean.stdout
             with Redis(unix_socket_path=str(service.data_dir / "redis.sock")) as redis:
                 (bookings,) = redis.keys("*:bookings")
                 redis.hdel(bookings, buyer.id)
-            wrong = house.organizer.get(f"/events/{event_id}/audit")
+            wrong = api.organizer.get(f"/events/{event_id}/audit")
             assert (wrong.status, wrong.data["ok"]) == (200, False)
             (difference,) = (one for one in wrong.data["differences"] if one["kind"] == "booking")
             assert (difference["user_id"], difference["redis"]) == (buyer.id, None)
             assert difference["database"]["status"] == "confirmed"
-            assert house.organizer.get("/events/987654/audit").status == 404
+            assert api.organizer.get("/events/987654/audit").status == 404
             assert buyer.get(f"/events/{event_id}/audit").status == 403
-            assert house.anyone.get(f"/events/{event_id}/audit").status == 401
+            assert api.anyone.get(f"/events/{event_id}/audit").status == 401
         told = booking_audit(service)
         assert told.returncode == 1
         assert f"event {event_id}, user {buyer.id}: booking" in told.stdout
@@ -60,11 +60,11 @@ def test_an_audit_tells_what_differs_and_what_to_do_and_its_exit_code_says_so_to
     assert away.stderr.startswith("booking: Redis cannot be read")
 
 
-def test_every_event_is_audited_that_either_side_knows(tmp_path: Path) -> None:
+def test_every_event_of_either_side_is_audited(tmp_path: Path) -> None:
     with running_service(tmp_path / "data", arguments=["--without-persister"]) as service:
-        with open_house(service) as house:
-            first = house.event()
-            last, _ = house.sold_out()
+        with open_api(service) as api:
+            first = api.event()
+            last, _ = api.sold_out()
             assert last == first + 1
         with Redis(unix_socket_path=str(service.data_dir / "redis.sock")) as redis:
             redis.incrby("booking:last-event", 3)  # given out, and never made an event
@@ -79,7 +79,7 @@ def test_every_event_is_audited_that_either_side_knows(tmp_path: Path) -> None:
         assert found == [(first, ["event_missing"]), (last, ["event_missing"]), (987, ["event_missing"])]
 
 
-def test_a_redis_that_is_away_is_told_even_if_there_is_nothing_to_compare(tmp_path: Path) -> None:
+def test_an_unreachable_redis_is_reported_even_without_events(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     environment = {**os.environ, "BOOKING_DATA_DIR": str(data_dir), "BOOKING_REDIS_URL": "redis://127.0.0.1:1"}
     for command, code in (("migrate", 0), ("audit", 3)):

@@ -20,7 +20,7 @@ from booking.operations.audit import comparison, patience
 from booking.operations.audit.comparison import audit_event
 from booking.operations.audit.findings import DIFFERENCES_MAX, MEANINGS, EventAudit
 from booking.persister import persister as persister_module
-from tests.fixtures.spine import Spine, open_spine
+from tests.fixtures.backend import Backend, open_backend
 from tests.fixtures.stock import SHARDS, contents
 
 EVENT, BOOKINGS, WAITING, HOLDS, DUE, *_ = (key.decode() for key in keys.event_keys(1, SHARDS))
@@ -35,15 +35,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def spine(clean_valkey: str, database_url: str, tmp_path: Path) -> AsyncIterator[Spine]:
-    async with open_spine(clean_valkey, database_url, tmp_path) as opened:
+async def backend(clean_valkey: str, database_url: str, tmp_path: Path) -> AsyncIterator[Backend]:
+    async with open_backend(clean_valkey, database_url, tmp_path) as opened:
         yield opened
 
 
-async def sell(spine: Spine) -> None:
+async def sell(backend: Backend) -> None:
     """An event with bookings of every kind: confirmed, held, waiting, cancelled and expired, promoted ones included."""
-    office = spine.stock.office
-    await spine.stock.sale(1, capacity=6, hold_seconds=3_600)
+    office = backend.stock.office
+    await backend.stock.sale(1, capacity=6, hold_seconds=3_600)
     for user in ("ann", "bob", "cid", "dan"):
         await office.book(1, user, 1)
     for user in ("ann", "bob"):
@@ -54,37 +54,37 @@ async def sell(spine: Spine) -> None:
     await office.cancel(1, "ann")
     await office.cancel(1, "cid")
     await office.change(1, {"capacity": 7})
-    await spine.drain()
+    await backend.drain()
 
 
 @asynccontextmanager
-async def opened(spine: Spine) -> AsyncIterator[Callable[[], Awaitable[EventAudit]]]:
-    reader = InventoryReader(spine.settings.redis_address, SHARDS)
+async def opened(backend: Backend) -> AsyncIterator[Callable[[], Awaitable[EventAudit]]]:
+    reader = InventoryReader(backend.settings.redis_address, SHARDS)
     try:
-        yield lambda: audit_event(reader, spine.ledger, 1)
+        yield lambda: audit_event(reader, backend.ledger, 1)
     finally:
         await reader.close()
 
 
-async def write(spine: Spine, statement: str) -> None:
-    async with spine.ledger._writing() as connection:
+async def write(backend: Backend, statement: str) -> None:
+    async with backend.ledger._writing() as connection:
         await connection.execute(text(statement))
 
 
-async def test_a_sound_event_is_clean_and_is_left_as_it_was(spine: Spine) -> None:
-    await sell(spine)
-    before = await contents(spine.stock.redis)
-    async with opened(spine) as audited:
+async def test_a_sound_event_is_clean_and_is_left_as_it_was(backend: Backend) -> None:
+    await sell(backend)
+    before = await contents(backend.stock.redis)
+    async with opened(backend) as audited:
         audit = await audited()
     assert audit.differences == []
     assert (audit.ok, audit.unsettled, audit.more_differences) == (True, 0, 0)
     assert audit.seq_redis == audit.seq_database
     assert audit.redis == audit.database
     assert audit.redis["capacity"] == 7
-    assert await contents(spine.stock.redis) == before
+    assert await contents(backend.stock.redis) == before
 
 
-REDIS_PLANTS: dict[str, tuple[Callable[[Spine], Awaitable[object]], str, str | None]] = {
+REDIS_PLANTS: dict[str, tuple[Callable[[Backend], Awaitable[object]], str, str | None]] = {
     "a counter that is off": (lambda s: s.stock.redis.hincrby(EVENT, "sold", 1), "counter", None),
     "tickets that are in no counter": (lambda s: s.stock.redis.hincrby(EVENT, "available", -1), "capacity", None),
     "a booking that is gone": (lambda s: s.stock.redis.hdel(BOOKINGS, "bob"), "booking", "bob"),
@@ -118,11 +118,11 @@ SQL_PLANTS = {
 
 
 @pytest.mark.parametrize("name", REDIS_PLANTS)
-async def test_what_is_wrong_in_redis_is_found_by_its_name(spine: Spine, name: str) -> None:
+async def test_each_fault_in_redis_is_found_and_named(backend: Backend, name: str) -> None:
     plant, kind, user = REDIS_PLANTS[name]
-    await sell(spine)
-    await plant(spine)
-    async with opened(spine) as audited:
+    await sell(backend)
+    await plant(backend)
+    async with opened(backend) as audited:
         audit = await audited()
     assert not audit.ok
     assert (kind, user) in [(found.kind, found.user_id) for found in audit.differences], audit.differences
@@ -130,111 +130,115 @@ async def test_what_is_wrong_in_redis_is_found_by_its_name(spine: Spine, name: s
 
 
 @pytest.mark.parametrize("name", SQL_PLANTS)
-async def test_what_is_wrong_in_sql_is_found_by_its_name(
-    spine: Spine, name: str, monkeypatch: pytest.MonkeyPatch
+async def test_each_fault_in_sql_is_found_and_named(
+    backend: Backend, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.2)
     statement, kind, user = SQL_PLANTS[name]
-    await sell(spine)
+    await sell(backend)
     if name == "somebody who was overtaken":  # it takes two: one was promoted before, of a later number
-        await write(spine, "UPDATE changes SET kind = 'promoted' WHERE event_id = 1 AND kind = 'joined'")
-    await write(spine, statement)
-    async with opened(spine) as audited:
+        await write(backend, "UPDATE changes SET kind = 'promoted' WHERE event_id = 1 AND kind = 'joined'")
+    await write(backend, statement)
+    async with opened(backend) as audited:
         audit = await audited()
     assert (kind, user) in [(found.kind, found.user_id) for found in audit.differences], audit.differences
 
 
-async def test_a_sale_that_goes_on_meanwhile_is_no_difference(spine: Spine, seed: int) -> None:
+async def test_a_sale_during_the_audit_is_no_difference(backend: Backend, seed: int) -> None:
     for event_id in (1, 2, 3):
-        await spine.stock.sale(event_id, capacity=200)
+        await backend.stock.sale(event_id, capacity=200)
     stop = asyncio.Event()
-    async with spine.persister() as persister, asyncio.TaskGroup() as group, opened(spine) as audited:
-        group.create_task(spine.load(seed, stop))
+    async with backend.persister() as persister, asyncio.TaskGroup() as group, opened(backend) as audited:
+        group.create_task(backend.load(seed, stop))
         group.create_task(persister.run(stop))
         for _ in range(10):
-            await spine.sells_on()
+            await backend.sells_on()
             audit = await audited()
             assert audit.differences == []
         stop.set()
     assert audit.bookings
 
 
-async def test_a_persister_that_is_slow_and_moves_is_waited_for(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_persister_that_makes_progress_is_waited_for(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Right after a restoration it has much to carry, and buyers go on buying."""
     monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.5)
     monkeypatch.setattr(persister_module, "BATCH_ENTRIES", 4)
-    await spine.stock.sale(1, capacity=1_000)
-    await asyncio.gather(*(spine.stock.office.book(1, f"buyer-{number}") for number in range(60)))
+    await backend.stock.sale(1, capacity=1_000)
+    await asyncio.gather(*(backend.stock.office.book(1, f"buyer-{number}") for number in range(60)))
 
     async def carry_slowly() -> None:
-        async with spine.persister() as persister:
+        async with backend.persister() as persister:
             while await persister.consume():
                 await asyncio.sleep(0.1)
 
     carrying = asyncio.create_task(carry_slowly())
-    async with opened(spine) as audited:
+    async with opened(backend) as audited:
         audit = await audited()
     await carrying
     assert audit.differences == []
     assert audit.bookings == 60
 
 
-async def test_many_differences_are_counted_and_not_all_listed(spine: Spine) -> None:
-    await spine.stock.sale(1, capacity=1_000)
+async def test_many_differences_are_counted_and_not_all_listed(backend: Backend) -> None:
+    await backend.stock.sale(1, capacity=1_000)
     for number in range(DIFFERENCES_MAX + 20):
-        await spine.stock.office.book(1, f"buyer-{number}")
-    await spine.drain()
-    await spine.stock.redis.delete(BOOKINGS)
-    async with opened(spine) as audited:
+        await backend.stock.office.book(1, f"buyer-{number}")
+    await backend.drain()
+    await backend.stock.redis.delete(BOOKINGS)
+    async with opened(backend) as audited:
         audit = await audited()
     assert len(audit.differences) == DIFFERENCES_MAX
     assert audit.more_differences == 20
 
 
-async def test_what_sql_does_not_have_yet_is_no_difference(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_changes_that_sql_does_not_have_yet_are_no_difference(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The persister falls behind while the audit is at work."""
     monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.05)
-    await sell(spine)
-    read = spine.ledger.live_bookings
+    await sell(backend)
+    read = backend.ledger.live_bookings
 
     async def live_bookings(event_id: int) -> AsyncIterator[Booking]:
-        await spine.stock.office.cancel(1, "bob")
+        await backend.stock.office.cancel(1, "bob")
         async for booking in read(event_id):
             yield booking
 
-    monkeypatch.setattr(spine.ledger, "live_bookings", live_bookings)
-    async with opened(spine) as audited:
+    monkeypatch.setattr(backend.ledger, "live_bookings", live_bookings)
+    async with opened(backend) as audited:
         audit = await audited()
     assert audit.differences == []
     assert audit.unsettled
 
 
-async def test_those_who_differ_are_looked_at_again_together(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bookings_that_differ_are_read_again_together(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """One by one, each waits for the persister: an audit of a busy sale then takes minutes."""
-    await spine.stock.sale(1, capacity=200)
-    await asyncio.gather(*(spine.stock.office.book(1, f"buyer-{number}") for number in range(200)))
-    await spine.drain()
-    await spine.stock.redis.delete(BOOKINGS)
+    await backend.stock.sale(1, capacity=200)
+    await asyncio.gather(*(backend.stock.office.book(1, f"buyer-{number}") for number in range(200)))
+    await backend.drain()
+    await backend.stock.redis.delete(BOOKINGS)
     looks: list[int] = []
-    asked = spine.ledger.live_bookings_of
+    asked = backend.ledger.live_bookings_of
 
     async def live_bookings_of(event_id: int, users: Sequence[str]) -> dict[str, Booking]:
         looks.append(len(users))
         return await asked(event_id, users)
 
-    monkeypatch.setattr(spine.ledger, "live_bookings_of", live_bookings_of)
-    async with opened(spine) as audited:
+    monkeypatch.setattr(backend.ledger, "live_bookings_of", live_bookings_of)
+    async with opened(backend) as audited:
         audit = await audited()
     assert len(audit.differences) + audit.more_differences == 200
     assert 200 in looks
     assert len(looks) <= 2 + comparison.LOOKS_MAX
 
 
-async def test_a_side_that_is_away_is_said_and_not_taken_for_a_difference(spine: Spine, tmp_path: Path) -> None:
-    await sell(spine)
+async def test_an_unreachable_side_is_reported_and_not_a_difference(backend: Backend, tmp_path: Path) -> None:
+    await sell(backend)
     gone = InventoryReader("unix:///nowhere/at-all.sock", SHARDS)
     with pytest.raises(InventoryUnavailable):
-        await audit_event(gone, spine.ledger, 1)
+        await audit_event(gone, backend.ledger, 1)
     await gone.close()
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "silent.sock"))
@@ -242,10 +246,10 @@ async def test_a_side_that_is_away_is_said_and_not_taken_for_a_difference(spine:
         still = InventoryReader(f"unix://{tmp_path / 'silent.sock'}", SHARDS, 0.1)
         async with asyncio.timeout(READ_SECONDS_MAX):  # it has a patience of its own
             with pytest.raises(InventoryUnavailable):
-                await audit_event(still, spine.ledger, 1)
+                await audit_event(still, backend.ledger, 1)
         await still.close()
     ledger = Ledger.open(f"sqlite+aiosqlite:///{tmp_path / 'nothing.sqlite3'}")
-    reader = InventoryReader(spine.settings.redis_address, SHARDS)
+    reader = InventoryReader(backend.settings.redis_address, SHARDS)
     with pytest.raises(LedgerUnavailable):
         await audit_event(reader, ledger, 1)
     await reader.close()
@@ -253,41 +257,41 @@ async def test_a_side_that_is_away_is_said_and_not_taken_for_a_difference(spine:
 
 
 async def test_a_persister_that_does_not_run_is_waited_for_once_a_shard(
-    spine: Spine, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for event_id in range(1, 4 * SHARDS + 1):
-        await spine.stock.sale(event_id)
+        await backend.stock.sale(event_id)
     looks: list[int] = []
-    read = spine.ledger.event
+    read = backend.ledger.event
 
     async def event(event_id: int) -> EventRecord | None:
         looks.append(event_id)
         return await read(event_id)
 
-    monkeypatch.setattr(spine.ledger, "event", event)
+    monkeypatch.setattr(backend.ledger, "event", event)
     monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.2)
-    reader, shared = InventoryReader(spine.settings.redis_address, SHARDS), patience.Patience(spine.ledger)
+    reader, shared = InventoryReader(backend.settings.redis_address, SHARDS), patience.Patience(backend.ledger)
     for event_id in range(1, 4 * SHARDS + 1):
-        audit = await audit_event(reader, spine.ledger, event_id, patience=shared)
+        audit = await audit_event(reader, backend.ledger, event_id, patience=shared)
         assert [found.kind for found in audit.differences] == ["event_missing"]
     await reader.close()
     assert len({one for one in looks if looks.count(one) > 1}) == SHARDS
-    await spine.drain()
+    await backend.drain()
     assert (await shared.caught_up(1, 1)) is not None
 
 
-async def test_every_event_that_redis_has_is_found_and_no_id_that_became_none(
-    spine: Spine, monkeypatch: pytest.MonkeyPatch
+async def test_every_event_in_redis_is_found_and_no_unused_id(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader_module, "PAGE", 3)
     for event_id in (1, 2, 5, 9, 10):
-        await spine.stock.sale(event_id)
-    await spine.stock.redis.set(keys.LAST_EVENT, 12)
-    reader = InventoryReader(spine.settings.redis_address, SHARDS)
+        await backend.stock.sale(event_id)
+    await backend.stock.redis.set(keys.LAST_EVENT, 12)
+    reader = InventoryReader(backend.settings.redis_address, SHARDS)
     assert [page async for page in reader.event_ids()] == [[1, 2], [5], [9], [10]]
     assert [page async for page in reader.event_ids({2, 3, 4, 5})] == [[1], [9, 10], []]
     for planted in (b"many", reader_module.EVENT_IDS_MAX + 1):
-        await spine.stock.redis.set(keys.LAST_EVENT, planted)
+        await backend.stock.redis.set(keys.LAST_EVENT, planted)
         with pytest.raises(InventoryUnavailable, match="booking:last-event"):
             [page async for page in reader.event_ids()]
     await reader.close()

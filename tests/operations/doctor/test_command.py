@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.contract.house import open_house
+from tests.contract.api import open_api
 from tests.fixtures.service import RunningService, running_service
 
 
@@ -28,7 +28,7 @@ def names(text: str) -> dict[str, str]:
     return {line[9:26].rstrip(): line[:7].rstrip() for line in text.splitlines()[:-1]}
 
 
-def test_before_the_first_start_all_is_well_and_nothing_is_made(tmp_path: Path) -> None:
+def test_before_the_first_start_the_doctor_finds_no_fault_and_creates_nothing(tmp_path: Path) -> None:
     ended = booking_doctor(BOOKING_DATA_DIR=str(tmp_path / "data"))
     assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
     assert names(ended.stdout)["Redis"] == names(ended.stdout)["database"] == "ok"
@@ -36,10 +36,10 @@ def test_before_the_first_start_all_is_well_and_nothing_is_made(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_beside_a_running_service_everything_is_looked_at_and_a_fault_is_exit_code_1(tmp_path: Path) -> None:
+def test_beside_a_running_service_all_is_checked_and_a_fault_is_exit_code_1(tmp_path: Path) -> None:
     with running_service(tmp_path / "data") as service:
-        with open_house(service) as house:
-            house.sold_out()
+        with open_api(service) as api:
+            api.sold_out()
         well = of(service)
         assert (well.returncode, well.stderr) == (0, ""), well.stdout
         found = names(well.stdout)

@@ -14,7 +14,7 @@ def told(environment: dict[str, str]) -> list[tuple[str, str, str]]:
     return [(one.verdict.value, one.found, one.advice) for one in findings]
 
 
-def test_what_is_set_is_told_and_what_is_not_is_by_default(tmp_path: Path) -> None:
+def test_set_and_default_settings_are_reported(tmp_path: Path) -> None:
     assert told({}) == [("ok", "all by default", "")]
     ((verdict, found, _),) = told({"BOOKING_DATA_DIR": str(tmp_path), "BOOKING_QUEUE_LIMIT": "512"})
     assert verdict == "ok"
@@ -31,19 +31,19 @@ def test_what_is_set_is_told_and_what_is_not_is_by_default(tmp_path: Path) -> No
         ("OTEL_EXPORTER_OTLP_HEADERS", "key=hush-"),
     ],
 )
-def test_a_secret_is_never_told(name: str, value: str) -> None:
+def test_a_secret_is_never_printed(name: str, value: str) -> None:
     settings = Settings.read({name: value})
     assert "hush" not in str(told({name: value}))
     assert "hush" not in "".join(shown(settings, field) for field in Settings.model_fields)
 
 
-def test_a_variable_that_is_no_setting_is_told_with_the_one_that_may_be_meant() -> None:
+def test_an_unknown_variable_is_reported_with_the_most_similar_setting() -> None:
     _, (verdict, found, advice) = told({"BOOKING_WORKER": "2"})
     assert (verdict, advice) == ("warning", "BOOKING_WORKERS may be meant")
     assert "BOOKING_WORKER is no setting" in found
 
 
-def test_two_spellings_that_differ_are_told() -> None:
+def test_two_spellings_with_different_values_are_reported() -> None:
     assert len(told({"PORT": "1", "BOOKING_PORT": "1"})) == 1
     assert "PORT and BOOKING_PORT differ" in told({"PORT": "1", "BOOKING_PORT": "2"})[1][1]
 

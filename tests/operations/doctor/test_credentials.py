@@ -33,7 +33,7 @@ async def only(settings: Settings) -> Finding:
         ("correct-horse-battery-staple-and-more", "words"),
     ],
 )
-def test_a_weak_secret_is_told_from_a_random_one(secret: str, said: str) -> None:
+def test_a_weak_secret_is_distinguished_from_a_random_one(secret: str, said: str) -> None:
     assert said in (weakness(secret) or "")
 
 
@@ -43,7 +43,7 @@ def test_a_random_secret_is_never_called_weak() -> None:
             assert weakness(made) is None, made
 
 
-async def test_the_data_folders_secret_is_looked_at_and_never_made(tmp_path: Path) -> None:
+async def test_the_data_folders_secret_is_checked_and_never_created(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     assert "none yet" in (await only(settings)).found
     assert is_empty(tmp_path)
@@ -68,7 +68,7 @@ async def test_a_weak_secret_in_the_environment_is_a_warning_that_does_not_repea
     assert "password" not in finding.found + finding.advice
 
 
-async def test_a_public_key_and_a_key_set_are_tried() -> None:
+async def test_a_public_key_and_a_key_set_are_checked() -> None:
     settings = Settings(jwt_secret=secrets.token_hex(32), jwt_public_key="-----BEGIN nothing-----")
     _, public, _ = await check_credentials(settings)
     assert (public.name, public.verdict) == ("public key", "fault")

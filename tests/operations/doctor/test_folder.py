@@ -12,7 +12,7 @@ from booking.operations.doctor.folder import check_folder, check_service
 from booking.processes.data_folder import DataFolder, running_service
 
 
-def test_a_folder_of_ours_alone_is_well_and_one_that_others_see_is_not(tmp_path: Path) -> None:
+def test_a_private_folder_is_fine_and_one_readable_by_others_is_not(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     missing, reader = check_folder(folder)
     assert (missing.verdict, "not there yet" in missing.found) == ("ok", True)
@@ -35,7 +35,7 @@ def test_what_cannot_be_a_folder_is_a_fault(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(("free", "verdict"), [(2e9, "ok"), (5e8, "warning"), (5e7, "fault")])
-def test_a_disk_with_little_room_is_told(
+def test_a_disk_with_little_space_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: float, verdict: str
 ) -> None:
     class Usage:

@@ -18,7 +18,7 @@ from booking.operations.doctor.database import check_ledger, check_shards
 from booking.operations.doctor.machine import check_clock, check_open_files
 from booking.operations.doctor.stock import check_redis
 from booking.settings import Settings
-from tests.fixtures.spine import Spine, open_spine
+from tests.fixtures.backend import Backend, open_backend
 from tests.fixtures.stock import SHARDS, contents
 from tests.fixtures.valkey import running_valkey
 
@@ -32,18 +32,18 @@ def by_name(findings: list[Finding]) -> dict[str, Finding]:
 
 
 @pytest.fixture
-async def spine(clean_valkey: str, tmp_path: Path) -> AsyncIterator[Spine]:
-    async with open_spine(clean_valkey, f"sqlite:///{tmp_path / 'booking.sqlite3'}", tmp_path) as opened:
+async def backend(clean_valkey: str, tmp_path: Path) -> AsyncIterator[Backend]:
+    async with open_backend(clean_valkey, f"sqlite:///{tmp_path / 'booking.sqlite3'}", tmp_path) as opened:
         yield opened
 
 
-async def of_shards(spine: Spine, settings: Settings | None = None) -> dict[str, Finding]:
-    (_, database) = await check_ledger(spine.settings)
+async def of_shards(backend: Backend, settings: Settings | None = None) -> dict[str, Finding]:
+    (_, database) = await check_ledger(backend.settings)
     assert database is not None
-    return by_name(await check_shards(settings or spine.settings, database))
+    return by_name(await check_shards(settings or backend.settings, database))
 
 
-async def test_a_redis_that_is_away_says_what_to_correct_and_an_embedded_one_is_looked_for(tmp_path: Path) -> None:
+async def test_an_unreachable_redis_is_reported_with_advice(tmp_path: Path) -> None:
     away = Settings(data_dir=tmp_path, redis_url="redis://:hush@127.0.0.1:1")
     (finding,), server = await check_redis(away, serving=False)
     assert (finding.verdict, server) == ("fault", None)
@@ -61,7 +61,7 @@ async def test_a_redis_that_is_away_says_what_to_correct_and_an_embedded_one_is_
         assert (finding.verdict, "BOOKING_REDIS_SERVER" in finding.advice) == ("fault", True)
 
 
-async def test_the_durability_level_is_told_and_one_that_redis_does_not_give_is_a_fault(
+async def test_the_durability_level_is_reported_and_an_unavailable_one_is_a_fault(
     tmp_path: Path,
 ) -> None:
     with running_valkey("--appendonly", "yes", "--appendfsync", "always") as server:
@@ -73,62 +73,62 @@ async def test_the_durability_level_is_told_and_one_that_redis_does_not_give_is_
         assert by_name(findings)["acknowledged is"].verdict == "fault"
 
 
-async def test_a_shard_that_is_lost_is_told_and_not_fenced_by_being_looked_at(spine: Spine) -> None:
-    await spine.stock.sale(1, capacity=5)
-    await spine.stock.office.book(1, "ann")
-    before = await of_shards(spine)
+async def test_a_lost_shard_is_reported_and_not_fenced_by_the_check(backend: Backend) -> None:
+    await backend.stock.sale(1, capacity=5)
+    await backend.stock.office.book(1, "ann")
+    before = await of_shards(backend)
     assert before["shards"].verdict == before["persister"].verdict == "ok"
     assert before["persister"].found.startswith("2 changes wait")
-    await spine.drain()
-    assert (await of_shards(spine))["shards"].verdict == "ok"
-    assert (await of_shards(spine))["persister"].found.startswith("0 changes wait")
-    await spine.stock.redis.delete(keys.changes(keys.shard_of(1, SHARDS)), keys.trimmed_to(keys.shard_of(1, SHARDS)))
-    held = await contents(spine.stock.redis)
-    lost = (await of_shards(spine))["shards"]
+    await backend.drain()
+    assert (await of_shards(backend))["shards"].verdict == "ok"
+    assert (await of_shards(backend))["persister"].found.startswith("0 changes wait")
+    await backend.stock.redis.delete(keys.changes(keys.shard_of(1, SHARDS)), keys.trimmed_to(keys.shard_of(1, SHARDS)))
+    held = await contents(backend.stock.redis)
+    lost = (await of_shards(backend))["shards"]
     assert (lost.verdict, f"of {keys.shard_of(1, SHARDS)}:" in lost.found) == ("fault", True)
     assert "booking restore" in lost.advice
-    assert await contents(spine.stock.redis) == held, "to look changes nothing"
-    await spine.stock.redis.flushall()
+    assert await contents(backend.stock.redis) == held, "to look changes nothing"
+    await backend.stock.redis.flushall()
     everything = ", ".join(map(str, range(SHARDS)))
-    assert f"of {everything}:" in (await of_shards(spine))["shards"].found
-    assert await contents(spine.stock.redis) == {}
+    assert f"of {everything}:" in (await of_shards(backend))["shards"].found
+    assert await contents(backend.stock.redis) == {}
 
 
-async def test_a_database_that_is_an_old_copy_is_told(spine: Spine) -> None:
-    await spine.stock.sale(1, capacity=5)
-    await spine.drain()
-    file = Path(spine.settings.database_address.removeprefix("sqlite+aiosqlite:///"))
+async def test_a_database_that_is_an_old_copy_is_reported(backend: Backend) -> None:
+    await backend.stock.sale(1, capacity=5)
+    await backend.drain()
+    file = Path(backend.settings.database_address.removeprefix("sqlite+aiosqlite:///"))
     with closing(sqlite3.connect(file)) as database, closing(sqlite3.connect(f"{file}.backup")) as copy:
         database.backup(copy)
-    (_, old) = await check_ledger(spine.settings)
+    (_, old) = await check_ledger(backend.settings)
     assert old is not None
-    await spine.stock.office.book(1, "ann")
-    await spine.drain()
-    shards = by_name(await check_shards(spine.settings, old))["shards"]
+    await backend.stock.office.book(1, "ann")
+    await backend.drain()
+    shards = by_name(await check_shards(backend.settings, old))["shards"]
     assert shards.verdict == "ok", "the persister has carried something since SQL was looked at"
     with closing(sqlite3.connect(f"{file}.backup")) as copy, closing(sqlite3.connect(file)) as database:
         copy.backup(database)
-    shards = (await of_shards(spine))["shards"]
+    shards = (await of_shards(backend))["shards"]
     assert (shards.verdict, f"of {keys.shard_of(1, SHARDS)}:" in shards.found) == ("fault", True)
     assert "restore --force" in shards.advice
 
 
-async def test_another_number_of_shards_and_a_lag_past_the_bound_are_faults(spine: Spine) -> None:
-    other = spine.settings.model_copy(update={"shards": SHARDS + 1})
-    _, database = await check_ledger(spine.settings)
+async def test_another_number_of_shards_and_a_lag_past_the_bound_are_faults(backend: Backend) -> None:
+    other = backend.settings.model_copy(update={"shards": SHARDS + 1})
+    _, database = await check_ledger(backend.settings)
     assert database is not None
     (finding,) = await check_shards(other, database, reachable=False)
     assert (finding.verdict, f"set BOOKING_SHARDS to {SHARDS}" in finding.advice) == ("fault", True)
-    await spine.stock.sale(1, capacity=5)
-    narrow = spine.settings.model_copy(update={"persister_lag_limit": 0})
-    assert (await of_shards(spine, narrow))["persister"].verdict == "fault"
-    with closing(Redis.from_url(spine.settings.redis_address)) as redis:
+    await backend.stock.sale(1, capacity=5)
+    narrow = backend.settings.model_copy(update={"persister_lag_limit": 0})
+    assert (await of_shards(backend, narrow))["persister"].verdict == "fault"
+    with closing(Redis.from_url(backend.settings.redis_address)) as redis:
         redis.xadd(keys.changes(0), {"old": "entry"}, id="1-1")
-    stale = (await of_shards(spine))["persister"]
+    stale = (await of_shards(backend))["persister"]
     assert (stale.verdict, "booking persist" in stale.advice) == ("warning", True)
 
 
-async def test_a_database_is_looked_at_and_never_made(tmp_path: Path) -> None:
+async def test_a_database_is_checked_and_never_created(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     (finding,), database = await check_ledger(settings)
     assert (finding.verdict, database) == ("ok", None)
@@ -149,7 +149,7 @@ async def test_a_database_is_looked_at_and_never_made(tmp_path: Path) -> None:
     assert finding.verdict == "fault"
 
 
-async def test_postgresql_is_asked_for_what_makes_a_commit_durable_and_for_the_time(postgres_url: str) -> None:
+async def test_postgresqls_durability_and_clock_are_checked(postgres_url: str) -> None:
     settings = Settings(database_url=postgres_url)
     findings, _ = await check_ledger(settings)
     assert by_name(findings)["migrations"].verdict == "warning"
@@ -171,7 +171,7 @@ async def test_postgresql_is_asked_for_what_makes_a_commit_durable_and_for_the_t
         assert by_name(findings)["migrations"].verdict == verdict
 
 
-async def test_a_database_that_is_away_is_told_without_its_password() -> None:
+async def test_an_unreachable_database_is_reported_without_its_password() -> None:
     settings = Settings(database_url=f"postgresql://shop:{(hush := secrets.token_hex(8))}@127.0.0.1:1/shop")
     (finding,), _ = await check_ledger(settings)
     assert (finding.verdict, "BOOKING_DATABASE_URL" in finding.advice) == ("fault", True)
@@ -186,7 +186,7 @@ async def test_a_database_that_is_away_is_told_without_its_password() -> None:
         ({"Redis": 0.2, "the database": -90.0}, "warning", "the database's -90.000 s"),
     ],
 )
-def test_a_clock_that_is_off_is_told(skews: dict[str, float | None], verdict: str, told: str) -> None:
+def test_a_wrong_clock_is_reported(skews: dict[str, float | None], verdict: str, told: str) -> None:
     finding = check_clock(skews)
     assert (finding.verdict, told in finding.found) == (verdict, True)
 

@@ -20,9 +20,9 @@ from booking.ledger.engine import open_engine
 from booking.operations.audit.comparison import audit_event
 from booking.operations.restore.naming import name_accounts
 from booking.operations.restore.restoration import lost_shards, restore_empty
-from tests.contract.house import open_house
+from tests.contract.api import open_api
+from tests.fixtures.backend import Backend, open_backend
 from tests.fixtures.service import running_service
-from tests.fixtures.spine import Spine, open_spine
 from tests.fixtures.stock import SHARDS, contents
 
 CHECKOUT = Path(__file__).parents[3]
@@ -39,36 +39,36 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def spine(clean_valkey: str, database_url: str, tmp_path: Path) -> AsyncIterator[Spine]:
-    async with open_spine(clean_valkey, database_url, tmp_path) as opened:
+async def backend(clean_valkey: str, database_url: str, tmp_path: Path) -> AsyncIterator[Backend]:
+    async with open_backend(clean_valkey, database_url, tmp_path) as opened:
         yield opened
 
 
 @pytest.fixture
-async def streams(spine: Spine) -> AsyncIterator[ChangeStreams]:
-    opened = ChangeStreams(spine.settings.redis_address)
+async def streams(backend: Backend) -> AsyncIterator[ChangeStreams]:
+    opened = ChangeStreams(backend.settings.redis_address)
     yield opened
     await opened.close()
 
 
-async def sell(spine: Spine, *, accounts: int = 3) -> None:
+async def sell(backend: Backend, *, accounts: int = 3) -> None:
     """Two events, in a shard each. Accounts 1 to 3 book of the first under their bare ids, as was done before."""
     for number in range(accounts):
         email = f"a{number}@example.com"
-        await spine.ledger.add_account(email, email, "hash")
-    office = spine.stock.office
-    await spine.stock.sale(1, capacity=3, hold_seconds=600)
+        await backend.ledger.add_account(email, email, "hash")
+    office = backend.stock.office
+    await backend.stock.sale(1, capacity=3, hold_seconds=600)
     for user in ("1", "17", "2", "ann", "3", "bob"):
         await office.book(1, user)
     await office.confirm(1, "1")
     await office.cancel(1, "17")  # the first who waits, "ann", gets it
-    await spine.stock.sale(2, capacity=5)
+    await backend.stock.sale(2, capacity=5)
     await office.book(2, "17")
 
 
-async def age(spine: Spine) -> None:
+async def age(backend: Backend) -> None:
     """The database as the older version has left it, once migrated: no shard's accounts are named."""
-    engine = open_engine(spine.settings.database_address)
+    engine = open_engine(backend.settings.database_address)
     try:
         async with engine.execution_options(writing=True).begin() as connection:
             await connection.execute(text("UPDATE shards SET accounts_named = false"))
@@ -76,39 +76,39 @@ async def age(spine: Spine) -> None:
         await engine.dispose()
 
 
-async def upgrade(spine: Spine, streams: ChangeStreams) -> None:
+async def upgrade(backend: Backend, streams: ChangeStreams) -> None:
     """What a worker does at its start."""
-    await name_accounts(spine.settings, spine.ledger, streams)
-    await restore_empty(spine.settings, spine.ledger, streams, await lost_shards(spine.ledger, streams))
-    records = await spine.ledger.shards()
-    spine.stock.office.use_epochs([records[one].epoch for one in sorted(records)])
+    await name_accounts(backend.settings, backend.ledger, streams)
+    await restore_empty(backend.settings, backend.ledger, streams, await lost_shards(backend.ledger, streams))
+    records = await backend.ledger.shards()
+    backend.stock.office.use_epochs([records[one].epoch for one in sorted(records)])
 
 
-async def live(spine: Spine, event_id: int) -> list[Booking]:
-    return [booking async for booking in spine.ledger.live_bookings(event_id)]
+async def live(backend: Backend, event_id: int) -> list[Booking]:
+    return [booking async for booking in backend.ledger.live_bookings(event_id)]
 
 
-async def check_upgraded(spine: Spine, streams: ChangeStreams, before: list[Booking]) -> None:
+async def check_upgraded(backend: Backend, streams: ChangeStreams, before: list[Booking]) -> None:
     """Each booking as it was but for its user, the line in its order, both sides alike, and the sale goes on."""
-    assert await lost_shards(spine.ledger, streams) == []
-    assert all(record.accounts_named for record in (await spine.ledger.shards()).values())
-    await spine.drain()
-    after = await live(spine, 1)
+    assert await lost_shards(backend.ledger, streams) == []
+    assert all(record.accounts_named for record in (await backend.ledger.shards()).values())
+    await backend.drain()
+    after = await live(backend, 1)
     named = [f"account:{one.user_id}" if one.user_id in ("1", "2", "3") else one.user_id for one in before]
     assert [one.user_id for one in after] == named
     assert [(one.number, one.status, one.quantity, one.created_at_ms) for one in after] == [
         (one.number, one.status, one.quantity, one.created_at_ms) for one in before
     ]
     _, _, waiting, *_ = keys.event_keys(1, SHARDS)
-    assert await spine.stock.redis.zrange(waiting, 0, -1) == [b"account:3", b"bob"]
-    reader = InventoryReader(spine.settings.redis_address, SHARDS)
+    assert await backend.stock.redis.zrange(waiting, 0, -1) == [b"account:3", b"bob"]
+    reader = InventoryReader(backend.settings.redis_address, SHARDS)
     try:
         for event_id in (1, 2):
-            assert (await audit_event(reader, spine.ledger, event_id)).differences == []
+            assert (await audit_event(reader, backend.ledger, event_id)).differences == []
     finally:
         await reader.close()
-    await spine.check_both_sides_agree(events=(1, 2))
-    office = spine.stock.office
+    await backend.check_both_sides_agree(events=(1, 2))
+    office = backend.stock.office
     assert (await office.book(1, "account:1")).status is Status.ALREADY_BOOKED
     assert (await office.get_booking(1, "1")).status is Status.BOOKING_NOT_FOUND
     cancelled = await office.cancel(1, "account:2")
@@ -118,56 +118,54 @@ async def check_upgraded(spine: Spine, streams: ChangeStreams, before: list[Book
     assert promoted.status is BookingStatus.HELD
 
 
-async def test_the_bookings_of_accounts_are_theirs_and_nothing_else_has_changed(
-    spine: Spine, streams: ChangeStreams
-) -> None:
-    await sell(spine)
-    await spine.drain()
-    await age(spine)
-    before, (_, other) = await live(spine, 1), [(await spine.ledger.shards())[shard] for shard in (1, 0)]
-    event = await spine.stock.office.get_event(1)
-    await upgrade(spine, streams)
-    after = await spine.stock.office.get_event(1)
+async def test_only_the_bookings_of_accounts_are_renamed(backend: Backend, streams: ChangeStreams) -> None:
+    await sell(backend)
+    await backend.drain()
+    await age(backend)
+    before, (_, other) = await live(backend, 1), [(await backend.ledger.shards())[shard] for shard in (1, 0)]
+    event = await backend.stock.office.get_event(1)
+    await upgrade(backend, streams)
+    after = await backend.stock.office.get_event(1)
     assert event is not None
     assert after is not None
     assert (after.available, after.tickets_held, after.tickets_sold, after.waiting_count, after.seq) == (
         event.available, event.tickets_held, event.tickets_sold, event.waiting_count, event.seq
     )  # fmt: skip
-    assert (await spine.ledger.shards())[0].epoch == other.epoch, "where no account has booked, nothing is done"
-    await check_upgraded(spine, streams, before)
-    records = await spine.ledger.shards()
-    await upgrade(spine, streams)
-    assert await spine.ledger.shards() == records, "it is done once"
+    assert (await backend.ledger.shards())[0].epoch == other.epoch, "where no account has booked, nothing is done"
+    await check_upgraded(backend, streams, before)
+    records = await backend.ledger.shards()
+    await upgrade(backend, streams)
+    assert await backend.ledger.shards() == records, "it is done once"
 
 
-async def test_what_only_redis_has_is_carried_first(spine: Spine, streams: ChangeStreams) -> None:
-    await sell(spine)
-    await age(spine)
-    await upgrade(spine, streams)
-    before = await live(spine, 1)
+async def test_changes_that_only_redis_has_are_persisted_first(backend: Backend, streams: ChangeStreams) -> None:
+    await sell(backend)
+    await age(backend)
+    await upgrade(backend, streams)
+    before = await live(backend, 1)
     assert [one.user_id for one in before] == ["account:1", "account:2", "ann", "account:3", "bob"]
-    await check_upgraded(spine, streams, [*before])
+    await check_upgraded(backend, streams, [*before])
 
 
-async def test_a_database_without_accounts_costs_no_restoration(spine: Spine, streams: ChangeStreams) -> None:
-    await sell(spine, accounts=0)
-    await age(spine)
-    before, stood = await contents(spine.stock.redis), await spine.ledger.shards()
-    await upgrade(spine, streams)
-    assert await contents(spine.stock.redis) == before
-    found = await spine.ledger.shards()
+async def test_a_database_without_accounts_costs_no_restoration(backend: Backend, streams: ChangeStreams) -> None:
+    await sell(backend, accounts=0)
+    await age(backend)
+    before, stood = await contents(backend.stock.redis), await backend.ledger.shards()
+    await upgrade(backend, streams)
+    assert await contents(backend.stock.redis) == before
+    found = await backend.ledger.shards()
     assert [(one.epoch, one.accounts_named) for one in found.values()] == [(one.epoch, True) for one in stood.values()]
 
 
 @pytest.mark.parametrize("step", ["fence", "clear", "write_event", "finish"])
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_one_that_is_broken_off_anywhere_is_ended_by_the_next_start(
-    spine: Spine, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch, step: str, when: str
+async def test_an_interrupted_rename_is_finished_by_the_next_start(
+    backend: Backend, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch, step: str, when: str
 ) -> None:
-    await sell(spine)
-    await spine.drain()
-    await age(spine)
-    before = await live(spine, 1)
+    await sell(backend)
+    await backend.drain()
+    await age(backend)
+    before = await live(backend, 1)
 
     class Killed(BaseException):
         pass
@@ -182,43 +180,43 @@ async def test_one_that_is_broken_off_anywhere_is_ended_by_the_next_start(
         patch.setattr(RestoreWriter, step, killed)
         patch.setattr(RestoreWriter, "give_lease_back", lambda _: asyncio.sleep(0))
         with pytest.raises(Killed):
-            await upgrade(spine, streams)
-    await spine.stock.redis.delete(keys.restoring(1))  # as it would be some seconds later
-    await upgrade(spine, streams)
-    await check_upgraded(spine, streams, before)
+            await upgrade(backend, streams)
+    await backend.stock.redis.delete(keys.restoring(1))  # as it would be some seconds later
+    await upgrade(backend, streams)
+    await check_upgraded(backend, streams, before)
 
 
-async def test_many_that_start_at_once_do_it_once(spine: Spine, streams: ChangeStreams) -> None:
-    await sell(spine)
-    await age(spine)
-    await asyncio.gather(*(upgrade(spine, streams) for _ in range(6)))
-    before = await live(spine, 1)
-    await check_upgraded(spine, streams, before)
+async def test_many_processes_that_start_at_once_rename_once(backend: Backend, streams: ChangeStreams) -> None:
+    await sell(backend)
+    await age(backend)
+    await asyncio.gather(*(upgrade(backend, streams) for _ in range(6)))
+    before = await live(backend, 1)
+    await check_upgraded(backend, streams, before)
 
 
-async def test_a_change_that_the_database_does_not_take_is_never_dropped_unasked(
-    spine: Spine, streams: ChangeStreams
+async def test_a_change_that_the_database_refuses_is_never_dropped_silently(
+    backend: Backend, streams: ChangeStreams
 ) -> None:
-    await sell(spine)
-    await spine.drain()
-    await age(spine)
-    await spine.stock.redis.xadd(keys.changes(1), {"c": "no change"})
-    kept = await live(spine, 1)
+    await sell(backend)
+    await backend.drain()
+    await age(backend)
+    await backend.stock.redis.xadd(keys.changes(1), {"c": "no change"})
+    kept = await live(backend, 1)
     for _ in range(2):
-        await upgrade(spine, streams)
-        assert await lost_shards(spine.ledger, streams) == [1]
-        assert await live(spine, 1) == kept
-        assert await spine.stock.redis.xlen(keys.changes(1)) == 1
+        await upgrade(backend, streams)
+        assert await lost_shards(backend.ledger, streams) == [1]
+        assert await live(backend, 1) == kept
+        assert await backend.stock.redis.xlen(keys.changes(1)) == 1
 
 
-async def test_a_redis_of_another_founding_is_left_as_it_is(spine: Spine, streams: ChangeStreams) -> None:
-    await sell(spine)
-    await spine.drain()
-    await age(spine)
-    await spine.stock.redis.set(keys.epoch(1), "another's")
-    before = await contents(spine.stock.redis)
-    await upgrade(spine, streams)
-    assert await contents(spine.stock.redis) == before
+async def test_a_redis_with_another_epoch_is_not_changed(backend: Backend, streams: ChangeStreams) -> None:
+    await sell(backend)
+    await backend.drain()
+    await age(backend)
+    await backend.stock.redis.set(keys.epoch(1), "another's")
+    before = await contents(backend.stock.redis)
+    await upgrade(backend, streams)
+    assert await contents(backend.stock.redis) == before
 
 
 def test_a_service_of_the_older_version_is_upgraded_by_its_next_start(tmp_path: Path) -> None:
@@ -233,22 +231,22 @@ def test_a_service_of_the_older_version_is_upgraded_by_its_next_start(tmp_path: 
     # A safe path, or the folder of these tests would come first.
     older = {**settings, "PYTHONPATH": str(tmp_path / "old"), "PYTHONSAFEPATH": "1"}
     with running_service(tmp_path / "data", older) as service:
-        with open_house(service) as house:
-            event_id = house.event(available_tickets=2)
+        with open_api(service) as api:
+            event_id = api.event(available_tickets=2)
             body = [{"email": f"a{number}@example.com", "password": "long enough"} for number in range(3)]
-            tokens = [house.anyone.post("/auth/register", one).data["token"] for one in body]
-            made = [house.with_token(token).book(event_id).data for token in tokens]
+            tokens = [api.anyone.post("/auth/register", one).data["token"] for one in body]
+            made = [api.with_token(token).book(event_id).data for token in tokens]
             assert [one["user_id"] for one in made] == ["1", "2", "3"], "the older version runs"
-            assert house.user("guest").book(event_id).status == 202
+            assert api.user("guest").book(event_id).status == 202
         assert service.stop() == 0
         service.environment = settings
         service.start()
-        with open_house(service) as house:
-            callers = [house.with_token(house.anyone.post("/auth/login", one).data["token"]) for one in body]
+        with open_api(service) as api:
+            callers = [api.with_token(api.anyone.post("/auth/login", one).data["token"]) for one in body]
             for number, (caller, booked) in enumerate(zip(callers, made, strict=True), 1):
                 assert caller.booking(event_id).data == {**booked, "user_id": f"account:{number}"}
-            assert house.user("1").booking(event_id).status == 404
+            assert api.user("1").booking(event_id).status == 404
             assert callers[0].cancel(event_id).status == 200
             assert callers[2].booking(event_id).data["status"] == "confirmed"
-            audit = house.organizer.get(f"/events/{event_id}/audit").data
+            audit = api.organizer.get(f"/events/{event_id}/audit").data
             assert (audit["ok"], audit["differences"]) == (True, [])

@@ -20,7 +20,7 @@ from booking.inventory.restore_writer import LeaseLost, RestoreWriter
 from booking.inventory.streams import ChangeStreams
 from booking.operations.audit.comparison import audit_event
 from booking.operations.restore.restoration import Restored, lost_shards, restore_empty, restore_shard
-from tests.fixtures.spine import Spine, open_spine
+from tests.fixtures.backend import Backend, open_backend
 from tests.fixtures.stock import SHARDS, contents
 from tests.fixtures.waiting import eventually_async
 
@@ -34,27 +34,27 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def spine(clean_valkey: str, database_url: str, tmp_path: Path) -> AsyncIterator[Spine]:
-    async with open_spine(clean_valkey, database_url, tmp_path) as opened:
+async def backend(clean_valkey: str, database_url: str, tmp_path: Path) -> AsyncIterator[Backend]:
+    async with open_backend(clean_valkey, database_url, tmp_path) as opened:
         yield opened
 
 
 @pytest.fixture
-async def streams(spine: Spine) -> AsyncIterator[ChangeStreams]:
-    opened = ChangeStreams(spine.settings.redis_address)
+async def streams(backend: Backend) -> AsyncIterator[ChangeStreams]:
+    opened = ChangeStreams(backend.settings.redis_address)
     yield opened
     await opened.close()
 
 
-async def sell(spine: Spine, *event_ids: int) -> None:
+async def sell(backend: Backend, *event_ids: int) -> None:
     """Bookings of every kind for each event, one that expired among them; SQL has them all."""
-    await asyncio.gather(*(sell_one(spine, event_id) for event_id in event_ids))
-    await spine.drain()
+    await asyncio.gather(*(sell_one(backend, event_id) for event_id in event_ids))
+    await backend.drain()
 
 
-async def sell_one(spine: Spine, event_id: int) -> None:
-    office = spine.stock.office
-    await spine.stock.sale(event_id, capacity=6, hold_seconds=1, waitlist_limit=50, opens_at_ms=5, closes_at_ms=2**45)
+async def sell_one(backend: Backend, event_id: int) -> None:
+    office = backend.stock.office
+    await backend.stock.sale(event_id, capacity=6, hold_seconds=1, waitlist_limit=50, opens_at_ms=5, closes_at_ms=2**45)
     await office.book(event_id, "late", 1)
     await office.book(event_id, "back", 1)
 
@@ -77,224 +77,222 @@ async def sell_one(spine: Spine, event_id: int) -> None:
     await office.cancel(event_id, "eve")
 
 
-async def of_the_sale(spine: Spine) -> dict[str, object]:
+async def of_the_sale(backend: Backend) -> dict[str, object]:
     """What a restoration has to bring back: all but the streams, the epochs, and what counts calls and refusals."""
     kept: dict[str, object] = {}
     for event_id in (1, 2):
         event, bookings, waiting, holds, due, *_ = keys.event_keys(event_id, SHARDS)
-        fields = await spine.stock.redis.hgetall(event)
+        fields = await backend.stock.redis.hgetall(event)
         kept[f"event {event_id}"] = {name: text for name, text in fields.items() if not name.startswith(b"refused:")}
         # Without the end of a hold that has ended, which nobody asks for.
-        texts = await spine.stock.redis.hgetall(bookings)
+        texts = await backend.stock.redis.hgetall(bookings)
         kept[f"bookings of {event_id}"] = {
             user: text.rsplit(b" ", 1)[0] if text.startswith(b"1 x") else text for user, text in texts.items()
         }
         for key in (waiting, holds, due):
-            kept[key.decode()] = await spine.stock.redis.zrange(key, 0, -1, withscores=True)
+            kept[key.decode()] = await backend.stock.redis.zrange(key, 0, -1, withscores=True)
     return kept
 
 
-async def restored(spine: Spine, streams: ChangeStreams, shard: int) -> Restored | None:
-    done = await restore_shard(spine.settings, spine.ledger, streams, shard)
-    records = await spine.ledger.shards()
-    spine.stock.office.use_epochs([records[one].epoch for one in sorted(records)])
+async def restored(backend: Backend, streams: ChangeStreams, shard: int) -> Restored | None:
+    done = await restore_shard(backend.settings, backend.ledger, streams, shard)
+    records = await backend.ledger.shards()
+    backend.stock.office.use_epochs([records[one].epoch for one in sorted(records)])
     return done
 
 
-async def check_clean(spine: Spine, *event_ids: int) -> None:
-    reader = InventoryReader(spine.settings.redis_address, SHARDS)
+async def check_clean(backend: Backend, *event_ids: int) -> None:
+    reader = InventoryReader(backend.settings.redis_address, SHARDS)
     try:
         for event_id in event_ids:
-            audit = await audit_event(reader, spine.ledger, event_id)
+            audit = await audit_event(reader, backend.ledger, event_id)
             assert audit.differences == []
     finally:
         await reader.close()
 
 
-async def test_an_emptied_shard_comes_back_as_it_was_and_sells_on(spine: Spine, streams: ChangeStreams) -> None:
-    await sell(spine, 1, 2)
-    before = await of_the_sale(spine)
-    await spine.stock.redis.flushall()
+async def test_an_emptied_shard_comes_back_as_it_was_and_sells_on(backend: Backend, streams: ChangeStreams) -> None:
+    await sell(backend, 1, 2)
+    before = await of_the_sale(backend)
+    await backend.stock.redis.flushall()
     with pytest.raises(ShardFenced):
-        await spine.stock.office.book(1, "zoe")
-    assert await lost_shards(spine.ledger, streams) == [0, 1]
-    done = await restored(spine, streams, 1)
+        await backend.stock.office.book(1, "zoe")
+    assert await lost_shards(backend.ledger, streams) == [0, 1]
+    done = await restored(backend, streams, 1)
     assert done is not None
     assert (done.events, done.carried, done.discarded) == (1, 0, False)
-    assert await lost_shards(spine.ledger, streams) == [0], "the other is a matter of its own"
+    assert await lost_shards(backend.ledger, streams) == [0], "the other is a matter of its own"
     with pytest.raises(ShardFenced):
-        await spine.stock.office.book(2, "zoe")
-    await restored(spine, streams, 0)
-    assert await of_the_sale(spine) == before
-    office = spine.stock.office
+        await backend.stock.office.book(2, "zoe")
+    await restored(backend, streams, 0)
+    assert await of_the_sale(backend) == before
+    office = backend.stock.office
     assert (await office.confirm(1, "late")).status is Status.HOLD_EXPIRED, "a restoration does not forget that"
     assert (await office.book(1, "bob")).status is Status.ALREADY_BOOKED
     assert (await office.book(1, "zoe")).booking is not None
     assert await office.last_event_id() == 2, "no event's id is given out twice"
-    await spine.drain()
-    await check_clean(spine, 1, 2)
+    await backend.drain()
+    await check_clean(backend, 1, 2)
 
 
-async def test_what_was_only_in_redis_is_saved_before_its_shard_is_rewritten(
-    spine: Spine, streams: ChangeStreams
+async def test_changes_only_in_redis_are_saved_before_their_shard_is_rewritten(
+    backend: Backend, streams: ChangeStreams
 ) -> None:
-    await sell(spine, 1)
-    await spine.stock.office.change(1, {"capacity": 9})
-    await spine.stock.office.book(1, "last")
-    await spine.stock.redis.delete(keys.epoch(1))
-    done = await restored(spine, streams, 1)
+    await sell(backend, 1)
+    await backend.stock.office.change(1, {"capacity": 9})
+    await backend.stock.office.book(1, "last")
+    await backend.stock.redis.delete(keys.epoch(1))
+    done = await restored(backend, streams, 1)
     assert done is not None
     assert (done.carried, done.discarded) == (2, False)
-    found = await spine.stock.office.get_booking(1, "last")
+    found = await backend.stock.office.get_booking(1, "last")
     assert found.booking is not None
-    await check_clean(spine, 1)
+    await check_clean(backend, 1)
 
 
-async def check_ann_is_kept(spine: Spine, streams: ChangeStreams, *, carried: int, discarded: bool) -> None:
+async def check_ann_is_kept(backend: Backend, streams: ChangeStreams, *, carried: int, discarded: bool) -> None:
     """Restores the shard of event 1, and holds that up to what was told."""
-    done = await restored(spine, streams, 1)
+    done = await restored(backend, streams, 1)
     assert done is not None
     assert (done.carried, done.discarded) == (carried, discarded)
-    assert (await spine.stock.office.get_booking(1, "ann")).booking is not None
-    await check_clean(spine, 1)
+    assert (await backend.stock.office.get_booking(1, "ann")).booking is not None
+    await check_clean(backend, 1)
 
 
-async def test_a_persister_that_saves_the_rest_meanwhile_is_no_failure(
-    spine: Spine, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch
+async def test_a_restore_succeeds_if_a_persister_saves_the_rest_first(
+    backend: Backend, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await spine.stock.sale(1, capacity=9)
-    await spine.drain()
-    await spine.stock.office.book(1, "ann")
+    await backend.stock.sale(1, capacity=9)
+    await backend.drain()
+    await backend.stock.office.book(1, "ann")
     rest = streams.rest
 
     async def overtaken(*arguments: Any) -> Any:
         monkeypatch.setattr(streams, "rest", rest)
         batch, readable = await rest(*arguments)
         assert batch is not None
-        await spine.ledger.apply([batch])  # it had read the same before the shard was fenced
+        await backend.ledger.apply([batch])  # it had read the same before the shard was fenced
         return batch, readable
 
     monkeypatch.setattr(streams, "rest", overtaken)
-    await spine.stock.redis.delete(keys.epoch(1))
-    await check_ann_is_kept(spine, streams, carried=0, discarded=False)
+    await backend.stock.redis.delete(keys.epoch(1))
+    await check_ann_is_kept(backend, streams, carried=0, discarded=False)
 
 
-async def test_what_came_before_an_entry_that_cannot_be_read_is_saved(spine: Spine, streams: ChangeStreams) -> None:
-    await spine.stock.sale(1, capacity=9)
-    await spine.drain()
-    await spine.stock.office.book(1, "ann")
-    await spine.stock.redis.xadd(keys.changes(1), {"c": "no words of ours"})
-    await spine.stock.redis.delete(keys.epoch(1))
-    await check_ann_is_kept(spine, streams, carried=1, discarded=True)
+async def test_changes_before_an_unreadable_entry_are_saved(backend: Backend, streams: ChangeStreams) -> None:
+    await backend.stock.sale(1, capacity=9)
+    await backend.drain()
+    await backend.stock.office.book(1, "ann")
+    await backend.stock.redis.xadd(keys.changes(1), {"c": "no words of ours"})
+    await backend.stock.redis.delete(keys.epoch(1))
+    await check_ann_is_kept(backend, streams, carried=1, discarded=True)
 
 
 @pytest.mark.parametrize("follow", [0, 1, 2, 11, 12])
-async def test_what_came_before_a_change_that_does_not_follow_is_saved(
-    spine: Spine, streams: ChangeStreams, follow: int
-) -> None:
-    await spine.stock.sale(1, capacity=20)
-    await spine.drain()
+async def test_changes_before_a_gap_are_saved(backend: Backend, streams: ChangeStreams, follow: int) -> None:
+    await backend.stock.sale(1, capacity=20)
+    await backend.drain()
     for number in range(12):
-        await spine.stock.office.book(1, f"buyer-{number}")
-    await spine.stock.redis.delete(keys.epoch(1))
-    entries = await spine.stock.redis.xrange(keys.changes(1))
+        await backend.stock.office.book(1, f"buyer-{number}")
+    await backend.stock.redis.delete(keys.epoch(1))
+    entries = await backend.stock.redis.xrange(keys.changes(1))
     for entry_id, _ in entries[follow : follow + 1]:  # the one after it follows on nothing
-        await spine.stock.redis.xdel(keys.changes(1), entry_id)
-    done = await restored(spine, streams, 1)
+        await backend.stock.redis.xdel(keys.changes(1), entry_id)
+    done = await restored(backend, streams, 1)
     assert done is not None
     saved = min(follow, 12)
     assert (done.carried, done.discarded) == (saved, follow < 11)
     assert done.bookings == saved
-    await check_clean(spine, 1)
+    await check_clean(backend, 1)
 
 
-async def test_what_does_not_follow_in_one_event_takes_nothing_from_the_others(
-    spine: Spine, streams: ChangeStreams
-) -> None:
-    office = spine.stock.office
+async def test_a_gap_in_one_event_does_not_affect_other_events(backend: Backend, streams: ChangeStreams) -> None:
+    office = backend.stock.office
     for event_id in (1, 3, 5):  # of one shard
-        await spine.stock.sale(event_id, capacity=20)
-    await spine.drain()
+        await backend.stock.sale(event_id, capacity=20)
+    await backend.drain()
     for number in range(6):
         for event_id in (1, 3, 5):
             await office.book(event_id, f"buyer-{number}")
-    await spine.stock.redis.delete(keys.epoch(1))
-    entries = await spine.stock.redis.xrange(keys.changes(1))
+    await backend.stock.redis.delete(keys.epoch(1))
+    entries = await backend.stock.redis.xrange(keys.changes(1))
     for entry_id, _ in (entries[0], entries[7]):  # the first of event 1, the third of event 3
-        await spine.stock.redis.xdel(keys.changes(1), entry_id)
-    done = await restored(spine, streams, 1)
+        await backend.stock.redis.xdel(keys.changes(1), entry_id)
+    done = await restored(backend, streams, 1)
     assert done is not None
     assert (done.carried, done.discarded, done.bookings) == (8, True, 8)
     found = {event_id: await office.get_event(event_id) for event_id in (1, 3, 5)}
     assert {event_id: event and event.tickets_sold for event_id, event in found.items()} == {1: 0, 3: 2, 5: 6}
-    await check_clean(spine, 1, 3, 5)
+    await check_clean(backend, 1, 3, 5)
 
 
-async def test_what_was_sold_from_an_old_copy_is_dropped_and_said(spine: Spine, streams: ChangeStreams) -> None:
-    await spine.stock.sale(1, capacity=3)
-    await spine.drain()
-    dumps = {key: await spine.stock.redis.dump(key) for key in await spine.stock.redis.keys("*")}
-    await spine.stock.office.book(1, "ann", 3)
-    await spine.drain()
-    await spine.stock.redis.flushall()
+async def test_bookings_sold_from_an_old_copy_are_dropped_and_reported(
+    backend: Backend, streams: ChangeStreams
+) -> None:
+    await backend.stock.sale(1, capacity=3)
+    await backend.drain()
+    dumps = {key: await backend.stock.redis.dump(key) for key in await backend.stock.redis.keys("*")}
+    await backend.stock.office.book(1, "ann", 3)
+    await backend.drain()
+    await backend.stock.redis.flushall()
     for key, dump in dumps.items():
-        await spine.stock.redis.restore(key, 0, dump)
-    assert (await spine.stock.office.book(1, "bob")).status is Status.BOOKED, "nobody has looked yet"
-    await spine.drain()
+        await backend.stock.redis.restore(key, 0, dump)
+    assert (await backend.stock.office.book(1, "bob")).status is Status.BOOKED, "nobody has looked yet"
+    await backend.drain()
     with pytest.raises(ShardFenced):
-        await spine.stock.office.book(1, "cid")
-    done = await restored(spine, streams, 1)
+        await backend.stock.office.book(1, "cid")
+    done = await restored(backend, streams, 1)
     assert done is not None
     assert done.discarded
-    assert (await spine.stock.office.book(1, "bob")).status is Status.JOINED
-    await spine.drain()
-    await check_clean(spine, 1)
+    assert (await backend.stock.office.book(1, "bob")).status is Status.JOINED
+    await backend.drain()
+    await check_clean(backend, 1)
 
 
-async def test_a_whole_shard_is_left_alone_unless_that_is_asked_for(spine: Spine, streams: ChangeStreams) -> None:
-    await sell(spine, 1)
-    before = await contents(spine.stock.redis)
-    assert await restored(spine, streams, 1) is None
-    assert await contents(spine.stock.redis) == before
-    done = await restore_shard(spine.settings, spine.ledger, streams, 1, even_if_whole=True)
+async def test_an_intact_shard_is_not_restored_without_force(backend: Backend, streams: ChangeStreams) -> None:
+    await sell(backend, 1)
+    before = await contents(backend.stock.redis)
+    assert await restored(backend, streams, 1) is None
+    assert await contents(backend.stock.redis) == before
+    done = await restore_shard(backend.settings, backend.ledger, streams, 1, even_if_whole=True)
     assert done is not None
-    await check_clean(spine, 1)
+    await check_clean(backend, 1)
 
 
-async def test_a_start_restores_an_empty_shard_and_no_other(spine: Spine, streams: ChangeStreams) -> None:
-    await sell(spine, 1)
-    await spine.stock.redis.set(keys.epoch(1), "another")
-    await restore_empty(spine.settings, spine.ledger, streams, await lost_shards(spine.ledger, streams))
-    assert await lost_shards(spine.ledger, streams) == [1], "somebody has to decide about what is there"
-    await spine.stock.redis.flushall()
-    await restore_empty(spine.settings, spine.ledger, streams, await lost_shards(spine.ledger, streams))
-    assert await lost_shards(spine.ledger, streams) == []
-    await check_clean(spine, 1)
+async def test_a_start_restores_an_empty_shard_and_no_other(backend: Backend, streams: ChangeStreams) -> None:
+    await sell(backend, 1)
+    await backend.stock.redis.set(keys.epoch(1), "another")
+    await restore_empty(backend.settings, backend.ledger, streams, await lost_shards(backend.ledger, streams))
+    assert await lost_shards(backend.ledger, streams) == [1], "somebody has to decide about what is there"
+    await backend.stock.redis.flushall()
+    await restore_empty(backend.settings, backend.ledger, streams, await lost_shards(backend.ledger, streams))
+    assert await lost_shards(backend.ledger, streams) == []
+    await check_clean(backend, 1)
 
 
-async def test_of_ten_that_restore_at_once_one_does_it(spine: Spine, streams: ChangeStreams) -> None:
-    await sell(spine, 1)
-    await spine.stock.redis.flushall()
+async def test_only_one_of_ten_simultaneous_restores_writes(backend: Backend, streams: ChangeStreams) -> None:
+    await sell(backend, 1)
+    await backend.stock.redis.flushall()
     done = await asyncio.gather(
-        *(restore_shard(spine.settings, spine.ledger, streams, 1, only_empty=True) for _ in range(10))
+        *(restore_shard(backend.settings, backend.ledger, streams, 1, only_empty=True) for _ in range(10))
     )
     assert sum(one is not None for one in done) == 1
-    await check_clean(spine, 1)
+    await check_clean(backend, 1)
 
 
-async def test_a_lease_that_was_lost_ends_a_restoration_before_it_opens_the_shard(spine: Spine) -> None:
-    rebuild = RestoreWriter(spine.settings.redis_address, 1, SHARDS, "me")
+async def test_a_lease_that_was_lost_ends_a_restoration_before_it_opens_the_shard(backend: Backend) -> None:
+    rebuild = RestoreWriter(backend.settings.redis_address, 1, SHARDS, "me")
     try:
         assert await rebuild.take_lease()
-        other = RestoreWriter(spine.settings.redis_address, 1, SHARDS, "you")
+        other = RestoreWriter(backend.settings.redis_address, 1, SHARDS, "you")
         assert not await other.take_lease()
         await other.close()
-        await spine.stock.redis.flushall()
+        await backend.stock.redis.flushall()
         with pytest.raises(LeaseLost):
             await rebuild.keep_lease()
         with pytest.raises(LeaseLost):
             await rebuild.finish("epoch", 1)
-        assert await spine.stock.redis.get(keys.epoch(1)) is None
+        assert await backend.stock.redis.get(keys.epoch(1)) is None
         await rebuild.give_lease_back()
     finally:
         await rebuild.close()
@@ -306,12 +304,12 @@ async def test_a_lease_that_was_lost_ends_a_restoration_before_it_opens_the_shar
 
 @pytest.mark.parametrize("standing_still", ["fence", "clear", "write_bookings", "write_event", "finish"])
 async def test_a_restoration_that_has_lost_its_lease_leaves_the_shard_alone(
-    spine: Spine, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch, standing_still: str
+    backend: Backend, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch, standing_still: str
 ) -> None:
-    await spine.stock.sale(1, capacity=5)
-    await spine.stock.office.book(1, "ann")
-    await spine.drain()
-    await spine.stock.redis.delete(keys.epoch(1))
+    await backend.stock.sale(1, capacity=5)
+    await backend.stock.office.book(1, "ann")
+    await backend.drain()
+    await backend.stock.redis.delete(keys.epoch(1))
     step, stands, goes_on = getattr(RestoreWriter, standing_still), asyncio.Event(), asyncio.Event()
 
     async def first_stands(*arguments: object) -> None:
@@ -321,91 +319,91 @@ async def test_a_restoration_that_has_lost_its_lease_leaves_the_shard_alone(
         await step(*arguments)
 
     monkeypatch.setattr(RestoreWriter, standing_still, first_stands)
-    late = asyncio.create_task(restore_shard(spine.settings, spine.ledger, streams, 1))
+    late = asyncio.create_task(restore_shard(backend.settings, backend.ledger, streams, 1))
     await stands.wait()
-    await spine.stock.redis.delete(keys.restoring(1))  # as if its lease had run out
-    assert await restored(spine, streams, 1) is not None
-    booked = await spine.stock.office.book(1, "bob")
-    await spine.stock.office.cancel(1, "ann")
-    before = await contents(spine.stock.redis)
+    await backend.stock.redis.delete(keys.restoring(1))  # as if its lease had run out
+    assert await restored(backend, streams, 1) is not None
+    booked = await backend.stock.office.book(1, "bob")
+    await backend.stock.office.cancel(1, "ann")
+    before = await contents(backend.stock.redis)
     goes_on.set()
     assert await late is None
-    assert await contents(spine.stock.redis) == before
-    assert (await spine.stock.office.get_booking(1, "bob")).booking == booked.booking
-    await spine.drain()
-    await check_clean(spine, 1)
+    assert await contents(backend.stock.redis) == before
+    assert (await backend.stock.office.get_booking(1, "bob")).booking == booked.booking
+    await backend.drain()
+    await check_clean(backend, 1)
 
 
 async def test_a_late_restoration_does_not_replace_the_epoch_that_another_has_set(
-    spine: Spine, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await sell(spine, 1)
-    await spine.stock.redis.flushall()
-    use_epochs, other = spine.ledger.refound_shard, list[Restored | None]()
+    await sell(backend, 1)
+    await backend.stock.redis.flushall()
+    use_epochs, other = backend.ledger.refound_shard, list[Restored | None]()
 
     async def overtaken(*arguments: Any) -> bool:
-        monkeypatch.setattr(spine.ledger, "refound_shard", use_epochs)
-        await spine.stock.redis.delete(keys.restoring(1))  # as if its lease had run out
-        other.append(await restored(spine, streams, 1))
+        monkeypatch.setattr(backend.ledger, "refound_shard", use_epochs)
+        await backend.stock.redis.delete(keys.restoring(1))  # as if its lease had run out
+        other.append(await restored(backend, streams, 1))
         return await use_epochs(*arguments)
 
-    monkeypatch.setattr(spine.ledger, "refound_shard", overtaken)
-    assert await restore_shard(spine.settings, spine.ledger, streams, 1) is None
+    monkeypatch.setattr(backend.ledger, "refound_shard", overtaken)
+    assert await restore_shard(backend.settings, backend.ledger, streams, 1) is None
     assert other[0] is not None
-    assert await lost_shards(spine.ledger, streams) == [0]
-    assert (await spine.stock.office.book(1, "zoe")).booking is not None
-    await spine.drain()
-    await check_clean(spine, 1)
+    assert await lost_shards(backend.ledger, streams) == [0]
+    assert (await backend.stock.office.book(1, "zoe")).booking is not None
+    await backend.drain()
+    await check_clean(backend, 1)
 
 
-def command_of(spine: Spine) -> tuple[list[str], dict[str, str]]:
+def command_of(backend: Backend) -> tuple[list[str], dict[str, str]]:
     environment = {
         **os.environ,
-        "BOOKING_REDIS_URL": spine.settings.redis_address,
-        "BOOKING_DATABASE_URL": spine.settings.database_url or "",
+        "BOOKING_REDIS_URL": backend.settings.redis_address,
+        "BOOKING_DATABASE_URL": backend.settings.database_url or "",
         "BOOKING_SHARDS": str(SHARDS),
-        "BOOKING_DATA_DIR": str(spine.settings.data_dir),
+        "BOOKING_DATA_DIR": str(backend.settings.data_dir),
     }
     return [sys.executable, "-m", "booking", "restore", "--yes"], environment
 
 
-def restore_by_command(spine: Spine) -> "subprocess.CompletedProcess[str]":
-    command, environment = command_of(spine)
+def restore_by_command(backend: Backend) -> "subprocess.CompletedProcess[str]":
+    command, environment = command_of(backend)
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def begin_to_restore(spine: Spine) -> "subprocess.Popen[bytes]":
-    command, environment = command_of(spine)
+def begin_to_restore(backend: Backend) -> "subprocess.Popen[bytes]":
+    command, environment = command_of(backend)
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
-async def has_begun(spine: Spine, command: "subprocess.Popen[bytes]") -> bool:
+async def has_begun(backend: Backend, command: "subprocess.Popen[bytes]") -> bool:
     """Whether a restoration has taken its lease; one that is through had it, too."""
-    return command.poll() is not None or bool(await spine.stock.redis.exists(keys.restoring(1)))
+    return command.poll() is not None or bool(await backend.stock.redis.exists(keys.restoring(1)))
 
 
 async def test_a_restoration_killed_at_any_moment_leaves_nothing_to_sell_and_is_run_again(
     clean_valkey: str, tmp_path: Path
 ) -> None:
-    async with open_spine(clean_valkey, f"sqlite:///{tmp_path / 'booking.sqlite3'}", tmp_path) as spine:
-        await spine.stock.sale(1, capacity=50_000)
+    async with open_backend(clean_valkey, f"sqlite:///{tmp_path / 'booking.sqlite3'}", tmp_path) as backend:
+        await backend.stock.sale(1, capacity=50_000)
         for _ in range(20):
-            await asyncio.gather(*(spine.stock.office.book(1, os.urandom(6).hex()) for _ in range(200)))
-        await spine.drain()
-        await spine.stock.redis.flushall()
+            await asyncio.gather(*(backend.stock.office.book(1, os.urandom(6).hex()) for _ in range(200)))
+        await backend.drain()
+        await backend.stock.redis.flushall()
         for killed in range(3):
-            with begin_to_restore(spine) as one:
-                await eventually_async(partial(has_begun, spine, one), "the restoration begins")
+            with begin_to_restore(backend) as one:
+                await eventually_async(partial(has_begun, backend, one), "the restoration begins")
                 await asyncio.sleep(0.004 * killed)
                 one.send_signal(signal.SIGKILL)
-            if await spine.stock.redis.exists(keys.epoch(1)):
+            if await backend.stock.redis.exists(keys.epoch(1)):
                 break  # it was through: the shard is whole
             with pytest.raises(ShardFenced):
-                await spine.stock.office.book(1, "zoe")
-            await spine.stock.redis.delete(keys.restoring(0), keys.restoring(1))  # as if its lease had run out
-        ended = restore_by_command(spine)
+                await backend.stock.office.book(1, "zoe")
+            await backend.stock.redis.delete(keys.restoring(0), keys.restoring(1))  # as if its lease had run out
+        ended = restore_by_command(backend)
         assert ended.returncode == 0, ended.stderr + ended.stdout
         assert "all clean" in ended.stdout or "nothing to restore" in ended.stderr
-        again = restore_by_command(spine)
+        again = restore_by_command(backend)
         assert (again.returncode, "nothing to restore" in again.stderr) == (0, True)
-        await check_clean(spine, 1)
+        await check_clean(backend, 1)

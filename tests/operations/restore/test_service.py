@@ -12,8 +12,8 @@ import httpx
 import pytest
 from redis import Redis
 
+from tests.contract.api import Api, open_api
 from tests.contract.client import Caller
-from tests.contract.house import House, open_house
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
 
@@ -28,10 +28,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
         yield running
 
 
-def book(house: House, event_id: int, caller: Caller | None = None) -> httpx.Response:
+def book(api: Api, event_id: int, caller: Caller | None = None) -> httpx.Response:
     """A booking whatever its answer, which may be a 503."""
-    headers = {"Authorization": (caller or house.user()).authorization or ""}
-    return house.http.post("/book", json={"event_id": event_id}, headers=headers)
+    headers = {"Authorization": (caller or api.user()).authorization or ""}
+    return api.http.post("/book", json={"event_id": event_id}, headers=headers)
 
 
 def restore(service: RunningService, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -40,10 +40,10 @@ def restore(service: RunningService, *arguments: str) -> "subprocess.CompletedPr
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def sold_out(house: House) -> tuple[int, list[Caller]]:
+def sold_out(api: Api) -> tuple[int, list[Caller]]:
     """An event whose bookings are in the database, too."""
-    event_id, buyers = house.sold_out(available_tickets=3)
-    assert house.organizer.get(f"/events/{event_id}/report").data["totals"]["bookings"] == 3
+    event_id, buyers = api.sold_out(available_tickets=3)
+    assert api.organizer.get(f"/events/{event_id}/report").data["totals"]["bookings"] == 3
     return event_id, buyers
 
 
@@ -53,22 +53,22 @@ def redis_part(service: RunningService) -> dict[str, object]:
     return part
 
 
-def check(house: House, event_id: int, buyers: list[Caller]) -> None:
+def check(api: Api, event_id: int, buyers: list[Caller]) -> None:
     """Everybody has their ticket, nobody else gets one, and both sides agree."""
     for buyer in buyers:
-        assert house.user(buyer.id).booking(event_id).data["status"] == "confirmed"
-    assert book(house, event_id).status_code == 202
-    audit = house.organizer.get(f"/events/{event_id}/audit").data
+        assert api.user(buyer.id).booking(event_id).data["status"] == "confirmed"
+    assert book(api, event_id).status_code == 202
+    audit = api.organizer.get(f"/events/{event_id}/audit").data
     assert (audit["ok"], audit["differences"]) == (True, [])
 
 
-def test_a_redis_that_is_emptied_sells_nothing_until_it_is_restored_and_then_goes_on(service: RunningService) -> None:
-    with open_house(service) as house:
-        event_id, buyers = sold_out(house)
+def test_an_emptied_redis_sells_nothing_until_it_is_restored(service: RunningService) -> None:
+    with open_api(service) as api:
+        event_id, buyers = sold_out(api)
         with Redis(unix_socket_path=str(service.data_dir / "redis.sock")) as redis:
             for key in redis.keys("booking:*"):
                 redis.delete(key)
-        answer = book(house, event_id)
+        answer = book(api, event_id)
         assert (answer.status_code, answer.json()["code"]) == (503, "inventory_unavailable")
         assert answer.headers["retry-after"] == "1"
         ready = httpx.get(f"{service.base_url}/readyz", timeout=5)
@@ -81,60 +81,62 @@ def test_a_redis_that_is_emptied_sells_nothing_until_it_is_restored_and_then_goe
         assert done.returncode == 0, done.stdout + done.stderr
         restored = re.findall(r"(\d+) live bookings", done.stderr)
         assert sum(map(int, restored)) >= len(buyers), done.stderr
-        eventually(lambda: all(book(house, event_id).status_code == 202 for _ in range(8)), "both workers sell again")
-        check(house, event_id, buyers)
+        eventually(lambda: all(book(api, event_id).status_code == 202 for _ in range(8)), "both workers sell again")
+        check(api, event_id, buyers)
         assert restore(service, "--yes").returncode == 0
         forced = restore(service, "--yes", "--force", "--shard", str(event_id % 8))
         assert forced.returncode == 0, forced.stdout + forced.stderr
-        eventually(lambda: all(book(house, event_id).status_code == 202 for _ in range(8)), "both workers sell again")
+        eventually(lambda: all(book(api, event_id).status_code == 202 for _ in range(8)), "both workers sell again")
 
 
-def test_a_service_that_starts_on_an_empty_redis_restores_it_by_itself_and_once(tmp_path: Path) -> None:
+def test_a_service_that_starts_on_an_empty_redis_restores_it_once(tmp_path: Path) -> None:
     with running_service(tmp_path / "data", {"BOOKING_WORKERS": "3"}) as service:
-        with open_house(service) as house:
-            event_id, buyers = sold_out(house)
+        with open_api(service) as api:
+            event_id, buyers = sold_out(api)
         assert service.stop() == 0
         shutil.rmtree(service.data_dir / "redis")
         service.start()
-        with open_house(service) as house:
-            check(house, event_id, buyers)
-            assert house.event() == event_id + 1, "no id is given out again"
+        with open_api(service) as api:
+            check(api, event_id, buyers)
+            assert api.event() == event_id + 1, "no id is given out again"
         told = [line for line in service.output.splitlines() if "Redis was empty" in line]
         assert len(told) == 1, "the one shard that had anything, by one worker of three"
 
 
-def test_an_old_copy_that_is_put_back_is_never_sold_from(tmp_path: Path) -> None:
+def test_nothing_is_sold_from_an_old_copy_found_at_the_start(tmp_path: Path) -> None:
     with running_service(tmp_path / "data") as service:
-        with open_house(service) as house:
-            event_id = house.event(available_tickets=3)
+        with open_api(service) as api:
+            event_id = api.event(available_tickets=3)
         assert service.stop() == 0
         files, copy = service.data_dir / "redis", tmp_path / "copy"
         shutil.copytree(files, copy)
         service.start()
-        with open_house(service) as house:
-            buyers = house.users(3)
+        with open_api(service) as api:
+            buyers = api.users(3)
             for buyer in buyers:
                 assert buyer.book(event_id).status == 201
         assert service.stop() == 0
         shutil.rmtree(files)
         shutil.copytree(copy, files)
         service.start("/healthz")
-        with open_house(service) as house:
-            assert book(house, event_id).status_code == 503
+        with open_api(service) as api:
+            assert book(api, event_id).status_code == 503
             assert restore(service, "--yes").returncode == 0
-            eventually(lambda: book(house, event_id).status_code == 202, "it sells again, from the true stock")
-            check(house, event_id, buyers)
+            eventually(lambda: book(api, event_id).status_code == 202, "it sells again, from the true stock")
+            check(api, event_id, buyers)
 
 
-def test_an_old_copy_that_a_running_service_meets_is_never_sold_from(service: RunningService, tmp_path: Path) -> None:
-    with open_house(service) as house:
-        event_id = house.event(available_tickets=3)
+def test_nothing_is_sold_from_an_old_copy_restored_under_a_running_service(
+    service: RunningService, tmp_path: Path
+) -> None:
+    with open_api(service) as api:
+        event_id = api.event(available_tickets=3)
         files, copy = service.data_dir / "redis", tmp_path / "copy"
         shutil.copytree(files, copy)
-        buyers = house.users(3)
+        buyers = api.users(3)
         for buyer in buyers:
             assert buyer.book(event_id).status == 201
-        assert house.organizer.get(f"/events/{event_id}/report").data["totals"]["bookings"] == 3
+        assert api.organizer.get(f"/events/{event_id}/report").data["totals"]["bookings"] == 3
         killed = service.kill("redis")
         files.rename(tmp_path / "gone")  # both at once, before the next one reads them
         copy.rename(files)
@@ -142,8 +144,8 @@ def test_an_old_copy_that_a_running_service_meets_is_never_sold_from(service: Ru
         eventually(
             lambda: httpx.get(f"{service.base_url}/readyz", timeout=5).json()["parts"]["redis"].get("lost"), "seen"
         )
-        assert book(house, event_id).status_code == 503
-        assert house.http.get(f"/status/{event_id}").status_code == 503
+        assert book(api, event_id).status_code == 503
+        assert api.http.get(f"/status/{event_id}").status_code == 503
         assert restore(service, "--yes").returncode == 0
-        eventually(lambda: all(book(house, event_id).status_code == 202 for _ in range(8)), "both workers sell again")
-        check(house, event_id, buyers)
+        eventually(lambda: all(book(api, event_id).status_code == 202 for _ in range(8)), "both workers sell again")
+        check(api, event_id, buyers)

@@ -51,7 +51,7 @@ def service_takes(model: type[Payload], body: Any) -> bool:
 
 
 @pytest.mark.parametrize("model", REQUESTS)
-def test_every_body_has_an_example_that_both_take(model: type[Payload]) -> None:
+def test_every_body_has_an_example_that_both_accept(model: type[Payload]) -> None:
     body = EXAMPLES[model.__name__]
     assert schema_takes(model, body)
     assert service_takes(model, body)

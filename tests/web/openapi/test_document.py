@@ -83,7 +83,7 @@ def test_it_is_openapi_3_1() -> None:
     openapi_spec_validator.validate(DOCUMENT)
 
 
-def test_what_is_served_is_in_it_and_nothing_else() -> None:
+def test_the_document_has_exactly_the_served_operations() -> None:
     endpoints = [MagicMock() for _ in inspect.signature(routes).parameters]
     served = {
         (method.lower(), route.path)
@@ -135,7 +135,7 @@ def test_organizers_calls_ask_for_the_role_and_open_ones_for_nothing() -> None:
     assert {} in paths["/events/{event_id}/live"]["get"]["security"]
 
 
-def test_every_answer_has_its_request_id_and_a_client_that_may_retry_is_told_when() -> None:
+def test_every_answer_has_a_request_id_and_retryable_ones_a_retry_after() -> None:
     for _, path, operation in operations():
         for status, response in operation["responses"].items():
             assert component(response["headers"]["X-Request-ID"])["required"], path
@@ -181,7 +181,7 @@ def test_a_problem_is_valid_by_its_own_schema_and_no_others() -> None:
         assert [other for other, schema in schemas.items() if valid(schema, example["value"])] == [code]
 
 
-def test_nothing_in_it_is_left_unused() -> None:
+def test_every_component_is_used() -> None:
     text = document_bytes().decode()
     for kind in ("schemas", "parameters", "headers", "examples"):
         for name in DOCUMENT["components"][kind]:

@@ -1,4 +1,4 @@
-"""Players: each has users of its own and does what its seed says, whatever the answers are."""
+"""Buyers: each has its own users and does what its seed decides, whatever the answers are."""
 
 import asyncio
 import random
@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from tests.chaos.client import Reply
-from tests.chaos.world import World
+from tests.chaos.deployment import Deployment
 
 TRIES_MAX = 40
 """How often a call under a key is repeated while its outcome is unknown or refused for now."""
@@ -14,12 +14,12 @@ TRIES_MAX = 40
 PAUSE_SECONDS = 0.1
 
 OPERATIONS = ("book", "book", "book", "cancel", "confirm", "status", "mine", "again", "unkeyed", "gone")
-"""What a player may do next; `again` repeats its last call under the same key, `gone` leaves before the answer."""
+"""A buyer's operations. `again` repeats the last call under its key; `gone` disconnects before the answer."""
 
 
 @dataclass(slots=True)
 class Memory:
-    """What one user was told, to be held against the books."""
+    """The acknowledgements that one user got for one event, for the oracle."""
 
     event_id: int
     booked: set[int] = field(default_factory=set)
@@ -27,12 +27,12 @@ class Memory:
     cancelled: set[int] = field(default_factory=set)
     confirmed: set[int] = field(default_factory=set)
     attempts: int = 0
-    """Bookings that were asked for, repetitions under one key not counted."""
+    """Booking requests, without repetitions under the same key."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """How much was done in a round."""
+    """The counts of one round."""
 
     operations: int = 0
     acknowledged: int = 0
@@ -40,91 +40,91 @@ class Tally:
     codes: Counter[str] = field(default_factory=Counter)
 
 
-class Player:
-    """Plays until told to stop, one call after another, and finishes what it has begun."""
+class Buyer:
+    """Makes one call after another until it is stopped, and finishes the last one."""
 
     def __init__(
-        self, world: World, name: str, events: list[int], seed: str, tally: Tally, *, keys_forgotten: bool
+        self, deployment: Deployment, name: str, events: list[int], seed: str, tally: Tally, *, keys_forgotten: bool
     ) -> None:
-        """`keys_forgotten`: whether first answers may be gone before this one has played to its end."""
+        """`keys_forgotten`: whether the first answers under idempotency keys may be lost in this round."""
         self._keys_forgotten = keys_forgotten
-        self._door = world.door
-        self._gate = world.gate
+        self._client = deployment.client
+        self._running = deployment.running
         self._chance = random.Random(seed)
         self._tally = tally
         self.memories: dict[tuple[str, int], Memory] = {}
         self._users = [f"{name}-{number}" for number in range(12)]
-        self._tokens = {user: world.token(user) for user in self._users}
+        self._tokens = {user: deployment.token(user) for user in self._users}
         self._events = events
         self._keys = 0
         self._last: tuple[str, str, dict[str, object], str, Reply] | None = None
 
     async def play(self, stop: asyncio.Event) -> None:
-        """Plays. The order of what is tried is the seed's alone."""
+        """Makes calls until `stop` is set. The order of operations depends only on the seed."""
         while not stop.is_set():
-            await self._gate.wait()
+            await self._running.wait()
             user, event_id = self._chance.choice(self._users), self._chance.choice(self._events)
             operation, quantity = self._chance.choice(OPERATIONS), self._chance.randrange(1, 5)
             await self._do(operation, user, event_id, quantity)
 
     async def _do(self, operation: str, user: str, event_id: int, quantity: int) -> None:
         memory = self.memories.setdefault((user, event_id), Memory(event_id))
-        order: dict[str, object] = {"event_id": event_id}
+        fields: dict[str, object] = {"event_id": event_id}
         match operation:
             case "book":
                 memory.attempts += 1
-                await self._settle("/book", user, order | {"quantity": quantity}, memory)
+                await self._settle("/book", user, fields | {"quantity": quantity}, memory)
             case "cancel" | "confirm":
-                await self._settle(f"/{operation}", user, order, memory)
+                await self._settle(f"/{operation}", user, fields, memory)
             case "again" if self._last is not None:
                 await self._repeat()
             case "unkeyed":
                 memory.attempts += 1
-                reply = await self._call("POST", "/book", user, order | {"quantity": quantity})
+                reply = await self._call("POST", "/book", user, fields | {"quantity": quantity})
                 self._remember("/book", memory, reply)
             case "gone":
                 memory.attempts += 1
-                task = asyncio.create_task(self._call("POST", "/book", user, order))
+                task = asyncio.create_task(self._call("POST", "/book", user, fields))
                 await asyncio.sleep(self._chance.random() * 0.004)
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
             case "mine":
                 reply = await self._call("GET", f"/events/{event_id}/booking", user)
                 if reply is not None and reply.status == 200 and reply.data["user_id"] != user:
-                    self._door.violations.append(f"{user} was shown the booking of {reply.data['user_id']}")
+                    self._client.violations.append(f"{user} was shown the booking of {reply.data['user_id']}")
             case _:
                 await self._call("GET", f"/status/{event_id}", user)
 
-    async def _settle(self, path: str, user: str, order: dict[str, object], memory: Memory) -> None:
-        """Repeats a call under one key until its outcome is known, as the contract tells clients to."""
+    async def _settle(self, path: str, user: str, fields: dict[str, object], memory: Memory) -> None:
+        """Repeats a call under one key until its outcome is known, as the contract requires of clients."""
         self._keys += 1
         key = f"{user}.{self._keys}"
         for _ in range(TRIES_MAX):
-            await self._gate.wait()
-            reply = await self._call("POST", path, user, order, key)
+            await self._running.wait()
+            reply = await self._call("POST", path, user, fields, key)
             if reply is not None and reply.status not in (0, 429, 503):
                 self._remember(path, memory, reply)
-                self._last = (path, user, order, key, reply)
+                self._last = (path, user, fields, key, reply)
                 return
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _repeat(self) -> None:
-        """The same call under the same key gets the first answer, byte for byte."""
+        """Checks that the same call under the same key gets the first answer, byte for byte."""
         assert self._last is not None
-        path, user, order, key, first = self._last
-        reply = await self._call("POST", path, user, order, key)
+        path, user, fields, key, first = self._last
+        reply = await self._call("POST", path, user, fields, key)
         if reply is None or reply.status in (0, 429, 503):
-            return  # away for now
+            return  # unavailable at present
         if self._keys_forgotten and "idempotent-replayed" not in reply.headers:
-            self._last = (path, user, order, key, reply)  # forgotten, as it says; from now on this is the first answer
+            self._last = (path, user, fields, key, reply)  # no replay: now this is the first answer
         elif (reply.status, reply.body) != (first.status, first.body):
-            self._door.violations.append(f"{path} under {key}: {first.body}, and then {reply.body}")
+            self._client.violations.append(f"{path} under {key}: {first.body}, then {reply.body}")
 
     async def _call(
-        self, method: str, path: str, user: str, order: dict[str, object] | None = None, key: str | None = None
+        self, method: str, path: str, user: str, fields: dict[str, object] | None = None, key: str | None = None
     ) -> Reply | None:
         self._tally.operations += 1
-        reply = await self._door.call(method, path, self._tokens[user], order, key)
+        reply = await self._client.call(method, path, self._tokens[user], fields, key)
         if reply is None or reply.code == "outcome_unknown":
             self._tally.unknown += 1
         elif 200 <= reply.status < 300:

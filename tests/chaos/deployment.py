@@ -1,4 +1,4 @@
-"""The real service that is played with and broken: its processes, its Redis, its database, and the way to each."""
+"""The real service that is broken: its processes, its Redis and its database, with a client for each."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from booking.inventory.reader import InventoryReader
 from booking.ledger import Ledger
 from booking.settings import Settings
-from tests.chaos.client import ANSWER_SECONDS_MAX, Door
+from tests.chaos.client import ANSWER_SECONDS_MAX, HttpClient
 from tests.fixtures.postgres import PostgresServer
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.shifted_clock import ShiftedClock, make_shifted_clock
@@ -27,34 +27,34 @@ from tests.fixtures.waiting import eventually_async
 
 SHARDS = 8
 PATIENCE_SECONDS = 60.0
-"""How long healing may take on a busy machine; longer is a violation."""
+"""How long recovery may take on a busy machine. A longer recovery is a violation."""
 
 
 class NotHealed(AssertionError):
-    """The service did not come back by itself after the fault had gone."""
+    """The service did not recover by itself after the fault had ended."""
 
 
 COMMAND_SECONDS_MAX = 240.0
-"""How long one of the service's commands may take: after an hour a restoration looks at a thousand events, while buyers
-are back already.
+"""How long one of the service's commands may take. After an hour, a restoration checks a thousand events while buyers
+are active again.
 """
 
 
 @dataclass(slots=True)
-class World:
-    """One running service and what belongs to it."""
+class Deployment:
+    """One running service with its parts."""
 
     service: RunningService
-    door: Door
+    client: HttpClient
     ledger: Ledger
-    room: InventoryReader
+    inventory: InventoryReader
     redis: Any  # redis-py's types cannot say that its answers are bytes
     clock: ShiftedClock | None = None
-    """Redis's clock; None where there is no C compiler to make one that can be set."""
+    """Redis's settable clock; None if there is no C compiler."""
     postgres: PostgresServer | None = None
-    """The database's server, where it is ours to stop."""
-    gate: asyncio.Event = field(default_factory=asyncio.Event)
-    """Players go on while it is set."""
+    """The database server, if this run started it."""
+    running: asyncio.Event = field(default_factory=asyncio.Event)
+    """Buyers pause while it is not set."""
     kills: dict[str, int] = field(default_factory=dict)
     """How often each kind of process was killed."""
 
@@ -64,11 +64,11 @@ class World:
         return self.service.data_dir / "redis"
 
     def token(self, user: str, role: str | None = None) -> str:
-        """A token that lasts for the longest run."""
+        """A token that is valid for the longest run."""
         return self.service.token(user, role, expires_in=86_400)
 
     async def kill(self, part: str) -> None:
-        """Kills a part with SIGKILL and waits until another has taken its place."""
+        """Kills a child process with SIGKILL and waits until it is replaced."""
         await eventually_async(lambda: part in self.service.parts(), f"{part} runs", PATIENCE_SECONDS)
         killed = self.service.kill(part)
         name = part.partition("-")[0]
@@ -76,13 +76,13 @@ class World:
         await self.is_replaced(part, killed)
 
     async def is_replaced(self, part: str, killed: int) -> None:
-        """Waits until another process has taken the place of the one that was killed."""
+        """Waits until the killed process is replaced."""
         await eventually_async(
             lambda: self.service.parts().get(part, killed) != killed, f"another {part} is started", PATIENCE_SECONDS
         )
 
     async def command(self, *arguments: str) -> str:
-        """Runs one of the service's own commands, which has to end well; returns what it said."""
+        """Runs one of the service's own commands and returns its output. Raises NotHealed if it fails."""
         environment = {**os.environ, **self.environment, "NO_COLOR": "1"}
         try:
             ended = await asyncio.to_thread(
@@ -104,7 +104,7 @@ class World:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What the service's own commands need to reach it."""
+        """The environment with which the service's own commands find it."""
         return {"BOOKING_DATA_DIR": str(self.service.data_dir), **self.service.environment}
 
     async def settle(self) -> None:
@@ -114,7 +114,7 @@ class World:
 
             async def is_drained() -> bool:
                 nonlocal said
-                for _ in range(4):  # every worker says so, whichever takes the connection
+                for _ in range(4):  # often enough to reach every worker
                     try:
                         answer = await client.get("/readyz", headers={"Connection": "close"})
                     except httpx.TransportError as error:
@@ -126,25 +126,25 @@ class World:
                 return True
 
             try:
-                await eventually_async(is_drained, "the service is ready and SQL has it all", PATIENCE_SECONDS)
+                await eventually_async(is_drained, "the service is ready and SQL has every change", PATIENCE_SECONDS)
             except AssertionError as error:
                 raise NotHealed(f"{error}: {said}") from None
 
     def free_port(self) -> None:
-        """Keeps the port that the system chose, for the starts to come."""
+        """Keeps the port that the system chose for later starts."""
         port = urlsplit(self.service.base_url).port
         self.service.environment = {**self.service.environment, "BOOKING_PORT": str(port)}
 
 
 @asynccontextmanager
-async def open_world(
+async def open_deployment(
     database_url: str | None,
     workers: int,
     folder: Path | None = None,
     postgres: PostgresServer | None = None,
     answer_seconds: float = ANSWER_SECONDS_MAX,
-) -> AsyncIterator[World]:
-    """Runs a service on a folder of its own, which stays there if what is done with it fails."""
+) -> AsyncIterator[Deployment]:
+    """Runs a service in a new folder. The folder is kept if the body raises an exception."""
     own = folder or Path(tempfile.mkdtemp(prefix="booking-chaos-"))
     environment = {"BOOKING_RATE_LIMIT": "off", "BOOKING_WORKERS": str(workers)}
     clock = make_shifted_clock(own)
@@ -154,18 +154,24 @@ async def open_world(
         environment["BOOKING_DATABASE_URL"] = database_url
     with running_service(own / "data", environment) as service:
         settings = Settings.read({**environment, "BOOKING_DATA_DIR": str(service.data_dir)})
-        ledger, room = Ledger.open(settings.database_address), InventoryReader(settings.redis_address, SHARDS)
+        ledger, inventory = Ledger.open(settings.database_address), InventoryReader(settings.redis_address, SHARDS)
         redis = Redis.from_url(settings.redis_address, protocol=2)
-        world = World(
-            service, Door(service.base_url, usual_seconds=answer_seconds), ledger, room, redis, clock, postgres
+        deployment = Deployment(
+            service,
+            HttpClient(service.base_url, usual_seconds=answer_seconds),
+            ledger,
+            inventory,
+            redis,
+            clock,
+            postgres,
         )
-        world.free_port()
-        world.gate.set()
+        deployment.free_port()
+        deployment.running.set()
         try:
-            yield world
+            yield deployment
         finally:
-            await world.door.close()
+            await deployment.client.close()
             await redis.aclose()
-            await room.close()
+            await inventory.close()
             await ledger.close()
     shutil.rmtree(own, ignore_errors=True)

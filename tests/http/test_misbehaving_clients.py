@@ -37,7 +37,7 @@ def read(*pieces: bytes, body_bytes_max: int = 1_000) -> list[Request]:
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 3])
-def test_the_body_behind_a_wish_for_another_protocol_belongs_to_its_request(pieces: int) -> None:
+def test_the_body_after_an_upgrade_header_belongs_to_its_request(pieces: int) -> None:
     body = b"GET /status/666 HTTP/1.1\r\nHost: x\r\n\r\n"
     whole = JAVA % len(body) + body
     # The last cut lies between head and body, where the body could be taken for a request.
@@ -49,7 +49,7 @@ def test_the_body_behind_a_wish_for_another_protocol_belongs_to_its_request(piec
     assert (second.path, second.body) == ("/", b"next")
 
 
-def test_other_options_of_such_a_connection_stay() -> None:
+def test_other_options_of_the_connection_header_stay() -> None:
     (request,) = read(b"GET /a?b HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n")
     assert request.headers == [(b"host", b"x"), (b"connection", b"keep-alive")]
     assert (request.path, request.query, request.is_last) == ("/a", b"b", False)
@@ -67,7 +67,7 @@ def test_other_options_of_such_a_connection_stay() -> None:
         (b"/caf%C3%A9", "/café", b""),
     ],
 )
-def test_a_path_is_the_same_however_it_is_spelled(target: bytes, path: str, query: bytes) -> None:
+def test_percent_encoded_paths_are_decoded(target: bytes, path: str, query: bytes) -> None:
     (request,) = read(b"OPTIONS " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (request.path, request.query, request.rejection) == (path, query, None)
 
@@ -92,7 +92,7 @@ def test_an_unknown_method_is_a_request_like_any_other(method: bytes) -> None:
         (b"Host: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n", "malformed_request"),
     ],
 )
-def test_a_head_that_could_be_read_in_two_ways_is_rejected(lines: bytes, rejection: str | None) -> None:
+def test_an_ambiguous_head_is_rejected(lines: bytes, rejection: str | None) -> None:
     requests = read(b"POST / HTTP/1.1\r\n" + lines + b"\r\n0\r\n\r\n" + post(b"smuggled"))
     assert requests[0].rejection == rejection
     assert len(requests) == (2 if rejection is None else 1), "nothing behind a rejection is believed"
@@ -103,7 +103,7 @@ def test_http_1_0_needs_no_host() -> None:
     assert (request.rejection, request.is_last) == (None, True)
 
 
-async def test_no_http_gets_its_problem_behind_the_response_before_it() -> None:
+async def test_invalid_http_gets_its_problem_after_the_earlier_response() -> None:
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.sleep(0.05)
         await echo(scope, receive, send)
@@ -116,7 +116,7 @@ async def test_no_http_gets_its_problem_behind_the_response_before_it() -> None:
         assert await reader.read() == b""
 
 
-async def test_a_body_that_is_no_http_gets_one_problem_and_no_call() -> None:
+async def test_a_body_that_is_invalid_http_gets_one_problem_and_no_call() -> None:
     async with serving() as address, connected(address) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         await asyncio.sleep(0.05)
@@ -152,13 +152,13 @@ def test_a_head_that_comes_in_one_piece_is_bounded_too() -> None:
     assert request.rejection == "malformed_request"
 
 
-def test_requests_before_it_are_not_counted_to_one_that_is_long() -> None:
+def test_earlier_requests_do_not_count_towards_the_size_of_a_long_one() -> None:
     one = b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + b"t" * 1_500 + b"\r\n\r\n"
     pieces = one * 100
     assert [request.rejection for request in read(pieces[:-10], pieces[-10:])] == [None] * 100
 
 
-async def test_so_many_requests_wait_on_one_connection_and_no_more() -> None:
+async def test_the_number_of_waiting_requests_on_one_connection_is_bounded() -> None:
     going, begun = asyncio.Event(), list[str]()
 
     async def wait(scope: Scope, receive: Receive, send: Send) -> None:
@@ -184,7 +184,7 @@ async def test_so_many_requests_wait_on_one_connection_and_no_more() -> None:
         writer.transport.abort()
 
 
-async def test_large_requests_that_wait_on_one_connection_are_bounded_too() -> None:
+async def test_the_size_of_waiting_requests_on_one_connection_is_bounded() -> None:
     async def wait(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await receive()

@@ -1,6 +1,6 @@
-"""The real scripts with one line changed: their time is what a key of the test server says, so that a test can move it.
+"""The real scripts with one line changed: they read the time from a key of the test server, which a test can set.
 
-The service has no such switch: the scripts are changed here, as text, and sent under hashes of their own.
+The service has no such switch. The scripts' text is changed here, and they get hashes of their own.
 """
 
 import dataclasses
@@ -13,13 +13,13 @@ from booking.inventory.scripts import Script, all_scripts
 CLOCK_KEY = b"the-time-in-microseconds"
 REAL = "  local time = call('TIME')\n"
 TOLD = f"""\
-  local told = tonumber(call('GET', '{CLOCK_KEY.decode()}'))
-  local time = {{math.floor(told / 1000000), told % 1000000}}
+  local time_us = tonumber(call('GET', '{CLOCK_KEY.decode()}'))
+  local time = {{math.floor(time_us / 1000000), time_us % 1000000}}
 """
 
 
 def rewritten(script: Script, old: str, new: str) -> Script:
-    """A script with another text in one place, which has to be there exactly once."""
+    """Replaces a text in a script. The text has to occur exactly once."""
     source = script.source.decode()
     assert source.count(old) == 1, f"{script.name} has {source.count(old)} times: {old}"
     changed = source.replace(old, new).encode()
@@ -28,21 +28,21 @@ def rewritten(script: Script, old: str, new: str) -> Script:
     )
 
 
-def scripts_told_the_time() -> dict[str, Script]:
-    """Every script that asks for the time, by name, told it instead; the others as they are."""
+def scripts_with_settable_clock() -> dict[str, Script]:
+    """Every script by name. Those that ask for the time read it from a key instead."""
     scripts = {script.name: script for script in all_scripts()}
     return {name: rewritten(s, REAL, TOLD) if "clock" in s.header.uses else s for name, s in scripts.items()}
 
 
-class RewrittenLink(ScriptConnection):
-    """A connection that sends other scripts than it was asked to, by their names."""
+class RewrittenConnection(ScriptConnection):
+    """A connection that replaces scripts, by their names, before it sends them."""
 
     def __init__(self, address: str, instead: Mapping[str, Script]) -> None:
         super().__init__(address, instead.values())
         self._instead = instead
 
     def exchange(self, calls: Sequence[ScriptCall], answered: Callable[[bool], None]) -> None:
-        """As `Link.exchange`."""
+        """As `ScriptConnection.exchange`."""
         for call in calls:
             call.script = self._instead[call.script.name]
         super().exchange(calls, answered)

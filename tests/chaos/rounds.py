@@ -1,25 +1,25 @@
-"""Rounds of play: people buy, something breaks, everything heals, and the oracle is asked."""
+"""Rounds of chaos: buyers buy, a fault happens and ends, and then the oracle checks the result."""
 
 import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tests.chaos.faults import FAULTS, FORGETFUL
+from tests.chaos.buyers import Buyer, Memory, Tally
+from tests.chaos.deployment import Deployment
+from tests.chaos.faults import FAULTS, FORGETTING_KEYS
 from tests.chaos.oracle import Verdict, judge
-from tests.chaos.players import Memory, Player, Tally
-from tests.chaos.world import World
 
 EVENTS = 4
-PLAYERS = 24
+BUYERS = 24
 
 LONG_HOLD_SECONDS = 300
-"""In rounds after which keys are forgotten no hold ends: a call that is repeated then would book again, rightly."""
+"""No hold ends in rounds that lose idempotency keys, because a repeated call would then rightly book again."""
 
 
 @dataclass(slots=True)
 class Round:
-    """What came of one round."""
+    """The result of one round."""
 
     number: int
     fault: str
@@ -29,7 +29,7 @@ class Round:
 
 @dataclass(slots=True)
 class Sum:
-    """All rounds of one fault."""
+    """The sums over all rounds of one fault."""
 
     rounds: int = 0
     operations: int = 0
@@ -40,7 +40,7 @@ class Sum:
     violations: int = 0
 
     def add(self, played: Round) -> None:
-        """Counts a round in."""
+        """Adds a round."""
         self.rounds += 1
         self.operations += played.tally.operations
         self.acknowledged += played.tally.acknowledged
@@ -51,24 +51,24 @@ class Sum:
 
 
 def fault_of(seed: int, number: int, faults: Sequence[str]) -> str:
-    """Which fault comes in a round: each in turn before any comes again, so that a short run has them all."""
+    """The fault of a round. Every fault has its turn before any is repeated, so that a short run has them all."""
     turn, place = divmod(number, len(faults))
     return random.Random(f"{seed}/{turn}").sample(faults, len(faults))[place]
 
 
 @dataclass(slots=True)
-class Game:
-    """A run: one seed, the faults that may come, and what has come of each."""
+class ChaosRun:
+    """A run: its seed, its possible faults, and the results of each."""
 
-    world: World
+    deployment: Deployment
     seed: int
     faults: Sequence[str]
     seconds: float = 4.0
-    """How long a round's load lasts at least."""
+    """The minimum duration of a round's load."""
     sums: dict[str, Sum] = field(default_factory=dict)
 
     async def play(self, rounds: Callable[[int], bool], say: Callable[[Round], None]) -> list[str]:
-        """Plays while `rounds` says so of a round's number; returns what was violated, with how to repeat it."""
+        """Runs rounds while `rounds(number)` is true. Returns the violations, with how to repeat them."""
         number = 0
         while rounds(number):
             played = await self.round(number)
@@ -81,52 +81,57 @@ class Game:
         return []
 
     async def round(self, number: int) -> Round:
-        """Plays one round. Its order of operations and faults is its seed's and its number's."""
-        world, chance = self.world, random.Random(f"{self.seed}/{number}")
+        """Runs one round. The seed and the number decide the order of its operations and faults."""
+        deployment, chance = self.deployment, random.Random(f"{self.seed}/{number}")
         fault = fault_of(self.seed, number, self.faults)
         tally = Tally()
-        world.door.seconds = world.door.usual_seconds
+        deployment.client.seconds = deployment.client.usual_seconds
         events = [await self._open(chance, fault) for _ in range(EVENTS)]
-        forgetful = fault in FORGETFUL
-        players = [
-            Player(
-                world, f"r{number}p{index}", events, f"{self.seed}/{number}/{index}", tally, keys_forgotten=forgetful
+        forgetful = fault in FORGETTING_KEYS
+        buyers = [
+            Buyer(
+                deployment,
+                f"r{number}p{index}",
+                events,
+                f"{self.seed}/{number}/{index}",
+                tally,
+                keys_forgotten=forgetful,
             )
-            for index in range(PLAYERS)
+            for index in range(BUYERS)
         ]
         stop = asyncio.Event()
-        load = [asyncio.create_task(player.play(stop)) for player in players]
-        load.append(asyncio.create_task(self._organize(events, stop, random.Random(f"{self.seed}/{number}/boss"))))
+        load = [asyncio.create_task(buyer.play(stop)) for buyer in buyers]
+        load.append(asyncio.create_task(self._organize(events, stop, random.Random(f"{self.seed}/{number}/organizer"))))
         broken: list[str] = []
         try:
             await asyncio.sleep(0.3)
-            await asyncio.gather(FAULTS[fault](world, chance), asyncio.sleep(self.seconds))
+            await asyncio.gather(FAULTS[fault](deployment, chance), asyncio.sleep(self.seconds))
         except (AssertionError, OSError) as error:
             broken.append(f"{fault}: {error!r}")
         finally:
-            world.gate.set()
+            deployment.running.set()
             stop.set()
             ended = await asyncio.gather(*load, return_exceptions=True)
         broken += [repr(error) for error in ended if isinstance(error, BaseException)]
-        verdict = await self._judge(events, players, broken)
+        verdict = await self._judge(events, buyers, broken)
         return Round(number, fault, tally, verdict)
 
-    async def _judge(self, events: list[int], players: Sequence[Player], broken: list[str]) -> Verdict:
-        world = self.world
+    async def _judge(self, events: list[int], buyers: Sequence[Buyer], broken: list[str]) -> Verdict:
+        deployment = self.deployment
         memories: list[tuple[str, Memory]] = [
-            (user, memory) for player in players for (user, _), memory in player.memories.items()
+            (user, memory) for buyer in buyers for (user, _), memory in buyer.memories.items()
         ]
         try:
-            await world.settle()
-            verdict = await judge(world.room, world.ledger, events, memories)
+            await deployment.settle()
+            verdict = await judge(deployment.inventory, deployment.ledger, events, memories)
         except AssertionError as error:
             verdict = Verdict([str(error)])
-        verdict.faults += broken + world.door.violations
-        world.door.violations.clear()
+        verdict.faults += broken + deployment.client.violations
+        deployment.client.violations.clear()
         return verdict
 
     async def _open(self, chance: random.Random, fault: str) -> int:
-        holds = (0, LONG_HOLD_SECONDS) if fault in FORGETFUL else (0, 1, 60)
+        holds = (0, LONG_HOLD_SECONDS) if fault in FORGETTING_KEYS else (0, 1, 60)
         event = {
             "event_name": f"chaos {self.seed}",
             "available_tickets": chance.randrange(20, 300),
@@ -134,17 +139,19 @@ class Game:
             "hold_seconds": chance.choice(holds),
             "waitlist_limit": chance.choice((None, None, 0, 30)),
         }
-        reply = await self.world.door.call("POST", "/initialize", self.world.token("boss", "organizer"), event)
+        reply = await self.deployment.client.call(
+            "POST", "/initialize", self.deployment.token("organizer", "organizer"), event
+        )
         assert reply is not None, "no answer to /initialize of a healthy service"
         assert reply.status == 201, reply
         event_id: int = reply.body["event_id"]
         return event_id
 
     async def _organize(self, events: list[int], stop: asyncio.Event, chance: random.Random) -> None:
-        """An organizer pauses, goes on, and adds tickets."""
-        boss = self.world.token("boss", "organizer")
+        """An organizer pauses and resumes sales and adds tickets."""
+        organizer = self.deployment.token("organizer", "organizer")
         while not stop.is_set():
             await asyncio.sleep(0.2)
-            await self.world.gate.wait()
+            await self.deployment.running.wait()
             rules = chance.choice(({"paused": True}, {"paused": False}, {"paused": False}, {"capacity": 400}))
-            await self.world.door.call("PATCH", f"/events/{chance.choice(events)}", boss, rules)
+            await self.deployment.client.call("PATCH", f"/events/{chance.choice(events)}", organizer, rules)

@@ -1,6 +1,5 @@
-"""Every rule of a sale, asked of the atomic step itself: nothing in front of it checks anything here."""
+"""The scripts enforce every rule of a sale by themselves, without the checks of the web layer."""
 
-import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +11,9 @@ from booking.inventory import keys
 from booking.inventory.box_office import RateLimit
 from booking.inventory.errors import InventoryUnavailable
 from tests.fixtures.stock import SHARDS, Stock, contents, open_stock
+from tests.fixtures.waiting import eventually_async
 
-from .dead_holds import end_hold, event_key
+from .expired_holds import end_hold, event_key
 
 EVENT = 1
 PAST_MS, FUTURE_MS = 1_000, 4_000_000_000_000
@@ -30,16 +30,16 @@ async def standing(stock: Stock, user: str) -> BookingStatus | None:
 
 
 @pytest.mark.parametrize(("most", "quantity"), [(1, 2), (2, 3), (100, 101), (100, 10_000_000)])
-async def test_nobody_books_more_than_max_per_user(stock: Stock, most: int, quantity: int) -> None:
+async def test_no_user_books_more_than_max_per_user(stock: Stock, most: int, quantity: int) -> None:
     await stock.office.create(EVENT, Rules("Night", 10_000_000, most))
     before = await contents(stock.redis)
     assert await ask(stock, "ann", quantity) is Status.QUANTITY_OVER_LIMIT
     after = await contents(stock.redis)
-    assert {key for key in after if before.get(key) != after[key]} <= {event_key(EVENT, "event")}, "a count only"
+    assert {key for key in after if before.get(key) != after[key]} <= {event_key(EVENT, "event")}, "not just a counter"
     assert await ask(stock, "ann", most) is Status.BOOKED
 
 
-async def test_nobody_books_or_waits_for_more_than_the_capacity(stock: Stock) -> None:
+async def test_no_user_books_or_waits_for_more_than_the_capacity(stock: Stock) -> None:
     await stock.sale(EVENT, capacity=3)
     assert await ask(stock, "ann", 4) is Status.QUANTITY_OVER_LIMIT
     assert await ask(stock, "ann", 3) is Status.BOOKED
@@ -63,7 +63,7 @@ async def test_nothing_is_booked_or_joined_outside_the_window(stock: Stock, rule
     assert (event.available, event.waiting_count, event.seq) == (1, 0, 1)
 
 
-async def test_a_window_that_closes_before_it_opens_is_refused_by_both_steps_that_could_make_one(stock: Stock) -> None:
+async def test_a_window_that_closes_before_it_opens_is_refused_by_create_and_change(stock: Stock) -> None:
     inverted = await stock.office.create(EVENT, Rules("Night", 1, opens_at_ms=FUTURE_MS, closes_at_ms=FUTURE_MS))
     assert inverted.status is Status.WINDOW_INVERTED
     assert await stock.redis.exists(event_key(EVENT, "event")) == 0
@@ -75,7 +75,7 @@ async def test_a_window_that_closes_before_it_opens_is_refused_by_both_steps_tha
     assert (event.rules.opens_at_ms, event.rules.closes_at_ms, event.seq) == (PAST_MS, FUTURE_MS, 1)
 
 
-async def test_a_paused_sale_refuses_whoever_asks(stock: Stock) -> None:
+async def test_a_paused_sale_refuses_every_booking(stock: Stock) -> None:
     await stock.sale(EVENT, capacity=1)
     await stock.office.change(EVENT, {"paused": 1})
     assert await ask(stock, "ann") is Status.SALE_PAUSED
@@ -130,9 +130,7 @@ async def test_only_a_live_hold_is_confirmed(stock: Stock) -> None:
 
 
 @pytest.mark.parametrize("verb", ["book", "cancel", "confirm", "get_event", "get_booking", "change"])
-async def test_whatever_reads_or_changes_an_event_ends_its_dead_holds_first_in_the_same_step(
-    stock: Stock, verb: str
-) -> None:
+async def test_every_read_and_change_of_an_event_first_expires_its_ended_holds(stock: Stock, verb: str) -> None:
     await stock.sale(EVENT, capacity=1, hold_seconds=60)
     await ask(stock, "ann")
     await ask(stock, "bob")
@@ -168,7 +166,7 @@ async def test_a_stopped_sale_still_confirms_cancels_expires_and_promotes(stock:
     assert await standing(stock, "third") is BookingStatus.HELD
 
 
-async def test_a_smaller_max_per_user_or_waiting_list_leaves_those_who_are_there(stock: Stock) -> None:
+async def test_a_smaller_max_per_user_or_waiting_list_keeps_existing_bookings(stock: Stock) -> None:
     await stock.sale(EVENT, capacity=4, hold_seconds=60)
     for user in ("holds", "waits", "waits too"):
         await ask(stock, user, 4)
@@ -185,7 +183,7 @@ async def test_a_smaller_max_per_user_or_waiting_list_leaves_those_who_are_there
     ]
 
 
-async def test_a_key_is_free_again_once_its_day_is_over_and_a_replay_does_not_make_the_day_longer(stock: Stock) -> None:
+async def test_an_idempotency_key_expires_a_day_after_its_first_use(stock: Stock) -> None:
     await stock.sale(EVENT)
     await stock.office.book(EVENT, "ann", 1, IdempotencyKey("key", "first"))
     await stock.office.cancel(EVENT, "ann")
@@ -195,14 +193,17 @@ async def test_a_key_is_free_again_once_its_day_is_over_and_a_replay_does_not_ma
     assert (again.status, again.first_request_id) == (Status.BOOKED, "first")
     assert 0 < await stock.redis.pttl(kept) <= 60_000
     await stock.redis.pexpire(kept, 1)
-    while await stock.redis.exists(kept):
-        await asyncio.sleep(0.002)
-    anew = await stock.office.book(EVENT, "ann", 1, IdempotencyKey("key", "third"))
-    assert (anew.status, anew.first_request_id) == (Status.BOOKED, None)
+
+    async def is_gone() -> bool:
+        return not await stock.redis.exists(kept)
+
+    await eventually_async(is_gone, "the kept answer expires")
+    later = await stock.office.book(EVENT, "ann", 1, IdempotencyKey("key", "third"))
+    assert (later.status, later.first_request_id) == (Status.BOOKED, None)
     assert await standing(stock, "ann") is BookingStatus.CONFIRMED
 
 
-async def test_a_call_without_a_key_touches_no_key_of_its_own(stock: Stock) -> None:
+async def test_a_call_without_an_idempotency_key_stores_no_answer(stock: Stock) -> None:
     await stock.sale(EVENT, hold_seconds=60)
     for verb in (stock.office.book, stock.office.confirm, stock.office.cancel):
         await verb(EVENT, "ann")
@@ -211,7 +212,7 @@ async def test_a_call_without_a_key_touches_no_key_of_its_own(stock: Stock) -> N
     assert set(await stock.redis.keys("*")) <= known
 
 
-async def test_what_the_step_did_not_decide_is_not_kept_under_the_key(clean_valkey: str) -> None:
+async def test_only_answers_of_the_script_are_kept_under_the_key(clean_valkey: str) -> None:
     key = IdempotencyKey("key", "first")
     async with open_stock(clean_valkey, rate_limit=RateLimit(1, 0.001)) as stock:
         await stock.sale(EVENT)
@@ -223,7 +224,7 @@ async def test_what_the_step_did_not_decide_is_not_kept_under_the_key(clean_valk
         assert await stock.redis.keys("*replay*") == []
 
 
-async def test_a_first_answer_is_given_again_also_while_nothing_new_is_sold_because_sql_is_behind(
+async def test_first_answers_are_replayed_while_sales_stop_because_sql_is_behind(
     clean_valkey: str,
 ) -> None:
     async with open_stock(clean_valkey, unsaved_limit=1) as stock:
@@ -243,7 +244,7 @@ OUT_OF_BOUNDS: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("rule", "value"), OUT_OF_BOUNDS)
-async def test_the_step_itself_refuses_a_rule_out_of_its_bounds_and_changes_nothing(
+async def test_the_script_refuses_a_rule_out_of_its_bounds_and_changes_nothing(
     stock: Stock, rule: str, value: Any
 ) -> None:
     with pytest.raises(InventoryUnavailable, match=rule):
@@ -257,16 +258,14 @@ async def test_the_step_itself_refuses_a_rule_out_of_its_bounds_and_changes_noth
 
 
 @pytest.mark.parametrize("hold_seconds", [-1, 86_401])
-async def test_the_step_itself_refuses_a_hold_out_of_its_bounds(stock: Stock, hold_seconds: int) -> None:
+async def test_the_script_refuses_a_hold_out_of_its_bounds(stock: Stock, hold_seconds: int) -> None:
     with pytest.raises(InventoryUnavailable, match="hold_ms"):
         await stock.sale(EVENT, hold_seconds=hold_seconds)
     assert await stock.redis.exists(event_key(EVENT, "event")) == 0
 
 
 @pytest.mark.parametrize("rule", ["available", "sold", "seq", "hold_ms", "refused:27", "anything"])
-async def test_a_change_reaches_no_counter_and_no_other_rule_than_those_that_may_change(
-    stock: Stock, rule: str
-) -> None:
+async def test_a_change_modifies_no_counter_and_only_changeable_rules(stock: Stock, rule: str) -> None:
     await stock.sale(EVENT)
     before = await contents(stock.redis)
     with pytest.raises(InventoryUnavailable, match=rule):
@@ -274,7 +273,7 @@ async def test_a_change_reaches_no_counter_and_no_other_rule_than_those_that_may
     assert await contents(stock.redis) == before
 
 
-async def test_every_rule_may_go_to_the_edge_of_its_bounds(stock: Stock) -> None:
+async def test_every_rule_may_have_its_smallest_and_its_largest_value(stock: Stock) -> None:
     await stock.office.create(EVENT, Rules("Night", 10_000_000, 100, 86_400, 0))
     for change in ({"capacity": 1}, {"max_per_user": 1}, {"waitlist_limit": 2**53 - 1}, {"waitlist_limit": None}):
         assert (await stock.office.change(EVENT, change)).status is Status.CHANGED

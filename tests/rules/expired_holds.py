@@ -1,4 +1,4 @@
-"""Holds that have ended without anybody having looked at them since."""
+"""Makes holds whose time has ended but which no call has expired yet."""
 
 from booking.inventory import keys
 from tests.fixtures.stock import SHARDS, Stock
@@ -10,7 +10,7 @@ def event_key(event_id: int, name: str) -> bytes:
 
 
 async def end_hold(stock: Stock, event_id: int, user: str) -> None:
-    """Moves the end of somebody's hold to the year 1970."""
+    """Moves the end of the user's hold to the year 1970."""
     bookings = event_key(event_id, "bookings")
     record = await stock.redis.hget(bookings, user)
     await stock.redis.hset(bookings, user, record.rpartition(b" ")[0] + b" 1")
