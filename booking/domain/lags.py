@@ -14,5 +14,5 @@ class Lag:
     """False: Redis does not hold the shard that the service was founded on, and nothing is sold from it."""
     newest: str = ""
     """The id of the newest of them; empty when there is none."""
-    let_go: str = ""
+    trimmed_to: str = ""
     """The id up to which entries were let go, since SQL had them; empty where nobody asked, or none was."""

@@ -44,7 +44,7 @@ class Status(IntEnum):
     LEDGER_BEHIND = 36
 
 
-READINGS = frozenset({Status.FOUND, Status.SEND_AGAIN})
+UNCHANGED = frozenset({Status.FOUND, Status.SEND_AGAIN})
 """Answers that are no refusals, and yet change nothing. `SEND_AGAIN` never leaves the batcher: nothing was done for the
 command, since its call had done as much as one call may, and it goes first into the next one."""
 

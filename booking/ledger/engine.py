@@ -76,7 +76,7 @@ def file_of(address: str) -> Path:
     return Path(make_url(address).database or "").absolute()
 
 
-def place_of(address: str) -> str:
+def location_of(address: str) -> str:
     """Which database an address means, for people: the file, or host and name, and nothing that is secret."""
     if address.startswith("sqlite"):
         return str(file_of(address))

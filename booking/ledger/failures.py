@@ -32,12 +32,12 @@ _PASSING = {
 }
 
 
-class Repeated(LedgerError):
+class DuplicateRow(LedgerError):
     """A row is there already. Only the caller knows which promise that is about."""
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def translated_errors() -> Iterator[None]:
     """Raises LedgerUnavailable for what may pass and LedgerError for the rest, in place of the driver's error.
 
     The original is not chained: its text holds the query, and PostgreSQL's details hold values.
@@ -45,18 +45,18 @@ def told_plainly() -> Iterator[None]:
     try:
         yield
     except (IntegrityError, asyncpg.IntegrityConstraintViolationError):
-        raise Repeated("a row is there already") from None
+        raise DuplicateRow("a row is there already") from None
     except DBAPIError as error:
-        raise _plain(error.orig or error) from None
+        raise _translated(error.orig or error) from None
     except PoolTimeoutError:
         raise LedgerUnavailable("every connection is in use") from None
     except SQLAlchemyError as error:
         raise LedgerError(f"the database layer failed ({type(error).__name__})") from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-        raise _plain(error) from None  # not every error on the way to a connection is wrapped
+        raise _translated(error) from None  # not every error on the way to a connection is wrapped
 
 
-def _plain(error: BaseException) -> LedgerError:
+def _translated(error: BaseException) -> LedgerError:
     if isinstance(error, sqlite3.OperationalError):
         # SQLite's own words name no value: "database is locked", "database or disk is full", "no such table: users".
         told = str(error)

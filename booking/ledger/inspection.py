@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from booking.domain.diagnosis import Finding, fault, ok, warning
 from booking.ledger import shards
 from booking.ledger.engine import open_engine
-from booking.ledger.failures import told_plainly
+from booking.ledger.failures import translated_errors
 from booking.ledger.migrate import newest_migration
 from booking.ledger.records import ShardRecord
 
@@ -50,7 +50,7 @@ async def inspect(address: str) -> Database:
     """Asks the database at this SQLAlchemy URL. Raises LedgerUnavailable, and LedgerError for what is refused."""
     engine = open_engine(address, connections=1)
     try:
-        with told_plainly():
+        with translated_errors():
             async with asyncio.timeout(ANSWER_SECONDS_MAX), engine.connect() as connection:
                 return await _inspect(connection)
     finally:

@@ -15,7 +15,7 @@ from booking.domain.model import Booking, BookingStatus, Rules
 from booking.ledger import accounts, reads, shards, writer
 from booking.ledger.engine import open_engine
 from booking.ledger.errors import LedgerError, LedgerUnavailable
-from booking.ledger.failures import Repeated, told_plainly
+from booking.ledger.failures import DuplicateRow, translated_errors
 from booking.ledger.fold import fold
 from booking.ledger.records import Count, EventRecord, SeqGap, ShardRecord
 
@@ -84,13 +84,13 @@ class Ledger:
         async with self._writing() as connection:
             return await shards.initialize_shards(connection, epochs)
 
-    async def refound_shard(self, shard: int, seen: ShardRecord, anew: ShardRecord) -> bool:
+    async def replace_shard(self, shard: int, seen: ShardRecord, new: ShardRecord) -> bool:
         """Gives a shard that is written into Redis anew another epoch, and its stream another beginning.
 
         False, and nothing is done, where it does not stand any more as it was `seen`: somebody else has been there.
         """
         async with self._writing() as connection:
-            return await shards.use_epochs(connection, shard, seen, anew)
+            return await shards.replace_shard(connection, shard, seen, new)
 
     async def apply(self, batches: Sequence[ShardBatch]) -> int:
         """Applies the batches in one transaction, all of it or nothing, and answers how many changes they held.
@@ -104,9 +104,9 @@ class Ledger:
             async with self._writing() as connection:
                 await writer.move_cursors(connection, batches)
                 await writer.write(connection, folded)
-        except Repeated as error:
+        except DuplicateRow as error:
             async with self.reading() as connection:
-                raise await writer.first_repeated(connection, folded) or error from None
+                raise await writer.first_duplicate(connection, folded) or error from None
         return len(folded.changes)
 
     # Accounts
@@ -239,12 +239,12 @@ class Ledger:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection from the pool for a query of one's own, whose errors are the ledger's."""
-        with told_plainly():
+        with translated_errors():
             async with self._engine.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncConnection]:
-        with told_plainly():
+        with translated_errors():
             async with self._writing_engine.begin() as connection:
                 yield connection

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, text
 
 from booking.ledger.engine import file_of, open_engine
 from booking.ledger.errors import LedgerUnavailable
-from booking.ledger.failures import told_plainly
+from booking.ledger.failures import translated_errors
 from booking.ledger.sqlite_file import make_file
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ async def migrate(address: str) -> None:
     """
     engine = open_engine(address, connections=1)
     try:
-        with told_plainly():
+        with translated_errors():
             if engine.dialect.name == "sqlite":
                 make_file(file_of(address))
             async with engine.execution_options(writing=True).begin() as connection:

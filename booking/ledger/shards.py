@@ -36,7 +36,7 @@ async def initialize_shards(connection: AsyncConnection, epochs: Sequence[str]) 
     return await read(connection)
 
 
-async def use_epochs(connection: AsyncConnection, shard: int, seen: ShardRecord, anew: ShardRecord) -> bool:
+async def replace_shard(connection: AsyncConnection, shard: int, seen: ShardRecord, new: ShardRecord) -> bool:
     """Gives a shard that is written into Redis anew another epoch, and its stream another beginning.
 
     False where it does not stand any more as it was seen.
@@ -44,6 +44,6 @@ async def use_epochs(connection: AsyncConnection, shard: int, seen: ShardRecord,
     moved = await connection.execute(
         update(shards)
         .where(shards.c.shard == shard, shards.c.epoch == seen.epoch, shards.c.cursor == seen.cursor)
-        .values(epoch=anew.epoch, cursor=anew.cursor, accounts_named=anew.accounts_named)
+        .values(epoch=new.epoch, cursor=new.cursor, accounts_named=new.accounts_named)
     )
     return moved.rowcount == 1

@@ -19,7 +19,7 @@ from booking.ledger.errors import LedgerUnavailable
 CLOSE_SECONDS_MAX = 6.0
 """How long threads are waited for at the end: a call that was cancelled may still wait for a lock, for up to 5 s."""
 
-LOOK_SECONDS = 0.005
+POLL_SECONDS = 0.005
 
 
 def make_file(path: Path) -> None:
@@ -53,7 +53,7 @@ class SqliteEngine(AsyncEngine):
         loop = asyncio.get_running_loop()
         end = loop.time() + CLOSE_SECONDS_MAX
         while any(thread.is_alive() for thread in self._threads) and loop.time() < end:  # noqa: ASYNC110
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     def _open(self, _: Dialect, __: ConnectionPoolEntry, ___: Sequence[Any], options: dict[str, Any]) -> None:
         """Called by SQLAlchemy before each connection, which it then makes with these options."""

@@ -109,7 +109,7 @@ async def _write_events(connection: AsyncConnection, steps: dict[int, EventStep]
         )
 
 
-async def first_repeated(connection: AsyncConnection, folded: Fold) -> LedgerConflict | None:
+async def first_duplicate(connection: AsyncConnection, folded: Fold) -> LedgerConflict | None:
     """What to raise where the database refused rows of these changes because it has them already."""
     for event_id, step in folded.events.items():
         there = changes.c.event_id == event_id, changes.c.seq.between(step.first_seq, step.last_seq)

@@ -3,7 +3,7 @@
 from booking.auth.emails import email_key, normalise_email
 from booking.auth.passwords import Passwords
 from booking.domain.callers import account_user_id
-from booking.ledger.engine import place_of
+from booking.ledger.engine import location_of
 from booking.ledger.errors import EmailTaken
 from booking.ledger.ledger import Ledger
 from booking.ledger.migrate import migrate
@@ -18,7 +18,7 @@ async def add_account(address: str, email: str, password: str, *, organizer: boo
     normalised, key = normalise_email(email), email_key(email)
     await migrate(address)
     passwords = Passwords(threads=1)
-    ledger, place = Ledger.open(address), place_of(address)
+    ledger, place = Ledger.open(address), location_of(address)
     try:
         password_hash = await passwords.hash(password)
         try:

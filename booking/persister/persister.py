@@ -9,7 +9,7 @@ import structlog
 
 from booking.domain.changes import ShardBatch
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.streams import ChangeStreams, Reading, past
+from booking.inventory.streams import ChangeStreams, StreamRead, trimmed_past
 from booking.ledger.errors import CursorMoved, LedgerConflict, LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger
 from booking.metrics import FOLDER, Metrics
@@ -23,7 +23,7 @@ PERIOD_SECONDS = 0.2
 """Between two looks at streams that do not fill a batch: entries that come in between share one transaction, which
 costs as much as some fifty of them. Adds itself to the lag, and to no request."""
 
-PRESSED_PERIOD_SECONDS = 0.01
+SYNCHRONOUS_PERIOD_SECONDS = 0.01
 """The same where every answer waits for SQL."""
 
 RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
@@ -32,7 +32,7 @@ RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
 DRAIN_SECONDS_MAX = 4.0
 """How long a stop carries on where others are still selling; what is left then is the next persister's."""
 
-LOOK_SECONDS = 1.0
+IDLE_CHECK_SECONDS = 1.0
 """Between two looks, while nothing is sold, at whether the database still has what it had."""
 
 METRICS_SECONDS = 1.0
@@ -74,18 +74,18 @@ class Persister:
         streams: ChangeStreams,
         lower_priority: Callable[[], None] | None = None,
     ) -> None:
-        self._give_way, self._gives_way = lower_priority, False
+        self._set_low_priority, self._has_low_priority = lower_priority, False
         self._settings = settings
         self._ledger = ledger
         self._streams = streams
         self._positions: dict[int, tuple[str, str]] | None = None
         self._untrimmed, self._lost = set[int](), set[int]()
         self._fenced: set[int] = set()  # by this one, which has said why
-        self._looked_at = 0.0
+        self._checked_at = 0.0
         self._unreadable: set[int] = set()
         self._refused: set[int] = set()
         self.metrics = Metrics()
-        self._metered_at = 0.0
+        self._metrics_saved_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """As the module's `run`."""
@@ -96,7 +96,7 @@ class Persister:
             if end is None and stop.is_set():
                 end = loop.time() + DRAIN_SECONDS_MAX
             try:
-                carried = await self.consume()
+                consumed = await self.consume()
                 if failures:
                     log.info("the persister goes on", after_failures=failures)
                 failures = 0
@@ -111,41 +111,41 @@ class Persister:
                 failures += 1
                 continue
             self._save_metrics(loop.time())
-            if carried == 0 and stop.is_set():
+            if consumed == 0 and stop.is_set():
                 return
-            if carried < BATCH_ENTRIES:
+            if consumed < BATCH_ENTRIES:
                 self._lower_priority()
-                await _wait(stop, PRESSED_PERIOD_SECONDS if self._settings.ack == "database" else PERIOD_SECONDS)
+                await _wait(stop, SYNCHRONOUS_PERIOD_SECONDS if self._settings.ack == "database" else PERIOD_SECONDS)
 
     def _lower_priority(self) -> None:
         """From now on, if it ever is to: it has caught up, and a start beside everybody else took its own time."""
-        if self._give_way is not None and not self._gives_way:
-            self._gives_way = True
-            self._give_way()
+        if self._set_low_priority is not None and not self._has_low_priority:
+            self._has_low_priority = True
+            self._set_low_priority()
 
     def _save_metrics(self, now: float) -> None:
         """Where the workers find them; a process of its own on another machine has no such folder."""
-        if now - self._metered_at < METRICS_SECONDS:
+        if now - self._metrics_saved_at < METRICS_SECONDS:
             return
-        self._metered_at = now
+        self._metrics_saved_at = now
         with contextlib.suppress(OSError):
             self.metrics.save(self._settings.data_dir / FOLDER)
 
     async def consume(self) -> int:
-        """One transaction's worth: reads, applies, trims. Returns the entries carried.
+        """One transaction's worth: reads, applies, trims. Returns the entries consumed.
 
         Raises LedgerUnavailable, CursorMoved and InventoryUnavailable.
         """
         if self._positions is None:
             self._positions = positions_of(await initialize_shards(self._settings, self._ledger, self._streams))
             self._untrimmed = set(self._positions)  # whoever committed last may not have come to it
-        reading = await self._streams.read(self._positions, BATCH_ENTRIES)
-        batches = reading.batches
-        await self._check(reading)
-        if not (batches or reading.let_go):
-            await self._look_while_nothing_is_sold()
+        read = await self._streams.read(self._positions, BATCH_ENTRIES)
+        batches = read.batches
+        await self._check(read)
+        if not (batches or read.trimmed_to):
+            await self._check_when_idle()
         if batches:
-            if self._gives_way and _age_seconds(batches) > BEHIND_SECONDS_MAX:
+            if self._has_low_priority and _age_seconds(batches) > BEHIND_SECONDS_MAX:
                 raise FallenBehind
             batches = await self._apply(batches)
         for batch in batches:
@@ -171,7 +171,7 @@ class Persister:
             if len(batches) > 1:
                 return [batch for one in batches for batch in await self._apply([one])]
             if isinstance(error, LedgerConflict):
-                await self._give_up(batches[0])
+                await self._fence_diverged(batches[0])
             else:
                 self._refuse(batches[0], error)
             return []
@@ -179,12 +179,12 @@ class Persister:
         return batches
 
     def _refuse(self, batch: ShardBatch, error: LedgerError) -> None:
-        """What the database refuses of one shard keeps no other from being carried; the shard's lag tells of it."""
+        """What the database refuses of one shard keeps no other from being consumed; the shard's lag tells of it."""
         if batch.shard not in self._refused:
             log.error("the database refuses a shard's changes", shard=batch.shard, reason=str(error))
             self._refused.add(batch.shard)
 
-    async def _give_up(self, batch: ShardBatch) -> None:
+    async def _fence_diverged(self, batch: ShardBatch) -> None:
         """Redis has gone another way than the database: an old copy was sold from. No more is."""
         await self._fence([batch.shard])
         log.error(
@@ -193,9 +193,9 @@ class Persister:
             after=batch.after,
         )
 
-    async def _check(self, reading: Reading) -> None:
+    async def _check(self, read: StreamRead) -> None:
         """Says once what is wrong, and looks again soon: somebody may be restoring it."""
-        lost, unreadable = set(reading.lost), set(reading.unreadable)
+        lost, unreadable = set(read.lost), set(read.unreadable)
         if unreadable - self._unreadable:
             await self._fence(unreadable)
         if found := lost - self._lost - self._fenced:
@@ -204,9 +204,9 @@ class Persister:
                 shards=sorted(found),
             )
         if unreadable - self._unreadable:
-            log.error("these shards' streams cannot be read; they are not sold from", reasons=reading.unreadable)
-        if reading.let_go:
-            await self._look_for_lost_commits(reading.let_go)
+            log.error("these shards' streams cannot be read; they are not sold from", reasons=read.unreadable)
+        if read.trimmed_to:
+            await self._check_for_lost_commits(read.trimmed_to)
         if lost:
             self._positions = positions_of(await self._ledger.shards())  # a restored shard has another epoch
         self._fenced -= self._lost - lost
@@ -216,20 +216,22 @@ class Persister:
         await self._streams.fence(shards)
         self._fenced.update(shards)
 
-    async def _look_while_nothing_is_sold(self) -> None:  # or the next buyer would be the one to find out
-        if self._positions and time.monotonic() - self._looked_at >= LOOK_SECONDS:
-            self._looked_at = time.monotonic()
-            await self._look_for_lost_commits(
-                await self._streams.let_go(self._positions.keys() - self._fenced - self._lost)
+    async def _check_when_idle(self) -> None:  # or the next buyer would be the one to find out
+        if self._positions and time.monotonic() - self._checked_at >= IDLE_CHECK_SECONDS:
+            self._checked_at = time.monotonic()
+            await self._check_for_lost_commits(
+                await self._streams.trimmed_to(self._positions.keys() - self._fenced - self._lost)
             )
 
-    async def _look_for_lost_commits(self, let_go: Mapping[int, str]) -> None:
-        """Redis lets go of nothing that the database does not have: another persister has carried it, or the database
+    async def _check_for_lost_commits(self, trimmed_to: Mapping[int, str]) -> None:
+        """Redis lets go of nothing that the database does not have: another persister has consumed it, or the database
         is an old copy, or has failed over to one. Then what comes next would hide for ever what is missing.
         """
         before = self._positions or {}
         self._positions = now = positions_of(await self._ledger.shards())
-        old = [shard for shard in past(let_go, now) if now[shard][0] == before[shard][0]]  # else it was restored
+        old = [
+            shard for shard in trimmed_past(trimmed_to, now) if now[shard][0] == before[shard][0]
+        ]  # else it was restored
         if old:
             await self._fence(old)
             log.error(

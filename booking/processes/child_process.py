@@ -17,11 +17,11 @@ BACKOFF_SECONDS = (0.0, 0.2, 0.5, 1.0)
 """Waits before the first, second, … restart in a row; the last one repeats. With a part's own start, some 0.6 s, it is
 back within 2 s however often it is killed."""
 
-PASSED_ON = (
+INHERITED = (
     "HOME", "LANG", "LANGUAGE", "LOGNAME", "NO_COLOR", "PATH", "PGPASSFILE", "TERM", "TMPDIR", "TZ", "USER",
     "VIRTUAL_ENV",
 )  # fmt: skip
-PASSED_ON_PREFIXES = ("COVERAGE_", "LC_", "LD_", "PGSSL", "PYTHON", "SSL_CERT_")
+INHERITED_PREFIXES = ("COVERAGE_", "LC_", "LD_", "PGSSL", "PYTHON", "SSL_CERT_")
 """The variables that children are given. No setting is among them: settings travel over a pipe."""
 
 PR_SET_PDEATHSIG = 1
@@ -50,7 +50,7 @@ class ChildProcess:
     """
 
     def __init__(
-        self, name: str, command: Callable[[], Command], say: Callable[[str], None], changed: Callable[[], None]
+        self, name: str, command: Callable[[], Command], report: Callable[[str], None], changed: Callable[[], None]
     ) -> None:
         self.name = name
         self.process: subprocess.Popen[bytes] | None = None
@@ -59,7 +59,7 @@ class ChildProcess:
         self.deaths_in_all = 0
         self._make_command = command
         self._command: Command | None = None
-        self._say = say
+        self._report = report
         self._changed = changed
         self._ended = asyncio.Event()
         self._started_at = 0.0
@@ -107,7 +107,7 @@ class ChildProcess:
         await self._ended.wait()
         return self.exit_code or 0
 
-    async def keep(self, may_restart: Callable[[int], bool]) -> None:
+    async def keep_running(self, may_restart: Callable[[int], bool]) -> None:
         """Starts the process again each time it dies with an exit code that `may_restart` takes.
 
         Returns once `stop` has been called, or at an exit code that it does not take.
@@ -121,14 +121,14 @@ class ChildProcess:
             self.deaths = 1 if lived_seconds >= STEADY_SECONDS else self.deaths + 1
             wait_seconds = BACKOFF_SECONDS[min(self.deaths, len(BACKOFF_SECONDS)) - 1]
             when = f"in {wait_seconds:g} s" if wait_seconds else "now"
-            self._say(f"{self.name} {describe_end(code)}; starting it again {when}")
+            self._report(f"{self.name} {describe_end(code)}; starting it again {when}")
             await asyncio.sleep(wait_seconds)
             while not self._stopping:
                 try:
                     self.launch()
                 except (OSError, CannotStart) as error:
                     reason = error.strerror if isinstance(error, OSError) else error
-                    self._say(f"{self.name} cannot be started: {reason}; trying again")
+                    self._report(f"{self.name} cannot be started: {reason}; trying again")
                     await asyncio.sleep(BACKOFF_SECONDS[-1])
                 else:
                     self.release()
@@ -146,11 +146,11 @@ class ChildProcess:
             async with asyncio.timeout(seconds):
                 await self._ended.wait()
         except TimeoutError:
-            self._say(f"{self.name} has not stopped within {seconds:.1f} s and is killed")
+            self._report(f"{self.name} has not stopped within {seconds:.1f} s and is killed")
             process.kill()
             await self._ended.wait()
 
-    def hurry(self) -> None:
+    def kill(self) -> None:
         """Kills the process; nothing starts it again."""
         self._stopping = True
         if self.process is not None and self.process.poll() is None:
@@ -167,7 +167,7 @@ def describe_end(code: int) -> str:
 def children_environment() -> dict[str, str]:
     """Our environment without anything that could be a secret."""
     return {
-        name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
+        name: value for name, value in os.environ.items() if name in INHERITED or name.startswith(INHERITED_PREFIXES)
     }
 
 

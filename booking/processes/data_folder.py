@@ -12,7 +12,7 @@ TAKEOVER_SECONDS = 5.0
 """How long a killed service's last process may take to let go of the folder before the next start gives up."""
 
 
-DESCRIBE_AGAIN_SECONDS = 1.0
+DESCRIBE_RETRY_SECONDS = 1.0
 """Between two attempts to write service.json where the disk has no room for it."""
 
 
@@ -57,23 +57,23 @@ class DataFolder:
 
     def describe(self, service: dict[str, object]) -> None:
         """Writes service.json, whole at any moment: now, or once the disk has room for it, which stops nothing."""
-        self._give_up_describing()
+        self._cancel_retry()
         try:
             aside = self.path / ".service.json"
             aside.write_text(json.dumps(service, indent=2) + "\n", encoding="utf-8")
             aside.replace(self.path / "service.json")
         except OSError:
             again = asyncio.get_running_loop().call_later
-            self._again = again(DESCRIBE_AGAIN_SECONDS, self.describe, service)
+            self._again = again(DESCRIBE_RETRY_SECONDS, self.describe, service)
 
-    def _give_up_describing(self) -> None:
+    def _cancel_retry(self) -> None:
         if self._again is not None:
             self._again.cancel()
             self._again = None
 
     def close(self) -> None:
         """Removes service.json and lets go of the folder."""
-        self._give_up_describing()
+        self._cancel_retry()
         if self.lock >= 0:
             (self.path / "service.json").unlink(missing_ok=True)
             os.close(self.lock)

@@ -37,7 +37,7 @@ def web(descriptor: int, *, waits: bool) -> None:
         try:
             serve(settings, listener, waits=waits)
         except (InventoryUnavailable, LedgerUnavailable) as error:
-            _complain(str(error))
+            _print_error(str(error))
             sys.exit(EXIT_FAILED)
 
 
@@ -56,7 +56,7 @@ def persist(watch: int | None) -> None:
             os.nice(PERSISTER_NICENESS)
     courtesy = None if watch is None else partial(lower_priority, watch)
     try:
-        uvloop.run(until_told(_receive_settings(), partial(run, lower_priority=courtesy)))
+        uvloop.run(until_signalled(_receive_settings(), partial(run, lower_priority=courtesy)))
     except FallenBehind:
         sys.exit(EXIT_BEHIND)
 
@@ -72,7 +72,7 @@ def migrate() -> None:
     except ValueError as error:
         raise SettingsError(f"BOOKING_DATABASE_URL: {error}") from None
     except LedgerError as error:
-        _complain(f"database: {error}")
+        _print_error(f"database: {error}")
         sys.exit(EXIT_FAILED)
 
 
@@ -84,7 +84,7 @@ def inspect() -> None:
     from booking.domain.diagnosis import Verdict
     from booking.inventory.errors import AddressUnreadable, InventoryUnavailable
     from booking.inventory.inspection import inspect as inspect_server
-    from booking.inventory.inspection import place_of
+    from booking.inventory.inspection import location_of
     from booking.inventory.server_checks import start_checks
 
     settings = _receive_settings()
@@ -100,7 +100,7 @@ def inspect() -> None:
             if time.monotonic() > patience_ends:
                 if not settings.embedded_redis:
                     advice = "start it, or correct the URL (host, port, user, password, redis:// or rediss://)"
-                    _complain(f"{variable}: {place_of(settings.redis_address)}: {error}; {advice}")
+                    _print_error(f"{variable}: {location_of(settings.redis_address)}: {error}; {advice}")
                 return
             time.sleep(0.1)
     told = {
@@ -108,12 +108,12 @@ def inspect() -> None:
         for verdict in Verdict
     }
     for line in told[Verdict.WARNING]:
-        _complain(line)
+        _print_error(line)
     if told[Verdict.FAULT]:
         raise SettingsError("\n".join(told[Verdict.FAULT]))
 
 
-async def until_told(settings: Settings, run: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
+async def until_signalled(settings: Settings, run: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
     """Runs the persister; SIGTERM or SIGINT tells it to drain and return."""
     from booking import logs
 
@@ -144,7 +144,7 @@ def main(arguments: list[str]) -> None:
             case _:
                 sys.exit(__doc__)
     except SettingsError as error:
-        _complain(str(error))
+        _print_error(str(error))
         sys.exit(EXIT_WRONG_SETTING)
 
 
@@ -152,7 +152,7 @@ def _receive_settings() -> Settings:
     return Settings.model_validate_json(sys.stdin.buffer.read())
 
 
-def _complain(message: str) -> None:
+def _print_error(message: str) -> None:
     for line in message.splitlines():
         print(f"booking: {line}", file=sys.stderr)
 

@@ -38,7 +38,7 @@ class Listeners:
             self._sockets[worker] = listen(self._host, self.port, shared=self._several)
         return self._sockets[worker]
 
-    def give_up(self, worker: int) -> None:
+    def close_socket(self, worker: int) -> None:
         """Closes the socket of a worker that does not come up, so that new connections go to the others."""
         if self._several and worker in self._sockets:
             self._sockets.pop(worker).close()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from booking.processes.child_process import ChildProcess
 
-BEAT_SECONDS = 0.25
+HEARTBEAT_SECONDS = 0.25
 """Between two signs of life."""
 
 SILENCE_SECONDS_MAX = 1.0
@@ -30,20 +30,20 @@ def lower_priority(descriptor: int) -> None:
         for thread in Path("/proc/self/task").iterdir():
             with suppress(ProcessLookupError):  # one that has ended meanwhile
                 os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
-    _beat(asyncio.get_running_loop(), descriptor)
+    _heartbeat(asyncio.get_running_loop(), descriptor)
 
 
-def _beat(loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
+def _heartbeat(loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
     with suppress(BlockingIOError, BrokenPipeError):
         os.write(descriptor, b".")
-    loop.call_later(BEAT_SECONDS, _beat, loop, descriptor)
+    loop.call_later(HEARTBEAT_SECONDS, _heartbeat, loop, descriptor)
 
 
 class StarvationWatch:
     """The supervisor's end: hears whether a persister that gives way still gets the processor now and then."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
         self._heard, self.descriptor = os.pipe()
         os.set_blocking(self._heard, False)
         os.set_blocking(self.descriptor, False)
@@ -60,21 +60,21 @@ class StarvationWatch:
         loop = asyncio.get_running_loop()
         listened_to, heard_at = persister.process, None
         while self.has_low_priority:
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
             heard, now = self._hear(), loop.time()
             if persister.process is not listened_to:  # it gives no sign before it gives way
                 listened_to, heard_at = persister.process, None
             elif heard:
                 heard_at = now
             elif heard_at is not None and now - heard_at > SILENCE_SECONDS_MAX and listened_to is not None:
-                self.give_up()
+                self.disable()
                 listened_to.kill()
 
-    def give_up(self) -> None:
+    def disable(self) -> None:
         """From the next on, persisters run beside everybody else."""
         if self.has_low_priority:
             self.has_low_priority = False
-            self._say("the persister falls behind; it goes on without giving way to everything else")
+            self._report("the persister falls behind; it goes on without giving way to everything else")
 
     def _hear(self) -> bool:
         with suppress(BlockingIOError):

@@ -43,26 +43,26 @@ class Supervisor:
         self._folder = DataFolder(settings.data_dir)
         self._embedded = EmbeddedServer(settings) if settings.embedded_redis else None
         self._listeners: Listeners | None = None
-        self._told_to_stop = asyncio.Event()
+        self._stop_requested = asyncio.Event()
         self._answers = False
-        self._starvation_watch = StarvationWatch(say)
+        self._starvation_watch = StarvationWatch(report)
         self._children: list[ChildProcess] = []
         self._workers: list[ChildProcess] = []
-        self._keepers: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> int:
         """Serves until SIGINT, SIGTERM or SIGHUP and returns 0; raises StartFailed when it never came to serve."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._take_signal)
+            loop.add_signal_handler(number, self._on_signal)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is behind nohup
             # A terminal that is closed sends it once or twice, to nobody's hurry.
-            loop.add_signal_handler(signal.SIGHUP, self._told_to_stop.set)
+            loop.add_signal_handler(signal.SIGHUP, self._stop_requested.set)
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
-        self._take_folder()
+        self._lock_folder()
         try:
             start = asyncio.create_task(self._start())
-            told = asyncio.create_task(self._told_to_stop.wait())
+            told = asyncio.create_task(self._stop_requested.wait())
             await asyncio.wait((start, told), return_when=asyncio.FIRST_COMPLETED)
             if start.done():
                 start.result()
@@ -74,7 +74,7 @@ class Supervisor:
             self._folder.close()
         return 0
 
-    def _take_folder(self) -> None:
+    def _lock_folder(self) -> None:
         try:
             self._folder.open()
             shutil.rmtree(self._settings.data_dir / METRICS_FOLDER, ignore_errors=True)  # counters begin anew here only
@@ -85,10 +85,10 @@ class Supervisor:
 
     async def _start(self) -> None:
         """Starts everything side by side: the workers import what they need while Redis and SQL are made ready."""
-        listeners = self._check_ground()
+        listeners = self._prepare()
         engine = "an embedded Redis, " if self._embedded is not None else ""
         persister = "the persister" if self._with_persister else "no persister"
-        say(f"starting {engine}{persister} and {self._settings.workers} web worker(s) on {self._settings.data_dir}")
+        report(f"starting {engine}{persister} and {self._settings.workers} web worker(s) on {self._settings.data_dir}")
         self._workers = [
             self._child(f"worker-{number}", partial(self._web_command, listeners, number))
             for number in range(1, self._settings.workers + 1)
@@ -109,19 +109,19 @@ class Supervisor:
                 raise StartFailed(f"the {child.name} {describe_end(code)}" if code < 0 else "", max(code, 1))
         for child in self._workers:
             child.release()
-        self._keepers = [
-            asyncio.create_task(child.keep(partial(self._may_restart, child)))
+        self._tasks = [
+            asyncio.create_task(child.keep_running(partial(self._may_restart, child)))
             for child in (*embedded, *persisters, *self._workers)
         ]
-        self._keepers += [asyncio.create_task(self._starvation_watch.run(child)) for child in persisters]
+        self._tasks += [asyncio.create_task(self._starvation_watch.run(child)) for child in persisters]
         await self._first_answer(listeners.url)
         self._answers = True
         for child in persisters:
             child.release()  # only now, so that of settings which are refused one part speaks
         self._describe()
-        say(f"serving on {listeners.url} (Ctrl-C stops it; its files are in {self._settings.data_dir})")
+        report(f"serving on {listeners.url} (Ctrl-C stops it; its files are in {self._settings.data_dir})")
 
-    def _check_ground(self) -> Listeners:
+    def _prepare(self) -> Listeners:
         """Finds what could refuse the start before anything is started; returns the listening sockets."""
         settings = self._settings
         try:
@@ -145,7 +145,7 @@ class Supervisor:
             child = self._child("redis", self._embedded_command)
             process = child.launch()
             child.release()
-            await server.wait_until_ready(process, say)
+            await server.wait_until_ready(process, report)
         except (EmbeddedServerFailed, CannotStart, OSError) as error:
             raise StartFailed(str(error)) from None
         return child
@@ -178,7 +178,7 @@ class Supervisor:
         )
 
     def _child(self, name: str, command: Callable[[], Command]) -> ChildProcess:
-        child = ChildProcess(name, command, say, self._describe)
+        child = ChildProcess(name, command, report, self._describe)
         self._children.append(child)
         return child
 
@@ -186,9 +186,9 @@ class Supervisor:
         """Before the service has answered once, a part that refuses the settings ends the start instead."""
         if child in self._workers and child.deaths and self._listeners is not None:
             # The second death in a row: what comes in meanwhile is better off with the others.
-            self._listeners.give_up(self._workers.index(child) + 1)
+            self._listeners.close_socket(self._workers.index(child) + 1)
         if code == EXIT_BEHIND:
-            self._starvation_watch.give_up()
+            self._starvation_watch.disable()
         return self._answers or code != EXIT_WRONG_SETTING
 
     async def _first_answer(self, url: str) -> None:
@@ -203,11 +203,11 @@ class Supervisor:
 
     async def _stop(self) -> None:
         """Stops the parts one after another: web workers, persister, embedded server."""
-        self._told_to_stop.set()
+        self._stop_requested.set()
         if self._listeners is not None:
             self._listeners.close()
-        for keeper in self._keepers:
-            keeper.cancel()
+        for task in self._tasks:
+            task.cancel()
         loop = asyncio.get_running_loop()
         begun = loop.time()
         for names, limit_seconds in STOP_ORDER:
@@ -216,17 +216,17 @@ class Supervisor:
             await asyncio.gather(*(child.stop(left_seconds) for child in children))
         self._starvation_watch.close()
         if self._embedded is not None:
-            self._embedded.clear_away()
+            self._embedded.remove_socket()
 
-    def _take_signal(self) -> None:
-        if not self._told_to_stop.is_set():
-            say("stopping: requests in flight are finished first (once more to hurry)")
-            self._told_to_stop.set()
+    def _on_signal(self) -> None:
+        if not self._stop_requested.is_set():
+            report("stopping: requests in flight are finished first (once more to hurry)")
+            self._stop_requested.set()
             return
-        say("hurrying")
+        report("hurrying")
         for child in self._children:
             if child.name != "redis":
-                child.hurry()
+                child.kill()
 
     def _reap(self) -> None:
         for child in self._children:
@@ -245,7 +245,7 @@ class Supervisor:
             )
 
 
-def say(line: str) -> None:
+def report(line: str) -> None:
     """Tells the person at the terminal what the service is doing, if there still is one. Never raises."""
     if sys.stderr is not None:
         # A pipe's reader may have gone. Past the buffer, which would try again at the end and spoil the exit code.

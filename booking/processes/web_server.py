@@ -40,11 +40,11 @@ def serve(settings: Settings, listener: socket.socket, *, waits: bool = False) -
 async def _serve(settings: Settings, listener: socket.socket, *, waits: bool) -> None:
     worker = http_worker(settings, listener)
     app = create_app(settings, waits=waits, load=worker.shedder)
-    told_to_stop = asyncio.Event()
+    stop_requested = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):  # for the start; while it serves, uvicorn has its own handlers
-        asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
     async with app.lifespan():
-        if not told_to_stop.is_set():
+        if not stop_requested.is_set():
             await uvicorn.Server(configuration(app, worker, settings)).serve(sockets=[listener])
 
 

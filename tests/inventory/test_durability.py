@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from booking.domain.outcomes import Outcome, Status
 from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
-from booking.inventory.durability import REDIS, Durability, LevelNotGiven, choose
+from booking.inventory.durability import REDIS, Durability, LevelUnavailable, choose
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown
 from booking.inventory.script_connection import ScriptConnection
 from booking.inventory.scripts import all_scripts
@@ -51,9 +51,9 @@ async def test_the_default_is_what_redis_gives_by_itself(options: tuple[str, ...
 
 async def test_a_level_that_redis_cannot_give_is_refused_with_what_would_help() -> None:
     with running_valkey() as server:
-        with pytest.raises(LevelNotGiven, match="appendonly yes"):
+        with pytest.raises(LevelUnavailable, match="appendonly yes"):
             await choose(server.address, "disk", 1)
-        with pytest.raises(LevelNotGiven, match="0 replicas connected, and 2"):
+        with pytest.raises(LevelUnavailable, match="0 replicas connected, and 2"):
             await choose(server.address, "replica", 2)
         assert await choose(server.address, "redis", 1) == REDIS
     with pytest.raises(InventoryUnavailable):

@@ -100,7 +100,7 @@ async def test_a_damaged_shard_keeps_nobody_from_sweeping_the_others(stock: Stoc
 async def test_a_damaged_event_keeps_nobody_from_sweeping_the_others(
     stock: Stock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeper, "LOOKS_AT_FIRST", 1)
+    monkeypatch.setattr(sweeper, "BATCH_EVENTS_FIRST", 1)
     await hold_that_is_dead(stock, 1)
     await hold_that_is_dead(stock, 3)
     await stock.redis.delete(keys.event_keys(1, SHARDS)[2])
@@ -111,7 +111,7 @@ async def test_a_damaged_event_keeps_nobody_from_sweeping_the_others(
         assert not task.done()
 
 
-@pytest.mark.parametrize(("patience", "at_once"), [(0.0, 1), (PATIENCE_SECONDS, sweeper.LOOKS_MAX)])
+@pytest.mark.parametrize(("patience", "at_once"), [(0.0, 1), (PATIENCE_SECONDS, sweeper.BATCH_EVENTS_MAX)])
 async def test_so_many_events_are_looked_at_together_as_nobody_waits_long_for(
     patience: float, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,11 +127,11 @@ async def test_so_many_events_are_looked_at_together_as_nobody_waits_long_for(
             await asyncio.sleep(0)
             now -= 1
 
-    monkeypatch.setattr(sweeper, "LOOK_SECONDS_MAX", patience)
-    pace = sweeper.Pace(Office())  # type: ignore[arg-type]  # it is only asked to look
-    await asyncio.gather(*(pace.look_at(range(200)) for _ in range(3)))
+    monkeypatch.setattr(sweeper, "BATCH_SECONDS_MAX", patience)
+    pace = sweeper.AdaptiveSweep(Office())  # type: ignore[arg-type]  # it is only asked to look
+    await asyncio.gather(*(pace.sweep_events(range(200)) for _ in range(3)))
     assert len(together) == 600
-    assert together[0] <= sweeper.LOOKS_AT_FIRST
+    assert together[0] <= sweeper.BATCH_EVENTS_FIRST
     assert max(together[10:]) == at_once
 
 

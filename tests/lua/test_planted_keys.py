@@ -105,7 +105,7 @@ async def test_somebody_in_line_without_a_booking_keeps_everything_as_it_is(stoc
     await prepare(stock, "sold")
     await stock.redis.hdel(KEYS["bookings"], "cid")
     before = await contents(stock.redis)
-    with pytest.raises(InventoryUnavailable, match="waiting list names people without a booking"):
+    with pytest.raises(InventoryUnavailable, match="waiting list has a user without a booking"):
         await stock.office.cancel(EVENT, "ann")
     assert await contents(stock.redis) == before
 

@@ -259,7 +259,7 @@ async def test_a_stop_ends_even_if_others_never_stop_selling(
             carried += 1
             return await consume() or 1
 
-        monkeypatch.setattr(persister, "carry", never_empty)
+        monkeypatch.setattr(persister, "consume", never_empty)
         stop = asyncio.Event()
         stop.set()
         async with asyncio.timeout(60):
@@ -411,7 +411,7 @@ async def test_a_database_that_has_lost_commits_is_told_at_once_and_hides_nothin
 async def test_a_fail_over_that_lost_commits_is_seen_before_the_next_buyer_comes(
     sqlite_spine: Spine, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(module, "IDLE_CHECK_SECONDS", 0.0)
     spine = sqlite_spine
     await spine.drain()
     before = await spine.ledger.shards()

@@ -95,7 +95,7 @@ def test_the_description_is_gone_when_the_service_is(tmp_path: Path) -> None:
 async def test_a_description_that_finds_no_room_is_written_once_there_is_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_folder, "DESCRIBE_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(data_folder, "DESCRIBE_RETRY_SECONDS", 0.01)
     no_room = tmp_path / ".service.json"
     no_room.mkdir()
     folder = DataFolder(tmp_path)
@@ -110,5 +110,5 @@ async def test_a_description_that_finds_no_room_is_written_once_there_is_some(
     folder.close()
     no_room.rmdir()
     # A later timer of the same loop: the next attempt would have come before it.
-    await asyncio.sleep(2 * data_folder.DESCRIBE_AGAIN_SECONDS)
+    await asyncio.sleep(2 * data_folder.DESCRIBE_RETRY_SECONDS)
     assert not (tmp_path / "service.json").exists()

@@ -352,7 +352,7 @@ def test_files_that_cannot_be_made_are_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "data" / "redis").touch()
     ended = serve({"BOOKING_DATA_DIR": str(tmp_path / "data")})
     assert ended.returncode == 1
-    said = f"booking: the embedded server's files cannot be made: {tmp_path}/data/redis: File exists\n"
+    said = f"booking: the embedded server's files cannot be created: {tmp_path}/data/redis: File exists\n"
     assert ended.stderr.endswith(said)
     assert "Traceback" not in ended.stderr
 

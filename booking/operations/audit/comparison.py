@@ -8,11 +8,11 @@ from booking.inventory import keys
 from booking.inventory.reader import InventoryReader, Numbers
 from booking.inventory.records import read_record
 from booking.ledger.ledger import Ledger
+from booking.operations.audit.catch_up import CatchUp, seq_of
 from booking.operations.audit.counters import compare_counters, compare_rules
-from booking.operations.audit.findings import EventAudit, told
-from booking.operations.audit.patience import Patience, seq_of
+from booking.operations.audit.findings import EventAudit, booking_as_json
 
-LOOKS_MAX = 5
+READS_MAX = 5
 """How often a user's booking that differs is looked at again before it is called unsettled."""
 
 USERS_MAX = 1_000
@@ -27,26 +27,26 @@ async def audit_event(
     ledger: Ledger,
     event_id: int,
     progress: Progress = lambda _: None,
-    patience: Patience | None = None,
+    catch_up: CatchUp | None = None,
 ) -> EventAudit:
     """Compares everything that both sides keep of an event. Raises InventoryUnavailable, LedgerUnavailable.
 
     Nothing is locked. What differs is looked at again: a booking that Redis had before and after SQL was read, when
-    SQL had reached what Redis had before, was not changing, and then it is a difference. One `patience` for several
+    SQL had reached what Redis had before, was not changing, and then it is a difference. One `catch_up` for several
     events keeps a persister that does not run from being waited for at each of them.
     """
-    return await _Comparison(reader, ledger, event_id, progress, patience or Patience(ledger)).run()
+    return await _Comparison(reader, ledger, event_id, progress, catch_up or CatchUp(ledger)).run()
 
 
 class _Comparison:
     def __init__(
-        self, reader: InventoryReader, ledger: Ledger, event_id: int, progress: Progress, patience: Patience
+        self, reader: InventoryReader, ledger: Ledger, event_id: int, progress: Progress, catch_up: CatchUp
     ) -> None:
         self._reader = reader
         self._ledger = ledger
         self._event_id = event_id
         self._progress = progress
-        self._patience = patience
+        self._patience = catch_up
         self._audit = EventAudit(event_id)
         self._suspects: dict[str, None] = {}
         self._unreadable: set[str] = set()
@@ -60,7 +60,7 @@ class _Comparison:
             audit.find("shard_lost", redis=epoch, database=shards[shard].epoch)
             return audit
         stored = await self._reader.event(self._event_id)
-        record = await self._patience.caught_up(self._event_id, stored["seq"] if stored else 0)
+        record = await self._patience.wait_for(self._event_id, stored["seq"] if stored else 0)
         audit.seq_redis = stored["seq"] if stored else None
         audit.seq_database = record.seq if record else None
         if stored is None or record is None:
@@ -97,32 +97,32 @@ class _Comparison:
         Where the event stood still and each of SQL's was found in Redis, as many of each status are the very same.
         """
         before = await self._seq()
-        matched = await self._hold_all_against_redis()
+        matched = await self._compare_all_with_redis()
         counted = await self._count_redis()
         if self._suspects or counted != matched or await self._seq() != before:
             async for records in self._reader.records(self._event_id):
-                await self._hold_against_sql(records)
-        await self._settle()
+                await self._compare_with_sql(records)
+        await self._read_suspects_again()
         await self._check_sizes(before, counted)
 
     async def _seq(self) -> int | None:
         return (await self._reader.event(self._event_id) or {}).get("seq")
 
-    async def _hold_all_against_redis(self) -> Counter[BookingStatus]:
+    async def _compare_all_with_redis(self) -> Counter[BookingStatus]:
         """How many of SQL's live bookings there are by status; those that Redis has otherwise become suspects."""
         found: Counter[BookingStatus] = Counter()
         page: list[Booking] = []
         async for booking in self._ledger.live_bookings(self._event_id):
             page.append(booking)
             if len(page) == USERS_MAX:
-                await self._hold_against_redis(page)
+                await self._compare_with_redis(page)
                 found.update(one.status for one in page)
                 page = []
-        await self._hold_against_redis(page)
+        await self._compare_with_redis(page)
         found.update(one.status for one in page)
         return found
 
-    async def _hold_against_redis(self, page: Sequence[Booking]) -> None:
+    async def _compare_with_redis(self, page: Sequence[Booking]) -> None:
         users = [booking.user_id for booking in page]
         for booking, text in zip(page, await self._reader.records_of(self._event_id, users), strict=True):
             if booking != self._read(booking.user_id, text):
@@ -140,10 +140,10 @@ class _Comparison:
             others = {user: self._read(user, text) for user, text in records.items() if text[:1] != b"c"}
             live = [booking for booking in others.values() if booking is not None]
             found.update(one.status for one in live)
-            await self._hold_against_lists(live)
+            await self._compare_with_lists(live)
         return +found
 
-    async def _hold_against_lists(self, live: Sequence[Booking]) -> None:
+    async def _compare_with_lists(self, live: Sequence[Booking]) -> None:
         waiting = [one for one in live if one.status is BookingStatus.WAITING]
         holding = [one for one in live if one.status is BookingStatus.HELD]
         places, ends = await self._reader.places(
@@ -153,7 +153,7 @@ class _Comparison:
         off += [one for one, end in zip(holding, ends, strict=True) if end != one.expires_at_ms]
         self._suspects |= dict.fromkeys(one.user_id for one in off)
 
-    async def _hold_against_sql(self, records: dict[str, bytes]) -> None:
+    async def _compare_with_sql(self, records: dict[str, bytes]) -> None:
         found = {user: self._read(user, text) for user, text in records.items()}
         live = {user: booking for user, booking in found.items() if booking is not None}
         there = await self._ledger.live_bookings_of(self._event_id, list(live))
@@ -173,22 +173,22 @@ class _Comparison:
             return None
         return None if booking.status is BookingStatus.EXPIRED else booking
 
-    async def _settle(self) -> None:
+    async def _read_suspects_again(self) -> None:
         """Looks at everybody again whose booking differed: it may just have been changing.
 
         At many of them at a time, since each look waits for the persister.
         """
         unsettled = list(self._suspects)
-        for _ in range(LOOKS_MAX):
+        for _ in range(READS_MAX):
             pages = [unsettled[start : start + USERS_MAX] for start in range(0, len(unsettled), USERS_MAX)]
-            unsettled = [user for page in pages for user in await self._look_again(page)]
+            unsettled = [user for page in pages for user in await self._read_again(page)]
         self._audit.unsettled += len(unsettled)
 
-    async def _look_again(self, users: Sequence[str]) -> list[str]:
+    async def _read_again(self, users: Sequence[str]) -> list[str]:
         """Says what is wrong with those who stood still meanwhile, and returns the others."""
         before = await self._reader.records_of(self._event_id, users)
         stored = await self._reader.event(self._event_id) or {"seq": 0}
-        record = await self._patience.caught_up(self._event_id, stored["seq"])
+        record = await self._patience.wait_for(self._event_id, stored["seq"])
         if seq_of(record) < stored["seq"]:
             return list(users)  # the persister has fallen behind meanwhile, and SQL cannot tell yet
         theirs = await self._ledger.live_bookings_of(self._event_id, users)
@@ -204,7 +204,7 @@ class _Comparison:
         still = {user for user, was, text in zip(users, before, after, strict=True) if was == text}
         for user in (user for user in users if user in still):
             if theirs.get(user) != ours[user]:
-                self._audit.find("booking", user, told(ours[user]), told(theirs.get(user)))
+                self._audit.find("booking", user, booking_as_json(ours[user]), booking_as_json(theirs.get(user)))
         for one, place in zip(waits, places, strict=True):
             if one.user_id in still and place != one.number:
                 self._audit.find("place", one.user_id, place, one.number)

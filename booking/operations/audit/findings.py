@@ -70,7 +70,7 @@ class EventAudit:
             self.more_differences += 1
 
 
-def told(booking: Booking | None) -> dict[str, object] | None:
+def booking_as_json(booking: Booking | None) -> dict[str, object] | None:
     """A booking as a difference shows it."""
     if booking is None:
         return None

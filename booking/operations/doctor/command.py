@@ -20,7 +20,7 @@ from booking.operations.doctor.machine import check_clock, check_open_files
 from booking.operations.doctor.stock import check_redis
 from booking.settings import Settings
 
-WELL, ILL = 0, 1
+HEALTHY, FAULTY = 0, 1
 """Exit codes: no fault, though there may be warnings; at least one fault."""
 
 STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAULT: "bold red"}
@@ -41,8 +41,8 @@ def diagnose(settings: Settings, environment: Mapping[str, str], service: Servic
     elif sys.stdout.isatty():
         show(findings, Console())
     else:
-        print("\n".join(plainly(findings)))
-    return ILL if any(finding.verdict is Verdict.FAULT for finding in findings) else WELL
+        print("\n".join(plain_lines(findings)))
+    return FAULTY if any(finding.verdict is Verdict.FAULT for finding in findings) else HEALTHY
 
 
 async def examine(settings: Settings, environment: Mapping[str, str], service: Service | None) -> list[Finding]:
@@ -81,15 +81,15 @@ def show(findings: Sequence[Finding], console: Console) -> None:
     table.add_column(overflow="fold")
     for finding in findings:
         style = STYLES[finding.verdict]
-        told = Text(finding.found)
+        text = Text(finding.found)
         if finding.advice:
-            told.append(f"\n→ {finding.advice}", style)
-        table.add_row(Text(finding.verdict, style), Text(finding.name), told)
+            text.append(f"\n→ {finding.advice}", style)
+        table.add_row(Text(finding.verdict, style), Text(finding.name), text)
     console.print(table)
     console.print(Text(_summary(findings), "bold"))
 
 
-def plainly(findings: Sequence[Finding]) -> list[str]:
+def plain_lines(findings: Sequence[Finding]) -> list[str]:
     """For a pipe: a line a finding, to be searched."""
     lines = []
     for finding in findings:
@@ -100,12 +100,12 @@ def plainly(findings: Sequence[Finding]) -> list[str]:
 
 def _summary(findings: Sequence[Finding]) -> str:
     counts = Counter(finding.verdict for finding in findings)
-    told = [
+    text = [
         f"{number} {word}{'' if number == 1 else 's'}"
         for word, number in (("fault", counts[Verdict.FAULT]), ("warning", counts[Verdict.WARNING]))
         if number
     ]
-    return f"{len(findings)} things looked at: {', '.join(told) or 'all well'}."
+    return f"{len(findings)} things looked at: {', '.join(text) or 'all well'}."
 
 
 def _document(settings: Settings, findings: Sequence[Finding]) -> dict[str, object]:

@@ -6,7 +6,7 @@ from booking.domain.diagnosis import Finding, fault, ok, warning
 from booking.domain.lags import Lag
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.inspection import shard_lags
-from booking.inventory.streams import past
+from booking.inventory.streams import trimmed_past
 from booking.ledger.errors import LedgerError
 from booking.ledger.inspection import Database, check_database, inspect, is_there
 from booking.ledger.records import ShardRecord
@@ -59,11 +59,11 @@ async def check_shards(
 
 async def _behind(settings: Settings, shards: Mapping[int, ShardRecord], lags: Mapping[int, Lag]) -> list[str]:
     """The shards of which SQL lacks what Redis has let go of, since SQL had it once. Raises LedgerError."""
-    let_go = {shard: lag.let_go for shard, lag in lags.items()}
+    trimmed_to = {shard: lag.trimmed_to for shard, lag in lags.items()}
     # A running persister may have carried some between the two looks; what was let go of by then SQL has by now.
-    if not past(let_go, positions_of(shards)):
+    if not trimmed_past(trimmed_to, positions_of(shards)):
         return []
-    return list(map(str, past(let_go, positions_of((await inspect(settings.database_address)).shards))))
+    return list(map(str, trimmed_past(trimmed_to, positions_of((await inspect(settings.database_address)).shards))))
 
 
 def _wholeness(lags: Mapping[int, Lag], behind: list[str]) -> Finding:

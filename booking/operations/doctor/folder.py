@@ -25,7 +25,7 @@ ANSWER_SECONDS_MAX = 5.0
 def check_folder(path: Path) -> list[Finding]:
     """Whether the folder is there, ours alone, and has room."""
     if not path.exists():
-        return [_to_be_made(path), _reader(path)]
+        return [_missing_folder(path), _disk_space(path)]
     if not path.is_dir():
         return [fault("data folder", f"{path} is no folder", "name another with BOOKING_DATA_DIR")]
     found = path.stat()
@@ -34,19 +34,19 @@ def check_folder(path: Path) -> list[Finding]:
         return [fault("data folder", f"{path} cannot be written", advice)]
     told = f"{path}, mode {stat.S_IMODE(found.st_mode):04o}"
     if found.st_mode & 0o077:
-        return [warning("data folder", f"{told}: others may look into it", f"chmod 700 {path}"), _reader(path)]
-    return [ok("data folder", told), _reader(path)]
+        return [warning("data folder", f"{told}: others may look into it", f"chmod 700 {path}"), _disk_space(path)]
+    return [ok("data folder", told), _disk_space(path)]
 
 
-def _to_be_made(path: Path) -> Finding:
-    parent = _nearest(path)
+def _missing_folder(path: Path) -> Finding:
+    parent = _nearest_existing(path)
     if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
         return ok("data folder", f"{path} is not there yet; the first start makes it")
     return fault("data folder", f"{path} cannot be made: {parent} cannot be written", "set BOOKING_DATA_DIR")
 
 
-def _reader(path: Path) -> Finding:
-    free = shutil.disk_usage(_nearest(path)).free
+def _disk_space(path: Path) -> Finding:
+    free = shutil.disk_usage(_nearest_existing(path)).free
     told = f"{free / 1e9:,.1f} GB free"
     if free < FREE_BYTES_MIN:
         return fault("disk space", told, "make room: a full disk stops the sale")
@@ -55,7 +55,7 @@ def _reader(path: Path) -> Finding:
     return ok("disk space", told)
 
 
-def _nearest(path: Path) -> Path:
+def _nearest_existing(path: Path) -> Path:
     """The folder, or the nearest above it that is there."""
     return next(one for one in (path, *path.parents) if one.exists())
 

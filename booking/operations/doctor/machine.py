@@ -28,10 +28,10 @@ def check_open_files(settings: Settings) -> Finding:
 def check_clock(skews: dict[str, float | None]) -> Finding:
     """How far other clocks are ahead of this machine's, by whose they are; None: it has this machine's."""
     name = "clock"
-    told = {whose: skew for whose, skew in skews.items() if skew is not None}
-    if not told:
+    found = {whose: skew for whose, skew in skews.items() if skew is not None}
+    if not found:
         return ok(name, "nothing to compare it with")
-    shown = ", ".join(f"{whose}'s {skew:+.3f} s" for whose, skew in told.items())
-    if max(map(abs, told.values())) > SKEW_SECONDS_MAX:
+    shown = ", ".join(f"{whose}'s {skew:+.3f} s" for whose, skew in found.items())
+    if max(map(abs, found.values())) > SKEW_SECONDS_MAX:
         return warning(name, f"{shown} beside this machine's", "set the clocks by NTP (timedatectl set-ntp true)")
     return ok(name, f"{shown} beside this machine's")

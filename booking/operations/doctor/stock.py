@@ -4,7 +4,7 @@ import re
 import subprocess
 
 from booking.domain.diagnosis import Finding, fault, ok
-from booking.inventory.durability import LevelNotGiven, choose
+from booking.inventory.durability import LevelUnavailable, choose
 from booking.inventory.embedded import EmbeddedServerFailed, find_program
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.inspection import Server, inspect
@@ -59,7 +59,7 @@ async def _durability(settings: Settings) -> Finding:
     name = "acknowledged is"
     try:
         level = (await choose(settings.redis_address, settings.ack, settings.ack_replicas)).level
-    except LevelNotGiven as error:
+    except LevelUnavailable as error:
         return fault(name, f"BOOKING_ACK {settings.ack}: {error}", "set Redis up for it, or unset BOOKING_ACK")
     except InventoryUnavailable as error:
         return fault(name, str(error), "try again")

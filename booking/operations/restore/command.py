@@ -12,7 +12,7 @@ from rich.prompt import Confirm
 from booking.inventory import keys
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.reader import InventoryReader
-from booking.inventory.streams import ChangeStreams, past
+from booking.inventory.streams import ChangeStreams, trimmed_past
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
 from booking.operations.audit.command import show
@@ -28,10 +28,10 @@ DONE, DIFFERENT, REFUSED, UNREADABLE = 0, 1, 2, 3
 LOADING_SECONDS_MAX = 600.0
 """How long a Redis that has just been started is given to read its data; some ten million bookings."""
 
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 
 
-class _BrokenOff(Exception):
+class _Interrupted(Exception):
     """A side went away after shards had been begun; the message is its own."""
 
 
@@ -40,9 +40,9 @@ def restore(settings: Settings, shards: Sequence[int], *, yes: bool, force: bool
     console = Console(stderr=True)
     try:
         return asyncio.run(_restore(settings, shards, yes=yes, force=force, console=console))
-    except (InventoryUnavailable, LedgerError, _BrokenOff) as error:
+    except (InventoryUnavailable, LedgerError, _Interrupted) as error:
         console.print(f"booking: {error}", markup=False, soft_wrap=True)
-        if isinstance(error, _BrokenOff):
+        if isinstance(error, _Interrupted):
             console.print("booking: nothing is sold from a shard that is half restored; run it again", markup=False)
         return UNREADABLE
 
@@ -61,7 +61,7 @@ async def _restore(settings: Settings, shards: Sequence[int], *, yes: bool, forc
         if not wanted:
             console.print("Redis has everything that the database has: there is nothing to restore.")
             return DONE
-        old = past(await streams.let_go(wanted), positions_of(known))
+        old = trimmed_past(await streams.trimmed_to(wanted), positions_of(known))
         if old:
             console.print(
                 f"The database lacks changes that it had of the shards {_list(old)}: it is an old copy, or another's. "
@@ -83,7 +83,7 @@ async def _restore(settings: Settings, shards: Sequence[int], *, yes: bool, forc
         try:
             await _restore_each(settings, ledger, streams, wanted, even_if_whole=force, console=console)
         except (InventoryUnavailable, LedgerError) as error:
-            raise _BrokenOff(str(error)) from None
+            raise _Interrupted(str(error)) from None
         audits = await _audit(settings, ledger, wanted, len(known))
         show(audits, Console())
         return DONE if all(audit.ok for audit in audits) else DIFFERENT
@@ -108,7 +108,7 @@ async def _restore_each(
             restored = await restore_shard(
                 settings, ledger, streams, shard, even_if_whole=even_if_whole, progress=partial(bar.advance, task)
             )
-            console.print(_told(shard, restored))
+            console.print(_summary(shard, restored))
 
 
 async def _until_loaded(streams: ChangeStreams, console: Console) -> None:
@@ -120,7 +120,7 @@ async def _until_loaded(streams: ChangeStreams, console: Console) -> None:
     while not await streams.is_loaded():
         if time.monotonic() > end:
             raise InventoryUnavailable(f"Redis has been reading its data for {LOADING_SECONDS_MAX:.0f} s")
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _bookings(ledger: Ledger, shard: int, shards: int) -> int:
@@ -143,12 +143,12 @@ async def _audit(settings: Settings, ledger: Ledger, restored: Sequence[int], sh
         await reader.close()
 
 
-def _told(shard: int, restored: Restored | None) -> str:
+def _summary(shard: int, restored: Restored | None) -> str:
     if restored is None:
         return f"shard {shard}: somebody else has restored it"
     told = f"shard {shard}: {restored.events} events, {restored.bookings:,} live bookings"
-    if restored.carried:
-        told += f"; {restored.carried} changes that were only in Redis have been saved first"
+    if restored.saved:
+        told += f"; {restored.saved} changes that were only in Redis have been saved first"
     if restored.discarded:
         told += "; changes of events whose own do not follow on the database's were dropped"
     return told

@@ -16,7 +16,7 @@ from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.reader import READ_SECONDS_MAX, InventoryReader
 from booking.ledger import Ledger, LedgerUnavailable
 from booking.ledger.records import EventRecord
-from booking.operations.audit import comparison, patience
+from booking.operations.audit import catch_up, comparison
 from booking.operations.audit.comparison import audit_event
 from booking.operations.audit.findings import DIFFERENCES_MAX, MEANINGS, EventAudit
 from booking.persister import persister as persister_module
@@ -133,7 +133,7 @@ async def test_what_is_wrong_in_redis_is_found_by_its_name(spine: Spine, name: s
 async def test_what_is_wrong_in_sql_is_found_by_its_name(
     spine: Spine, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.2)
+    monkeypatch.setattr(catch_up, "STANDSTILL_SECONDS", 0.2)
     statement, kind, user = SQL_PLANTS[name]
     await sell(spine)
     if name == "somebody who was overtaken":  # it takes two: one was promoted before, of a later number
@@ -161,7 +161,7 @@ async def test_a_sale_that_goes_on_meanwhile_is_no_difference(spine: Spine, seed
 
 async def test_a_persister_that_is_slow_and_moves_is_waited_for(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Right after a restoration it has much to carry, and buyers go on buying."""
-    monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.5)
+    monkeypatch.setattr(catch_up, "STANDSTILL_SECONDS", 0.5)
     monkeypatch.setattr(persister_module, "BATCH_ENTRIES", 4)
     await spine.stock.sale(1, capacity=1_000)
     await asyncio.gather(*(spine.stock.office.book(1, f"buyer-{number}") for number in range(60)))
@@ -193,7 +193,7 @@ async def test_many_differences_are_counted_and_not_all_listed(spine: Spine) -> 
 
 async def test_what_sql_does_not_have_yet_is_no_difference(spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The persister falls behind while the audit is at work."""
-    monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.05)
+    monkeypatch.setattr(catch_up, "STANDSTILL_SECONDS", 0.05)
     await sell(spine)
     read = spine.ledger.live_bookings
 
@@ -227,7 +227,7 @@ async def test_those_who_differ_are_looked_at_again_together(spine: Spine, monke
         audit = await audited()
     assert len(audit.differences) + audit.more_differences == 200
     assert 200 in looks
-    assert len(looks) <= 2 + comparison.LOOKS_MAX
+    assert len(looks) <= 2 + comparison.READS_MAX
 
 
 async def test_a_side_that_is_away_is_said_and_not_taken_for_a_difference(spine: Spine, tmp_path: Path) -> None:
@@ -265,15 +265,15 @@ async def test_a_persister_that_does_not_run_is_waited_for_once_a_shard(
         return await read(event_id)
 
     monkeypatch.setattr(spine.ledger, "event", event)
-    monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.2)
-    reader, shared = InventoryReader(spine.settings.redis_address, SHARDS), patience.Patience(spine.ledger)
+    monkeypatch.setattr(catch_up, "STANDSTILL_SECONDS", 0.2)
+    reader, shared = InventoryReader(spine.settings.redis_address, SHARDS), catch_up.CatchUp(spine.ledger)
     for event_id in range(1, 4 * SHARDS + 1):
-        audit = await audit_event(reader, spine.ledger, event_id, patience=shared)
+        audit = await audit_event(reader, spine.ledger, event_id, catch_up=shared)
         assert [found.kind for found in audit.differences] == ["event_missing"]
     await reader.close()
     assert len({one for one in looks if looks.count(one) > 1}) == SHARDS
     await spine.drain()
-    assert (await shared.caught_up(1, 1)) is not None
+    assert (await shared.wait_for(1, 1)) is not None
 
 
 async def test_every_event_that_redis_has_is_found_and_no_id_that_became_none(

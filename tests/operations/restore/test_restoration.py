@@ -120,7 +120,7 @@ async def test_an_emptied_shard_comes_back_as_it_was_and_sells_on(spine: Spine, 
     assert await lost_shards(spine.ledger, streams) == [0, 1]
     done = await restored(spine, streams, 1)
     assert done is not None
-    assert (done.events, done.carried, done.discarded) == (1, 0, False)
+    assert (done.events, done.saved, done.discarded) == (1, 0, False)
     assert await lost_shards(spine.ledger, streams) == [0], "the other is a matter of its own"
     with pytest.raises(ShardFenced):
         await spine.stock.office.book(2, "zoe")
@@ -144,7 +144,7 @@ async def test_what_was_only_in_redis_is_saved_before_its_shard_is_rewritten(
     await spine.stock.redis.delete(keys.epoch(1))
     done = await restored(spine, streams, 1)
     assert done is not None
-    assert (done.carried, done.discarded) == (2, False)
+    assert (done.saved, done.discarded) == (2, False)
     found = await spine.stock.office.get_booking(1, "last")
     assert found.booking is not None
     await check_clean(spine, 1)
@@ -154,7 +154,7 @@ async def check_ann_is_kept(spine: Spine, streams: ChangeStreams, *, carried: in
     """Restores the shard of event 1, and holds that up to what was told."""
     done = await restored(spine, streams, 1)
     assert done is not None
-    assert (done.carried, done.discarded) == (carried, discarded)
+    assert (done.saved, done.discarded) == (carried, discarded)
     assert (await spine.stock.office.get_booking(1, "ann")).booking is not None
     await check_clean(spine, 1)
 
@@ -165,16 +165,16 @@ async def test_a_persister_that_saves_the_rest_meanwhile_is_no_failure(
     await spine.stock.sale(1, capacity=9)
     await spine.drain()
     await spine.stock.office.book(1, "ann")
-    rest = streams.rest
+    rest = streams.read_remaining
 
     async def overtaken(*arguments: Any) -> Any:
-        monkeypatch.setattr(streams, "rest", rest)
+        monkeypatch.setattr(streams, "read_remaining", rest)
         batch, readable = await rest(*arguments)
         assert batch is not None
         await spine.ledger.apply([batch])  # it had read the same before the shard was fenced
         return batch, readable
 
-    monkeypatch.setattr(streams, "rest", overtaken)
+    monkeypatch.setattr(streams, "read_remaining", overtaken)
     await spine.stock.redis.delete(keys.epoch(1))
     await check_ann_is_kept(spine, streams, carried=0, discarded=False)
 
@@ -203,7 +203,7 @@ async def test_what_came_before_a_change_that_does_not_follow_is_saved(
     done = await restored(spine, streams, 1)
     assert done is not None
     saved = min(follow, 12)
-    assert (done.carried, done.discarded) == (saved, follow < 11)
+    assert (done.saved, done.discarded) == (saved, follow < 11)
     assert done.bookings == saved
     await check_clean(spine, 1)
 
@@ -224,7 +224,7 @@ async def test_what_does_not_follow_in_one_event_takes_nothing_from_the_others(
         await spine.stock.redis.xdel(keys.changes(1), entry_id)
     done = await restored(spine, streams, 1)
     assert done is not None
-    assert (done.carried, done.discarded, done.bookings) == (8, True, 8)
+    assert (done.saved, done.discarded, done.bookings) == (8, True, 8)
     found = {event_id: await office.get_event(event_id) for event_id in (1, 3, 5)}
     assert {event_id: event and event.tickets_sold for event_id, event in found.items()} == {1: 0, 3: 2, 5: 6}
     await check_clean(spine, 1, 3, 5)
@@ -341,15 +341,15 @@ async def test_a_late_restoration_does_not_replace_the_epoch_that_another_has_se
 ) -> None:
     await sell(spine, 1)
     await spine.stock.redis.flushall()
-    use_epochs, other = spine.ledger.refound_shard, list[Restored | None]()
+    use_epochs, other = spine.ledger.replace_shard, list[Restored | None]()
 
     async def overtaken(*arguments: Any) -> bool:
-        monkeypatch.setattr(spine.ledger, "refound_shard", use_epochs)
+        monkeypatch.setattr(spine.ledger, "replace_shard", use_epochs)
         await spine.stock.redis.delete(keys.restoring(1))  # as if its lease had run out
         other.append(await restored(spine, streams, 1))
         return await use_epochs(*arguments)
 
-    monkeypatch.setattr(spine.ledger, "refound_shard", overtaken)
+    monkeypatch.setattr(spine.ledger, "replace_shard", overtaken)
     assert await restore_shard(spine.settings, spine.ledger, streams, 1) is None
     assert other[0] is not None
     assert await lost_shards(spine.ledger, streams) == [0]

@@ -15,7 +15,7 @@ CATCH_UP_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.05
 
 
-class Patience:
+class CatchUp:
     """What an audit has seen of the persister, over however many events: without one, each is not waited for anew."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -23,7 +23,7 @@ class Patience:
         self._stood: dict[int, str] = {}
         """Shards that were waited for in vain, and the cursors at which they stood."""
 
-    async def caught_up(self, event_id: int, seq: int) -> EventRecord | None:
+    async def wait_for(self, event_id: int, seq: int) -> EventRecord | None:
         """The event in SQL, once it has come to `seq`, or as it is when that takes too long. Raises LedgerError."""
         loop = asyncio.get_running_loop()
         end = loop.time() + CATCH_UP_SECONDS_MAX
