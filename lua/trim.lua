@@ -5,7 +5,7 @@
 -- KEYS[3] epoch      string  of the shard
 -- ARGV    expected_epoch cursor
 -- USES    shard
--- RETURNS one row: 1; or 0 if nothing was trimmed because it was before, or because of another epoch or an old copy
+-- RETURNS one row: 1, or 0 if nothing was trimmed: already trimmed, another epoch, or an old copy
 if not read_epoch() then return {{0}} end
 if #redis.call('XRANGE', changes, cursor, cursor) == 0 then return {{0}} end
 local ms, number = string.match(cursor, '^(%d+)-(%d+)$')

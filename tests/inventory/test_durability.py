@@ -138,7 +138,7 @@ async def test_what_no_replica_has_is_not_acknowledged_at_that_level_and_is_at_t
             await stock.sale(capacity=100)
             replica.process.send_signal(signal.SIGSTOP)
             assert (await below.office.book(1, "lost with the primary")).status is Status.BOOKED
-            with pytest.raises(OutcomeUnknown, match="level of replica"):
+            with pytest.raises(OutcomeUnknown, match="durability replica was not confirmed"):
                 await stock.office.book(1, "ann")
             assert await stock.office.get_event(1) is not None, "a reading waits for nobody"
             replica.process.send_signal(signal.SIGCONT)

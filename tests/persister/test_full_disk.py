@@ -75,7 +75,7 @@ async def test_while_the_disk_is_full_sales_go_on_and_nothing_is_lost_or_doubled
             await noted(notes, "the persister waits")
             await spine.sells_on()
             ballast.unlink()
-            await noted(notes, "the persister goes on")
+            await noted(notes, "the persister resumes")
             reasons = [fields["reason"] for _, event, fields in notes.lines if event == "the persister waits"]
             assert any("full" in reason for reason in reasons), reasons
             notes.lines.clear()

@@ -230,7 +230,7 @@ async def test_a_commit_whose_answer_was_lost_is_not_made_again(spine: Spine, no
         await running
     await spine.check_both_sides_agree()
     assert [event for _, event, _ in notes.lines].count("the persister waits") >= 1
-    assert notes.lines[-1][1] == "the persister goes on"
+    assert notes.lines[-1][1] == "the persister resumes"
 
 
 async def none_left(spine: Spine) -> bool:
@@ -299,7 +299,7 @@ async def test_while_a_sqlite_file_is_locked_sales_go_on_and_nothing_is_lost(
             await is_logged(notes, "the persister waits")
             await sqlite_spine.sells_on()
             other.execute("ROLLBACK")
-        await is_logged(notes, "the persister goes on")
+        await is_logged(notes, "the persister resumes")
         stop.set()
         await running
     await sqlite_spine.drain()
@@ -333,7 +333,7 @@ async def test_while_postgresql_lets_nobody_in_sales_go_on_and_nothing_is_lost(
                 await is_logged(notes, "the persister waits")
                 await spine.sells_on()
                 await administrator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-                await is_logged(notes, "the persister goes on")
+                await is_logged(notes, "the persister resumes")
                 stop.set()
                 await running
             await spine.drain()

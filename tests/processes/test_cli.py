@@ -190,7 +190,7 @@ def test_a_database_of_another_service_is_said_in_one_line_with_exit_code_1(
 def test_a_folder_that_a_url_names_is_not_made_and_the_data_folder_is(tmp_path: Path) -> None:
     path = tmp_path / "mistyped" / "shop.sqlite3"
     ended = booking(tmp_path, "migrate", BOOKING_DATABASE_URL=f"sqlite:///{path}")
-    told = f"booking: database: {path} cannot be made: there is no folder {path.parent}\n"
+    told = f"booking: database: {path} cannot be created: there is no folder {path.parent}\n"
     assert (ended.returncode, ended.stderr.decode()) == (1, told)
     assert not path.parent.exists()
     assert booking(tmp_path / "some" / "data", "migrate").returncode == 0
@@ -216,7 +216,7 @@ def test_a_persister_before_the_first_migration_waits_and_says_what_for(tmp_path
         process.terminate()
         process.communicate(timeout=60)
     assert "the persister waits" in told
-    assert f"there is no {tmp_path}/booking.sqlite3 yet; booking migrate makes it" in told
+    assert f"there is no {tmp_path}/booking.sqlite3 yet; run booking migrate" in told
     assert list(tmp_path.iterdir()) == []
 
 

@@ -208,7 +208,7 @@ def test_the_installed_program_comes_before_one_on_the_path(tmp_path: Path, monk
 
 
 def test_a_program_that_is_named_but_missing_is_a_wrong_setting() -> None:
-    with pytest.raises(SettingsError, match="BOOKING_REDIS_SERVER: /nonexistent is not a program"):
+    with pytest.raises(SettingsError, match="BOOKING_REDIS_SERVER: /nonexistent is not an executable program"):
         find_program("/nonexistent")
 
 
