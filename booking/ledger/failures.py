@@ -1,4 +1,4 @@
-"""Turns what the database and its drivers raise into the ledger's own errors, with nothing in them that is secret."""
+"""Translates the errors of the database and its drivers into the ledger's own errors, without secrets."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from booking.ledger.errors import LedgerError, LedgerUnavailable
 
-_NOT_MIGRATED = "the tables are missing or old; booking migrate makes them"
+_NOT_MIGRATED = "the tables are missing or old; run booking migrate"
 
-# Classes and codes of SQLSTATE (PostgreSQL's manual, appendix A) that pass when the server or its operator mends
-# something. Everything else is a fault in this service.
+# Classes and codes of SQLSTATE (PostgreSQL's manual, appendix A) that the server or its operator can resolve. Every
+# other code is a bug in this service.
 _PASSING = {
     "08": "the connection broke",
     "0A": "the server does not support it",
@@ -33,14 +33,14 @@ _PASSING = {
 
 
 class DuplicateRow(LedgerError):
-    """A row is there already. Only the caller knows which promise that is about."""
+    """A row with this key exists already. The caller knows what that means."""
 
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Raises LedgerUnavailable for what may pass and LedgerError for the rest, in place of the driver's error.
+    """Turns an error of the driver into LedgerUnavailable if it may be temporary, else into LedgerError.
 
-    The original is not chained: its text holds the query, and PostgreSQL's details hold values.
+    The original error is not chained: its text holds the query, and PostgreSQL's details hold values.
     """
     try:
         yield
@@ -53,16 +53,16 @@ def translated_errors() -> Iterator[None]:
     except SQLAlchemyError as error:
         raise LedgerError(f"the database layer failed ({type(error).__name__})") from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-        raise _translated(error) from None  # not every error on the way to a connection is wrapped
+        raise _translated(error) from None  # SQLAlchemy does not wrap every error of connecting
 
 
 def _translated(error: BaseException) -> LedgerError:
     if isinstance(error, sqlite3.OperationalError):
-        # SQLite's own words name no value: "database is locked", "database or disk is full", "no such table: users".
-        told = str(error)
-        if told.startswith(("no such table", "no such column")):
-            told += f": {_NOT_MIGRATED}"
-        return LedgerUnavailable(told)
+        # SQLite's messages hold no value: "database is locked", "database or disk is full", "no such table: users".
+        message = str(error)
+        if message.startswith(("no such table", "no such column")):
+            message += f": {_NOT_MIGRATED}"
+        return LedgerUnavailable(message)
     if isinstance(error, sqlite3.DatabaseError) and type(error) is sqlite3.DatabaseError:
         return LedgerUnavailable(str(error))  # "file is not a database", "database disk image is malformed"
     state = getattr(error, "sqlstate", None)

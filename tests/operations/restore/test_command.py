@@ -77,7 +77,7 @@ async def test_only_a_restoration_that_was_begun_is_called_half_done(
     nowhere = spine.settings.model_copy(update={"database_url": f"sqlite:///{tmp_path / 'none.sqlite3'}"})
     assert await asyncio.to_thread(restore, nowhere, (), yes=True, force=False) == UNREADABLE
     (told,) = capsys.readouterr().err.splitlines()
-    assert told == f"booking: there is no {tmp_path / 'none.sqlite3'} yet; booking migrate makes it"
+    assert told == f"booking: there is no {tmp_path / 'none.sqlite3'} yet; run booking migrate"
 
     async def cut_off(*_: object) -> None:
         raise InventoryUnavailable("the cable was pulled")
