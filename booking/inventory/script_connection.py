@@ -189,7 +189,7 @@ class ScriptConnection(asyncio.Protocol):
         """If the changes did not reach the required durability in time, their outcome is unknown."""
         changing = [call for call in exchange.calls if call.script.changes and isinstance(call.answer, list)]
         if changing and not self._durability.is_confirmed(exchange.last_reply):
-            self._not_durable.tell(acknowledged=self._durability.level, changes=len(changing))
+            self._not_durable.error(acknowledged=self._durability.level, changes=len(changing))
             for call in changing:
                 call.answer = OutcomeUnknown(f"the durability {self._durability.level} was not confirmed in time")
 
