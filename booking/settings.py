@@ -45,7 +45,7 @@ class SettingsError(Exception):
     """Wrong settings. The message has one line for each."""
 
 
-ANYBODY = "*"
+ANY = "*"
 
 
 CLIENT_NETWORK_BITS = 64
@@ -60,16 +60,14 @@ def _split(value: object) -> object:
 
 
 def _each_an_origin(values: tuple[str, ...]) -> tuple[str, ...]:
-    if not all(value == ANYBODY or is_origin(value) for value in values):
-        raise ValueError(
-            f"takes origins as browsers send them (https://shop.example, http://localhost:5173) or {ANYBODY}"
-        )
+    if not all(value == ANY or is_origin(value) for value in values):
+        raise ValueError(f"takes origins as browsers send them (https://shop.example, http://localhost:5173) or {ANY}")
     return values
 
 
 def _each_a_network(values: tuple[str, ...]) -> tuple[str, ...]:
-    if not all(value == ANYBODY or _is_network(value) for value in values):
-        raise ValueError(f"takes addresses and networks (10.0.0.7, 10.0.0.0/8) or {ANYBODY}")
+    if not all(value == ANY or _is_network(value) for value in values):
+        raise ValueError(f"takes addresses and networks (10.0.0.7, 10.0.0.0/8) or {ANY}")
     return values
 
 

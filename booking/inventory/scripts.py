@@ -57,7 +57,7 @@ def folder() -> Path:
 
 def read_header(text: str) -> Header:
     """Parses a header. Raises ScriptError for a key out of order or a status that the enum does not have."""
-    said: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     keys: list[tuple[str, str]] = []
     word = "PURPOSE"
     for line in text.splitlines():
@@ -73,22 +73,22 @@ def read_header(text: str) -> Header:
             name, kind = rest.split()[:2]
             keys.append((name, kind))
         else:
-            said.setdefault(word, []).append(rest)
-    words = {name: " ".join(lines).split() for name, lines in said.items()}
+            found.setdefault(word, []).append(rest)
+    words = {name: " ".join(lines).split() for name, lines in found.items()}
     try:
         statuses = tuple(Status[name] for name in words.get("STATUSES", []))
     except KeyError as error:
         raise ScriptError(f"no status is called {error}") from None
     return Header(
-        purpose=" ".join(said.get("PURPOSE", [])),
+        purpose=" ".join(found.get("PURPOSE", [])),
         keys=tuple(name for name, _ in keys),
         key_types=tuple(kind for _, kind in keys),
         arguments=tuple(words.get("ARGV", [])),
         items=tuple(words.get("ITEMS", [])),
         uses=tuple(words.get("USES", [])),
         statuses=statuses,
-        events=" ".join(said.get("EVENTS", [])),
-        returns=" ".join(said.get("RETURNS", [])),
+        events=" ".join(found.get("EVENTS", [])),
+        returns=" ".join(found.get("RETURNS", [])),
     )
 
 

@@ -22,7 +22,7 @@ MEMORY_SHARE_MAX = 0.8
 
 
 def check_server(server: Server) -> list[Finding]:
-    """All findings about a server. The first three are those of `start_checks`."""
+    """All findings about a server. `start_checks` gives the first three."""
     return [*start_checks(server), _memory(server), _topology(server), _clients(server)]
 
 

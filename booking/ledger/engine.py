@@ -68,7 +68,7 @@ def open_engine(address: str, *, connections: int = CONNECTIONS_MAX) -> AsyncEng
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
-    raise ValueError("the database address must be that of a PostgreSQL server or a SQLite file")
+    raise ValueError("the database address must name a PostgreSQL server or a SQLite file")
 
 
 def file_of(address: str) -> Path:

@@ -27,7 +27,7 @@ _PASSING = {
     "42703": _NOT_MIGRATED,
     "53": "the server is short of connections, memory or disk",
     "55": "something else holds a lock",
-    "57": "the server is starting, stopping or was told to stop this",
+    "57": "the server is starting, stopping or cancelled the statement",
     "58": "the server's system failed",
 }
 

@@ -178,7 +178,7 @@ class Ledger:
         """The numbers of an event's bookings and of their tickets at its `seq`, for every status."""
         async with self.reading() as connection:
             as_of, counts = await reads.counts(connection, event_id)
-        if as_of == seq:  # the database's sums are those of this `seq`
+        if as_of == seq:  # the database's sums are for this `seq`
             return counts
         counted = {status: [0, 0] for status in BookingStatus}
         async for span in self.bookings_as_of(event_id, seq):

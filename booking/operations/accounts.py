@@ -12,8 +12,8 @@ from booking.ledger.migrate import migrate
 async def add_account(address: str, email: str, password: str, *, organizer: bool) -> str:
     """Adds an account to the database at `address`, or sets the password of the one with this email.
 
-    `organizer` makes either an organizer; without it, one that is an organizer stays so. Returns a sentence that says
-    what was done. Raises ValueError for an email that is none, and LedgerError.
+    With `organizer` the account becomes an organizer; without it, an existing organizer stays one. Returns a sentence
+    that says what was done. Raises ValueError for an invalid email, and LedgerError.
     """
     normalised, key = normalise_email(email), email_key(email)
     await migrate(address)
@@ -29,7 +29,7 @@ async def add_account(address: str, email: str, password: str, *, organizer: boo
                 raise
             role = "an organizer" if changed.organizer else "a user"
             user = account_user_id(changed.id)
-            return f"{normalised} was in {place} already (user {user}): its password is set anew, and it is {role}."
+            return f"{normalised} was in {place} already (user {user}): its password is changed, and it is {role}."
         role = "an organizer" if account.organizer else "a user"
         return f"{normalised} is added to {place} (user {account_user_id(account.id)}), as {role}."
     finally:

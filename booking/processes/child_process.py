@@ -40,7 +40,7 @@ class Command:
     standard_input: bytes = b""
     pass_fds: tuple[int, ...] = ()
     log: str | None = None
-    """A file for standard output and standard error; None: those of the supervisor."""
+    """A file for standard output and standard error; None: the supervisor's."""
 
 
 class ChildProcess:

@@ -209,7 +209,7 @@ class Application:
         tasks = [
             asyncio.create_task(sweep(office), name="sweeper"),
             asyncio.create_task(_go_by_new_epochs(office, ledger), name="epochs"),
-            asyncio.create_task(_save(self._access_log, self._load, batcher.metrics, folder), name="meters"),
+            asyncio.create_task(_save(self._access_log, self._load, batcher.metrics, folder), name="metrics"),
         ]
         stack.push_async_callback(_end, tasks)
         # What is here now stays; what requests make is freed as they end. Left alone, the collector would look

@@ -2,7 +2,7 @@
 local call = redis.call
 local now, now_us, now_text -- milliseconds, microseconds, and the milliseconds as text; set by `read_clock`
 
-local texts = {} -- a cache for this call: most numbers of one buyer are those of the next one, too
+local texts = {} -- a cache for this call: most numbers of one buyer are also the next one's
 
 local function whole(number) -- Lua's concatenation keeps 14 digits, too few for times in ms after the year 5138
   local text = texts[number]

@@ -130,7 +130,10 @@ def test_nothing_is_signed_for_a_subject_that_could_be_no_user(subject: str) -> 
         ({"sub": "", "exp": in_an_hour()}, "the token's sub is empty"),
         ({"sub": "x" * 129, "exp": in_an_hour()}, "the token's sub has more than 128 characters"),
         ({"sub": "a\0b", "exp": in_an_hour()}, "the token's sub contains a NUL character"),
-        ({"sub": "\ud800", "exp": in_an_hour()}, "the token's sub contains a character that cannot be encoded as UTF-8"),
+        (
+            {"sub": "\ud800", "exp": in_an_hour()},
+            "the token's sub contains a character that cannot be encoded as UTF-8",
+        ),
         ({"sub": "17", "exp": str(in_an_hour())}, "the token's exp is not a time"),
         ({"sub": "17", "exp": in_an_hour(), "nbf": "1"}, "the token's nbf is not a time"),
         ({"sub": "17", "exp": in_an_hour(), "iat": False}, "the token's iat is not a time"),

@@ -33,7 +33,7 @@ class ReferenceBoxOffice:
         return EventOutcome(Status.CREATED, sale.view(now_ms))
 
     def change(self, event_id: int, rules: Mapping[str, int | str | None], *, now_ms: int) -> EventOutcome:
-        """Changes the named rules. Their names are those of the contract; times are milliseconds."""
+        """Changes the named rules. They have the contract's names; times are milliseconds."""
         sale = self._swept(event_id, now_ms)
         if sale is None:
             return EventOutcome(Status.EVENT_NOT_FOUND)

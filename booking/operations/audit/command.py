@@ -1,4 +1,4 @@
-"""`booking audit`: compares Redis with SQL, tells what it found, and mends nothing."""
+"""`booking audit`: compares Redis with SQL and reports the differences. It changes nothing."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from booking.operations.audit.findings import MEANINGS, EventAudit
 from booking.settings import Settings
 
 OK, DIFFERENT, NO_EVENT, UNREADABLE = 0, 1, 2, 3
-"""Exit codes: nothing found; something found; no such event; a side could not be read, so that nothing is known."""
+"""Exit codes: no difference; a difference; no such event; Redis or SQL could not be read, so the result is unknown."""
 
 
 def audit(settings: Settings, event_ids: Sequence[int], *, as_json: bool) -> int:
@@ -54,7 +54,7 @@ async def read(settings: Settings, event_ids: Sequence[int], console: Console) -
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
                 events = bar.add_task("events", total=len(ids))
-                compared = bar.add_task("bookings compared at", total=None)
+                compared = bar.add_task("bookings compared", total=None)
                 catch_up, audits = CatchUp(ledger), []
                 for event_id in ids:
                     audits.append(
@@ -71,14 +71,14 @@ async def read(settings: Settings, event_ids: Sequence[int], console: Console) -
 
 
 async def _every_event(reader: InventoryReader, ledger: Ledger) -> list[int]:
-    """The events that either side knows, in order; Redis is asked even where SQL has none."""
+    """The ids of the events in Redis or in SQL, in order."""
     in_database = await ledger.event_ids()
     known = frozenset(in_database)
     return sorted([*in_database, *[event_id async for page in reader.event_ids(known) for event_id in page]])
 
 
 def show(audits: Sequence[EventAudit], console: Console) -> None:
-    """One line an event, then every difference with what it means."""
+    """Prints a line for each event, then every difference and its meaning."""
     table = Table(title="Audit", title_justify="left", box=None, header_style="bold")
     for heading in ("event", "seq in Redis", "in SQL", "sold", "held", "available", "capacity", "bookings", ""):
         table.add_column(heading, justify="right")
@@ -97,7 +97,7 @@ def show(audits: Sequence[EventAudit], console: Console) -> None:
         if one.more_differences:
             console.print(f"event {one.event_id}: and {one.more_differences} more")
         if one.unsettled:
-            console.print(f"event {one.event_id}: {one.unsettled} bookings kept changing while they were compared at")
+            console.print(f"event {one.event_id}: {one.unsettled} bookings kept changing while they were compared")
     wrong = sum(not one.ok for one in audits)
     console.print(f"{len(audits)} events, {wrong} with differences." if wrong else f"{len(audits)} events, all clean.")
 

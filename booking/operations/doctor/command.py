@@ -1,4 +1,4 @@
-"""`booking doctor`: asks everything at once, and shows what came of it."""
+"""`booking doctor`: runs all checks at the same time, and shows their findings."""
 
 import asyncio
 import json
@@ -27,13 +27,13 @@ STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAULT: "bold r
 
 
 Service = Mapping[str, object]
-"""What the service that runs on the data folder says about itself in service.json."""
+"""The content of service.json of the service that runs on the data folder."""
 
 
 def diagnose(settings: Settings, environment: Mapping[str, str], service: Service | None, *, as_json: bool) -> int:
-    """Examines everything, prints the findings to standard output and returns the exit code.
+    """Runs all checks, prints the findings to standard output and returns the exit code.
 
-    `service` is the service that runs on the data folder, None if none does.
+    `service` is the service that runs on the data folder; None if there is none.
     """
     findings = asyncio.run(examine(settings, environment, service))
     if as_json:
@@ -46,7 +46,7 @@ def diagnose(settings: Settings, environment: Mapping[str, str], service: Servic
 
 
 async def examine(settings: Settings, environment: Mapping[str, str], service: Service | None) -> list[Finding]:
-    """Every finding, in the order in which a person would look. Nothing is changed."""
+    """All findings, in an order for people. Nothing is changed."""
     serving = service is not None
     readiness, (stock, server), (ledger, database), credentials = await asyncio.gather(
         check_service(service),
@@ -74,7 +74,7 @@ async def examine(settings: Settings, environment: Mapping[str, str], service: S
 
 
 def show(findings: Sequence[Finding], console: Console) -> None:
-    """For a person at a terminal."""
+    """Prints the findings to a terminal."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -90,7 +90,7 @@ def show(findings: Sequence[Finding], console: Console) -> None:
 
 
 def plain_lines(findings: Sequence[Finding]) -> list[str]:
-    """For a pipe: a line a finding, to be searched."""
+    """The findings for a pipe: one line for each, so that they can be searched."""
     lines = []
     for finding in findings:
         advice = f" -> {finding.advice}" if finding.advice else ""
@@ -105,7 +105,7 @@ def _summary(findings: Sequence[Finding]) -> str:
         for word, number in (("fault", counts[Verdict.FAULT]), ("warning", counts[Verdict.WARNING]))
         if number
     ]
-    return f"{len(findings)} things looked at: {', '.join(text) or 'all well'}."
+    return f"{len(findings)} checks: {', '.join(text) or 'no problems'}."
 
 
 def _document(settings: Settings, findings: Sequence[Finding]) -> dict[str, object]:

@@ -39,8 +39,8 @@ def test_a_secret_is_never_told(name: str, value: str) -> None:
 
 def test_a_variable_that_is_no_setting_is_told_with_the_one_that_may_be_meant() -> None:
     _, (verdict, found, advice) = told({"BOOKING_WORKER": "2"})
-    assert (verdict, advice) == ("warning", "BOOKING_WORKERS may be meant")
-    assert "BOOKING_WORKER is no setting" in found
+    assert (verdict, advice) == ("warning", "did you mean BOOKING_WORKERS?")
+    assert "BOOKING_WORKER is not a setting" in found
 
 
 def test_two_spellings_that_differ_are_told() -> None:

@@ -88,5 +88,5 @@ async def test_only_a_restoration_that_was_begun_is_called_half_done(
     monkeypatch.setattr(RestoreWriter, "clear", cut_off)
     assert await asyncio.to_thread(restore, spine.settings, (), yes=True, force=False) == UNREADABLE
     assert capsys.readouterr().err.endswith(
-        "booking: the cable was pulled\nbooking: nothing is sold from a shard that is half restored; run it again\n"
+        "booking: the cable was pulled\nbooking: nothing is sold from a half restored shard; run the command again\n"
     )
