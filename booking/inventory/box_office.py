@@ -188,14 +188,14 @@ class BoxOffice:
 
     async def _decide(
         self,
-        verb: str,
+        name: str,
         event_id: int,
         caller_id: str,
         item: tuple[Argument, ...],
         key: IdempotencyKey | None,
         asked: str,
     ) -> Outcome:
-        cached = self._cached_call(verb, event_id)
+        cached = self._cached_call(name, event_id)
         replay, request = None, ""
         if key is not None:
             replay = keys.replay(event_id, self.shards, caller_id, key.key)
@@ -203,11 +203,11 @@ class BoxOffice:
         reply, row = await cached.batcher.submit(cached.prepared, item, replay, request)
         outcome = read_outcome(event_id, str(item[0]), reply.rows[row])
         if outcome.status is Status.EVENT_NOT_FOUND:
-            self._cached_calls.pop((verb, event_id), None)
+            self._cached_calls.pop((name, event_id), None)
         return outcome
 
-    async def _change_event(self, verb: str, event_id: int, head: Sequence[Argument]) -> EventOutcome:
-        prepared = self._prepare(load(verb), event_id, *head)
+    async def _change_event(self, name: str, event_id: int, head: Sequence[Argument]) -> EventOutcome:
+        prepared = self._prepare(load(name), event_id, *head)
         reply, _ = await self._batcher(event_id).submit(prepared)
         row = reply.rows[0]
         status = Status(int(row[0]))
@@ -222,10 +222,10 @@ class BoxOffice:
     def _batcher(self, event_id: int) -> CommandBatcher:
         return self._batchers[keys.shard_of(event_id, self.shards) % len(self._batchers)]
 
-    def _cached_call(self, verb: str, event_id: int) -> CachedCall:
-        cached = self._cached_calls.get((verb, event_id))
+    def _cached_call(self, name: str, event_id: int) -> CachedCall:
+        cached = self._cached_calls.get((name, event_id))
         if cached is None:
-            script = load(verb)
+            script = load(name)
             limit = self._rate_limit
             limits = {
                 "interval_us": 0 if limit is None else limit.interval_us,
@@ -236,7 +236,7 @@ class BoxOffice:
             if len(self._cached_calls) >= CACHED_CALLS_MAX:
                 self._cached_calls.clear()
             cached = CachedCall(self._batcher(event_id), prepared)
-            self._cached_calls[verb, event_id] = cached
+            self._cached_calls[name, event_id] = cached
         return cached
 
     def _event_of(self, event_id: int, reply: Reply) -> Event | None:

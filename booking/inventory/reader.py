@@ -38,8 +38,8 @@ class InventoryReader:
             found = await self._redis.get(keys.epoch(shard))
         return None if found is None else read_epoch(found)
 
-    async def event_ids(self, besides: Container[int] = ()) -> AsyncIterator[list[int]]:
-        """The ids of all events except `besides`, in order, in pages.
+    async def event_ids(self, excluded: Container[int] = ()) -> AsyncIterator[list[int]]:
+        """The ids of all events that are not `excluded`, in order, in pages.
 
         An id that was assigned and has no event is left out.
         """
@@ -47,7 +47,7 @@ class InventoryReader:
             found = await self._redis.get(keys.LAST_EVENT) or b"0"
         if not _is_number(found) or int(found) > EVENT_IDS_MAX:
             raise InventoryUnavailable(f"{keys.LAST_EVENT.decode()} in Redis is not a possible event id")
-        asked = (event_id for event_id in range(1, int(found) + 1) if event_id not in besides)
+        asked = (event_id for event_id in range(1, int(found) + 1) if event_id not in excluded)
         while page := list(islice(asked, PAGE)):
             with unavailable("read"):
                 pipeline = self._redis.pipeline(transaction=False)

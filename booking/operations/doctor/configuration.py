@@ -44,9 +44,9 @@ def _unknown(environment: Mapping[str, str]) -> Iterator[Finding]:
             advice = f"did you mean {near[0]}?" if near else "remove it from the environment"
             yield warning("settings", f"{name} is not a setting and has no effect", advice)
     for field, name in PLATFORM_SPELLINGS.items():
-        ours = PREFIX + field.upper()
-        if environment.get(name) and environment.get(ours) and environment[name] != environment[ours]:
-            yield warning("settings", f"{name} and {ours} differ; {ours} counts", "set only one of them")
+        own_name = PREFIX + field.upper()
+        if environment.get(name) and environment.get(own_name) and environment[name] != environment[own_name]:
+            yield warning("settings", f"{name} and {own_name} differ; {own_name} counts", "set only one of them")
 
 
 def _dangerous(settings: Settings) -> Iterator[Finding]:

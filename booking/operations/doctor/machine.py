@@ -33,5 +33,5 @@ def check_clock(skews: dict[str, float | None]) -> Finding:
         return ok(name, "nothing to compare it with")
     shown = ", ".join(f"{whose}'s {skew:+.3f} s" for whose, skew in found.items())
     if max(map(abs, found.values())) > SKEW_SECONDS_MAX:
-        return warning(name, f"{shown} beside this machine's", "set the clocks by NTP (timedatectl set-ntp true)")
-    return ok(name, f"{shown} beside this machine's")
+        return warning(name, f"{shown} from this machine's", "set the clocks by NTP (timedatectl set-ntp true)")
+    return ok(name, f"{shown} from this machine's")
