@@ -1,4 +1,4 @@
-"""`python -m booking` is the command `booking`."""
+"""`python -m booking` runs the command `booking`."""
 
 from booking.cli.main import main
 

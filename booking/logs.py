@@ -1,4 +1,4 @@
-"""How the service's own log lines look; those of requests come from `web/access_log.py`, in the same form."""
+"""The format of the service's log. `web/access_log.py` writes the lines of requests in the same format."""
 
 import logging
 import os
@@ -12,25 +12,25 @@ import orjson
 import structlog
 
 THROTTLE_SECONDS = 1.0
-"""Between two such lines of one kind."""
+"""Between two lines of one ThrottledLogger."""
 
 
 class BestEffortStream:
-    """A stream whose text is lost where it cannot be written: its disk is full, or its reader gone.
+    """A stream that drops what it cannot write, because the disk is full or the reader has gone.
 
-    No sale ends for that, and whoever logs why something failed goes on to deal with it.
+    So a log line that cannot be written stops neither a sale nor the handling of an error.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        """Writes a line, if it can be."""
+        """Writes text if that is possible."""
         with self._ignoring_errors():
             self._stream.write(text)
 
     def flush(self) -> None:
-        """Brings it to its reader, if there is one."""
+        """Flushes if that is possible."""
         with self._ignoring_errors():
             self._stream.flush()
 
@@ -38,38 +38,38 @@ class BestEffortStream:
     def _ignoring_errors(self) -> Iterator[None]:
         try:
             yield
-        except BrokenPipeError:  # for good; what is left in the stream would be tried again at the end
+        except BrokenPipeError:  # permanent; the interpreter would flush the rest again at exit, and fail
             close_quietly(self._stream)
         except OSError:
             pass
 
 
 def close_quietly(stream: TextIO) -> None:
-    """Has what is still written to a stream whose reader has gone end nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+    """Redirects a stream whose reader has gone to /dev/null."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 class ThrottledLogger:
-    """An error that every request may meet: told once a second, with how often it was the case."""
+    """Logs an error that every request may meet, once a second at most, with the number of times it happened."""
 
     def __init__(self, event: str) -> None:
         self._event = event
         self._times = 0
-        self._told_at = -THROTTLE_SECONDS
+        self._logged_at = -THROTTLE_SECONDS
 
-    def tell(self, **fields: object) -> None:
-        """Counts one case, and tells of it and of those before it if it is time."""
+    def error(self, **fields: object) -> None:
+        """Counts the error, and logs it with those since the last line, if THROTTLE_SECONDS have passed."""
         self._times += 1
         now = time.monotonic()
-        if now - self._told_at >= THROTTLE_SECONDS:
+        if now - self._logged_at >= THROTTLE_SECONDS:
             structlog.get_logger().error(self._event, times=self._times, **fields)
-            self._told_at, self._times = now, 0
+            self._logged_at, self._times = now, 0
 
 
 def configure(log_format: Literal["json", "console"]) -> None:
-    """One line an event on standard output, as JSON or for people. Libraries' warnings come along."""
+    """Logs to standard output, one line for each event, as JSON or for people. Includes warnings of libraries."""
     output = BestEffortStream(sys.stdout)
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
@@ -102,11 +102,11 @@ def configure(log_format: Literal["json", "console"]) -> None:
 
 
 def has_colours() -> bool:
-    """Whether standard output is a terminal whose owner has not asked for none (https://no-color.org)."""
+    """Whether standard output is a terminal and NO_COLOR is not set (https://no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _shorten_time(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """A person who looks on knows the day, and reads no microseconds: `21:30:00.125`, as on the lines of requests."""
+    """Keeps the time without date and microseconds, `21:30:00.125`, as in the lines of requests."""
     line["at"] = line["at"][11:23]
     return line

@@ -1,7 +1,7 @@
-"""What every process of the service counts, in a file each, so that any of them can tell the sum of all.
+"""The metrics of all processes. Each process writes its own to a file, so that any process can add up all of them.
 
-prometheus-client does this, too. A counter and a histogram take 5 µs a request in its multiprocess mode, and 0.2 µs
-here; its histograms take no buckets that were counted elsewhere, so counting cannot be handed over once a second.
+prometheus-client does this, too. But in its multiprocess mode a counter and a histogram take 5 µs for each request, and
+0.2 µs here. Its histograms accept no counted buckets, so it cannot be updated once a second either.
 """
 
 import json
@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""Upper bounds of a duration's buckets, in seconds; the last is a little above what the contract allows Redis."""
+"""Upper bounds of the buckets of durations, in seconds. The last is a little more than the contract allows Redis."""
 
 BUCKETS_COMMANDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
-"""Upper bounds of a batch's buckets, in commands."""
+"""Upper bounds of the buckets of batches, in commands."""
 
-FOLDER = "meters"
-"""Inside the data folder. Emptied by each start of the service: a counter may begin anew then, and at no other time."""
+FOLDER = "metrics"
+"""The folder in the data folder. Each start of the service empties it: only then may a counter restart at 0."""
 
 
 @dataclass(slots=True)
 class Histogram:
-    """How often values fell below each bound, how many there were, and their sum."""
+    """The number of values in each bucket, and the sum of the values."""
 
     bounds: tuple[float, ...] = BUCKETS_S
     counts: list[int] = field(default_factory=list)
@@ -33,43 +33,43 @@ class Histogram:
         self.counts = self.counts or [0] * (len(self.bounds) + 1)
 
     def observe(self, value: float) -> None:
-        """Counts one value."""
+        """Adds one value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
     def add(self, other: "Histogram") -> None:
-        """Counts another's values in."""
+        """Adds the values of another histogram with the same bounds."""
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
         self.total += other.total
 
 
 @dataclass(slots=True)
 class Metrics:
-    """Counters and histograms by their names and labels. A name's labels are one text, `method="GET",route="/book"`."""
+    """Counters and histograms by name and labels. Labels are one text, such as `method="GET",route="/book"`."""
 
     counters: dict[tuple[str, str], float] = field(default_factory=dict)
     histograms: dict[tuple[str, str], Histogram] = field(default_factory=dict)
 
     def count(self, name: str, labels: str = "", by: float = 1) -> None:
-        """Raises a counter."""
+        """Increases a counter."""
         self.counters[name, labels] = self.counters.get((name, labels), 0) + by
 
     def observe(self, name: str, labels: str, value: float, bounds: tuple[float, ...] = BUCKETS_S) -> None:
-        """Counts a value in a histogram."""
+        """Adds a value to a histogram."""
         histogram = self.histograms.get((name, labels))
         if histogram is None:
             histogram = self.histograms[name, labels] = Histogram(bounds)
         histogram.observe(value)
 
     def add(self, other: "Metrics") -> None:
-        """Counts another's in."""
+        """Adds all counters and histograms of another."""
         for (name, labels), value in other.counters.items():
             self.count(name, labels, value)
         for key, histogram in other.histograms.items():
             self.histograms.setdefault(key, Histogram(histogram.bounds)).add(histogram)
 
     def save(self, folder: Path) -> None:
-        """Puts what this process has counted so far where the others find it. Raises OSError."""
+        """Writes this process's metrics to its file in `folder`, atomically. Raises OSError."""
         document = {
             "counters": [[*key, value] for key, value in self.counters.items()],
             "histograms": [[*key, one.bounds, one.counts, one.total] for key, one in self.histograms.items()],
@@ -80,7 +80,7 @@ class Metrics:
 
 
 def saved(folder: Path) -> Iterable[Metrics]:
-    """What each process has saved, those that are gone included."""
+    """The saved metrics of each process, also of processes that have ended."""
     for path in sorted(folder.glob("*.json")):
         document = json.loads(path.read_bytes())
         yield Metrics(
@@ -93,7 +93,7 @@ def saved(folder: Path) -> Iterable[Metrics]:
 
 
 def together(all_metrics: Iterable[Metrics]) -> Metrics:
-    """The sum."""
+    """The sum of all metrics."""
     total = Metrics()
     for one in all_metrics:
         total.add(one)
@@ -101,7 +101,7 @@ def together(all_metrics: Iterable[Metrics]) -> Metrics:
 
 
 def escaped(labels: Mapping[str, object]) -> str:
-    """Labels as Prometheus writes them."""
+    """Labels in Prometheus's text format, escaped."""
     texts = (
         (name, str(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n"))
         for name, value in labels.items()

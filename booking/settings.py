@@ -1,4 +1,4 @@
-"""Every setting, from the environment, with its unit and bounds."""
+"""Every setting, read from the environment, with its unit and bounds."""
 
 import os
 import secrets
@@ -23,36 +23,36 @@ JWT_SECRET_BYTES_MIN = 32
 """RFC 7518, section 3.2: an HS256 key is at least as long as the hash."""
 
 ACCOUNT_PREFIX = "account:"
-"""What the user id of an account of the service begins with, and that of nobody else (contract)."""
+"""The user ids of the service's own accounts begin with this; no other user id does (contract)."""
 
 SOCKET_PATH_BYTES_MAX = 100
-"""A little under what a Unix socket's address holds (Linux 107 bytes, macOS 103)."""
+"""A little less than the longest path of a Unix socket (Linux 107 bytes, macOS 103)."""
 
-SHORT_FOLDER = Path("/tmp")  # noqa: S108 - what is made in it belongs to its owner alone, and that is checked.
-"""Where sockets go whose data folder's path is too long."""
+SHORT_FOLDER = Path("/tmp")  # noqa: S108 - the folder made in it is checked to be readable by its owner only.
+"""The folder for the socket if the data folder's path is too long."""
 
 EXIT_WRONG_SETTING = 2
-"""The exit code of every command that finds one."""
+"""The exit code of every command that finds a wrong setting."""
 
 EXIT_BEHIND = 75
-"""The exit code of a persister that cannot keep up while it gives way to everybody else (sysexits.h: try again)."""
+"""The exit code of a persister that falls behind because of its low priority (EX_TEMPFAIL in sysexits.h)."""
 
 SECRET_BYTES = 48
-"""Random bytes in a new secret; it is written as base64url."""
+"""Random bytes in a new secret, which is written as base64url."""
 
 
 class SettingsError(Exception):
-    """One line for each setting that is wrong."""
+    """Wrong settings. The message has one line for each."""
 
 
-ANYBODY = "*"
+ANY = "*"
 
 
 CLIENT_NETWORK_BITS = 64
-"""Of an IPv6 address: behind them a client has a network of its own, and chooses its address as it likes."""
+"""The bits of an IPv6 address that identify a client: it may use any address of its own /64 network."""
 
 CLIENT_CHARACTERS_MAX = 64
-"""Of what is no address, for a proxy may say anything."""
+"""Characters used of a text that is not an address; a proxy may send any text."""
 
 
 def _split(value: object) -> object:
@@ -60,41 +60,39 @@ def _split(value: object) -> object:
 
 
 def _each_an_origin(values: tuple[str, ...]) -> tuple[str, ...]:
-    if not all(value == ANYBODY or is_origin(value) for value in values):
-        raise ValueError(
-            f"takes origins as browsers send them (https://shop.example, http://localhost:5173) or {ANYBODY}"
-        )
+    if not all(value == ANY or is_origin(value) for value in values):
+        raise ValueError(f"takes origins as browsers send them (https://shop.example, http://localhost:5173) or {ANY}")
     return values
 
 
 def _each_a_network(values: tuple[str, ...]) -> tuple[str, ...]:
-    if not all(value == ANYBODY or _is_network(value) for value in values):
-        raise ValueError(f"takes addresses and networks (10.0.0.7, 10.0.0.0/8) or {ANYBODY}")
+    if not all(value == ANY or _is_network(value) for value in values):
+        raise ValueError(f"takes addresses and networks (10.0.0.7, 10.0.0.0/8) or {ANY}")
     return values
 
 
 Origins = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_each_an_origin)]
-"""Several, with commas between them."""
+"""Several origins, separated by commas."""
 
 Networks = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_each_a_network)]
-"""Several, with commas between them."""
+"""Several networks, separated by commas."""
 
 
 def is_url(text: str, *schemes: str) -> bool:
-    """Whether it is one of these schemes, with a port that is one."""
+    """Whether `text` is a URL with one of these schemes and a valid port, if any."""
     scheme, separator, _ = text.partition("://")
     try:
         url = urlsplit(text)
-        _ = "," in url.netloc or url.port  # several hosts, each with its port, are for the driver to read
+        _ = "," in url.netloc or url.port  # the driver parses several hosts with their ports
     except ValueError:
         return False
     return bool(separator) and scheme.lower().split("+")[0] in schemes
 
 
 def is_origin(text: str) -> bool:
-    """Whether a browser could send it as a page's origin: scheme and host, in lower case, and nothing behind them.
+    """Whether a browser could send `text` as an origin: a scheme and a host in lower case, and nothing after them.
 
-    Any scheme does: apps and extensions have their own (RFC 6454, section 7).
+    Any scheme is valid: apps and extensions have their own (RFC 6454, section 7).
     """
     scheme, separator, host = text.partition("://")
     return (
@@ -103,7 +101,7 @@ def is_origin(text: str) -> bool:
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether it names this machine to itself."""
+    """Whether `host` is this machine's loopback name or address."""
     try:
         return host == "localhost" or (host is not None and ip_address(host).is_loopback)
     except ValueError:
@@ -111,7 +109,7 @@ def is_loopback(host: str | None) -> bool:
 
 
 def client_network(text: str) -> str:
-    """What a client's address is counted under, in one spelling: an IPv4 address, or an IPv6 address's /64."""
+    """The normalised network that a client's address is counted as: an IPv4 address, or the /64 of an IPv6 address."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
@@ -132,71 +130,71 @@ def _is_network(text: str) -> bool:
 
 
 PLATFORM_SPELLINGS = {"port": "PORT", "redis_url": "REDIS_URL", "database_url": "DATABASE_URL"}
-"""Names that hosting platforms set; the one that begins with `BOOKING_` wins where both are there."""
+"""Variables that hosting platforms set. If the variable with `BOOKING_` is set, too, that one counts."""
 
 
 class Settings(BaseModel):
-    """The settings of one service, read once by `booking …` and handed to every process it starts.
+    """The settings of one service. `booking …` reads them once and passes them to every process that it starts.
 
-    A field is read from the variable `BOOKING_` and its name in capitals. An empty value counts as unset, so that a
-    platform's blank form field means the default. Secrets stay out of the repr, and out of the children's environment:
-    they travel as `model_dump_json` over a pipe.
+    A field's variable is `BOOKING_` and its name in capitals. An empty value counts as unset, so that an empty field in
+    a platform's form means the default. Secrets are neither in the repr nor in the children's environment: children
+    get the settings as `model_dump_json` over a pipe.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65_535)
-    """0 lets the system choose; the port chosen is printed and kept in `service.json` in the data folder."""
+    """0: the system chooses a port, which is printed and written to `service.json` in the data folder."""
     workers: int = Field(1, ge=1, le=64)
     data_dir: Path = Field(Path("data"), validate_default=True)
-    """Everything that has to last; made absolute, so that every process means the same folder."""
+    """The folder of all persistent files. Made absolute, so that it is the same folder for every process."""
 
     redis_url: str | None = Field(None, repr=False)
-    """Unset: an embedded server, kept in the data folder."""
+    """Unset: an embedded server with its files in the data folder."""
     redis_server: str | None = None
-    """The program of the embedded server; unset: the one that is installed with the service, else one on the PATH."""
+    """The program of the embedded server. Unset: the one installed with the service, else one on the PATH."""
     database_url: str | None = Field(None, repr=False)
     """Unset: SQLite in the data folder."""
     shards: int = Field(8, ge=1, le=1024)
-    """How many parts the events are spread over; fixed at the first start and kept in SQL."""
+    """The number of shards that the events are spread over; fixed at the first start and stored in SQL."""
 
     jwt_secret: str | None = Field(None, repr=False)
-    """Unset: made once and kept in the data folder."""
+    """Unset: a random secret, created once in the data folder."""
     jwt_public_key: str | None = None
-    """A PEM text, or the path of a file that holds one."""
+    """A PEM text, or the path of a file with one."""
     jwt_jwks_url: str | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
     jwt_leeway_seconds: int = Field(0, ge=0, le=300)
     jwt_subject_prefix: str = Field("", max_length=64)
-    """In front of each subject of an outside provider; half of a user id's 128 characters are left to the subject."""
+    """Prepended to each subject of an outside provider; it leaves the subject half of a user id's 128 characters."""
     accounts: Literal["on", "off"] | None = None
-    """Accounts of the service's own; unset: on, unless an outside provider is set."""
+    """Whether the service has its own accounts. Unset: on, unless an outside provider is set."""
 
     rate_limit: Literal["on", "off"] = "on"
     rate_limit_burst: int = Field(20, ge=1, le=10_000)
-    """Calls of one user on one event that may come at once."""
+    """Calls of one user to one event that may come at once."""
     rate_limit_per_second: float = Field(10.0, gt=0, le=10_000)
     auth_rate_limit_per_minute: int = Field(60, ge=1, le=100_000)
-    """Calls to /auth/*, and checks of a password by Basic, from one client address."""
+    """Calls to /auth/* and password checks with HTTP Basic, for each client address."""
 
     cors_origins: Origins = ()
     trusted_proxies: Networks = ()
-    """Addresses whose X-Forwarded-For is believed."""
+    """Addresses and networks of proxies whose X-Forwarded-For is trusted."""
     log_format: Literal["json", "console"] = "json"
     telemetry: dict[str, str] = Field({}, repr=False)
-    """OpenTelemetry's own variables, OTEL_*, as its SDK reads them. One of them may hold a key to the collector."""
+    """OpenTelemetry's variables OTEL_*, for its SDK. One of them may hold the collector's secret key."""
 
     ack: Literal["redis", "disk", "replica", "database"] | None = None
-    """What a change has survived when it is acknowledged; unset: the strongest that Redis gives by itself."""
+    """The durability of an acknowledged change. Unset: the strongest that Redis provides without waiting."""
     ack_replicas: int = Field(1, ge=1, le=16)
-    """Replicas that have a change before it is acknowledged, where `ack` is `replica`."""
+    """Replicas that must have a change before it is acknowledged, if `ack` is `replica`."""
 
     live_limit: int = Field(10_000, ge=1, le=1_000_000)
-    """Listeners to /events/{id}/live in one worker; one more is answered `overloaded`."""
+    """Listeners of /events/{id}/live in one worker; one more gets the error `overloaded`."""
     queue_limit: int = Field(4_096, ge=1, le=1_000_000)
-    """Commands that may wait for Redis in one worker; one more is answered `overloaded`."""
+    """Commands that may wait for Redis in one worker; one more gets the error `overloaded`."""
     persister_lag_limit: int = Field(500_000, ge=1_000)
     """Stream entries of one shard that may wait for SQL before its events stop selling (503 `overloaded`)."""
 
@@ -215,7 +213,7 @@ class Settings(BaseModel):
         try:
             text = Path(value).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            # Not the error itself: it repeats the value, which may be a secret in the wrong place.
+            # Not the error itself: it contains the value, which may be a secret by mistake.
             reason = error.strerror if isinstance(error, OSError) else "not a text"
             raise ValueError(f"is neither a PEM text nor a file that can be read ({reason})") from None
         if "-----BEGIN" not in text:
@@ -235,7 +233,7 @@ class Settings(BaseModel):
     @field_validator("jwt_subject_prefix")
     @classmethod
     def _no_accounts(cls, value: str) -> str:
-        value.encode()  # raises ValueError where it is not UTF-8, which no user id could hold
+        value.encode()  # raises ValueError if it is not valid UTF-8, as a user id has to be
         if value.startswith(ACCOUNT_PREFIX):
             raise ValueError(f"must not begin with {ACCOUNT_PREFIX}, which is for the service's own accounts")
         return value
@@ -257,17 +255,17 @@ class Settings(BaseModel):
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        str(value).encode()  # raises ValueError where it is not UTF-8, which no child could be told
+        str(value).encode()  # raises ValueError if it is not valid UTF-8, which JSON for the children needs
         try:
             return value.expanduser().absolute()
         except RuntimeError:
-            raise ValueError("names a home folder that there is not") from None
+            raise ValueError("names a home folder that does not exist") from None
 
     @classmethod
     def read(cls, environment: Mapping[str, str], **overrides: object) -> "Settings":
-        """Reads `environment`; an override that is not None, from the command line, outranks it.
+        """Reads `environment`. An override (from the command line) that is not None replaces a variable.
 
-        Raises SettingsError with one line for each value that is wrong, naming the variable but never its value.
+        Raises SettingsError with one line for each wrong value, which names the variable but never its value.
         """
         given: dict[str, object] = {}
         for name in cls.model_fields.keys() - {"telemetry"}:
@@ -289,7 +287,7 @@ class Settings(BaseModel):
 
     @property
     def database_address(self) -> str:
-        """The SQLAlchemy URL, with the asynchronous driver that belongs to its database."""
+        """The database's SQLAlchemy URL, with an asynchronous driver."""
         if self.database_url is None:
             return f"sqlite+aiosqlite:///{quote(str(self.data_dir / 'booking.sqlite3'))}"
         scheme, rest = self.database_url.split("://", 1)
@@ -298,46 +296,46 @@ class Settings(BaseModel):
 
     @property
     def redis_address(self) -> str:
-        """The URL that clients connect to: the one that was set, or the embedded server's socket."""
+        """The URL for Redis clients: the configured one, or the embedded server's socket."""
         if self.redis_url is None:
             return f"unix://{quote(str(self.embedded_socket))}"
         return self.redis_url
 
     @property
     def embedded_socket(self) -> Path:
-        """The embedded server's socket: in the data folder, or in a private short one where that path is too long."""
+        """The embedded server's socket: in the data folder, or in a private folder if that path is too long."""
         inside = self.data_dir / "redis.sock"
         if len(os.fsencode(inside)) <= SOCKET_PATH_BYTES_MAX:
             return inside
-        # Worked out from the data folder and the user alone, so that every process comes to the same path whatever
-        # its environment; the embedded server's start makes the folder and checks whose it is.
+        # The path depends only on the data folder and the user, so that it is the same in every process, whatever its
+        # environment. The start of the embedded server creates the folder and checks its owner.
         name = sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
         return SHORT_FOLDER / f"booking-{os.geteuid()}-{name}" / "redis.sock"
 
     @property
     def has_outside_provider(self) -> bool:
-        """Whether tokens are taken that somebody else has signed."""
+        """Whether tokens of an outside provider are accepted."""
         return self.jwt_public_key is not None or self.jwt_jwks_url is not None
 
     @property
     def has_accounts(self) -> bool:
-        """Whether there are accounts of the service's own: `/auth/*`, and Basic."""
+        """Whether the service has its own accounts: `/auth/*`, and HTTP Basic."""
         return self.accounts == "on" or (self.accounts is None and not self.has_outside_provider)
 
     @property
     def embedded_redis(self) -> bool:
-        """Whether `booking serve` runs Redis itself."""
+        """Whether `booking serve` runs an embedded Redis."""
         return self.redis_url is None
 
     def signing_secret(self) -> bytes:
-        """The HS256 secret: the one that was set, or the data folder's own. Raises SettingsError, OSError."""
+        """The HS256 secret: the configured one, or the data folder's. Raises SettingsError, OSError."""
         if self.jwt_secret is not None:
             return self.jwt_secret.encode()
         path = self.data_dir / "jwt-secret"
         secret = _read_or_make_secret(path)
         if len(secret) < JWT_SECRET_BYTES_MIN:
             raise SettingsError(
-                f"{path} holds fewer than {JWT_SECRET_BYTES_MIN} bytes; delete it to have one made anew"
+                f"{path} has fewer than {JWT_SECRET_BYTES_MIN} bytes; delete it, and the next start creates a new one"
             )
         return secret
 
@@ -347,10 +345,10 @@ def _variable(field: str) -> str:
 
 
 def _read_or_make_secret(path: Path) -> bytes:
-    """The secret that is kept at `path` (mode 0600). Raises OSError where it can be neither read nor made."""
+    """The secret in the file `path` (mode 0600), which is created if missing. Raises OSError."""
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Written aside and linked into place: nobody ever reads half a secret, and a second maker loses.
+        # Written to another file and then linked: no process reads half a secret, and only one process can create it.
         aside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:

@@ -1,6 +1,6 @@
 -- begin_password_check: takes a token from an account's bucket before a password is checked, or refuses the check.
--- KEYS[1] bucket    string  when it will be full again
--- KEYS[2] known     string  there if the client's address has logged in to the account lately: it is never refused
+-- KEYS[1] bucket    string  the time at which it will be full again
+-- KEYS[2] known     string  exists if the address has logged in to the account recently: then no check is refused
 -- ARGV    interval_us burst
 -- USES    clock bucket
 -- RETURNS one row: 0, or the milliseconds to wait; 1 if it took a token, else 0

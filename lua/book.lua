@@ -1,4 +1,4 @@
--- book: gives tickets of one event to buyers, or places on its waiting list, first come first served.
+-- book: gives buyers tickets of one event, or places on its waiting list, first come first served.
 -- KEYS[1] event     hash    counters and rules
 -- KEYS[2] bookings  hash    user -> record
 -- KEYS[3] waiting   zset    users by the number of their booking, which is join order
@@ -6,21 +6,21 @@
 -- KEYS[5] due       zset    of the shard: events by the end of their first hold
 -- KEYS[6] changes   stream  of the shard: one entry a change
 -- KEYS[7] epoch     string  of the shard
--- KEYS[8] rates_even hash   callers and when their bucket is full again, of even windows
--- KEYS[9] rates_odd  hash   the same of odd windows
--- KEYS[*] answers   string  kept under idempotency keys, named by the items
+-- KEYS[8] rates_even hash   caller -> the time at which the bucket is full again, in even windows
+-- KEYS[9] rates_odd  hash   the same in odd windows
+-- KEYS[*] answers   string  first answers to idempotency keys; the items have their indexes
 -- ARGV    expected_epoch event_id interval_us burst unsaved_limit
 -- ITEMS   user quantity replay request
 -- USES    clock shard record event tickets budget prune expiry waitlist bucket rates idempotency commit
 -- STATUSES BOOKED HELD JOINED ALREADY_WAITING ALREADY_BOOKED SALE_PAUSED SALE_NOT_OPEN SALE_CLOSED
 --          QUANTITY_OVER_LIMIT SOLD_OUT WAITLIST_FULL LEDGER_BEHIND EVENT_NOT_FOUND RATE_LIMITED
--- RETURNS one row an item: status; number (place in line, wait in ms, opening); record or time; first request id
--- EVENTS  booked held joined; left expired promoted by what comes first
-local TICKETS_AT_ONCE = 100 -- expired at once, for an item that would find too little without
+-- RETURNS one row for each item: status; number (position, wait in ms, opening time); record or time; first request id
+-- EVENTS  booked held joined; left expired promoted by pruning and expiry before
+local TICKETS_PER_ITEM = 100 -- expired in one step for an item that too few tickets are free for
 local buyers, rows = {}, {}
 
-local broken = open_event()
-if broken then return broken end
+local failure = open_event()
+if failure then return failure end
 unsaved_limit = tonumber(unsaved_limit)
 for _, user in items() do buyers[#buyers + 1] = user end
 load_answers()
@@ -31,14 +31,14 @@ if sale then
   load_bookings(buyers)
 end
 
--- Dead holds that were too many to be expired at once are no reason to refuse a buyer, or to let one wait. Returns
--- whether the item can be decided in this call.
-local function make_room(item, user, quantity)
+-- Expires overdue holds that are left, until the item fits: a buyer must not be refused or put on the waiting list
+-- because of them. Returns false if the item has to go to the next call.
+local function free_tickets(item, user, quantity)
   if must_wait(item) then return false end
   expire_own(user)
-  while dead_left and not fits(quantity) and (waiting_count == 0 or not has_place(quantity)) do
+  while overdue_left and not fits(quantity) and (waiting_count == 0 or not has_place(quantity)) do
     if is_spent() then return false end
-    expire_holds(TICKETS_AT_ONCE)
+    expire_holds(TICKETS_PER_ITEM)
   end
   return true
 end
@@ -59,7 +59,7 @@ local function book(user, quantity) -- in the contract's order of checks
   if sale.closes_at and now >= sale.closes_at then return SALE_CLOSED end
   local most = math.min(sale.max_per_user, sale.capacity)
   if not (quantity >= 1 and quantity <= most and quantity % 1 == 0) then return QUANTITY_OVER_LIMIT end
-  -- With all of its fields at once: a table that grows field by field costs more than the rest of this function.
+  -- All fields at once: a table that grows field by field costs more than the rest of this function.
   mine = {status = '', quantity = quantity, number = false, record = '', created = now_text, source = SALE_LETTER,
     expires = '0'}
   if fits(quantity) then
@@ -86,10 +86,10 @@ local function decide(user, quantity, replay, request)
   return answer(replay, request, book(user, quantity))
 end
 
-local is_behind = sale and (sale.prune_from or dead_left) -- else no item makes more than one change
+local is_behind = sale and (sale.prune_from or overdue_left) -- otherwise each item makes one change at most
 for i, user, quantity, replay, request in items() do
   quantity = tonumber(quantity) or 0
-  if is_behind and not make_room(i, user, quantity) then
+  if is_behind and not free_tickets(i, user, quantity) then
     rows[i] = send_again()
   else
     rows[i] = decide(user, quantity, replay, request)

@@ -1,4 +1,4 @@
--- cancel: takes bookings of one event back, or places on its waiting list, and hands freed tickets on at once.
+-- cancel: cancels bookings of one event, or places on its waiting list, and promotes with the freed tickets at once.
 -- KEYS[1] event     hash    counters and rules
 -- KEYS[2] bookings  hash    user -> record
 -- KEYS[3] waiting   zset    users by the number of their booking, which is join order
@@ -6,19 +6,19 @@
 -- KEYS[5] due       zset    of the shard: events by the end of their first hold
 -- KEYS[6] changes   stream  of the shard: one entry a change
 -- KEYS[7] epoch     string  of the shard
--- KEYS[8] rates_even hash   callers and when their bucket is full again, of even windows
--- KEYS[9] rates_odd  hash   the same of odd windows
--- KEYS[*] answers   string  kept under idempotency keys, named by the items
+-- KEYS[8] rates_even hash   caller -> the time at which the bucket is full again, in even windows
+-- KEYS[9] rates_odd  hash   the same in odd windows
+-- KEYS[*] answers   string  first answers to idempotency keys; the items have their indexes
 -- ARGV    expected_epoch event_id interval_us burst
 -- ITEMS   user caller replay request
 -- USES    clock shard record event tickets budget prune expiry bucket rates idempotency commit
 -- STATUSES CANCELLED LEFT BOOKING_NOT_FOUND EVENT_NOT_FOUND RATE_LIMITED
--- RETURNS one row an item: status; number (wait in ms); record; first request id
--- EVENTS  cancelled left promoted; expired by what comes first
+-- RETURNS one row for each item: status; number (wait in ms); record; first request id
+-- EVENTS  cancelled left promoted; expired by the expiry before
 local owners, callers, rows = {}, {}, {}
 
-local broken = open_event()
-if broken then return broken end
+local failure = open_event()
+if failure then return failure end
 for i, user, caller in items() do owners[i], callers[i] = user, caller end
 load_answers()
 load_buckets(callers)
@@ -41,7 +41,7 @@ local function cancel(user)
   end
   mine.status, mine.expires = CANCELLED_LETTER, '0'
   emit(kind, user, mine)
-  promote() -- also when the head has left: a smaller group behind it may fit
+  promote() -- also if the head has left: a smaller group behind it may fit
   return status, 0, mine.record
 end
 

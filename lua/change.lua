@@ -1,4 +1,4 @@
--- change: lets an organizer change an event while it sells. A larger capacity promotes in the same step.
+-- change: changes an event's rules while it sells. A larger capacity promotes in the same step.
 -- KEYS[1] event     hash    counters and rules
 -- KEYS[2] bookings  hash    user -> record
 -- KEYS[3] waiting   zset    users by the number of their booking, which is join order
@@ -11,11 +11,11 @@
 -- USES    clock shard record event tickets budget prune expiry commit view bounds
 -- STATUSES CHANGED MORE_TO_CHANGE EVENT_NOT_FOUND CAPACITY_BELOW_SOLD WINDOW_INVERTED
 -- RETURNS the event's row, or a refusal
--- EVENTS  changed left promoted; expired by what comes first
-local CAPACITY_STEP = 800 -- tickets added in one call while people wait; as many of them may be promoted
+-- EVENTS  changed left promoted; expired by the expiry before
+local CAPACITY_STEP = 800 -- tickets added in one call while people wait, who may all be promoted
 
-local broken = open_event()
-if broken then return broken end
+local failure = open_event()
+if failure then return failure end
 if not sale then return {{EVENT_NOT_FOUND}} end
 prune()
 expire_first()
@@ -27,8 +27,8 @@ for _, rule, value in items() do
 end
 
 local function refusal()
-  -- Beside the dead holds that are left the capacity may seem too small, and too much work be left for this call.
-  if sale.prune_from or (dead_left and wanted.capacity ~= sale.capacity) then return send_again() end
+  -- While overdue holds are left, a smaller capacity may wrongly be refused, and a larger one may be too much work.
+  if sale.prune_from or (overdue_left and wanted.capacity ~= sale.capacity) then return send_again() end
   if wanted.opens_at and wanted.closes_at and wanted.opens_at >= wanted.closes_at then return {WINDOW_INVERTED} end
   local taken = sale.held + sale.sold
   if wanted.capacity < taken then return {CAPACITY_BELOW_SOLD, taken} end
@@ -37,13 +37,13 @@ end
 
 local refused = refusal()
 if refused then
-  commit() -- what was done to come to this answer
+  commit() -- of the pruning and expiry before
   return {refused}
 end
 if waiting_count > 0 and wanted.capacity > sale.capacity + CAPACITY_STEP then
   wanted.capacity, status = sale.capacity + CAPACITY_STEP, MORE_TO_CHANGE
 end
--- No group is larger than this, so that no larger capacity makes one impossible.
+-- No group is larger than max_per_user's bound, so a capacity above it needs no pruning.
 if wanted.capacity < math.min(sale.capacity, BOUNDS.max_per_user[2]) and waiting_count > 0 then sale.prune_from = 0 end
 sale.name = call('HGET', event, 'name')
 sale.available = sale.available + wanted.capacity - sale.capacity

@@ -6,19 +6,19 @@
 -- KEYS[5] due       zset    of the shard: events by the end of their first hold
 -- KEYS[6] changes   stream  of the shard: one entry a change
 -- KEYS[7] epoch     string  of the shard
--- KEYS[8] rates_even hash   callers and when their bucket is full again, of even windows
--- KEYS[9] rates_odd  hash   the same of odd windows
--- KEYS[*] answers   string  kept under idempotency keys, named by the items
+-- KEYS[8] rates_even hash   caller -> the time at which the bucket is full again, in even windows
+-- KEYS[9] rates_odd  hash   the same in odd windows
+-- KEYS[*] answers   string  first answers to idempotency keys; the items have their indexes
 -- ARGV    expected_epoch event_id interval_us burst
 -- ITEMS   user replay request
 -- USES    clock shard record event tickets budget prune expiry bucket rates idempotency commit
 -- STATUSES CONFIRMED BOOKING_NOT_FOUND HOLD_EXPIRED STILL_WAITING EVENT_NOT_FOUND RATE_LIMITED
--- RETURNS one row an item: status; number (wait in ms); record; first request id
--- EVENTS  confirmed; left expired promoted by what comes first
+-- RETURNS one row for each item: status; number (wait in ms); record; first request id
+-- EVENTS  confirmed; left expired promoted by pruning and expiry before
 local owners, rows = {}, {}
 
-local broken = open_event()
-if broken then return broken end
+local failure = open_event()
+if failure then return failure end
 for _, user in items() do owners[#owners + 1] = user end
 load_answers()
 load_buckets(owners)

@@ -1,4 +1,4 @@
--- create: opens the books of a new event.
+-- create: creates an event.
 -- KEYS[1] event     hash    counters and rules
 -- KEYS[2] bookings  hash    user -> record
 -- KEYS[3] waiting   zset    users by the number of their booking, which is join order
@@ -11,10 +11,10 @@
 -- STATUSES CREATED EVENT_EXISTS WINDOW_INVERTED
 -- RETURNS the event's row, or a refusal
 -- EVENTS  created
-local broken = open_event()
-if broken then return broken end
+local failure = open_event()
+if failure then return failure end
 if sale then return {{EVENT_EXISTS}} end
-BOUNDS.hold_ms = {0, 86400000} -- a day; here and not there, since no change may name it
+BOUNDS.hold_ms = {0, 86400000} -- a day; set only here because a change may not include it
 sale = {held = 0, sold = 0, bookings = 0, holding = 0, backlog = 0, seq = 0, paused = 0,
   capacity = bounded('capacity', capacity), max_per_user = bounded('max_per_user', max_per_user),
   hold_ms = bounded('hold_ms', hold_ms), waitlist_limit = bounded('waitlist_limit', waitlist_limit),

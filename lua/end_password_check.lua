@@ -1,7 +1,7 @@
--- end_password_check: gives back the token of a check that did not fail, and remembers a client address whose password
--- was right, for so many milliseconds (0: not at all).
--- KEYS[1] bucket    string  when it will be full again
--- KEYS[2] known     string  there if the client's address has logged in to the account lately
+-- end_password_check: returns the token of a check that did not fail. If the password was right, remembers the client's
+-- address for `known_ms` (0: not at all).
+-- KEYS[1] bucket    string  the time at which it will be full again
+-- KEYS[2] known     string  exists if the client's address has logged in to the account recently
 -- ARGV    interval_us burst drew known_ms
 -- USES    clock bucket
 -- RETURNS one row: 1

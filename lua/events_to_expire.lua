@@ -1,6 +1,6 @@
--- events_to_expire: names a shard's events with holds past their time, to one sweeper at a time.
+-- events_to_expire: lists a shard's events with overdue holds, for one sweeper at a time.
 -- KEYS[1] due       zset    of the shard: events by the end of their first hold
--- KEYS[2] sweeper   string  of the shard: the one that expires its holds, while its lease lasts
+-- KEYS[2] sweeper   string  of the shard: the lease of the process that expires its holds
 -- ARGV    me lease_ms most
 -- USES    clock
 -- RETURNS one row: event ids

@@ -1,4 +1,4 @@
--- get_event: reads one event, and the live bookings of those who ask, once the holds past their time have expired.
+-- get_event: expires one event's overdue holds, then reads the event and the live bookings of the given users.
 -- KEYS[1] event     hash    counters and rules
 -- KEYS[2] bookings  hash    user -> record
 -- KEYS[3] waiting   zset    users by the number of their booking, which is join order
@@ -10,16 +10,16 @@
 -- ITEMS   user
 -- USES    clock shard record event tickets budget prune expiry commit view
 -- STATUSES FOUND EVENT_NOT_FOUND BOOKING_NOT_FOUND
--- RETURNS the event's row, then one row an item: status; number (place in line); record; nothing
--- EVENTS  left expired promoted by what comes first
-local broken = open_event()
-if broken then return broken end
+-- RETURNS the event's row, then one row for each item: status; number (position); record; empty
+-- EVENTS  left expired promoted by pruning and expiry
+local failure = open_event()
+if failure then return failure end
 if not sale then return {{EVENT_NOT_FOUND}} end
 prune()
 expire_first()
-if sale.prune_from or dead_left then
+if sale.prune_from or overdue_left then
   commit()
-  return {send_again()} -- and so for all items: what they would see is not so any more
+  return {send_again()} -- for all items: overdue holds or impossible groups are left, so the state is not final
 end
 local users = {}
 for _, user in items() do users[#users + 1] = user end

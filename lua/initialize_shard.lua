@@ -1,6 +1,6 @@
--- initialize_shard: gives a shard its epoch, if it has never held anything and no restoration of it is under way.
+-- initialize_shard: gives a shard its epoch, if the shard is empty and is not being restored.
 -- KEYS[1] changes   stream  of the shard: one entry a change
--- KEYS[2] restoring string  of the shard: the one that restores it, while its lease lasts
+-- KEYS[2] restoring string  of the shard: the lease of the process that restores it
 -- KEYS[3] epoch     string  of the shard
 -- ARGV    new_epoch
 -- RETURNS one row: 1

@@ -1,9 +1,9 @@
--- lag: tells how much of a shard's stream is not in SQL yet, and whether the shard has the epoch that is expected.
+-- lag: reports how much of a shard's stream is not in SQL yet, and whether the shard has the expected epoch.
 -- KEYS[1] changes   stream  of the shard: one entry a change
 -- KEYS[2] epoch     string  of the shard
 -- ARGV    expected_epoch
 -- USES    clock shard
--- RETURNS one row: entries; milliseconds since the oldest was written; 1 if the shard is whole; the newest's id
+-- RETURNS one row: entries; milliseconds since the oldest was written; 1 if the epoch is as expected; the newest's id
 read_clock()
 local oldest = call('XRANGE', changes, '-', '+', 'COUNT', 1)[1]
 local newest = call('XREVRANGE', changes, '+', '-', 'COUNT', 1)[1]

@@ -1,5 +1,5 @@
--- take_address_token: takes one call out of a client address's bucket, which belongs to no event.
--- KEYS[1] bucket    string  when it will be full again
+-- take_address_token: takes a token from a client address's bucket, which belongs to no event.
+-- KEYS[1] bucket    string  the time at which it will be full again
 -- ARGV    interval_us burst
 -- USES    clock bucket
 -- RETURNS one row: 0, or the milliseconds to wait

@@ -1,6 +1,6 @@
--- take_token: takes one call out of a caller's bucket of an event, for a request that never reaches the event itself.
--- KEYS[1] rates_even hash   callers and when their bucket is full again, of even windows
--- KEYS[2] rates_odd  hash   the same of odd windows
+-- take_token: takes a token from a caller's bucket of an event, for a request that does not reach the event itself.
+-- KEYS[1] rates_even hash   caller -> the time at which the bucket is full again, in even windows
+-- KEYS[2] rates_odd  hash   the same in odd windows
 -- ARGV    interval_us burst caller
 -- USES    clock bucket rates
 -- RETURNS one row: 0, or the milliseconds to wait

@@ -56,9 +56,9 @@ def test_events_of_every_request_are_logged_once_a_second_with_a_count(
     seldom = logs.ThrottledLogger("Redis is away")
     with capture_logs() as lines:
         for request in range(1_000):
-            seldom.tell(request=request)
+            seldom.error(request=request)
         now += logs.THROTTLE_SECONDS
-        seldom.tell(request=1_000)
+        seldom.error(request=1_000)
     assert [(line["event"], line["times"], line["request"]) for line in lines] == [
         ("Redis is away", 1, 0),
         ("Redis is away", 1_000, 1_000),

@@ -76,12 +76,12 @@ def persist(data_dir: DataDir = None) -> None:
     import uvloop
 
     from booking.persister.persister import run
-    from booking.processes.entry_point import until_told
+    from booking.processes.entry_point import until_signalled
 
     settings = read_settings(data_dir=data_dir)
     check_database_address(settings)
     check_redis_address(settings)
     try:
-        uvloop.run(until_told(settings, run))
+        uvloop.run(until_signalled(settings, run))
     except SettingsError as error:
         fail(str(error))

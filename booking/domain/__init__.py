@@ -1,1 +1,1 @@
-"""What a sale is, in pure Python: no I/O, no clock, no library."""
+"""The model of a sale, in pure Python: no I/O, no clock, no library."""

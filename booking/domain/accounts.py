@@ -1,4 +1,4 @@
-"""The service's own accounts, as every layer speaks of them."""
+"""The service's own accounts; every layer uses this type."""
 
 from dataclasses import dataclass, field
 
@@ -9,10 +9,10 @@ PASSWORD_CHARACTERS_MAX = 256
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Somebody who registered here. `id` is never given to another account, not even after a deletion."""
+    """A registered user. An `id` is never reused, not even after a deletion."""
 
     id: int
     email: str = field(repr=False)
-    """As it was given. It and the hash stay out of the repr, so that neither reaches a log by accident."""
+    """As the user entered it. The email and the hash are not in the repr, so that they get into no log by accident."""
     password_hash: str = field(repr=False)
     organizer: bool

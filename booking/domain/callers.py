@@ -1,4 +1,4 @@
-"""Who makes a request, once their credentials have been checked."""
+"""The caller of a request, after the credentials have been checked."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ USER_ID_CHARACTERS_MAX = 128
 """The longest user id (contract)."""
 
 
-# Not frozen, though nothing changes it: each request makes one, and a frozen one takes four times as long to make.
+# Not frozen, although it is never changed: each request creates one, and a frozen one takes four times as long.
 @dataclass(slots=True, unsafe_hash=True)
 class Caller:
     """A user, and whether they may use the organizer's endpoints.
 
-    `user_id` has 1 to 128 characters, none of them NUL, and can be written as UTF-8.
+    `user_id` has 1 to 128 characters and no NUL, and can be encoded as UTF-8.
     """
 
     user_id: str
@@ -26,16 +26,16 @@ def account_user_id(account_id: int) -> str:
 
 
 def user_id_fault(user_id: str) -> str | None:
-    """What keeps `user_id` from being one, as the end of a sentence; None when nothing does."""
+    """Why `user_id` is not a valid user id, as the end of a sentence; None if it is valid."""
     if not user_id:
         return "is empty"
     if len(user_id) > USER_ID_CHARACTERS_MAX:
         return f"has more than {USER_ID_CHARACTERS_MAX} characters"
-    # PostgreSQL stores no NUL, and nothing stores half of a surrogate pair.
+    # PostgreSQL stores no NUL, and UTF-8 cannot encode half of a surrogate pair.
     if "\0" in user_id:
-        return "holds a NUL character"
+        return "contains a NUL character"
     try:
         user_id.encode()
     except UnicodeEncodeError:
-        return "holds a character that cannot be written as UTF-8"
+        return "contains a character that cannot be encoded as UTF-8"
     return None

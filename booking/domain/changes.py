@@ -7,7 +7,7 @@ from booking.domain.model import BookingStatus, Rules, Source
 
 
 class ChangeKind(StrEnum):
-    """What happened. The first two are changes of the event itself, the rest of one of its bookings."""
+    """The kind of a change. The first two are changes of the event itself; all others are changes of a booking."""
 
     CREATED = "created"
     CHANGED = "changed"
@@ -23,10 +23,10 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BookingChange:
-    """A change of a booking, with the booking as it stands after it.
+    """A change of a booking, with the booking after it.
 
-    `seq` counts the changes of one event from 1 without a gap. `number` is the `seq` of the change that made the
-    booking, so `(event_id, number)` names it. All times are milliseconds since 1970 on Redis's clock.
+    `seq` counts the changes of one event from 1 without a gap. `number` is the `seq` of the change that created the
+    booking, so `(event_id, number)` identifies it. All times are milliseconds since 1970 by Redis's clock.
     """
 
     event_id: int
@@ -44,7 +44,7 @@ class BookingChange:
 
 @dataclass(frozen=True, slots=True)
 class EventChange:
-    """An event made (`created`, always `seq` 1) or changed by its organizer, with its rules as they are after it."""
+    """The creation (always `seq` 1) or a change of an event by its organizer, with the event's rules after it."""
 
     event_id: int
     seq: int
@@ -58,9 +58,9 @@ Change = BookingChange | EventChange
 
 @dataclass(frozen=True, slots=True)
 class ShardBatch:
-    """Consecutive entries of one shard's stream, and the ids that bound them.
+    """Consecutive entries of one shard's stream.
 
-    `after` is the id of the last entry applied before these (`0-0` for none), `upto` that of the last of these.
+    `after` is the id of the last entry applied before them (`0-0` for none); `upto` is the id of their last entry.
     """
 
     shard: int

@@ -1,40 +1,40 @@
-"""What `booking doctor` and the start of the service say about the ground they stand on."""
+"""The findings of `booking doctor` and of the checks at the start of the service."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How a thing that was looked at is."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warning"
-    """It works, and something about it should be changed."""
+    """It works, but something should be changed."""
     FAULT = "fault"
-    """It does not work, or what was promised about it is not true."""
+    """It does not work, or it breaks a promise of the service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: how it is, what was found, and what to do about it."""
+    """The result of one check: the verdict, what was found, and what to do."""
 
     name: str
     verdict: Verdict
     found: str
     advice: str = ""
-    """What to do; empty where all is well."""
+    """What to do; empty for the verdict `ok`."""
 
 
 def ok(name: str, found: str) -> Finding:
-    """All is well."""
+    """A finding with the verdict `ok`."""
     return Finding(name, Verdict.OK, found)
 
 
 def warning(name: str, found: str, advice: str) -> Finding:
-    """It works, but."""
+    """A finding with the verdict `warning`."""
     return Finding(name, Verdict.WARNING, found, advice)
 
 
 def fault(name: str, found: str, advice: str) -> Finding:
-    """It does not do."""
+    """A finding with the verdict `fault`."""
     return Finding(name, Verdict.FAULT, found, advice)

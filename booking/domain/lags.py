@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """What a shard's stream holds that SQL does not have yet."""
+    """The entries of a shard's stream that SQL does not have yet."""
 
     entries: int
     oldest_ms: int
-    """Milliseconds since the oldest of them was written; 0 when there is none."""
+    """Milliseconds since the oldest of them was written; 0 if there is none."""
     whole: bool
-    """False: Redis does not hold the shard that the service was founded on, and nothing is sold from it."""
+    """False: Redis has lost data of the shard, and nothing is sold from it."""
     newest: str = ""
-    """The id of the newest of them; empty when there is none."""
-    let_go: str = ""
-    """The id up to which entries were let go, since SQL had them; empty where nobody asked, or none was."""
+    """The id of the newest of them; empty if there is none."""
+    trimmed_to: str = ""
+    """The cursor that the stream was trimmed to; empty if it was not read."""

@@ -1,4 +1,4 @@
-"""Events and bookings as every layer speaks of them."""
+"""Events and bookings; every layer uses these types."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,7 +14,7 @@ HOLD_SECONDS_MAX = 86_400
 
 
 class BookingStatus(StrEnum):
-    """Where a booking stands. The first three are live: a user has at most one live booking of an event."""
+    """The status of a booking. The first three are live: a user has at most one live booking of an event."""
 
     CONFIRMED = "confirmed"
     HELD = "held"
@@ -24,14 +24,14 @@ class BookingStatus(StrEnum):
 
 
 class Source(StrEnum):
-    """How a booking came to its tickets: straight from the sale, or by way of the waiting list."""
+    """How a booking got its tickets: directly from the sale, or from the waiting list."""
 
     SALE = "sale"
     WAITLIST = "waitlist"
 
 
 class EventState(StrEnum):
-    """What a sale is doing at a moment of Redis's clock."""
+    """The state of a sale at a time of Redis's clock."""
 
     SCHEDULED = "scheduled"
     OPEN = "open"
@@ -41,7 +41,7 @@ class EventState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What an organizer decides about an event. Times are milliseconds since 1970 in UTC."""
+    """The rules that an organizer sets for an event. Times are milliseconds since 1970 in UTC."""
 
     name: str
     capacity: int
@@ -55,7 +55,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event with its counters, as of `seq` and of `now_ms` on Redis's clock.
+    """An event with its counters, as of `seq` and of `now_ms` by Redis's clock.
 
     Always `rules.capacity == available + tickets_held + tickets_sold`.
     """
@@ -74,7 +74,7 @@ class Event:
 
     @property
     def state(self) -> EventState:
-        """Paused outranks the window: the order in which `book` refuses."""
+        """The state at `now_ms`. `PAUSED` comes before the sale's window, as in the checks of `book`."""
         rules = self.rules
         if rules.paused:
             return EventState.PAUSED
@@ -85,10 +85,10 @@ class Event:
         return EventState.OPEN
 
 
-# Not frozen, though nothing changes it: each request makes one, and a frozen one takes four times as long to make.
+# Not frozen, although it is never changed: each request creates one, and a frozen one takes four times as long.
 @dataclass(slots=True)
 class Booking:
-    """One user's booking of one event. `number` is the event's `seq` at the change that made it."""
+    """One user's booking of one event. `number` is the event's `seq` at the change that created it."""
 
     event_id: int
     number: int
@@ -98,11 +98,11 @@ class Booking:
     source: Source
     created_at_ms: int
     expires_at_ms: int | None = None
-    """End of the hold; only while `held`."""
+    """The end of the hold; only if `held`."""
     position: int | None = None
-    """Place on the waiting list, 1 is next; only while `waiting`, and only where it was asked for."""
+    """The position on the waiting list, from 1; only if `waiting`, and only if the position was read."""
 
     @property
     def id(self) -> str:
-        """What clients call this booking."""
+        """The booking's id in the API."""
         return f"{self.event_id}-{self.number}"

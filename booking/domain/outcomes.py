@@ -1,4 +1,4 @@
-"""What became of a command: one status for every way a script can answer, and what comes with it."""
+"""The outcomes of commands: a status for each answer of a script, and the data that belongs to it."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -6,11 +6,11 @@ from enum import IntEnum
 from booking.domain.model import Booking, Event
 
 FIRST_REFUSAL = 20
-"""Statuses from here on say that nothing was changed."""
+"""Statuses from this number on are refusals: nothing was changed."""
 
 
 class Status(IntEnum):
-    """The first number of every row that a script returns. The scripts' headers name the ones they use."""
+    """The first number of every row that a script returns. Each script's header names the statuses it uses."""
 
     BOOKED = 1
     HELD = 2
@@ -44,40 +44,40 @@ class Status(IntEnum):
     LEDGER_BEHIND = 36
 
 
-READINGS = frozenset({Status.FOUND, Status.SEND_AGAIN})
-"""Answers that are no refusals, and yet change nothing. `SEND_AGAIN` never leaves the batcher: nothing was done for the
-command, since its call had done as much as one call may, and it goes first into the next one."""
+UNCHANGED = frozenset({Status.FOUND, Status.SEND_AGAIN})
+"""Statuses that are not refusals and change nothing. `SEND_AGAIN` is only for the batcher: the call had done as much
+work as one call may, so nothing was done for the command, and it goes first into the next call."""
 
 
-# Not frozen, though nothing changes it: each request makes one, and a frozen one takes four times as long to make.
+# Not frozen, although it is never changed: each request creates one, and a frozen one takes four times as long.
 @dataclass(slots=True)
 class Outcome:
-    """What the atomic step decided about one booking."""
+    """The decision of a script about one booking."""
 
     status: Status
     booking: Booking | None = None
     wait_ms: int = 0
-    """For `RATE_LIMITED`: how long until the next call is let in."""
+    """For `RATE_LIMITED`: how long until the next call is allowed."""
     opens_at_ms: int = 0
-    """For `SALE_NOT_OPEN`, beside `now_ms`, the time on Redis's clock at which that was said."""
+    """For `SALE_NOT_OPEN`; `now_ms` is the time of the answer by Redis's clock."""
     now_ms: int = 0
     first_request_id: str | None = None
-    """Set where this is the first answer again: the id of the request that it was given to."""
+    """If this repeats the first answer to an idempotency key: the id of the first request."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventOutcome:
-    """What the atomic step decided about an event."""
+    """The decision of a script about an event."""
 
     status: Status
     event: Event | None = None
     tickets_taken: int = 0
-    """For `CAPACITY_BELOW_SOLD`: sold and held, below which the capacity cannot go."""
+    """For `CAPACITY_BELOW_SOLD`: the tickets sold and held, which are the minimum of the capacity."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """A caller's key, and the request that first answers to it."""
+    """A caller's idempotency key, and the id of the request that sends it."""
 
     key: str
     request_id: str

@@ -1,1 +1,1 @@
-"""Redis: what is true now. Stock, bookings, waiting lists and holds, changed by atomic scripts."""
+"""Redis: the current state of every sale. Atomic scripts change tickets, bookings, waiting lists and holds."""

@@ -1,4 +1,4 @@
-"""The batcher: commands that wait at the same time share one exchange with Redis, first in, first into the script."""
+"""The batcher: commands that wait at the same time are sent to Redis together, in the order in which they came."""
 
 import asyncio
 from collections import deque
@@ -12,47 +12,48 @@ from booking.inventory.scripts import Script
 from booking.metrics import BUCKETS_COMMANDS, Metrics
 
 BATCH_MAX = 256
-"""Commands in one exchange. A larger batch gains little, and keeps Redis from everyone else for longer."""
+"""Commands sent together, at most. A larger batch gains little and blocks Redis's other clients for longer."""
 
 EARLY_BATCH = 16
-"""With this many waiting, an idle Redis is given them at once, and works while the rest of a burst is read."""
+"""When this many commands wait and Redis is idle, they are sent at once. Redis then works on them while this process
+reads the rest of a burst."""
 
 
 class PreparedCall:
-    """What a call is about: a script, the keys it begins with and the arguments before its items.
+    """A script with its first keys and the arguments before its items.
 
-    Commands that wait together and name the same target, the very object, may go into one call.
+    Commands that wait at the same time share one call if they name the same PreparedCall object.
     """
 
-    __slots__ = ("changes", "head", "keeps", "keys", "script")
+    __slots__ = ("changes", "has_replay", "head", "keys", "script")
 
     def __init__(self, script: Script, keys: tuple[bytes, ...], head: tuple[Argument, ...]) -> None:
         self.script = script
         self.keys = keys
         self.head = head
-        self.keeps = "replay" in script.header.items
+        self.has_replay = "replay" in script.header.items
         self.changes = script.changes
 
 
 class Reply:
-    """The rows of one call, shared by all commands that were in it."""
+    """The rows of one call. All commands of the call share them."""
 
     __slots__ = ("event", "rows")
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
         self.event: Event | None = None
-        """The row about the event, once the first of them has read it."""
+        """The event's row, parsed. The first command that needs it sets it."""
 
 
 class Command:
-    """One caller's item of a call, and the future that the caller waits on: the reply, and which row is its own."""
+    """One caller's item of a call. The future gives the caller the reply and the index of its own row."""
 
-    __slots__ = ("future", "item", "queued_at", "replay", "request", "target")
+    __slots__ = ("future", "item", "prepared", "queued_at", "replay", "request")
 
     def __init__(
         self,
-        target: PreparedCall,
+        prepared: PreparedCall,
         item: tuple[Argument, ...],
         replay: str | None,
         request: str,
@@ -60,7 +61,7 @@ class Command:
         queued_at: float,
     ) -> None:
         self.queued_at = queued_at
-        self.target = target
+        self.prepared = prepared
         self.item = item
         self.replay = replay
         self.request = request
@@ -70,9 +71,9 @@ class Command:
 class CommandBatcher:
     """A bounded queue in front of one connection.
 
-    A batch is what waits when the previous reply has come or, where nothing is on its way, when the loop has gone round
-    once; no timer is involved. One item's refusal is a row of its own, and a caller that goes away gives up its row,
-    not the call.
+    A batch holds the commands that wait when the previous reply arrives. If no call is in flight, it holds the commands
+    of one iteration of the event loop. There is no timer. A refused item has a row of its own. A caller that is
+    cancelled loses its row, and the call goes on.
     """
 
     def __init__(
@@ -82,9 +83,10 @@ class CommandBatcher:
         saved: Callable[[], Awaitable[bool]] | None = None,
         observe_delay: Callable[[float, int], None] | None = None,
     ) -> None:
-        """`saved` is awaited before the answers to changes are given: whether they are where they have to be.
+        """`saved` is awaited before changes are answered. It returns whether they are as durable as they have to be.
 
-        `observe_delay` is told of each batch: for how many seconds its oldest command has waited, and how many it has.
+        `observe_delay` is called for each batch, with the seconds that its oldest command has waited and the number of
+        its commands.
         """
         self._observe_delay = observe_delay
         self._connection = connection
@@ -105,14 +107,15 @@ class CommandBatcher:
 
     def submit(
         self,
-        target: PreparedCall,
+        prepared: PreparedCall,
         item: tuple[Argument, ...] = (),
         replay: str | None = None,
         request: str = "",
     ) -> asyncio.Future[tuple[Reply, int]]:
-        """Queues a command. `replay` is a key that this item alone touches, `request` what is kept there.
+        """Queues a command. `replay` is the Redis key of this item's first answer; `request` is stored with the answer.
 
-        The future raises InventoryUnavailable or OutcomeUnknown. Raises Overloaded when the queue is full.
+        The future raises InventoryUnavailable or OutcomeUnknown. Raises Overloaded if the queue is full, and
+        InventoryUnavailable after `close`.
         """
         if self._drained is not None:
             raise InventoryUnavailable("the service is shutting down")
@@ -121,7 +124,7 @@ class CommandBatcher:
             self.metrics.count("booking_sheds_total")
             raise Overloaded(f"{self._queue_limit} commands are waiting")
         future = self._loop.create_future()
-        self._queue.append(Command(target, item, replay, request, future, self._loop.time()))
+        self._queue.append(Command(prepared, item, replay, request, future, self._loop.time()))
         if self._in_flight is None:
             if waiting + 1 >= EARLY_BATCH:
                 self._flush()
@@ -131,7 +134,7 @@ class CommandBatcher:
         return future
 
     async def close(self) -> None:
-        """Answers everything that was queued, then drops the connection."""
+        """Answers every queued command, then closes the connection."""
         self._drained = self._loop.create_future()
         if self._queue or self._in_flight is not None:
             await self._drained
@@ -139,12 +142,12 @@ class CommandBatcher:
         await self._connection.close()
 
     def _flush(self) -> None:
-        """Sends what waits, unless something is on its way: then its replies bring us here again."""
+        """Sends what waits, unless calls are in flight: their replies call this method again."""
         self._flushing = False
         queue = self._queue
         while queue and self._in_flight is None:
-            # As many as came back last, where there are more: two like parts of the crowd take turns, one of them with
-            # Redis while the answers of the other are written. Else a burst stays one batch, and each waits for each.
+            # Half of the callers: those that wait and those just answered. So two groups of equal size alternate: Redis
+            # works for one while the other's answers are written. Otherwise a burst stays one batch, and all wait.
             half = (len(queue) + self._last_size + 1) // 2
             size = self._last_size = min(len(queue), BATCH_MAX, max(EARLY_BATCH, half))
             batch = [queue.popleft() for _ in range(size)]
@@ -165,12 +168,12 @@ class CommandBatcher:
         runs, calls = self._in_flight
         self._in_flight = None
         self.metrics.observe("booking_exchange_duration_seconds", "", self._loop.time() - self._sent_at)
-        if lost:  # whoever waited meanwhile has waited long enough, and nothing of theirs was sent
+        if lost:  # these commands were not sent, and have waited as long as the lost ones
             while self._queue:
                 _fail(self._queue.popleft(), InventoryUnavailable("Redis cannot be reached"))
-        undone = [command for run, call in zip(runs, calls, strict=True) for command in _take_undone(run, call)]
-        self._queue.extendleft(reversed(undone))
-        self._flush()  # first, so that Redis has work while the answers are handed out
+        deferred = [command for run, call in zip(runs, calls, strict=True) for command in _take_deferred(run, call)]
+        self._queue.extendleft(reversed(deferred))
+        self._flush()  # first, so that Redis works while the answers are delivered
         for run, call in zip(runs, calls, strict=True):
             if self._saved is not None and call.script.changes and isinstance(call.answer, list):
                 task = asyncio.create_task(self._answer_saved(run, call.answer, self._saved))
@@ -182,64 +185,63 @@ class CommandBatcher:
     async def _answer_saved(self, run: list[Command], answer: Rows, saved: Callable[[], Awaitable[bool]]) -> None:
         try:
             is_saved = await saved()
-        except Exception:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
+        except Exception:  # noqa: BLE001 - the waiting callers need an answer after any error
             is_saved = False
         _answer(run, answer if is_saved else OutcomeUnknown("not in the database in time"))
 
 
 def _runs(batch: list[Command]) -> list[list[Command]]:
-    """What shares a call: those who change one thing keep their order, and whoever changes nothing comes after them.
+    """Groups the commands into calls. Changes of one event keep their order; reads come after all changes.
 
-    Commands about different events may pass each other. A caller that has gone before its command was sent takes it
-    along.
+    Commands about different events may overtake each other. A command whose caller was cancelled is not sent.
     """
     runs: list[list[Command]] = []
-    latest: dict[bytes, list[Command]] = {}  # by what they are about
-    readings: dict[PreparedCall, list[Command]] = {}
+    latest: dict[bytes, list[Command]] = {}  # by the first key, the event's
+    reads: dict[PreparedCall, list[Command]] = {}
     for command in batch:
         if command.future.done():
             continue
-        target = command.target
-        if not target.changes:
-            readings.setdefault(target, []).append(command)
+        prepared = command.prepared
+        if not prepared.changes:
+            reads.setdefault(prepared, []).append(command)
             continue
-        run = latest.get(target.keys[0])
-        if run is not None and run[0].target is target:
+        run = latest.get(prepared.keys[0])
+        if run is not None and run[0].prepared is prepared:
             run.append(command)
         else:
-            run = latest[target.keys[0]] = [command]
+            run = latest[prepared.keys[0]] = [command]
             runs.append(run)
-    return [*runs, *readings.values()]
+    return [*runs, *reads.values()]
 
 
 def _call(run: list[Command]) -> ScriptCall:
-    target = run[0].target
-    keys: list[Argument] = list(target.keys)
-    arguments: list[Argument] = list(target.head)
-    keeps = target.keeps
+    prepared = run[0].prepared
+    keys: list[Argument] = list(prepared.keys)
+    arguments: list[Argument] = list(prepared.head)
+    has_replay = prepared.has_replay
     for command in run:
         arguments += command.item
-        if keeps:
-            place = 0
+        if has_replay:
+            key_index = 0
             if command.replay is not None:
                 keys.append(command.replay)
-                place = len(keys)
-            arguments += (place, command.request)
-    return ScriptCall(target.script, keys, arguments)
+                key_index = len(keys)
+            arguments += (key_index, command.request)
+    return ScriptCall(prepared.script, keys, arguments)
 
 
-def _take_undone(run: list[Command], call: ScriptCall) -> list[Command]:
-    """Takes the commands out of a run, and their rows out of the answer, that its script left for the next call.
+def _take_deferred(run: list[Command], call: ScriptCall) -> list[Command]:
+    """Removes the commands that the script has left to the next call from the run, and their rows from the answer.
 
-    They are the last ones. In a call that only reads, one row may stand for them all.
+    These commands are the last ones of the run. If a call only reads, one row may stand for all of them.
     """
     rows = call.answer
-    if not call.script.leaves_undone or not isinstance(rows, list) or rows[-1][0] != Status.SEND_AGAIN:
+    if not call.script.defers_items or not isinstance(rows, list) or rows[-1][0] != Status.SEND_AGAIN:
         return []
     done = next(number for number, row in enumerate(rows) if row[0] == Status.SEND_AGAIN)
-    undone = run[done:]
+    deferred = run[done:]
     del run[done:], rows[done:]
-    return undone
+    return deferred
 
 
 def _answer(run: list[Command], answer: Rows | Exception | None) -> None:
@@ -248,7 +250,7 @@ def _answer(run: list[Command], answer: Rows | Exception | None) -> None:
             _fail(command, answer or InventoryUnavailable("the call was not sent"))
         return
     reply = Reply(answer)
-    # Rows about the event itself come first, then one for each item, in order.
+    # Rows about the event come first, then one row for each item, in order.
     own = max(0, len(answer) - sum(1 for command in run if command.item))
     for command in run:
         if not command.future.done():

@@ -1,4 +1,4 @@
-"""How Redis is connected to, and what its failures are called."""
+"""How to connect to Redis, and the error that its failures become."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +12,10 @@ from booking.inventory.errors import InventoryUnavailable
 
 
 def open_pool(address: str, seconds_max: float | None) -> ConnectionPool:
-    """Connections to the Redis at `address`, that wait up to `seconds_max` to connect and for each reply (None: ever).
+    """A pool of connections to the Redis at `address`; nothing is connected yet.
 
-    None of them repeats a command: one whose reply was lost may have run. Nothing is connected to yet.
-    Raises ValueError for an address that cannot be read.
+    A connection waits up to `seconds_max` to connect and for each reply (None: no limit). It never repeats a command: a
+    command whose reply was lost may have run. Raises ValueError for an address that cannot be parsed.
     """
     return ConnectionPool.from_url(
         address,
@@ -27,13 +27,13 @@ def open_pool(address: str, seconds_max: float | None) -> ConnectionPool:
 
 
 def open_client(address: str, seconds_max: float) -> Redis:
-    """A client over such connections, which `aclose` closes."""
+    """A client with a pool from `open_pool`; its `aclose` closes the connections."""
     return Redis.from_pool(open_pool(address, seconds_max))
 
 
 @contextmanager
 def unavailable(failed: str) -> Iterator[None]:
-    """Raises InventoryUnavailable for whatever Redis or its client raises inside: "Redis cannot be `failed`"."""
+    """Turns any error of Redis or its client inside into InventoryUnavailable("Redis cannot be `failed`")."""
     try:
         yield
     except (RedisError, OSError) as error:

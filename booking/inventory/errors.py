@@ -1,21 +1,21 @@
-"""Why a command has no outcome."""
+"""The errors of commands that have no outcome."""
 
 
 class InventoryUnavailable(Exception):
-    """Redis is away, stands still or refused: nothing was changed. Worth another try."""
+    """Redis cannot be reached, stalls or refuses: nothing was changed. The caller may retry."""
 
 
 class OutcomeUnknown(Exception):
-    """A change was sent and its answer never came: it was made once, or not at all."""
+    """A change was sent and its answer did not arrive: it was made once, or not at all."""
 
 
 class Overloaded(Exception):
-    """More commands wait than can be answered in time: this one was never sent."""
+    """Too many commands wait to be answered in time: this one was not sent."""
 
 
 class ShardFenced(InventoryUnavailable):
-    """Redis does not hold the data that the service was founded on; selling from it could sell a ticket twice."""
+    """Redis does not hold the shard with the expected epoch; selling from it could sell a ticket twice."""
 
 
 class AddressUnreadable(InventoryUnavailable):
-    """The address of Redis holds something that its client cannot read, or that its server refuses."""
+    """The address of Redis cannot be parsed, or the server refuses its user or password."""

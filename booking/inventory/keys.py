@@ -1,6 +1,7 @@
 """Every key in Redis is built here, and nowhere else.
 
-All keys of a shard carry its hash tag, `{3}`, so that they share one slot of a cluster and one script may touch them.
+All keys of a shard contain its hash tag, such as `{3}`. So they are in one slot of a cluster, and one script may use
+all of them.
 """
 
 from functools import lru_cache
@@ -8,7 +9,7 @@ from hashlib import sha256
 
 PREFIX = "booking"
 EVENT_KEY_NAMES = ("event", "bookings", "waiting", "holds", "due", "changes", "epoch", "rates_even", "rates_odd")
-"""The KEYS that every script about an event begins with, by the names in its header; some stop after `epoch`."""
+"""The names of the first KEYS of every script about an event, as in its header; some scripts stop after `epoch`."""
 
 
 def _of_shard(shard: int, name: object) -> str:
@@ -16,7 +17,7 @@ def _of_shard(shard: int, name: object) -> str:
 
 
 def shard_of(event_id: int, shards: int) -> int:
-    """Events are dealt to the shards in turn."""
+    """The shard of an event: its id modulo the number of shards."""
     return event_id % shards
 
 
@@ -26,20 +27,20 @@ def changes(shard: int) -> bytes:
 
 
 def epoch(shard: int) -> bytes:
-    """The shard's epoch, a random id, behind the version of its records; another one, or none: Redis has lost data.
+    """The shard's epoch, a random id, after the version of its records (see `records.stored_epoch`).
 
-    `records.stored_epoch` describes the value.
+    If the epoch is missing or not the expected one, Redis has lost data.
     """
     return _of_shard(shard, "epoch").encode()
 
 
 def trimmed_to(shard: int) -> bytes:
-    """How far the shard's stream was trimmed: a cursor that the database had then. An old copy has an old one."""
+    """The cursor that the shard's stream was trimmed to. SQL has every entry up to it; an old copy has an older one."""
     return _of_shard(shard, "mark").encode()
 
 
 def restoring(shard: int) -> bytes:
-    """Who restores the shard, for as long as its lease lasts."""
+    """The lease of the process that restores the shard."""
     return _of_shard(shard, "restoring").encode()
 
 
@@ -49,17 +50,17 @@ def all_of_shard(shard: int) -> str:
 
 
 def due(shard: int) -> bytes:
-    """The shard's events with live holds, by the end of the first."""
+    """The shard's events with holds, by the end of their first hold."""
     return _of_shard(shard, "due").encode()
 
 
 def sweeper(shard: int) -> bytes:
-    """The process that expires the shard's dead holds, while its lease lasts."""
+    """The lease of the process that expires the shard's holds."""
     return _of_shard(shard, "sweeper").encode()
 
 
 def event(event_id: int, shards: int) -> bytes:
-    """An event's counters and rules: the first of its keys, there from its first moment on."""
+    """An event's counters and rules. This key exists as long as the event does."""
     return _of_shard(shard_of(event_id, shards), event_id).encode()
 
 
@@ -81,24 +82,24 @@ def event_keys(event_id: int, shards: int) -> tuple[bytes, ...]:
 
 
 def replay(event_id: int, shards: int, user_id: str, key: str) -> str:
-    """The first answer under a user's idempotency key. The key's length keeps a colon in either from mattering."""
+    """The first answer to a user's idempotency key. The key's length makes colons in the key or user id harmless."""
     return f"{_of_shard(shard_of(event_id, shards), event_id)}:replay:{len(key)}:{key}:{user_id}"
 
 
 def address_rate(address: str) -> str:
-    """The bucket of one client address's password checks, and calls to `/auth/*`."""
+    """The token bucket of a client address, for password checks and calls to `/auth/*`."""
     return f"{PREFIX}:rate:{address}"
 
 
 def account_rate(email_key: str) -> bytes:
-    """The bucket of the failed password checks of one account; its email is not told to who looks into Redis."""
+    """The token bucket of an account's failed password checks. The hash keeps the email out of Redis."""
     return f"{PREFIX}:rate:{{{sha256(email_key.encode()).hexdigest()}}}".encode()
 
 
 def known_address(email_key: str, address: str) -> bytes:
-    """That a client address has logged in to an account lately."""
+    """Exists if a client address has logged in to an account recently."""
     return account_rate(email_key) + f":{address}".encode(errors="replace")
 
 
 LAST_EVENT = f"{PREFIX}:last-event".encode()
-"""The highest event id that was given out."""
+"""The highest event id that was assigned."""

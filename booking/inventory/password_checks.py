@@ -1,4 +1,4 @@
-"""What the checks of an account's passwords draw on. It lies in Redis, so that all workers share it."""
+"""The rate limit of an account's password checks. Its token buckets are in Redis, so that all workers share them."""
 
 from booking.inventory import keys
 from booking.inventory.batcher import CommandBatcher, PreparedCall
@@ -6,31 +6,31 @@ from booking.inventory.box_office import RateLimit
 from booking.inventory.scripts import load
 
 KNOWN_SECONDS = 86_400
-"""How long an address that has logged in to an account is let in whatever others do (contract)."""
+"""How long an address that has logged in to an account is exempt from the account's limit (contract)."""
 
 
 class PasswordChecks:
-    """A bucket for each account, by its `email_key`, whether or not there is such an account."""
+    """A token bucket for each `email_key`, even if it belongs to no account."""
 
     def __init__(self, batcher: CommandBatcher, limit: RateLimit) -> None:
         self._batcher = batcher
         self._limit = limit
 
     async def begin(self, email_key: str, address: str) -> tuple[int, bool]:
-        """Draws on the bucket, so that many checks at once are as many as it holds.
+        """Takes a token before a check, so that checks at the same time are limited, too.
 
-        Returns 0 or the milliseconds to wait, and whether it drew: not if it refuses, nor for an address that has
-        logged in to the account within a day when the bucket is empty.
+        Returns 0 or the milliseconds to wait, and whether it took a token. If the bucket is empty, it takes none: an
+        address that has logged in to the account within a day may go on, any other has to wait.
         """
-        target = PreparedCall(
+        prepared = PreparedCall(
             load("begin_password_check"), self._keys(email_key, address), (self._limit.interval_us, self._limit.burst)
         )
-        reply, _ = await self._batcher.submit(target)
+        reply, _ = await self._batcher.submit(prepared)
         wait_ms, drew = reply.rows[0]
         return int(wait_ms), drew == 1
 
     async def end(self, email_key: str, address: str, *, drew: bool, was_right: bool) -> None:
-        """To be told of each check that did not fail: gives back what it drew, and remembers who was right."""
+        """Call it after each check that did not fail. Returns the token, and remembers an address that was right."""
         head = (self._limit.interval_us, self._limit.burst, int(drew), KNOWN_SECONDS * 1000 if was_right else 0)
         await self._batcher.submit(PreparedCall(load("end_password_check"), self._keys(email_key, address), head))
 

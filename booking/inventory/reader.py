@@ -1,4 +1,4 @@
-"""The stock as it lies in Redis, for those who count it: read in pieces, by no script, and never changed."""
+"""Reads the inventory in Redis page by page, without scripts, and changes nothing. The audit and the metrics use it."""
 
 from collections.abc import AsyncIterator, Container, Sequence
 from itertools import compress, islice
@@ -13,16 +13,16 @@ PAGE = 1_000
 """Bookings read in one call, which takes Redis about a millisecond."""
 
 EVENT_IDS_MAX = 10_000_000
-"""Event ids that are gone through, at most. A million that have to be asked for take up to a minute."""
+"""The highest event id that is enumerated. A million ids that Redis has to be asked for take up to a minute."""
 
 READ_SECONDS_MAX = 5.0
-"""How long one call may take where no client waits for what comes of it."""
+"""How long one call may take; no client waits for it."""
 
 Numbers = dict[str, int]
 
 
 class InventoryReader:
-    """Reads over a connection of its own. Every method raises InventoryUnavailable when Redis cannot be read."""
+    """Reads over its own connection. Every method raises InventoryUnavailable if Redis cannot be read."""
 
     def __init__(self, address: str, shards: int, read_seconds_max: float = READ_SECONDS_MAX) -> None:
         self._redis: Any = open_client(address, read_seconds_max)
@@ -33,21 +33,21 @@ class InventoryReader:
         await self._redis.aclose()
 
     async def epoch(self, shard: int) -> str | None:
-        """The shard's epoch, if it has one."""
+        """The shard's epoch; None if it has none."""
         with unavailable("read"):
             found = await self._redis.get(keys.epoch(shard))
         return None if found is None else read_epoch(found)
 
-    async def event_ids(self, besides: Container[int] = ()) -> AsyncIterator[list[int]]:
-        """The ids of every event that there is, besides these, in order and some at a time.
+    async def event_ids(self, excluded: Container[int] = ()) -> AsyncIterator[list[int]]:
+        """The ids of all events that are not `excluded`, in order, in pages.
 
-        An id that was given out and never became an event is none of them.
+        An id that was assigned and has no event is left out.
         """
         with unavailable("read"):
             found = await self._redis.get(keys.LAST_EVENT) or b"0"
         if not _is_number(found) or int(found) > EVENT_IDS_MAX:
-            raise InventoryUnavailable(f"{keys.LAST_EVENT.decode()} in Redis is no event id that can be gone up to")
-        asked = (event_id for event_id in range(1, int(found) + 1) if event_id not in besides)
+            raise InventoryUnavailable(f"{keys.LAST_EVENT.decode()} in Redis is not a possible event id")
+        asked = (event_id for event_id in range(1, int(found) + 1) if event_id not in excluded)
         while page := list(islice(asked, PAGE)):
             with unavailable("read"):
                 pipeline = self._redis.pipeline(transaction=False)
@@ -57,13 +57,13 @@ class InventoryReader:
             yield list(compress(page, there))
 
     async def event(self, event_id: int) -> Numbers | None:
-        """An event's counters and rules that are numbers, all as of its `seq`; None where there is no such event."""
+        """An event's counters and numeric rules, all as of its `seq`; None if there is no such event."""
         with unavailable("read"):
             stored = await self._redis.hgetall(self._keys(event_id)[0])
         return {name.decode(): int(value) for name, value in stored.items() if _is_number(value)} if stored else None
 
     async def sizes(self, event_id: int) -> tuple[int, int, float | None]:
-        """How many wait by the waiting list, how many hold by the list of holds, and when the event is due (ms)."""
+        """The sizes of the waiting list and of the list of holds, and when the event's first hold ends (ms)."""
         _, _, waiting, holds, due, *_ = self._keys(event_id)
         with unavailable("read"):
             pipeline = self._redis.pipeline(transaction=True)
@@ -72,7 +72,7 @@ class InventoryReader:
         return waits, held, due_ms
 
     async def records(self, event_id: int) -> AsyncIterator[dict[str, bytes]]:
-        """Every booking's text by its user, some at a time; one that changes meanwhile may be seen before or after."""
+        """Every booking's record by user, in pages. A booking that changes meanwhile is seen in either state."""
         cursor = None
         while cursor != 0:
             with unavailable("read"):
@@ -80,7 +80,7 @@ class InventoryReader:
             yield {user.decode(errors="replace"): text for user, text in found.items()}
 
     async def records_of(self, event_id: int, users: Sequence[str]) -> list[bytes | None]:
-        """The texts of these users' bookings, in their order."""
+        """The records of these users' bookings, in the order of `users`."""
         if not users:
             return []
         with unavailable("read"):
@@ -90,7 +90,7 @@ class InventoryReader:
     async def places(
         self, event_id: int, waiting: Sequence[str], holding: Sequence[str]
     ) -> tuple[list[float | None], list[float | None]]:
-        """Where these stand on the waiting list, and when the holds of those end (ms), in their order."""
+        """The scores of `waiting` on the waiting list, and the ends (ms) of the holds of `holding`, in their orders."""
         _, _, waiting_key, holds_key, *_ = self._keys(event_id)
         with unavailable("read"):
             found: list[list[float | None]] = []

@@ -1,13 +1,13 @@
-"""The texts in Redis: their form, and how bookings, events and changes are read from them.
+"""The records in Redis: their format, and how bookings, events and changes are parsed from them.
 
-A booking's record is "1 status quantity number created source expires". It begins with the version of its form. Status
-and source are letters, times are milliseconds, `number` is the event's `seq` at the change that made the booking, and
-`expires` is 0 unless the booking is held. A record that begins with a letter is of the form from before there were
-versions, which is the same without the version. Whoever reads has to know both; a record of any other version is an
-error, never a missing booking. So a later version may hold what it likes, several items in place of one quantity, say.
+A booking's record is "1 status quantity number created source expires". It begins with the version of its format.
+Status and source are letters, and times are milliseconds. `number` is the event's `seq` at the change that created the
+booking. `expires` is 0 unless the booking is held. A record that begins with a letter is older than versions; it has
+the same format without the version. Readers have to know both. A record of any other version is an error, never a
+missing booking. So a later version may have any format, for example several items in place of one quantity.
 
-Records are the values of an event's `bookings`, the middle of a stream's entries, and part of the answers that are kept
-under idempotency keys. `lua/shared/record.lua` reads and writes them, too.
+Records are the values of an event's `bookings`, the middle of a stream's entries, and part of the answers stored under
+idempotency keys. `lua/shared/record.lua` reads and writes them, too.
 """
 
 from collections.abc import Sequence
@@ -37,22 +37,22 @@ EVENT_KINDS = frozenset({ChangeKind.CREATED, ChangeKind.CHANGED})
 
 
 def stored_epoch(epoch: str) -> str:
-    """What a shard's key `epoch` holds: "version epoch", so that an older version, which cannot read this one's records
-    and would take each for a missing booking, finds another epoch there and sells nothing.
+    """The value of a shard's key `epoch`: "version epoch".
 
-    The epoch alone is there if the shard's records are written without a version; older and newer code can both read
-    and write those. Code that begins a shard's epoch decides: it writes the epoch with its own version.
+    Code of an older version cannot read the records of this one and would take each for a missing booking. It finds
+    another epoch than it expects, and sells nothing. If the key holds the epoch alone, the shard's records have no
+    version, and older and newer code can both read and write them. The code that starts an epoch writes its version.
     """
     return f"{RECORD_VERSION} {epoch}"
 
 
 def read_epoch(stored: bytes) -> str:
-    """The epoch that a shard's key holds, whatever the version of the shard's records."""
+    """The epoch in the value of a shard's key, for any version of the shard's records."""
     return stored.rpartition(b" ")[2].decode(errors="replace")
 
 
 def write_record(booking: Booking) -> str:
-    """A booking's record, of this version."""
+    """A booking's record in this version's format."""
     status, source = STATUS_LETTERS[booking.status], SOURCE_LETTERS[booking.source]
     expires = booking.expires_at_ms if booking.status is BookingStatus.HELD else 0
     fields = (status, booking.quantity, booking.number, booking.created_at_ms, source, expires or 0)
@@ -60,7 +60,7 @@ def write_record(booking: Booking) -> str:
 
 
 def read_record(event_id: int, user_id: str, text: bytes, position: int | None = None) -> Booking:
-    """Reads a record of any form. Raises ValueError or KeyError for one that this version does not know."""
+    """Parses a record of either format. Raises ValueError or KeyError for a record of a later version."""
     status, quantity, number, created, source, expires = text.removeprefix(_VERSION).split(b" ")
     return Booking(
         event_id,
@@ -76,7 +76,7 @@ def read_record(event_id: int, user_id: str, text: bytes, position: int | None =
 
 
 def read_outcome(event_id: int, user_id: str, row: Sequence[Any]) -> Outcome:
-    """Reads a row: status, number, text and first request id; the status tells what number and text are."""
+    """Parses a row: status, number, text and first request id. The status decides what number and text mean."""
     status, number, text, first = OUTCOMES[row[0]], row[1], row[2], row[3]
     first_request_id = first.decode() if first else None
     if status is Status.SALE_NOT_OPEN:
@@ -90,7 +90,7 @@ def read_outcome(event_id: int, user_id: str, row: Sequence[Any]) -> Outcome:
 
 
 def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:
-    """Reads the row that `lua/shared/view.lua` makes."""
+    """Parses an event's row, as `lua/shared/view.lua` returns it."""
     name, capacity, max_per_user, hold_ms, waitlist_limit, opens_at, closes_at, paused, *rest = row[1:]
     available, held, sold, bookings, holding, waiting, seq, created_at, now = map(int, rest)
     rules = Rules(
@@ -119,7 +119,10 @@ def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:
 
 
 def read_change(text: bytes) -> Change:
-    """Reads "event seq kind at …", and then a record and its user, or an event's rules and its name."""
+    """Parses a stream entry: "event seq kind at", followed by a record and its user, or by an event's rules and name.
+
+    Raises KeyError, ValueError or IndexError.
+    """
     event_id, seq, kind_text, at_ms, rest = text.split(b" ", 4)
     kind = CHANGE_KINDS[kind_text]
     if kind in EVENT_KINDS:

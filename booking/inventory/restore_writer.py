@@ -1,4 +1,4 @@
-"""Writes a shard into Redis anew, out of what the database has. Its epoch comes last: nothing sells until then."""
+"""Writes a shard into Redis again from SQL. The epoch is written last, so that nothing is sold from it before."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -12,18 +12,18 @@ from booking.inventory.connection import open_client, unavailable
 from booking.inventory.records import stored_epoch, write_record
 
 LEASE_MS = 10_000
-"""How long a restorer that was killed keeps others from restoring the shard."""
+"""How long the lease of a killed process keeps others from restoring the shard."""
 
 PAGE = 1_000
-"""Keys or fields in one command; no command then takes Redis more than a few milliseconds."""
+"""Keys or fields in one command, so that no command takes Redis more than a few milliseconds."""
 
 REPLY_SECONDS_MAX = 10.0
 
 RESTORED_CURSOR = "0-1"
-"""Where a restored shard's stream begins. Not 0-0, which is a shard that never had anything in Redis."""
+"""The cursor of a restored shard. 0-0 would mean a shard that has never been in Redis."""
 
 _KEPT = frozenset({BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING, BookingStatus.EXPIRED})
-"""Bookings that Redis has records of."""
+"""Statuses of the bookings that Redis has records of."""
 
 _FINISH = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -37,58 +37,58 @@ if tonumber(redis.call('GET', KEYS[1]) or '0') < tonumber(ARGV[1]) then redis.ca
 
 
 class LeaseLost(Exception):
-    """Somebody else restores the shard now, or Redis was emptied again: this restoration is void."""
+    """Another process restores the shard now, or Redis was emptied again. This restoration has to stop."""
 
 
 class RestoreWriter:
-    """One shard's restoration, under a lease in the very Redis that is written to. Raises InventoryUnavailable."""
+    """Writes one shard under a lease, which is in the same Redis. Every method raises InventoryUnavailable."""
 
     def __init__(self, address: str, shard: int, shards: int, me: str, *, fenced_as: str = "") -> None:
-        """`fenced_as` is left in the epoch's place until the shard is cleared, to tell who has fenced it."""
+        """`fenced_as` replaces the epoch until the shard is cleared. It shows which restoration fenced the shard."""
         self._redis: Any = open_client(address, REPLY_SECONDS_MAX)
         self._shard = shard
         self._shards = shards
         self._me = me
         self._fenced_as = fenced_as
         self._largest_waiting: dict[int, int] = {}
-        """By event: the largest group on its waiting list."""
+        """By event: the largest number of tickets that one user on its waiting list waits for."""
 
     async def close(self) -> None:
         """Closes the connection."""
         await self._redis.aclose()
 
     async def is_empty(self) -> bool:
-        """Whether nothing of the shard is there, or only what a restoration that was broken off has left."""
+        """Whether Redis has nothing of the shard except what an interrupted restoration has left."""
         with unavailable("written"):
             shard = self._shard
             found: int = await self._redis.exists(keys.changes(shard), keys.trimmed_to(shard), keys.epoch(shard))
         return found == 0
 
     async def has_fenced(self) -> bool:
-        """Whether the shard was fenced by a restoration that was broken off, under this one's `fenced_as`."""
+        """Whether an interrupted restoration has fenced the shard with the same `fenced_as`."""
         with unavailable("written"):
             found = await self._redis.get(keys.epoch(self._shard))
         return bool(found == self._fenced_as.encode())
 
     async def take_lease(self) -> bool:
-        """Whether this is the one that restores the shard now."""
+        """Tries to take the lease. Returns whether this process may restore the shard now."""
         with unavailable("written"):
             taken = await self._redis.set(keys.restoring(self._shard), self._me, nx=True, px=LEASE_MS)
         return bool(taken)
 
     async def keep_lease(self) -> None:
-        """Makes the lease last from now on. Raises LeaseLost."""
+        """Extends the lease by LEASE_MS from now. Raises LeaseLost."""
         async with self._under_lease():
             pass
 
     async def give_lease_back(self) -> None:
-        """Lets somebody else try."""
+        """Releases the lease, if it is still held, so that another process may try."""
         with suppress(LeaseLost):
             async with self._under_lease() as pipeline:
                 pipeline.delete(keys.restoring(self._shard))
 
     async def fence(self) -> None:
-        """Takes the shard's epoch away, so that nothing is sold from it. Raises LeaseLost."""
+        """Removes the shard's epoch, so that nothing is sold from it. Raises LeaseLost."""
         async with self._under_lease() as pipeline:
             if self._fenced_as:
                 pipeline.set(keys.epoch(self._shard), self._fenced_as)
@@ -96,22 +96,22 @@ class RestoreWriter:
                 pipeline.delete(keys.epoch(self._shard))
 
     async def clear(self) -> None:
-        """Takes away every key of the shard but this lease; the shard is fenced meanwhile. Raises LeaseLost."""
+        """Deletes every key of the shard except the lease. The shard is fenced first. Raises LeaseLost."""
         await self.fence()
         kept = {keys.restoring(self._shard), keys.epoch(self._shard)}
         cursor = None
         while cursor != 0:
             with unavailable("written"):
                 cursor, found = await self._redis.scan(cursor or 0, match=keys.all_of_shard(self._shard), count=PAGE)
-            doomed = [key for key in found if key not in kept]
+            obsolete = [key for key in found if key not in kept]
             async with self._under_lease() as pipeline:
-                if doomed:
-                    pipeline.unlink(*doomed)
+                if obsolete:
+                    pipeline.unlink(*obsolete)
         async with self._under_lease() as pipeline:
             pipeline.delete(keys.epoch(self._shard))
 
     async def write_bookings(self, event_id: int, bookings: Iterable[Booking]) -> None:
-        """Writes what these bookings, given in the order of their numbers, come to. Raises LeaseLost."""
+        """Writes the last booking of each user; `bookings` are in the order of their numbers. Raises LeaseLost."""
         _, records, waiting, holds, *_ = self._keys(event_id)
         latest = {booking.user_id: booking for booking in bookings}
         gone = [user for user, booking in latest.items() if booking.status is BookingStatus.CANCELLED]
@@ -121,7 +121,7 @@ class RestoreWriter:
         groups = [one.quantity for one in latest.values() if one.status is BookingStatus.WAITING]
         self._largest_waiting[event_id] = max(self._largest_waiting.get(event_id, 0), *groups, 0)
         async with self._under_lease() as pipeline:
-            if gone:  # an earlier hold of theirs had expired
+            if gone:  # an earlier page may have written an expired hold of these users
                 pipeline.hdel(records, *gone)
             if kept:
                 pipeline.hset(records, mapping=kept)
@@ -133,7 +133,7 @@ class RestoreWriter:
     async def write_event(
         self, event_id: int, rules: Rules, created_at_ms: int, seq: int, counters: Mapping[str, int]
     ) -> None:
-        """Writes an event's rules and counters, and when the first of its holds ends. Raises LeaseLost."""
+        """Writes an event's rules and counters, and when its first hold ends. Raises LeaseLost."""
         event, _, _, holds, due, *_ = self._keys(event_id)
         fields = {
             "name": rules.name,
@@ -148,7 +148,7 @@ class RestoreWriter:
             "seq": seq,
             **counters,
         }
-        if self._largest_waiting.pop(event_id, 0) > rules.capacity:  # the change that made it impossible was not done
+        if self._largest_waiting.pop(event_id, 0) > rules.capacity:  # a smaller capacity was being applied
             fields["prune_from"] = 0
         with unavailable("written"):
             first = await self._redis.zrange(holds, 0, 0, withscores=True)
@@ -158,7 +158,7 @@ class RestoreWriter:
                 pipeline.zadd(due, {str(event_id): first[0][1]})
 
     async def finish(self, epoch: str, last_event_id: int) -> None:
-        """Opens the shard for sale, under its new epoch. Raises LeaseLost."""
+        """Writes the new epoch, so that the shard sells again, and ends the lease. Raises LeaseLost."""
         shard = self._shard
         with unavailable("written"):
             await self._redis.eval(_RAISE_LAST_EVENT, 1, keys.LAST_EVENT, last_event_id)
@@ -169,10 +169,10 @@ class RestoreWriter:
 
     @asynccontextmanager
     async def _under_lease(self) -> AsyncIterator[Any]:
-        """A transaction that takes place only while the lease is held, and makes it last from then on.
+        """A transaction that runs only while the lease is held, and extends it.
 
-        Raises LeaseLost, and then nothing of it was done: whoever stood still past the end of a lease may find a shard
-        that another has restored, and that sells.
+        Raises LeaseLost; then nothing was written. A process that stalled until its lease ended may find a shard that
+        another process has restored and that sells again.
         """
         lease = keys.restoring(self._shard)
         with unavailable("written"):

@@ -1,4 +1,4 @@
-"""One connection to Redis: sends several script calls at once, and hands their replies out in order."""
+"""One connection to Redis. It sends several script calls at once and matches their replies in order."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -14,14 +14,14 @@ from booking.inventory.scripts import Script
 from booking.logs import ThrottledLogger
 
 ANSWER_SECONDS_MAX = 1.5
-"""How long Redis may take over a batch; the contract wants an answer within 2 s of its standing still."""
+"""How long Redis may take for a batch. The contract wants an answer within 2 s when Redis stalls."""
 
 Argument = bytes | str | int
 Rows = list[list[bytes | int]]
 
 
 class ScriptCall:
-    """One EVALSHA: a script with its keys and arguments, and what came back."""
+    """One EVALSHA: a script with its keys and arguments, and its answer."""
 
     __slots__ = ("answer", "arguments", "keys", "script")
 
@@ -33,10 +33,19 @@ class ScriptCall:
 
 
 class PendingCalls:
-    """Calls on their way, whose replies are due in this order; None stands for a script that is given to Redis."""
+    """Calls in flight. `due` has the calls in the order of their replies; None stands for any other command."""
 
     __slots__ = (
-        "answered", "calls", "demoted", "due", "forgotten", "healed", "last_reply", "received", "sent", "timer",
+        "answered",
+        "calls",
+        "due",
+        "is_replica",
+        "last_reply",
+        "not_loaded",
+        "received",
+        "reloaded",
+        "sent",
+        "timer",
     )  # fmt: skip
 
     def __init__(
@@ -47,20 +56,20 @@ class PendingCalls:
         self.timer = timer
         self.due: Sequence[ScriptCall | None] = ()
         self.received = 0
-        self.forgotten: list[ScriptCall] = []
-        self.healed = False
-        self.demoted = False
-        """Whether the server takes no changes, being a replica."""
+        self.not_loaded: list[ScriptCall] = []
+        self.reloaded = False
+        self.is_replica = False
+        """Whether the server is a replica and so accepts no changes."""
         self.sent = False
         self.last_reply: object = None
 
 
 class ScriptConnection(asyncio.Protocol):
-    """A connection of its own, so that no command of anybody else can come between a call and its reply.
+    """A dedicated connection, so that no other command can come between a call and its reply.
 
-    redis-py opens it, with all that its URLs can say, and hands its transport over: its streams would cost as much an
-    exchange as the rest of it. It also repeats a command whose reply was lost, which would book twice: here nothing is
-    ever repeated but a call that Redis says it did not know (NOSCRIPT), since that one did not run.
+    redis-py opens it, because redis-py understands every option of a Redis URL. This class then takes its transport:
+    redis-py's streams would double the cost of a batch. redis-py can also repeat a command whose reply was lost, which
+    would book twice. This class repeats a call only after NOSCRIPT, because that call did not run.
     """
 
     def __init__(
@@ -72,20 +81,20 @@ class ScriptConnection(asyncio.Protocol):
     ) -> None:
         self._verify_or_fence = verify_or_fence
         self._durability = durability
-        self._not_durable = ThrottledLogger("changes are not acknowledged at the level that is asked for")
+        self._not_durable = ThrottledLogger("changes did not reach the required durability in time")
         self._pool = open_pool(address, None)
         self._scripts = tuple(scripts)
         self._loads = b"".join(_packed(b"SCRIPT", b"LOAD", script.source) for script in self._scripts)
-        self._writer: asyncio.StreamWriter | None = None  # kept, since its end is the transport's
+        self._writer: asyncio.StreamWriter | None = None  # kept: the transport is closed when the writer is deleted
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader()
         self._exchange: PendingCalls | None = None
         self._connecting: asyncio.Task[None] | None = None
 
     def exchange(self, calls: Sequence[ScriptCall], answered: Callable[[bool], None]) -> None:
-        """Sends all; once every call has its `answer`, calls `answered`, with True if the connection was lost.
+        """Sends the calls. When every call has its `answer`, calls `answered`, with True if the connection was lost.
 
-        One exchange at a time. It ends within ANSWER_SECONDS_MAX, whatever Redis does.
+        Only one exchange may be in progress. It ends within ANSWER_SECONDS_MAX, even if Redis does not answer.
         """
         timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS_MAX, self._lose, "TimeoutError")
         self._exchange = PendingCalls(calls, answered, timer)
@@ -96,17 +105,17 @@ class ScriptConnection(asyncio.Protocol):
             self._send(calls)
 
     async def close(self) -> None:
-        """Drops the connection, and with it any reply that may still come."""
+        """Closes the connection; replies that have not arrived are lost."""
         self._lose("closed")
 
     def data_received(self, data: bytes) -> None:
-        """Called by the loop with bytes from Redis."""
+        """Receives bytes from Redis; called by the event loop."""
         self._reader.feed(data)
         exchange = self._exchange
         try:
             while (reply := self._reader.gets()) is not False:
                 if exchange is None or exchange.received == len(exchange.due):
-                    raise hiredis.ProtocolError("a reply that nobody asked for")  # noqa: TRY301 - as hiredis does
+                    raise hiredis.ProtocolError("a reply without a command")  # noqa: TRY301 - as hiredis does
                 call = exchange.due[exchange.received]
                 exchange.received += 1
                 if call is None:
@@ -117,14 +126,14 @@ class ScriptConnection(asyncio.Protocol):
             self._lose("ProtocolError")
             return
         if exchange is not None and exchange.received == len(exchange.due):
-            self._end_of(exchange)
+            self._complete(exchange)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Called by the loop when the connection has ended, at whichever end."""
+        """Handles the end of the connection, by either side; called by the event loop."""
         self._lose(type(error).__name__ if error else "closed by the server")
 
     def _send(self, calls: Sequence[ScriptCall], before: bytes = b"", loads: int = 0) -> None:
-        """Writes calls, behind `before`, which `loads` replies are due to. One that cannot be packed is not sent."""
+        """Writes `before`, which gets `loads` replies, then the calls. A call that cannot be encoded is not sent."""
         exchange, transport = self._exchange, self._transport
         assert exchange is not None
         assert transport is not None
@@ -144,48 +153,48 @@ class ScriptConnection(asyncio.Protocol):
         if due:
             transport.write(b"".join(packed))
         else:
-            asyncio.get_running_loop().call_soon(self._end_of, exchange)
+            asyncio.get_running_loop().call_soon(self._complete, exchange)
 
     def _take(self, exchange: PendingCalls, call: ScriptCall, reply: object) -> None:
-        """An error reply means that nothing was written (see lua/)."""
+        """Stores a reply as the call's answer. An error reply means that the script wrote nothing (see lua/)."""
         if not isinstance(reply, hiredis.ReplyError):
             call.answer = cast("Rows", reply)
             return
         text = str(reply)
-        if text.startswith("NOSCRIPT"):  # SCRIPT FLUSH, or a failover to a server that never had them
-            if exchange.healed:
+        if text.startswith("NOSCRIPT"):  # after SCRIPT FLUSH, or a failover to a server without the scripts
+            if exchange.reloaded:
                 call.answer = InventoryUnavailable("Redis does not keep scripts")
             else:
-                exchange.forgotten.append(call)
+                exchange.not_loaded.append(call)
         else:
-            exchange.demoted |= text.startswith(("READONLY", "MASTERDOWN"))
+            exchange.is_replica |= text.startswith(("READONLY", "MASTERDOWN"))
             call.answer = (ShardFenced if text.startswith("FENCED") else InventoryUnavailable)(text)
 
-    def _end_of(self, exchange: PendingCalls) -> None:
+    def _complete(self, exchange: PendingCalls) -> None:
         if self._exchange is not exchange:
             return
-        if exchange.forgotten and not exchange.healed:
-            exchange.healed, exchange.last_reply = True, None
-            self._send(exchange.forgotten, self._loads, len(self._scripts))
+        if exchange.not_loaded and not exchange.reloaded:
+            exchange.reloaded, exchange.last_reply = True, None
+            self._send(exchange.not_loaded, self._loads, len(self._scripts))
             return
         self._exchange = None
         exchange.timer.cancel()
-        if exchange.demoted:
-            self._drop()  # its name may lead to another server by now
+        if exchange.is_replica:
+            self._drop()  # after a failover the address may lead to another server
         if self._durability.command:
             self._check_acknowledged(exchange)
         exchange.answered(False)
 
     def _check_acknowledged(self, exchange: PendingCalls) -> None:
-        """What was changed and has not come as far as it has to is unknown to whoever asked for it."""
+        """If the changes did not reach the required durability in time, their outcome is unknown."""
         changing = [call for call in exchange.calls if call.script.changes and isinstance(call.answer, list)]
-        if changing and not self._durability.is_given(exchange.last_reply):
-            self._not_durable.tell(acknowledged=self._durability.level, changes=len(changing))
+        if changing and not self._durability.is_confirmed(exchange.last_reply):
+            self._not_durable.error(acknowledged=self._durability.level, changes=len(changing))
             for call in changing:
-                call.answer = OutcomeUnknown(f"not acknowledged at the level of {self._durability.level} in time")
+                call.answer = OutcomeUnknown(f"the durability {self._durability.level} was not confirmed in time")
 
     def _lose(self, reason: str) -> None:
-        """Ends the connection, and the exchange in it: what was sent and not answered may have been done."""
+        """Ends the connection and its exchange. A change that was sent and not answered may have been made."""
         self._drop()
         exchange, self._exchange = self._exchange, None
         if exchange is None:
@@ -205,7 +214,7 @@ class ScriptConnection(asyncio.Protocol):
             connecting.cancel()
         transport, self._transport = self._transport, None
         if transport is not None:
-            # What comes late finds nobody: not this link, which may have another connection by then.
+            # Late bytes must not reach this object, which may have another connection by then.
             transport.set_protocol(asyncio.Protocol())
             transport.abort()
 
@@ -218,12 +227,12 @@ class ScriptConnection(asyncio.Protocol):
                 await connection.read_response()
             if (
                 self._verify_or_fence is not None
-            ):  # before anything is sold over it: it may be another server, or an old copy
+            ):  # before any sale: the address may lead to another server, or to an old copy
                 await self._verify_or_fence()
         except asyncio.CancelledError:
             await connection.disconnect(nowait=True)
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
+        except Exception as error:  # noqa: BLE001 - the waiting callers need an answer after any error
             await connection.disconnect(nowait=True)
             self._connecting = None
             self._lose(type(error).__name__)
@@ -234,12 +243,12 @@ class ScriptConnection(asyncio.Protocol):
             self._send(self._exchange.calls)
 
     def _take_over(self, connection: AbstractConnection) -> None:
-        # redis-py has no other way to its transport. Without its streams the connection is done with.
+        # redis-py has no public access to its transport. Without its streams it no longer uses the connection.
         self._writer, connection._writer, connection._reader = connection._writer, None, None  # noqa: SLF001
         assert self._writer is not None
         self._transport = cast("asyncio.Transport", self._writer.transport)
         self._transport.set_protocol(self)
-        self._transport.set_write_buffer_limits(high=0)  # uvloop: written at once, not after whatever else is ready
+        self._transport.set_write_buffer_limits(high=0)  # uvloop then writes at once, not at the end of the iteration
         self._reader = hiredis.Reader()
 
 

@@ -1,4 +1,4 @@
-"""The Lua scripts: each file's header is its contract, read once and turned into the script's named arguments."""
+"""The Lua scripts. Each file's header is its contract; it is parsed once and gives the script its named arguments."""
 
 import hashlib
 import re
@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from booking.domain.outcomes import FIRST_REFUSAL, READINGS, Status
+from booking.domain.outcomes import FIRST_REFUSAL, UNCHANGED, Status
 from booking.inventory.records import RECORD_VERSION, SOURCE_LETTERS, STATUS_LETTERS
 
 HEADER_LINE = re.compile(r"^--\s+(?:(KEYS\[(?:\d+|\*)\]|[A-Z]{3,})\s+)?(.*)$")
 
 
 class ScriptError(Exception):
-    """A script's header does not say what it has to."""
+    """A script's header is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +33,31 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A verb, ready for EVALSHA: `KEYS` as in the header, then `arguments`, then the items one after another."""
+    """A script, ready for EVALSHA: `KEYS` as in the header; then `arguments`, followed by the items."""
 
     name: str
     header: Header
     source: bytes = field(repr=False)
     sha: bytes
-    leaves_undone: bool
-    """Whether it may leave its last items to the next call (`SEND_AGAIN`)."""
+    defers_items: bool
+    """Whether the script may leave its last items to the next call (`SEND_AGAIN`)."""
 
     @property
     def changes(self) -> bool:
-        """Whether its caller asks for a change, and is unsure of it when the reply is lost."""
-        return any(status < FIRST_REFUSAL and status not in READINGS for status in self.header.statuses)
+        """Whether the script makes changes, so that a lost reply means an unknown outcome."""
+        return any(status < FIRST_REFUSAL and status not in UNCHANGED for status in self.header.statuses)
 
 
 def folder() -> Path:
-    """Where the scripts are: inside the package when it was installed as a wheel, beside it in a checkout."""
+    """The scripts' folder: inside the package if it was installed from a wheel, next to it in a checkout."""
     package = Path(__file__).parent.parent
     inside = package / "lua"
     return inside if inside.is_dir() else package.parent / "lua"
 
 
 def read_header(text: str) -> Header:
-    """Raises ScriptError for a key out of order or a status that the enum does not have."""
-    said: dict[str, list[str]] = {}
+    """Parses a header. Raises ScriptError for a key out of order or a status that the enum does not have."""
+    found: dict[str, list[str]] = {}
     keys: list[tuple[str, str]] = []
     word = "PURPOSE"
     for line in text.splitlines():
@@ -73,28 +73,28 @@ def read_header(text: str) -> Header:
             name, kind = rest.split()[:2]
             keys.append((name, kind))
         else:
-            said.setdefault(word, []).append(rest)
-    words = {name: " ".join(lines).split() for name, lines in said.items()}
+            found.setdefault(word, []).append(rest)
+    words = {name: " ".join(lines).split() for name, lines in found.items()}
     try:
         statuses = tuple(Status[name] for name in words.get("STATUSES", []))
     except KeyError as error:
         raise ScriptError(f"no status is called {error}") from None
     return Header(
-        purpose=" ".join(said.get("PURPOSE", [])),
+        purpose=" ".join(found.get("PURPOSE", [])),
         keys=tuple(name for name, _ in keys),
         key_types=tuple(kind for _, kind in keys),
         arguments=tuple(words.get("ARGV", [])),
         items=tuple(words.get("ITEMS", [])),
         uses=tuple(words.get("USES", [])),
         statuses=statuses,
-        events=" ".join(said.get("EVENTS", [])),
-        returns=" ".join(said.get("RETURNS", [])),
+        events=" ".join(found.get("EVENTS", [])),
+        returns=" ".join(found.get("RETURNS", [])),
     )
 
 
 @cache
 def load(name: str) -> Script:
-    """Reads `lua/{name}.lua`, puts the fragments that it names in front of it, and binds its arguments by name."""
+    """Reads `lua/{name}.lua`, prepends the fragments that its header names, and binds its arguments to names."""
     text = (folder() / f"{name}.lua").read_text(encoding="utf-8")
     header = read_header(text)
     fragments = [(folder() / "shared" / f"{used}.lua").read_text(encoding="utf-8") for used in header.uses]
@@ -105,12 +105,12 @@ def load(name: str) -> Script:
 
 
 def all_scripts() -> list[Script]:
-    """Every verb that there is."""
+    """Every script."""
     return [load(path.stem) for path in sorted(folder().glob("*.lua"))]
 
 
 def _bindings(header: Header, statuses: tuple[Status, ...]) -> str:
-    """The header's names as Lua locals, so that a script and its callers cannot mean different arguments."""
+    """The header's names as Lua locals, so that a script and its callers agree on the order of the arguments."""
     lines = [_locals(header.keys, [f"KEYS[{i + 1}]" for i in range(len(header.keys))])]
     lines.append(f"local FIXED_KEYS, FIRST_REFUSAL = {len(header.keys)}, {FIRST_REFUSAL}")
     lines.append(f"local RECORD_VERSION = '{RECORD_VERSION}'")

@@ -1,4 +1,4 @@
-"""The change streams, as the persister reads them: from a cursor on, trimmed behind it, and vouched for."""
+"""The change streams: read from a cursor, trimmed up to a cursor, and verified against what SQL has."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,35 +14,35 @@ from booking.inventory.records import read_change
 from booking.inventory.scripts import load
 
 READ_SECONDS_MAX = 5.0
-"""How long one reading may take; a few thousand entries take milliseconds."""
+"""How long one read may take; a few thousand entries take milliseconds."""
 
 Positions = Mapping[int, tuple[str, str]]
 """Each shard's epoch and cursor, as the database has them."""
 
 
 @dataclass(slots=True)
-class Reading:
-    """What came of one look at the streams."""
+class StreamRead:
+    """The result of one read of the streams."""
 
     batches: list[ShardBatch] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
-    """Shards that are not what the database knows: emptied, of another founding, or an old copy."""
-    let_go: dict[int, str] = field(default_factory=dict)
-    """Shards of which Redis has let go of more than these positions say, and how far; nothing of them is read."""
+    """Shards that are not the ones that SQL knows: emptied, of another epoch, or an old copy."""
+    trimmed_to: dict[int, str] = field(default_factory=dict)
+    """Shards whose stream was trimmed beyond their position, and how far. Their entries are not read."""
     unreadable: dict[int, str] = field(default_factory=dict)
-    """Shards whose stream holds what no script of ours writes, and why it cannot be read."""
+    """Shards whose stream holds an entry that cannot be parsed, and the reason."""
 
 
 class ChangeStreams:
-    """Every shard's stream, over a connection of its own."""
+    """Every shard's stream, over its own connection."""
 
     def __init__(self, address: str) -> None:
         self._redis = open_client(address, READ_SECONDS_MAX)
-        # The reply as it came: redis-py's own callback makes a dictionary of each entry, at three times the cost.
-        self._redis.response_callbacks["XREAD"] = _as_it_came  # type: ignore[assignment]  # it takes any options
+        # The raw reply: redis-py's callback makes a dictionary of each entry, at three times the cost.
+        self._redis.response_callbacks["XREAD"] = _unchanged  # type: ignore[assignment]  # it takes any options
 
     async def is_loaded(self) -> bool:
-        """False while the server still reads its data from disk. Raises InventoryUnavailable."""
+        """False while the server loads its data from disk. Raises InventoryUnavailable."""
         with unavailable("reached"):
             try:
                 await self._redis.ping()
@@ -51,10 +51,10 @@ class ChangeStreams:
         return True
 
     async def initialize_shards(self, positions: Positions) -> list[int]:
-        """Gives each shard its epoch if nothing of it was ever there, and verifies the others, as `vouch` does.
+        """Gives each shard that has never been in Redis its epoch; then verifies all, as `verify_or_fence` does.
 
-        A shard whose cursor has moved has had an epoch in Redis: where it is missing now, data is missing too, and the
-        shard is left without one, which keeps every script from selling from it.
+        A shard whose cursor has moved has had an epoch in Redis. If the epoch is missing now, data is missing, too.
+        Then the shard stays without an epoch, so that no script sells from it.
         """
         with unavailable("reached"):
             for shard, (epoch, cursor) in positions.items():
@@ -64,9 +64,9 @@ class ChangeStreams:
         return await self.verify_or_fence(positions)
 
     async def verify_or_fence(self, positions: Positions) -> list[int]:
-        """The shards that do not have all that the database has of them; nothing is sold from these any more.
+        """The shards in Redis that lack changes that SQL has. Raises InventoryUnavailable.
 
-        Raises InventoryUnavailable.
+        The epoch of each is deleted, so that nothing is sold from it.
         """
         pipeline = self._redis.pipeline(transaction=False)
         for shard, (epoch, cursor) in positions.items():
@@ -74,45 +74,49 @@ class ChangeStreams:
         replies = await self._execute(pipeline)
         return [shard for shard, reply in zip(positions, replies, strict=True) if not _is_whole(reply)]
 
-    async def read(self, positions: Positions, count: int) -> Reading:
-        """Up to `count` entries a shard after each cursor. Raises InventoryUnavailable.
+    async def read(self, positions: Positions, count: int) -> StreamRead:
+        """Up to `count` entries of each shard after its cursor. Raises InventoryUnavailable.
 
-        What is wrong with one shard is told of that shard, and keeps no other from being read; what comes before an
-        entry that cannot be read is read first.
+        A problem of one shard is reported for that shard, and the others are read all the same. Entries before one that
+        cannot be parsed are read first.
         """
         pipeline = self._redis.pipeline(transaction=False)
         for shard, (epoch, cursor) in positions.items():
             _evaluate(pipeline, "verify_or_fence", shard, epoch, cursor)
             pipeline.execute_command("XREAD", "COUNT", count, "STREAMS", keys.changes(shard), cursor)
         replies = await self._execute(pipeline)
-        reading = Reading()
+        read = StreamRead()
         for (shard, (epoch, cursor)), whole, reply in zip(positions.items(), replies[::2], replies[1::2], strict=True):
             if not _is_whole(whole):
-                reading.lost.append(shard)
-            elif order(mark := whole[0][2].decode()) > order(cursor):
-                reading.let_go[shard] = mark
+                read.lost.append(shard)
+            elif order(trimmed := whole[0][2].decode()) > order(cursor):
+                read.trimmed_to[shard] = trimmed
             elif isinstance(reply, Exception):
-                reading.unreadable[shard] = str(reply)
+                read.unreadable[shard] = str(reply)
             elif reply:
                 try:
-                    reading.batches.append(_batch(shard, epoch, cursor, reply[0][1]))
+                    read.batches.append(_batch(shard, epoch, cursor, reply[0][1]))
                 except (KeyError, ValueError, IndexError) as error:
-                    reading.unreadable[shard] = f"an entry after {cursor} cannot be read ({error!r})"
-        return reading
+                    read.unreadable[shard] = f"an entry after {cursor} cannot be read ({error!r})"
+        return read
 
-    async def let_go(self, shards: Iterable[int]) -> dict[int, str]:
-        """How far each shard's stream was let go of, since the database had it. Raises InventoryUnavailable."""
+    async def trimmed_to(self, shards: Iterable[int]) -> dict[int, str]:
+        """The cursor that each shard's stream was trimmed to, for those ever trimmed. Raises InventoryUnavailable."""
         numbers = list(shards)
         pipeline = self._redis.pipeline(transaction=False)
         for shard in numbers:
             pipeline.get(keys.trimmed_to(shard))
         replies = await self._execute(pipeline)
-        return {shard: mark.decode() for shard, mark in zip(numbers, replies, strict=True) if isinstance(mark, bytes)}
+        return {
+            shard: trimmed.decode()
+            for shard, trimmed in zip(numbers, replies, strict=True)
+            if isinstance(trimmed, bytes)
+        }
 
-    async def rest(self, shard: int, epoch: str, cursor: str, count: int) -> tuple[ShardBatch | None, bool]:
-        """Up to `count` entries after a cursor, whatever the shard's epoch; None for none, and whether they were read.
+    async def read_remaining(self, shard: int, epoch: str, cursor: str, count: int) -> tuple[ShardBatch | None, bool]:
+        """Up to `count` entries after a cursor, without a check of the shard's epoch.
 
-        Raises InventoryUnavailable.
+        Returns None if there are none, and whether the stream could be read. Raises InventoryUnavailable.
         """
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.execute_command("XREAD", "COUNT", count, "STREAMS", keys.changes(shard), cursor)
@@ -127,9 +131,9 @@ class ChangeStreams:
             return None, False
 
     async def trim(self, positions: Positions) -> None:
-        """Lets go of the entries of each shard up to its cursor, which are durable elsewhere. Raises as `read` does.
+        """Trims each shard's stream up to its cursor; those entries are durable in SQL. Raises InventoryUnavailable.
 
-        A shard that is of another founding by now, or an old copy, is left as it is: the next reading tells.
+        A shard that has another epoch by now, or is an old copy, is left as it is: the next `read` reports it.
         """
         pipeline = self._redis.pipeline(transaction=False)
         for shard, (epoch, cursor) in positions.items():
@@ -137,7 +141,7 @@ class ChangeStreams:
         _raise_first(await self._execute(pipeline))
 
     async def fence(self, shards: Iterable[int]) -> None:
-        """Takes these shards' epochs away, so that nothing is sold from them. Raises InventoryUnavailable."""
+        """Deletes the epochs of these shards, so that nothing is sold from them. Raises InventoryUnavailable."""
         pipeline = self._redis.pipeline(transaction=False)
         for shard in shards:
             pipeline.delete(keys.epoch(shard))
@@ -148,30 +152,30 @@ class ChangeStreams:
         await self._redis.aclose()
 
     async def _execute(self, pipeline: Any) -> list[Any]:
-        """The replies; an error that Redis answered with is one of them."""
+        """The replies; an error reply about one key is among them. Raises InventoryUnavailable for any other error."""
         with unavailable("reached"):
             replies: list[Any] = await pipeline.execute(raise_on_error=False)
         for reply in replies:
-            # A server that loads or is busy refuses everything; a key of the wrong type is one shard's matter.
+            # A server that loads or is busy refuses everything. A key of the wrong type concerns one shard.
             if isinstance(reply, Exception) and not _is_of_one_key(reply):
-                await self._redis.connection_pool.disconnect()  # a replica now? Its name may lead to another server
+                await self._redis.connection_pool.disconnect()  # after a failover the address may lead elsewhere
                 raise InventoryUnavailable(f"Redis refuses ({type(reply).__name__})") from None
         return replies
 
 
 def order(entry_id: str) -> tuple[int, int]:
-    """What the ids of a stream's entries are compared by: milliseconds, then a number."""
+    """The sort key of a stream entry's id: milliseconds, then a number."""
     milliseconds, _, number = entry_id.partition("-")
     return int(milliseconds), int(number)
 
 
-def past(let_go: Mapping[int, str], positions: Positions) -> list[int]:
-    """The shards of which Redis has let go of more than these positions say, as it does of what the database has."""
-    return [shard for shard, mark in let_go.items() if order(mark) > order(positions[shard][1])]
+def trimmed_past(trimmed_to: Mapping[int, str], positions: Positions) -> list[int]:
+    """The shards whose stream was trimmed beyond their position. Only entries that SQL had are ever trimmed."""
+    return [shard for shard, trimmed in trimmed_to.items() if order(trimmed) > order(positions[shard][1])]
 
 
 def _batch(shard: int, epoch: str, cursor: str, entries: Any) -> ShardBatch:
-    """The entries up to the first that cannot be read; raises as `read_change` does where none comes before that."""
+    """The entries before the first that cannot be parsed. Raises as `read_change` does if that is the first of all."""
     upto, changes = cursor.encode(), list[Change]()
     for entry_id, fields in entries:
         try:
@@ -185,7 +189,7 @@ def _batch(shard: int, epoch: str, cursor: str, entries: Any) -> ShardBatch:
 
 
 def _evaluate(pipeline: Any, script: str, shard: int, epoch: str, cursor: str) -> None:
-    """`trim` and `verify_or_fence` look at the same keys and are asked about the same position."""
+    """Queues `trim` or `verify_or_fence`: both take the same keys and a position."""
     script_keys = (keys.changes(shard), keys.trimmed_to(shard), keys.epoch(shard))
     pipeline.execute_command("EVAL", load(script).source, len(script_keys), *script_keys, epoch, cursor)
 
@@ -204,5 +208,5 @@ def _raise_first(replies: Iterable[Any]) -> None:
             raise InventoryUnavailable(f"Redis refuses ({type(reply).__name__})")
 
 
-def _as_it_came(reply: Any, **_: Any) -> Any:
+def _unchanged(reply: Any, **_: Any) -> Any:
     return reply

@@ -1,4 +1,4 @@
-"""SQL: what is durable, and what people ask questions of."""
+"""SQL: the durable record of every sale, for queries."""
 
 from booking.ledger.errors import CursorMoved, EmailTaken, LedgerConflict, LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger

@@ -15,7 +15,7 @@ _ACCOUNT = (users.c.id, users.c.email, users.c.password_hash, users.c.organizer)
 
 
 async def add(connection: AsyncConnection, email: str, email_key: str, password_hash: str, organizer: bool) -> Account:
-    """Adds an account. Raises EmailTaken where one has this `email_key`."""
+    """Adds an account. Raises EmailTaken if an account has this `email_key`."""
     row = {
         "email": email,
         "email_key": email_key,
@@ -31,7 +31,7 @@ async def add(connection: AsyncConnection, email: str, email_key: str, password_
 
 
 async def find(connection: AsyncConnection, email_key: str) -> Account | None:
-    """The account with this `email_key`."""
+    """The account with this `email_key`; None if there is none."""
     found = await connection.execute(select(*_ACCOUNT).where(users.c.email_key == email_key))
     row = found.one_or_none()
     return None if row is None else Account(row.id, row.email, row.password_hash, row.organizer)
@@ -40,7 +40,7 @@ async def find(connection: AsyncConnection, email_key: str) -> Account | None:
 async def change(
     connection: AsyncConnection, email_key: str, password_hash: str | None, organizer: bool | None
 ) -> Account | None:
-    """Sets what is not None, and answers the account as it is then; None where there is no such account."""
+    """Sets the values that are not None, and returns the account; None if there is no such account."""
     given = {"password_hash": password_hash, "organizer": organizer}
     values = {name: value for name, value in given.items() if value is not None}
     if values:
@@ -49,7 +49,7 @@ async def change(
 
 
 async def events_under_bare_ids(connection: AsyncConnection) -> list[int] | None:
-    """The events with bookings under the bare id of an account; None if there are no accounts at all."""
+    """The events that have bookings under the bare id of an account; None if there are no accounts."""
     if (await connection.execute(select(users.c.id).limit(1))).first() is None:
         return None
     found = select(bookings.c.event_id).distinct().where(bookings.c.user_id.in_(select(cast(users.c.id, Text))))
@@ -57,7 +57,7 @@ async def events_under_bare_ids(connection: AsyncConnection) -> list[int] | None
 
 
 async def name(connection: AsyncConnection, event_id: int) -> None:
-    """Puts what an event has under the bare id of an account under the account's user id. May be done again."""
+    """Renames an event's bookings and changes from an account's bare id to its user id. May be repeated."""
     for table in (bookings, changes):
         is_bare = table.c.user_id.in_(select(cast(users.c.id, Text)))
         named = update(table).where(table.c.event_id == event_id, is_bare)

@@ -1,4 +1,4 @@
-"""How the database is reached: a bounded pool of connections, set up so that what was committed stays."""
+"""The database engine: a bounded pool of connections, configured so that commits are durable."""
 
 from pathlib import Path
 from typing import Any
@@ -15,25 +15,25 @@ CONNECTIONS_MAX = 4
 """Connections of one process, at most."""
 
 POOL_WAIT_SECONDS = 2.0
-"""How long a call waits for one of them."""
+"""How long a call waits for a connection from the pool."""
 
 CONNECT_SECONDS_MAX = 2.0
-"""How long PostgreSQL may take to let us in."""
+"""How long PostgreSQL may take to accept a connection."""
 
 STATEMENT_SECONDS_MAX = 10.0
-"""How long PostgreSQL may take over one statement; it bounds the wait for a server that stands still."""
+"""How long PostgreSQL may take for one statement; it bounds the wait for a server that stalls."""
 
 LOCK_WAIT_MS = 5_000
-"""How long a statement waits for somebody else's lock, in milliseconds."""
+"""How long a statement waits for a lock, in milliseconds."""
 
 SQLITE_CACHE_KIB = 65_536
-"""What one connection may keep of a SQLite file in memory, in KiB. The index by user is written all over."""
+"""A SQLite connection's page cache, in KiB. It is large because writes to the index by user hit random pages."""
 
 SQLITE_CHECKPOINT_PAGES = 8_000
-"""How long the write-ahead log grows before it is carried into the file, in pages of 4 KiB: 32 MB."""
+"""Size of the write-ahead log at which it is copied into the file, in pages of 4 KiB: 32 MB."""
 
-# What libpq knows and asyncpg would hand on to the server, which then refuses the connection. Hosting platforms
-# write some of these into the URLs they give out.
+# Options of libpq that asyncpg would pass on to the server, which then refuses the connection. Hosting platforms put
+# some of them into their URLs.
 _LIBPQ_ONLY = {
     "channel_binding", "connect_timeout", "gssencmode", "keepalives", "keepalives_idle", "keepalives_interval",
     "keepalives_count", "load_balance_hosts", "require_auth", "sslcompression", "sslsni", "tcp_user_timeout",
@@ -41,12 +41,12 @@ _LIBPQ_ONLY = {
 
 
 def open_engine(address: str, *, connections: int = CONNECTIONS_MAX) -> AsyncEngine:
-    """Makes the engine for a `sqlite+aiosqlite:///…` or `postgresql+asyncpg://…` address; connects only when used.
+    """Creates the engine for a `sqlite+aiosqlite:///…` or `postgresql+asyncpg://…` address; connects when first used.
 
-    To connect makes no SQLite file: `migrate` does, and until then it raises LedgerUnavailable, which says so.
-    A connection made by it begins every transaction itself. Where `writing` is among the execution options, SQLite
-    takes its write lock at the beginning: a reader that turns writer could not be made to wait, only refused.
-    Raises ValueError for an address of neither kind, without repeating it.
+    A connection creates no SQLite file; `migrate` does. Without the file it raises LedgerUnavailable with that advice.
+    The engine begins every transaction itself. With the execution option `writing`, SQLite takes its write lock at the
+    beginning: a transaction that reads first and then writes would be refused instead of waiting. Raises ValueError for
+    any other address, without repeating it.
     """
     scheme = address.split("://", 1)[0]
     common: dict[str, Any] = {
@@ -68,7 +68,7 @@ def open_engine(address: str, *, connections: int = CONNECTIONS_MAX) -> AsyncEng
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
-    raise ValueError("the database address has to name a PostgreSQL server or a SQLite file")
+    raise ValueError("the database address must name a PostgreSQL server or a SQLite file")
 
 
 def file_of(address: str) -> Path:
@@ -76,8 +76,8 @@ def file_of(address: str) -> Path:
     return Path(make_url(address).database or "").absolute()
 
 
-def place_of(address: str) -> str:
-    """Which database an address means, for people: the file, or host and name, and nothing that is secret."""
+def location_of(address: str) -> str:
+    """The database's location without secrets, for messages: the file, or the host and the database's name."""
     if address.startswith("sqlite"):
         return str(file_of(address))
     parts = urlsplit(_dsn(address))
@@ -85,7 +85,7 @@ def place_of(address: str) -> str:
 
 
 def _dsn(address: str) -> str:
-    """The address as PostgreSQL's own tools take it; asyncpg reads it, so that sslmode, host lists and sockets work."""
+    """The address in libpq's form. asyncpg parses it, so that sslmode, host lists and sockets work."""
     parts = urlsplit(address)
     query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name not in _LIBPQ_ONLY])
     return urlunsplit(("postgresql", parts.netloc, parts.path, query, ""))
@@ -98,7 +98,8 @@ async def _connect(dsn: str) -> asyncpg.Connection:
         command_timeout=STATEMENT_SECONDS_MAX,
         server_settings={"application_name": "booking", "lock_timeout": str(LOCK_WAIT_MS)},
     )
-    # Entries leave Redis once they are committed here, so a commit has to be on disk whatever the server's default.
+    # Entries are trimmed from Redis after the commit here, so a commit has to be on disk, even if the server's default
+    # is asynchronous.
     await connection.execute(
         "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
     )
@@ -106,11 +107,11 @@ async def _connect(dsn: str) -> asyncpg.Connection:
 
 
 def _set_up_sqlite(connection: DBAPIConnection, _record: object) -> None:
-    connection.isolation_level = None  # the driver begins nothing by itself; _begin_sqlite does
+    connection.isolation_level = None  # _begin_sqlite begins transactions, not the driver
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {LOCK_WAIT_MS}")
     cursor.execute("PRAGMA journal_mode = WAL")
-    # In WAL, NORMAL survives a crash of the program but not of the power.
+    # In WAL mode, NORMAL survives a crash of the program but not a power cut.
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute(f"PRAGMA cache_size = -{SQLITE_CACHE_KIB}")

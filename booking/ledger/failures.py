@@ -1,4 +1,4 @@
-"""Turns what the database and its drivers raise into the ledger's own errors, with nothing in them that is secret."""
+"""Translates the errors of the database and its drivers into the ledger's own errors, without secrets."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from booking.ledger.errors import LedgerError, LedgerUnavailable
 
-_NOT_MIGRATED = "the tables are missing or old; booking migrate makes them"
+_NOT_MIGRATED = "the tables are missing or old; run booking migrate"
 
-# Classes and codes of SQLSTATE (PostgreSQL's manual, appendix A) that pass when the server or its operator mends
-# something. Everything else is a fault in this service.
+# Classes and codes of SQLSTATE (PostgreSQL's manual, appendix A) that the server or its operator can resolve. Every
+# other code is a bug in this service.
 _PASSING = {
     "08": "the connection broke",
     "0A": "the server does not support it",
@@ -27,42 +27,42 @@ _PASSING = {
     "42703": _NOT_MIGRATED,
     "53": "the server is short of connections, memory or disk",
     "55": "something else holds a lock",
-    "57": "the server is starting, stopping or was told to stop this",
+    "57": "the server is starting, stopping or cancelled the statement",
     "58": "the server's system failed",
 }
 
 
-class Repeated(LedgerError):
-    """A row is there already. Only the caller knows which promise that is about."""
+class DuplicateRow(LedgerError):
+    """A row with this key exists already. The caller knows what that means."""
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
-    """Raises LedgerUnavailable for what may pass and LedgerError for the rest, in place of the driver's error.
+def translated_errors() -> Iterator[None]:
+    """Turns an error of the driver into LedgerUnavailable if it may be temporary, else into LedgerError.
 
-    The original is not chained: its text holds the query, and PostgreSQL's details hold values.
+    The original error is not chained: its text holds the query, and PostgreSQL's details hold values.
     """
     try:
         yield
     except (IntegrityError, asyncpg.IntegrityConstraintViolationError):
-        raise Repeated("a row is there already") from None
+        raise DuplicateRow("a row is there already") from None
     except DBAPIError as error:
-        raise _plain(error.orig or error) from None
+        raise _translated(error.orig or error) from None
     except PoolTimeoutError:
         raise LedgerUnavailable("every connection is in use") from None
     except SQLAlchemyError as error:
         raise LedgerError(f"the database layer failed ({type(error).__name__})") from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-        raise _plain(error) from None  # not every error on the way to a connection is wrapped
+        raise _translated(error) from None  # SQLAlchemy does not wrap every error of connecting
 
 
-def _plain(error: BaseException) -> LedgerError:
+def _translated(error: BaseException) -> LedgerError:
     if isinstance(error, sqlite3.OperationalError):
-        # SQLite's own words name no value: "database is locked", "database or disk is full", "no such table: users".
-        told = str(error)
-        if told.startswith(("no such table", "no such column")):
-            told += f": {_NOT_MIGRATED}"
-        return LedgerUnavailable(told)
+        # SQLite's messages hold no value: "database is locked", "database or disk is full", "no such table: users".
+        message = str(error)
+        if message.startswith(("no such table", "no such column")):
+            message += f": {_NOT_MIGRATED}"
+        return LedgerUnavailable(message)
     if isinstance(error, sqlite3.DatabaseError) and type(error) is sqlite3.DatabaseError:
         return LedgerUnavailable(str(error))  # "file is not a database", "database disk image is malformed"
     state = getattr(error, "sqlstate", None)

@@ -1,4 +1,4 @@
-"""What a run of changes comes to: the rows to insert, and each event and booking as its last change left it."""
+"""Folds consecutive changes into rows: the changes to insert, and the last state of each event and booking."""
 
 import json
 from collections.abc import Iterable
@@ -19,29 +19,29 @@ BookingRow = tuple[int, int, str, int, str, str, int, int | None, int, int]
 
 @dataclass(slots=True)
 class EventStep:
-    """How far a run of changes takes one event."""
+    """The first and the last change of one event, and its rules after them."""
 
     first_seq: int
     last_seq: int
     created: EventChange | None = None
     changed: EventChange | None = None
-    """The last change of its rules, the making of it included."""
+    """The last change of its rules; its creation counts, too."""
 
 
 @dataclass(slots=True)
 class Fold:
-    """The outcome of a run of changes, as rows ready for the database."""
+    """Folded changes, as rows for the database."""
 
     changes: list[ChangeRow] = field(default_factory=list)
     made: dict[tuple[int, int], BookingRow] = field(default_factory=dict)
-    """Bookings that these changes made, by event and number."""
+    """Bookings that these changes created, by event and number."""
     moved: dict[tuple[int, int], BookingRow] = field(default_factory=dict)
-    """Bookings that were there before them."""
+    """Bookings that existed before these changes, by event and number."""
     events: dict[int, EventStep] = field(default_factory=dict)
 
 
 def fold(changes: Iterable[Change]) -> Fold:
-    """Folds changes given in the order they happened. Raises LedgerConflict where an event's `seq` skips or repeats."""
+    """Folds changes, which are in order of time. Raises LedgerConflict if an event's `seq` skips or repeats."""
     folded = Fold()
     rows, made, moved, events = folded.changes, folded.made, folded.moved, folded.events
     for change in changes:
@@ -83,5 +83,5 @@ def rules_to_text(rules: Rules) -> str:
 
 
 def rules_from_text(text: str) -> Rules:
-    """What `rules_to_text` wrote, read back."""
+    """Parses the JSON of `rules_to_text`."""
     return Rules(**json.loads(text))

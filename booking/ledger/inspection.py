@@ -1,4 +1,4 @@
-"""What the database says of itself: read once, and nothing is changed by it."""
+"""Reads the state and the settings of the database, and changes nothing."""
 
 import asyncio
 import time
@@ -11,46 +11,46 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from booking.domain.diagnosis import Finding, fault, ok, warning
 from booking.ledger import shards
 from booking.ledger.engine import open_engine
-from booking.ledger.failures import told_plainly
+from booking.ledger.failures import translated_errors
 from booking.ledger.migrate import newest_migration
 from booking.ledger.records import ShardRecord
 
 NAME = "database"
 
 SQLITE_SYNCHRONOUS = {"0": "off", "1": "normal", "2": "full", "3": "extra"}
-"""What SQLite's PRAGMA means by its numbers."""
+"""The meanings of the numbers of SQLite's PRAGMA synchronous."""
 
 ANSWER_SECONDS_MAX = 5.0
-"""How long a database may take to answer all of it."""
+"""How long the database may take for the whole inspection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """One database, as it is set up now."""
+    """A database and its settings."""
 
     kind: str
     """`SQLite` or `PostgreSQL`."""
     version: str
     migration: str | None
-    """The newest migration it has had; None before the first."""
+    """The newest applied migration; None before the first."""
     shards: dict[int, ShardRecord]
     """Empty before the service's first start."""
     settings: dict[str, str]
-    """What decides whether a commit is on disk."""
+    """The settings that decide whether a commit is on disk."""
     clock_skew_seconds: float | None
-    """How far its clock is ahead of ours; None for SQLite, whose clock is ours."""
+    """How far its clock is ahead of this machine's; None for SQLite, which has this machine's clock."""
 
 
 def is_there(address: str) -> bool:
-    """False for a SQLite file that nobody has made yet, which to look at would make."""
+    """False for a SQLite file that does not exist; to connect would create it."""
     return not address.startswith("sqlite") or Path(make_url(address).database or "").exists()
 
 
 async def inspect(address: str) -> Database:
-    """Asks the database at this SQLAlchemy URL. Raises LedgerUnavailable, and LedgerError for what is refused."""
+    """Asks the database at this SQLAlchemy URL. Raises LedgerUnavailable, and LedgerError for a refused statement."""
     engine = open_engine(address, connections=1)
     try:
-        with told_plainly():
+        with translated_errors():
             async with asyncio.timeout(ANSWER_SECONDS_MAX), engine.connect() as connection:
                 return await _inspect(connection)
     finally:
@@ -66,8 +66,8 @@ async def _inspect(connection: AsyncConnection) -> Database:
         names = {name: f"SHOW {name}" for name in ("synchronous_commit", "fsync", "full_page_writes")}
         version = str(await connection.scalar(text("SHOW server_version")))
         asked_at = time.time()
-        told = await connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())"))
-        skew = float(told or 0) - (asked_at + time.time()) / 2
+        database_time = await connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())"))
+        skew = float(database_time or 0) - (asked_at + time.time()) / 2
         tables = (
             "SELECT name FROM unnest(ARRAY['alembic_version', 'shards']) AS name WHERE to_regclass(name) IS NOT NULL"
         )
@@ -87,7 +87,7 @@ async def _inspect(connection: AsyncConnection) -> Database:
 
 
 def check_database(database: Database) -> list[Finding]:
-    """Everything that can be said of a database by itself."""
+    """The findings about a database."""
     durable = _sqlite(database) if database.kind == "SQLite" else _postgresql(database)
     return [durable, _migrations(database)]
 
@@ -95,22 +95,22 @@ def check_database(database: Database) -> list[Finding]:
 def _sqlite(database: Database) -> Finding:
     mode = database.settings["journal_mode"]
     synchronous = SQLITE_SYNCHRONOUS.get(database.settings["synchronous"], "unknown")
-    told = f"SQLite {database.version}, journal_mode {mode}, synchronous {synchronous}"
+    found = f"SQLite {database.version}, journal_mode {mode}, synchronous {synchronous}"
     if mode != "wal":
-        advice = "put it on a disk of this machine: a network's file system has no WAL, and readers stop the persister"
-        return warning(NAME, told, advice)
-    return ok(NAME, told)
+        advice = "put it on a local disk: a network file system has no WAL, and without it readers block the persister"
+        return warning(NAME, found, advice)
+    return ok(NAME, found)
 
 
 def _postgresql(database: Database) -> Finding:
     settings = database.settings
-    told = f"PostgreSQL {database.version}, synchronous_commit {settings['synchronous_commit']}"
+    found = f"PostgreSQL {database.version}, synchronous_commit {settings['synchronous_commit']}"
     off = [name for name in ("fsync", "full_page_writes") if settings[name] == "off"]
     if off:
         return fault(
-            NAME, f"{told}, {' and '.join(off)} off: a power cut destroys it", f"set {' and '.join(off)} to on"
+            NAME, f"{found}, {' and '.join(off)} off: a power cut destroys it", f"set {' and '.join(off)} to on"
         )
-    return ok(NAME, told)
+    return ok(NAME, found)
 
 
 def _migrations(database: Database) -> Finding:
@@ -118,9 +118,9 @@ def _migrations(database: Database) -> Finding:
     if database.migration == newest:
         return ok(name, f"up to date ({newest})")
     if database.migration is None:
-        return warning(name, "the database has no tables yet", "booking serve makes them, or booking migrate")
+        return warning(name, "the database has no tables yet", "run booking serve or booking migrate")
     if database.migration < newest:
-        told = f"at {database.migration}, and {newest} is the newest"
-        return warning(name, told, "booking migrate, or start booking serve anew, which does so by itself")
-    told = f"at {database.migration}, which this version of the service (at {newest}) does not know"
-    return fault(name, told, "install the version that made it, or a newer one")
+        found = f"at {database.migration}, and {newest} is the newest"
+        return warning(name, found, "run booking migrate, or restart booking serve, which migrates at its start")
+    found = f"at {database.migration}, which this version of the service (at {newest}) does not know"
+    return fault(name, found, "install the version that migrated it, or a newer one")

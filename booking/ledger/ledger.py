@@ -1,4 +1,4 @@
-"""The ledger: the one way into the database for every other part."""
+"""The ledger: the only access to the database for all other packages."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -15,19 +15,19 @@ from booking.domain.model import Booking, BookingStatus, Rules
 from booking.ledger import accounts, reads, shards, writer
 from booking.ledger.engine import open_engine
 from booking.ledger.errors import LedgerError, LedgerUnavailable
-from booking.ledger.failures import Repeated, told_plainly
+from booking.ledger.failures import DuplicateRow, translated_errors
 from booking.ledger.fold import fold
 from booking.ledger.records import Count, EventRecord, SeqGap, ShardRecord
 
 PING_SECONDS_MAX = 1.0
-"""How long `ping` waits before it calls the database unavailable."""
+"""How long `ping` waits before it raises LedgerUnavailable."""
 
 LIVE_SPAN = 2_000
-"""Booking numbers that `live_bookings` reads at a time, and so the most that it holds in memory."""
+"""Booking numbers that one query reads, and so the most bookings in memory."""
 
 
 class Ledger:
-    """A pool of connections to one database. Every method raises LedgerUnavailable when the database can't be used."""
+    """A pool of connections to one database. Every method raises LedgerUnavailable if the database can't be used."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -36,25 +36,25 @@ class Ledger:
 
     @classmethod
     def open(cls, address: str) -> Self:
-        """Takes a SQLAlchemy URL (`Settings.database_address`) and connects when first used.
+        """Takes a SQLAlchemy URL (`Settings.database_address`); connects when first used.
 
-        Raises ValueError for an address that is neither PostgreSQL's nor a SQLite file's.
+        Raises ValueError if the address is neither of PostgreSQL nor of a SQLite file.
         """
         return cls(open_engine(address))
 
     async def close(self) -> None:
-        """Closes every connection. To be called once, when nothing uses the ledger any more."""
+        """Closes every connection. To be called once, after the last use of the ledger."""
         for ping in self._pings:
             ping.cancel()
         await asyncio.gather(*self._pings, return_exceptions=True)
         await self._engine.dispose()
 
     async def ping(self) -> None:
-        """Asks the database for a sign of life. Raises LedgerUnavailable within a second if there is none."""
+        """Checks that the database answers. Raises LedgerUnavailable within a second if it does not."""
         ping = asyncio.create_task(self._ping())
         self._pings.add(ping)
         ping.add_done_callback(self._pings.discard)
-        # Not wait_for: to cancel a call that hangs may take the driver longer than the caller has.
+        # Not wait_for: the driver may take longer to cancel a hanging call than the caller can wait.
         done, _ = await asyncio.wait((ping,), timeout=PING_SECONDS_MAX)
         if not done:
             ping.cancel()
@@ -73,70 +73,70 @@ class Ledger:
             return await shards.read(connection)
 
     async def initialize_shards(self, epochs: Sequence[str]) -> dict[int, ShardRecord]:
-        """Makes shard 0 to n-1 with these epochs if there are none yet, and answers what stands there then.
+        """Creates shards 0 to n-1 with these epochs if there are none yet, and returns all shards.
 
-        Of several processes that start at once, one makes them and all get the same answer. A number of shards other
-        than that of the epochs is for the caller to refuse.
+        If several processes start at the same time, one creates them and all get the same result. The caller has to
+        check their number, which may differ from the number of epochs.
         """
-        standing = await self.shards()  # at every start but the first there is nothing to lock for
-        if standing:
-            return standing
+        existing = await self.shards()  # only the first start needs a lock
+        if existing:
+            return existing
         async with self._writing() as connection:
             return await shards.initialize_shards(connection, epochs)
 
-    async def refound_shard(self, shard: int, seen: ShardRecord, anew: ShardRecord) -> bool:
-        """Gives a shard that is written into Redis anew another epoch, and its stream another beginning.
+    async def replace_shard(self, shard: int, seen: ShardRecord, new: ShardRecord) -> bool:
+        """Gives a shard that is restored a new epoch and cursor.
 
-        False, and nothing is done, where it does not stand any more as it was `seen`: somebody else has been there.
+        Returns False and changes nothing if the shard is not as `seen` any more: another process has changed it.
         """
         async with self._writing() as connection:
-            return await shards.use_epochs(connection, shard, seen, anew)
+            return await shards.replace_shard(connection, shard, seen, new)
 
     async def apply(self, batches: Sequence[ShardBatch]) -> int:
-        """Applies the batches in one transaction, all of it or nothing, and answers how many changes they held.
+        """Applies the batches in one transaction, all or none, and returns the number of changes.
 
-        Raises CursorMoved where a shard does not stand at a batch's `after` in its epoch, and LedgerConflict where
-        an event's `seq` would skip or repeat. LedgerUnavailable may come after the commit; the cursors tell.
+        Raises CursorMoved if a shard is not at the batch's `after` in its epoch, and LedgerConflict if an event's `seq`
+        would skip or repeat. LedgerUnavailable may come after the commit; the cursors show whether it happened.
         """
-        # Folded before the transaction begins: meanwhile others get their turn at SQLite's single write lock.
+        # Folded before the transaction, so that SQLite's single write lock is held for a shorter time.
         folded = fold(chain.from_iterable(batch.changes for batch in batches))
         try:
             async with self._writing() as connection:
                 await writer.move_cursors(connection, batches)
                 await writer.write(connection, folded)
-        except Repeated as error:
+        except DuplicateRow as error:
             async with self.reading() as connection:
-                raise await writer.first_repeated(connection, folded) or error from None
+                raise await writer.first_duplicate(connection, folded) or error from None
         return len(folded.changes)
 
     # Accounts
 
     async def add_account(self, email: str, email_key: str, password_hash: str, organizer: bool = False) -> Account:
-        """Adds an account. Raises EmailTaken where one has this `email_key` (the email as it is compared)."""
+        """Adds an account. Raises EmailTaken if an account has this `email_key` (the email in its compared form)."""
         async with self._writing() as connection:
             return await accounts.add(connection, email, email_key, password_hash, organizer)
 
     async def find_account(self, email_key: str) -> Account | None:
-        """The account with this `email_key`."""
+        """The account with this `email_key`; None if there is none."""
         async with self.reading() as connection:
             return await accounts.find(connection, email_key)
 
     async def change_account(
         self, email_key: str, *, password_hash: str | None = None, organizer: bool | None = None
     ) -> Account | None:
-        """Sets what is given, and answers the account as it is then; None where there is no such account."""
+        """Sets the given values, and returns the account; None if there is no such account."""
         async with self._writing() as connection:
             return await accounts.change(connection, email_key, password_hash, organizer)
 
     async def name_accounts(self, event_id: int) -> None:
-        """Puts what an event has under the bare id of an account under the account's user id; may be done again."""
+        """Renames an event's bookings and changes from an account's bare id to its user id. May be repeated."""
         async with self._writing() as connection:
             await accounts.name(connection, event_id)
 
     # Reads
 
     async def event(self, event_id: int) -> EventRecord | None:
-        """One event with its rules."""
+        """One event with its rules; None if there is no such event."""
         async with self.reading() as connection:
             return await reads.event(connection, event_id)
 
@@ -146,14 +146,14 @@ class Ledger:
             return await reads.event_ids(connection)
 
     async def last_event_id(self) -> int:
-        """The highest event id, 0 where there is none."""
+        """The highest event id; 0 if there is none."""
         async with self.reading() as connection:
             return await reads.last_event_id(connection)
 
     async def live_bookings(self, event_id: int) -> AsyncIterator[Booking]:
-        """An event's waiting, held and confirmed bookings by number (so in join order), in constant memory.
+        """An event's waiting, held and confirmed bookings by number, which is join order, in constant memory.
 
-        Read span by span, so no connection is held in between; what changes meanwhile may or may not be seen.
+        Each page is a query of its own, and no connection is held in between. Changes made meanwhile may be seen.
         """
         record = await self.event(event_id)
         for after in range(0, record.seq if record else 0, LIVE_SPAN):
@@ -163,10 +163,10 @@ class Ledger:
                 yield booking
 
     async def bookings_as_of(self, event_id: int, seq: int) -> AsyncIterator[list[Booking]]:
-        """All bookings of an event as they were at its `seq`, by number, a span at a time and in constant memory.
+        """All bookings of an event as they were at its `seq`, by number, in pages and in constant memory.
 
-        Read span by span, so no connection is held in between, and exact all the same. `seq` has to be one that the
-        database has reached.
+        Each page is a query of its own, and no connection is held in between; the result is exact all the same. The
+        database has to have reached `seq`.
         """
         for after in range(0, seq, LIVE_SPAN):
             async with self.reading() as connection:
@@ -175,10 +175,10 @@ class Ledger:
                 yield span
 
     async def counts_at(self, event_id: int, seq: int) -> dict[BookingStatus, Count]:
-        """An event's bookings and their tickets by status at its `seq`; every status is there."""
+        """The numbers of an event's bookings and of their tickets at its `seq`, for every status."""
         async with self.reading() as connection:
             as_of, counts = await reads.counts(connection, event_id)
-        if as_of == seq:  # added up by the database, as long as it stands there
+        if as_of == seq:  # the database's sums are for this `seq`
             return counts
         counted = {status: [0, 0] for status in BookingStatus}
         async for span in self.bookings_as_of(event_id, seq):
@@ -189,7 +189,7 @@ class Ledger:
         return {status: Count(*count) for status, count in counted.items()}
 
     async def rules_as_of(self, event_id: int, seq: int) -> Rules:
-        """An event's rules at its `seq`. Raises LedgerError where the database has no such event by then."""
+        """An event's rules at its `seq`. Raises LedgerError if the event did not exist at that `seq`."""
         async with self.reading() as connection:
             rules = await reads.rules_as_of(connection, event_id, seq)
         if rules is None:
@@ -197,12 +197,12 @@ class Ledger:
         return rules
 
     async def live_bookings_of(self, event_id: int, users: Sequence[str]) -> dict[str, Booking]:
-        """The live bookings that these users (at most some thousands) have of an event, by user."""
+        """The live bookings of these users (a few thousand at most) for an event, by user."""
         async with self.reading() as connection:
             return await reads.live_of(connection, event_id, list(users)) if users else {}
 
     async def inversions(self, event_id: int) -> list[Booking]:
-        """Bookings that got their tickets after one that had joined the waiting list later; at most 1,000."""
+        """Bookings that were promoted after one that had joined the waiting list later; at most 1,000."""
         async with self.reading() as connection:
             return await reads.inversions(connection, event_id)
 
@@ -212,12 +212,12 @@ class Ledger:
             return await reads.users_with_several(connection, event_id)
 
     async def counts(self, event_id: int) -> dict[BookingStatus, Count]:
-        """An event's bookings and their tickets by status; every status is there."""
+        """The numbers of an event's bookings and of their tickets, for every status."""
         async with self.reading() as connection:
             return (await reads.counts(connection, event_id))[1]
 
     async def seq_gaps(self, event_id: int) -> list[SeqGap]:
-        """The changes of an event that are missing below its highest `seq`; at most 1,000 gaps."""
+        """The gaps in an event's changes below its highest `seq`; at most 1,000."""
         async with self.reading() as connection:
             return await reads.seq_gaps(connection, event_id)
 
@@ -229,22 +229,22 @@ class Ledger:
     async def user_bookings(
         self, user_id: str, limit: int, starting_after: tuple[int, int] | None = None
     ) -> list[Booking] | None:
-        """A user's bookings over all events, newest first.
+        """A user's bookings of all events, newest first.
 
-        `starting_after` is the event id and number of a booking of theirs; None is answered where it isn't one.
+        `starting_after` is the event id and number of one of their bookings. Returns None if it is not.
         """
         async with self.reading() as connection:
             return await reads.user_page(connection, user_id, limit, starting_after)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection from the pool for a query of one's own, whose errors are the ledger's."""
-        with told_plainly():
+        """A connection from the pool, for the caller's own queries. Their errors are raised as the ledger's errors."""
+        with translated_errors():
             async with self._engine.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncConnection]:
-        with told_plainly():
+        with translated_errors():
             async with self._writing_engine.begin() as connection:
                 yield connection

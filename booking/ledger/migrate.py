@@ -1,4 +1,4 @@
-"""Brings a database's tables up to date; safe to run again, and by several processes at once."""
+"""Migrates a database to the newest tables. It may run again, and in several processes at once."""
 
 from typing import TYPE_CHECKING
 
@@ -6,26 +6,26 @@ from sqlalchemy import Connection, text
 
 from booking.ledger.engine import file_of, open_engine
 from booking.ledger.errors import LedgerUnavailable
-from booking.ledger.failures import told_plainly
+from booking.ledger.failures import translated_errors
 from booking.ledger.sqlite_file import make_file
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 _ADVISORY_LOCK = 0x626F6F6B696E67
-"""PostgreSQL's advisory locks are known by a number; this one spells "booking"."""
+"""The number of the PostgreSQL advisory lock; its bytes spell "booking"."""
 
 
 async def migrate(address: str) -> None:
-    """Takes the database at this SQLAlchemy URL to the newest migration, in one transaction.
+    """Migrates the database at this SQLAlchemy URL to the newest migration, in one transaction.
 
-    Makes the file of a SQLite database, readable by nobody else, but not its folder. Raises LedgerUnavailable where the
-    database can't be reached or used or is of a newer version, LedgerError where it refuses, ValueError for an address
-    that open_engine doesn't take.
+    Creates the file of a SQLite database, readable only by its owner, but not its folder. Raises LedgerUnavailable if
+    the database can't be used or has a newer migration, LedgerError if it refuses a statement, and ValueError for an
+    address that open_engine does not accept.
     """
     engine = open_engine(address, connections=1)
     try:
-        with told_plainly():
+        with translated_errors():
             if engine.dialect.name == "sqlite":
                 make_file(file_of(address))
             async with engine.execution_options(writing=True).begin() as connection:
@@ -37,23 +37,23 @@ async def migrate(address: str) -> None:
 
 
 def newest_migration() -> str:
-    """The migration that this version of the service takes a database to."""
+    """The newest migration of this version of the service."""
     from alembic.script import ScriptDirectory
 
     return ScriptDirectory.from_config(_configuration()).get_current_head() or ""
 
 
 def _upgrade(connection: Connection) -> None:
-    from alembic import command  # here, because only this needs it and every process would pay at its start
+    from alembic import command  # imported here, so that only a migration pays for it at its start
     from alembic.util import CommandError
 
     configuration = _configuration()
     configuration.attributes["connection"] = connection
     try:
         command.upgrade(configuration, "head")
-    except CommandError:  # there is one line of migrations (a test holds it), so the database is at none of it
-        told = "it is at a migration that this version of the service does not know"
-        raise LedgerUnavailable(f"{told}; install the version that made it, or a newer one") from None
+    except CommandError:  # migrations have no branches (a test checks it), so the database's migration is unknown
+        reason = "it is at a migration that this version of the service does not know"
+        raise LedgerUnavailable(f"{reason}; install the version that migrated it, or a newer one") from None
 
 
 def _configuration() -> "Config":

@@ -1,4 +1,4 @@
-"""What people and audits ask of the database. Every list is read in pages, so that none is held in memory whole."""
+"""The queries for users and audits. Long lists are read in pages, so that none is in memory as a whole."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from booking.ledger.records import Count, EventRecord, SeqGap
 from booking.ledger.tables import bookings, changes, events
 
 LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING)
-"""A user has at most one booking of an event with one of these."""
+"""The statuses of live bookings; a user has at most one live booking of an event."""
 
-# Looked up rather than called, here where there are millions of them.
+# A look-up is faster than a call of the enum, and there may be millions of rows.
 _STATUSES = {status.value: status for status in BookingStatus}
 _SOURCES = {source.value: source for source in Source}
 
@@ -30,11 +30,11 @@ BOOKING_COLUMNS = (
 )
 
 GAPS_MAX = 1_000
-"""Gaps that `seq_gaps` lists, at most."""
+"""Rows that `seq_gaps`, `inversions` and `users_with_several` return, at most."""
 
 
 async def event(connection: AsyncConnection, event_id: int) -> EventRecord | None:
-    """One event."""
+    """One event; None if there is no such event."""
     row = (await connection.execute(select(events).where(events.c.id == event_id))).mappings().one_or_none()
     if row is None:
         return None
@@ -48,7 +48,7 @@ async def event_ids(connection: AsyncConnection) -> list[int]:
 
 
 async def last_event_id(connection: AsyncConnection) -> int:
-    """The highest event id, 0 where there is none."""
+    """The highest event id; 0 if there is none."""
     highest = (await connection.execute(select(func.max(events.c.id)))).scalar_one()
     return highest or 0
 
@@ -56,7 +56,7 @@ async def last_event_id(connection: AsyncConnection) -> int:
 async def live_span(connection: AsyncConnection, event_id: int, after: int, upto: int) -> list[Booking]:
     """An event's live bookings with a number above `after` and up to `upto`, in order.
 
-    By span and not by limit: PostgreSQL would take the index by status for that, and sort the whole rest each time.
+    By a range of numbers, not by a limit: PostgreSQL would use the index by status and sort all other rows each time.
     """
     rows = await connection.execute(
         select(*BOOKING_COLUMNS)
@@ -72,8 +72,8 @@ async def live_span(connection: AsyncConnection, event_id: int, after: int, upto
 
 
 async def counts(connection: AsyncConnection, event_id: int) -> tuple[int, dict[BookingStatus, Count]]:
-    """An event's `seq`, 0 where it has no bookings, and these and their tickets by status; every status is there."""
-    seq = select(events.c.seq).where(events.c.id == event_id).scalar_subquery()  # as of the same moment
+    """An event's `seq` (0 if it has no bookings), and the numbers of its bookings and tickets for every status."""
+    seq = select(events.c.seq).where(events.c.id == event_id).scalar_subquery()  # from the same snapshot
     rows = await connection.execute(
         select(seq, bookings.c.status, func.count(), func.sum(bookings.c.quantity))
         .where(bookings.c.event_id == event_id)
@@ -89,7 +89,7 @@ async def counts(connection: AsyncConnection, event_id: int) -> tuple[int, dict[
 async def span_as_of(connection: AsyncConnection, event_id: int, after: int, upto: int, seq: int) -> list[Booking]:
     """An event's bookings with a number above `after` and up to `upto`, in order, as they were at `seq`.
 
-    No snapshot is needed: a booking that has changed since is read off the changes, which nobody ever changes.
+    No snapshot is needed: a booking that has changed since is read from the changes, which are append-only.
     """
     rows = list(
         await connection.execute(
@@ -108,18 +108,18 @@ async def span_as_of(connection: AsyncConnection, event_id: int, after: int, upt
 
 
 async def _last_changes(connection: AsyncConnection, event_id: int, numbers: list[int], seq: int) -> dict[int, Booking]:
-    """What the last change up to `seq` made of each of these bookings, by number."""
+    """Each of these bookings after its last change up to `seq`, by number."""
     if not numbers:
         return {}
     of_these = (changes.c.event_id == event_id, changes.c.number.in_(numbers), changes.c.seq <= seq)
     columns = (changes.c[column.name] for column in BOOKING_COLUMNS)
-    # Between the booking's own number, which is its first change's seq, and `seq`: the primary key finds them.
+    # A booking's number is its first change's seq, so this lower bound lets the database use the primary key.
     query = select(*columns).where(*of_these, changes.c.seq >= min(numbers)).order_by(changes.c.seq)
     return {row.number: booking_of(row) for row in await connection.execute(query)}
 
 
 async def rules_as_of(connection: AsyncConnection, event_id: int, seq: int) -> Rules | None:
-    """An event's rules at `seq`; None where it was not made by then."""
+    """An event's rules at `seq`; None if it did not exist then."""
     row = await connection.execute(
         select(changes.c.rules)
         .where(changes.c.event_id == event_id, changes.c.seq <= seq, changes.c.rules.is_not(None))
@@ -131,8 +131,8 @@ async def rules_as_of(connection: AsyncConnection, event_id: int, seq: int) -> R
 
 
 async def live_of(connection: AsyncConnection, event_id: int, users: list[str]) -> dict[str, Booking]:
-    """The live bookings that these users have of an event, by user."""
-    # By their users: `+ 0` keeps SQLite from the primary key, by which it would read all of the event each time.
+    """The live bookings of these users for an event, by user."""
+    # `+ 0` keeps SQLite from using the primary key, with which it would read all bookings of the event.
     of_event = bookings.c.event_id + 0 == event_id
     rows = await connection.execute(
         select(*BOOKING_COLUMNS).where(bookings.c.user_id.in_(users), of_event, bookings.c.status.in_(LIVE))
@@ -141,7 +141,7 @@ async def live_of(connection: AsyncConnection, event_id: int, users: list[str]) 
 
 
 async def inversions(connection: AsyncConnection, event_id: int) -> list[Booking]:
-    """Bookings that got their tickets after one that had joined the waiting list later, by their last state."""
+    """Bookings that were promoted after one that had joined the waiting list later, in their current state."""
     previous = func.max(changes.c.number).over(order_by=changes.c.seq, rows=(None, -1))
     steps = (
         select(changes.c.number, previous.label("before"))
@@ -168,8 +168,8 @@ async def users_with_several(connection: AsyncConnection, event_id: int) -> list
 
 
 async def seq_gaps(connection: AsyncConnection, event_id: int) -> list[SeqGap]:
-    """The changes of an event that are missing below its highest `seq`."""
-    # What the event claims comes first: of what is committed meanwhile, its changes may be seen, and its claim not.
+    """The gaps in an event's changes below its highest `seq`."""
+    # The event's own `seq` is read first: changes that are committed after that are then no gap.
     claimed = (await connection.execute(select(events.c.seq).where(events.c.id == event_id))).scalar_one_or_none() or 0
     of_event = changes.c.event_id == event_id
     previous = func.coalesce(func.lag(changes.c.seq).over(order_by=changes.c.seq), 0)
@@ -196,7 +196,7 @@ async def changes_page(connection: AsyncConnection, event_id: int, after_seq: in
 async def user_page(
     connection: AsyncConnection, user_id: str, limit: int, starting_after: tuple[int, int] | None
 ) -> list[Booking] | None:
-    """A user's bookings, newest first; None where `starting_after` is none of theirs."""
+    """A user's bookings, newest first; None if `starting_after` is not one of their bookings."""
     newest_first = (bookings.c.created_at_ms, bookings.c.event_id, bookings.c.number)
     query = select(*BOOKING_COLUMNS).where(bookings.c.user_id == user_id)
     if starting_after is not None:

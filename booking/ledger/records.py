@@ -1,4 +1,4 @@
-"""What the ledger answers with, where the domain has no word of its own for it."""
+"""The ledger's results that are not types of the domain."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from booking.domain.model import Rules
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
-    """How far one shard's stream is applied: the id of its last applied entry, `0-0` for none, within an epoch."""
+    """A shard's epoch, and its cursor: the id of the last applied entry of its stream, `0-0` for none."""
 
     epoch: str
     cursor: str
@@ -17,7 +17,7 @@ class ShardRecord:
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """An event as its changes add up to; the counters are `Ledger.counts`. Milliseconds since 1970 in UTC."""
+    """An event after its applied changes; `Ledger.counts` has the counters. Times are milliseconds since 1970, UTC."""
 
     id: int
     rules: Rules
@@ -28,7 +28,7 @@ class EventRecord:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many bookings, and how many tickets they are for."""
+    """A number of bookings, and the number of their tickets."""
 
     bookings: int
     tickets: int
@@ -36,7 +36,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class SeqGap:
-    """Changes of an event that are missing, both ends included."""
+    """A gap in an event's changes: the first and the last missing `seq`."""
 
     first: int
     last: int

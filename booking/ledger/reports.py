@@ -1,4 +1,4 @@
-"""What an organizer is told of a sale: sums over an event's changes, and its bookings in pages."""
+"""An organizer's reports on a sale: sums over an event's changes, and its bookings in pages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from booking.ledger.tables import bookings, changes
 MINUTE_MS = 60_000
 
 TAKING = (ChangeKind.BOOKED, ChangeKind.HELD, ChangeKind.PROMOTED)
-"""Changes that take tickets; a confirmation keeps those of its hold."""
+"""Changes that take tickets. A confirmation takes none; it keeps those of its hold."""
 
 GIVING_BACK = (ChangeKind.CANCELLED, ChangeKind.EXPIRED)
-"""Changes that give tickets back; whoever leaves the waiting list had none."""
+"""Changes that give tickets back. To leave the waiting list gives none back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Minute:
-    """What happened in one minute, which began at `start_ms`: changes by kind."""
+    """The number of changes of each kind in the minute that began at `start_ms`."""
 
     start_ms: int
     kinds: dict[ChangeKind, int]
@@ -32,7 +32,7 @@ class Minute:
 
 async def minutes(ledger: Ledger, event_id: int) -> list[Minute]:
     """Every minute in which something happened to a booking of the event, in order."""
-    # at_ms - at_ms % 60000 is a minute's start on every database; the division of whole numbers is not.
+    # at_ms - at_ms % 60000 works on every database; the division of integers differs between them.
     start = (changes.c.at_ms - changes.c.at_ms % MINUTE_MS).label("start")
     query = (
         select(start, changes.c.kind, func.count())
@@ -48,16 +48,16 @@ async def minutes(ledger: Ledger, event_id: int) -> list[Minute]:
 
 
 async def kinds(ledger: Ledger, event_id: int) -> dict[ChangeKind, int]:
-    """How often each kind of change has happened to the event."""
+    """The number of the event's changes of each kind."""
     query = select(changes.c.kind, func.count()).where(changes.c.event_id == event_id).group_by(changes.c.kind)
     async with ledger.reading() as connection:
         return {ChangeKind(kind): count for kind, count in await connection.execute(query)}
 
 
 async def sold_out_at_ms(ledger: Ledger, event_id: int) -> int | None:
-    """When the event's last ticket was taken for the first time; None while that has not happened.
+    """When the event was sold out for the first time, in milliseconds; None if it has not been.
 
-    By the running sum of tickets taken and given back, against the capacity that was in force at each change.
+    It compares the running sum of tickets taken and given back with the capacity in force at each change.
     """
     async with ledger.reading() as connection:
         capacities = await _capacities(connection, event_id)
@@ -82,7 +82,7 @@ async def sold_out_at_ms(ledger: Ledger, event_id: int) -> int | None:
 
 
 async def _capacities(connection: AsyncConnection, event_id: int) -> list[tuple[int, int, int]]:
-    """Each capacity that the event has had, with the first and the last `seq` at which it was in force."""
+    """Each capacity of the event, after the first and the last `seq` at which it was in force."""
     rows = await connection.execute(
         select(changes.c.seq, changes.c.rules)
         .where(changes.c.event_id == event_id, changes.c.rules.is_not(None))
@@ -104,9 +104,9 @@ async def page(
     limit: int,
     below: int | None = None,
 ) -> list[Booking] | None:
-    """An event's bookings, newest first. None where `below`, a booking's number, is none of this list's event.
+    """An event's bookings, newest first, below the number `below`. None if the event has no booking of this number.
 
-    A booking keeps its place whatever becomes of it, so that pages neither skip nor repeat one.
+    A booking keeps its number for ever, so pages neither skip nor repeat one.
     """
     query = select(*BOOKING_COLUMNS).where(bookings.c.event_id == event_id)
     async with ledger.reading() as connection:

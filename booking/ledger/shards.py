@@ -1,4 +1,4 @@
-"""The shards: how many there are, and how far the stream of each is applied."""
+"""The table of shards: each one's epoch, and the cursor up to which its stream is applied."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from booking.ledger.records import ShardRecord
 from booking.ledger.tables import shards
 
 CURSOR_START = "0-0"
-"""The cursor of a stream of which nothing is applied; every entry's id is greater."""
+"""The cursor before the first applied entry; every entry's id is greater."""
 
 
 async def read(connection: AsyncConnection) -> dict[int, ShardRecord]:
@@ -19,13 +19,13 @@ async def read(connection: AsyncConnection) -> dict[int, ShardRecord]:
 
 
 async def initialize_shards(connection: AsyncConnection, epochs: Sequence[str]) -> dict[int, ShardRecord]:
-    """Makes a shard for each epoch where there are none yet, and reads what stands there then."""
+    """Creates a shard for each epoch if there are none yet, and returns all shards."""
     if connection.dialect.name == "postgresql":
-        # Of two first starts the second waits here; SQLite's write lock is held from the beginning.
+        # If two first starts run at once, the second waits here. With SQLite the transaction has the write lock.
         await connection.execute(text("LOCK TABLE shards IN SHARE ROW EXCLUSIVE MODE"))
-    standing = await read(connection)
-    if standing or not epochs:
-        return standing
+    existing = await read(connection)
+    if existing or not epochs:
+        return existing
     await connection.execute(
         insert(shards),
         [
@@ -36,14 +36,11 @@ async def initialize_shards(connection: AsyncConnection, epochs: Sequence[str]) 
     return await read(connection)
 
 
-async def use_epochs(connection: AsyncConnection, shard: int, seen: ShardRecord, anew: ShardRecord) -> bool:
-    """Gives a shard that is written into Redis anew another epoch, and its stream another beginning.
-
-    False where it does not stand any more as it was seen.
-    """
+async def replace_shard(connection: AsyncConnection, shard: int, seen: ShardRecord, new: ShardRecord) -> bool:
+    """Gives a shard that is restored a new epoch and cursor. Returns False if it is not as `seen` any more."""
     moved = await connection.execute(
         update(shards)
         .where(shards.c.shard == shard, shards.c.epoch == seen.epoch, shards.c.cursor == seen.cursor)
-        .values(epoch=anew.epoch, cursor=anew.cursor, accounts_named=anew.accounts_named)
+        .values(epoch=new.epoch, cursor=new.cursor, accounts_named=new.accounts_named)
     )
     return moved.rowcount == 1

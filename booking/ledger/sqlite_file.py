@@ -1,4 +1,4 @@
-"""A SQLite file: made in one place, for nobody else's eyes; opened where it is; and let go of with its threads."""
+"""A SQLite file: creates it for its owner only, opens only an existing one, and ends the threads of its connections."""
 
 import asyncio
 import os
@@ -17,29 +17,29 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from booking.ledger.errors import LedgerUnavailable
 
 CLOSE_SECONDS_MAX = 6.0
-"""How long threads are waited for at the end: a call that was cancelled may still wait for a lock, for up to 5 s."""
+"""How long `dispose` waits for threads. A cancelled call may still wait for a lock, for up to 5 s."""
 
-LOOK_SECONDS = 0.005
+POLL_SECONDS = 0.005
 
 
 def make_file(path: Path) -> None:
-    """Makes a file that nobody else may read (it will hold password hashes), where there is none, but not its folder.
+    """Creates the file if it does not exist, but not its folder. Only its owner may read it: it holds password hashes.
 
-    Raises LedgerUnavailable where it can neither be made nor written.
+    Raises LedgerUnavailable if it cannot be created or written.
     """
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except FileNotFoundError:
-        raise LedgerUnavailable(f"{path} cannot be made: there is no folder {path.parent}") from None
+        raise LedgerUnavailable(f"{path} cannot be created: there is no folder {path.parent}") from None
     except OSError as error:
-        raise LedgerUnavailable(f"{path} cannot be made or written ({error.strerror})") from None
+        raise LedgerUnavailable(f"{path} cannot be created or written ({error.strerror})") from None
 
 
 class SqliteEngine(AsyncEngine):
-    """An engine whose connections make no file, and of which no thread is left once it is disposed of.
+    """An engine whose connections create no file, and whose `dispose` waits for the threads of its connections.
 
-    aiosqlite gives each connection a thread, and tells it to stop without waiting for that where a connection could not
-    be made or a call was cancelled. Such a thread has its last word for an event loop that may be closed by then.
+    aiosqlite gives each connection a thread. If the connection fails or a call is cancelled, aiosqlite stops the thread
+    without waiting for it. Such a thread may then send its result to an event loop that is already closed.
     """
 
     def __init__(self, sync_engine: Engine) -> None:
@@ -48,22 +48,22 @@ class SqliteEngine(AsyncEngine):
         event.listen(sync_engine, "do_connect", self._open)
 
     async def dispose(self, close: bool = True) -> None:
-        """Closes every connection, and waits for their threads to end, for a bounded time."""
+        """Closes every connection, and waits up to CLOSE_SECONDS_MAX for their threads to end."""
         await super().dispose(close)
         loop = asyncio.get_running_loop()
         end = loop.time() + CLOSE_SECONDS_MAX
         while any(thread.is_alive() for thread in self._threads) and loop.time() < end:  # noqa: ASYNC110
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     def _open(self, _: Dialect, __: ConnectionPoolEntry, ___: Sequence[Any], options: dict[str, Any]) -> None:
-        """Called by SQLAlchemy before each connection, which it then makes with these options."""
+        """Sets the function that opens a connection; SQLAlchemy calls this before each one."""
         options["async_creator_fn"] = self._connect
 
     async def _connect(self, database: str, **options: Any) -> aiosqlite.Connection:
         path = Path(database)
-        # By SQLite itself it would be made with the rights that any file has.
+        # mode=rw: SQLite must not create the file, because other users could then read it.
         connection = aiosqlite.connect(f"{path.as_uri()}?mode=rw", uri=True, **options)
-        thread = connection._thread  # noqa: SLF001 - there is no other way to it; SQLAlchemy does as much
+        thread = connection._thread  # noqa: SLF001 - there is no public access; SQLAlchemy does the same
         thread.daemon = True
         self._threads = {one for one in self._threads if one.is_alive()} | {thread}
         try:
@@ -73,11 +73,11 @@ class SqliteEngine(AsyncEngine):
 
 
 def _reason(path: Path, error: sqlite3.OperationalError) -> str:
-    """SQLite says "unable to open database file", whatever it is."""
+    """The reason why the file could not be opened; SQLite's message is the same for all reasons."""
     try:
         os.close(os.open(path, os.O_RDWR))
     except FileNotFoundError:
-        return f"there is no {path} yet; booking migrate makes it"
+        return f"there is no {path} yet; run booking migrate"
     except OSError as refusal:
         return f"{path} cannot be opened ({refusal.strerror})"
     return f"{path}: {error}"

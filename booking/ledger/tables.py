@@ -1,8 +1,8 @@
-"""The tables. A time is milliseconds since 1970 in UTC, as Redis's clock gave it, and its name ends in _ms."""
+"""The tables. A column whose name ends in _ms is a time by Redis's clock, in milliseconds since 1970 in UTC."""
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, SmallInteger, Table, Text, false
 
-# A name for every constraint, the same on every database: a later migration can then drop it.
+# Every constraint has the same name on every database, so that a later migration can drop it.
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -11,7 +11,7 @@ metadata = MetaData(
     }
 )
 
-# SQLite counts an account's id up by itself only in a column of type INTEGER.
+# SQLite assigns ids only in a column of type INTEGER.
 _AccountId = BigInteger().with_variant(Integer(), "sqlite")
 
 # How far each shard's stream is applied. The number of rows is the service's number of shards.
@@ -21,7 +21,7 @@ shards = Table(
     Column("shard", Integer, primary_key=True, autoincrement=False),
     Column("epoch", Text, nullable=False),
     Column("cursor", Text, nullable=False),
-    # Whether the bookings of accounts are under `account:<id>`; those of a version before that were under the bare id.
+    # Whether the bookings of accounts have the user id `account:<id>`; an older version used the bare id.
     Column("accounts_named", Boolean, server_default=false(), nullable=False),
 )
 
@@ -41,8 +41,8 @@ events = Table(
     Column("seq", BigInteger, nullable=False),
 )
 
-# Every booking as its last change left it. There are no foreign keys to events, here and in changes: the writer moves
-# events.seq in the same transaction and refuses where there is no such event, so a check on each row adds only time.
+# Every booking after its last change. Bookings and changes have no foreign keys to events: the writer updates
+# events.seq in the same transaction and refuses an unknown event, so a check of each row would only take time.
 bookings = Table(
     "bookings",
     metadata,
@@ -56,14 +56,14 @@ bookings = Table(
     Column("expires_at_ms", BigInteger),
     Column("updated_at_ms", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
-    # A user's own history, read backwards from the newest.
+    # For a user's bookings, read backwards from the newest.
     Index(None, "user_id", "created_at_ms", "event_id", "number"),
-    # An event's bookings of one status in order, and the counts by status without touching the table.
+    # For an event's bookings of one status in order, and for the counts by status from the index alone.
     Index(None, "event_id", "status", "number", "quantity"),
     sqlite_with_rowid=False,
 )
 
-# What happened, append-only. A change of the event itself fills `rules` (JSON); one of a booking, all the others.
+# Every change, append-only. A change of the event itself has `rules` (JSON); a change of a booking has the others.
 changes = Table(
     "changes",
     metadata,
@@ -91,5 +91,5 @@ users = Table(
     Column("password_hash", Text, nullable=False),
     Column("organizer", Boolean, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
-    sqlite_autoincrement=True,  # an id is never given twice, not even after a deletion
+    sqlite_autoincrement=True,  # an id is never reused, not even after a deletion
 )

@@ -1,4 +1,4 @@
-"""Applies the stream's changes: exactly once, in one transaction with the cursors that say how far they go."""
+"""Writes folded changes and moves the shards' cursors in the same transaction, so that each change is applied once."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,16 +13,16 @@ from booking.ledger.records import ShardRecord
 from booking.ledger.tables import bookings, changes, events, shards
 
 PARAMETERS_MAX = 10_000
-"""Parameters of one statement; the databases' own limits begin at 32,766."""
+"""Parameters of one statement, at most; the databases' own limits begin at 32,766."""
 
 MovedRow = tuple[int, str, str, int | None, int, int, int, int]
-"""What a change can move of a booking, and then its event and number."""
+"""The columns of a booking that a change may update, then its event and number."""
 
 _CHANGE_COLUMNS = [column.name for column in changes.columns]
 _BOOKING_COLUMNS = [column.name for column in bookings.columns]
 
-# Each database takes rows in the way that was measured to be the fastest for it. A booking that is made in a batch is
-# inserted, one that was there is updated: an upsert of both takes half as long again.
+# Each database gets rows in the way that was measured to be the fastest. New bookings are inserted and existing ones
+# are updated: an upsert of both takes 50 % longer.
 _SQLITE_INSERT_CHANGES = """
     INSERT INTO changes (event_id, seq, kind, at_ms, number, user_id, quantity, status, source, created_at_ms,
         expires_at_ms, rules)
@@ -33,7 +33,7 @@ _SQLITE_INSERT_BOOKINGS = """
         updated_at_ms, seq)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-# The user, and when it was asked for, never change.
+# user_id and created_at_ms never change.
 _SQLITE_UPDATE_BOOKINGS = """
     UPDATE bookings SET quantity = ?, status = ?, source = ?, expires_at_ms = ?, updated_at_ms = ?, seq = ?
     WHERE event_id = ? AND number = ?
@@ -49,10 +49,10 @@ _POSTGRESQL_UPDATE_BOOKINGS = """
 
 
 async def move_cursors(connection: AsyncConnection, batches: Sequence[ShardBatch]) -> None:
-    """Moves each batch's cursor from `after` to `upto`. Raises CursorMoved where it does not stand at `after`.
+    """Moves each batch's cursor from `after` to `upto`. Raises CursorMoved if it is not at `after` in the epoch.
 
-    This comes first in the transaction: the rows stay locked until the commit, so of two appliers one waits here and
-    then finds its cursor moved. In the order of the shards, so that the two can't hold what the other waits for.
+    This comes first in the transaction. The rows stay locked until the commit, so if two processes apply the same
+    batch, one waits here and then gets CursorMoved. Shards are updated in order, so that there is no deadlock.
     """
     for batch in sorted(batches, key=lambda batch: batch.shard):
         moved = await connection.execute(
@@ -66,7 +66,10 @@ async def move_cursors(connection: AsyncConnection, batches: Sequence[ShardBatch
 
 
 async def write(connection: AsyncConnection, folded: Fold) -> None:
-    """Writes what was folded. Raises LedgerConflict where it doesn't follow on what the database has of an event."""
+    """Writes the folded changes. Raises LedgerConflict if they do not follow an event's last change.
+
+    Raises LedgerError for a change of a booking that does not exist.
+    """
     await _write_events(connection, folded.events)
     write_rows = _write_postgresql if connection.dialect.name == "postgresql" else _write_sqlite
     moved = [
@@ -75,7 +78,7 @@ async def write(connection: AsyncConnection, folded: Fold) -> None:
     ]
     updated = await write_rows(connection, folded.changes, list(folded.made.values()), moved)
     if updated != len(moved):
-        raise LedgerError(f"{len(moved) - updated} changes are of bookings that were never made")
+        raise LedgerError(f"{len(moved) - updated} changes are of bookings that do not exist")
 
 
 async def _write_events(connection: AsyncConnection, steps: dict[int, EventStep]) -> None:
@@ -109,8 +112,8 @@ async def _write_events(connection: AsyncConnection, steps: dict[int, EventStep]
         )
 
 
-async def first_repeated(connection: AsyncConnection, folded: Fold) -> LedgerConflict | None:
-    """What to raise where the database refused rows of these changes because it has them already."""
+async def first_duplicate(connection: AsyncConnection, folded: Fold) -> LedgerConflict | None:
+    """The error for changes whose rows the database has already; None if it has none of them."""
     for event_id, step in folded.events.items():
         there = changes.c.event_id == event_id, changes.c.seq.between(step.first_seq, step.last_seq)
         seq = (await connection.execute(select(func.min(changes.c.seq)).where(*there))).scalar_one()
@@ -122,7 +125,7 @@ async def first_repeated(connection: AsyncConnection, folded: Fold) -> LedgerCon
 async def _write_sqlite(
     connection: AsyncConnection, changed: list[ChangeRow], made: list[BookingRow], moved: list[MovedRow]
 ) -> int:
-    """Lists of rows straight to the driver: SQLAlchemy's own handling of a row takes as long as SQLite's."""
+    """Writes with the driver's `executemany`: SQLAlchemy would take as long for each row as SQLite does."""
     if changed:
         await connection.exec_driver_sql(_SQLITE_INSERT_CHANGES, changed)
     if made:
@@ -135,9 +138,9 @@ async def _write_sqlite(
 async def _write_postgresql(
     connection: AsyncConnection, changed: list[ChangeRow], made: list[BookingRow], moved: list[MovedRow]
 ) -> int:
-    """COPY for what is new, and one statement for all that moved, its rows as one array a column.
+    """Writes new rows with COPY, and all updates with one statement that gets one array for each column.
 
-    The driver's connection is in SQLAlchemy's transaction, which `move_cursors` has begun.
+    The driver's connection is in the transaction of SQLAlchemy, which `move_cursors` has begun.
     """
     driver = (await connection.get_raw_connection()).driver_connection
     assert driver is not None

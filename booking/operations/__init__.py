@@ -1,1 +1,1 @@
-"""What an operator does to a service: audit it, restore it, examine it, add accounts."""
+"""An operator's commands: audit and restore a service, examine it, and add accounts."""

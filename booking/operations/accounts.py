@@ -3,7 +3,7 @@
 from booking.auth.emails import email_key, normalise_email
 from booking.auth.passwords import Passwords
 from booking.domain.callers import account_user_id
-from booking.ledger.engine import place_of
+from booking.ledger.engine import location_of
 from booking.ledger.errors import EmailTaken
 from booking.ledger.ledger import Ledger
 from booking.ledger.migrate import migrate
@@ -12,13 +12,13 @@ from booking.ledger.migrate import migrate
 async def add_account(address: str, email: str, password: str, *, organizer: bool) -> str:
     """Adds an account to the database at `address`, or sets the password of the one with this email.
 
-    `organizer` makes either an organizer; without it, one that is an organizer stays so. Returns a sentence that says
-    what was done. Raises ValueError for an email that is none, and LedgerError.
+    With `organizer` the account becomes an organizer; without it, an existing organizer stays one. Returns a sentence
+    that says what was done. Raises ValueError for an invalid email, and LedgerError.
     """
     normalised, key = normalise_email(email), email_key(email)
     await migrate(address)
     passwords = Passwords(threads=1)
-    ledger, place = Ledger.open(address), place_of(address)
+    ledger, place = Ledger.open(address), location_of(address)
     try:
         password_hash = await passwords.hash(password)
         try:
@@ -29,7 +29,7 @@ async def add_account(address: str, email: str, password: str, *, organizer: boo
                 raise
             role = "an organizer" if changed.organizer else "a user"
             user = account_user_id(changed.id)
-            return f"{normalised} was in {place} already (user {user}): its password is set anew, and it is {role}."
+            return f"{normalised} was in {place} already (user {user}): its password is changed, and it is {role}."
         role = "an organizer" if account.organizer else "a user"
         return f"{normalised} is added to {place} (user {account_user_id(account.id)}), as {role}."
     finally:

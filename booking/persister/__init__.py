@@ -1,1 +1,1 @@
-"""The persister: it carries the streams of changes from Redis into SQL."""
+"""The persister: it consumes the change streams in Redis and writes them into SQL."""

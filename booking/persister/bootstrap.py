@@ -1,4 +1,4 @@
-"""The first start: gives each shard its epoch, in SQL and then in Redis. At every later one, compares."""
+"""The bootstrap: the first start gives each shard its epoch, in SQL and then in Redis; each later one verifies them."""
 
 import secrets
 from collections.abc import Mapping
@@ -10,15 +10,14 @@ from booking.settings import Settings, SettingsError
 
 
 async def initialize_shards(settings: Settings, ledger: Ledger, streams: ChangeStreams) -> dict[int, ShardRecord]:
-    """Each shard's epoch and cursor, made now if this is the first start; safe when many processes start at once.
+    """Each shard's epoch and cursor; the first start creates them. Many processes may start at the same time.
 
-    Raises SettingsError when the database was founded with another number of shards, LedgerUnavailable and
-    InventoryUnavailable.
+    Raises SettingsError if the database has another number of shards, LedgerUnavailable and InventoryUnavailable.
     """
     records = await ledger.initialize_shards([secrets.token_hex(8) for _ in range(settings.shards)])
     if len(records) != settings.shards:
         raise SettingsError(
-            f"BOOKING_SHARDS: this database was founded with {len(records)} shards, and its events cannot move; "
+            f"BOOKING_SHARDS: this database was created with {len(records)} shards, and its events cannot move; "
             f"set it to {len(records)}"
         )
     await streams.initialize_shards(positions_of(records))
@@ -26,10 +25,10 @@ async def initialize_shards(settings: Settings, ledger: Ledger, streams: ChangeS
 
 
 async def verify_or_fence(ledger: Ledger, streams: ChangeStreams) -> list[int]:
-    """The shards in Redis that do not have all that the database has; nothing is sold from them any more.
+    """The shards in Redis that lack changes that SQL has. Their epoch is deleted, so that nothing is sold from them.
 
-    To be asked before anything is sold over a new connection: there may be another Redis behind it, or an old copy.
-    Raises LedgerUnavailable and InventoryUnavailable.
+    To be called before anything is sold over a new connection: it may lead to another Redis, or to an old copy. Raises
+    LedgerUnavailable and InventoryUnavailable.
     """
     return await streams.verify_or_fence(positions_of(await ledger.shards()))
 

@@ -1,4 +1,7 @@
-"""Carries the change streams into the ledger, exactly once: the cursor moves in the transaction that applies."""
+"""Consumes the change streams and writes them into the ledger, exactly once.
+
+Each shard's cursor moves in the transaction that applies its changes.
+"""
 
 import asyncio
 import contextlib
@@ -9,7 +12,7 @@ import structlog
 
 from booking.domain.changes import ShardBatch
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.streams import ChangeStreams, Reading, past
+from booking.inventory.streams import ChangeStreams, StreamRead, trimmed_past
 from booking.ledger.errors import CursorMoved, LedgerConflict, LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger
 from booking.metrics import FOLDER, Metrics
@@ -17,43 +20,43 @@ from booking.persister.bootstrap import initialize_shards, positions_of
 from booking.settings import Settings
 
 BATCH_ENTRIES = 4_000
-"""Entries of one shard in a transaction, at most."""
+"""Entries of a shard in one transaction, at most."""
 
 PERIOD_SECONDS = 0.2
-"""Between two looks at streams that do not fill a batch: entries that come in between share one transaction, which
-costs as much as some fifty of them. Adds itself to the lag, and to no request."""
+"""Between two reads of streams that do not fill a batch. Entries that arrive in between share one transaction, which
+costs as much as some fifty of them. This adds to SQL's lag, and delays no request."""
 
-PRESSED_PERIOD_SECONDS = 0.01
-"""The same where every answer waits for SQL."""
+SYNCHRONOUS_PERIOD_SECONDS = 0.01
+"""The same if every answer waits for SQL."""
 
 RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
-"""Waits after a failure in a row; the last one repeats. The contract of the fault suite is to resume within 2 s."""
+"""Waits after consecutive failures; the last one repeats. The fault suite requires that it resumes within 2 s."""
 
 DRAIN_SECONDS_MAX = 4.0
-"""How long a stop carries on where others are still selling; what is left then is the next persister's."""
+"""How long a stop goes on consuming while others still sell. The next persister consumes what is left."""
 
-LOOK_SECONDS = 1.0
-"""Between two looks, while nothing is sold, at whether the database still has what it had."""
+IDLE_CHECK_SECONDS = 1.0
+"""Between two checks, while nothing is sold, that SQL still has the changes that it had."""
 
 METRICS_SECONDS = 1.0
-"""Between two savings of what has been counted."""
+"""Between two writes of the metrics file."""
 
 BEHIND_SECONDS_MAX = 2.0
-"""How old an entry may become before a persister that gives way to everybody else is called behind: the bound within
-which SQL has to be equal to Redis after a sale."""
+"""How old an entry may become before a persister of low priority has fallen behind. It is also the bound within which
+SQL has to be equal to Redis after a sale."""
 
 log = structlog.get_logger()
 
 
 class FallenBehind(Exception):
-    """Giving way to everything else on the machine leaves too little to carry what is sold."""
+    """With low priority the persister gets too little processor time for the current sales."""
 
 
 async def run(settings: Settings, stop: asyncio.Event, lower_priority: Callable[[], None] | None = None) -> None:
-    """Carries until `stop` is set, and then until the streams are drained or a part is away.
+    """Consumes until `stop` is set, and then until the streams are empty or Redis or SQL fails.
 
-    Once it has caught up for the first time it calls `give_way`, where there is one; from then on it raises
-    FallenBehind when an entry was older than BEHIND_SECONDS_MAX when it was read.
+    When it has caught up for the first time, it calls `lower_priority`, if given. From then on it raises FallenBehind
+    if an entry is older than BEHIND_SECONDS_MAX when it is read.
     """
     ledger = Ledger.open(settings.database_address)
     streams = ChangeStreams(settings.redis_address)
@@ -65,7 +68,7 @@ async def run(settings: Settings, stop: asyncio.Event, lower_priority: Callable[
 
 
 class Persister:
-    """One carrier. Two at once do no harm: of two that apply the same entries, one's cursor has moved."""
+    """One persister. Two at once do no harm: if both apply the same entries, one of them gets CursorMoved."""
 
     def __init__(
         self,
@@ -74,21 +77,24 @@ class Persister:
         streams: ChangeStreams,
         lower_priority: Callable[[], None] | None = None,
     ) -> None:
-        self._give_way, self._gives_way = lower_priority, False
+        self._set_low_priority, self._has_low_priority = lower_priority, False
         self._settings = settings
         self._ledger = ledger
         self._streams = streams
         self._positions: dict[int, tuple[str, str]] | None = None
         self._untrimmed, self._lost = set[int](), set[int]()
-        self._fenced: set[int] = set()  # by this one, which has said why
-        self._looked_at = 0.0
+        self._fenced: set[int] = set()  # shards that this persister fenced, and whose reason it has logged
+        self._checked_at = 0.0
         self._unreadable: set[int] = set()
         self._refused: set[int] = set()
         self.metrics = Metrics()
-        self._metered_at = 0.0
+        self._metrics_saved_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """As the module's `run`."""
+        """Consumes until `stop` is set, and then until the streams are empty or Redis or SQL fails.
+
+        Raises FallenBehind.
+        """
         failures = 0
         loop = asyncio.get_running_loop()
         end: float | None = None
@@ -96,14 +102,14 @@ class Persister:
             if end is None and stop.is_set():
                 end = loop.time() + DRAIN_SECONDS_MAX
             try:
-                carried = await self.consume()
+                consumed = await self.consume()
                 if failures:
-                    log.info("the persister goes on", after_failures=failures)
+                    log.info("the persister resumes", after_failures=failures)
                 failures = 0
             except (LedgerError, InventoryUnavailable) as error:
-                self._positions = None  # a commit may have gone through: the cursors in SQL tell
+                self._positions = None  # read them again: the commit may have succeeded
                 if stop.is_set() and not isinstance(error, CursorMoved):
-                    log.warning("the persister stops with entries left; the next one carries them", reason=str(error))
+                    log.warning("the persister stops with entries left; the next one consumes them", reason=str(error))
                     return
                 if not isinstance(error, CursorMoved) and failures in (0, 10, 100):
                     log.warning("the persister waits", reason=str(error))
@@ -111,41 +117,41 @@ class Persister:
                 failures += 1
                 continue
             self._save_metrics(loop.time())
-            if carried == 0 and stop.is_set():
+            if consumed == 0 and stop.is_set():
                 return
-            if carried < BATCH_ENTRIES:
+            if consumed < BATCH_ENTRIES:
                 self._lower_priority()
-                await _wait(stop, PRESSED_PERIOD_SECONDS if self._settings.ack == "database" else PERIOD_SECONDS)
+                await _wait(stop, SYNCHRONOUS_PERIOD_SECONDS if self._settings.ack == "database" else PERIOD_SECONDS)
 
     def _lower_priority(self) -> None:
-        """From now on, if it ever is to: it has caught up, and a start beside everybody else took its own time."""
-        if self._give_way is not None and not self._gives_way:
-            self._gives_way = True
-            self._give_way()
+        """Lowers the priority when it has caught up for the first time; until then it needs the processor."""
+        if self._set_low_priority is not None and not self._has_low_priority:
+            self._has_low_priority = True
+            self._set_low_priority()
 
     def _save_metrics(self, now: float) -> None:
-        """Where the workers find them; a process of its own on another machine has no such folder."""
-        if now - self._metered_at < METRICS_SECONDS:
+        """Writes the metrics file that the web workers read. A persister on another machine has no such folder."""
+        if now - self._metrics_saved_at < METRICS_SECONDS:
             return
-        self._metered_at = now
+        self._metrics_saved_at = now
         with contextlib.suppress(OSError):
             self.metrics.save(self._settings.data_dir / FOLDER)
 
     async def consume(self) -> int:
-        """One transaction's worth: reads, applies, trims. Returns the entries carried.
+        """Reads, applies and trims the entries of one transaction. Returns the number of entries applied.
 
-        Raises LedgerUnavailable, CursorMoved and InventoryUnavailable.
+        Raises LedgerUnavailable, CursorMoved, InventoryUnavailable and FallenBehind.
         """
         if self._positions is None:
             self._positions = positions_of(await initialize_shards(self._settings, self._ledger, self._streams))
-            self._untrimmed = set(self._positions)  # whoever committed last may not have come to it
-        reading = await self._streams.read(self._positions, BATCH_ENTRIES)
-        batches = reading.batches
-        await self._check(reading)
-        if not (batches or reading.let_go):
-            await self._look_while_nothing_is_sold()
+            self._untrimmed = set(self._positions)  # a persister may have ended between its commit and its trim
+        read = await self._streams.read(self._positions, BATCH_ENTRIES)
+        batches = read.batches
+        await self._check(read)
+        if not (batches or read.trimmed_to):
+            await self._check_when_idle()
         if batches:
-            if self._gives_way and _age_seconds(batches) > BEHIND_SECONDS_MAX:
+            if self._has_low_priority and _age_seconds(batches) > BEHIND_SECONDS_MAX:
                 raise FallenBehind
             batches = await self._apply(batches)
         for batch in batches:
@@ -162,7 +168,10 @@ class Persister:
         return rows
 
     async def _apply(self, batches: list[ShardBatch]) -> list[ShardBatch]:
-        """Applies all of them, or, where the database does not take one, each that it takes by itself."""
+        """Applies all batches in one transaction. If the database refuses it, applies each batch in its own.
+
+        Returns the batches that were applied. Raises LedgerUnavailable and CursorMoved.
+        """
         try:
             await self._ledger.apply(batches)
         except (LedgerUnavailable, CursorMoved):
@@ -171,7 +180,7 @@ class Persister:
             if len(batches) > 1:
                 return [batch for one in batches for batch in await self._apply([one])]
             if isinstance(error, LedgerConflict):
-                await self._give_up(batches[0])
+                await self._fence_diverged(batches[0])
             else:
                 self._refuse(batches[0], error)
             return []
@@ -179,34 +188,34 @@ class Persister:
         return batches
 
     def _refuse(self, batch: ShardBatch, error: LedgerError) -> None:
-        """What the database refuses of one shard keeps no other from being carried; the shard's lag tells of it."""
+        """Logs once that the database refuses a shard's changes. The other shards go on; this one's lag grows."""
         if batch.shard not in self._refused:
             log.error("the database refuses a shard's changes", shard=batch.shard, reason=str(error))
             self._refused.add(batch.shard)
 
-    async def _give_up(self, batch: ShardBatch) -> None:
-        """Redis has gone another way than the database: an old copy was sold from. No more is."""
+    async def _fence_diverged(self, batch: ShardBatch) -> None:
+        """Fences a shard whose changes do not follow SQL's: tickets were sold from an old copy of Redis."""
         await self._fence([batch.shard])
         log.error(
-            "a shard's changes do not follow on the database's; it is not sold from until `booking restore`",
+            "a shard's changes do not follow those in the database; nothing is sold from it until `booking restore`",
             shard=batch.shard,
             after=batch.after,
         )
 
-    async def _check(self, reading: Reading) -> None:
-        """Says once what is wrong, and looks again soon: somebody may be restoring it."""
-        lost, unreadable = set(reading.lost), set(reading.unreadable)
+    async def _check(self, read: StreamRead) -> None:
+        """Logs each problem once, fences damaged shards, and reads the epochs again if a shard is lost."""
+        lost, unreadable = set(read.lost), set(read.unreadable)
         if unreadable - self._unreadable:
             await self._fence(unreadable)
         if found := lost - self._lost - self._fenced:
             log.error(
-                "Redis does not hold what these shards were founded on; they are not sold from until `booking restore`",
+                "Redis has lost the data of these shards; nothing is sold from them until `booking restore`",
                 shards=sorted(found),
             )
         if unreadable - self._unreadable:
-            log.error("these shards' streams cannot be read; they are not sold from", reasons=reading.unreadable)
-        if reading.let_go:
-            await self._look_for_lost_commits(reading.let_go)
+            log.error("these shards' streams cannot be read; nothing is sold from them", reasons=read.unreadable)
+        if read.trimmed_to:
+            await self._check_for_lost_commits(read.trimmed_to)
         if lost:
             self._positions = positions_of(await self._ledger.shards())  # a restored shard has another epoch
         self._fenced -= self._lost - lost
@@ -216,31 +225,35 @@ class Persister:
         await self._streams.fence(shards)
         self._fenced.update(shards)
 
-    async def _look_while_nothing_is_sold(self) -> None:  # or the next buyer would be the one to find out
-        if self._positions and time.monotonic() - self._looked_at >= LOOK_SECONDS:
-            self._looked_at = time.monotonic()
-            await self._look_for_lost_commits(
-                await self._streams.let_go(self._positions.keys() - self._fenced - self._lost)
+    async def _check_when_idle(self) -> None:  # so that lost commits are found before the next booking
+        if self._positions and time.monotonic() - self._checked_at >= IDLE_CHECK_SECONDS:
+            self._checked_at = time.monotonic()
+            await self._check_for_lost_commits(
+                await self._streams.trimmed_to(self._positions.keys() - self._fenced - self._lost)
             )
 
-    async def _look_for_lost_commits(self, let_go: Mapping[int, str]) -> None:
-        """Redis lets go of nothing that the database does not have: another persister has carried it, or the database
-        is an old copy, or has failed over to one. Then what comes next would hide for ever what is missing.
+    async def _check_for_lost_commits(self, trimmed_to: Mapping[int, str]) -> None:
+        """Fences the shards whose stream was trimmed beyond SQL's cursor, unless another persister moved the cursor.
+
+        Streams are trimmed only up to what SQL has. So SQL is an old copy, or has failed over to one. If more changes
+        were applied to it, they would hide the missing ones for ever.
         """
         before = self._positions or {}
         self._positions = now = positions_of(await self._ledger.shards())
-        old = [shard for shard in past(let_go, now) if now[shard][0] == before[shard][0]]  # else it was restored
+        old = [
+            shard for shard in trimmed_past(trimmed_to, now) if now[shard][0] == before[shard][0]
+        ]  # else it was restored
         if old:
             await self._fence(old)
             log.error(
-                "the database lacks changes that it had; these shards are not sold from until it has them again, "
-                "or `booking restore --force` gives them up",
+                "the database lacks changes that it had; nothing is sold from these shards until it has them again, "
+                "or `booking restore --force` drops them",
                 shards=old,
             )
 
 
 def _age_seconds(batches: Iterable[ShardBatch]) -> float:
-    """How long the oldest change has waited, if Redis's clock is right by ours."""
+    """How long the oldest change has waited, if Redis's clock agrees with this machine's."""
     return time.time() - min(batch.changes[0].at_ms for batch in batches) / 1000
 
 

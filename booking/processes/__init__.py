@@ -1,1 +1,1 @@
-"""The processes of the service: the supervisor, its children, their sockets and their folder."""
+"""The processes of the service: the supervisor, its children, their sockets and the data folder."""

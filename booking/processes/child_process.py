@@ -1,4 +1,4 @@
-"""One part of the service: a child process that is started again whenever it dies, until it is told to stop."""
+"""A child process of the supervisor: it is started again whenever it dies, until it is stopped."""
 
 import asyncio
 import ctypes
@@ -11,55 +11,55 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 STEADY_SECONDS = 10.0
-"""A part that lived this long was well: its next restart comes at once again."""
+"""A child that lived this long counts as healthy: its next restart is immediate."""
 
 BACKOFF_SECONDS = (0.0, 0.2, 0.5, 1.0)
-"""Waits before the first, second, … restart in a row; the last one repeats. With a part's own start, some 0.6 s, it is
-back within 2 s however often it is killed."""
+"""Waits before the first, second, … restart in a row; the last one repeats. A child starts in some 0.6 s, so it is back
+within 2 s, however often it is killed."""
 
-PASSED_ON = (
+INHERITED = (
     "HOME", "LANG", "LANGUAGE", "LOGNAME", "NO_COLOR", "PATH", "PGPASSFILE", "TERM", "TMPDIR", "TZ", "USER",
     "VIRTUAL_ENV",
 )  # fmt: skip
-PASSED_ON_PREFIXES = ("COVERAGE_", "LC_", "LD_", "PGSSL", "PYTHON", "SSL_CERT_")
-"""The variables that children are given. No setting is among them: settings travel over a pipe."""
+INHERITED_PREFIXES = ("COVERAGE_", "LC_", "LD_", "PGSSL", "PYTHON", "SSL_CERT_")
+"""The environment variables that children inherit. Settings are not among them: children read them from a pipe."""
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class CannotStart(Exception):
-    """There is nothing to run at the moment; the message says why."""
+    """The child cannot be started at the moment; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run, what it reads from its standard input, and the descriptors it inherits."""
+    """The command line of a child, its standard input, and the file descriptors it inherits."""
 
     arguments: Sequence[str]
     standard_input: bytes = b""
     pass_fds: tuple[int, ...] = ()
     log: str | None = None
-    """A file that takes both outputs; None: they join the supervisor's."""
+    """A file for standard output and standard error; None: the supervisor's."""
 
 
 class ChildProcess:
-    """Runs `command`, worked out anew at each start, and keeps it running while `keep` does.
+    """Runs a command; `keep_running` starts it again when it dies.
 
-    `command` raises CannotStart or OSError where there is nothing that could be run.
+    `command` is called at each start. It raises CannotStart or OSError if the child cannot be started.
     """
 
     def __init__(
-        self, name: str, command: Callable[[], Command], say: Callable[[str], None], changed: Callable[[], None]
+        self, name: str, command: Callable[[], Command], report: Callable[[str], None], changed: Callable[[], None]
     ) -> None:
         self.name = name
         self.process: subprocess.Popen[bytes] | None = None
         self.deaths = 0
-        """How often in a row it has died within STEADY_SECONDS."""
+        """Deaths in a row, each within STEADY_SECONDS of the start."""
         self.deaths_in_all = 0
         self._make_command = command
         self._command: Command | None = None
-        self._say = say
+        self._report = report
         self._changed = changed
         self._ended = asyncio.Event()
         self._started_at = 0.0
@@ -67,7 +67,7 @@ class ChildProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs, or before its first start; negative: the signal that ended it."""
+        """None while it runs and before its first start; negative: the signal that ended it."""
         return None if self.process is None else self.process.returncode
 
     @property
@@ -77,12 +77,12 @@ class ChildProcess:
 
     @property
     def is_steady(self) -> bool:
-        """Whether it runs, and has never died or lived for long since."""
+        """Whether it runs, and has either never died or lived for STEADY_SECONDS since its last start."""
         lived_long = not self.deaths_in_all or time.monotonic() - self._started_at >= STEADY_SECONDS
         return self.pid is not None and lived_long
 
     def launch(self) -> subprocess.Popen[bytes]:
-        """Starts the process; it waits for its standard input, which `release` gives."""
+        """Starts the process, which then waits for its standard input; `release` writes that. Raises as `command`."""
         self._command = self._make_command()
         self._ended.clear()
         self._started_at = time.monotonic()
@@ -91,26 +91,26 @@ class ChildProcess:
         return self.process
 
     def release(self) -> None:
-        """Hands the process its standard input: the go-ahead."""
+        """Writes the process's standard input, which is its permission to go on."""
         if self.process is not None and self.process.stdin is not None and self._command is not None:
-            # A process that is dead already breaks the pipe; reap will say so.
+            # If the process is already dead, the pipe is broken; `reap` notices the death.
             with suppress(BrokenPipeError), self.process.stdin as pipe:
                 pipe.write(self._command.standard_input)
 
     def reap(self) -> None:
-        """Looks whether the process has ended; called when some child of ours has."""
+        """Notices if the process has ended; to be called at each SIGCHLD."""
         if self.process is not None and self.process.poll() is not None:
             self._ended.set()
 
     async def ended(self) -> int:
-        """Waits for the process's end and returns its exit code."""
+        """Waits until the process ends and returns its exit code."""
         await self._ended.wait()
         return self.exit_code or 0
 
-    async def keep(self, may_restart: Callable[[int], bool]) -> None:
-        """Starts the process again each time it dies with an exit code that `may_restart` takes.
+    async def keep_running(self, may_restart: Callable[[int], bool]) -> None:
+        """Starts the process again each time it dies, as long as `may_restart` returns True for its exit code.
 
-        Returns once `stop` has been called, or at an exit code that it does not take.
+        Returns after `stop`, or when `may_restart` returns False.
         """
         while True:
             code = await self.ended()
@@ -121,21 +121,21 @@ class ChildProcess:
             self.deaths = 1 if lived_seconds >= STEADY_SECONDS else self.deaths + 1
             wait_seconds = BACKOFF_SECONDS[min(self.deaths, len(BACKOFF_SECONDS)) - 1]
             when = f"in {wait_seconds:g} s" if wait_seconds else "now"
-            self._say(f"{self.name} {describe_end(code)}; starting it again {when}")
+            self._report(f"{self.name} {describe_end(code)}; starting it again {when}")
             await asyncio.sleep(wait_seconds)
             while not self._stopping:
                 try:
                     self.launch()
                 except (OSError, CannotStart) as error:
                     reason = error.strerror if isinstance(error, OSError) else error
-                    self._say(f"{self.name} cannot be started: {reason}; trying again")
+                    self._report(f"{self.name} cannot be started: {reason}; trying again")
                     await asyncio.sleep(BACKOFF_SECONDS[-1])
                 else:
                     self.release()
                     break
 
     async def stop(self, seconds: float, gently: signal.Signals = signal.SIGTERM) -> None:
-        """Ends the process: a signal, and SIGKILL once `seconds` have passed; returns when it is gone."""
+        """Sends the process a signal, and SIGKILL after `seconds`; returns when it has ended."""
         self._stopping = True
         process = self.process
         if process is None or process.poll() is not None:
@@ -146,12 +146,12 @@ class ChildProcess:
             async with asyncio.timeout(seconds):
                 await self._ended.wait()
         except TimeoutError:
-            self._say(f"{self.name} has not stopped within {seconds:.1f} s and is killed")
+            self._report(f"{self.name} has not stopped within {seconds:.1f} s and is killed")
             process.kill()
             await self._ended.wait()
 
-    def hurry(self) -> None:
-        """Kills the process; nothing starts it again."""
+    def kill(self) -> None:
+        """Kills the process; it is not started again."""
         self._stopping = True
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
@@ -165,9 +165,9 @@ def describe_end(code: int) -> str:
 
 
 def children_environment() -> dict[str, str]:
-    """Our environment without anything that could be a secret."""
+    """This process's environment without anything that could be a secret."""
     return {
-        name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
+        name: value for name, value in os.environ.items() if name in INHERITED or name.startswith(INHERITED_PREFIXES)
     }
 
 
@@ -175,7 +175,7 @@ def _launch(command: Command) -> subprocess.Popen[bytes]:
     parent = os.getpid()
 
     def die_with_parent() -> None:
-        # Kept for Linux: a supervisor killed by SIGKILL leaves nothing behind. Elsewhere prctl does not exist.
+        # Linux only (no other system has prctl): if the supervisor is killed by SIGKILL, its children end, too.
         if hasattr(_libc, "prctl"):
             _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
@@ -185,8 +185,8 @@ def _launch(command: Command) -> subprocess.Popen[bytes]:
     if command.log is not None:
         output = os.open(command.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        # A group of its own keeps the terminal's Ctrl-C for the supervisor, which stops the parts in order. The
-        # supervisor has one thread, which is what preexec_fn asks for.
+        # In a process group of its own the child does not get the terminal's Ctrl-C; the supervisor stops its children
+        # in order. preexec_fn is safe because the supervisor has one thread.
         return subprocess.Popen(
             command.arguments,
             stdin=subprocess.PIPE,

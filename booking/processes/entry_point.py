@@ -1,8 +1,8 @@
-"""What runs inside a child of `booking serve`: a web server on the inherited socket, the persister, or a first step.
+"""The program of the children of `booking serve`: a web worker, the persister, the migration or the inspection.
 
     python -m booking.processes.entry_point web DESCRIPTOR [wait] | persist | persist DESCRIPTOR | migrate | inspect
 
-The settings arrive as JSON on standard input, and their arrival is the go-ahead: what can be imported before is.
+The settings come as JSON on standard input. Their arrival is the permission to go on; imports may run before it.
 """
 
 import asyncio
@@ -20,14 +20,18 @@ from booking.settings import EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, Settings
 EXIT_FAILED = 1
 
 PERSISTER_NICENESS = 5
-"""A quarter of a core is still its own where everything is busy, which carries more than is booked."""
+"""With this niceness it gets a quarter of a busy core, which is enough to consume more than is booked."""
 
 INSPECTION_SECONDS = 1.0
-"""How long a Redis that does not answer is waited for before it is looked at."""
+"""How long the inspection waits for a Redis that does not answer."""
 
 
 def web(descriptor: int, *, waits: bool) -> None:
-    """Serves until SIGTERM; one that `waits` answers with what is away at its start, where others end."""
+    """Serves until SIGTERM.
+
+    If Redis or the database cannot be reached at the start, the process exits; with `waits` it serves, and answers with
+    the problem until they are back.
+    """
     from booking.inventory.errors import InventoryUnavailable
     from booking.ledger.errors import LedgerUnavailable
     from booking.processes.web_server import serve
@@ -37,14 +41,14 @@ def web(descriptor: int, *, waits: bool) -> None:
         try:
             serve(settings, listener, waits=waits)
         except (InventoryUnavailable, LedgerUnavailable) as error:
-            _complain(str(error))
+            _print_error(str(error))
             sys.exit(EXIT_FAILED)
 
 
 def persist(watch: int | None) -> None:
-    """Carries the stream into SQL until SIGTERM; gives way to everybody else where a supervisor listens on `watch`.
+    """Runs the persister until SIGTERM; with the lowest priority if a supervisor reads heartbeats from `watch`.
 
-    Exits with EXIT_BEHIND when that is not enough.
+    Exits with EXIT_BEHIND if that leaves it too little processor time.
     """
     import uvloop
 
@@ -52,17 +56,17 @@ def persist(watch: int | None) -> None:
     from booking.processes.priority import lower_priority
 
     if watch is None:
-        with suppress(OSError):  # a sandbox may not let it
+        with suppress(OSError):  # a sandbox may refuse it
             os.nice(PERSISTER_NICENESS)
-    courtesy = None if watch is None else partial(lower_priority, watch)
+    lower = None if watch is None else partial(lower_priority, watch)
     try:
-        uvloop.run(until_told(_receive_settings(), partial(run, lower_priority=courtesy)))
+        uvloop.run(until_signalled(_receive_settings(), partial(run, lower_priority=lower)))
     except FallenBehind:
         sys.exit(EXIT_BEHIND)
 
 
 def migrate() -> None:
-    """Brings the database's tables up to date."""
+    """Migrates the database to the newest tables."""
     from booking.ledger.errors import LedgerError
     from booking.ledger.migrate import migrate as migrate_ledger
 
@@ -72,24 +76,24 @@ def migrate() -> None:
     except ValueError as error:
         raise SettingsError(f"BOOKING_DATABASE_URL: {error}") from None
     except LedgerError as error:
-        _complain(f"database: {error}")
+        _print_error(f"database: {error}")
         sys.exit(EXIT_FAILED)
 
 
 def inspect() -> None:
-    """Looks at a Redis that is not the tested one: says what should be changed about it, and refuses what must be.
+    """Checks a Redis that the service does not bring itself: prints warnings, and exits if it has a fault.
 
-    One that is away is told of, and left to the workers, who wait for it a little longer.
+    If Redis cannot be reached, that is printed and is no error: the web workers wait for it a little longer.
     """
     from booking.domain.diagnosis import Verdict
     from booking.inventory.errors import AddressUnreadable, InventoryUnavailable
     from booking.inventory.inspection import inspect as inspect_server
-    from booking.inventory.inspection import place_of
+    from booking.inventory.inspection import location_of
     from booking.inventory.server_checks import start_checks
 
     settings = _receive_settings()
     variable = "BOOKING_REDIS_SERVER" if settings.embedded_redis else "BOOKING_REDIS_URL"
-    patience_ends = time.monotonic() + INSPECTION_SECONDS
+    deadline = time.monotonic() + INSPECTION_SECONDS
     while True:
         try:
             findings = start_checks(asyncio.run(inspect_server(settings.redis_address)))
@@ -97,24 +101,24 @@ def inspect() -> None:
         except AddressUnreadable as error:
             raise SettingsError(f"{variable}: {error}") from None
         except InventoryUnavailable as error:
-            if time.monotonic() > patience_ends:
+            if time.monotonic() > deadline:
                 if not settings.embedded_redis:
                     advice = "start it, or correct the URL (host, port, user, password, redis:// or rediss://)"
-                    _complain(f"{variable}: {place_of(settings.redis_address)}: {error}; {advice}")
+                    _print_error(f"{variable}: {location_of(settings.redis_address)}: {error}; {advice}")
                 return
             time.sleep(0.1)
-    told = {
+    lines = {
         verdict: [f"{variable}: {one.found}; {one.advice}" for one in findings if one.verdict is verdict]
         for verdict in Verdict
     }
-    for line in told[Verdict.WARNING]:
-        _complain(line)
-    if told[Verdict.FAULT]:
-        raise SettingsError("\n".join(told[Verdict.FAULT]))
+    for line in lines[Verdict.WARNING]:
+        _print_error(line)
+    if lines[Verdict.FAULT]:
+        raise SettingsError("\n".join(lines[Verdict.FAULT]))
 
 
-async def until_told(settings: Settings, run: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
-    """Runs the persister; SIGTERM or SIGINT tells it to drain and return."""
+async def until_signalled(settings: Settings, run: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
+    """Runs the persister until SIGTERM or SIGINT; it then drains the streams and returns."""
     from booking import logs
 
     logs.configure(settings.log_format)
@@ -126,7 +130,7 @@ async def until_told(settings: Settings, run: Callable[[Settings, asyncio.Event]
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the part that is named; exits with EXIT_WRONG_SETTING and a line for each when settings are wrong."""
+    """Runs the named program. If settings are wrong, prints a line for each and exits with EXIT_WRONG_SETTING."""
     try:
         match arguments:
             case ["web", descriptor]:
@@ -144,7 +148,7 @@ def main(arguments: list[str]) -> None:
             case _:
                 sys.exit(__doc__)
     except SettingsError as error:
-        _complain(str(error))
+        _print_error(str(error))
         sys.exit(EXIT_WRONG_SETTING)
 
 
@@ -152,7 +156,7 @@ def _receive_settings() -> Settings:
     return Settings.model_validate_json(sys.stdin.buffer.read())
 
 
-def _complain(message: str) -> None:
+def _print_error(message: str) -> None:
     for line in message.splitlines():
         print(f"booking: {line}", file=sys.stderr)
 

@@ -1,4 +1,4 @@
-"""The sockets that the service listens on, and whether somebody answers there."""
+"""The sockets that the service listens on, and a check whether a worker answers there."""
 
 import asyncio
 import errno
@@ -6,24 +6,24 @@ import socket
 from urllib.parse import urlsplit
 
 BACKLOG = 4_096
-"""Connections that the kernel may keep waiting for a worker; it takes the system's own limit where that is lower."""
+"""Connections that may wait in the kernel for a worker; the system's own limit applies if it is lower."""
 
 ANSWER_SECONDS = 1.0
-"""How long one question after the service's health waits; the connection itself is taken by the kernel."""
+"""How long one check of the service's health waits. The kernel accepts the connection even if no worker runs."""
 
 
 class Listeners:
-    """The listening sockets of the web workers, all on one port. The supervisor holds them: no death closes one.
+    """The listening sockets of the web workers, all on one port. The supervisor owns them, so a death closes none.
 
-    Each worker has a socket of its own, and the kernel deals the connections out evenly. From one common socket the
-    first worker to wake takes nearly all of a burst (of 64 connections, two workers were seen to take 59 and 5).
+    Each worker has its own socket, and the kernel distributes the connections evenly. With one shared socket the first
+    worker that wakes takes nearly all of a burst (of 64 connections, two workers took 59 and 5).
     """
 
     def __init__(self, host: str, port: int, workers: int) -> None:
-        """Raises OSError for a host that is not this machine's, and for a port that is taken or not ours to take."""
+        """Raises OSError if the host is not this machine's, or the port is in use or not allowed."""
         self._host = host
         self._several = workers > 1
-        # Bound alone first: a port that may be shared would be shared with another service of the same user, too.
+        # First bound exclusively: a shared port could also be shared with another service of the same user.
         alone = listen(host, port)
         self.port: int = alone.getsockname()[1]
         self.url = url_of(alone)
@@ -33,31 +33,31 @@ class Listeners:
             self._sockets = {number: listen(host, self.port, shared=True) for number in range(1, workers + 1)}
 
     def of(self, worker: int) -> socket.socket:
-        """The socket of a worker, counted from 1; opened anew after `give_up`."""
+        """The socket of a worker, counted from 1; it is opened again after `close_socket`."""
         if worker not in self._sockets:
             self._sockets[worker] = listen(self._host, self.port, shared=self._several)
         return self._sockets[worker]
 
-    def give_up(self, worker: int) -> None:
-        """Closes the socket of a worker that does not come up, so that new connections go to the others."""
+    def close_socket(self, worker: int) -> None:
+        """Closes the socket of a worker that fails to start, so that new connections go to the others."""
         if self._several and worker in self._sockets:
             self._sockets.pop(worker).close()
 
     def close(self) -> None:
-        """Lets go of the port, once the workers have, too."""
+        """Closes the sockets. The port is free when the workers have closed theirs, too."""
         for listener in self._sockets.values():
             listener.close()
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A listening socket; `shared` lets others that are shared, and of this user, listen on the same port.
+    """A listening socket. With `shared`, other shared sockets of the same user may listen on the same port.
 
-    Raises OSError for a host that is not this machine's, and for a port that is taken or not ours to take.
+    Raises OSError if the host is not this machine's, or the port is in use or not allowed.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except UnicodeError:  # of a label that is empty or too long
-        raise OSError(errno.EINVAL, "no host can have such a name") from None
+    except UnicodeError:  # a label of the name is empty or too long
+        raise OSError(errno.EINVAL, "not a valid host name") from None
     family, kind, protocol, _, address = found[0]
     listener = socket.socket(family, kind, protocol)
     try:
@@ -75,7 +75,7 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Where a client on this machine reaches the listener."""
+    """The URL at which a client on this machine reaches the listener."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,4 +1,4 @@
-"""What `booking serve` runs: starts the parts in order, keeps them alive, and stops them in order."""
+"""The supervisor, which `booking serve` runs: it starts the child processes, restarts them and stops them in order."""
 
 import asyncio
 import os
@@ -18,15 +18,15 @@ from booking.processes.priority import StarvationWatch
 from booking.settings import EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
 
 STOP_ORDER = ((("worker", "migration", "inspection"), 8.0), (("persister",), 9.0), (("redis",), 9.7))
-"""Which parts stop after which, and when, in seconds from the signal, those still there are killed. That is safe: what
-was acknowledged is on disk, and the persister goes on from its cursor at the next start."""
+"""The children in the order in which they stop, and the seconds from the signal after which they are killed. A kill is
+safe: acknowledged changes are on disk, and the persister goes on from its cursor at the next start."""
 
 START_DEATHS_MAX = 3
-"""A part that dies this often before the service has answered once ends the start."""
+"""If a child dies this often before the service has answered once, the start fails."""
 
 
 class StartFailed(Exception):
-    """The service cannot start: `exit_code` is the process's, the message says why unless a part has done so."""
+    """The service cannot start. The message says why; it is empty if a child has printed the reason."""
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class StartFailed(Exception):
 
 
 class Supervisor:
-    """One service on one data folder, from `run` to its exit code."""
+    """Runs one service on one data folder."""
 
     def __init__(self, settings: Settings, *, with_persister: bool = True) -> None:
         self._settings = settings
@@ -43,30 +43,30 @@ class Supervisor:
         self._folder = DataFolder(settings.data_dir)
         self._embedded = EmbeddedServer(settings) if settings.embedded_redis else None
         self._listeners: Listeners | None = None
-        self._told_to_stop = asyncio.Event()
+        self._stop_requested = asyncio.Event()
         self._answers = False
-        self._starvation_watch = StarvationWatch(say)
+        self._starvation_watch = StarvationWatch(report)
         self._children: list[ChildProcess] = []
         self._workers: list[ChildProcess] = []
-        self._keepers: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> int:
-        """Serves until SIGINT, SIGTERM or SIGHUP and returns 0; raises StartFailed when it never came to serve."""
+        """Serves until SIGINT, SIGTERM or SIGHUP, and returns 0. Raises StartFailed if the service cannot start."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._take_signal)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is behind nohup
-            # A terminal that is closed sends it once or twice, to nobody's hurry.
-            loop.add_signal_handler(signal.SIGHUP, self._told_to_stop.set)
+            loop.add_signal_handler(number, self._on_signal)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
+            # A closed terminal may send it twice; the second one must not kill the children.
+            loop.add_signal_handler(signal.SIGHUP, self._stop_requested.set)
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
-        self._take_folder()
+        self._lock_folder()
         try:
             start = asyncio.create_task(self._start())
-            told = asyncio.create_task(self._told_to_stop.wait())
-            await asyncio.wait((start, told), return_when=asyncio.FIRST_COMPLETED)
+            stop = asyncio.create_task(self._stop_requested.wait())
+            await asyncio.wait((start, stop), return_when=asyncio.FIRST_COMPLETED)
             if start.done():
                 start.result()
-            await told
+            await stop
             start.cancel()
             await asyncio.gather(start, return_exceptions=True)
         finally:
@@ -74,29 +74,29 @@ class Supervisor:
             self._folder.close()
         return 0
 
-    def _take_folder(self) -> None:
+    def _lock_folder(self) -> None:
         try:
             self._folder.open()
-            shutil.rmtree(self._settings.data_dir / METRICS_FOLDER, ignore_errors=True)  # counters begin anew here only
+            shutil.rmtree(self._settings.data_dir / METRICS_FOLDER, ignore_errors=True)  # counters restart only here
         except DataFolderTaken as error:
             raise StartFailed(str(error), EXIT_WRONG_SETTING) from None
         except OSError as error:
             raise StartFailed(f"BOOKING_DATA_DIR: {error.filename}: {error.strerror}", EXIT_WRONG_SETTING) from None
 
     async def _start(self) -> None:
-        """Starts everything side by side: the workers import what they need while Redis and SQL are made ready."""
-        listeners = self._check_ground()
+        """Starts all children at the same time: the workers import modules while Redis and SQL are prepared."""
+        listeners = self._prepare()
         engine = "an embedded Redis, " if self._embedded is not None else ""
         persister = "the persister" if self._with_persister else "no persister"
-        say(f"starting {engine}{persister} and {self._settings.workers} web worker(s) on {self._settings.data_dir}")
+        report(f"starting {engine}{persister} and {self._settings.workers} web worker(s) on {self._settings.data_dir}")
         self._workers = [
             self._child(f"worker-{number}", partial(self._web_command, listeners, number))
             for number in range(1, self._settings.workers + 1)
         ]
         persisters = [self._child("persister", self._persister_command)] if self._with_persister else []
         migration = self._child("migration", partial(self._command, "migrate"))
-        anothers = self._settings.redis_url is not None or self._settings.redis_server is not None
-        inspections = [self._child("inspection", partial(self._command, "inspect"))] if anothers else []
+        is_external = self._settings.redis_url is not None or self._settings.redis_server is not None
+        inspections = [self._child("inspection", partial(self._command, "inspect"))] if is_external else []
         for child in (migration, *inspections, *self._workers, *persisters):
             child.launch()
         migration.release()
@@ -109,20 +109,20 @@ class Supervisor:
                 raise StartFailed(f"the {child.name} {describe_end(code)}" if code < 0 else "", max(code, 1))
         for child in self._workers:
             child.release()
-        self._keepers = [
-            asyncio.create_task(child.keep(partial(self._may_restart, child)))
+        self._tasks = [
+            asyncio.create_task(child.keep_running(partial(self._may_restart, child)))
             for child in (*embedded, *persisters, *self._workers)
         ]
-        self._keepers += [asyncio.create_task(self._starvation_watch.run(child)) for child in persisters]
+        self._tasks += [asyncio.create_task(self._starvation_watch.run(child)) for child in persisters]
         await self._first_answer(listeners.url)
         self._answers = True
         for child in persisters:
-            child.release()  # only now, so that of settings which are refused one part speaks
+            child.release()  # only now, so that only one child prints an error about wrong settings
         self._describe()
-        say(f"serving on {listeners.url} (Ctrl-C stops it; its files are in {self._settings.data_dir})")
+        report(f"serving on {listeners.url} (Ctrl-C stops it; its files are in {self._settings.data_dir})")
 
-    def _check_ground(self) -> Listeners:
-        """Finds what could refuse the start before anything is started; returns the listening sockets."""
+    def _prepare(self) -> Listeners:
+        """Opens the listening sockets and prepares the embedded server, before any child. Raises StartFailed."""
         settings = self._settings
         try:
             listeners = self._listeners = Listeners(settings.host, settings.port, settings.workers)
@@ -145,7 +145,7 @@ class Supervisor:
             child = self._child("redis", self._embedded_command)
             process = child.launch()
             child.release()
-            await server.wait_until_ready(process, say)
+            await server.wait_until_ready(process, report)
         except (EmbeddedServerFailed, CannotStart, OSError) as error:
             raise StartFailed(str(error)) from None
         return child
@@ -154,14 +154,14 @@ class Supervisor:
         assert self._embedded is not None
         try:
             arguments = self._embedded.prepare()
-        except (SettingsError, EmbeddedServerFailed) as error:  # its program is away: as while it is upgraded
+        except (SettingsError, EmbeddedServerFailed) as error:  # for example, its program is being upgraded
             raise CannotStart(str(error)) from None
-        # It inherits the folder's lock, so that no second server opens the same files while this one lives.
+        # The server inherits the folder's lock, so that no second server opens its files while it lives.
         return Command(arguments, pass_fds=(self._folder.lock,), log=str(self._embedded.log))
 
     def _web_command(self, listeners: Listeners, worker: int) -> Command:
         descriptor = listeners.of(worker).fileno()
-        # Where the connections could go to no other, they hear of what is away from this one.
+        # If no other worker serves, this one has to answer even if Redis or the database cannot be reached.
         waits = ["wait"] if self._answers and not any(child.is_steady for child in self._workers) else []
         return self._command("web", str(descriptor), *waits, pass_fds=(descriptor,))
 
@@ -178,36 +178,36 @@ class Supervisor:
         )
 
     def _child(self, name: str, command: Callable[[], Command]) -> ChildProcess:
-        child = ChildProcess(name, command, say, self._describe)
+        child = ChildProcess(name, command, report, self._describe)
         self._children.append(child)
         return child
 
     def _may_restart(self, child: ChildProcess, code: int) -> bool:
-        """Before the service has answered once, a part that refuses the settings ends the start instead."""
+        """Before the service has answered once, a child that exits with EXIT_WRONG_SETTING is not restarted."""
         if child in self._workers and child.deaths and self._listeners is not None:
-            # The second death in a row: what comes in meanwhile is better off with the others.
-            self._listeners.give_up(self._workers.index(child) + 1)
+            # The second death in a row: new connections should go to the other workers meanwhile.
+            self._listeners.close_socket(self._workers.index(child) + 1)
         if code == EXIT_BEHIND:
-            self._starvation_watch.give_up()
+            self._starvation_watch.disable()
         return self._answers or code != EXIT_WRONG_SETTING
 
     async def _first_answer(self, url: str) -> None:
-        """Returns when a worker answers; raises StartFailed when one refuses its settings or keeps dying."""
+        """Returns when a worker answers. Raises StartFailed if a child finds wrong settings or keeps dying."""
         while not await answers(url):
             for child in self._children:
                 if child.exit_code == EXIT_WRONG_SETTING:
                     raise StartFailed("", EXIT_WRONG_SETTING)
-                if child.deaths_in_all >= START_DEATHS_MAX:  # however long a busy machine lets each of them live
+                if child.deaths_in_all >= START_DEATHS_MAX:  # all deaths count: on a busy machine each may take long
                     raise StartFailed(f"{child.name} died {child.deaths_in_all} times at its start")
             await asyncio.sleep(0.05)
 
     async def _stop(self) -> None:
-        """Stops the parts one after another: web workers, persister, embedded server."""
-        self._told_to_stop.set()
+        """Stops the children in order: web workers, persister, embedded server."""
+        self._stop_requested.set()
         if self._listeners is not None:
             self._listeners.close()
-        for keeper in self._keepers:
-            keeper.cancel()
+        for task in self._tasks:
+            task.cancel()
         loop = asyncio.get_running_loop()
         begun = loop.time()
         for names, limit_seconds in STOP_ORDER:
@@ -216,24 +216,24 @@ class Supervisor:
             await asyncio.gather(*(child.stop(left_seconds) for child in children))
         self._starvation_watch.close()
         if self._embedded is not None:
-            self._embedded.clear_away()
+            self._embedded.remove_socket()
 
-    def _take_signal(self) -> None:
-        if not self._told_to_stop.is_set():
-            say("stopping: requests in flight are finished first (once more to hurry)")
-            self._told_to_stop.set()
+    def _on_signal(self) -> None:
+        if not self._stop_requested.is_set():
+            report("stopping: requests in flight are finished first (a second signal kills them)")
+            self._stop_requested.set()
             return
-        say("hurrying")
+        report("killing all processes except Redis")
         for child in self._children:
             if child.name != "redis":
-                child.hurry()
+                child.kill()
 
     def _reap(self) -> None:
         for child in self._children:
             child.reap()
 
     def _describe(self) -> None:
-        """Keeps service.json true, once there is a service to describe."""
+        """Writes service.json, once the service has answered."""
         if self._answers and self._listeners is not None:
             self._folder.describe(
                 {
@@ -245,9 +245,9 @@ class Supervisor:
             )
 
 
-def say(line: str) -> None:
-    """Tells the person at the terminal what the service is doing, if there still is one. Never raises."""
+def report(line: str) -> None:
+    """Writes a line to standard error. Never raises: the terminal or the reader of the pipe may be gone."""
     if sys.stderr is not None:
-        # A pipe's reader may have gone. Past the buffer, which would try again at the end and spoil the exit code.
+        # Unbuffered: a failed write would stay in the buffer, be tried again at the exit and change the exit code.
         with suppress(OSError):
             os.write(sys.stderr.fileno(), f"booking: {line}\n".encode(errors="backslashreplace"))

@@ -1,4 +1,4 @@
-"""A web worker: the application and its HTTP server, from a clear line at a failed start to an orderly end."""
+"""A web worker: runs the application under uvicorn with this service's HTTP protocol."""
 
 import asyncio
 import resource
@@ -22,10 +22,10 @@ from booking.web.requests import BODY_BYTES_MAX
 from booking.web.routes import is_sheddable
 
 KEEP_ALIVE_SECONDS = 75.0
-"""An idle connection is kept this long: longer than the minute after which proxies in front close theirs."""
+"""An idle connection is kept this long, which is longer than the minute that common proxies keep theirs."""
 
 GRACEFUL_SECONDS = 7
-"""How long requests in flight may take at a stop; the supervisor allows the worker one second more for closing."""
+"""How long requests in flight may take at a stop. The supervisor allows the worker one second more to close."""
 
 
 def serve(settings: Settings, listener: socket.socket, *, waits: bool = False) -> None:
@@ -40,16 +40,16 @@ def serve(settings: Settings, listener: socket.socket, *, waits: bool = False) -
 async def _serve(settings: Settings, listener: socket.socket, *, waits: bool) -> None:
     worker = http_worker(settings, listener)
     app = create_app(settings, waits=waits, load=worker.shedder)
-    told_to_stop = asyncio.Event()
+    stop_requested = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):  # for the start; while it serves, uvicorn has its own handlers
-        asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
     async with app.lifespan():
-        if not told_to_stop.is_set():
+        if not stop_requested.is_set():
             await uvicorn.Server(configuration(app.asgi, worker, settings)).serve(sockets=[listener])
 
 
 def http_worker(settings: Settings, listener: socket.socket) -> HttpWorker:
-    """What the connections of this worker share."""
+    """The state that all connections of this worker share."""
     rejections = Rejections(settings.cors_origins)
     return HttpWorker(
         lambda code, headers: Rejection(*rejections(code, headers)),
@@ -65,7 +65,7 @@ def configuration(app: Callable[..., Awaitable[None]], worker: HttpWorker, setti
     return uvicorn.Config(
         app,
         interface="asgi3",
-        # uvicorn calls it with the arguments of its own protocols, and asks nothing else of it.
+        # uvicorn calls this with the arguments of its own protocols, and requires nothing else.
         http=cast("type[asyncio.Protocol]", partial(HttpProtocol, worker)),
         ws="none",
         lifespan="off",
@@ -80,7 +80,7 @@ def configuration(app: Callable[..., Awaitable[None]], worker: HttpWorker, setti
 
 
 def _allow_open_files() -> None:
-    """Raises the limit of open files as far as the system allows: each client is one, and most shells allow 1,024."""
+    """Raises the limit of open files to the system's maximum: each client needs one, and most shells allow 1,024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # macOS names a limit that it does not grant
+    with suppress(ValueError, OSError):  # macOS reports a maximum that it then refuses
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -18,7 +18,7 @@ from booking.auth.passwords import Passwords
 from booking.auth.tokens import TokenVerifier, sign_token
 from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice, RateLimit
-from booking.inventory.durability import LevelNotGiven, choose
+from booking.inventory.durability import LevelUnavailable, choose
 from booking.inventory.expiry import sweep
 from booking.inventory.password_checks import PasswordChecks
 from booking.inventory.reader import InventoryReader
@@ -149,7 +149,7 @@ class Application:
             auth_limit = RateLimit(settings.auth_rate_limit_per_minute, settings.auth_rate_limit_per_minute / 60)
         try:
             durability = await choose(settings.redis_address, settings.ack, settings.ack_replicas)
-        except LevelNotGiven as error:
+        except LevelUnavailable as error:
             raise SettingsError(f"BOOKING_ACK: {error}") from None
         log.info("changes are acknowledged at this level", acknowledged=durability.level)
         connection = ScriptConnection(

@@ -112,10 +112,10 @@ def _problem_for(error: BaseException, request_id: str) -> Problem:
     if isinstance(error, HTTPException):
         return _routing_problem(error)
     if isinstance(error, InventoryUnavailable):
-        _UNAVAILABLE.tell(reason=str(error), request_id=request_id)
+        _UNAVAILABLE.error(reason=str(error), request_id=request_id)
         return Problem("inventory_unavailable")
     if isinstance(error, LedgerUnavailable):
-        _NO_DATABASE.tell(reason=str(error), request_id=request_id)
+        _NO_DATABASE.error(reason=str(error), request_id=request_id)
         return Problem("database_unavailable")
     make = PROBLEMS.get(type(error))
     if make is not None:

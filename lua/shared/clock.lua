@@ -1,10 +1,10 @@
--- clock: Redis's own time, the only one that a rule of a sale goes by.
+-- clock: Redis's own time, the only clock that the rules of a sale use.
 local call = redis.call
-local now, now_us, now_text -- milliseconds, microseconds, and the milliseconds as text, once `read_clock` was called
+local now, now_us, now_text -- milliseconds, microseconds, and the milliseconds as text; set by `read_clock`
 
-local texts = {} -- what was written in this call already: one buyer's numbers are mostly the next one's, too
+local texts = {} -- a cache for this call: most numbers of one buyer are also the next one's
 
-local function whole(number) -- Lua's own concatenation keeps 14 digits, too few for times after the year 5138
+local function whole(number) -- Lua's concatenation keeps 14 digits, too few for times in ms after the year 5138
   local text = texts[number]
   if not text then
     text = string.format('%.0f', number)

@@ -1,6 +1,6 @@
--- commit: writes what was decided, what frees memory first, so that a full Redis still lets people cancel.
+-- commit: writes what was decided. Writes that free memory come first, so that users can cancel if Redis is full.
 -- NEEDS   event holds due
-local WRITTEN_MAX = 4000 -- arguments of one command; Lua's stack holds some 8,000
+local WRITTEN_MAX = 4000 -- arguments in one command; Lua's stack holds some 8,000
 
 local function write(command, key, arguments)
   for first = 1, #arguments, WRITTEN_MAX do
@@ -9,7 +9,7 @@ local function write(command, key, arguments)
 end
 
 local function commit()
-  local dropped, kept, queued, held = {}, {}, {}, {} -- by where each ends: a call may promote and cancel one user
+  local dropped, kept, queued, held = {}, {}, {}, {} -- by final status: a call may promote and cancel the same user
   for user in pairs(touched) do
     local booking = known[user]
     if booking.status == CANCELLED_LETTER then

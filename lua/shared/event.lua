@@ -1,21 +1,21 @@
--- event: one event, opened for a change. All is read and decided first, and written last, by `commit`.
+-- event: the state of one event during a call. Everything is read and decided first; `commit` writes it last.
 -- NEEDS   clock shard record event bookings waiting changes event_id
 local FIELDS = {'available', 'held', 'sold', 'bookings', 'holding', 'backlog', 'seq', 'capacity', 'max_per_user',
   'hold_ms', 'paused', 'waitlist_limit', 'opens_at', 'closes_at', 'prune_from'}
-local NEEDED = 11 -- the rest may be empty
-local sale -- the event's counters and rules by FIELDS, once `open_event` was called; nil if there is no such event
-local pruned_from -- `prune_from` as it was before this call
-local version, unsaved, waiting_count -- what records begin with; entries that SQL lacks; people on the waiting list
+local NEEDED = 11 -- the first fields, which need a number; the others may be empty
+local sale -- the event's counters and rules by FIELDS; set by `open_event`; nil if there is no such event
+local pruned_from -- `prune_from` before this call
+local version, unsaved, waiting_count -- prefix of new records; entries that SQL lacks; users on the waiting list
 local known, touched = {}, {} -- bookings by user, false for none; users whose booking has changed
-local entries = {} -- the stream's new ones
-local left_waiting, left_holds = {}, {} -- users that `commit` takes off the waiting list, and off the list of holds
+local entries = {} -- new entries of the stream
+local left_waiting, left_holds = {}, {} -- users that `commit` removes from the waiting list, and from the list of holds
 
-local function open_event() -- returns nil, or an error if the shard or the event is not fit to be sold from
+local function open_event() -- returns nil, or an error if nothing may be sold from the shard or the event
   read_clock()
   version = read_epoch()
   if not version then return redis.error_reply('FENCED the shard has another epoch than the service expects') end
   local stored = call('HMGET', event, unpack(FIELDS))
-  unsaved = call('XLEN', changes) -- a wrongly typed key is an error here, before anything was written
+  unsaved = call('XLEN', changes) -- a key of a wrong type raises an error here, before the first write
   waiting_count = call('ZCARD', waiting)
   if not stored[1] then return nil end
   sale = {}
@@ -29,9 +29,9 @@ local function open_event() -- returns nil, or an error if the shard or the even
   return nil
 end
 
-local READ_MAX = 1000 -- fields of one command
+local READ_MAX = 1000 -- fields in one command
 
-local function load_bookings(users) -- what this call has changed already outranks what is stored
+local function load_bookings(users) -- keeps bookings that this call has changed
   for first = 1, #users, READ_MAX do
     local texts = call('HMGET', bookings, unpack(users, first, math.min(first + READ_MAX - 1, #users)))
     for i, text in ipairs(texts) do
@@ -41,7 +41,7 @@ local function load_bookings(users) -- what this call has changed already outran
   end
 end
 
-local function next_seq() -- as text, since writing a number takes Lua longer than most of what is done with it
+local function next_seq() -- as text: Lua converts a number to text slowly, and it is needed several times
   sale.seq = sale.seq + 1
   return sale.seq .. ''
 end
@@ -53,7 +53,7 @@ end
 local function emit(kind, user, booking)
   local seq = next_seq()
   booking.number = booking.number or seq
-  -- Here and not in a function of its own: each call of one is a percent of a booking's cost.
+  -- Inline, because each function call is a percent of a booking's cost.
   booking.record = version .. booking.status .. ' ' .. whole(booking.quantity) .. ' ' .. booking.number .. ' ' ..
     booking.created .. ' ' .. booking.source .. ' ' .. booking.expires
   known[user], touched[user] = booking, true

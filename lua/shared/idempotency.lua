@@ -1,5 +1,5 @@
--- idempotency: the first answer to a command, kept under its key and given again.
--- NEEDS   event rates | replay: a place in KEYS, 0 for none; request: "request id \n what was asked"
+-- idempotency: stores the first answer to a command under its idempotency key, and repeats it.
+-- NEEDS   event rates | replay: an index in KEYS, 0 for none; request: "request id \n what was asked"
 -- STATUSES IDEMPOTENCY_KEY_REUSED
 local REPLAY_MS = 86400000 -- 24 h, from the contract
 local answers, new_answers, refusals = {}, {}, {} -- by key, by key, by status
@@ -9,7 +9,7 @@ local function load_answers()
   for i, text in ipairs(call('MGET', unpack(KEYS, FIXED_KEYS + 1))) do answers[KEYS[FIXED_KEYS + i]] = text end
 end
 
-local function earlier_answer(replay, request) -- a row, or nil if the key is a new one
+local function earlier_answer(replay, request) -- returns a row, or nil if the key is new
   local text = answers[KEYS[tonumber(replay)]]
   if not text then return nil end
   local request_id, status, number, record, asked = string.match(text, '^(.-)\n(.-)\n(.-)\n(.-)\n(.*)$')
@@ -17,7 +17,7 @@ local function earlier_answer(replay, request) -- a row, or nil if the key is a 
   return {tonumber(status), tonumber(number), record, request_id}
 end
 
-local function answer(replay, request, status, number, text) -- a row, kept under the command's key if it has one
+local function answer(replay, request, status, number, text) -- returns a row, and stores it if the command has a key
   number, text = number or 0, text or ''
   if status >= FIRST_REFUSAL then refusals[status] = (refusals[status] or 0) + 1 end
   if replay ~= '0' then
@@ -28,7 +28,7 @@ local function answer(replay, request, status, number, text) -- a row, kept unde
   return {status, number, text, ''}
 end
 
-local function flush() -- after `commit`: these are growing writes
+local function flush() -- after `commit`, because these writes need memory
   keep_buckets()
   for key, text in pairs(new_answers) do call('SET', key, text, 'PX', REPLAY_MS) end
   for status, count in pairs(refusals) do call('HINCRBY', event, 'refused:' .. status, count) end

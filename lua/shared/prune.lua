@@ -1,18 +1,18 @@
--- prune: takes people off the waiting list who wait for more tickets than a smaller capacity leaves the event.
+-- prune: removes users from the waiting list who wait for more tickets than a reduced capacity allows.
 -- NEEDS   event tickets due
--- It goes through the list in steps. The event remembers where the next one begins, in `prune_from`, a number in join
--- order. Until the last one is done each verb does a step and leaves its items for the next call. So every answer is as
--- if all steps had been one: no group is seen on the list, served or passed over that no longer belongs there.
-local PEOPLE_STEP = 1000
+-- It goes through the list in steps. The event's `prune_from`, a number in join order, is where the next step begins.
+-- Until the last step is done, each command does one step and leaves its items to the next call. So every answer is as
+-- if there had been one step: no group that has to leave is shown on the list, promoted or skipped.
+local USERS_STEP = 1000
 
 local function prune()
   if not sale.prune_from then return end
-  call('ZSCORE', due, event_id) -- `commit` will write here: a wrongly typed key is an error now, not then
-  local people = call('ZRANGEBYSCORE', waiting, whole(sale.prune_from), '+inf', 'LIMIT', 0, PEOPLE_STEP)
+  call('ZSCORE', due, event_id) -- `commit` writes this key: a wrong type has to raise an error now, before any write
+  local people = call('ZRANGEBYSCORE', waiting, whole(sale.prune_from), '+inf', 'LIMIT', 0, USERS_STEP)
   load_bookings(people)
   for _, user in ipairs(people) do
     local booking = known[user]
-    if not booking then error('the waiting list names people without a booking') end
+    if not booking then error('the waiting list has a user without a booking') end
     sale.prune_from = booking.number + 1
     if booking.status == WAITING_LETTER and booking.quantity > sale.capacity then
       leave_waitlist(user, booking)
@@ -20,7 +20,7 @@ local function prune()
       emit('left', user, booking)
     end
   end
-  if #people < PEOPLE_STEP then
+  if #people < USERS_STEP then
     sale.prune_from = nil
     promote()
   end

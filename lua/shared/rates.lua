@@ -1,8 +1,8 @@
--- rates: the buckets of an event's callers, in two hashes that take turns. Each is written during one window and read
--- during that and the next; a window lasts as long as an empty bucket takes to fill, so what is older is full anyway.
+-- rates: the token buckets of an event's callers, in two hashes that alternate. A hash is written in one window, and
+-- read in that window and the next. A window is the time in which an empty bucket fills, so older buckets are full.
 -- NEEDS   clock bucket rates_even rates_odd interval_us burst (0 us: no limit)
-local LATE_MS = 2 -- a hash may outlive its window's end by this: another call's clock rounded its expiry
-local WRITTEN_BUCKETS_MAX = 4000 -- arguments of one command
+local LATE_MS = 2 -- how much later than needed a hash may expire, because another call rounded the time
+local WRITTEN_BUCKETS_MAX = 4000 -- arguments in one command
 local span_us, window, current, previous
 local buckets, spent = {}, {}
 
@@ -19,7 +19,7 @@ local function load_buckets(callers)
   end
 end
 
-local function spend(caller) -- nil, or the milliseconds to wait
+local function spend(caller) -- returns nil, or the milliseconds to wait
   if interval_us == 0 then return nil end
   local full_at, wait_ms = next_full(buckets[caller])
   if not full_at then return wait_ms end
@@ -30,12 +30,12 @@ end
 
 local function keep_buckets()
   if #spent == 0 then return end
-  -- A key lives to the end of its last millisecond, in which the hash's next turn begins, with an empty one.
+  -- A key exists until the end of its last millisecond. The hash's next window begins in it, and has to begin empty.
   local left_ms, needed_ms = call('PTTL', current), math.ceil(((window + 2) * span_us - now_us) / 1000)
   if left_ms >= 0 and left_ms * 1000 < span_us / 2 then call('UNLINK', current) end
   for first = 1, #spent, WRITTEN_BUCKETS_MAX do
     call('HSET', current, unpack(spent, first, math.min(first + WRITTEN_BUCKETS_MAX - 1, #spent)))
   end
-  -- All of a window's calls would set the same end, which each time is an entry in the append-only file, too.
+  -- Only if needed: each PEXPIRE is also an entry in the append-only file.
   if left_ms < needed_ms or left_ms > needed_ms + LATE_MS then call('PEXPIRE', current, needed_ms) end
 end

@@ -1,5 +1,5 @@
--- record: a booking as text. booking/inventory/records.py describes its form; `emit` writes it.
-local function read_record(text) -- a record without a version is of the form from before there were versions
+-- record: a booking as text. booking/inventory/records.py describes its format; `emit` writes it.
+local function read_record(text) -- a record without a version is older than versions
   local fields = text
   if string.sub(text, 1, 2) == RECORD_VERSION .. ' ' then fields = string.sub(text, 3) end
   local status, quantity, number, created, source, expires = string.match(fields,

@@ -1,4 +1,4 @@
--- tickets: how they change hands: taken, given back, passed on to the head of the waiting list.
+-- tickets: takes them, gives them back, and promotes the head of the waiting list.
 -- NEEDS   event
 local function take(user, booking, kind)
   sale.available = sale.available - booking.quantity
@@ -27,16 +27,16 @@ local function leave_waitlist(user, booking)
   left_waiting[#left_waiting + 1] = user
 end
 
-local heads, head, fetched = {}, 1, 0 -- the list as it was before this call, read from its head in pieces
-local joined = {} -- who joined in this call, behind all of those; `commit` will put them on the list
+local heads, head, fetched = {}, 1, 0 -- the list as it was before this call, read from its head in pages
+local joined = {} -- users who joined in this call, behind all others; `commit` puts them on the list
 
-local function promote() -- strictly in join order: a head that does not fit keeps everyone behind it waiting
+local function promote() -- strictly in join order: if the head does not fit, all behind it keep waiting
   while waiting_count > 0 do
     if head > #heads then
       heads, head = call('ZRANGE', waiting, fetched, fetched + 99), 1
       fetched = fetched + #heads
       if #heads == 0 then heads, joined = joined, {} end
-      if #heads == 0 then error('the waiting list names people without a booking') end
+      if #heads == 0 then error('the waiting list has a user without a booking') end
       load_bookings(heads)
     end
     local user = heads[head]

@@ -1,4 +1,4 @@
--- view: an event as it stands, for an answer.
+-- view: the event's current state, for an answer.
 -- NEEDS   event, after `commit`
 local function view(status)
   local stored = call('HMGET', event, 'name', 'created_at')
@@ -7,11 +7,12 @@ local function view(status)
     sale.holding, waiting_count, sale.seq, tonumber(stored[2]), now}
 end
 
-local function rules(name) -- as an entry of the stream has them; the name last, since it may hold anything
-  local function told(number)
+local function rules(name) -- in the format of a stream entry; the name is last because it may hold any character
+  local function or_dash(number)
     if number then return whole(number) end
     return '-'
   end
-  return sale.capacity .. ' ' .. sale.max_per_user .. ' ' .. sale.hold_ms .. ' ' .. told(sale.waitlist_limit) .. ' ' ..
-    told(sale.opens_at) .. ' ' .. told(sale.closes_at) .. ' ' .. sale.paused .. ' ' .. name
+  return sale.capacity .. ' ' .. sale.max_per_user .. ' ' .. sale.hold_ms .. ' ' ..
+    or_dash(sale.waitlist_limit) .. ' ' .. or_dash(sale.opens_at) .. ' ' .. or_dash(sale.closes_at) .. ' ' ..
+    sale.paused .. ' ' .. name
 end

@@ -129,8 +129,11 @@ def test_no_token_is_signed_for_an_invalid_subject(subject: str) -> None:
         ({"sub": "17", "exp": in_an_hour(), "role": ["organizer"]}, "the token's role is not text"),
         ({"sub": "", "exp": in_an_hour()}, "the token's sub is empty"),
         ({"sub": "x" * 129, "exp": in_an_hour()}, "the token's sub has more than 128 characters"),
-        ({"sub": "a\0b", "exp": in_an_hour()}, "the token's sub holds a NUL character"),
-        ({"sub": "\ud800", "exp": in_an_hour()}, "the token's sub holds a character that cannot be written as UTF-8"),
+        ({"sub": "a\0b", "exp": in_an_hour()}, "the token's sub contains a NUL character"),
+        (
+            {"sub": "\ud800", "exp": in_an_hour()},
+            "the token's sub contains a character that cannot be encoded as UTF-8",
+        ),
         ({"sub": "17", "exp": str(in_an_hour())}, "the token's exp is not a time"),
         ({"sub": "17", "exp": in_an_hour(), "nbf": "1"}, "the token's nbf is not a time"),
         ({"sub": "17", "exp": in_an_hour(), "iat": False}, "the token's iat is not a time"),

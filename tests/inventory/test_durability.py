@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from booking.domain.outcomes import Outcome, Status
 from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
-from booking.inventory.durability import REDIS, Durability, LevelNotGiven, choose
+from booking.inventory.durability import REDIS, Durability, LevelUnavailable, choose
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown
 from booking.inventory.script_connection import ScriptConnection
 from booking.inventory.scripts import all_scripts
@@ -52,9 +52,9 @@ async def test_the_default_level_needs_no_extra_wait(options: tuple[str, ...], l
 
 async def test_a_level_that_redis_cannot_provide_is_refused_with_advice() -> None:
     with running_valkey() as server:
-        with pytest.raises(LevelNotGiven, match="appendonly yes"):
+        with pytest.raises(LevelUnavailable, match="appendonly yes"):
             await choose(server.address, "disk", 1)
-        with pytest.raises(LevelNotGiven, match="0 replicas connected, and 2"):
+        with pytest.raises(LevelUnavailable, match="0 replicas connected, and 2"):
             await choose(server.address, "replica", 2)
         assert await choose(server.address, "redis", 1) == REDIS
     with pytest.raises(InventoryUnavailable):
@@ -142,7 +142,7 @@ async def test_a_change_without_a_replica_is_acknowledged_only_at_the_level_belo
             await stock.sale(capacity=100)
             replica.process.send_signal(signal.SIGSTOP)
             assert (await below.office.book(1, "lost with the primary")).status is Status.BOOKED
-            with pytest.raises(OutcomeUnknown, match="level of replica"):
+            with pytest.raises(OutcomeUnknown, match="durability replica was not confirmed"):
                 await stock.office.book(1, "ann")
             assert await stock.office.get_event(1) is not None, "a read waits for durability"
             replica.process.send_signal(signal.SIGCONT)

@@ -99,7 +99,7 @@ async def test_a_damaged_shard_does_not_stop_the_sweep_of_others(stock: Stock) -
 
 
 async def test_a_damaged_event_does_not_stop_the_sweep_of_others(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeper, "LOOKS_AT_FIRST", 1)
+    monkeypatch.setattr(sweeper, "BATCH_EVENTS_FIRST", 1)
     await make_ended_hold(stock, 1)
     await make_ended_hold(stock, 3)
     await stock.redis.delete(keys.event_keys(1, SHARDS)[2])
@@ -111,7 +111,7 @@ async def test_a_damaged_event_does_not_stop_the_sweep_of_others(stock: Stock, m
         assert not task.done()
 
 
-@pytest.mark.parametrize(("patience", "at_once"), [(0.0, 1), (PATIENCE_SECONDS, sweeper.LOOKS_MAX)])
+@pytest.mark.parametrize(("patience", "at_once"), [(0.0, 1), (PATIENCE_SECONDS, sweeper.BATCH_EVENTS_MAX)])
 async def test_the_sweeper_reads_fewer_events_at_once_if_the_reads_are_slow(
     patience: float, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,11 +127,11 @@ async def test_the_sweeper_reads_fewer_events_at_once_if_the_reads_are_slow(
             await asyncio.sleep(0)
             now -= 1
 
-    monkeypatch.setattr(sweeper, "LOOK_SECONDS_MAX", patience)
-    pace = sweeper.Pace(Office())  # type: ignore[arg-type]  # only `get_event` is called
-    await asyncio.gather(*(pace.look_at(range(200)) for _ in range(3)))
+    monkeypatch.setattr(sweeper, "BATCH_SECONDS_MAX", patience)
+    pace = sweeper.AdaptiveSweep(Office())  # type: ignore[arg-type]  # only `get_event` is called
+    await asyncio.gather(*(pace.sweep_events(range(200)) for _ in range(3)))
     assert len(together) == 600
-    assert together[0] <= sweeper.LOOKS_AT_FIRST
+    assert together[0] <= sweeper.BATCH_EVENTS_FIRST
     assert max(together[10:]) == at_once
 
 

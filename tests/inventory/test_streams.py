@@ -8,7 +8,7 @@ from booking.domain.changes import BookingChange, Change, ChangeKind, EventChang
 from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MAX, Rules
 from booking.inventory import keys
 from booking.inventory.errors import InventoryUnavailable, ShardFenced
-from booking.inventory.streams import ChangeStreams, Reading
+from booking.inventory.streams import ChangeStreams, StreamRead
 from booking.web.request_schemas import INTEGER_MAX
 from booking.web.times import FIRST, LAST
 from tests.fixtures.stock import EPOCHS, SHARDS, Stock, contents
@@ -115,7 +115,7 @@ async def test_a_shard_with_another_or_no_epoch_is_reported_and_not_read(stock: 
     reading = await streams.read(START, 1_000)
     assert ([batch.shard for batch in reading.batches], reading.lost) == ([1], [0])
     await stock.redis.flushall()
-    assert await streams.read(START, 1_000) == Reading(lost=list(range(SHARDS)))
+    assert await streams.read(START, 1_000) == StreamRead(lost=list(range(SHARDS)))
 
 
 async def test_a_damaged_stream_is_reported_and_the_others_are_read(stock: Stock, streams: ChangeStreams) -> None:
@@ -137,10 +137,10 @@ async def test_entries_before_an_unreadable_one_are_read_first(stock: Stock, str
     reading = await streams.read(START, 1_000)
     (batch,) = reading.batches
     assert ([change.seq for change in batch.changes], reading.unreadable) == ([1, 2], {})
-    assert await streams.rest(1, *START[1], 1_000) == (batch, True)
+    assert await streams.read_remaining(1, *START[1], 1_000) == (batch, True)
     reading = await streams.read(dict(START) | {1: (batch.epoch, batch.upto)}, 1_000)
     assert (reading.batches, list(reading.unreadable)) == ([], [1])
-    assert await streams.rest(1, batch.epoch, batch.upto, 1_000) == (None, False)
+    assert await streams.read_remaining(1, batch.epoch, batch.upto, 1_000) == (None, False)
 
 
 async def test_an_old_copy_is_fenced_off_even_if_tickets_were_sold_from_it(

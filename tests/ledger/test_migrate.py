@@ -96,7 +96,7 @@ async def test_a_database_without_tables_is_an_error_with_advice(postgres_url: s
 
 async def test_a_missing_folder_is_reported_and_not_created(tmp_path: Path) -> None:
     path = tmp_path / "mistyped" / "booking.sqlite3"
-    with pytest.raises(LedgerUnavailable, match=f"{path} cannot be made: there is no folder {path.parent}"):
+    with pytest.raises(LedgerUnavailable, match=f"{path} cannot be created: there is no folder {path.parent}"):
         await migrate(f"sqlite+aiosqlite:///{path}")
     assert not path.parent.exists()
 
@@ -104,7 +104,7 @@ async def test_a_missing_folder_is_reported_and_not_created(tmp_path: Path) -> N
 async def test_a_file_that_can_not_be_made_is_named_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "booking.sqlite3"
-    with pytest.raises(LedgerUnavailable, match=f"{path} cannot be made or written .Not a directory."):
+    with pytest.raises(LedgerUnavailable, match=f"{path} cannot be created or written .Not a directory."):
         await migrate(f"sqlite+aiosqlite:///{path}")
 
 
@@ -114,7 +114,7 @@ async def test_a_database_of_a_newer_version_is_reported_and_not_changed(address
     try:
         async with engine.begin() as connection:
             await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-        with pytest.raises(LedgerUnavailable, match="install the version that made it, or a newer one"):
+        with pytest.raises(LedgerUnavailable, match="install the version that migrated it, or a newer one"):
             await migrate(address)
         async with engine.connect() as connection:
             assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"

@@ -70,7 +70,7 @@ async def test_a_call_that_was_cancelled_leaves_no_thread(tmp_path: Path) -> Non
 async def test_a_reader_creates_no_file_and_the_error_names_migrate(tmp_path: Path) -> None:
     path = tmp_path / "booking.sqlite3"
     ledger = Ledger.open(address_of(path))
-    with pytest.raises(LedgerUnavailable, match=f"there is no {path} yet; booking migrate makes it"):
+    with pytest.raises(LedgerUnavailable, match=f"there is no {path} yet; run booking migrate"):
         await ledger.shards()
     with pytest.raises(LedgerUnavailable, match="booking migrate"):
         await inspect(address_of(path))
@@ -85,7 +85,7 @@ async def test_a_file_without_tables_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "booking.sqlite3"
     path.touch(0o600)
     ledger = Ledger.open(address_of(path))
-    with pytest.raises(LedgerUnavailable, match=r"no such table: shards: .*booking migrate makes them"):
+    with pytest.raises(LedgerUnavailable, match=r"no such table: shards: .*run booking migrate"):
         await ledger.shards()
     await ledger.close()
 

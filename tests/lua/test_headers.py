@@ -227,7 +227,7 @@ def values_promised(script: str) -> int:
     """How many values a row has according to the header, which separates them by semicolons."""
     _, row, values = header(script).returns.rpartition(" row: ")
     if not row:
-        _, row, values = header(script).returns.rpartition(" row an item: ")
+        _, row, values = header(script).returns.rpartition(" row for each item: ")
     assert row, f"{script} names no row"
     return len(values.split(";"))
 

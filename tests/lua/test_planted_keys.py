@@ -105,7 +105,7 @@ async def test_nothing_is_written_if_a_waiting_user_has_no_booking(stock: Stock)
     await prepare(stock, "sold")
     await stock.redis.hdel(KEYS["bookings"], "cid")
     before = await contents(stock.redis)
-    with pytest.raises(InventoryUnavailable, match="waiting list names people without a booking"):
+    with pytest.raises(InventoryUnavailable, match="waiting list has a user without a booking"):
         await stock.office.cancel(EVENT, "ann")
     assert await contents(stock.redis) == before
 

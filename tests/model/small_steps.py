@@ -23,7 +23,7 @@ from tests.model.steps import (
     weighted,
 )
 
-STEPS = {"CHANGES_MAX = 1000": "CHANGES_MAX = 1", "PEOPLE_STEP = 1000": "PEOPLE_STEP = 1"}
+STEPS = {"CHANGES_MAX = 1000": "CHANGES_MAX = 1", "USERS_STEP = 1000": "USERS_STEP = 1"}
 
 
 def scripts_of_small_steps() -> dict[str, Script]:

@@ -54,7 +54,7 @@ BUGS = {
     ),
     "missing stream entry: an expired hold": Bug("emit('expired', user, booking)", "touched[user] = true"),
     "wrong order: tickets found before the dead holds are expired": Bug(
-        "if not pruned_from then expire_holds(TICKETS_STEP) end", "dead_left = false"
+        "if not pruned_from then expire_holds(TICKETS_STEP) end", "overdue_left = false"
     ),
     "off by one: an event is due only after its end": Bug("due, '-inf', now,", "due, '-inf', now - 1,"),
 }

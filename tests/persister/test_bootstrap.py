@@ -10,7 +10,7 @@ import pytest
 from booking.inventory import keys
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.records import stored_epoch
-from booking.inventory.streams import ChangeStreams, Reading
+from booking.inventory.streams import ChangeStreams, StreamRead
 from booking.ledger import Ledger, LedgerUnavailable, migrate
 from booking.ledger.records import ShardRecord
 from booking.persister.bootstrap import initialize_shards
@@ -22,7 +22,7 @@ CHECKOUT = Path(__file__).parents[2]
 PROGRAM = """
 import asyncio, sys
 from booking.persister.bootstrap import initialize_shards
-from booking.inventory.streams import ChangeStreams, Reading
+from booking.inventory.streams import ChangeStreams, StreamRead
 from booking.ledger import Ledger
 from booking.settings import Settings
 
@@ -128,7 +128,7 @@ async def test_an_initialization_that_broke_off_between_sql_and_redis_is_finishe
     streams = ChangeStreams(clean_valkey)
     try:
         positions = {shard: (record.epoch, record.cursor) for shard, record in records.items()}
-        assert await streams.read(positions, 1) == Reading()
+        assert await streams.read(positions, 1) == StreamRead()
     finally:
         await streams.close()
 

@@ -75,7 +75,7 @@ async def test_a_full_disk_stops_no_sale_and_loses_and_doubles_no_change(
             await noted(notes, "the persister waits")
             await backend.sells_on()
             ballast.unlink()
-            await noted(notes, "the persister goes on")
+            await noted(notes, "the persister resumes")
             reasons = [fields["reason"] for _, event, fields in notes.lines if event == "the persister waits"]
             assert any("full" in reason for reason in reasons), reasons
             notes.lines.clear()

@@ -230,7 +230,7 @@ async def test_a_commit_whose_answer_was_lost_is_not_made_again(backend: Backend
         await running
     await backend.check_both_sides_agree()
     assert [event for _, event, _ in notes.lines].count("the persister waits") >= 1
-    assert notes.lines[-1][1] == "the persister goes on"
+    assert notes.lines[-1][1] == "the persister resumes"
 
 
 async def none_left(backend: Backend) -> bool:
@@ -299,7 +299,7 @@ async def test_a_locked_sqlite_file_stops_no_sale_and_loses_no_change(
             await is_logged(notes, "the persister waits")
             await sqlite_backend.sells_on()
             other.execute("ROLLBACK")
-        await is_logged(notes, "the persister goes on")
+        await is_logged(notes, "the persister resumes")
         stop.set()
         await running
     await sqlite_backend.drain()
@@ -333,7 +333,7 @@ async def test_a_postgresql_that_refuses_connections_stops_no_sale(
                 await is_logged(notes, "the persister waits")
                 await backend.sells_on()
                 await administrator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-                await is_logged(notes, "the persister goes on")
+                await is_logged(notes, "the persister resumes")
                 stop.set()
                 await running
             await backend.drain()
@@ -411,7 +411,7 @@ async def test_a_database_that_lost_commits_is_reported_at_once(backend: Backend
 async def test_a_fail_over_that_lost_commits_is_seen_before_the_next_buyer_comes(
     sqlite_backend: Backend, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(module, "IDLE_CHECK_SECONDS", 0.0)
     backend = sqlite_backend
     await backend.drain()
     before = await backend.ledger.shards()

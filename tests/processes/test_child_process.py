@@ -45,7 +45,7 @@ async def make_part() -> AsyncIterator[MakePart]:
         yield make
     finally:
         for child in made:
-            child.hurry()
+            child.kill()
             if child.process is not None:
                 child.process.wait()
                 if child.process.stdin is not None:
@@ -72,7 +72,7 @@ async def test_a_child_that_dies_is_restarted_after_a_growing_delay(
     child = make_part(sys.executable, "-c", "raise SystemExit(3)")
     child.launch()
     child.release()
-    keeper = asyncio.create_task(child.keep(always))
+    keeper = asyncio.create_task(child.keep_running(always))
     await eventually_async(lambda: child.deaths >= 4, "it has died four times")
     await child.stop(1)
     keeper.cancel()
@@ -91,7 +91,7 @@ async def test_a_child_that_lived_long_is_restarted_at_once(
     child = make_part(sys.executable, "-c", "raise SystemExit(3)")
     child.launch()
     child.release()
-    keeper = asyncio.create_task(child.keep(always))
+    keeper = asyncio.create_task(child.keep_running(always))
     await eventually_async(lambda: len(said) >= 3, "it is started again and again")
     await child.stop(1)
     keeper.cancel()
@@ -102,7 +102,7 @@ async def test_a_child_that_lived_long_is_restarted_at_once(
 async def test_a_child_is_not_restarted_after_a_final_exit_code(make_part: MakePart) -> None:
     child = make_part(sys.executable, "-c", "raise SystemExit(2)")
     child.launch()
-    await asyncio.wait_for(child.keep(lambda code: code != 2), 30)
+    await asyncio.wait_for(child.keep_running(lambda code: code != 2), 30)
     assert child.exit_code == 2
     assert said == []
 
@@ -119,7 +119,7 @@ async def test_a_program_that_cannot_be_started_is_tried_again(
     child.release()
     await child.ended()
     program.rename(tmp_path / "aside")
-    keeper = asyncio.create_task(child.keep(always))
+    keeper = asyncio.create_task(child.keep_running(always))
     missing = "cannot be started: No such file or directory"
     await eventually_async(lambda: any(missing in line for line in said), "the program is missed")
     (tmp_path / "aside").rename(program)
@@ -141,7 +141,7 @@ async def test_a_child_that_heeds_its_stop_signal_is_not_restarted(make_part: Ma
     child = make_part(*SLEEPS)
     child.launch()
     child.release()
-    keeper = asyncio.create_task(child.keep(always))
+    keeper = asyncio.create_task(child.keep_running(always))
     await child.stop(30)
     await asyncio.wait_for(keeper, 30)
     assert child.exit_code == -signal.SIGTERM

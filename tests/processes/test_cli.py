@@ -191,7 +191,7 @@ def test_another_services_database_is_one_line_and_exit_code_1(
 def test_a_folder_that_a_url_names_is_not_made_and_the_data_folder_is(tmp_path: Path) -> None:
     path = tmp_path / "mistyped" / "shop.sqlite3"
     ended = booking(tmp_path, "migrate", BOOKING_DATABASE_URL=f"sqlite:///{path}")
-    told = f"booking: database: {path} cannot be made: there is no folder {path.parent}\n"
+    told = f"booking: database: {path} cannot be created: there is no folder {path.parent}\n"
     assert (ended.returncode, ended.stderr.decode()) == (1, told)
     assert not path.parent.exists()
     assert booking(tmp_path / "some" / "data", "migrate").returncode == 0
@@ -219,7 +219,7 @@ def test_a_persister_before_the_first_migration_waits_and_says_why(tmp_path: Pat
         process.terminate()
         process.communicate(timeout=60)
     assert "the persister waits" in told
-    assert f"there is no {tmp_path}/booking.sqlite3 yet; booking migrate makes it" in told
+    assert f"there is no {tmp_path}/booking.sqlite3 yet; run booking migrate" in told
     assert list(tmp_path.iterdir()) == []
 
 
@@ -241,7 +241,7 @@ def test_an_account_is_added_and_the_next_time_changed(tmp_path: Path) -> None:
     assert opens(account, "first password")
 
     changed = booking(tmp_path, "user", "add", "ann@EXAMPLE.com", "--organizer", given=b"second password")
-    assert changed.stdout.endswith(b"already (user account:1): its password is set anew, and it is an organizer.\n")
+    assert changed.stdout.endswith(b"already (user account:1): its password is changed, and it is an organizer.\n")
     account = find_account(tmp_path, "ann@example.com")
     assert account is not None
     assert account.organizer

@@ -95,7 +95,7 @@ def test_service_json_is_removed_when_the_service_ends(tmp_path: Path) -> None:
 async def test_service_json_is_written_as_soon_as_the_disk_has_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_folder, "DESCRIBE_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(data_folder, "DESCRIBE_RETRY_SECONDS", 0.01)
     no_room = tmp_path / ".service.json"
     no_room.mkdir()
     folder = DataFolder(tmp_path)
@@ -110,5 +110,5 @@ async def test_service_json_is_written_as_soon_as_the_disk_has_room(
     folder.close()
     no_room.rmdir()
     # A later timer of the same loop: the next attempt would have come before it.
-    await asyncio.sleep(2 * data_folder.DESCRIBE_AGAIN_SECONDS)
+    await asyncio.sleep(2 * data_folder.DESCRIBE_RETRY_SECONDS)
     assert not (tmp_path / "service.json").exists()

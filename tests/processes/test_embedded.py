@@ -112,7 +112,7 @@ async def test_a_long_load_is_waited_for_and_reported(
     program = tmp_path / "valkey-server"
     program.write_text(speaks(b"-LOADING the dataset in memory\r\n"))
     program.chmod(0o700)
-    monkeypatch.setattr(embedded, "LOADING_NEWS_SECONDS", 0.0)
+    monkeypatch.setattr(embedded, "LOADING_REPORT_SECONDS", 0.0)
     monkeypatch.setattr(embedded, "READY_SECONDS", 30.0)
     server = EmbeddedServer(settings.model_copy(update={"redis_server": str(program)}))
     said: list[str] = []
@@ -169,7 +169,7 @@ def test_a_short_folder_that_is_not_ours_alone_is_refused(
     monkeypatch.setattr("booking.settings.SHORT_FOLDER", tmp_path)
     settings = Settings(data_dir=tmp_path / ("d" * 100))
     prepare(settings.embedded_socket.parent)
-    with pytest.raises(EmbeddedServerFailed, match="is not a folder of this user's alone"):
+    with pytest.raises(EmbeddedServerFailed, match="is not a folder that only this user may read"):
         EmbeddedServer(settings).prepare()
 
 
@@ -181,7 +181,7 @@ def test_a_short_folder_is_made_for_its_owner_alone_and_cleared_away(
     server = EmbeddedServer(settings)
     server.prepare()
     assert stat.S_IMODE(settings.embedded_socket.parent.stat().st_mode) == 0o700
-    server.clear_away()
+    server.remove_socket()
     assert not settings.embedded_socket.parent.exists()
 
 
@@ -208,7 +208,7 @@ def test_the_installed_program_comes_before_one_on_the_path(tmp_path: Path, monk
 
 
 def test_a_program_that_is_named_but_missing_is_a_wrong_setting() -> None:
-    with pytest.raises(SettingsError, match="BOOKING_REDIS_SERVER: /nonexistent is not a program"):
+    with pytest.raises(SettingsError, match="BOOKING_REDIS_SERVER: /nonexistent is not an executable program"):
         find_program("/nonexistent")
 
 

@@ -72,7 +72,7 @@ def test_each_worker_has_a_socket_of_its_own_on_the_one_port() -> None:
 
 def test_connections_go_to_the_others_once_a_worker_is_given_up() -> None:
     listeners = Listeners("127.0.0.1", 0, 2)
-    listeners.give_up(1)
+    listeners.close_socket(1)
     clients = [socket.create_connection(("127.0.0.1", listeners.port)) for _ in range(20)]
     for client in clients:
         listeners.of(2).accept()[0].close()
@@ -86,7 +86,7 @@ def test_connections_go_to_the_others_once_a_worker_is_given_up() -> None:
 def test_the_only_worker_s_socket_is_never_given_up() -> None:
     listeners = Listeners("127.0.0.1", 0, 1)
     kept = listeners.of(1)
-    listeners.give_up(1)
+    listeners.close_socket(1)
     assert listeners.of(1) is kept
     listeners.close()
 

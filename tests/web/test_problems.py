@@ -2,7 +2,7 @@
 
 import pytest
 
-from booking.domain.outcomes import FIRST_REFUSAL, READINGS, EventOutcome, Status
+from booking.domain.outcomes import FIRST_REFUSAL, UNCHANGED, EventOutcome, Status
 from booking.web.endpoints.sale import REFUSALS, SUCCESSES
 from booking.web.problems import KINDS, Fault, Problem, invalid, pointer_to
 from booking.web.responses import problem_response, send_response
@@ -15,7 +15,7 @@ CONTRACT = {
     "unsupported_media_type": 415, "invalid_request": 422, "quantity_over_limit": 422, "idempotency_key_reused": 422,
     "rate_limited": 429, "internal_error": 500, "inventory_unavailable": 503, "outcome_unknown": 503, "overloaded": 503,
 }  # fmt: skip
-OF_EVENTS = {Status.CREATED, Status.CHANGED, Status.MORE_TO_CHANGE, *READINGS}
+OF_EVENTS = {Status.CREATED, Status.CHANGED, Status.MORE_TO_CHANGE, *UNCHANGED}
 OF_ORGANIZERS = {Status.CAPACITY_BELOW_SOLD, Status.WINDOW_INVERTED, Status.EVENT_EXISTS}
 
 

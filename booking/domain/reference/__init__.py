@@ -1,9 +1,9 @@
-"""The reference model: what every command does to a sale, in the plainest Python there is.
+"""The reference model: what every command does to a sale, in the simplest possible Python.
 
-It is the specification of the scripts in `lua/`, written from the contract ("The rules of a sale") and not from them.
-A test drives both with the same commands and holds their answers, their state and their streams to be equal. Every
-counter is worked out from the bookings whenever it is asked for, so that there is none to forget here.
+It specifies the scripts in `lua/`. It was written from the contract ("The rules of a sale"), not from the scripts. A
+test gives both the same commands and requires equal answers, states and streams. Every counter is computed from the
+bookings when it is read, so that no update of a counter can be forgotten.
 
-Nothing is read from outside: each command is told the time, in milliseconds since 1970. Quantities and rules are taken
-to be of the right type and within the bounds of `booking.domain.model`; rate limits are no part of this.
+The model reads nothing from outside: each command gets the time, in milliseconds since 1970. It does not check that
+quantities and rules have the right type and are within the bounds of `booking.domain.model`. It has no rate limits.
 """

@@ -1,4 +1,4 @@
-"""The reference model of `BoxOffice`: finds the sale, sweeps it, and repeats the first answer to a used key."""
+"""The reference model of `BoxOffice`: finds the sale, expires its holds, and repeats first answers to used keys."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,21 +9,21 @@ from booking.domain.outcomes import EventOutcome, IdempotencyKey, Outcome, Statu
 from booking.domain.reference.sale import Sale, is_inverted
 
 RULES = {"opens_at": "opens_at_ms", "closes_at": "closes_at_ms"}
-"""What a change calls a rule, where that is not the rule's own name."""
+"""The rules whose names in a change differ from the names in `Rules`."""
 
 Request = tuple[str, str | int | None]
-"""A verb and what was asked of it; whatever differs in either makes another request."""
+"""A command and its argument. Two requests are equal if both are equal."""
 
 
 class ReferenceBoxOffice:
-    """Any number of events. Every command is told the time, in milliseconds since 1970."""
+    """Any number of events. Every command gets the time, in milliseconds since 1970."""
 
     def __init__(self) -> None:
         self.sales: dict[int, Sale] = {}
         self._answers: dict[tuple[int, str, str], tuple[Request, Outcome]] = {}
 
     def create(self, event_id: int, rules: Rules, *, now_ms: int) -> EventOutcome:
-        """Opens the books of a new event. None begins paused: that is a change."""
+        """Creates an event. A new event is never paused; only a change can pause it."""
         if event_id in self.sales:
             return EventOutcome(Status.EVENT_EXISTS)
         if is_inverted(rules):
@@ -33,7 +33,7 @@ class ReferenceBoxOffice:
         return EventOutcome(Status.CREATED, sale.view(now_ms))
 
     def change(self, event_id: int, rules: Mapping[str, int | str | None], *, now_ms: int) -> EventOutcome:
-        """Changes the named rules, which are called as in the contract, with times as milliseconds."""
+        """Changes the named rules. They have the contract's names; times are milliseconds."""
         sale = self._swept(event_id, now_ms)
         if sale is None:
             return EventOutcome(Status.EVENT_NOT_FOUND)
@@ -43,7 +43,7 @@ class ReferenceBoxOffice:
     def book(
         self, event_id: int, user_id: str, quantity: int = 1, key: IdempotencyKey | None = None, *, now_ms: int
     ) -> Outcome:
-        """Gives `quantity` tickets to a user, all or nothing, or a place on the waiting list."""
+        """Gives a user `quantity` tickets (all or none), or a place on the waiting list."""
         request = ("book", quantity)
         return self._decide(event_id, user_id, key, request, now_ms, lambda sale: sale.book(user_id, quantity, now_ms))
 
@@ -56,7 +56,7 @@ class ReferenceBoxOffice:
         *,
         now_ms: int,
     ) -> Outcome:
-        """Takes a user's live booking back; a key is the caller's, who may be an organizer."""
+        """Cancels a user's live booking. The key belongs to the caller, who may be an organizer."""
         request = ("cancel", user_id)
         return self._decide(
             event_id, caller_id or user_id, key, request, now_ms, lambda sale: sale.cancel(user_id, now_ms)
@@ -68,12 +68,12 @@ class ReferenceBoxOffice:
         return self._decide(event_id, user_id, key, request, now_ms, lambda sale: sale.confirm(user_id, now_ms))
 
     def get_event(self, event_id: int, *, now_ms: int) -> Event | None:
-        """The event as it stands."""
+        """The event as it is at `now_ms`; None if there is no such event."""
         sale = self._swept(event_id, now_ms)
         return None if sale is None else sale.view(now_ms)
 
     def get_booking(self, event_id: int, user_id: str, *, now_ms: int) -> Outcome:
-        """A user's own live booking, with its place while it waits."""
+        """A user's live booking, with its position if it is waiting."""
         sale = self._swept(event_id, now_ms)
         if sale is None:
             return Outcome(Status.EVENT_NOT_FOUND)
@@ -81,7 +81,7 @@ class ReferenceBoxOffice:
         return Outcome(Status.BOOKING_NOT_FOUND) if booking is None else Outcome(Status.FOUND, booking)
 
     def _swept(self, event_id: int, now_ms: int) -> Sale | None:
-        """Whatever reads or changes an event sweeps it first."""
+        """The event, after its overdue holds have expired; every command does this first."""
         sale = self.sales.get(event_id)
         if sale is not None:
             sale.sweep(now_ms)
@@ -96,7 +96,7 @@ class ReferenceBoxOffice:
         now_ms: int,
         decide: Callable[[Sale], Outcome],
     ) -> Outcome:
-        """Decides a request once; under a key that was used, gives the first answer again, or says that it differs."""
+        """Decides a request. If its key was used, repeats the first answer, or refuses a request that differs."""
         sale = self._swept(event_id, now_ms)
         if sale is None:
             return Outcome(Status.EVENT_NOT_FOUND)

@@ -1,4 +1,4 @@
-"""One event in the reference model: its rules, its bookings, its waiting list, and what each command does to them."""
+"""One event in the reference model: its rules, bookings and waiting list, and the commands that change them."""
 
 from dataclasses import dataclass, field, replace
 
@@ -10,63 +10,63 @@ CONFIRMED, HELD, WAITING = BookingStatus.CONFIRMED, BookingStatus.HELD, BookingS
 CANCELLED, EXPIRED = BookingStatus.CANCELLED, BookingStatus.EXPIRED
 
 EXPIRY_STEP = 250
-"""Tickets that expire before what they free is passed on: very many dead holds are several steps, each atomic."""
+"""Tickets that expire before the freed ones are promoted. Very many overdue holds take several atomic steps."""
 
 CAPACITY_STEP = 800
-"""Tickets added in one change while people wait: a larger change is several, each atomic."""
+"""Tickets added in one change while users wait. A larger change takes several atomic steps."""
 
 
 def is_inverted(rules: Rules) -> bool:
-    """A sale that would close before it opens, or at once."""
+    """Whether the sale would close before it opens, or at the same time."""
     return rules.opens_at_ms is not None and rules.closes_at_ms is not None and rules.opens_at_ms >= rules.closes_at_ms
 
 
 @dataclass(slots=True)
 class Sale:
-    """An event. Its methods take it to be swept up to `now_ms`, as `sweep` does."""
+    """An event. Before any other method with `now_ms`, call `sweep` with it."""
 
     id: int
     rules: Rules
     created_at_ms: int
     seq: int = 0
     bookings: dict[str, Booking] = field(default_factory=dict)
-    """By user: live bookings, and holds that expired and were not followed by another booking."""
+    """By user: live bookings, and expired holds of users who have not booked again."""
     waiting: list[str] = field(default_factory=list)
-    """Who waits, in the order in which they joined."""
+    """The waiting users, in the order in which they joined."""
     changes: list[Change] = field(default_factory=list)
 
     def tickets(self, status: BookingStatus) -> int:
-        """How many tickets the bookings of one status are for."""
+        """The number of tickets of all bookings with this status."""
         return sum(booking.quantity for booking in self.bookings.values() if booking.status is status)
 
     def count(self, status: BookingStatus) -> int:
-        """How many bookings have one status."""
+        """The number of bookings with this status."""
         return sum(1 for booking in self.bookings.values() if booking.status is status)
 
     @property
     def tickets_taken(self) -> int:
-        """Sold and held, below which the capacity cannot go."""
+        """Tickets sold and held; the capacity cannot be smaller."""
         return self.tickets(CONFIRMED) + self.tickets(HELD)
 
     @property
     def available(self) -> int:
-        """Tickets that nobody has."""
+        """Tickets that are neither sold nor held."""
         return self.rules.capacity - self.tickets_taken
 
     def hold_ends(self) -> list[tuple[int, str]]:
-        """When each hold ends, in milliseconds, and whose it is."""
+        """The end of each hold, in milliseconds, and its user."""
         held = [booking for booking in self.bookings.values() if booking.expires_at_ms is not None]
         return [(booking.expires_at_ms or 0, booking.user_id) for booking in held]
 
     def live(self, user_id: str) -> Booking | None:
-        """A user's live booking, with its place while it waits."""
+        """A user's live booking, with its position if it is waiting; None if there is none."""
         booking = self.bookings.get(user_id)
         if booking is None or booking.status is EXPIRED:
             return None
         return replace(booking, position=self.waiting.index(user_id) + 1) if booking.status is WAITING else booking
 
     def view(self, now_ms: int) -> Event:
-        """The event as an answer shows it."""
+        """The event with its counters, as of `now_ms`."""
         return Event(
             id=self.id,
             rules=self.rules,
@@ -82,7 +82,7 @@ class Sale:
         )
 
     def sweep(self, now_ms: int) -> None:
-        """Ends the holds whose time has come, those that end first before the others, and passes their tickets on."""
+        """Expires the holds that have ended, in the order of their ends, and promotes with their tickets."""
         freed = 0
         for _, user_id in sorted(end for end in self.hold_ends() if end[0] <= now_ms):
             expired = replace(self.bookings[user_id], status=EXPIRED, expires_at_ms=None)
@@ -122,7 +122,7 @@ class Sale:
         return Outcome(Status.JOINED, self.live(user_id))
 
     def cancel(self, user_id: str, now_ms: int) -> Outcome:
-        """Takes a user's live booking back; what it frees, and a head that left, let others move up."""
+        """Cancels a user's live booking, and then promotes: tickets may be free, or the head may have left."""
         if self.live(user_id) is None:
             return Outcome(Status.BOOKING_NOT_FOUND)
         waited = self.bookings[user_id].status is WAITING
@@ -146,7 +146,7 @@ class Sale:
         return Outcome(Status.CONFIRMED, booking)
 
     def change(self, rules: Rules, now_ms: int) -> EventOutcome:
-        """Puts other rules in place of the event's; the same ones are no change."""
+        """Replaces the event's rules; equal rules are no change."""
         if is_inverted(rules):
             return EventOutcome(Status.WINDOW_INVERTED)
         if rules.capacity < self.tickets_taken:
@@ -158,12 +158,12 @@ class Sale:
         return EventOutcome(Status.CHANGED, self.view(now_ms))
 
     def record_rules(self, kind: ChangeKind, now_ms: int) -> None:
-        """Appends a change of the event itself, with its rules as they are after it."""
+        """Appends a change of the event itself, with its rules after the change."""
         self.seq += 1
         self.changes.append(EventChange(self.id, self.seq, kind, now_ms, self.rules))
 
     def _apply(self, rules: Rules, now_ms: int) -> None:
-        """Whoever waits for more tickets than there can ever be leaves, and the others move up."""
+        """Sets the rules, removes users who wait for more tickets than the capacity, and promotes."""
         self.rules = rules
         self.record_rules(ChangeKind.CHANGED, now_ms)
         for user_id in [user for user in self.waiting if self.bookings[user].quantity > rules.capacity]:
@@ -171,13 +171,13 @@ class Sale:
         self._promote(now_ms)
 
     def _promote(self, now_ms: int) -> None:
-        """Gives what is free to the head of the waiting list, again and again, until the head does not fit."""
+        """Gives free tickets to the head of the waiting list, until the head does not fit."""
         while self.waiting and self.bookings[self.waiting[0]].quantity <= self.available:
             booking = self._with_tickets(self.bookings[self.waiting.pop(0)], now_ms)
             self._put(ChangeKind.PROMOTED, replace(booking, source=Source.WAITLIST), now_ms)
 
     def _with_tickets(self, booking: Booking, now_ms: int) -> Booking:
-        """The booking as a hold that begins now, or as a confirmed one where there are no holds."""
+        """The booking as a hold that begins now, or as a confirmed one if the event has no holds."""
         if self.rules.hold_seconds:
             return replace(booking, status=HELD, expires_at_ms=now_ms + 1000 * self.rules.hold_seconds)
         return replace(booking, status=CONFIRMED)
@@ -191,7 +191,7 @@ class Sale:
         return booking
 
     def _put(self, kind: ChangeKind, booking: Booking, now_ms: int) -> None:
-        """Keeps a booking as its user's last, and appends the change with the booking as it stands after it."""
+        """Stores a booking as its user's last one, and appends the change."""
         self.bookings[booking.user_id] = booking
         self.seq += 1
         self.changes.append(

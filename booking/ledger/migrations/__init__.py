@@ -1,1 +1,1 @@
-"""The migrations: every step from an empty database to the tables of today."""
+"""The migrations, from an empty database to the current tables."""

@@ -1,1 +1,1 @@
-"""Whether Redis and SQL say the same of every event, and each of them nothing that cannot be."""
+"""The audit: compares every event in Redis with the same event in SQL, and checks each for impossible states."""

@@ -1,4 +1,4 @@
-"""`booking audit`: compares Redis with SQL, tells what it found, and mends nothing."""
+"""`booking audit`: compares Redis with SQL and reports the differences. It changes nothing."""
 
 import asyncio
 import json
@@ -14,27 +14,27 @@ from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.reader import InventoryReader
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
+from booking.operations.audit.catch_up import CatchUp
 from booking.operations.audit.comparison import audit_event
 from booking.operations.audit.findings import MEANINGS, EventAudit
-from booking.operations.audit.patience import Patience
 from booking.settings import Settings
 
 OK, DIFFERENT, NO_EVENT, UNREADABLE = 0, 1, 2, 3
-"""Exit codes: nothing found; something found; no such event; a side could not be read, so that nothing is known."""
+"""Exit codes: no difference; a difference; no such event; Redis or SQL could not be read, so the result is unknown."""
 
 
 def audit(settings: Settings, event_ids: Sequence[int], *, as_json: bool) -> int:
     """Audits these events, or all; prints the result to standard output and returns the exit code."""
-    told = Console(stderr=True)
+    console = Console(stderr=True)
     try:
-        audits = asyncio.run(read(settings, event_ids, told))
+        audits = asyncio.run(read(settings, event_ids, console))
     except (InventoryUnavailable, LedgerError) as error:
         line = f"booking: {error}; is the service (or its Redis and database) running?"
-        told.print(line, style=None, markup=False, soft_wrap=True)
+        console.print(line, style=None, markup=False, soft_wrap=True)
         return UNREADABLE
     missing = [one.event_id for one in audits if one.ok and one.seq_redis is None and one.seq_database is None]
     if missing:
-        told.print(f"booking: there is no event {', '.join(map(str, missing))}", style=None, markup=False)
+        console.print(f"booking: there is no event {', '.join(map(str, missing))}", style=None, markup=False)
         return NO_EVENT
     if as_json:
         print(json.dumps([_document(one) for one in audits], indent=2))
@@ -43,7 +43,7 @@ def audit(settings: Settings, event_ids: Sequence[int], *, as_json: bool) -> int
     return OK if all(one.ok for one in audits) else DIFFERENT
 
 
-async def read(settings: Settings, event_ids: Sequence[int], told: Console) -> list[EventAudit]:
+async def read(settings: Settings, event_ids: Sequence[int], console: Console) -> list[EventAudit]:
     """The audits, with a progress bar on a terminal. Raises InventoryUnavailable, LedgerError."""
     ledger = Ledger.open(settings.database_address)
     try:
@@ -52,14 +52,14 @@ async def read(settings: Settings, event_ids: Sequence[int], told: Console) -> l
         try:
             ids = list(event_ids) or await _every_event(reader, ledger)
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            with Progress(*columns, console=told, transient=True, disable=not told.is_terminal) as bar:
+            with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
                 events = bar.add_task("events", total=len(ids))
-                looked = bar.add_task("bookings looked at", total=None)
-                patience, audits = Patience(ledger), []
+                compared = bar.add_task("bookings compared", total=None)
+                catch_up, audits = CatchUp(ledger), []
                 for event_id in ids:
                     audits.append(
                         await audit_event(
-                            reader, ledger, event_id, lambda number: bar.advance(looked, number), patience
+                            reader, ledger, event_id, lambda number: bar.advance(compared, number), catch_up
                         )
                     )
                     bar.advance(events)
@@ -71,14 +71,14 @@ async def read(settings: Settings, event_ids: Sequence[int], told: Console) -> l
 
 
 async def _every_event(reader: InventoryReader, ledger: Ledger) -> list[int]:
-    """The events that either side knows, in order; Redis is asked even where SQL has none."""
+    """The ids of the events in Redis or in SQL, in order."""
     in_database = await ledger.event_ids()
     known = frozenset(in_database)
     return sorted([*in_database, *[event_id async for page in reader.event_ids(known) for event_id in page]])
 
 
 def show(audits: Sequence[EventAudit], console: Console) -> None:
-    """One line an event, then every difference with what it means."""
+    """Prints a line for each event, then every difference and its meaning."""
     table = Table(title="Audit", title_justify="left", box=None, header_style="bold")
     for heading in ("event", "seq in Redis", "in SQL", "sold", "held", "available", "capacity", "bookings", ""):
         table.add_column(heading, justify="right")
@@ -97,7 +97,7 @@ def show(audits: Sequence[EventAudit], console: Console) -> None:
         if one.more_differences:
             console.print(f"event {one.event_id}: and {one.more_differences} more")
         if one.unsettled:
-            console.print(f"event {one.event_id}: {one.unsettled} bookings kept changing while they were looked at")
+            console.print(f"event {one.event_id}: {one.unsettled} bookings kept changing while they were compared")
     wrong = sum(not one.ok for one in audits)
     console.print(f"{len(audits)} events, {wrong} with differences." if wrong else f"{len(audits)} events, all clean.")
 

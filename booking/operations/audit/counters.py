@@ -1,4 +1,4 @@
-"""Redis's counters of an event against what SQL's bookings add up to, and its rules against SQL's."""
+"""Compares Redis's counters of an event with the sums of SQL's bookings, and its rules with SQL's."""
 
 from collections.abc import Mapping
 
@@ -14,11 +14,11 @@ COUNTERS = {
     "held_count": "holding",
     "waiting_tickets": "backlog",
 }
-"""An event's counters: their names in an answer, and in Redis."""
+"""An event's counters: names in the API, and names in Redis."""
 
 
 def compare_rules(audit: EventAudit, stored: Mapping[str, int], rules: Rules) -> None:
-    """Notes in `audit` every rule that is a number and differs; the capacity is one of the counters."""
+    """Notes every numeric rule that differs in `audit`. The capacity is compared as a counter."""
     known: dict[str, int | None] = {
         "max_per_user": rules.max_per_user,
         "hold_ms": rules.hold_seconds * 1000,
@@ -35,7 +35,7 @@ def compare_rules(audit: EventAudit, stored: Mapping[str, int], rules: Rules) ->
 def compare_counters(
     audit: EventAudit, stored: Mapping[str, int], counts: Mapping[BookingStatus, Count], rules: Rules
 ) -> None:
-    """Notes in `audit` what both sides count, and where they differ; both are to be as of the very same `seq`."""
+    """Notes both sides' counters, and their differences, in `audit`. Both sides have to be as of the same `seq`."""
     confirmed, held, waiting = (
         counts[status] for status in (BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING)
     )

@@ -1,4 +1,4 @@
-"""What an audit finds: one event's numbers on both sides, and each difference with what it means."""
+"""The result of an audit: an event's numbers on both sides, and each difference with its meaning."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,30 +7,30 @@ from typing import Any
 from booking.domain.model import Booking
 
 DIFFERENCES_MAX = 100
-"""Differences that are listed of one event; beyond that they are counted."""
+"""Differences that are listed for one event; further ones are only counted."""
 
 MEANINGS: Mapping[str, str] = {
-    "shard_lost": "Redis does not hold the shard that the database knows; nothing of it is sold. Run booking restore.",
-    "event_missing": "One side has no such event. If it is Redis, run booking restore.",
-    "seq": "The database has not reached Redis: the persister is behind or not running (see /readyz, then audit again) "
+    "shard_lost": "Redis has lost the shard that the database has; nothing is sold from it. Run booking restore.",
+    "event_missing": "One side does not have the event. If it is Redis, run booking restore.",
+    "seq": "The database is behind Redis: the persister is slow or not running (see /readyz, then audit again), "
     "or an old copy of the database was put back (see booking doctor).",
-    "seq_gap": "Changes are missing from the database's record of the event; keep both sides and report it.",
+    "seq_gap": "The database lacks changes of the event. Keep the data of both sides and report it.",
     "capacity": "Capacity is not available + held + sold. Pause the sale and report it.",
-    "counter": "A counter is not what the bookings add up to.",
-    "rule": "The two sides sell by different rules. PATCH the event with the right one, and audit again.",
+    "counter": "A counter differs from the sum of the bookings.",
+    "rule": "The two sides have different rules. PATCH the event with the right one, and audit again.",
     "booking": "The two sides have different bookings of this user. After an outage of Redis, run booking restore.",
     "two_bookings": "This user has more than one live booking of the event.",
-    "inversion": "This booking was given tickets after one that had joined the waiting list later.",
-    "place": "The waiting list does not have this user where the booking says.",
-    "hold": "The list of holds does not have this user's hold as the booking says.",
-    "unreadable": "This user's record in Redis cannot be read.",
+    "inversion": "This booking got its tickets after one that had joined the waiting list later.",
+    "place": "This user's position on the waiting list is not the one in the booking.",
+    "hold": "The end of this user's hold on the list of holds is not the one in the booking.",
+    "unreadable": "This user's record in Redis cannot be parsed.",
 }
-"""Every kind of difference, and what it means to whoever has to do something about it."""
+"""Every kind of difference, with its meaning and advice for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing on which the sides differ, or which cannot be."""
+    """A difference between the sides, or an impossible state of one of them."""
 
     kind: str
     """A key of MEANINGS."""
@@ -48,18 +48,18 @@ class EventAudit:
     seq_database: int | None = None
     redis: dict[str, int] = field(default_factory=dict)
     database: dict[str, int] = field(default_factory=dict)
-    """Counters by the names that an event has in an answer, both as of `seq_redis`."""
+    """Counters of each side by their names in the API, as of `seq_redis`."""
     bookings: int = 0
     """Live bookings that were compared."""
     unsettled: int = 0
-    """Users whose booking changed each time it was looked at; nothing is said of them."""
+    """Users whose booking changed at each read, so that it could not be compared."""
     differences: list[Difference] = field(default_factory=list)
     more_differences: int = 0
-    """Those beyond DIFFERENCES_MAX."""
+    """The number of differences beyond DIFFERENCES_MAX."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found."""
+        """Whether there is no difference."""
         return not self.differences
 
     def find(self, kind: str, user_id: str | None = None, redis: Any = None, database: Any = None) -> None:
@@ -70,8 +70,8 @@ class EventAudit:
             self.more_differences += 1
 
 
-def told(booking: Booking | None) -> dict[str, object] | None:
-    """A booking as a difference shows it."""
+def booking_as_json(booking: Booking | None) -> dict[str, object] | None:
+    """A booking as JSON for a difference; None if there is none."""
     if booking is None:
         return None
     return {

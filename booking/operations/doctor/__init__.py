@@ -1,1 +1,1 @@
-"""`booking doctor`: looks at everything the service stands on, and says what is wrong and what to do."""
+"""`booking doctor`: checks everything that the service depends on, and says what is wrong and what to do."""

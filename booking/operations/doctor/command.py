@@ -1,4 +1,4 @@
-"""`booking doctor`: asks everything at once, and shows what came of it."""
+"""`booking doctor`: runs all checks at the same time, and shows their findings."""
 
 import asyncio
 import json
@@ -20,20 +20,20 @@ from booking.operations.doctor.machine import check_clock, check_open_files
 from booking.operations.doctor.stock import check_redis
 from booking.settings import Settings
 
-WELL, ILL = 0, 1
+HEALTHY, FAULTY = 0, 1
 """Exit codes: no fault, though there may be warnings; at least one fault."""
 
 STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAULT: "bold red"}
 
 
 Service = Mapping[str, object]
-"""What the service that runs on the data folder says about itself in service.json."""
+"""The content of service.json of the service that runs on the data folder."""
 
 
 def diagnose(settings: Settings, environment: Mapping[str, str], service: Service | None, *, as_json: bool) -> int:
-    """Examines everything, prints the findings to standard output and returns the exit code.
+    """Runs all checks, prints the findings to standard output and returns the exit code.
 
-    `service` is the service that runs on the data folder, None if none does.
+    `service` is the service that runs on the data folder; None if there is none.
     """
     findings = asyncio.run(examine(settings, environment, service))
     if as_json:
@@ -41,12 +41,12 @@ def diagnose(settings: Settings, environment: Mapping[str, str], service: Servic
     elif sys.stdout.isatty():
         show(findings, Console())
     else:
-        print("\n".join(plainly(findings)))
-    return ILL if any(finding.verdict is Verdict.FAULT for finding in findings) else WELL
+        print("\n".join(plain_lines(findings)))
+    return FAULTY if any(finding.verdict is Verdict.FAULT for finding in findings) else HEALTHY
 
 
 async def examine(settings: Settings, environment: Mapping[str, str], service: Service | None) -> list[Finding]:
-    """Every finding, in the order in which a person would look. Nothing is changed."""
+    """All findings, in an order for people. Nothing is changed."""
     serving = service is not None
     readiness, (stock, server), (ledger, database), credentials = await asyncio.gather(
         check_service(service),
@@ -74,23 +74,23 @@ async def examine(settings: Settings, environment: Mapping[str, str], service: S
 
 
 def show(findings: Sequence[Finding], console: Console) -> None:
-    """For a person at a terminal."""
+    """Prints the findings to a terminal."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in findings:
         style = STYLES[finding.verdict]
-        told = Text(finding.found)
+        text = Text(finding.found)
         if finding.advice:
-            told.append(f"\n→ {finding.advice}", style)
-        table.add_row(Text(finding.verdict, style), Text(finding.name), told)
+            text.append(f"\n→ {finding.advice}", style)
+        table.add_row(Text(finding.verdict, style), Text(finding.name), text)
     console.print(table)
     console.print(Text(_summary(findings), "bold"))
 
 
-def plainly(findings: Sequence[Finding]) -> list[str]:
-    """For a pipe: a line a finding, to be searched."""
+def plain_lines(findings: Sequence[Finding]) -> list[str]:
+    """The findings for a pipe: one line for each, so that they can be searched."""
     lines = []
     for finding in findings:
         advice = f" -> {finding.advice}" if finding.advice else ""
@@ -100,12 +100,12 @@ def plainly(findings: Sequence[Finding]) -> list[str]:
 
 def _summary(findings: Sequence[Finding]) -> str:
     counts = Counter(finding.verdict for finding in findings)
-    told = [
+    text = [
         f"{number} {word}{'' if number == 1 else 's'}"
         for word, number in (("fault", counts[Verdict.FAULT]), ("warning", counts[Verdict.WARNING]))
         if number
     ]
-    return f"{len(findings)} things looked at: {', '.join(told) or 'all well'}."
+    return f"{len(findings)} checks: {', '.join(text) or 'no problems'}."
 
 
 def _document(settings: Settings, findings: Sequence[Finding]) -> dict[str, object]:

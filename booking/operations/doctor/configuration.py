@@ -1,4 +1,4 @@
-"""The settings: which were set, which are not known, and which are dangerous."""
+"""Checks the settings: which are set, which are unknown, and which are dangerous."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -10,18 +10,18 @@ from booking.settings import PLATFORM_SPELLINGS, Settings
 PREFIX = "BOOKING_"
 
 OTHER_VARIABLES = {"BOOKING_PYTHON"}
-"""What begins like a setting and is read by scripts/ alone."""
+"""Variables that begin like a setting, but are only for scripts/."""
 
-ANYBODY = {"*", "0.0.0.0/0", "::/0"}
+ANY = {"*", "0.0.0.0/0", "::/0"}
 
 
 def check_settings(settings: Settings, environment: Mapping[str, str]) -> list[Finding]:
-    """What can be said of the settings without looking anywhere else."""
+    """The findings about the settings alone."""
     return [_as_read(settings), *_unknown(environment), *_dangerous(settings)]
 
 
 def shown(settings: Settings, name: str) -> str:
-    """A setting's value for a person; that of a secret, or of an address that may hold one, is not shown."""
+    """A setting's value for display. A secret, or an address that may hold one, is not shown."""
     value = getattr(settings, name)
     if value is None:
         return "-"
@@ -32,8 +32,8 @@ def shown(settings: Settings, name: str) -> str:
 
 def _as_read(settings: Settings) -> Finding:
     names = [name for name in type(settings).model_fields if name in settings.model_fields_set]
-    told = ", ".join(f"{name} {shown(settings, name)}" for name in names)
-    return ok("settings", f"set: {told}; all others by default" if told else "all by default")
+    values = ", ".join(f"{name} {shown(settings, name)}" for name in names)
+    return ok("settings", f"set: {values}; all others by default" if values else "all by default")
 
 
 def _unknown(environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -41,33 +41,33 @@ def _unknown(environment: Mapping[str, str]) -> Iterator[Finding]:
     for name in sorted(environment):
         if name.startswith(PREFIX) and name not in known | OTHER_VARIABLES:
             near = get_close_matches(name, known, n=1)
-            meant = f"{near[0]} may be meant" if near else "take it out of the environment"
-            yield warning("settings", f"{name} is no setting, so it does nothing", meant)
+            advice = f"did you mean {near[0]}?" if near else "remove it from the environment"
+            yield warning("settings", f"{name} is not a setting and has no effect", advice)
     for field, name in PLATFORM_SPELLINGS.items():
-        ours = PREFIX + field.upper()
-        if environment.get(name) and environment.get(ours) and environment[name] != environment[ours]:
-            yield warning("settings", f"{name} and {ours} differ; {ours} counts", "set one of them, or both alike")
+        own_name = PREFIX + field.upper()
+        if environment.get(name) and environment.get(own_name) and environment[name] != environment[own_name]:
+            yield warning("settings", f"{name} and {own_name} differ; {own_name} counts", "set only one of them")
 
 
 def _dangerous(settings: Settings) -> Iterator[Finding]:
     if settings.rate_limit == "off":
         yield warning(
             "rate limit",
-            "off: one client may take all there is to take, and guess passwords without end",
-            "leave BOOKING_RATE_LIMIT on where others than you can call",
+            "off: one client may use all of the capacity, and guess passwords without a limit",
+            "set BOOKING_RATE_LIMIT to on, unless only you can call the service",
         )
-    if not ANYBODY.isdisjoint(settings.trusted_proxies):
+    if not ANY.isdisjoint(settings.trusted_proxies):
         yield warning(
             "trusted proxies",
-            "everybody's X-Forwarded-For is believed, so that nobody's address is limited",
+            "X-Forwarded-For is trusted from any client, so clients can avoid the limit of their address",
             "name the addresses of your own proxies in BOOKING_TRUSTED_PROXIES",
         )
     if "*" in settings.cors_origins:
-        yield warning("origins", "every web page may call", "name your own pages in BOOKING_CORS_ORIGINS")
+        yield warning("origins", "every web page may call the API", "name your own pages in BOOKING_CORS_ORIGINS")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if settings.workers > cores:
         yield warning(
             "workers",
-            f"{settings.workers} web workers on {cores} processors: they take turns with Redis and the persister",
+            f"{settings.workers} web workers on {cores} processors: they compete with Redis and the persister",
             f"set BOOKING_WORKERS to {max(1, cores - 1)} or less",
         )

@@ -1,4 +1,4 @@
-"""What tokens are checked with: the shared secret, the public key, and the key set."""
+"""Checks what tokens are verified with: the shared secret, the public key and the key set."""
 
 import re
 import stat
@@ -8,10 +8,10 @@ from booking.auth.key_set import KeySetUnavailable, bind_pem, published_keys
 from booking.domain.diagnosis import Finding, fault, ok, warning
 from booking.settings import JWT_SECRET_BYTES_MIN, Settings
 
-MAKE_ONE = "openssl rand -base64 48 makes a good one; everybody has to sign in again"
+MAKE_ONE = "openssl rand -base64 48 makes a good one; all users have to log in again"
 
 DISTINCT_MIN = 10
-"""Different characters in a secret; 32 random hexadecimal digits have fewer once in some ten thousand times."""
+"""Different characters in a secret. 32 random hexadecimal digits have fewer in about one of ten thousand cases."""
 
 WORDS = re.compile(r"[A-Za-z]?[a-z]{2,}(?:[ _.,-]+[A-Za-z]?[a-z]+)+[.!?]?\d{0,4}")
 KNOWN = re.compile(
@@ -20,7 +20,7 @@ KNOWN = re.compile(
 
 
 async def check_credentials(settings: Settings) -> list[Finding]:
-    """One finding for each that is set; the shared secret always is."""
+    """One finding for the shared secret, and one for each other credential that is set."""
     findings = [_secret(settings)]
     if settings.jwt_public_key is not None:
         findings.append(_public_key(settings.jwt_public_key))
@@ -32,7 +32,7 @@ async def check_credentials(settings: Settings) -> list[Finding]:
 
 
 def weakness(secret: str) -> str | None:
-    """Why somebody could come upon this secret; None where it looks as if it were random."""
+    """Why this secret is easy to guess, as the end of a sentence; None if it looks random."""
     if len(secret.encode()) < JWT_SECRET_BYTES_MIN:
         return f"has fewer than {JWT_SECRET_BYTES_MIN} bytes"
     if secret in (secret + secret)[1:-1]:
@@ -42,9 +42,9 @@ def weakness(secret: str) -> str | None:
     if sum(abs(ord(one) - ord(other)) <= 1 for one, other in pairwise(secret)) > len(secret) / 2:
         return "counts up or down"
     if KNOWN.search(secret):
-        return "has a word in it that is tried first"
+        return "contains a word that attackers try first"
     if WORDS.fullmatch(secret):
-        return "is made of words"
+        return "consists of words"
     return None
 
 
@@ -56,12 +56,13 @@ def _secret(settings: Settings) -> Finding:
     try:
         secret, mode = path.read_text(encoding="utf-8").strip(), path.stat().st_mode
     except FileNotFoundError:
-        return ok(name, "none yet; the first start makes a random one in the data folder")
+        return ok(name, "none yet; the first start creates a random one in the data folder")
     except (OSError, ValueError) as error:
-        return fault(name, f"{path} cannot be read ({type(error).__name__})", "delete it to have one made anew")
+        advice = "delete it, and the next start creates a new one"
+        return fault(name, f"{path} cannot be read ({type(error).__name__})", advice)
     if mode & 0o077:
-        return warning(name, f"{path} may be read by others ({stat.S_IMODE(mode):04o})", f"chmod 600 {path}")
-    return _strength(name, str(path), secret, f"delete {path} to have one made anew")
+        return warning(name, f"{path} can be read by other users ({stat.S_IMODE(mode):04o})", f"chmod 600 {path}")
+    return _strength(name, str(path), secret, f"delete {path}, and the next start creates a new one")
 
 
 def _strength(name: str, where: str, secret: str, advice: str) -> Finding:
@@ -69,16 +70,16 @@ def _strength(name: str, where: str, secret: str, advice: str) -> Finding:
     if weak is None:
         return ok(name, f"{where}, {len(secret.encode())} bytes, looks random")
     make = fault if len(secret.encode()) < JWT_SECRET_BYTES_MIN else warning
-    return make(name, f"{where} {weak}: who guesses it is every user and organizer", advice)
+    return make(name, f"{where} {weak}: an attacker who guesses it can act as any user or organizer", advice)
 
 
 def _users(settings: Settings) -> Finding:
-    """Whether a provider's users are told from those of the shared secret; accounts always are."""
+    """Whether user ids of the provider differ from those of tokens with the shared secret; an account's always do."""
     name = "user ids"
-    told = f"the service's own accounts are {'on' if settings.has_accounts else 'off'}"
+    accounts = f"the service's own accounts are {'on' if settings.has_accounts else 'off'}"
     if settings.jwt_subject_prefix:
-        return ok(name, f"a provider's begin with {settings.jwt_subject_prefix}; {told}")
-    found = f"a provider's user and one of the shared secret are the same if their sub is; {told}"
+        return ok(name, f"a provider's begin with {settings.jwt_subject_prefix}; {accounts}")
+    found = f"tokens of the provider and of the shared secret with the same sub are one user; {accounts}"
     return warning(name, found, "set BOOKING_JWT_SUBJECT_PREFIX before the first sale, or sign no such tokens")
 
 
@@ -87,16 +88,14 @@ def _public_key(text: str) -> Finding:
         algorithm = bind_pem(text).algorithm
     except ValueError as error:
         return fault("public key", str(error), "BOOKING_JWT_PUBLIC_KEY takes an RSA, P-256 or Ed25519 public key (PEM)")
-    return ok("public key", f"one for {algorithm}")
+    return ok("public key", f"for {algorithm}")
 
 
 async def _key_set(url: str) -> Finding:
     try:
         keys = await published_keys(url)
     except KeySetUnavailable as error:
-        return fault("key set", f"cannot be had: {error}", "see that BOOKING_JWT_JWKS_URL answers from this machine")
+        return fault("key set", f"cannot be read: {error}", "check that BOOKING_JWT_JWKS_URL answers this machine")
     if not keys:
-        return fault(
-            "key set", "it publishes no key that can be used", "RS256, ES256 or EdDSA, with a kid, for signing"
-        )
+        return fault("key set", "it has no usable key", "publish a signing key for RS256, ES256 or EdDSA, with a kid")
     return ok("key set", f"{len(keys)} keys ({', '.join(sorted({key.algorithm for key in keys.values()}))})")

@@ -1,4 +1,4 @@
-"""The data folder, and the service that runs on it."""
+"""Checks the data folder, and the service that runs on it."""
 
 import asyncio
 import http.client
@@ -17,64 +17,64 @@ FREE_BYTES_WANTED = 1_000_000_000
 """A sale of a million bookings takes some 300 MB in SQL and as much in Redis's append-only file."""
 
 FREE_BYTES_MIN = 100_000_000
-"""With less than this the next sale stops in its middle."""
+"""With less free space than this the next sale may stop before its end."""
 
 ANSWER_SECONDS_MAX = 5.0
 
 
 def check_folder(path: Path) -> list[Finding]:
-    """Whether the folder is there, ours alone, and has room."""
+    """Whether the folder exists, only its owner may read it, and its disk has free space."""
     if not path.exists():
-        return [_to_be_made(path), _reader(path)]
+        return [_missing_folder(path), _disk_space(path)]
     if not path.is_dir():
-        return [fault("data folder", f"{path} is no folder", "name another with BOOKING_DATA_DIR")]
+        return [fault("data folder", f"{path} is not a folder", "set BOOKING_DATA_DIR to a folder")]
     found = path.stat()
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         advice = f"run the service as the user that owns it, or: chown -R {os.geteuid()} {path}"
         return [fault("data folder", f"{path} cannot be written", advice)]
-    told = f"{path}, mode {stat.S_IMODE(found.st_mode):04o}"
+    described = f"{path}, mode {stat.S_IMODE(found.st_mode):04o}"
     if found.st_mode & 0o077:
-        return [warning("data folder", f"{told}: others may look into it", f"chmod 700 {path}"), _reader(path)]
-    return [ok("data folder", told), _reader(path)]
+        return [warning("data folder", f"{described}: other users may read it", f"chmod 700 {path}"), _disk_space(path)]
+    return [ok("data folder", described), _disk_space(path)]
 
 
-def _to_be_made(path: Path) -> Finding:
-    parent = _nearest(path)
+def _missing_folder(path: Path) -> Finding:
+    parent = _nearest_existing(path)
     if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
-        return ok("data folder", f"{path} is not there yet; the first start makes it")
-    return fault("data folder", f"{path} cannot be made: {parent} cannot be written", "set BOOKING_DATA_DIR")
+        return ok("data folder", f"{path} does not exist yet; the first start creates it")
+    return fault("data folder", f"{path} cannot be created: {parent} cannot be written", "set BOOKING_DATA_DIR")
 
 
-def _reader(path: Path) -> Finding:
-    free = shutil.disk_usage(_nearest(path)).free
-    told = f"{free / 1e9:,.1f} GB free"
+def _disk_space(path: Path) -> Finding:
+    free = shutil.disk_usage(_nearest_existing(path)).free
+    found = f"{free / 1e9:,.1f} GB free"
     if free < FREE_BYTES_MIN:
-        return fault("disk space", told, "make room: a full disk stops the sale")
+        return fault("disk space", found, "free some space: a full disk stops the sale")
     if free < FREE_BYTES_WANTED:
-        return warning("disk space", told, "make room: a million bookings take some 600 MB")
-    return ok("disk space", told)
+        return warning("disk space", found, "free some space: a million bookings take some 600 MB")
+    return ok("disk space", found)
 
 
-def _nearest(path: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
+def _nearest_existing(path: Path) -> Path:
+    """The folder itself if it exists, else its nearest parent that does."""
     return next(one for one in (path, *path.parents) if one.exists())
 
 
 async def check_service(service: Mapping[str, object] | None) -> Finding:
-    """Whether the service that service.json tells of is ready, by its own account."""
+    """Whether the service of service.json reports that it is ready."""
     if service is None:
-        return ok("service", "none runs on this data folder; what needs one running is left out")
+        return ok("service", "none runs on this data folder; checks of a running service are left out")
     url, parts = str(service.get("url")), service.get("parts")
-    told = f"pid {service.get('pid')} on {url}"
+    found = f"pid {service.get('pid')} on {url}"
     try:
         status, body = await asyncio.to_thread(_readiness, url)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = f"{told}, which does not answer ({type(error).__name__})"
-        return fault("service", reason, "look at its log; Ctrl-C or SIGTERM and a new start lose nothing")
+        reason = f"{found}, which does not answer ({type(error).__name__})"
+        return fault("service", reason, "read its log; to stop it with Ctrl-C or SIGTERM and restart it loses nothing")
     if status == http.client.OK:
-        return ok("service", f"{told}, ready ({', '.join(parts) if isinstance(parts, dict) else 'no parts'})")
-    reasons = [f"{name}: {part.get('reason', 'not well')}" for name, part in _parts(body).items() if not part.get("ok")]
-    return fault("service", f"{told}, not ready", "; ".join(reasons) or f"it answers {status}: look at its log")
+        return ok("service", f"{found}, ready ({', '.join(parts) if isinstance(parts, dict) else 'no processes'})")
+    reasons = [f"{name}: {part.get('reason', 'not ok')}" for name, part in _parts(body).items() if not part.get("ok")]
+    return fault("service", f"{found}, not ready", "; ".join(reasons) or f"it answers {status}: read its log")
 
 
 def _readiness(url: str) -> tuple[int, bytes]:

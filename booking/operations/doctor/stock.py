@@ -1,10 +1,10 @@
-"""Redis: the server that is there or would be started, and what an acknowledgement by it is worth."""
+"""Checks Redis: the server that runs or would be started, and the durability of acknowledged changes."""
 
 import re
 import subprocess
 
 from booking.domain.diagnosis import Finding, fault, ok
-from booking.inventory.durability import LevelNotGiven, choose
+from booking.inventory.durability import LevelUnavailable, choose
 from booking.inventory.embedded import EmbeddedServerFailed, find_program
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.inspection import Server, inspect
@@ -22,14 +22,14 @@ MEANINGS = {
 
 
 async def check_redis(settings: Settings, *, serving: bool) -> tuple[list[Finding], Server | None]:
-    """The findings, and the server if it could be asked; `serving`: whether the service runs on the data folder."""
+    """The findings, and the server if it answers; `serving`: whether the service runs on the data folder."""
     if settings.embedded_redis and not serving:
         return [_program(settings)], None
     try:
         server = await inspect(settings.redis_address)
     except InventoryUnavailable as error:
         advice = (
-            f"look at {settings.data_dir / 'redis.log'}"
+            f"read {settings.data_dir / 'redis.log'}"
             if settings.embedded_redis
             else "start it, or correct BOOKING_REDIS_URL (host, port, user, password, redis:// or rediss://)"
         )
@@ -39,19 +39,19 @@ async def check_redis(settings: Settings, *, serving: bool) -> tuple[list[Findin
 
 
 def _program(settings: Settings) -> Finding:
-    """The embedded server is started with the service, so that only its program is there to look at."""
+    """Checks the program of the embedded server, which runs only while the service does."""
     try:
         program = find_program(settings.redis_server)
-        said = subprocess.run(
+        output = subprocess.run(
             [program, "--version"], capture_output=True, text=True, timeout=PROGRAM_SECONDS_MAX, check=True
         ).stdout
     except (SettingsError, EmbeddedServerFailed) as error:
         return fault("Redis", str(error).removeprefix("BOOKING_REDIS_SERVER: "), "correct BOOKING_REDIS_SERVER")
     except (OSError, subprocess.SubprocessError) as error:
-        advice = "name a server that runs here with BOOKING_REDIS_SERVER"
+        advice = "set BOOKING_REDIS_SERVER to a server that runs on this machine"
         return fault("Redis", f"{program} cannot be run ({type(error).__name__})", advice)
-    version = re.search(r"v=(\S+)", said)
-    found = check_version("Valkey" if "alkey" in said else "Redis", version[1] if version else "0")
+    version = re.search(r"v=(\S+)", output)
+    found = check_version("Valkey" if "alkey" in output else "Redis", version[1] if version else "0")
     return Finding("Redis", found.verdict, f"embedded, started with the service: {found.found}", found.advice)
 
 
@@ -59,9 +59,9 @@ async def _durability(settings: Settings) -> Finding:
     name = "acknowledged is"
     try:
         level = (await choose(settings.redis_address, settings.ack, settings.ack_replicas)).level
-    except LevelNotGiven as error:
-        return fault(name, f"BOOKING_ACK {settings.ack}: {error}", "set Redis up for it, or unset BOOKING_ACK")
+    except LevelUnavailable as error:
+        return fault(name, f"BOOKING_ACK {settings.ack}: {error}", "configure Redis for it, or unset BOOKING_ACK")
     except InventoryUnavailable as error:
         return fault(name, str(error), "try again")
-    chosen = "BOOKING_ACK" if settings.ack is not None else "the strongest that this Redis gives by itself"
+    chosen = "BOOKING_ACK" if settings.ack is not None else "the strongest that this Redis provides without waiting"
     return ok(name, f"{MEANINGS[level]} ({level}; {chosen})")

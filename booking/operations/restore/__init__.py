@@ -1,1 +1,1 @@
-"""Brings what Redis has lost back out of the database."""
+"""Restores from the database what Redis has lost."""

@@ -1,4 +1,4 @@
-"""`booking restore`: finds what Redis has lost, brings it back out of the database, and proves it by an audit."""
+"""`booking restore`: finds the shards that Redis has lost, restores them from the database, and audits the result."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from rich.prompt import Confirm
 from booking.inventory import keys
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.reader import InventoryReader
-from booking.inventory.streams import ChangeStreams, past
+from booking.inventory.streams import ChangeStreams, trimmed_past
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
 from booking.operations.audit.command import show
@@ -23,27 +23,27 @@ from booking.persister.bootstrap import positions_of
 from booking.settings import Settings
 
 DONE, DIFFERENT, REFUSED, UNREADABLE = 0, 1, 2, 3
-"""Exit codes: all is well; the audit found differences; not done; a side could not be read or written."""
+"""Exit codes: restored; the audit found differences; not done; Redis or SQL could not be read or written."""
 
 LOADING_SECONDS_MAX = 600.0
-"""How long a Redis that has just been started is given to read its data; some ten million bookings."""
+"""How long a Redis that was just started may load its data; enough for some ten million bookings."""
 
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 
 
-class _BrokenOff(Exception):
-    """A side went away after shards had been begun; the message is its own."""
+class _Interrupted(Exception):
+    """Redis or SQL failed during the restoration; it has the error's message."""
 
 
 def restore(settings: Settings, shards: Sequence[int], *, yes: bool, force: bool) -> int:
-    """Restores what is lost of these shards, or of all; returns the exit code."""
+    """Restores these shards, or all, if they are lost or with `force`; returns the exit code."""
     console = Console(stderr=True)
     try:
         return asyncio.run(_restore(settings, shards, yes=yes, force=force, console=console))
-    except (InventoryUnavailable, LedgerError, _BrokenOff) as error:
+    except (InventoryUnavailable, LedgerError, _Interrupted) as error:
         console.print(f"booking: {error}", markup=False, soft_wrap=True)
-        if isinstance(error, _BrokenOff):
-            console.print("booking: nothing is sold from a shard that is half restored; run it again", markup=False)
+        if isinstance(error, _Interrupted):
+            console.print("booking: nothing is sold from a half restored shard; run the command again", markup=False)
         return UNREADABLE
 
 
@@ -59,23 +59,23 @@ async def _restore(settings: Settings, shards: Sequence[int], *, yes: bool, forc
         lost = await lost_shards(ledger, streams)
         wanted = [shard for shard in (shards or (known if force else lost)) if force or shard in lost]
         if not wanted:
-            console.print("Redis has everything that the database has: there is nothing to restore.")
+            console.print("Redis has every change that the database has: there is nothing to restore.")
             return DONE
-        old = past(await streams.let_go(wanted), positions_of(known))
+        old = trimmed_past(await streams.trimmed_to(wanted), positions_of(known))
         if old:
             console.print(
-                f"The database lacks changes that it had of the shards {_list(old)}: it is an old copy, or another's. "
-                "Put the newer one back. Restoring from this one gives up what was sold since.",
+                f"The database lacks changes that it had of the shards {_list(old)}: it is an old copy, or the wrong "
+                "database. Put the newer one back. To restore from this one drops the later bookings.",
             )
             if not force:
-                console.print("booking: nothing was changed; --force gives that up", markup=False)
+                console.print("booking: nothing was changed; --force drops the later bookings", markup=False)
                 return REFUSED
         whole = [shard for shard in wanted if shard not in lost]
         console.print(f"Redis has lost the shards {_list(lost)}." if lost else "Redis has lost nothing.")
         if whole:
             console.print(
-                f"The shards {_list(whole)} are whole. They are written anew all the same, their sales stand still "
-                "meanwhile, and idempotency keys and counts of refusals are forgotten.",
+                f"The shards {_list(whole)} are whole. They are written again all the same. Meanwhile nothing is sold "
+                "from them. Their idempotency keys and counts of refusals are deleted.",
             )
         if not yes and not (console.is_terminal and Confirm.ask("Restore them from the database?", console=console)):
             console.print("booking: nothing was changed; --yes restores without asking")
@@ -83,7 +83,7 @@ async def _restore(settings: Settings, shards: Sequence[int], *, yes: bool, forc
         try:
             await _restore_each(settings, ledger, streams, wanted, even_if_whole=force, console=console)
         except (InventoryUnavailable, LedgerError) as error:
-            raise _BrokenOff(str(error)) from None
+            raise _Interrupted(str(error)) from None
         audits = await _audit(settings, ledger, wanted, len(known))
         show(audits, Console())
         return DONE if all(audit.ok for audit in audits) else DIFFERENT
@@ -108,19 +108,22 @@ async def _restore_each(
             restored = await restore_shard(
                 settings, ledger, streams, shard, even_if_whole=even_if_whole, progress=partial(bar.advance, task)
             )
-            console.print(_told(shard, restored))
+            console.print(_summary(shard, restored))
 
 
 async def _until_loaded(streams: ChangeStreams, console: Console) -> None:
-    """A restoration commonly follows a restart of Redis, which is then still busy with an old copy of its own."""
+    """Waits until Redis has loaded its data: a restoration often follows a restart of Redis.
+
+    Raises InventoryUnavailable after LOADING_SECONDS_MAX.
+    """
     end = time.monotonic() + LOADING_SECONDS_MAX
     if await streams.is_loaded():
         return
-    console.print("Redis is still reading its data; the restoration waits for it.")
+    console.print("Redis is still loading its data; the restoration waits for it.")
     while not await streams.is_loaded():
         if time.monotonic() > end:
-            raise InventoryUnavailable(f"Redis has been reading its data for {LOADING_SECONDS_MAX:.0f} s")
-        await asyncio.sleep(LOOK_SECONDS)
+            raise InventoryUnavailable(f"Redis has been loading its data for {LOADING_SECONDS_MAX:.0f} s")
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _bookings(ledger: Ledger, shard: int, shards: int) -> int:
@@ -143,15 +146,15 @@ async def _audit(settings: Settings, ledger: Ledger, restored: Sequence[int], sh
         await reader.close()
 
 
-def _told(shard: int, restored: Restored | None) -> str:
+def _summary(shard: int, restored: Restored | None) -> str:
     if restored is None:
-        return f"shard {shard}: somebody else has restored it"
-    told = f"shard {shard}: {restored.events} events, {restored.bookings:,} live bookings"
-    if restored.carried:
-        told += f"; {restored.carried} changes that were only in Redis have been saved first"
+        return f"shard {shard}: another process has restored it"
+    summary = f"shard {shard}: {restored.events} events, {restored.bookings:,} live bookings"
+    if restored.saved:
+        summary += f"; {restored.saved} changes that were only in Redis were saved first"
     if restored.discarded:
-        told += "; changes of events whose own do not follow on the database's were dropped"
-    return told
+        summary += "; changes that do not follow those in the database were dropped"
+    return summary
 
 
 def _bar(console: Console) -> Progress:

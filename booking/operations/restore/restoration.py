@@ -1,4 +1,4 @@
-"""Restores one shard: carries what is left of its stream, and writes it anew under a new epoch."""
+"""Restores one shard: applies the remaining entries of its stream to SQL, and writes it again under a new epoch."""
 
 import asyncio
 import os
@@ -19,50 +19,50 @@ from booking.persister.bootstrap import positions_of
 from booking.settings import Settings
 
 BATCH_ENTRIES = 2_000
-"""Entries of what is left of a stream that are carried in one transaction."""
+"""Remaining entries of a stream that are applied in one transaction."""
 
 OTHER_SECONDS_MAX = 300.0
-"""How long one waits for another that restores the same shard."""
+"""How long a process waits for another one that restores the same shard."""
 
 POLL_SECONDS = 0.2
 
 log = structlog.get_logger()
 
 
-class RestUnusable(Exception):
-    """Changes that only Redis has do not follow on the database's, or cannot be read.
+class StreamUnusable(Exception):
+    """Changes that only Redis has do not follow those in the database, or cannot be parsed.
 
-    The shard is not sold from until `booking restore`, which drops these changes.
+    Nothing is sold from the shard until `booking restore`, which drops these changes.
     """
 
 
 Progress = Callable[[int], None]
-"""Is told how many bookings more have been read."""
+"""A function that is called with the number of bookings read since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restoration did."""
+    """The result of a restoration."""
 
     shard: int
     events: int
     bookings: int
-    """Bookings that are live, and were written."""
-    carried: int
-    """Changes that were left in the shard's stream, and are in the database now."""
+    """Live bookings that were written into Redis."""
+    saved: int
+    """Remaining changes of the shard's stream that were applied to the database."""
     discarded: bool
-    """Whether changes were found that do not follow on the database's, so that nobody was told of them truthfully."""
+    """Whether changes were dropped, because they do not follow those in the database or cannot be parsed."""
 
 
 async def lost_shards(ledger: Ledger, streams: ChangeStreams) -> list[int]:
-    """The shards that nothing is sold from, since Redis does not have all that the database has of them."""
+    """The shards in Redis that lack changes that SQL has; nothing is sold from them."""
     return await streams.verify_or_fence(positions_of(await ledger.shards()))
 
 
 async def restore_empty(settings: Settings, ledger: Ledger, streams: ChangeStreams, shards: Iterable[int]) -> None:
-    """Restores those of these shards of which Redis has nothing at all: for the start of the service.
+    """Restores those shards of which Redis has nothing; the start of the service calls it.
 
-    Of several processes that come to it at once, one restores a shard and the others wait for it.
+    If several processes call it at once, one restores a shard and the others wait for it.
     """
     for shard in shards:
         restored = await restore_shard(settings, ledger, streams, shard, only_empty=True)
@@ -86,18 +86,19 @@ async def restore_shard(
     to_name_accounts: bool = False,
     progress: Progress = lambda _: None,
 ) -> Restored | None:
-    """Restores a shard that is lost. None where it is whole (by now), or where it is not empty and `only_empty`.
+    """Restores a lost shard. Returns None if it is whole (by now), or if it is not empty and `only_empty` is set.
 
-    With `to_name_accounts` one is restored that is whole, or was when this was begun, unless its accounts are named by
-    now. Nothing is discarded then: raises RestUnusable.
+    With `even_if_whole` a whole shard is restored, too. With `to_name_accounts` a shard is restored to rename its
+    accounts, if it is whole or was fenced by an earlier such restoration, unless they are renamed by now. No change is
+    dropped then; raises StreamUnusable instead.
 
-    May be broken off at any moment and run again: the shard sells only once all of it is there. Raises
+    May be interrupted at any time and run again: the shard sells only when all of it is written. Raises
     InventoryUnavailable, LedgerUnavailable.
     """
     records = await ledger.shards()
     fenced_as = f"naming:{records[shard].epoch}" if to_name_accounts else ""
     me = f"{os.getpid()}-{secrets.token_hex(8)}"
-    rebuild = RestoreWriter(settings.redis_address, shard, len(records), me, fenced_as=fenced_as)
+    writer = RestoreWriter(settings.redis_address, shard, len(records), me, fenced_as=fenced_as)
     loop = asyncio.get_running_loop()
     end = loop.time() + OTHER_SECONDS_MAX
     try:
@@ -105,24 +106,24 @@ async def restore_shard(
             is_lost = shard in await lost_shards(ledger, streams)
             if to_name_accounts:
                 is_named = (await ledger.shards())[shard].accounts_named
-                if is_named or (is_lost and not await rebuild.has_fenced()):
+                if is_named or (is_lost and not await writer.has_fenced()):
                     return None
             elif not (is_lost or even_if_whole):
                 return None
-            if only_empty and not await rebuild.is_empty():
+            if only_empty and not await writer.is_empty():
                 return None
-            if await rebuild.take_lease():
+            if await writer.take_lease():
                 try:
-                    restoration = _Restoration(ledger, streams, rebuild, shard, len(records), progress)
+                    restoration = _Restoration(ledger, streams, writer, shard, len(records), progress)
                     return await restoration.run(discards=not to_name_accounts)
                 except LeaseLost:
-                    log.warning("a restoration was overtaken and begins again", shard=shard)
+                    log.warning("a restoration lost its lease and starts again", shard=shard)
                 finally:
-                    await rebuild.give_lease_back()
+                    await writer.give_lease_back()
             await asyncio.sleep(POLL_SECONDS)
         return None
     finally:
-        await rebuild.close()
+        await writer.close()
 
 
 class _Restoration:
@@ -130,70 +131,70 @@ class _Restoration:
         self,
         ledger: Ledger,
         streams: ChangeStreams,
-        rebuild: RestoreWriter,
+        writer: RestoreWriter,
         shard: int,
         shards: int,
         progress: Progress,
     ) -> None:
         self._ledger = ledger
         self._streams = streams
-        self._rebuild = rebuild
+        self._writer = writer
         self._shard = shard
         self._shards = shards
         self._progress = progress
 
     async def run(self, *, discards: bool) -> Restored:
-        await self._rebuild.fence()
-        record, carried, discarded = await self._carry_rest()
+        await self._writer.fence()
+        record, saved, discarded = await self._save_remaining()
         if discarded and not discards:
-            told = "its stream holds changes that the database does not take"
-            raise RestUnusable(f"{told}; it is not sold from until `booking restore`, which drops them")
+            reason = "its stream has changes that the database does not accept"
+            raise StreamUnusable(f"{reason}; nothing is sold from it until `booking restore`, which drops them")
         events = [one for one in await self._ledger.event_ids() if keys.shard_of(one, self._shards) == self._shard]
         if not record.accounts_named:
             for event_id in events:
                 await self._ledger.name_accounts(event_id)
-                await self._rebuild.keep_lease()
-        await self._rebuild.clear()
+                await self._writer.keep_lease()
+        await self._writer.clear()
         bookings = 0
         for event_id in events:
             bookings += await self._restore_event(event_id)
         epoch = secrets.token_hex(8)
-        if not await self._ledger.refound_shard(self._shard, record, ShardRecord(epoch, RESTORED_CURSOR)):
+        if not await self._ledger.replace_shard(self._shard, record, ShardRecord(epoch, RESTORED_CURSOR)):
             raise LeaseLost
-        await self._rebuild.finish(epoch, await self._ledger.last_event_id())
-        return Restored(self._shard, len(events), bookings, carried, discarded)
+        await self._writer.finish(epoch, await self._ledger.last_event_id())
+        return Restored(self._shard, len(events), bookings, saved, discarded)
 
-    async def _carry_rest(self) -> tuple[ShardRecord, int, bool]:
-        """What was acknowledged and had not come to the database yet, where it follows on what has.
+    async def _save_remaining(self) -> tuple[ShardRecord, int, bool]:
+        """Applies the remaining entries of the stream to SQL, if they follow those in SQL.
 
-        Answers where the shard stands in the database then, too.
+        Returns the shard's record in SQL after that, the number of applied changes, and whether any were dropped.
         """
-        carried, count = 0, BATCH_ENTRIES
+        saved, count = 0, BATCH_ENTRIES
         broken: set[int] = set()
-        """Events of which a change does not follow: what comes after it was decided on something else."""
+        """Events with a change that does not follow. The event's later changes are based on it, so they are dropped."""
         while True:
             record = (await self._ledger.shards())[self._shard]
-            batch, readable = await self._streams.rest(self._shard, record.epoch, record.cursor, count)
+            batch, readable = await self._streams.read_remaining(self._shard, record.epoch, record.cursor, count)
             if batch is None:
-                return record, carried, bool(broken) or not readable
-            sound = replace(batch, changes=tuple(one for one in batch.changes if one.event_id not in broken))
+                return record, saved, bool(broken) or not readable
+            usable = replace(batch, changes=tuple(one for one in batch.changes if one.event_id not in broken))
             try:
-                carried += await self._ledger.apply([sound])
+                saved += await self._ledger.apply([usable])
             except CursorMoved:
-                pass  # a persister had read the same and was faster
+                pass  # a persister has applied the same entries
             except LedgerConflict as conflict:
                 if count == 1:
                     broken.add(conflict.event_id)
                     count = BATCH_ENTRIES
-                count = max(1, count // 2)  # what stands before the change that does not follow is true
-            await self._rebuild.keep_lease()
+                count = max(1, count // 2)  # to apply the changes before the one that does not follow
+            await self._writer.keep_lease()
 
     async def _restore_event(self, event_id: int) -> int:
         record = await self._ledger.event(event_id)
         assert record is not None
         live = {status: [0, 0] for status in (BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING)}
         async for span in self._ledger.bookings_as_of(event_id, record.seq):
-            await self._rebuild.write_bookings(event_id, span)
+            await self._writer.write_bookings(event_id, span)
             _count(live, span)
             self._progress(len(span))
         (sold_bookings, sold), (held_bookings, held), (waiting_bookings, backlog) = live.values()
@@ -205,7 +206,7 @@ class _Restoration:
             "holding": held_bookings,
             "backlog": backlog,
         }
-        await self._rebuild.write_event(event_id, record.rules, record.created_at_ms, record.seq, counters)
+        await self._writer.write_event(event_id, record.rules, record.created_at_ms, record.seq, counters)
         return sold_bookings + held_bookings + waiting_bookings
 
 

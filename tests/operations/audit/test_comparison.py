@@ -16,7 +16,7 @@ from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.reader import READ_SECONDS_MAX, InventoryReader
 from booking.ledger import Ledger, LedgerUnavailable
 from booking.ledger.records import EventRecord
-from booking.operations.audit import comparison, patience
+from booking.operations.audit import catch_up, comparison
 from booking.operations.audit.comparison import audit_event
 from booking.operations.audit.findings import DIFFERENCES_MAX, MEANINGS, EventAudit
 from booking.persister import persister as persister_module
@@ -133,7 +133,7 @@ async def test_each_fault_in_redis_is_found_and_named(backend: Backend, name: st
 async def test_each_fault_in_sql_is_found_and_named(
     backend: Backend, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.2)
+    monkeypatch.setattr(catch_up, "STANDSTILL_SECONDS", 0.2)
     statement, kind, user = SQL_PLANTS[name]
     await sell(backend)
     if name == "somebody who was overtaken":  # it takes two: one was promoted before, of a later number
@@ -163,7 +163,7 @@ async def test_a_slow_persister_that_makes_progress_is_waited_for(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Right after a restoration it has much to carry, and buyers go on buying."""
-    monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.5)
+    monkeypatch.setattr(catch_up, "STANDSTILL_SECONDS", 0.5)
     monkeypatch.setattr(persister_module, "BATCH_ENTRIES", 4)
     await backend.stock.sale(1, capacity=1_000)
     await asyncio.gather(*(backend.stock.office.book(1, f"buyer-{number}") for number in range(60)))
@@ -197,7 +197,7 @@ async def test_changes_that_sql_does_not_have_yet_are_no_difference(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The persister falls behind while the audit is at work."""
-    monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.05)
+    monkeypatch.setattr(catch_up, "STANDSTILL_SECONDS", 0.05)
     await sell(backend)
     read = backend.ledger.live_bookings
 
@@ -231,7 +231,7 @@ async def test_bookings_that_differ_are_read_again_together(backend: Backend, mo
         audit = await audited()
     assert len(audit.differences) + audit.more_differences == 200
     assert 200 in looks
-    assert len(looks) <= 2 + comparison.LOOKS_MAX
+    assert len(looks) <= 2 + comparison.READS_MAX
 
 
 async def test_an_unreachable_side_is_reported_and_not_a_difference(backend: Backend, tmp_path: Path) -> None:
@@ -269,15 +269,15 @@ async def test_a_persister_that_does_not_run_is_waited_for_once_a_shard(
         return await read(event_id)
 
     monkeypatch.setattr(backend.ledger, "event", event)
-    monkeypatch.setattr(patience, "STANDSTILL_SECONDS", 0.2)
-    reader, shared = InventoryReader(backend.settings.redis_address, SHARDS), patience.Patience(backend.ledger)
+    monkeypatch.setattr(catch_up, "STANDSTILL_SECONDS", 0.2)
+    reader, shared = InventoryReader(backend.settings.redis_address, SHARDS), catch_up.CatchUp(backend.ledger)
     for event_id in range(1, 4 * SHARDS + 1):
-        audit = await audit_event(reader, backend.ledger, event_id, patience=shared)
+        audit = await audit_event(reader, backend.ledger, event_id, catch_up=shared)
         assert [found.kind for found in audit.differences] == ["event_missing"]
     await reader.close()
     assert len({one for one in looks if looks.count(one) > 1}) == SHARDS
     await backend.drain()
-    assert (await shared.caught_up(1, 1)) is not None
+    assert (await shared.wait_for(1, 1)) is not None
 
 
 async def test_every_event_in_redis_is_found_and_no_unused_id(

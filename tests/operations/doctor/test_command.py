@@ -71,7 +71,7 @@ def test_beside_a_running_service_all_is_checked_and_a_fault_is_exit_code_1(tmp_
     stopped = of(service)
     assert names(stopped.stdout)["service"] == "ok"
     assert names(stopped.stdout)["migrations"] == "ok"
-    assert "8 founded" in stopped.stdout
+    assert "8 in the database" in stopped.stdout
     assert "persister" not in names(stopped.stdout)
 
 
@@ -94,7 +94,7 @@ def test_a_terminal_is_shown_a_table_in_colour_unless_its_owner_wants_none(tmp_p
         os.close(keyboard)
         text = shown.decode()
         assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", text)) == coloured
-        assert "→ leave BOOKING_RATE_LIMIT on" in re.sub(r"\x1b\[[0-9;]*m", "", text)
+        assert "→ set BOOKING_RATE_LIMIT to on" in re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 def test_a_wrong_setting_is_one_line_and_exit_code_2() -> None:

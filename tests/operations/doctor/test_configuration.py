@@ -39,8 +39,8 @@ def test_a_secret_is_never_printed(name: str, value: str) -> None:
 
 def test_an_unknown_variable_is_reported_with_the_most_similar_setting() -> None:
     _, (verdict, found, advice) = told({"BOOKING_WORKER": "2"})
-    assert (verdict, advice) == ("warning", "BOOKING_WORKERS may be meant")
-    assert "BOOKING_WORKER is no setting" in found
+    assert (verdict, advice) == ("warning", "did you mean BOOKING_WORKERS?")
+    assert "BOOKING_WORKER is not a setting" in found
 
 
 def test_two_spellings_with_different_values_are_reported() -> None:

@@ -15,7 +15,7 @@ from booking.processes.data_folder import DataFolder, running_service
 def test_a_private_folder_is_fine_and_one_readable_by_others_is_not(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     missing, reader = check_folder(folder)
-    assert (missing.verdict, "not there yet" in missing.found) == ("ok", True)
+    assert (missing.verdict, "does not exist yet" in missing.found) == ("ok", True)
     assert (reader.name, reader.verdict) == ("disk space", "ok")
     assert not folder.exists()
     folder.mkdir(mode=0o700)

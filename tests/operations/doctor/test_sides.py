@@ -138,7 +138,7 @@ async def test_a_database_is_checked_and_never_created(tmp_path: Path) -> None:
     assert by_name(findings)["migrations"].verdict == "warning"
     assert database is not None
     assert await check_shards(settings, database) == [
-        Finding("shards", by_name(findings)["database"].verdict, "none yet; the first start founds them")
+        Finding("shards", by_name(findings)["database"].verdict, "none yet; the first start creates them")
     ]
     await migrate(settings.database_address)
     findings, _ = await check_ledger(settings)

@@ -77,7 +77,7 @@ async def test_only_a_restore_that_has_begun_is_reported_as_incomplete(
     nowhere = backend.settings.model_copy(update={"database_url": f"sqlite:///{tmp_path / 'none.sqlite3'}"})
     assert await asyncio.to_thread(restore, nowhere, (), yes=True, force=False) == UNREADABLE
     (told,) = capsys.readouterr().err.splitlines()
-    assert told == f"booking: there is no {tmp_path / 'none.sqlite3'} yet; booking migrate makes it"
+    assert told == f"booking: there is no {tmp_path / 'none.sqlite3'} yet; run booking migrate"
 
     async def cut_off(*_: object) -> None:
         raise InventoryUnavailable("the cable was pulled")
@@ -88,5 +88,5 @@ async def test_only_a_restore_that_has_begun_is_reported_as_incomplete(
     monkeypatch.setattr(RestoreWriter, "clear", cut_off)
     assert await asyncio.to_thread(restore, backend.settings, (), yes=True, force=False) == UNREADABLE
     assert capsys.readouterr().err.endswith(
-        "booking: the cable was pulled\nbooking: nothing is sold from a shard that is half restored; run it again\n"
+        "booking: the cable was pulled\nbooking: nothing is sold from a half restored shard; run the command again\n"
     )

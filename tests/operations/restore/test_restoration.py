@@ -120,7 +120,7 @@ async def test_an_emptied_shard_comes_back_as_it_was_and_sells_on(backend: Backe
     assert await lost_shards(backend.ledger, streams) == [0, 1]
     done = await restored(backend, streams, 1)
     assert done is not None
-    assert (done.events, done.carried, done.discarded) == (1, 0, False)
+    assert (done.events, done.saved, done.discarded) == (1, 0, False)
     assert await lost_shards(backend.ledger, streams) == [0], "the other is a matter of its own"
     with pytest.raises(ShardFenced):
         await backend.stock.office.book(2, "zoe")
@@ -144,7 +144,7 @@ async def test_changes_only_in_redis_are_saved_before_their_shard_is_rewritten(
     await backend.stock.redis.delete(keys.epoch(1))
     done = await restored(backend, streams, 1)
     assert done is not None
-    assert (done.carried, done.discarded) == (2, False)
+    assert (done.saved, done.discarded) == (2, False)
     found = await backend.stock.office.get_booking(1, "last")
     assert found.booking is not None
     await check_clean(backend, 1)
@@ -154,7 +154,7 @@ async def check_ann_is_kept(backend: Backend, streams: ChangeStreams, *, carried
     """Restores the shard of event 1, and holds that up to what was told."""
     done = await restored(backend, streams, 1)
     assert done is not None
-    assert (done.carried, done.discarded) == (carried, discarded)
+    assert (done.saved, done.discarded) == (carried, discarded)
     assert (await backend.stock.office.get_booking(1, "ann")).booking is not None
     await check_clean(backend, 1)
 
@@ -165,16 +165,16 @@ async def test_a_restore_succeeds_if_a_persister_saves_the_rest_first(
     await backend.stock.sale(1, capacity=9)
     await backend.drain()
     await backend.stock.office.book(1, "ann")
-    rest = streams.rest
+    rest = streams.read_remaining
 
     async def overtaken(*arguments: Any) -> Any:
-        monkeypatch.setattr(streams, "rest", rest)
+        monkeypatch.setattr(streams, "read_remaining", rest)
         batch, readable = await rest(*arguments)
         assert batch is not None
         await backend.ledger.apply([batch])  # it had read the same before the shard was fenced
         return batch, readable
 
-    monkeypatch.setattr(streams, "rest", overtaken)
+    monkeypatch.setattr(streams, "read_remaining", overtaken)
     await backend.stock.redis.delete(keys.epoch(1))
     await check_ann_is_kept(backend, streams, carried=0, discarded=False)
 
@@ -201,7 +201,7 @@ async def test_changes_before_a_gap_are_saved(backend: Backend, streams: ChangeS
     done = await restored(backend, streams, 1)
     assert done is not None
     saved = min(follow, 12)
-    assert (done.carried, done.discarded) == (saved, follow < 11)
+    assert (done.saved, done.discarded) == (saved, follow < 11)
     assert done.bookings == saved
     await check_clean(backend, 1)
 
@@ -220,7 +220,7 @@ async def test_a_gap_in_one_event_does_not_affect_other_events(backend: Backend,
         await backend.stock.redis.xdel(keys.changes(1), entry_id)
     done = await restored(backend, streams, 1)
     assert done is not None
-    assert (done.carried, done.discarded, done.bookings) == (8, True, 8)
+    assert (done.saved, done.discarded, done.bookings) == (8, True, 8)
     found = {event_id: await office.get_event(event_id) for event_id in (1, 3, 5)}
     assert {event_id: event and event.tickets_sold for event_id, event in found.items()} == {1: 0, 3: 2, 5: 6}
     await check_clean(backend, 1, 3, 5)
@@ -339,15 +339,15 @@ async def test_a_late_restoration_does_not_replace_the_epoch_that_another_has_se
 ) -> None:
     await sell(backend, 1)
     await backend.stock.redis.flushall()
-    use_epochs, other = backend.ledger.refound_shard, list[Restored | None]()
+    use_epochs, other = backend.ledger.replace_shard, list[Restored | None]()
 
     async def overtaken(*arguments: Any) -> bool:
-        monkeypatch.setattr(backend.ledger, "refound_shard", use_epochs)
+        monkeypatch.setattr(backend.ledger, "replace_shard", use_epochs)
         await backend.stock.redis.delete(keys.restoring(1))  # as if its lease had run out
         other.append(await restored(backend, streams, 1))
         return await use_epochs(*arguments)
 
-    monkeypatch.setattr(backend.ledger, "refound_shard", overtaken)
+    monkeypatch.setattr(backend.ledger, "replace_shard", overtaken)
     assert await restore_shard(backend.settings, backend.ledger, streams, 1) is None
     assert other[0] is not None
     assert await lost_shards(backend.ledger, streams) == [0]

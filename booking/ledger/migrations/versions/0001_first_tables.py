@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Makes them all. There is no way down: what was sold is not forgotten."""
+    """Creates all tables. There is no downgrade, because it would delete bookings."""
     op.create_table(
         "shards",
         sa.Column("shard", sa.Integer(), autoincrement=False, nullable=False),

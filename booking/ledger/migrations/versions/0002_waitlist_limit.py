@@ -1,4 +1,4 @@
-"""A waiting list's limit may be any whole number that JSON carries; four bytes were too few for it."""
+"""A waiting list's limit may be any integer that JSON represents exactly; four bytes were too few."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,6 +10,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Widens the column, where that makes a difference: SQLite's integers have eight bytes as they are."""
+    """Widens the column. It changes nothing in SQLite, whose integers already have eight bytes."""
     with op.batch_alter_table("events") as events:
         events.alter_column("waitlist_limit", type_=sa.BigInteger(), existing_type=sa.Integer(), existing_nullable=True)

@@ -1,13 +1,13 @@
-"""Accounts have user ids of their own, `account:<id>`; before, theirs was the bare decimal text of the id.
+"""The user id of an account is `account:<id>`; before this migration it was the id alone, in decimal digits.
 
-Nothing is renamed here: Redis names the buyers, too, and only the start of the service can write both sides. The column
-says of each shard whether that was done; those that are there have it before them. The start carries what is left of a
-shard's stream, renames in SQL, and writes the shard into Redis again under a new epoch (naming.py of the
-restore package).
+This migration renames nothing, because Redis has the user ids, too, and only the start of the service can write both.
+The column shows for each shard whether it was renamed; existing shards begin with false. The start applies what is left
+of a shard's stream, renames in SQL, and writes the shard into Redis again under a new epoch (naming.py of the restore
+package).
 
-The rule: with accounts in the database, a user id that is the decimal text of an account's id is that account's. An
-outside provider's user with the same id may have made some of these bookings; the two were one buyer to the service.
-Every node of the older version has to be stopped before: it would go on selling to accounts under their bare ids.
+The rule: if a user id is the decimal id of an account in the database, it is that account's. A user of an outside
+provider with the same id may have made some of these bookings; for the older version both were one buyer. Every node of
+the older version has to be stopped first, because it would go on selling to accounts under their bare ids.
 """
 
 import sqlalchemy as sa
@@ -20,5 +20,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds the column; a shard that is founded from now on has nothing to rename."""
+    """Adds the column. Shards created later have nothing to rename, and are inserted with true."""
     op.add_column("shards", sa.Column("accounts_named", sa.Boolean(), server_default=sa.false(), nullable=False))
