@@ -1,4 +1,4 @@
-"""Many clients act at random: other clients are not affected, nothing is kept of them, and nothing hangs."""
+"""Many clients misbehave at random: other clients are not affected, nothing is kept of them, and nothing hangs."""
 
 import asyncio
 import gc
@@ -236,12 +236,12 @@ async def well_behaved(address: tuple[str, int], faults: list[str], met: Counter
                 head = await reader.readuntil(b"\r\n\r\n")
                 body = await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
         except (asyncio.IncompleteReadError, TimeoutError, ConnectionError) as error:
-            faults.append(f"a well_behaved client: {error!r}")
+            faults.append(f"a well-behaved client: {error!r}")
             return
         status = int(head.split()[1])
         met[f"well_behaved {status}"] += 1
         if identity not in head or status not in (200, 503) or (status == 200 and body != b"%05d" % (10_000 + number)):
-            faults.append(f"a well_behaved client: {head!r} {body!r}")
+            faults.append(f"a well-behaved client: {head!r} {body!r}")
         await asyncio.sleep(0.005)
     writer.close()
 

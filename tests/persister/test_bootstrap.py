@@ -9,6 +9,7 @@ import pytest
 
 from booking.inventory import keys
 from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.records import stored_epoch
 from booking.inventory.streams import ChangeStreams, Reading
 from booking.ledger import Ledger, LedgerUnavailable, migrate
 from booking.ledger.records import ShardRecord
@@ -82,7 +83,7 @@ async def test_every_shard_has_an_epoch_of_its_own_on_both_sides(clean_valkey: s
         epochs = [records[shard].epoch for shard in range(SHARDS)]
         assert len(set(epochs)) == SHARDS
         assert [await backend.stock.redis.get(keys.epoch(shard)) for shard in range(SHARDS)] == [
-            epoch.encode() for epoch in epochs
+            stored_epoch(epoch).encode() for epoch in epochs
         ]
 
 

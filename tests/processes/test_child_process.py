@@ -187,8 +187,8 @@ async def test_a_child_s_environment_holds_no_settings(
 def test_a_child_dies_with_a_supervisor_that_is_killed() -> None:
     program = (
         "import sys, time\n"
-        "from booking.processes.child_process import Command, Part\n"
-        "part = Part('part', lambda: Command((sys.executable, '-c', 'import time; time.sleep(600)')), print, print)\n"
+        "from booking.processes.child_process import ChildProcess, Command\n"
+        "part = ChildProcess('part', lambda: Command((sys.executable, '-c', 'import time; time.sleep(600)')), print, print)\n"
         "print(part.launch().pid, flush=True)\n"
         "time.sleep(600)\n"
     )
