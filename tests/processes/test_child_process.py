@@ -188,7 +188,8 @@ def test_a_child_dies_with_a_supervisor_that_is_killed() -> None:
     program = (
         "import sys, time\n"
         "from booking.processes.child_process import ChildProcess, Command\n"
-        "part = ChildProcess('part', lambda: Command((sys.executable, '-c', 'import time; time.sleep(600)')), print, print)\n"
+        "command = Command((sys.executable, '-c', 'import time; time.sleep(600)'))\n"
+        "part = ChildProcess('part', lambda: command, print, print)\n"
         "print(part.launch().pid, flush=True)\n"
         "time.sleep(600)\n"
     )
