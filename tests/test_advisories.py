@@ -1,4 +1,4 @@
-"""scripts/audit tells a known hole, its absence, and that nobody could be asked from each other."""
+"""scripts/audit distinguishes a known vulnerability, its absence, and unreachable advisory services."""
 
 import http.server
 import json

@@ -51,6 +51,11 @@ def read_epoch(stored: bytes) -> str:
     return stored.rpartition(b" ")[2].decode(errors="replace")
 
 
+def is_confirmed(record: bytes) -> bool:
+    """Whether a record of either form is a confirmed booking's. Reads no more of it than that."""
+    return record.removeprefix(_VERSION).startswith(b"c")
+
+
 def write_record(booking: Booking) -> str:
     """A booking's record in this version's format."""
     status, source = STATUS_LETTERS[booking.status], SOURCE_LETTERS[booking.source]

@@ -1,4 +1,4 @@
-"""Passwords are kept safely, checked with equal work, and never more of them than can be."""
+"""Passwords are stored as hashes, checked with equal work, and in a bounded number at a time."""
 
 import asyncio
 import threading
@@ -23,7 +23,7 @@ def own_threads() -> list[threading.Thread]:
 
 
 class Gate:
-    """Holds every check of a password at the door until it is opened, and says how many have come there."""
+    """Blocks every password check until it is opened, and counts the waiting checks."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.open = threading.Event()

@@ -79,7 +79,7 @@ claim = st.sampled_from([(name, value) for name, listed in CLAIMS.items() for va
 
 @st.composite
 def nearly_good(draw: st.DrawFn) -> list[tuple[str, Any]]:
-    """Claims that would be good, but for the one or two that are put in among them."""
+    """Valid claims with one or two others added or replaced."""
     pairs: list[tuple[str, Any]] = [("sub", "17"), ("exp", in_an_hour()), ("iss", "here"), ("aud", "there")]
     pairs = pairs[: draw(st.sampled_from([2, 2, 3, 4]))]
     for extra in draw(st.lists(claim, max_size=2)):

@@ -1,4 +1,4 @@
-"""Which tokens say who carries them, and which prove nothing."""
+"""Which tokens identify a user, and which are refused."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""A real Chromium without a screen, and the people who sit in front of it."""
+"""A headless Chromium and the users of its windows."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ PHONE: Mapping[str, int] = {"width": 320, "height": 640}
 
 
 def find() -> str | None:
-    """Where Chromium is; None where it is not installed."""
+    """The path of Chromium; None if it is not installed."""
     return next((path for path in map(shutil.which, PROGRAMS) if path is not None), None)
 
 
@@ -49,7 +49,7 @@ def launch(running: Playwright) -> Browser:
 
 @dataclass
 class Visitor:
-    """One person in front of one page, and everything that the browser complained of meanwhile."""
+    """One user with one page, and all errors that the browser reported."""
 
     page: Page
     complaints: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""A service, a browser, and people who sit down in front of it."""
+"""Fixtures: a service, a browser, and its users."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ Sit = Callable[..., Visitor]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where there is no Chromium the browser tests are left out and say so, but never where a change is judged."""
+    """Skips the browser tests if Chromium is missing, except in CI, where they fail."""
     if chromium.find() is None and not os.environ.get("CI"):
         for item in items:
             if "driver" in getattr(item, "fixturenames", ()):
@@ -50,7 +50,7 @@ def browser(driver: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture
 def sit(api: Api, browser: Browser) -> Iterator[Sit]:
-    """Lets somebody sit down: `sit()`, `sit(token, viewport=PHONE)`. Afterwards no browser may have complained."""
+    """Opens a window: `sit()`, `sit(token, viewport=PHONE)`. Fails at the end if a browser has reported an error."""
     visitors: list[Visitor] = []
 
     def sit_down(user: str | None = None, role: str | None = None, at: Browser = browser, **options: object) -> Visitor:

@@ -1,4 +1,4 @@
-"""The README's pictures: a sale is played on a real service, and looked at as it goes."""
+"""The README's pictures, taken during a sale on a real service."""
 
 import argparse
 import random
@@ -26,7 +26,7 @@ BYTES_MAX = 250_000
 """What a picture may weigh in the repository."""
 
 
-class Crowd:
+class Buyers:
     """People who come in a rush and then fewer and fewer; some do not confirm in time, and some change their mind."""
 
     def __init__(self, api: Api, event_id: int, seconds: float) -> None:
@@ -38,7 +38,7 @@ class Crowd:
         self._thread = Thread(target=self._come, daemon=True)
 
     @contextmanager
-    def coming(self) -> Iterator["Crowd"]:
+    def coming(self) -> Iterator["Buyers"]:
         """They come for as long as this lasts, or for their time."""
         self._thread.start()
         yield self
@@ -74,7 +74,7 @@ def take(page: Page, name: str, *, whole: bool = False) -> None:
 
 
 def visit(browser: Browser, api: Api, name: str, role: str | None = None, **options: object) -> Visitor:
-    """Somebody who is signed in."""
+    """A signed-in visitor."""
     visitor = Visitor.in_browser(browser, api.base_url, timezone_id="Europe/Berlin", **options)
     claims = api.claims(name) | ({"role": role} if role else {})
     visitor.sign_in(api.bearer(name, claims).authorization or "", f"{name}@example.com")
@@ -102,7 +102,7 @@ def play(api: Api, browser: Browser, minutes: float) -> None:
     take(ada.page, "sale-opening")
     expect(ada.page.locator("#state")).to_have_text("On sale")
     print(f"the sale is open; its crowd comes for {minutes:g} minutes", file=sys.stderr)
-    with Crowd(api, event_id, minutes * 60).coming():
+    with Buyers(api, event_id, minutes * 60).coming():
         ada.page.wait_for_timeout(8_000)
         ada.page.get_by_label("How many?").select_option("2")
         ada.page.get_by_role("button", name="Book 2 tickets").click()

@@ -172,7 +172,7 @@ def test_the_countdown_uses_the_servers_clock(api: Api, sit: Sit) -> None:
 
 
 def test_a_sale_is_shown_open_only_if_it_certainly_is(sit: Sit) -> None:
-    """A Date header leaves two seconds open; whoever clicks in the first of them is refused."""
+    """A Date header is exact to two seconds only, and a click in the first of them would be refused."""
     visitor = sit()
     visitor.go("/")
     states: list[str] = visitor.page.evaluate(
@@ -252,7 +252,7 @@ def test_a_page_that_gets_no_stream_asks_instead(api: Api, sit: Sit) -> None:
     visitor.expected.append("status of 503")
     body = '{"code": "overloaded", "detail": "…"}'
     visitor.page.route("**/live", lambda route: route.fulfill(status=503, body=body))
-    visitor.expected.append("status of 404")  # nobody's booking yet
+    visitor.expected.append("status of 404")  # no booking yet
     visitor.go(f"/sale/{event_id}")
     visitor.page.get_by_role("button", name="Book 1 ticket").click()
     expect(visitor.page.get_by_role("heading", name="The ticket is yours")).to_be_visible()

@@ -15,7 +15,7 @@ from .conftest import Sit
 expect.set_options(timeout=PATIENCE_MS)
 
 TIDINGS_MS = 20_000
-"""Longer than the page keeps news of the waiting list to itself, or waits to be told of its own doing."""
+"""Longer than the page delays announcements of the waiting list or waits for the stream after its own action."""
 
 
 def ticket_says(page: Page, name: str) -> None:
@@ -40,7 +40,7 @@ def test_a_question_is_withdrawn_if_a_waiting_place_becomes_a_ticket(api: Api, s
 
 
 def book(page: Page) -> None:
-    """Books one ticket that has to be confirmed, and waits until the stream has told of it, too."""
+    """Books one ticket that has to be confirmed, and waits until the stream has sent it, too."""
     with page.expect_response("**/book"):
         page.get_by_role("button", name="Book 1 ticket").click()
     ticket_says(page, "Your ticket is held")
@@ -108,7 +108,7 @@ def test_a_booking_is_not_asked_for_again_in_the_name_of_the_next_person(api: Ap
 
 
 def test_a_booking_undone_before_the_stream_sent_it_disappears(api: Api, sit: Sit) -> None:
-    """The stream tells of changes; between two of its looks somebody may book and lose it again."""
+    """The stream sends changes. Between two of its reads a user may book and lose the booking again."""
     event_id = api.event(available_tickets=2, hold_seconds=600)
     me = api.user()
     visitor = sit(me.id)
@@ -130,7 +130,7 @@ def test_a_booking_undone_before_the_stream_sent_it_disappears(api: Api, sit: Si
 
 
 def test_position_updates_are_announced_sparingly_and_the_last_is_right(api: Api, sit: Sit) -> None:
-    """Whoever listens to the page would hear nothing else while a long list moves."""
+    """A screen reader would read nothing else while a long waiting list moves."""
     event_id, buyers = api.sold_out(available_tickets=4)
     for other in api.users(4):
         other.book(event_id)

@@ -81,7 +81,7 @@ def test_a_whole_sale_played_by_three_browsers(api: Api, sit: Sit, browsers: lis
         book = buyer.page.get_by_role("button", name="Book 1 ticket")
         expect(book).to_have_attribute("aria-disabled", "true")
 
-    # The organizer lets it open in a moment; nobody loads anything anew.
+    # The organizer opens it in a moment; no page is reloaded.
     cached.get_by_role("button", name="Change").click()
     cached.get_by_label("Opens").fill(local(datetime.now(UTC) + timedelta(seconds=3)))
     cached.get_by_role("button", name="Save").click()
@@ -91,7 +91,7 @@ def test_a_whole_sale_played_by_three_browsers(api: Api, sit: Sit, browsers: lis
     expect(ada.page.get_by_role("timer")).to_have_text(TEN_MINUTES)
     shows(cached, "Held", "1")
 
-    # Somebody else is on the waiting list before Grace, and a third finds it full.
+    # Another user is on the waiting list before Grace, and a third finds it full.
     linus = api.user()
     assert linus.book(event_id).data["position"] == 1
     expect(grace.page.locator("#state")).to_have_text("Sold out")

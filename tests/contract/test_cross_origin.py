@@ -57,7 +57,7 @@ def test_a_configured_origin_may_send_last_event_id_and_if_none_match(strict_api
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example.com", "http://shop.example.com", f"{SHOP}.evil.com", "null"])
-def test_any_other_origin_may_not(strict_api: Api, origin: str) -> None:
+def test_any_other_origin_is_not_allowed(strict_api: Api, origin: str) -> None:
     assert preflight(strict_api, origin).headers.get("access-control-allow-origin") not in (origin, "*")
     answer = strict_api.anyone.call("GET", "/events", headers={"Origin": origin})
     assert answer.headers.get("access-control-allow-origin") not in (origin, "*")

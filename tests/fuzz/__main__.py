@@ -18,14 +18,14 @@ from tests.fuzz.hostile import Sender, calls
 
 PROGRESS_SECONDS = 10.0
 TABLE_COLUMNS = 120
-"""Width of the table where it is not a terminal that it goes to."""
+"""Width of the table if the output is not a terminal."""
 
 
 def fuzz(
     requests: Annotated[int, typer.Option(min=100, help="Requests to send, at least.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Decides what is sent, and in which order.")] = 1,
 ) -> None:
-    """Sends what the OpenAPI document allows, what it does not, and what nobody should, to a service of its own.
+    """Sends what the OpenAPI document allows, what it does not, and hostile input, to a service of its own.
 
     Every answer has to be in the document, with its status, its headers and its body; nothing may be a 5xx, and what
     cannot be right has to be a 4xx with a problem document. Exit code 1 at anything else.

@@ -174,7 +174,7 @@ def _of_body(label: str, method: str, target: str, content: dict[str, Any]) -> I
 
 
 class Sender:
-    """Sends requests as they are over one connection, and a new one where that was closed."""
+    """Sends requests as they are over one connection, and over a new one if that was closed."""
 
     def __init__(self, base_url: str, authorization: str, tally: Tally) -> None:
         url = urlsplit(base_url)

@@ -1,4 +1,4 @@
-"""A short run of `scripts/fuzz`: what the document allows, what it does not, and what nobody should send."""
+"""A short run of `scripts/fuzz`: what the document allows, what it does not, and hostile input."""
 
 import json
 from collections.abc import Iterator

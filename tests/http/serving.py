@@ -1,4 +1,4 @@
-"""A server in the test's own loop, and clients of it that write bytes as they please."""
+"""A server in the test's own event loop, and clients that write arbitrary bytes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with the body it was sent."""
+    """Answers with the request's body."""
     if scope["type"] == "lifespan":
         for answer in ("lifespan.startup.complete", "lifespan.shutdown.complete"):
             await receive()
@@ -57,7 +57,7 @@ def make_worker(
 async def serving(
     application: ASGIApp | None = None, worker: HttpWorker | None = None, *, graceful_seconds: float = 7
 ) -> AsyncIterator[tuple[str, int]]:
-    """uvicorn with this service's protocol and an application of the test's own; yields its address."""
+    """Runs uvicorn with this service's protocol and the given application. Yields its address."""
     listener = listen("127.0.0.1", 0)
     worker = make_worker() if worker is None else worker
     worker.listener = listener
@@ -87,7 +87,7 @@ async def connected(address: tuple[str, int]) -> AsyncIterator[Streams]:
 
 
 async def send_on(writer: asyncio.StreamWriter, octets: int) -> None:
-    """Sends so many more, as a client does that has not looked at its answer. Raises OSError once nobody takes them."""
+    """Sends more bytes, as a client does that has not read its answer. Raises OSError when the server has closed."""
     while octets > 0:
         writer.write(b"x" * min(octets, 1_000_000))
         octets -= 1_000_000

@@ -1,4 +1,4 @@
-"""Which requests are taken on and which are turned away when more come than can be answered soon."""
+"""Load shedding: which requests are accepted and which are rejected under overload."""
 
 import asyncio
 import json
@@ -40,19 +40,19 @@ def test_requests_of_buyers_may_be_rejected(method: str, path: str) -> None:
         ("POST", "/auth/login"),
     ],
 )  # fmt: skip
-def test_operations_and_streams_are_never_rejected(method: str, path: str) -> None:
+def test_management_requests_and_streams_are_never_rejected(method: str, path: str) -> None:
     assert not is_sheddable(method, path)
 
 
 class Clock:
-    """The loop's time, told by a test."""
+    """The event loop's time, set by a test."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
         monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now)
 
     def late_for(self, shedder: LoadShedder, seconds: float, delay: float) -> None:
-        """Batches that are so late for so long, ten a second."""
+        """Reports ten late batches a second for this long."""
         for _ in range(round(seconds * 10)):
             shedder.observe_delay(delay, 50)
             self.now += 0.1
@@ -115,7 +115,7 @@ async def test_seconds_without_a_rejection_restore_the_first_limit() -> None:
 
 @dataclass
 class Slow:
-    """An application whose bookings wait until they are let go."""
+    """An application whose bookings wait until the test releases them."""
 
     going: asyncio.Event = field(default_factory=asyncio.Event)
     begun: list[str] = field(default_factory=list)
@@ -129,7 +129,7 @@ class Slow:
 
 @dataclass
 class Server:
-    """A server that takes on so many at a time, and clients of it."""
+    """A server with a limit of concurrent requests, and its clients."""
 
     address: tuple[str, int]
     worker: HttpWorker
@@ -175,7 +175,7 @@ async def test_a_request_over_the_limit_gets_503_and_the_connection_stays_open()
         assert b"\r\ndate: " in head
         assert b"connection" not in head
         assert (problem["code"], problem["status"], problem["request_id"]) == ("overloaded", 503, 'my"own"one\\')
-        assert opened.application.begun == ["/book"], "it never ran"
+        assert opened.application.begun == ["/book"], "a rejected request ran"
         opened.application.going.set()
         assert (await answer(first))[0] == 200
         writer.write(BOOK % b"")
@@ -247,7 +247,7 @@ async def test_a_request_whose_body_is_slow_takes_no_slot() -> None:
 
 
 async def test_fast_refusals_do_not_hide_a_standing_queue(clock: Clock) -> None:
-    """A 401 sends no command: the limit does not rise by it, and falls by the batches that are late."""
+    """A 401 sends no command, so it does not raise the limit, which late batches reduce."""
     shedder = LoadShedder()
     shedder.in_flight = 1_000
 
@@ -264,7 +264,7 @@ async def test_fast_refusals_do_not_hide_a_standing_queue(clock: Clock) -> None:
             assert shedder.admit(Refused())
             shedder.release()
         clock.late_for(shedder, 0.1, 1.0)
-    assert shedder.limit == module.LIMIT_AT_FIRST, "not yet, and no higher"
+    assert shedder.limit == module.LIMIT_AT_FIRST, "the limit changed too early"
     clock.late_for(shedder, 0.2, 1.0)
     assert shedder.limit < module.LIMIT_AT_FIRST / 2
 

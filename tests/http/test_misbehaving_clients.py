@@ -1,4 +1,4 @@
-"""Clients that read nothing, send what is no HTTP, send without an end, or leave: others do not feel it."""
+"""Clients that read nothing, send invalid HTTP, send without an end, or leave do not affect other clients."""
 
 import asyncio
 import gc
@@ -40,7 +40,7 @@ def read(*pieces: bytes, body_bytes_max: int = 1_000) -> list[Request]:
 def test_the_body_after_an_upgrade_header_belongs_to_its_request(pieces: int) -> None:
     body = b"GET /status/666 HTTP/1.1\r\nHost: x\r\n\r\n"
     whole = JAVA % len(body) + body
-    # The last cut lies between head and body, where the body could be taken for a request.
+    # The last cut is between head and body, so that the body could be read as a request.
     cuts = [0, *([40] if pieces == 3 else []), *([len(whole) - len(body)] if pieces > 1 else []), len(whole)]
     parts = [whole[start:end] for start, end in pairwise(cuts)]
     first, second = read(*parts, post(b"next"))
@@ -67,7 +67,7 @@ def test_other_options_of_the_connection_header_stay() -> None:
         (b"/caf%C3%A9", "/café", b""),
     ],
 )
-def test_percent_encoded_paths_are_decoded(target: bytes, path: str, query: bytes) -> None:
+def test_every_form_of_a_request_target_gives_its_path_and_query(target: bytes, path: str, query: bytes) -> None:
     (request,) = read(b"OPTIONS " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (request.path, request.query, request.rejection) == (path, query, None)
 
@@ -95,7 +95,7 @@ def test_an_unknown_method_is_a_request_like_any_other(method: bytes) -> None:
 def test_an_ambiguous_head_is_rejected(lines: bytes, rejection: str | None) -> None:
     requests = read(b"POST / HTTP/1.1\r\n" + lines + b"\r\n0\r\n\r\n" + post(b"smuggled"))
     assert requests[0].rejection == rejection
-    assert len(requests) == (2 if rejection is None else 1), "nothing behind a rejection is believed"
+    assert len(requests) == (2 if rejection is None else 1), "bytes after a rejection were read as a request"
 
 
 def test_http_1_0_needs_no_host() -> None:
@@ -179,7 +179,7 @@ async def test_the_number_of_waiting_requests_on_one_connection_is_bounded() -> 
         async with asyncio.timeout(WAIT_SECONDS):
             with suppress(ConnectionError):
                 assert await reader.read() == b""
-        assert begun == ["/status/1"], "the rest of what such a client has sent is not looked at"
+        assert begun == ["/status/1"], "the rest of the client's bytes were read"
         going.set()
         writer.transport.abort()
 

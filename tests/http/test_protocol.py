@@ -19,14 +19,14 @@ from tests.fixtures.notes import take_notes
 from .serving import Streams, connected, echo, make_worker, send_on, serving
 
 WAIT_SECONDS = 20
-"""A bound on what would otherwise wait for ever."""
+"""A bound on waits that could otherwise last for ever."""
 
 Answer = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same rules in less time."""
+    """Shortens the timeouts."""
     monkeypatch.setattr(module, "REQUEST_SECONDS_MAX", 0.3)
     monkeypatch.setattr(worker_module, "SWEEP_SECONDS", 0.05)
 
@@ -128,7 +128,7 @@ async def test_a_client_that_is_slow_over_a_request_is_cut_off_and_others_are_se
     async with serving() as address, connected(address) as slow, connected(address) as quick:
         slow[1].write(beginning)
         cut_off = asyncio.create_task(slow[0].read())
-        for _ in range(500):  # a byte now and then does not buy more time
+        for _ in range(500):  # a byte now and then does not extend the deadline
             if cut_off.done():
                 break
             assert await ask(quick, b"quick") == b"quick"
@@ -170,7 +170,7 @@ async def test_a_client_that_leaves_its_response_unread_is_cut_off(monkeypatch: 
     "header",
     [(b"x", b"a\r\nset-cookie: b"), (b"x", b"a\nb: c"), (b"x", b"a\rb"), (b"x", b"a\0b"), (b"x\r\ny", b"a")],
 )
-async def test_a_line_break_in_a_header_value_is_never_sent(header: tuple[bytes, bytes]) -> None:
+async def test_an_invalid_header_of_the_application_is_never_sent(header: tuple[bytes, bytes]) -> None:
     async def split(scope: Scope, receive: Receive, send: Send) -> None:
         with pytest.raises(RuntimeError, match="Invalid HTTP header"):
             await respond(send, b"", 200, header)
@@ -281,7 +281,7 @@ async def test_a_half_closed_client_gets_every_response_and_the_end() -> None:
         await asyncio.sleep(0.05)
         gate.set()
         assert [(await answer(reader))[2] for _ in range(2)] == [b"one", b"two"]
-        assert await reader.read() == b"", "the third request was never whole"
+        assert await reader.read() == b"", "an incomplete request ran"
 
 
 async def test_a_response_on_its_way_goes_out_whenever_the_client_half_closes() -> None:
@@ -327,11 +327,11 @@ async def test_a_body_over_the_limit_reaches_the_application_cut_and_ends_the_co
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n" + (b"4000\r\n" + b"x" * 0x4000 + b"\r\n") * 2)
         status, told, body = await answer(reader)
         assert (status, body, told.count(b"connection: close\r\n")) == (413, b"no more", 1)
-        assert await reader.read() == b"", "the response is not overtaken by a reset"
+        assert await reader.read() == b"", "the response was lost to a reset"
         await send_on(writer, 5_000_000)
         writer.write(GET)
         await writer.drain()
-    assert seen == [16_385 if chunked else 0], "what comes behind it is not looked at"
+    assert seen == [16_385 if chunked else 0], "bytes after the request were read"
 
 
 @pytest.mark.usefixtures("impatient")
@@ -466,7 +466,7 @@ async def test_a_stop_ends_a_stream_as_a_whole_response() -> None:
 
 
 async def test_all_waiting_connections_are_accepted_in_one_loop_iteration() -> None:
-    """On every event loop; uvloop alone would take one in each turn."""
+    """On every event loop. uvloop by itself accepts one connection in each iteration."""
     worker = make_worker()
     async with serving(worker=worker) as address:
         streams = await asyncio.gather(*(asyncio.open_connection(*address) for _ in range(200)))
@@ -483,7 +483,7 @@ def alive() -> int:
 
 
 async def test_requests_and_connections_are_freed_without_garbage_collection() -> None:
-    """The collector comes rarely, each leaves some kilobytes, and a crowd comes and goes by the thousand."""
+    """The collector runs rarely, so thousands of connections would each leave some kilobytes."""
     gc.collect()
     gc.disable()
     before = alive()

@@ -1,4 +1,4 @@
-"""Many clients do every rude thing at random: nobody else feels it, nothing is kept of them, and nothing is stuck."""
+"""Many clients misbehave at random: other clients are not affected, nothing is kept of them, and nothing hangs."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ from booking.web.requests import BODY_BYTES_MAX
 from .serving import make_worker, serving
 
 SECONDS, SEED = 2.0, 1
-RUDE, POLITE = 24, 3
+MISBEHAVING, WELL_BEHAVED = 24, 3
 LIMIT = 2
 WAIT_SECONDS = 10
 
@@ -81,8 +81,8 @@ class Sale:
             pass
 
 
-class Heard:
-    """What a client has been answered, by its own parser."""
+class Responses:
+    """The responses that a client has received, read by its own parser."""
 
     def __init__(self) -> None:
         self.answers: list[tuple[int, bytes]] = []
@@ -107,8 +107,8 @@ PATHS = [
 
 
 @dataclass
-class Rude:
-    """One who does what it pleases."""
+class MisbehavingClient:
+    """A client that misbehaves at random."""
 
     dice: random.Random
     address: tuple[str, int]
@@ -149,12 +149,12 @@ class Rude:
 
     async def live(self) -> None:
         dice = self.dice
-        heard, self.sent, self.number = Heard(), [], 0
+        responses, self.sent, self.number = Responses(), [], 0
         reader, writer = await asyncio.open_connection(*self.address)
         reads = dice.random() < 0.8
-        reading = asyncio.create_task(self._read(reader, heard)) if reads else None
+        reading = asyncio.create_task(self._read(reader, responses)) if reads else None
         if not reads:
-            writer.transport.pause_reading()  # type: ignore[attr-defined]  # the client's own hand on its ear
+            writer.transport.pause_reading()  # type: ignore[attr-defined]  # the client stops reading
         with suppress(ConnectionError, RuntimeError):  # uvloop's own, of a transport that has ended
             await self._send(writer)
         ends = dice.choice(("close", "abort", "eof", "wait", "wait"))
@@ -166,7 +166,7 @@ class Rude:
             try:
                 await asyncio.wait_for(reading, WAIT_SECONDS)  # whatever it is, the service ends it
             except TimeoutError:
-                self.faults.append(f"a connection was left open: {self.sent[-3:]} {heard.answers[-3:]}")
+                self.faults.append(f"a connection was left open: {self.sent[-3:]} {responses.answers[-3:]}")
         elif ends in ("wait", "eof"):
             await asyncio.sleep(0.5)
         if reading is not None:
@@ -174,18 +174,18 @@ class Rude:
         writer.transport.abort() if ends != "close" else writer.close()
         with suppress(OSError):
             await writer.wait_closed()
-        self._judge(heard)
+        self._judge(responses)
 
     async def _send(self, writer: asyncio.StreamWriter) -> None:
         dice = self.dice
         for _ in range(dice.randrange(1, 6)):
             text = b"".join(self.request() for _ in range(dice.choice((1, 1, 1, 2, 3, 8, 8, 200))))
-            rude = dice.random()
-            if rude < 0.05:
+            act = dice.random()
+            if act < 0.05:
                 text += b"rubbish\r\n\r\n"
-            elif rude < 0.08:
+            elif act < 0.08:
                 text += b"GET /" + b"e" * 300_000
-            elif rude < 0.2:
+            elif act < 0.2:
                 text = text[: dice.randrange(1, len(text))]
             cuts = sorted(dice.randrange(len(text)) for _ in range(dice.choice((0, 0, 1, 2, 5))))
             for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
@@ -193,32 +193,36 @@ class Rude:
                 await asyncio.sleep(dice.choice((0, 0, 0.001, 0.01)))
             if dice.random() < 0.3:
                 await asyncio.sleep(dice.choice((0.01, 0.06, 0.3)))
-            if rude < 0.2:
+            if act < 0.2:
                 break
 
-    async def _read(self, reader: asyncio.StreamReader, heard: Heard) -> None:
+    async def _read(self, reader: asyncio.StreamReader, responses: Responses) -> None:
         with suppress(OSError):
             while data := await reader.read(65_536):
                 if self.dice.random() < 0.1:
                     await asyncio.sleep(0.02)
                 try:
-                    heard.parser.feed_data(data)
+                    responses.parser.feed_data(data)
                 except httptools.HttpParserError as error:
-                    self.faults.append(f"no HTTP: {error} {data[:200]!r} after {heard.answers[-2:]}")
+                    self.faults.append(f"no HTTP: {error} {data[:200]!r} after {responses.answers[-2:]}")
                     return
 
-    def _judge(self, heard: Heard) -> None:
-        """Answers come in the order of the requests, none is left out; one that is no HTTP ends it."""
-        for status, _ in heard.answers:
+    def _judge(self, responses: Responses) -> None:
+        """Checks that responses come in the order of the requests without a gap. Invalid HTTP ends the connection."""
+        for status, _ in responses.answers:
             self.met[str(status)] += 1
-        got = [identity for status, identity in heard.answers if not (status == 400 and not identity.startswith(b"r"))]
+        got = [
+            identity for status, identity in responses.answers if not (status == 400 and not identity.startswith(b"r"))
+        ]
         if got != self.sent[: len(got)]:
             at = next(n for n, (one, other) in enumerate(zip(got, self.sent, strict=False)) if one != other)
-            self.faults.append(f"no answer to {self.what[self.sent[at]]}, but {heard.answers[at : at + 2]}")
+            self.faults.append(f"no answer to {self.what[self.sent[at]]}, but {responses.answers[at : at + 2]}")
 
 
-async def polite(address: tuple[str, int], faults: list[str], met: Counter[str], goes_on: Callable[[], bool]) -> None:
-    """Somebody who asks one thing after the other, and comes back when told to."""
+async def well_behaved(
+    address: tuple[str, int], faults: list[str], met: Counter[str], goes_on: Callable[[], bool]
+) -> None:
+    """A client that sends one request after another and obeys Retry-After."""
     reader, writer = await asyncio.open_connection(*address)
     number = 0
     while goes_on():
@@ -233,12 +237,12 @@ async def polite(address: tuple[str, int], faults: list[str], met: Counter[str],
                 head = await reader.readuntil(b"\r\n\r\n")
                 body = await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
         except (asyncio.IncompleteReadError, TimeoutError, ConnectionError) as error:
-            faults.append(f"a polite client: {error!r}")
+            faults.append(f"a well-behaved client: {error!r}")
             return
         status = int(head.split()[1])
-        met[f"polite {status}"] += 1
+        met[f"well_behaved {status}"] += 1
         if identity not in head or status not in (200, 503) or (status == 200 and body != b"%05d" % (10_000 + number)):
-            faults.append(f"a polite client: {head!r} {body!r}")
+            faults.append(f"a well-behaved client: {head!r} {body!r}")
         await asyncio.sleep(0.005)
     writer.close()
 
@@ -254,11 +258,11 @@ async def storm(seed: int, seconds: float) -> None:
 
         def goes_on() -> bool:
             """For its time, and until everything that makes it a storm has happened."""
-            is_storm = {"200", "polite 200", "polite 503"} <= met.keys()
+            is_storm = {"200", "well_behaved 200", "well_behaved 503"} <= met.keys()
             return loop.time() < (end if is_storm else longest)
 
-        async def rude(of: int) -> None:
-            client = Rude(random.Random(seed * 1_000 + of), address, faults, met)
+        async def act(of: int) -> None:
+            client = MisbehavingClient(random.Random(seed * 1_000 + of), address, faults, met)
             while goes_on():
                 await client.live()
 
@@ -269,18 +273,20 @@ async def storm(seed: int, seconds: float) -> None:
                 await asyncio.sleep(0)
 
         watching = asyncio.create_task(watch())
-        crowd = [rude(of) for of in range(RUDE)] + [polite(address, faults, met, goes_on) for _ in range(POLITE)]
-        await asyncio.gather(*crowd)
+        clients = [act(of) for of in range(MISBEHAVING)] + [
+            well_behaved(address, faults, met, goes_on) for _ in range(WELL_BEHAVED)
+        ]
+        await asyncio.gather(*clients)
         last = loop.time() + 5
         while (shedder.in_flight or len(shedder) or alive()) and loop.time() < last:
             await asyncio.sleep(0.02)
         watching.cancel()
-        assert {"200", "polite 200"} <= met.keys(), f"it was no storm: {met} {shedder.in_flight}"
+        assert {"200", "well_behaved 200"} <= met.keys(), f"it was no storm: {met} {shedder.in_flight}"
         assert not faults, "\n".join([f"{len(faults)} faults", *faults[:6]])
         assert (shedder.in_flight, len(shedder), alive()) == (0, 0, 0)
         assert lowest == 0
         after = loop.time() + 0.05
-        await asyncio.wait_for(polite(address, faults, met, lambda: loop.time() < after), WAIT_SECONDS)
+        await asyncio.wait_for(well_behaved(address, faults, met, lambda: loop.time() < after), WAIT_SECONDS)
         assert not faults
 
 

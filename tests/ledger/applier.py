@@ -26,7 +26,7 @@ def whole_sale(changes: int) -> Sale:
 
 
 async def apply_all(address: str, changes: int, batch_size: int) -> None:
-    """Goes on from the cursor until all of the sale is applied; another applier may do so at the same time."""
+    """Continues from the cursor until all of the sale is applied. Another applier may run at the same time."""
     sale = whole_sale(changes)
     ledger = Ledger.open(address)
     print("began", flush=True)

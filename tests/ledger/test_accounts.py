@@ -1,4 +1,4 @@
-"""Accounts: one an email, with an id that is never anybody else's."""
+"""Accounts: one for each email, with an id that is never reused."""
 
 import asyncio
 

@@ -160,7 +160,7 @@ async def test_a_change_of_a_booking_that_was_never_made_is_refused_whole(ledger
 
 
 async def test_a_change_that_exists_already_is_reported_by_event_and_seq(ledger: Ledger) -> None:
-    """As when somebody wrote into the database by hand: the event's `seq` says one thing, the changes another."""
+    """As after a manual write into the database: the event's `seq` contradicts the changes."""
     sale = Sale()
     sale.ask("ada")
     sale.ask("bob")

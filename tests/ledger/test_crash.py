@@ -1,4 +1,4 @@
-"""Killed at any moment, and taken up again from the cursor: every change is there, once."""
+"""An applier is killed at any moment and continued from the cursor: every change is applied exactly once."""
 
 import asyncio
 import random

@@ -43,14 +43,14 @@ async def test_live_bookings_come_in_join_order_over_many_spans(ledger: Ledger) 
 
 
 async def test_commits_during_a_read_are_no_gap(ledger: Ledger) -> None:
-    """PostgreSQL shows each statement of a reader what has been committed by then."""
+    """In PostgreSQL each statement of a reader sees everything committed before it."""
     sale = Sale()
     for number in range(9):
         sale.ask(str(number))
     await ledger.apply([sale.batch(0, 2)])
 
     class Meanwhile:
-        """A connection in front of each of whose statements somebody commits another change."""
+        """A connection that commits another change before each statement."""
 
         def __init__(self, connection: AsyncConnection) -> None:
             self._connection = connection

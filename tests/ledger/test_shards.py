@@ -1,4 +1,4 @@
-"""The shards are founded once, and founded anew by one at a time."""
+"""The shards are initialized once, and an epoch is replaced by one process at a time."""
 
 import asyncio
 
@@ -42,7 +42,7 @@ async def test_an_epoch_is_replaced_only_if_its_record_has_not_changed(address: 
     try:
         seen = (await ledger.initialize_shards(["a", "b"]))[1]
         assert await ledger.replace_shard(1, seen, ShardRecord("new", "0-1"))
-        assert not await ledger.replace_shard(1, seen, ShardRecord("later", "0-1")), "somebody else has been here"
+        assert not await ledger.replace_shard(1, seen, ShardRecord("later", "0-1")), "a changed record was replaced"
         assert not await ledger.replace_shard(1, ShardRecord("new", "0-0"), ShardRecord("later", "0-1"))
         assert await ledger.shards() == {0: ShardRecord("a", "0-0"), 1: ShardRecord("new", "0-1")}
     finally:

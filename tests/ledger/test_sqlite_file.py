@@ -76,7 +76,7 @@ async def test_a_reader_creates_no_file_and_the_error_names_migrate(tmp_path: Pa
         await inspect(address_of(path))
     assert modes_in(tmp_path) == {}
     await migrate(address_of(path))
-    assert await ledger.shards() == {}, "it goes on once the file is there"
+    assert await ledger.shards() == {}, "the ledger does not work after the file was created"
     assert modes_in(tmp_path) == dict.fromkeys((f"booking.sqlite3{end}" for end in ("", "-shm", "-wal")), 0o600)
     await ledger.close()
 

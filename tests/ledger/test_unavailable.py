@@ -21,7 +21,7 @@ from tests.ledger.sale import Sale
 PASSWORD = "hunter2-secret"
 
 
-def told(error: pytest.ExceptionInfo[BaseException]) -> str:
+def text_of(error: pytest.ExceptionInfo[BaseException]) -> str:
     """Everything a log could show of an error, its causes included."""
     return "".join(traceback.format_exception(error.value))
 
@@ -36,14 +36,14 @@ async def postgres_ledger(postgres_url: str) -> AsyncIterator[Ledger]:
 
 
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
-    with socket.socket() as unused:  # bound and not listening: whoever connects is refused
+    with socket.socket() as unused:  # bound and not listening: connections are refused
         unused.bind(("127.0.0.1", 0))
         address = f"postgresql+asyncpg://ada:{PASSWORD}@127.0.0.1:{unused.getsockname()[1]}/booking"
         ledger = Ledger.open(address)
         for call in (ledger.ping, ledger.shards, lambda: ledger.apply([Sale().all()]), lambda: migrate(address)):
             with pytest.raises(LedgerUnavailable) as error:
                 await call()
-            assert PASSWORD not in told(error)
+            assert PASSWORD not in text_of(error)
         await ledger.close()
 
 
@@ -59,7 +59,7 @@ async def test_a_refused_user_is_unavailable_and_the_password_stays_unsaid(postg
     ledger = Ledger.open(url)
     with pytest.raises(LedgerUnavailable, match="28000") as error:
         await ledger.ping()
-    assert PASSWORD not in told(error)
+    assert PASSWORD not in text_of(error)
     await ledger.close()
 
 
@@ -164,7 +164,7 @@ async def test_a_locked_sqlite_is_unavailable_for_writes_only(tmp_path: Path, mo
         ):
             with pytest.raises(LedgerUnavailable, match="locked") as error:
                 await call()
-            assert [secret for secret in ("ada@", "$argon2id$", "INSERT") if secret in told(error)] == []
+            assert [secret for secret in ("ada@", "$argon2id$", "INSERT") if secret in text_of(error)] == []
         await ledger.ping()
         assert (await ledger.shards())[0].cursor == "0-0"
     finally:
@@ -230,8 +230,8 @@ async def test_an_error_of_the_database_is_reported_without_values(ledger: Ledge
     secret = "ada\ud800@example.org"  # half a character, which callers keep away; no database can store it
     with pytest.raises((LedgerError, UnicodeEncodeError)) as error:
         await ledger.add_account(secret, secret, PASSWORD)
-    assert PASSWORD not in told(error)
-    assert "INSERT" not in told(error)
+    assert PASSWORD not in text_of(error)
+    assert "INSERT" not in text_of(error)
 
 
 async def test_a_programming_error_is_reported_by_its_code_only(postgres_ledger: Ledger) -> None:
@@ -239,7 +239,7 @@ async def test_a_programming_error_is_reported_by_its_code_only(postgres_ledger:
         async with postgres_ledger.reading() as connection:
             await connection.exec_driver_sql("SELECT 'their-name', 1 / 0")
     assert not isinstance(error.value, LedgerUnavailable)
-    assert "their-name" not in told(error)
+    assert "their-name" not in text_of(error)
 
 
 @pytest.mark.parametrize("address", ["mysql://root:pw-secret@localhost/x", "sqlite+aiosqlite://", "sqlite:///:memory:"])

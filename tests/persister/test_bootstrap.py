@@ -1,4 +1,4 @@
-"""The first start: whoever comes first gives the shards their epochs, and everybody else comes to the same ones."""
+"""The first start: the first process sets the shards' epochs, and all others get the same ones."""
 
 import asyncio
 import sys
@@ -52,7 +52,7 @@ def settings_for(redis_url: str, database_url: str, shards: int = SHARDS) -> Set
 
 
 async def found_once(settings: Settings) -> dict[int, ShardRecord]:
-    """As one process does at its start."""
+    """Initializes the shards as a process does at its start."""
     ledger, streams = Ledger.open(settings.database_address), ChangeStreams(settings.redis_address)
     try:
         return await initialize_shards(settings, ledger, streams)

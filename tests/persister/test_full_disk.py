@@ -1,4 +1,4 @@
-"""The disk that the database lies on is full, for real: sales go on, nothing is lost, and room is all that it takes."""
+"""On a really full disk sales continue, no change is lost, and free space is enough to recover."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ async def noted(notes: Notes, event: str) -> None:
 
 
 def fill(disk: Path) -> Path:
-    """Takes all the room that there is."""
+    """Fills the disk."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         for size in (65_536, 4_096, 512):

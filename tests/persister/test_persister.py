@@ -1,4 +1,4 @@
-"""From the stream into SQL exactly once: whoever carries, however often it is killed, whatever is away meanwhile."""
+"""Every change gets from the stream into SQL exactly once, despite kills, concurrent persisters and outages."""
 
 import asyncio
 import contextlib
@@ -70,7 +70,7 @@ async def sqlite_backend(clean_valkey: str, tmp_path: Path) -> AsyncIterator[Bac
 
 @asynccontextmanager
 async def loaded(backend: Backend, seed: int) -> AsyncIterator[None]:
-    """Bookings and cancellations come all the time."""
+    """Runs a load of bookings and cancellations."""
     stop = asyncio.Event()
     load = asyncio.create_task(backend.load(seed, stop))
     try:
@@ -135,7 +135,7 @@ async def test_the_next_persister_continues_exactly_where_a_killed_one_stopped(b
     loop = asyncio.get_running_loop()
     try:
         async with loaded(backend, seed):
-            work_seconds = 0.0  # how long one needs until it has carried something, on this machine at this hour
+            work_seconds = 0.0  # how long a persister needs until its first commit on this machine
             for round_ in range(KILLS + 1):
                 began = loop.time()
                 forks.stdin.write(b"go\n")
@@ -150,7 +150,7 @@ async def test_the_next_persister_continues_exactly_where_a_killed_one_stopped(b
         forks.stdin.close()
         assert await forks.wait() == 0
     moved = sum(before != after for before, after in itertools.pairwise(cursors))
-    assert moved, "none was killed after it had carried something"
+    assert moved, "no persister was killed after it had persisted a change"
     await backend.drain()
     await backend.check_both_sides_agree()
 
@@ -163,11 +163,11 @@ async def test_committed_entries_that_were_not_trimmed_are_not_persisted_again(b
         batches = (await streams.read(positions, 1_000)).batches
     finally:
         await streams.close()
-    await backend.ledger.apply(batches)  # and here the first persister dies
+    await backend.ledger.apply(batches)  # the first persister is killed here
     assert await left(backend) == 4
     async with backend.persister() as persister:
         assert await persister.consume() == 0
-    assert await left(backend) == 0, "a lag that nothing would ever end"
+    assert await left(backend) == 0, "the lag never ends"
     await backend.check_both_sides_agree()
 
 
@@ -184,7 +184,7 @@ async def test_a_persister_whose_cursor_another_has_moved_reads_again(backend: B
                 await backend.drain()
             return found
 
-        late._streams.read = overtaken  # type: ignore[method-assign, assignment]  # the other one comes between its two steps
+        late._streams.read = overtaken  # type: ignore[method-assign, assignment]  # the other persister runs between its two steps
         stop = asyncio.Event()
         running = asyncio.create_task(late.run(stop))
         await is_persisted(backend, 1, 2)
@@ -193,7 +193,7 @@ async def test_a_persister_whose_cursor_another_has_moved_reads_again(backend: B
         stop.set()
         await running
     await backend.check_both_sides_agree()
-    assert [event for level, event, _ in notes.lines if level == "warning"] == [], "nothing is wrong with that"
+    assert [event for level, event, _ in notes.lines if level == "warning"] == [], "a warning was logged"
 
 
 async def is_persisted(backend: Backend, event_id: int, seq: int) -> None:
@@ -275,7 +275,7 @@ async def test_a_stop_does_not_wait_for_a_database_that_is_away(sqlite_backend: 
         async def away(_: Sequence[ShardBatch]) -> int:
             raise LedgerUnavailable("the server is stopping")
 
-        persister._ledger.apply = away  # type: ignore[method-assign, assignment]  # a database that has just gone
+        persister._ledger.apply = away  # type: ignore[method-assign, assignment]  # the database has just become unreachable
         stop = asyncio.Event()
         stop.set()
         await persister.run(stop)
@@ -309,7 +309,7 @@ async def test_a_locked_sqlite_file_stops_no_sale_and_loses_no_change(
 
 
 async def is_logged(notes: Notes, event: str) -> None:
-    """Waits until the persister has said this."""
+    """Waits until the persister has logged this."""
     await eventually_async(lambda: event in [line[1] for line in notes.lines], f'"{event}" is logged')
 
 
@@ -429,7 +429,7 @@ async def test_a_fail_over_that_lost_commits_is_seen_before_the_next_buyer_comes
         for _ in range(3):
             assert await persister.consume() == 0
     assert [fields["shards"] for _, event, fields in notes.lines if "lacks changes" in event] == [[1]], "once"
-    assert len(notes.lines) == 1, "and nothing that would contradict it"
+    assert len(notes.lines) == 1, "a contradicting message was logged"
 
 
 async def test_a_bad_shard_is_fenced_even_if_no_log_can_be_written(
@@ -466,7 +466,7 @@ async def test_entries_trimmed_by_another_persister_do_not_count_as_lost(backend
         await backend.stock.office.book(1, "ann")
         await backend.drain()
         await backend.stock.office.book(1, "bob")
-        assert await slow.consume() == 0, "it looks where it is first"
+        assert await slow.consume() == 0, "it does not read its position first"
         assert await slow.consume() == 1
     assert notes.lines == []
     assert (await backend.stock.office.book(1, "cid")).booking is not None

@@ -27,7 +27,7 @@ def test_at_level_database_the_change_is_in_sql_when_the_answer_comes(tmp_path: 
             assert buyer.book(event_id).status == 201
             with closing(sqlite3.connect(service.data_dir / "booking.sqlite3")) as connection:
                 found = connection.execute("SELECT count(*) FROM bookings WHERE user_id = ?", (buyer.id,)).fetchone()
-            assert found == (1,), "wiped at this moment, Redis would lose nothing that anybody was told"
+            assert found == (1,), "SQL does not have the acknowledged change"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ MakePart = Callable[..., ChildProcess]
 
 @pytest.fixture
 async def make_part() -> AsyncIterator[MakePart]:
-    """Makes parts whose ends are noticed; what they say is in `part.said`."""
+    """Creates child processes and reaps them. Their messages are in `part.said`."""
     made: list[ChildProcess] = []
 
     def make(*arguments: str, **command: object) -> ChildProcess:

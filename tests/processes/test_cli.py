@@ -1,4 +1,4 @@
-"""The commands other than `serve`, as a person runs them."""
+"""The commands other than `serve`, as a user runs them."""
 
 import asyncio
 import base64
@@ -90,7 +90,7 @@ def test_a_user_s_token_has_no_role_and_the_issuer_and_audience_that_are_set(tmp
 
 
 def test_a_token_is_signed_with_the_secret_in_the_data_folder(tmp_path: Path) -> None:
-    """Which is named if no service runs on it: no other would take the token."""
+    """The folder is named if no service runs on it, because no other service would accept the token."""
     for which in ("a new secret", "the secret"):
         made = booking(tmp_path, "token", "--user", "17")
         secret = (tmp_path / "jwt-secret").read_bytes()
@@ -297,7 +297,7 @@ def test_help_names_every_command_and_every_exit_code(tmp_path: Path, arguments:
         assert f" {command} " in shown
     for code in (0, 1, 2, 3, EXIT_STOPPED, EXIT_BROKEN_PIPE):
         assert f"\n {code} " in shown
-    assert "\x1b" not in shown, "no colour where there is no terminal"
+    assert "\x1b" not in shown, "colours without a terminal"
 
 
 @pytest.mark.parametrize("command", [(*name.split(),) for name in (*COMMANDS, "user add") if name != "user"])

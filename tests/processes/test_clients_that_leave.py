@@ -1,4 +1,4 @@
-"""Thousands of clients that go away at random moments: nobody sees another's answer, and nothing is left behind."""
+"""Thousands of clients disconnect at random moments: no client gets another's answer, and nothing is left behind."""
 
 import asyncio
 import random
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.fixtures.service import running_service
 from tests.fixtures.waiting import eventually_async
-from tests.processes.crowd import descriptors, lines, look, open_sale, request
+from tests.processes.connections import descriptors, lines, look, open_sale, request
 
 CALLERS = 2_000
 AT_ONCE = 100
@@ -19,20 +19,20 @@ async def test_no_client_gets_anothers_answer_while_others_leave(tmp_path: Path,
     with running_service(tmp_path / "data", {"BOOKING_RATE_LIMIT": "off"}) as service:
         event_id = open_sale(service, TICKETS)
         worker = service.parts()["worker-1"]
-        async with lines(service.base_url, 4) as warm:  # what a first connection brings along stays
+        async with lines(service.base_url, 4) as warm:  # descriptors that the first connection opens stay open
             assert warm
         before = descriptors(worker)
         turns = asyncio.Semaphore(AT_ONCE)
         told: dict[str, str] = {}
 
         async def call(number: int) -> None:
-            chance = random.Random(f"{seed}/{number}")  # its own, so that the order of the calls changes nothing
+            chance = random.Random(f"{seed}/{number}")  # one per client, so that the order of the calls has no effect
             nonce = f"nonce-{number}-{chance.getrandbits(48):x}"
             async with turns, lines(service.base_url, 1) as (line,):
                 line.writer.write(request("POST", "/book", service.token(nonce), {"event_id": event_id}))
                 if chance.random() < 0.6:
                     await asyncio.sleep(chance.random() * 0.05)
-                    return  # and the connection is broken off
+                    return  # and the connection is aborted
                 status, _, body = await line.answer()
                 if status == 503:
                     assert body["code"] == "overloaded"
@@ -51,7 +51,7 @@ async def test_no_client_gets_anothers_answer_while_others_leave(tmp_path: Path,
         await eventually_async(lambda: descriptors(worker) <= before, "every connection is closed on both sides")
         event = look(service, event_id)
         assert event["tickets_sold"] + event["available_tickets"] == TICKETS
-        assert event["seq"] == 1 + event["bookings_count"] + event["waiting_list_count"], "each is whole or absent"
+        assert event["seq"] == 1 + event["bookings_count"] + event["waiting_list_count"], "a change is incomplete"
     assert "Traceback" not in service.output
 
 
@@ -62,7 +62,7 @@ async def test_a_stopping_service_answers_every_client_and_persists_every_change
         going = asyncio.Event()
 
         async def keep_buying(buyer: int) -> str:
-            """Until the answer says that it was this connection's last."""
+            """Buys until an answer says that it is the connection's last."""
             async with lines(service.base_url, 1) as (line,):
                 for number in range(100_000):
                     user = f"{buyer}-{number}"
@@ -81,10 +81,10 @@ async def test_a_stopping_service_answers_every_client_and_persists_every_change
             await going.wait()
         code = await asyncio.to_thread(service.stop)
         assert code == 0
-        assert set(await asyncio.gather(*buyers)) == {"told"}, "no connection ended without its answer"
-        assert "killed" not in service.output, "it has ended by itself, within the time there is"
+        assert set(await asyncio.gather(*buyers)) == {"told"}, "a connection ended without its answer"
+        assert "killed" not in service.output, "the service did not end by itself in time"
         in_sql = await asyncio.to_thread(booking_ids, tmp_path / "data" / "booking.sqlite3")
-        assert set(told) <= in_sql, "the queue was drained before the end"
+        assert set(told) <= in_sql, "the stream was not drained before the end"
         service.start()
 
 

@@ -1,4 +1,4 @@
-"""Whose the data folder is."""
+"""The ownership of the data folder."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from tests.fixtures.waiting import eventually_async
 
 @pytest.fixture
 def holder(tmp_path: Path) -> "Iterator[subprocess.Popen[str]]":
-    """Another process that inherited the folder's lock, from a service that is gone."""
+    """Another process that inherited the folder's lock from a service that has ended."""
     folder = DataFolder(tmp_path)
     folder.open()
     with subprocess.Popen(

@@ -134,7 +134,9 @@ async def test_a_server_that_opens_no_socket_is_given_up(
         await server.wait_until_ready(process, print)
 
 
-async def test_an_empty_reply_does_not_count_as_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_accepts_but_never_replies_has_not_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(embedded, "PING_SECONDS", 0.05)
     path = tmp_path / "mute.sock"
     with socket.socket(socket.AF_UNIX) as mute:
@@ -157,12 +159,12 @@ def put_up_a_link(folder: Path) -> None:
     folder.symlink_to(folder.parent)
 
 
-def leave_the_door_open(folder: Path) -> None:
+def make_it_accessible_to_others(folder: Path) -> None:
     folder.mkdir()
     folder.chmod(0o755)
 
 
-@pytest.mark.parametrize("prepare", [put_up_a_link, leave_the_door_open])
+@pytest.mark.parametrize("prepare", [put_up_a_link, make_it_accessible_to_others])
 def test_a_short_folder_that_is_not_ours_alone_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Callable[[Path], None]
 ) -> None:

@@ -1,4 +1,4 @@
-"""What `booking serve` looks at before it sells from a Redis that is not its own."""
+"""The checks of `booking serve` before it uses an external Redis."""
 
 import io
 import subprocess

@@ -1,4 +1,4 @@
-"""A reply of Redis that is lost on its way to a worker, seen from outside: unknown, made once, and told by its key."""
+"""A lost reply of Redis, seen by a client: the outcome is unknown, the change is made once, and a retry gets it."""
 
 import asyncio
 from pathlib import Path
@@ -18,7 +18,7 @@ async def post(http: httpx.AsyncClient, service: RunningService, path: str, body
 
 
 async def test_a_repeated_call_with_the_same_key_gets_the_outcome(tmp_path: Path) -> None:
-    """Whether the connection breaks, or stays and brings nothing any more."""
+    """With a connection that is closed, and with one that stays open but silent."""
     with running_valkey() as server:
         async with lossy_proxy(server.address) as proxy:
             settings = {"BOOKING_REDIS_URL": proxy.address, "BOOKING_RATE_LIMIT": "off"}
@@ -44,4 +44,4 @@ async def lose_a_reply(http: httpx.AsyncClient, service: RunningService, proxy: 
     again = await post(http, service, "/book", order, **{"Idempotency-Key": "once"})
     assert (again.status_code, again.headers["idempotent-replayed"]) == (201, "true")
     event = (await http.get(f"/status/{event_id}")).json()["data"]
-    assert (event["tickets_sold"], event["seq"]) == (1, 2), "made once"
+    assert (event["tickets_sold"], event["seq"]) == (1, 2), "not made exactly once"

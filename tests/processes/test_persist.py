@@ -33,7 +33,7 @@ def test_the_persister_logs_like_workers_and_runs_on_if_its_output_is_closed(
             line = json.loads(process.stdout.readline())
             assert (line["level"], line["event"]) == ("warning", "the persister waits")
             process.stdout.close()
-            process.send_signal(signal.SIGTERM)  # of which it tells, too
+            process.send_signal(signal.SIGTERM)  # which is logged, too
             assert process.wait(PATIENCE_SECONDS) == 0
             assert process.stderr is not None
             assert process.stderr.read() == ""

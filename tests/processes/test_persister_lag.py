@@ -1,4 +1,4 @@
-"""A persister that falls too far behind: nothing more is sold rather than let Redis fill, and then the sale goes on."""
+"""If the persister falls too far behind, sales stop before Redis is full, and resume when it has caught up."""
 
 import sqlite3
 from pathlib import Path
@@ -7,7 +7,7 @@ import httpx
 
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
-from tests.processes.crowd import look, open_sale
+from tests.processes.connections import look, open_sale
 
 LIMIT = 1_000
 
@@ -25,19 +25,19 @@ def test_sales_stop_beyond_the_lag_limit_until_the_persister_has_caught_up(tmp_p
     ):
         event_id, other = open_sale(service), open_sale(service)
         lock = sqlite3.connect(service.data_dir / "booking.sqlite3", timeout=20, isolation_level=None)
-        lock.execute("BEGIN IMMEDIATE")  # nobody else can write
+        lock.execute("BEGIN IMMEDIATE")  # no other process can write
         sold = 0
         while (answer := book(http, service, f"buyer-{sold}", event_id)).status_code == 201:
             sold += 1
-            assert sold <= LIMIT + 1, "it sells on and on"
+            assert sold <= LIMIT + 1, "sales did not stop"
         assert sold >= LIMIT - 10
         assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
         assert int(answer.headers["retry-after"]) >= 1
-        assert look(service, event_id)["tickets_sold"] == sold, "nothing of the refused one is there"
+        assert look(service, event_id)["tickets_sold"] == sold, "a refused booking exists"
         mine = {"Authorization": f"Bearer {service.token('buyer-0')}"}
         assert http.get(f"/events/{event_id}/booking", headers=mine).status_code == 200
         assert http.post("/cancel", json={"event_id": event_id}, headers=mine).status_code == 200
-        assert book(http, service, "elsewhere", other).status_code == 201, "another shard's sale goes on"
+        assert book(http, service, "elsewhere", other).status_code == 201, "another shard's sale stopped, too"
         ready = http.get("/readyz")
         assert (ready.status_code, ready.json()["parts"]["persister"]["ok"]) == (503, False)
 

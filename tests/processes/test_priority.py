@@ -1,4 +1,4 @@
-"""The persister's courtesy, where it is not allowed."""
+"""The persister in a sandbox that does not allow a lower priority."""
 
 import os
 

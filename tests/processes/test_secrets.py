@@ -1,4 +1,4 @@
-"""No secret is seen where somebody else may look: logs, errors, command lines, children's environments, other files."""
+"""No secret appears in logs, errors, command lines, children's environments or files of other users."""
 
 import asyncio
 import base64
@@ -16,7 +16,7 @@ from tests.fixtures.process_tree import descendants
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
 
-DATABASE_PASSWORD = "hunter2-of-the-database"  # PostgreSQL trusts whoever reaches its socket, and looks at no password
+DATABASE_PASSWORD = "hunter2-of-the-database"  # PostgreSQL checks none on this socket
 EMAIL = "zoe.secret@example.com"
 PASSWORD = "correct horse battery staple"
 WRONG_PASSWORD = "wrong zebra paperclip"
@@ -24,7 +24,7 @@ WRONG_PASSWORD = "wrong zebra paperclip"
 
 @dataclass
 class Run:
-    """A service that has seen all kinds of secrets, and what it answered."""
+    """A service that received all kinds of secrets, and its answers."""
 
     service: RunningService
     secrets: list[bytes]
@@ -32,7 +32,7 @@ class Run:
 
 
 def use(service: RunningService) -> Run:
-    """Registers, logs in rightly and wrongly, shows good and bad tokens."""
+    """Registers, logs in with right and wrong passwords, and sends valid and invalid tokens."""
     with httpx.Client(base_url=service.base_url, timeout=30, trust_env=False) as http:
         credentials = {"email": EMAIL, "password": PASSWORD}
         registered = http.post("/auth/register", json=credentials)
@@ -82,7 +82,7 @@ def service(tmp_path: Path, postgres_url: str) -> Iterator[RunningService]:
 
 
 async def spoil_passwords(database_url: str) -> None:
-    """A fault that no code foresees: what is kept of a password is none of ours."""
+    """Causes an unexpected error: the stored password hash is invalid."""
     connection = await asyncpg.connect(database_url)
     await connection.execute("UPDATE users SET password_hash = 'spoilt-hash'")
     await connection.close()
@@ -111,7 +111,7 @@ def test_no_log_answer_process_or_file_has_a_secret(service: RunningService, pos
     }
     found = [(secret, where) for where, text in shown.items() for secret in run.secrets if secret in text]
     assert found == []
-    assert "a request failed" in service.output, "the fault itself is logged"
+    assert "a request failed" in service.output, "the error is not logged"
 
 
 def test_files_with_secrets_are_readable_by_their_owner_only(tmp_path: Path) -> None:

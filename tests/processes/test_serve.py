@@ -1,4 +1,4 @@
-"""`booking serve` as a whole: it starts, it stops, it mends itself, and it leaves nothing behind."""
+"""`booking serve` as a whole: start, stop, recovery, and leaving nothing behind."""
 
 import json
 import os
@@ -109,7 +109,7 @@ def scheduling(service: RunningService) -> set[int]:
 def test_a_persister_that_is_starved_gets_its_priority_back(tmp_path: Path) -> None:
     with running_service(tmp_path / "data") as service, open_api(service) as api:
         eventually(lambda: scheduling(service) == {os.SCHED_IDLE}, "it has caught up, and every thread gives way")
-        giving_way = service.kill("persister", signal.SIGSTOP)  # as one that nobody leaves the processor to
+        giving_way = service.kill("persister", signal.SIGSTOP)  # as if other processes used all of the processor
         api.user().book(api.event())
         eventually(lambda: service.parts().get("persister", giving_way) != giving_way, "another has taken its place")
         pressing = service.parts()["persister"]
@@ -153,7 +153,7 @@ def test_the_embedded_server_is_its_owner_s_alone(lasting: RunningService) -> No
 
 @contextmanager
 def hangups(action: signal.Handlers) -> Iterator[None]:
-    """What a child does about the end of its terminal; it inherits that, and the tests may be behind nohup."""
+    """Resets SIGHUP in a child, which inherits its handling; the tests may run under nohup."""
     before = signal.signal(signal.SIGHUP, action)
     try:
         yield
@@ -204,9 +204,9 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_start_has_the_data(t
         assert found.json()["data"] == booked.json()["data"]
 
 
-def test_a_second_signal_ends_the_service_at_once(tmp_path: Path) -> None:
+def test_a_second_signal_speeds_up_the_stop(tmp_path: Path) -> None:
     with running_service(tmp_path / "data") as service:
-        service.kill("worker-1", signal.SIGSTOP)  # it will not take notice of the first one
+        service.kill("worker-1", signal.SIGSTOP)  # it cannot react to the first one
         service.kill("service", signal.SIGTERM)
         eventually(lambda: "stopping" in service.output, "the first signal is taken")
         assert service.stop(signal.SIGTERM) == 0
@@ -223,7 +223,7 @@ def test_the_service_works_and_stops_with_a_closed_output(tmp_path: Path) -> Non
         try:
             eventually(described.exists, "it serves")
             assert process.stdout is not None
-            process.stdout.close()  # as where Ctrl-C has ended the `tee` behind the pipe first
+            process.stdout.close()  # as if Ctrl-C had ended the `tee` behind the pipe first
             before = json.loads(described.read_bytes())
             os.kill(before["parts"]["worker-1"], signal.SIGKILL)
             eventually(lambda: worker_of(described) != before["parts"]["worker-1"], "another worker is started")

@@ -1,4 +1,4 @@
-"""Clients that are slow, endless, idle or many: the others are served, and whoever keeps a request back is cut off."""
+"""Slow, endless, idle and many clients: incomplete requests are cut off, and other clients are served."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually_async
-from tests.processes.crowd import RawConnection, descriptors, lines, look, may_open, open_sale, request
+from tests.processes.connections import RawConnection, descriptors, lines, look, may_open, open_sale, request
 
 SLOW = 500
 IDLE = 10_000
@@ -16,7 +16,7 @@ REQUEST_SECONDS_MAX = 10
 """How long a request may take to arrive (contract)."""
 
 SPARE_FILES = 500
-"""What a process opens beside its connections."""
+"""Files that a process opens besides its connections."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 
 async def buy(service: RunningService, line: RawConnection, event_id: int, users: range, name: str) -> None:
-    """Buys for each of them, one after another."""
+    """Buys for each user, one after another."""
     for number in users:
         line.writer.write(request("POST", "/book", service.token(f"{name}-{number}"), {"event_id": event_id}))
         status, _, body = await line.answer()
@@ -44,7 +44,7 @@ async def test_500_clients_that_send_a_byte_a_second_are_cut_off_and_others_serv
         ends = [asyncio.create_task(line.end()) for line in slow]
         sent = bought = 0
         while not all(end.done() for end in ends):
-            assert loop.time() - began < 6 * REQUEST_SECONDS_MAX, "a byte a second buys no more time"
+            assert loop.time() - began < 6 * REQUEST_SECONDS_MAX, "a byte a second extends the deadline"
             for line in slow:
                 if not line.writer.is_closing():
                     line.writer.write(b"POST /book HTTP/1.1\r\nX-Slow: yes, very\r\n"[sent : sent + 1] or b"y")
@@ -52,8 +52,8 @@ async def test_500_clients_that_send_a_byte_a_second_are_cut_off_and_others_serv
             await buy(service, quick, event_id, range(bought, bought + 20), "quick")
             bought += 20
             await asyncio.sleep(1)
-        assert loop.time() - began > REQUEST_SECONDS_MAX, "nobody is cut off before the contract's time"
-        assert not any(end.result().startswith(b"HTTP/1.1 2") for end in ends), "what never arrived is no success"
+        assert loop.time() - began > REQUEST_SECONDS_MAX, "a client was cut off before the contract's time"
+        assert not any(end.result().startswith(b"HTTP/1.1 2") for end in ends), "an incomplete request succeeded"
         assert look(service, event_id)["tickets_sold"] == bought
     await eventually_async(lambda: descriptors(worker) <= before + 5, "their connections are closed")
 
@@ -87,7 +87,7 @@ async def test_10_000_idle_connections_do_not_stop_buyers(service: RunningServic
         worker = service.parts()["worker-1"]
         await eventually_async(lambda: descriptors(worker) > IDLE, "each of them is accepted")
         await buy(service, late, event_id, range(50), "late")
-        for line in (idle[0], idle[IDLE // 2], idle[-1]):  # those who have waited are served as well
+        for line in (idle[0], idle[IDLE // 2], idle[-1]):  # idle clients are served, too
             await buy(service, line, event_id, range(1), f"idle-{id(line)}")
     assert look(service, event_id)["tickets_sold"] == 53
 

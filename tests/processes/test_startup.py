@@ -1,4 +1,4 @@
-"""A worker that comes up while something is away: buyers hear of it, and it opens by itself."""
+"""A worker that starts while Redis or SQL is away: clients get an answer that says so, and the worker recovers."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ import pytest
 
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
-from tests.processes.crowd import open_sale
+from tests.processes.connections import open_sale
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def sql_away(service: RunningService) -> Iterator[str]:
 
 
 def look(service: RunningService, event_id: int) -> httpx.Response | None:
-    """A worker's answer; None of one that ends at its start, as it does while another serves."""
+    """A worker's answer; None if the worker ends at its start."""
     try:
         return httpx.get(f"{service.base_url}/status/{event_id}", timeout=30, trust_env=False)
     except httpx.TransportError:

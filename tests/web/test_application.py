@@ -186,7 +186,7 @@ async def test_readyz_names_the_failing_part(
     event_id = await worker.open_sale()
     redis: Any = Redis.from_url(clean_valkey, protocol=2)
     try:
-        # An entry that nobody has carried since long ago.
+        # An old entry that has not been persisted.
         changes = keys.changes(event_id % SHARDS)
         await redis.delete(changes)
         await redis.xadd(changes, {"c": "1 1 left over"}, id="1-1")

@@ -1,4 +1,4 @@
-"""Who is let in by the Authorization header."""
+"""Authentication by the Authorization header."""
 
 import asyncio
 from base64 import b64encode
@@ -40,7 +40,7 @@ def basic(email: str, password: str, scheme: str = "Basic") -> dict[str, Any]:
 
 
 class Setup:
-    """The real parts, with accounts in a dictionary, a clock to set, and a count of the passwords checked."""
+    """The real authentication with accounts in a dictionary, a settable clock, and a count of password checks."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -339,7 +339,7 @@ def test_an_invalid_email_is_refused_with_an_explanation(text: str) -> None:
 
 
 async def test_a_text_too_long_for_an_address_is_not_even_parsed(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parsing 16 KB of blanks takes 50 ms of everybody's, and anyone may send them."""
+    """Parsing 16 KB of blanks would block the event loop for 50 ms, and any client may send them."""
 
     def parse(*_: object, **__: object) -> None:
         raise AssertionError

@@ -1,4 +1,4 @@
-"""What a channel of the live stream tells its listeners where readings fail, or cross each other."""
+"""A channel of the live stream if reads fail or overtake each other."""
 
 import asyncio
 from dataclasses import replace
@@ -99,7 +99,7 @@ async def test_a_redis_that_is_stopped_for_a_while_does_not_silence_a_stream(mon
 
 
 class CrossingOffice:
-    """Answers the newcomer as of before what the others know: asked earlier, and its answer read later."""
+    """Gives the new listener an older state than the others have: read earlier, delivered later."""
 
     async def get_event(self, _: int) -> Event:
         task = asyncio.current_task()
@@ -146,7 +146,7 @@ async def test_the_limit_of_listeners_holds_however_many_connect_at_once() -> No
         await asyncio.Event().wait()
 
     async def send(_: Any) -> None:
-        await asyncio.sleep(0)  # as where the client's connection is not ready to be written to
+        await asyncio.sleep(0)  # as if the client's connection were not writable
 
     requests = [scope() | {"path_params": {"event_id": "1"}, "extensions": Stream().extension()} for _ in range(5)]
     listeners = [asyncio.create_task(endpoint(request, receive, send)) for request in requests]

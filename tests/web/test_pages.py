@@ -1,4 +1,4 @@
-"""A sale's page while nobody can tell whether there is such a sale; the rest is in tests/contract/test_pages.py."""
+"""A sale's page while Redis is unavailable; the rest is in tests/contract/test_pages.py."""
 
 from hashlib import sha256
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""What each field of a body may be, and that every fault of a body is told at once, each at its place."""
+"""The valid values of each field of a body; all faults of a body are reported at once, each with its pointer."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def read(payload: type[Payload], body: object, also: tuple[Fault, ...]) -> None:
 
 
 def pointers(payload: type[Payload], body: object, *also: Fault) -> list[str]:
-    """Where the faults of a body are."""
+    """The pointers of a body's faults."""
     with pytest.raises(Problem) as raised:
         read(payload, body, also)
     assert raised.value.code == "invalid_request"

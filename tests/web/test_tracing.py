@@ -1,4 +1,4 @@
-"""Traces: one span a request where they are configured, and nothing at all where they are not."""
+"""Traces: one span for each request if they are configured, and no overhead if not."""
 
 import http.server
 import os
@@ -82,7 +82,7 @@ def test_a_missing_package_is_logged_and_the_application_is_not_wrapped(monkeypa
 
 def test_a_value_that_the_sdk_refuses_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OTEL_BSP_SCHEDULE_DELAY", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME"):
-        monkeypatch.setenv(name, "")  # taken back afterwards, whatever becomes of it meanwhile
+        monkeypatch.setenv(name, "")  # restored after the test
     with pytest.raises(SettingsError, match="OTEL_"):
         traced(application, SOMEWHERE | {"OTEL_BSP_SCHEDULE_DELAY": "-1"})
 

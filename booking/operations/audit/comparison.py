@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from booking.domain.model import Booking, BookingStatus
 from booking.inventory import keys
 from booking.inventory.reader import InventoryReader, Numbers
-from booking.inventory.records import read_record
+from booking.inventory.records import is_confirmed, read_record
 from booking.ledger.ledger import Ledger
 from booking.operations.audit.catch_up import CatchUp, seq_of
 from booking.operations.audit.counters import compare_counters, compare_rules
@@ -135,10 +135,9 @@ class _Comparison:
         """Counts Redis's live bookings by status; users whose entry on a list does not match become suspects."""
         found: Counter[BookingStatus] = Counter()
         async for records in self._reader.records(self._event_id):
-            letters = Counter(text[:1] for text in records.values())
-            found[BookingStatus.CONFIRMED] += letters.pop(b"c", 0)
             # Most bookings are confirmed. To count them is enough: SQL's bookings have been found in Redis.
-            others = {user: self._read(user, text) for user, text in records.items() if text[:1] != b"c"}
+            others = {user: self._read(user, text) for user, text in records.items() if not is_confirmed(text)}
+            found[BookingStatus.CONFIRMED] += len(records) - len(others)
             live = [booking for booking in others.values() if booking is not None]
             found.update(one.status for one in live)
             await self._compare_with_lists(live)

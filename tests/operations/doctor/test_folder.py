@@ -1,4 +1,4 @@
-"""The data folder, its disk, and what service.json tells of a service."""
+"""The data folder, its disk, and the service that service.json describes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the doctor says of Redis, of the database, and of what each has of the other."""
+"""The doctor's findings about Redis, the database, and how they agree."""
 
 import resource
 import secrets
@@ -87,7 +87,7 @@ async def test_a_lost_shard_is_reported_and_not_fenced_by_the_check(backend: Bac
     lost = (await of_shards(backend))["shards"]
     assert (lost.verdict, f"of {keys.shard_of(1, SHARDS)}:" in lost.found) == ("fault", True)
     assert "booking restore" in lost.advice
-    assert await contents(backend.stock.redis) == held, "to look changes nothing"
+    assert await contents(backend.stock.redis) == held, "the check changed something"
     await backend.stock.redis.flushall()
     everything = ", ".join(map(str, range(SHARDS)))
     assert f"of {everything}:" in (await of_shards(backend))["shards"].found
@@ -105,7 +105,7 @@ async def test_a_database_that_is_an_old_copy_is_reported(backend: Backend) -> N
     await backend.stock.office.book(1, "ann")
     await backend.drain()
     shards = by_name(await check_shards(backend.settings, old))["shards"]
-    assert shards.verdict == "ok", "the persister has carried something since SQL was looked at"
+    assert shards.verdict == "ok", "the persister has persisted a change since SQL was read"
     with closing(sqlite3.connect(f"{file}.backup")) as copy, closing(sqlite3.connect(file)) as database:
         copy.backup(database)
     shards = (await of_shards(backend))["shards"]

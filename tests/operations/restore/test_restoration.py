@@ -84,7 +84,7 @@ async def of_the_sale(backend: Backend) -> dict[str, object]:
         event, bookings, waiting, holds, due, *_ = keys.event_keys(event_id, SHARDS)
         fields = await backend.stock.redis.hgetall(event)
         kept[f"event {event_id}"] = {name: text for name, text in fields.items() if not name.startswith(b"refused:")}
-        # Without the end of a hold that has ended, which nobody asks for.
+        # Without the end of an ended hold, which is not restored.
         texts = await backend.stock.redis.hgetall(bookings)
         kept[f"bookings of {event_id}"] = {
             user: text.rsplit(b" ", 1)[0] if text.startswith(b"1 x") else text for user, text in texts.items()
@@ -151,7 +151,7 @@ async def test_changes_only_in_redis_are_saved_before_their_shard_is_rewritten(
 
 
 async def check_ann_is_kept(backend: Backend, streams: ChangeStreams, *, carried: int, discarded: bool) -> None:
-    """Restores the shard of event 1, and holds that up to what was told."""
+    """Restores the shard of event 1 and checks that ann's acknowledged booking is there."""
     done = await restored(backend, streams, 1)
     assert done is not None
     assert (done.saved, done.discarded) == (carried, discarded)
@@ -237,7 +237,7 @@ async def test_bookings_sold_from_an_old_copy_are_dropped_and_reported(
     await backend.stock.redis.flushall()
     for key, dump in dumps.items():
         await backend.stock.redis.restore(key, 0, dump)
-    assert (await backend.stock.office.book(1, "bob")).status is Status.BOOKED, "nobody has looked yet"
+    assert (await backend.stock.office.book(1, "bob")).status is Status.BOOKED, "the old copy was detected too early"
     await backend.drain()
     with pytest.raises(ShardFenced):
         await backend.stock.office.book(1, "cid")
@@ -263,7 +263,7 @@ async def test_a_start_restores_an_empty_shard_and_no_other(backend: Backend, st
     await sell(backend, 1)
     await backend.stock.redis.set(keys.epoch(1), "another")
     await restore_empty(backend.settings, backend.ledger, streams, await lost_shards(backend.ledger, streams))
-    assert await lost_shards(backend.ledger, streams) == [1], "somebody has to decide about what is there"
+    assert await lost_shards(backend.ledger, streams) == [1], "an operator has to decide about existing data"
     await backend.stock.redis.flushall()
     await restore_empty(backend.settings, backend.ledger, streams, await lost_shards(backend.ledger, streams))
     assert await lost_shards(backend.ledger, streams) == []

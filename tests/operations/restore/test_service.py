@@ -54,7 +54,7 @@ def redis_part(service: RunningService) -> dict[str, object]:
 
 
 def check(api: Api, event_id: int, buyers: list[Caller]) -> None:
-    """Everybody has their ticket, nobody else gets one, and both sides agree."""
+    """Checks that every user still has their ticket, that no other user gets one, and that both sides agree."""
     for buyer in buyers:
         assert api.user(buyer.id).booking(event_id).data["status"] == "confirmed"
     assert book(api, event_id).status_code == 202
@@ -75,7 +75,7 @@ def test_an_emptied_redis_sells_nothing_until_it_is_restored(service: RunningSer
         assert ready.status_code == 503
         assert "booking restore" in ready.json()["parts"]["redis"]["reason"]
         asked = restore(service)
-        assert (asked.returncode, "--yes" in asked.stderr) == (2, True), "nobody was there to be asked"
+        assert (asked.returncode, "--yes" in asked.stderr) == (2, True), "no terminal to confirm on"
         assert restore(service, "--shard", "99").returncode == 2
         done = restore(service, "--yes")
         assert done.returncode == 0, done.stdout + done.stderr

@@ -27,7 +27,7 @@ TEXTS = [
 VALUES: list[Any] = [*NUMBERS, *TEXTS, -1, 1.5, None, True, False, [], {}, [1]]
 
 LENIENT = {"event_id", "quantity"}
-"""Where a number that is valid by type can only be answered by the atomic step: no such event, over the limit."""
+"""Fields whose valid numbers only the script can refuse: no such event, over the limit."""
 
 EXAMPLES = {
     content["schema"]["$ref"].rpartition("/")[2]: content["example"]

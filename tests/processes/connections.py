@@ -1,4 +1,4 @@
-"""Many connections to a running service, spoken over byte by byte where a test wants that."""
+"""Many raw connections to a running service, for tests that write single bytes."""
 
 import asyncio
 import json
@@ -15,10 +15,10 @@ import httpx
 from tests.fixtures.service import RunningService
 
 PATIENCE_SECONDS = 60
-"""A bound on waits that would otherwise be for ever; not a measurement."""
+"""A bound on waits that could otherwise last for ever; not a measurement."""
 
 CONNECTS_AT_ONCE = 500
-"""Well within the service's backlog."""
+"""Connections opened at the same time; well below the service's backlog."""
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class RawConnection:
     writer: asyncio.StreamWriter
 
     async def answer(self) -> tuple[int, dict[str, str], Any]:
-        """The next answer: status, headers by lower-case name, and what the body says."""
+        """The next answer: status, headers by lower-case name, and the parsed body."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
@@ -37,7 +37,7 @@ class RawConnection:
             return int(head[0].split()[1]), headers, json.loads(body)
 
     async def end(self) -> bytes:
-        """What still comes until the service ends the connection."""
+        """The remaining bytes until the service closes the connection."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             try:
                 return await self.reader.read()
@@ -54,7 +54,7 @@ def request(method: str, path: str, token: str, body: object = None) -> bytes:
 
 @asynccontextmanager
 async def lines(url: str, number: int) -> AsyncIterator[Sequence[RawConnection]]:
-    """So many connections, which are broken off at the end if they are open then."""
+    """Opens this many connections. Aborts those that are still open at the end."""
     where = urlsplit(url)
     opened: list[RawConnection] = []
     try:
@@ -81,7 +81,7 @@ def open_sale(service: RunningService, tickets: int = 100_000, **rules: object) 
 
 
 def look(service: RunningService, event_id: int) -> Any:
-    """The event as `/status` tells it."""
+    """The event, read from `/status`."""
     return httpx.get(f"{service.base_url}/status/{event_id}", timeout=30).json()["data"]
 
 
@@ -91,7 +91,7 @@ def descriptors(pid: int) -> int:
 
 
 def may_open(number: int) -> bool:
-    """Raises this process's own bound on open files as far as that needs; False where the system forbids it."""
+    """Raises this process's limit of open files as far as necessary. Returns False if the system forbids it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < number:
         return False
