@@ -8,9 +8,9 @@ import httptools
 
 from booking.http.headers import Header
 
-HEAD_BYTES_MAX = 131_072
-"""Bytes of a request besides its body: request line, fields, chunk sizes and trailer. nginx takes 32 KiB of a head; a
-body of 16 KiB in chunks of one byte brings 80 KiB of chunk sizes."""
+HEAD_BYTES_MAX = 262_144
+"""Bytes of a request besides its body: request line, fields, chunk sizes and trailer. A token of 100 KB is refused by
+the application like any other; a body of 16 KiB in chunks of one byte brings 80 KiB of chunk sizes."""
 
 REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)( \S+ HTTP/1\.[01]\r\n)")
 """A request line with any method that RFC 9110, section 9.1, allows."""
@@ -169,8 +169,10 @@ class RequestReader:
             request.read_path()
         except httptools.HttpParserInvalidURLError:
             request.rejection = MALFORMED
-        declared = fields.get(b"content-length")  # the parser has checked that it is a number, and the only one
-        if request.rejection is not None or (declared is not None and int(declared) > self._body_bytes_max):
+        declared = fields.get(b"content-length")  # by the parser it is a number; zeros before it may be thousands
+        if request.rejection is not None or (
+            declared is not None and int(declared.lstrip(b"0") or b"0") > self._body_bytes_max
+        ):
             self._deliver_early(request)
 
     def _check_fields(self, request: Request) -> None:

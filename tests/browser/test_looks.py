@@ -96,7 +96,7 @@ VIEWS: dict[str, Callable[[Api], View]] = {
     "console": console,
     "gate": lambda _: View("/console", "Sign in with an organizer"),
     "problem": lambda _: View("/problems/sold_out", "sold_out"),
-    "problems": lambda _: View("/problems", "Every way a call can fail"),
+    "problems": lambda _: View("/problems", "its meaning never changes"),
 }
 
 
@@ -121,7 +121,7 @@ def test_every_page_is_accessible_on_every_screen(api: Api, sit: Sit, name: str)
 def test_the_reference_is_never_wider_than_its_window(sit: Sit, width: int) -> None:
     visitor = sit()
     visitor.go("/docs")
-    visitor.page.get_by_role("heading", name="Make an event and open its sale").wait_for()
+    visitor.page.get_by_role("heading", name="Create an event and open its sale").wait_for()
     visitor.page.set_viewport_size({"width": width, "height": 800})
     assert not visitor.overflows()
 
