@@ -140,7 +140,9 @@ def booking(*arguments: str) -> list[str]:
 def environment(data_dir: Path, secret: str, settings: Mapping[str, str], source: Path = CHECKOUT) -> dict[str, str]:
     """The variables of a service of the code in `source`: none of the caller's own settings slip in."""
     passed_on = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
-    ours = {"PYTHONPATH": str(source), "BOOKING_DATA_DIR": str(data_dir), "BOOKING_JWT_SECRET": secret}
+    # The current folder would come before PYTHONPATH in the children, and hide the code of another commit.
+    paths = {"PYTHONPATH": str(source), "PYTHONSAFEPATH": "1"}
+    ours = {**paths, "BOOKING_DATA_DIR": str(data_dir), "BOOKING_JWT_SECRET": secret}
     return {**passed_on, **ours, **settings}
 
 
