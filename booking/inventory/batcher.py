@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from time import monotonic
 
 from booking.domain.model import Event
 from booking.domain.outcomes import Status
@@ -58,7 +59,7 @@ class Command:
         replay: str | None,
         request: str,
         future: asyncio.Future[tuple[Reply, int]],
-        queued_at: float,
+        queued_at: float,  # on the monotonic clock: the time of a uvloop stands still during a turn
     ) -> None:
         self.queued_at = queued_at
         self.prepared = prepared
@@ -124,7 +125,7 @@ class CommandBatcher:
             self.metrics.count("booking_sheds_total")
             raise Overloaded(f"{self._queue_limit} commands are waiting")
         future = self._loop.create_future()
-        self._queue.append(Command(prepared, item, replay, request, future, self._loop.time()))
+        self._queue.append(Command(prepared, item, replay, request, future, monotonic()))
         if self._in_flight is None:
             if waiting + 1 >= EARLY_BATCH:
                 self._flush()
@@ -158,7 +159,7 @@ class CommandBatcher:
                 self._sent_at = self._loop.time()
                 self.metrics.observe("booking_batch_commands", "", size, BUCKETS_COMMANDS)
                 if self._observe_delay is not None:
-                    self._observe_delay(self._sent_at - batch[0].queued_at, size)
+                    self._observe_delay(monotonic() - batch[0].queued_at, size)
                 self._connection.exchange(calls, self._answered)
         if self._drained is not None and self._in_flight is None and not self._drained.done():
             self._drained.set_result(None)
