@@ -14,13 +14,15 @@ from booking.http.request import Request
 if TYPE_CHECKING:
     from booking.http.protocol import HttpProtocol
 
-DIRECT_WRITE = "booking.direct_write"
-"""The ASGI extension of this server: `scope["extensions"][DIRECT_WRITE]` holds two functions.
+EXTENSION = "booking.response"
+"""The ASGI extension of this server, in `scope["extensions"]`. An application that does not find it does without.
 
-`write(piece: bytes) -> int` writes some of a response that has begun with `more_body`, without a turn of a task, and
-returns the bytes that the client has left unread. `abort()` ends the connection at once. A response that was written to
-like this is ended as a whole one when the server stops, and its `receive` tells `http.disconnect` as soon as the client
-sends no more. An application that does not find the extension uses `send`."""
+- A message `http.response.start` may hold the whole body under `body`. No other message follows, and Content-Length is
+  the server's to add. Middleware that changes fields of a start need not know of it. One message costs less than two.
+- `write(piece: bytes) -> int` writes some of a response that has begun with `more_body`, without a turn of a task, and
+  returns the bytes that the client has left unread. A response that was written to like this is ended as a whole one
+  when the server stops, and its `receive` tells `http.disconnect` as soon as the client sends no more.
+- `abort()` ends the connection at once."""
 
 BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 """The statuses whose responses have no body and no length (RFC 9112, section 6.3)."""
@@ -93,16 +95,17 @@ class AsgiCall:
         return {"type": "http.disconnect"}
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Takes the head or some of the body of the response; to be awaited, while the client reads too slowly.
+        """Takes the head, the body or both; to be awaited, while the client reads too slowly.
 
         Raises RuntimeError for a field that would end its line, and for a body longer than its Content-Length.
         """
         if message["type"] == "http.response.start":
             self._begin(message["status"], message["headers"])
-        elif self._connection.drained is not None:
+            if "body" not in message:
+                return DONE
+        if self._connection.drained is not None:
             return self._send_when_drained(message)
-        else:
-            self._send_body(message)
+        self._send_body(message)
         return DONE
 
     async def _send_when_drained(self, message: Message) -> None:
@@ -111,17 +114,10 @@ class AsgiCall:
         self._send_body(message)
 
     def _send_body(self, message: Message) -> None:
-        connection, request = self._connection, self.request
+        connection = self._connection
         if self.gone or self.is_complete:
             return
         body, more = message.get("body", b""), message.get("more_body", False)
-        # Nearly every response: whole, as long as it says, on a connection that stays.
-        is_plain = self._left == len(body) and self._head and not (more or self._closes or connection.is_stopping)
-        if is_plain and request.method != "HEAD" and self._status not in BODILESS:
-            connection.write(b"%b\r\n%b" % (self._head, body))
-            self._head, self.is_complete = b"", True
-            connection.end_turn(request, closes=False)
-            return
         if self._head:
             connection.write(self._framed(self._head, body, more=more))
             self._head = b""

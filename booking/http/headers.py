@@ -9,6 +9,9 @@ Header = tuple[bytes, bytes]
 STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus if status >= 200
 }
+LINE_ENDS = b"\r\n\0"
+"""Bytes that no field may have (RFC 9110, section 5.5)."""
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CONNECTION_CLOSE = b"connection: close\r\n"
 
@@ -23,8 +26,7 @@ def header_lines(headers: Sequence[Header]) -> bytes:
 
     uvicorn checks each field with two regular expressions; here one look covers all of them.
     """
-    lines = b"".join(map(b"%b: %b\r\n".__mod__, headers))
-    ends = len(headers)
-    if lines.count(b"\n") != ends or lines.count(b"\r") != ends or b"\0" in lines:
+    lines = b"\r\n".join([*map(b": ".join, headers), b""])
+    if len(lines.translate(None, LINE_ENDS)) + 2 * len(headers) != len(lines):
         raise RuntimeError("Invalid HTTP header value.")
     return lines

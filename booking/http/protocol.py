@@ -6,7 +6,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from booking.http.asgi import App, Scope
-from booking.http.call import DIRECT_WRITE, AsgiCall
+from booking.http.call import EXTENSION, AsgiCall
 from booking.http.headers import CONTINUE
 from booking.http.request import Request, RequestReader
 from booking.http.worker import HttpWorker
@@ -192,7 +192,7 @@ class HttpProtocol(asyncio.Protocol):
             "raw_path": request.raw_path,
             "query_string": request.query,
             "headers": request.headers,
-            "extensions": {DIRECT_WRITE: {"write": call.write, "abort": call.abort}},
+            "extensions": {EXTENSION: {"write": call.write, "abort": call.abort}},
         }
         if self._app_state:
             scope["state"] = self._app_state.copy()

@@ -73,7 +73,7 @@ class RequestMiddleware:
             if STATUS in scope:
                 status = scope[STATUS]
                 raise  # a part of the response is sent already; the server closes the connection
-            await send_response(send_with_id, failure(error, request_id))
+            await send_response(scope, send_with_id, failure(error, request_id))
             status = scope[STATUS]
         finally:
             self._access_log.write(scope, status, (perf_counter_ns() - began_ns) // 1000, request_id)
@@ -94,7 +94,7 @@ class ExceptionMiddleware:
         except (Exception, CancelledError) as error:
             if scope["type"] != "http" or STATUS in scope:
                 raise
-            await send_response(send, failure(error, scope[REQUEST_ID]))
+            await send_response(scope, send, failure(error, scope[REQUEST_ID]))
 
 
 def failure(error: BaseException, request_id: str) -> PlainResponse:

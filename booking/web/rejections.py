@@ -32,7 +32,7 @@ class Rejections:
     def _prepare(self, code: str) -> tuple[int, bytes, bytes, bytes]:
         problem = Problem(code)
         before, after = problem.body("id").split(b'"id"')
-        headers = [(b"content-type", CONTENT_TYPE), *problem.headers]
+        headers = [(b"content-type", CONTENT_TYPE), (b"cache-control", b"no-store"), *problem.headers]
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
         parts = self._parts[code] = problem.kind.status, lines, before, after
         return parts

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from booking.domain.model import Booking, Event
 from booking.web.problems import CONTENT_TYPE, Problem
@@ -12,20 +12,27 @@ from booking.web.response_schemas import BookingData, EventData
 from booking.web.times import to_text
 
 JSON = b"application/json"
+NOT_MODIFIED = 304
+EXTENSION = "booking.response"
+"""The ASGI extension of booking.http: a response may be one message, and a stream is written without a task."""
+
 Header = tuple[bytes, bytes]
 
 
 class PlainResponse:
-    """A whole response: status, body, media type and further fields."""
+    """A whole response: status, body and header fields."""
 
-    __slots__ = ("body", "headers", "media_type", "status")
+    __slots__ = ("body", "headers", "status")
 
-    def __init__(self, status: int, body: bytes, *headers: Header, media_type: bytes | None = JSON) -> None:
-        """`media_type` is None for a response that has no body and names none (304)."""
+    def __init__(
+        self, status: int, body: bytes, *headers: Header, media_type: bytes = JSON, cache_control: bytes = b"no-store"
+    ) -> None:
+        """No cache may keep a response unless `cache_control` says otherwise: most are private, and all change."""
         self.status = status
         self.body = body
-        self.media_type = media_type
-        self.headers = list(headers)
+        self.headers = [(b"cache-control", cache_control), *headers]
+        if status != NOT_MODIFIED:
+            self.headers.append((b"content-type", media_type))
 
 
 Handler = Callable[[Scope, Receive], Awaitable[PlainResponse]]
@@ -38,13 +45,20 @@ def problem_response(problem: Problem, request_id: str, *headers: Header) -> Pla
     return PlainResponse(problem.kind.status, body, *problem.headers, *headers, media_type=CONTENT_TYPE)
 
 
-async def send_response(send: Send, response: PlainResponse) -> None:
-    """Sends a response as ASGI messages."""
-    headers = response.headers
-    if response.media_type is not None:
-        length = b"%d" % len(response.body)
-        headers = [(b"content-type", response.media_type), (b"content-length", length), *headers]
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+def send_response(scope: Scope, send: Send, response: PlainResponse) -> Awaitable[None]:
+    """Sends a response; to be awaited."""
+    start = {"type": "http.response.start", "status": response.status, "headers": response.headers}
+    if EXTENSION in scope.get("extensions", ()):
+        start["body"] = response.body
+        return send(start)
+    return _send_in_two(send, start, response)
+
+
+async def _send_in_two(send: Send, start: Message, response: PlainResponse) -> None:
+    """Sends a response as ASGI has it."""
+    if response.status != NOT_MODIFIED:
+        response.headers.append((b"content-length", b"%d" % len(response.body)))
+    await send(start)
     await send({"type": "http.response.body", "body": response.body})
 
 

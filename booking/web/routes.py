@@ -49,7 +49,7 @@ class HandlerEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        await send_response(send, await self._handler(scope, receive))
+        await send_response(scope, send, await self._handler(scope, receive))
 
 
 class ByMethod:

@@ -114,6 +114,7 @@ def checked(method: str, path: str | None, status: int, headers: httpx.Headers, 
         assert documented().faults(method, path, status, headers, content) == []
     assert VISIBLE_ASCII.fullmatch(headers["x-request-id"]), headers
     assert status < 500, f"{status}: {content!r}"
+    assert headers["cache-control"] == ("no-cache" if "etag" in headers else "no-store"), (method, path, headers)
     if method == "HEAD" or status in (204, 304):
         assert content == b""
         return Answer(status, headers, content, {})

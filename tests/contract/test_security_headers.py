@@ -1,4 +1,4 @@
-"""Security headers: no content from other origins, no framing, no guessing of types."""
+"""Security headers: no content from other origins, no framing, no guessing of types, nothing kept by caches."""
 
 import pytest
 
@@ -25,6 +25,13 @@ def test_a_page_runs_no_code_of_other_origins_and_cannot_be_framed(api: Api, pat
     assert "unsafe-inline" not in policy.get("script-src", "")
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/healthz", "/readyz", "/metrics", "/openapi.json", "/static/booking.css"])
+def test_no_cache_keeps_what_changes(api: Api, path: str) -> None:
+    answer = api.http.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == ("no-cache" if "etag" in answer.headers else "no-store")
 
 
 def test_no_answer_names_the_server_software(api: Api) -> None:

@@ -11,9 +11,9 @@ from starlette.types import Message, Receive, Scope, Send
 from booking.http import call as call_module
 from booking.http import protocol as module
 from booking.http import worker as worker_module
-from booking.http.call import DIRECT_WRITE, AsgiCall
+from booking.http.call import EXTENSION, AsgiCall
 from booking.http.protocol import HttpProtocol
-from booking.web.endpoints import live
+from booking.web import responses
 from tests.fixtures.notes import take_notes
 
 from .serving import Streams, connected, echo, make_worker, send_on, serving
@@ -430,14 +430,33 @@ def streaming(ended: list[Message]) -> Answer:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"", "more_body": True})
         await receive()
-        scope["extensions"][DIRECT_WRITE]["write"](b"piece")
+        scope["extensions"][EXTENSION]["write"](b"piece")
         ended.append(await receive())
 
     return stream
 
 
-def test_the_live_stream_uses_the_protocols_extension() -> None:
-    assert live.DIRECT_WRITE == DIRECT_WRITE
+def test_the_application_names_the_protocols_extension() -> None:
+    assert responses.EXTENSION == EXTENSION
+
+
+async def test_a_whole_response_in_one_message_is_framed_like_any_other() -> None:
+    async def whole(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": int(scope["path"][1:]), "headers": [], "body": b"done"})
+
+    async with serving(whole) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"GET /200 HTTP/1.1\r\nHost: x\r\n\r\nHEAD /200 HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"GET /304 HTTP/1.1\r\nHost: x\r\n\r\nGET /200 HTTP/1.0\r\n\r\n")
+        first, second, third, last = (part for part in (await reader.read()).split(b"HTTP/1.1 ") if part)
+        writer.close()
+    assert first.startswith(b"200 OK\r\n")
+    assert first.endswith(b"content-length: 4\r\n\r\ndone")
+    assert second.endswith(b"content-length: 4\r\n\r\n")
+    assert third.startswith(b"304 Not Modified\r\n")
+    assert b"content-length" not in third
+    assert b"connection: close\r\n" in last
+    assert last.endswith(b"\r\n\r\ndone")
 
 
 @pytest.mark.parametrize("leave", ["close", "half-close"])

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from booking.http import call as call_module
 from booking.http import load_shedding, protocol
 from booking.http import worker as worker_module
-from booking.http.call import DIRECT_WRITE, AsgiCall
+from booking.http.call import EXTENSION, AsgiCall
 from booking.http.protocol import HttpProtocol
 from booking.web.requests import BODY_BYTES_MAX
 
@@ -74,7 +74,7 @@ class Sale:
         if path == "/stream":
             await send({"type": "http.response.body", "body": b""})
             return
-        extension = scope["extensions"][DIRECT_WRITE]
+        extension = scope["extensions"][EXTENSION]
         extension["write"](b"z" * 10)
         asyncio.get_running_loop().call_later(0.05, extension["abort"])
         while (await receive())["type"] != "http.disconnect":

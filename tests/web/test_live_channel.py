@@ -12,7 +12,8 @@ from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import Overloaded
 from booking.web.authentication import Credentials
 from booking.web.endpoints import live
-from booking.web.endpoints.live import DIRECT_WRITE, Channel, Listener, LiveEndpoint
+from booking.web.endpoints.live import Channel, Listener, LiveEndpoint
+from booking.web.responses import EXTENSION
 from tests.fixtures.waiting import eventually_async
 from tests.web.asgi import scope
 
@@ -63,7 +64,7 @@ class Stream:
         raise AssertionError
 
     def extension(self) -> dict[str, object]:
-        return {DIRECT_WRITE: {"write": self.write, "abort": self.abort}}
+        return {EXTENSION: {"write": self.write, "abort": self.abort}}
 
 
 async def test_a_booking_that_could_not_be_read_is_sent_as_soon_as_possible(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ def raising(error: Exception) -> ASGIApp:
 
 async def fine(request: Scope, _: Receive, send: Send) -> None:
     request[USER] = "ann"
-    await send_response(send, PlainResponse(200, orjson.dumps({"id": request[REQUEST_ID]})))
+    await send_response(request, send, PlainResponse(200, orjson.dumps({"id": request[REQUEST_ID]})))
 
 
 @pytest.mark.parametrize("given", [b"x", b"a-Z_0.9~!", b"x" * REQUEST_ID_BYTES_MAX])

@@ -62,10 +62,9 @@ class EventEndpoints:
         if event is None:
             raise Problem("event_not_found")
         body, etag = self._render(event)
-        headers = [(b"etag", etag), (b"cache-control", b"no-cache")]
         if has_version(scope, etag):
-            return PlainResponse(304, b"", *headers, media_type=None)
-        return PlainResponse(200, body, *headers)
+            return PlainResponse(304, b"", (b"etag", etag), cache_control=b"no-cache")
+        return PlainResponse(200, body, (b"etag", etag), cache_control=b"no-cache")
 
     async def get_booking(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's
         """`GET /events/{event_id}/booking`: the caller's own booking."""

@@ -48,7 +48,7 @@ class ListEndpoints:
             raise invalid(not_in_list())
         data = [booking_data(booking) for booking in await self._with_positions(found[: page.limit])]
         body = success("Fetched bookings", data, has_more=len(found) > page.limit, up_to_date=complete)
-        return PlainResponse(200, body, (b"cache-control", b"no-store"))
+        return PlainResponse(200, body)
 
     async def of_event(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`GET /events/{event_id}/bookings`: a page as JSON, or all of them as a file."""
@@ -76,7 +76,7 @@ class ListEndpoints:
             raise invalid(not_in_list())
         data = [booking_data(booking) for booking in await self._with_positions(found[: page.limit])]
         body = success("Fetched bookings", data, has_more=len(found) > page.limit, seq=seq, up_to_date=complete)
-        await send_response(send, PlainResponse(200, body, (b"cache-control", b"no-store")))
+        await send_response(scope, send, PlainResponse(200, body))
 
     async def _with_positions(self, bookings: Sequence[Booking]) -> list[Booking]:
         """The bookings; waiting ones get their position, which only Redis knows. The reads share batches."""

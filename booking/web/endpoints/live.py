@@ -15,7 +15,7 @@ from booking.web.headers import fields_of
 from booking.web.problems import Problem
 from booking.web.requests import USER, read_event_id
 from booking.web.response_schemas import BookingData
-from booking.web.responses import booking_data, event_data
+from booking.web.responses import EXTENSION, booking_data, event_data
 
 PERIOD_SECONDS = 0.25
 """The interval between two reads of an event that has listeners: at most 4 messages a second (contract)."""
@@ -43,9 +43,6 @@ RETRY_MS = 1_000
 
 COMMENT = b":\n\n"
 
-DIRECT_WRITE = "booking.direct_write"
-"""The ASGI extension of booking.http: it writes to a connection at once, without running a task for each listener."""
-
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -68,7 +65,7 @@ class Stream(Protocol):
 
 
 class DirectStream:
-    """A stream on a server that has the extension DIRECT_WRITE."""
+    """A stream on a server that has the extension."""
 
     def __init__(self, receive: Receive, write: Callable[[bytes], int], abort: Callable[[], None]) -> None:
         self.write, self.abort = write, abort
@@ -227,7 +224,7 @@ class LiveEndpoint:
         if booking:
             first += _with_id(booking, event.seq)
         await send({"type": "http.response.body", "body": b"", "more_body": True})
-        extension = scope.get("extensions", {}).get(DIRECT_WRITE)
+        extension = scope.get("extensions", {}).get(EXTENSION)
         stream: Stream = SentStream(receive, send) if extension is None else DirectStream(receive, **extension)
         listener = Listener(stream, user, asyncio.get_running_loop().time())
         listener.push(first, listener.sent_at)

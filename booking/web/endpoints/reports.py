@@ -57,7 +57,7 @@ class ReportEndpoints:
         complete = await self._read_your_writes.reach(event.id)
         async with self._reading:
             data = await self._report(event)
-        return PlainResponse(200, success("Fetched report", data, up_to_date=complete), (b"cache-control", b"no-store"))
+        return PlainResponse(200, success("Fetched report", data, up_to_date=complete))
 
     async def audit(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /events/{event_id}/audit`."""
@@ -68,7 +68,7 @@ class ReportEndpoints:
         if audit.seq_redis is None and audit.seq_database is None and audit.ok:
             raise Problem("event_not_found")
         message = "Redis and the database agree." if audit.ok else "There are differences."
-        return PlainResponse(200, success(message, audit_data(audit)), (b"cache-control", b"no-store"))
+        return PlainResponse(200, success(message, audit_data(audit)))
 
     async def _event(self, scope: Scope) -> Event:
         await require_organizer(self._credentials, scope)
