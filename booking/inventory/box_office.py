@@ -198,8 +198,8 @@ class BoxOffice:
         cached = self._cached_call(name, event_id)
         replay, request = None, ""
         if key is not None:
-            replay = keys.replay(event_id, self.shards, caller_id, key.key)
-            request = f"{key.request_id}\n{asked}"
+            replay = keys.answers(event_id, self.shards, caller_id)
+            request = f"{key.key}\n{key.request_id}\n{asked}"
         reply, row = await cached.batcher.submit(cached.prepared, item, replay, request)
         outcome = read_outcome(event_id, str(item[0]), reply.rows[row])
         if outcome.status is Status.EVENT_NOT_FOUND:
