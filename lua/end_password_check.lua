@@ -8,7 +8,7 @@
 read_clock()
 read_limit()
 if drew == '1' then
-  local full_at = tonumber(call('GET', bucket) or 0) - interval_us
+  local full_at = possible(call('GET', bucket)) - interval_us
   if full_at > now_us then
     call('SET', bucket, whole(full_at), 'PX', math.ceil((full_at - now_us) / 1000))
   else

@@ -15,7 +15,7 @@ KEYS_MAX = 64
 """The idempotency keys of a user on an event that count: the last ones, by their first use (contract)."""
 
 CHANGE_MS, REFUSAL_MS = 86_400_000, 600_000
-"""How long the first answer to a key is repeated: 24 h if it was a change, 10 minutes if it was a refusal (contract)."""
+"""How long the first answer to a key is repeated: 24 h after a change, 10 minutes after a refusal (contract)."""
 
 NOT_RECORDED = {Status.SALE_PAUSED, Status.SALE_NOT_OPEN}
 """Refusals that are no answer to a key: the same call later is decided again (contract)."""
