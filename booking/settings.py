@@ -154,6 +154,8 @@ class Settings(BaseModel):
     """Unset: an embedded server with its files in the data folder."""
     redis_server: str | None = None
     """The program of the embedded server. Unset: the one installed with the service, else one on the PATH."""
+    redis_memory_mb: int | None = Field(None, ge=16, le=16_000_000)
+    """The embedded server's memory in megabytes; if it is full, bookings are refused. Unset: half of the machine's."""
     database_url: str | None = Field(None, repr=False)
     """Unset: SQLite in the data folder."""
     shards: int = Field(8, ge=1, le=1024)

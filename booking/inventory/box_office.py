@@ -33,6 +33,10 @@ class RateLimit:
     burst: int
     per_second: float
 
+    def times(self, factor: int) -> "RateLimit":
+        """A limit `factor` times as large."""
+        return RateLimit(self.burst * factor, self.per_second * factor)
+
     @property
     def interval_us(self) -> int:
         """Microseconds after which one more call is allowed; at least 1."""
@@ -153,20 +157,21 @@ class BoxOffice:
             for shard in range(len(self._epochs))
         ]
         replies = await asyncio.gather(*asked)
-        return [self._lag(shard, *reply.rows[0]) for shard, (reply, _) in enumerate(replies)]
+        return [self._lag(shard, reply.rows[0]) for shard, (reply, _) in enumerate(replies)]
 
-    def _lag(self, shard: int, entries: int, waited_ms: int, whole: int, newest: bytes, oldest: bytes) -> Lag:
+    def _lag(self, shard: int, row: Sequence[bytes | int]) -> Lag:
         """A shard's lag. Its age is at least as long as this process has seen the same oldest entry.
 
         So the age grows while SQL stands still, even if Redis's clock was ahead when the entry was written.
         """
+        entries, waited_ms, whole, newest, oldest = row
         now = time.monotonic()
         seen, since = self._oldest.get(shard, (b"", now))
         if seen != oldest:
             since = now
-        self._oldest[shard] = oldest, since
-        age_ms = max(waited_ms, round(1000 * (now - since))) if oldest else 0
-        return Lag(entries, age_ms, whole == 1, bytes(newest).decode())
+        self._oldest[shard] = bytes(oldest), since
+        age_ms = max(int(waited_ms), round(1000 * (now - since))) if oldest else 0
+        return Lag(int(entries), age_ms, whole == 1, bytes(newest).decode())
 
     async def events_to_expire(self, shard: int, me: str, lease_ms: int, most: int) -> list[int]:
         """Up to `most` events of a shard with expired holds; none while another process is the shard's sweeper."""

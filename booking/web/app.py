@@ -202,7 +202,7 @@ class Application:
                 ReportEndpoints(credentials, office, ledger, reader, read_your_writes),
                 live,
                 accounts if settings.has_accounts else None,
-                HealthEndpoints(office, ledger, settings.persister_lag_limit, durability.level),
+                HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability.level),
                 MetricsEndpoint(office, reader, batcher, live, self._access_log, folder),
                 PageEndpoints(office),
             )

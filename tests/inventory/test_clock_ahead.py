@@ -25,7 +25,7 @@ SECONDS_MAX = 200
 
 
 async def shift(clock: ShiftedClock, server: ValkeyServer, seconds: int) -> None:
-    """Sets the clock. A server reads it before it waits for a command, so the command after this one has the new time."""
+    """Sets the clock. A server reads it before it waits for a command, so the next command has the new time."""
     clock.shift(seconds)
     redis: Any = Redis.from_url(server.address)
     await redis.ping()
