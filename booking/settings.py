@@ -178,6 +178,9 @@ class Settings(BaseModel):
     rate_limit_burst: int = Field(20, ge=1, le=10_000)
     """Calls of one user to one event that may come at once."""
     rate_limit_per_second: float = Field(10.0, gt=0, le=10_000)
+    read_rate_limit_burst: int = Field(200, ge=1, le=1_000_000)
+    """Reads of one user or client address that may come at once: GET under /events and /bookings, except /live."""
+    read_rate_limit_per_second: float = Field(50.0, gt=0, le=1_000_000)
     auth_rate_limit_per_minute: int = Field(60, ge=1, le=100_000)
     """Calls to /auth/* and password checks with HTTP Basic, for each client address."""
 

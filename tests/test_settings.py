@@ -47,6 +47,8 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "rate_limit": [("on", "on"), ("off", "off")],
     "rate_limit_burst": [("1", 1), ("10000", 10_000)],
     "rate_limit_per_second": [("0.5", 0.5), ("10000", 10_000.0)],
+    "read_rate_limit_burst": [("1", 1), ("1000000", 1_000_000)],
+    "read_rate_limit_per_second": [("0.5", 0.5), ("1000000", 1_000_000)],
     "auth_rate_limit_per_minute": [("1", 1), ("100000", 100_000)],
     "cors_origins": [
         ("https://a.example, http://b.example ,", ("https://a.example", "http://b.example")),
@@ -93,6 +95,8 @@ BAD: dict[str, list[str]] = {
     "rate_limit": ["yes", "OFF"],
     "rate_limit_burst": ["0", "10001"],
     "rate_limit_per_second": ["0", "-1", "10001", "nan", "inf"],
+    "read_rate_limit_burst": ["0", "1000001"],
+    "read_rate_limit_per_second": ["0", "-1", "1000001", "nan"],
     "auth_rate_limit_per_minute": ["0", "100001"],
     "cors_origins": [
         "tickets.shop",
