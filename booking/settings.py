@@ -154,6 +154,8 @@ class Settings(BaseModel):
     """Unset: an embedded server with its files in the data folder."""
     redis_server: str | None = None
     """The program of the embedded server. Unset: the one installed with the service, else one on the PATH."""
+    redis_memory_mb: int | None = Field(None, ge=16, le=16_000_000)
+    """The embedded server's memory in megabytes; if it is full, bookings are refused. Unset: half of the machine's."""
     database_url: str | None = Field(None, repr=False)
     """Unset: SQLite in the data folder."""
     shards: int = Field(8, ge=1, le=1024)
@@ -176,6 +178,9 @@ class Settings(BaseModel):
     rate_limit_burst: int = Field(20, ge=1, le=10_000)
     """Calls of one user to one event that may come at once."""
     rate_limit_per_second: float = Field(10.0, gt=0, le=10_000)
+    read_rate_limit_burst: int = Field(200, ge=1, le=1_000_000)
+    """Reads of one user or client address that may come at once: GET under /events and /bookings, except /live."""
+    read_rate_limit_per_second: float = Field(50.0, gt=0, le=1_000_000)
     auth_rate_limit_per_minute: int = Field(60, ge=1, le=100_000)
     """Calls to /auth/* and password checks with HTTP Basic, for each client address."""
 

@@ -8,7 +8,7 @@
 -- KEYS[7] epoch     string  of the shard
 -- KEYS[8] rates_even hash   caller -> the time at which the bucket is full again, in even windows
 -- KEYS[9] rates_odd  hash   the same in odd windows
--- KEYS[*] answers   string  first answers to idempotency keys; the items have their indexes
+-- KEYS[*] answers   list    a caller's first answers to idempotency keys; the items have their indexes
 -- ARGV    expected_epoch event_id interval_us burst
 -- ITEMS   user caller replay request
 -- USES    clock shard record event tickets budget prune expiry bucket rates idempotency commit

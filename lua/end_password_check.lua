@@ -8,12 +8,12 @@
 read_clock()
 read_limit()
 if drew == '1' then
-  local full_at = tonumber(call('GET', bucket) or 0) - interval_us
-  if full_at > now_us then
-    call('SET', bucket, whole(full_at), 'PX', math.ceil((full_at - now_us) / 1000))
-  else
-    call('DEL', bucket)
-  end
+  local full_at = possible(call('GET', bucket)) - interval_us
+  call('DEL', bucket) -- after a command that frees memory, a full Redis takes the next one
+  if full_at > now_us then call('SET', bucket, whole(full_at), 'PX', math.ceil((full_at - now_us) / 1000)) end
 end
-if tonumber(known_ms) > 0 then call('SET', known, 1, 'PX', known_ms) end
+if tonumber(known_ms) > 0 then
+  call('DEL', known)
+  call('SET', known, 1, 'PX', known_ms)
+end
 return {{1}}

@@ -47,6 +47,8 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "rate_limit": [("on", "on"), ("off", "off")],
     "rate_limit_burst": [("1", 1), ("10000", 10_000)],
     "rate_limit_per_second": [("0.5", 0.5), ("10000", 10_000.0)],
+    "read_rate_limit_burst": [("1", 1), ("1000000", 1_000_000)],
+    "read_rate_limit_per_second": [("0.5", 0.5), ("1000000", 1_000_000)],
     "auth_rate_limit_per_minute": [("1", 1), ("100000", 100_000)],
     "cors_origins": [
         ("https://a.example, http://b.example ,", ("https://a.example", "http://b.example")),
@@ -63,6 +65,7 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "log_format": [("json", "json"), ("console", "console")],
     "ack": [(level, level) for level in ("redis", "disk", "replica", "database")],
     "ack_replicas": [("1", 1), ("16", 16)],
+    "redis_memory_mb": [("16", 16), ("16000000", 16_000_000)],
     "live_limit": [("1", 1), ("1000000", 1_000_000)],
     "queue_limit": [("1", 1), ("1000000", 1_000_000)],
     "persister_lag_limit": [("1000", 1_000), ("999999999", 999_999_999)],
@@ -81,6 +84,7 @@ BAD: dict[str, list[str]] = {
         "redis://h:99999",
     ],
     "database_url": ["mysql://host/db", "booking.db", "sqlite:/srv/b.db", "postgresql:db", "postgresql://host:port/db"],
+    "redis_memory_mb": ["15", "64mb", "16000001"],
     "shards": ["0", "1025"],
     "jwt_secret": ["short", "x" * 31],
     "jwt_public_key": ["/nowhere/key.pem", "c2VjcmV0LWtleS1pbi10aGUtd3JvbmctcGxhY2U=", "x" * 5_000],
@@ -91,6 +95,8 @@ BAD: dict[str, list[str]] = {
     "rate_limit": ["yes", "OFF"],
     "rate_limit_burst": ["0", "10001"],
     "rate_limit_per_second": ["0", "-1", "10001", "nan", "inf"],
+    "read_rate_limit_burst": ["0", "1000001"],
+    "read_rate_limit_per_second": ["0", "-1", "1000001", "nan"],
     "auth_rate_limit_per_minute": ["0", "100001"],
     "cors_origins": [
         "tickets.shop",

@@ -113,7 +113,9 @@ class CommandBatcher:
         replay: str | None = None,
         request: str = "",
     ) -> asyncio.Future[tuple[Reply, int]]:
-        """Queues a command. `replay` is the Redis key of this item's first answer; `request` is stored with the answer.
+        """Queues a command. `replay` is the Redis key of the caller's first answers to idempotency keys.
+
+        `request` is stored with the answer: the idempotency key, the request's id, and what was asked.
 
         The future raises InventoryUnavailable or OutcomeUnknown. Raises Overloaded if the queue is full, and
         InventoryUnavailable after `close`.

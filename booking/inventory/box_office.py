@@ -1,6 +1,7 @@
 """The commands of a sale, one method for each script: it builds the call, awaits its row and parses it."""
 
 import asyncio
+import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,10 @@ class RateLimit:
     burst: int
     per_second: float
 
+    def times(self, factor: int) -> "RateLimit":
+        """A limit `factor` times as large."""
+        return RateLimit(self.burst * factor, self.per_second * factor)
+
     @property
     def interval_us(self) -> int:
         """Microseconds after which one more call is allowed; at least 1."""
@@ -61,6 +66,8 @@ class BoxOffice:
         self._rate_limit = rate_limit
         self._unsaved_limit = unsaved_limit
         self._cached_calls: dict[tuple[str, int], CachedCall] = {}
+        self._oldest: dict[int, tuple[bytes, float]] = {}
+        """By shard: the oldest entry that SQL lacked at the last look, and since when, on the monotonic clock."""
 
     def book(self, event_id: int, user_id: str, quantity: int = 1, key: IdempotencyKey | None = None) -> Decision:
         """Gives a user `quantity` tickets (all or none), or a place on the waiting list."""
@@ -150,11 +157,21 @@ class BoxOffice:
             for shard in range(len(self._epochs))
         ]
         replies = await asyncio.gather(*asked)
-        return [
-            Lag(int(entries), int(oldest_ms), whole == 1, bytes(newest).decode())
-            for reply, _ in replies
-            for entries, oldest_ms, whole, newest in reply.rows
-        ]
+        return [self._lag(shard, reply.rows[0]) for shard, (reply, _) in enumerate(replies)]
+
+    def _lag(self, shard: int, row: Sequence[bytes | int]) -> Lag:
+        """A shard's lag. Its age is at least as long as this process has seen the same oldest entry.
+
+        So the age grows while SQL stands still, even if Redis's clock was ahead when the entry was written.
+        """
+        entries, waited_ms, whole, newest, oldest = row
+        now = time.monotonic()
+        seen, since = self._oldest.get(shard, (b"", now))
+        if seen != oldest:
+            since = now
+        self._oldest[shard] = bytes(oldest), since
+        age_ms = max(int(waited_ms), round(1000 * (now - since))) if oldest else 0
+        return Lag(int(entries), age_ms, whole == 1, bytes(newest).decode())
 
     async def events_to_expire(self, shard: int, me: str, lease_ms: int, most: int) -> list[int]:
         """Up to `most` events of a shard with expired holds; none while another process is the shard's sweeper."""
@@ -198,8 +215,8 @@ class BoxOffice:
         cached = self._cached_call(name, event_id)
         replay, request = None, ""
         if key is not None:
-            replay = keys.replay(event_id, self.shards, caller_id, key.key)
-            request = f"{key.request_id}\n{asked}"
+            replay = keys.answers(event_id, self.shards, caller_id)
+            request = f"{key.key}\n{key.request_id}\n{asked}"
         reply, row = await cached.batcher.submit(cached.prepared, item, replay, request)
         outcome = read_outcome(event_id, str(item[0]), reply.rows[row])
         if outcome.status is Status.EVENT_NOT_FOUND:

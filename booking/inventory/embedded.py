@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from booking.inventory.memory import memory_bytes_max
 from booking.settings import Settings, SettingsError
 
 PING_SECONDS = 1.0
@@ -54,7 +55,8 @@ save ""
 # list takes ten times as long, again in each window of the rate limit.
 hash-max-listpack-entries 8
 
-# If the memory is full, changes are refused; no booking is evicted.
+# If the memory is full, bookings are refused and cancellations go on; no booking is evicted.
+maxmemory {memory}
 maxmemory-policy noeviction
 lazyfree-lazy-expire yes
 lazyfree-lazy-eviction yes
@@ -78,6 +80,7 @@ class EmbeddedServer:
 
     def __init__(self, settings: Settings) -> None:
         self._program = settings.redis_server
+        self._memory = memory_bytes_max(settings)
         self._data_dir = settings.data_dir
         self.socket = settings.embedded_socket
         self.folder = settings.data_dir / "redis"
@@ -110,6 +113,7 @@ class EmbeddedServer:
             CONFIGURATION.format(
                 socket=_quoted(self.socket),
                 folder=_quoted(self.folder),
+                memory=self._memory,
                 disabled="\n".join(f'rename-command {command} ""' for command in DISABLED_COMMANDS),
             ),
             encoding="utf-8",

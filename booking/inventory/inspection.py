@@ -1,7 +1,7 @@
 """Reads the state of a Redis server and of the shards in it, and changes nothing."""
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from booking.domain.lags import Lag
 from booking.inventory import keys
 from booking.inventory.connection import open_client
 from booking.inventory.errors import AddressUnreadable, InventoryUnavailable
-from booking.inventory.records import read_epoch
+from booking.inventory.records import read_change, read_epoch
 from booking.inventory.streams import order
 
 ANSWER_SECONDS_MAX = 3.0
@@ -94,9 +94,21 @@ async def _lag(redis: Any, shard: int, epoch: str, cursor: str, now_ms: int) -> 
     pipeline.xrange(stream, "-", "+", count=1).xrange(stream, cursor, cursor)
     found, stored_trim, entries, oldest, at_cursor = await pipeline.execute()
     trimmed_to = (stored_trim or b"0-0").decode()
-    waits_ms = max(0, now_ms - order(oldest[0][0].decode())[0]) if oldest else 0
+    waits_ms = max(0, now_ms - _written_ms(oldest[0], now_ms)) if oldest else 0
     whole = found is not None and read_epoch(found) == epoch and (order(trimmed_to) >= order(cursor) or bool(at_cursor))
     return Lag(entries, waits_ms, whole, trimmed_to=trimmed_to)
+
+
+def _written_ms(entry: Sequence[Any], now_ms: int) -> int:
+    """When an entry was written. If Redis's clock was ahead before, ids stay ahead; then the entry's text counts."""
+    entry_id, fields = entry
+    at_ms, _ = order(entry_id.decode())
+    if at_ms <= now_ms:
+        return at_ms
+    try:
+        return read_change(fields[b"c"]).at_ms
+    except (KeyError, ValueError, IndexError):
+        return now_ms
 
 
 def check_address(address: str) -> None:

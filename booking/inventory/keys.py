@@ -81,9 +81,9 @@ def event_keys(event_id: int, shards: int) -> tuple[bytes, ...]:
     )
 
 
-def replay(event_id: int, shards: int, user_id: str, key: str) -> str:
-    """The first answer to a user's idempotency key. The key's length makes colons in the key or user id harmless."""
-    return f"{_of_shard(shard_of(event_id, shards), event_id)}:replay:{len(key)}:{key}:{user_id}"
+def answers(event_id: int, shards: int, user_id: str) -> str:
+    """A user's first answers to idempotency keys about an event."""
+    return f"{_of_shard(shard_of(event_id, shards), event_id)}:answers:{user_id}"
 
 
 def address_rate(address: str) -> str:

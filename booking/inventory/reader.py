@@ -32,6 +32,12 @@ class InventoryReader:
         """Closes the connection."""
         await self._redis.aclose()
 
+    async def memory_bytes(self) -> tuple[int, int]:
+        """The memory that Redis uses, and its limit (0: none)."""
+        with unavailable("read"):
+            found = await self._redis.info("memory")
+        return int(found.get("used_memory", 0)), int(found.get("maxmemory", 0))
+
     async def epoch(self, shard: int) -> str | None:
         """The shard's epoch; None if it has none."""
         with unavailable("read"):

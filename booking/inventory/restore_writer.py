@@ -73,7 +73,10 @@ class RestoreWriter:
     async def take_lease(self) -> bool:
         """Tries to take the lease. Returns whether this process may restore the shard now."""
         with unavailable("written"):
-            taken = await self._redis.set(keys.restoring(self._shard), self._me, nx=True, px=LEASE_MS)
+            lease = keys.restoring(self._shard)
+            taken = await self._redis.set(lease, self._me, nx=True, px=LEASE_MS)
+            if not taken and await self._redis.pttl(lease) > LEASE_MS:  # taken while Redis's clock was ahead
+                await self._redis.pexpire(lease, LEASE_MS)
         return bool(taken)
 
     async def keep_lease(self) -> None:

@@ -73,7 +73,10 @@ def _memory(server: Server) -> Finding:
         return ok(name, f"{used}, no limit (maxmemory 0)")
     found = f"{used} of {_megabytes(server.memory_bytes_max)} (maxmemory)"
     if server.memory_bytes > MEMORY_SHARE_MAX * server.memory_bytes_max:
-        return warning(name, found, "raise maxmemory: a booking takes some 90 bytes, and a full Redis refuses bookings")
+        advice = (
+            "raise maxmemory (embedded: BOOKING_REDIS_MEMORY_MB): a booking takes some 90 bytes; a full Redis refuses"
+        )
+        return warning(name, found, f"{advice} bookings, and takes cancellations")
     return ok(name, found)
 
 

@@ -56,7 +56,7 @@ async def run(settings: Settings, stop: asyncio.Event, lower_priority: Callable[
     """Consumes until `stop` is set, and then until the streams are empty or Redis or SQL fails.
 
     When it has caught up for the first time, it calls `lower_priority`, if given. From then on it raises FallenBehind
-    if an entry is older than BEHIND_SECONDS_MAX when it is read.
+    if an entry may be older than BEHIND_SECONDS_MAX when it is read.
     """
     ledger = Ledger.open(settings.database_address)
     streams = ChangeStreams(settings.redis_address)
@@ -85,6 +85,8 @@ class Persister:
         self._untrimmed, self._lost = set[int](), set[int]()
         self._fenced: set[int] = set()  # shards that this persister fenced, and whose reason it has logged
         self._checked_at = 0.0
+        self._drained_at = time.monotonic()
+        """When a read last got all there was. What a later read gets is not older; no clock of the day is believed."""
         self._unreadable: set[int] = set()
         self._refused: set[int] = set()
         self.metrics = Metrics()
@@ -145,13 +147,16 @@ class Persister:
         if self._positions is None:
             self._positions = positions_of(await initialize_shards(self._settings, self._ledger, self._streams))
             self._untrimmed = set(self._positions)  # a persister may have ended between its commit and its trim
+        asked_at, drained_at = time.monotonic(), self._drained_at
         read = await self._streams.read(self._positions, BATCH_ENTRIES)
         batches = read.batches
+        if all(len(batch.changes) < BATCH_ENTRIES for batch in batches):
+            self._drained_at = asked_at
         await self._check(read)
         if not (batches or read.trimmed_to):
             await self._check_when_idle()
         if batches:
-            if self._has_low_priority and _age_seconds(batches) > BEHIND_SECONDS_MAX:
+            if self._has_low_priority and time.monotonic() - drained_at > BEHIND_SECONDS_MAX:
                 raise FallenBehind
             batches = await self._apply(batches)
         for batch in batches:
@@ -250,11 +255,6 @@ class Persister:
                 "or `booking restore --force` drops them",
                 shards=old,
             )
-
-
-def _age_seconds(batches: Iterable[ShardBatch]) -> float:
-    """How long the oldest change has waited, if Redis's clock agrees with this machine's."""
-    return time.time() - min(batch.changes[0].at_ms for batch in batches) / 1000
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:

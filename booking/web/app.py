@@ -42,6 +42,7 @@ from booking.web.endpoints.live import LiveEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
+from booking.web.local_limits import LocalBuckets
 from booking.web.middleware import ExceptionMiddleware, RequestMiddleware
 from booking.web.pages import PageEndpoints
 from booking.web.password_limits import FAILURES, Attempts
@@ -143,9 +144,10 @@ class Application:
         await initialize_shards(settings, ledger, streams)
         await name_accounts(settings, ledger, streams)
         await restore_empty(settings, ledger, streams, await verify_or_fence(ledger, streams))
-        limit = auth_limit = None
+        limit = auth_limit = read_limit = None
         if settings.rate_limit == "on":
             limit = RateLimit(settings.rate_limit_burst, settings.rate_limit_per_second)
+            read_limit = RateLimit(settings.read_rate_limit_burst, settings.read_rate_limit_per_second)
             auth_limit = RateLimit(settings.auth_rate_limit_per_minute, settings.auth_rate_limit_per_minute / 60)
         try:
             durability = await choose(settings.redis_address, settings.ack, settings.ack_replicas)
@@ -194,15 +196,16 @@ class Application:
         credentials = Credentials(tokens, passwords, find_account, attempts)
         accounts = AccountEndpoints(ledger, passwords, credentials, sign, attempts)
         live = LiveEndpoint(credentials, office, settings.live_limit)
+        reads = LocalBuckets(read_limit, "reads")
         self._routes.serve(
             routes(
                 SaleEndpoints(credentials, office, limit),
-                EventEndpoints(credentials, office),
-                ListEndpoints(credentials, office, ledger, read_your_writes),
-                ReportEndpoints(credentials, office, ledger, reader, read_your_writes),
+                EventEndpoints(credentials, office, reads),
+                ListEndpoints(credentials, office, ledger, read_your_writes, reads),
+                ReportEndpoints(credentials, office, ledger, reader, read_your_writes, reads),
                 live,
                 accounts if settings.has_accounts else None,
-                HealthEndpoints(office, ledger, settings.persister_lag_limit, durability.level),
+                HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability.level),
                 MetricsEndpoint(office, reader, batcher, live, self._access_log, folder),
                 PageEndpoints(office),
             )

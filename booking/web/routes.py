@@ -138,7 +138,7 @@ def routes(
     )
     return [
         _route("/book", POST=sale.book),
-        _route("/status/{event_id}", GET=events.get),
+        _route("/status/{event_id}", GET=events.status),
         _route("/cancel", POST=sale.cancel),
         _route("/confirm", POST=sale.confirm),
         _route("/events/{event_id}/booking", GET=events.get_booking),

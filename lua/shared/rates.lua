@@ -15,7 +15,7 @@ local function load_buckets(callers)
   if window % 2 == 1 then current, previous = rates_odd, rates_even end
   local newer, older = call('HMGET', current, unpack(callers)), call('HMGET', previous, unpack(callers))
   for i, caller in ipairs(callers) do
-    buckets[caller] = math.max(tonumber(newer[i] or 0), tonumber(older[i] or 0)) -- `current` may not have expired yet
+    buckets[caller] = math.max(possible(newer[i]), possible(older[i])) -- `current` may not have expired yet
   end
 end
 

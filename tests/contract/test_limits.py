@@ -11,7 +11,7 @@ import pytest
 
 from tests.fixtures.waiting import eventually
 
-from .api import Api
+from .api import Api, serving
 from .client import Answer, Caller
 
 BURST = 20
@@ -146,6 +146,45 @@ def test_a_rate_limited_call_is_not_recorded_under_its_key(busy_api: Api) -> Non
     eventually(goes_through, "the bucket is filled again")
     assert answers[-1].status in (201, 409)
     assert "idempotent-replayed" not in answers[-1].headers
+
+
+@pytest.fixture(scope="module")
+def slow_refill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A service whose callers may call or read three times, and then once in 1,000 s."""
+    bursts = {"BOOKING_RATE_LIMIT_BURST": "3", "BOOKING_READ_RATE_LIMIT_BURST": "3"}
+    rates = {"BOOKING_RATE_LIMIT_PER_SECOND": "0.001", "BOOKING_READ_RATE_LIMIT_PER_SECOND": "0.001"}
+    with serving(tmp_path_factory.mktemp("slow") / "data", bursts | rates) as api:
+        yield api
+
+
+def test_a_users_calls_to_many_events_that_may_not_exist_are_bounded_together(slow_refill: Api) -> None:
+    user = slow_refill.user()
+    answers = [user.book(1_000_000 + number) for number in range(13)]  # four times three, and one more
+    assert [answer.status for answer in answers] == [404] * 12 + [429]
+    assert answers[-1].verdict == (429, "rate_limited")
+    assert answers[-1].headers["ratelimit-policy"] == '"all-events";q=12;w=3000'
+    assert int(answers[-1].headers["retry-after"]) <= 250
+    assert user.cancel(slow_refill.event()).status == 429
+    assert slow_refill.user().book(1_000_000).status == 404
+
+
+def test_reads_of_one_user_or_address_are_bounded_and_those_of_others_pass(slow_refill: Api) -> None:
+    event_id = slow_refill.event()
+    user, organizer = slow_refill.user(), slow_refill.organizer
+    assert user.book(event_id).status == 201
+    booking, bookings = f"/events/{event_id}/booking", f"/events/{event_id}/bookings"
+    report, audit = f"/events/{event_id}/report", f"/events/{event_id}/audit"
+    for caller, paths in (
+        (user, [booking, "/bookings", booking, "/bookings", booking]),
+        (organizer, [bookings, report, audit, bookings, report, audit]),
+        (slow_refill.anyone, ["/events", f"/events/{event_id}", "/events", f"/events/{event_id}", "/events"]),
+    ):
+        answers = [caller.get(path) for path in paths]
+        assert [answer.status for answer in answers] == [200] * 3 + [429] * (len(paths) - 3)
+        assert answers[-1].headers["ratelimit-policy"] == '"reads";q=3;w=3000'
+        assert int(answers[-1].headers["retry-after"]) <= 1_000
+    assert slow_refill.user().get("/bookings").status == 200
+    assert {slow_refill.anyone.get(f"/status/{event_id}").status for _ in range(9)} == {200}
 
 
 def test_60_sign_in_attempts_a_minute_from_one_address_pass(busy_api: Api, at_each_worker: list[Caller]) -> None:

@@ -13,7 +13,9 @@ from redis.exceptions import ResponseError
 from booking.domain.outcomes import IdempotencyKey, Outcome, Status
 from booking.inventory import keys
 from booking.inventory.batcher import PreparedCall
+from booking.inventory.box_office import RateLimit
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, ShardFenced
+from booking.inventory.password_checks import PasswordChecks
 from booking.inventory.script_connection import ANSWER_SECONDS_MAX, Argument, ScriptCall, ScriptConnection
 from booking.inventory.scripts import load
 from tests.fixtures.proxy import LossyProxy, lossy_proxy
@@ -303,7 +305,12 @@ async def test_a_full_memory_refuses_bookings_whole_and_still_takes_cancellation
         with pytest.raises(InventoryUnavailable):
             await own.office.book(event_id, "one more")
         assert await contents(own.redis) == before
-    assert (await own.office.cancel(1, "early-0")).status is Status.CANCELLED
+    checks, limit = PasswordChecks(own.batcher, RateLimit(9, 1)), RateLimit(9, 1)
+    assert await own.office.take_address_token("10.0.0.1", limit) == 0, "nobody can log in to cancel"
+    assert await checks.begin("ann@example.com", "10.0.0.1") == (0, True)
+    await checks.end("ann@example.com", "10.0.0.1", drew=True, was_right=True)
+    assert await own.office.events_to_expire(0, "sweeper", 500, 10) == []
+    assert (await own.office.cancel(1, "early-0", key=IdempotencyKey("cancel", "request"))).status is Status.CANCELLED
     assert (await own.office.cancel(held, "early-0")).status is Status.CANCELLED
     assert (await own.office.cancel(line, "early-0")).status is Status.CANCELLED
     assert (await own.office.cancel(line, "early-5")).status is Status.LEFT

@@ -122,7 +122,7 @@ def test_all_keys_of_an_event_and_its_shard_are_in_one_slot(cluster: str, shards
         for event_id in range(1, 20):
             shard = keys.shard_of(event_id, shards)
             of_shard = [keys.changes(shard), keys.epoch(shard), keys.trimmed_to(shard), keys.restoring(shard)]
-            of_shard += [keys.due(shard), keys.sweeper(shard), keys.replay(event_id, shards, "a}{b", "k{1}").encode()]
+            of_shard += [keys.due(shard), keys.sweeper(shard), keys.answers(event_id, shards, "a}{b").encode()]
             slots = {
                 client.execute_command("CLUSTER", "KEYSLOT", key)
                 for key in (*keys.event_keys(event_id, shards), *of_shard)

@@ -19,8 +19,9 @@ from tests.fixtures.stock import EPOCHS, open_stock
 
 SCRIPTS = [script.name for script in all_scripts()]
 FRAGMENTS = sorted(path.stem for path in (folder() / "shared").glob("*.lua"))
-TYPES = {"H": "hash", "P": "hash", "U": "hash", "Z": "zset", "X": "stream"}  # only hashes are expired and unlinked
-STRING_COMMANDS = {"DEL", "GET", "SET", "INCRBY", "MGET"}
+TYPES = {"H": "hash", "L": "list", "R": "list", "Z": "zset", "X": "stream"}
+OF_ANY_TYPE = {"TIME", "EXISTS", "PTTL", "PEXPIRE", "UNLINK"}
+STRING_COMMANDS = {"DEL", "GET", "SET", "INCRBY"}
 KINDS = {kind.value for kind in ChangeKind}
 
 METHODS = {
@@ -159,11 +160,11 @@ def test_every_command_fits_the_type_of_its_key(script: str) -> None:
     types = dict(zip(said.keys, said.key_types, strict=True))
     for source in sources(script):
         for command, key in re.findall(r"(?:call|write)\('([A-Z]+)'(?:, (\w+))?", code(source)):
-            if command in ("TIME", "EXISTS"):  # of no type
+            if command in OF_ANY_TYPE:
                 continue
             wanted = "string" if command in STRING_COMMANDS else TYPES[command[0]]
-            # `key` and `unpack(KEYS…)` are the strings that items name; `current` and `previous` are the rate buckets.
-            stands_for = {"key": "string", "unpack": "string", "current": "hash", "previous": "hash"}
+            # `list` is the answers that an item names; `current` and `previous` are the rate buckets.
+            stands_for = {"list": "list", "current": "hash", "previous": "hash"}
             assert types.get(key, stands_for.get(key)) == wanted, (source, command, key)
 
 

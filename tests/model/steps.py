@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from booking.domain.model import Rules
 from booking.domain.outcomes import IdempotencyKey
+from booking.domain.reference.box_office import REFUSAL_MS
 from booking.domain.reference.sale import CAPACITY_STEP
 
 START_MS = 1_800_000_000_000
@@ -172,7 +173,7 @@ together = weighted(
     *((1, st.lists(kind, min_size=2, max_size=TOGETHER_MAX)) for kind in (books, cancels, confirms, looks | own_looks)),
     (2, st.lists(weighted((9, commands), (1, st.builds(Change, events, growth))), min_size=2, max_size=TOGETHER_MAX)),
 ).map(lambda drawn: Together(tuple(drawn)))
-times = st.sampled_from((500, 500, 500, 1000, 1000, 1000, 1000, 2000, 5000, 1, 999, -500)).map(Pass)
+times = st.sampled_from((500, 500, 500, 1000, 1000, 1000, 1000, 2000, 5000, 1, 999, -500, REFUSAL_MS)).map(Pass)
 steps: st.SearchStrategy[Step] = weighted(
     (60, commands),
     (10, together),

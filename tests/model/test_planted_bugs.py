@@ -49,8 +49,9 @@ BUGS = {
         "then return 0 end\n  give_back(user, booking)\n",
         "then return 0 end\n  give_back(user, booking)\n  give_back(user, booking)\n",
     ),
-    "skipped guard: a used key answers any request": Bug(
-        "if asked ~= string.match(request, '\\n(.*)$') then", "if false then"
+    "skipped guard: a used key answers any request": Bug("if row and asked ~= first_asked then", "if false then"),
+    "off by one: a refusal lasts a millisecond too long": Bug(
+        "REFUSAL_MS = 86400000, 600000", "REFUSAL_MS = 86400000, 600001"
     ),
     "missing stream entry: an expired hold": Bug("emit('expired', user, booking)", "touched[user] = true"),
     "wrong order: tickets found before the dead holds are expired": Bug(

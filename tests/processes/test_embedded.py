@@ -19,6 +19,7 @@ from booking.inventory.embedded import (
     find_program,
     ping,
 )
+from booking.inventory.memory import machine_memory_bytes, memory_bytes_max
 from booking.settings import Settings, SettingsError
 
 
@@ -74,6 +75,7 @@ async def test_the_embedded_server_answers_with_its_configuration(settings: Sett
             "no-appendfsync-on-rewrite": "no",
             "save": "",
             "maxmemory-policy": "noeviction",
+            "maxmemory": str(machine_memory_bytes() // 2),
             "port": "0",
             "dir": str(settings.data_dir / "redis"),
         }.items():
@@ -227,3 +229,27 @@ def test_a_socket_path_that_is_too_long_is_replaced_by_a_short_one_of_its_own(tm
     assert one != other
     assert len(bytes(one)) < 100
     assert Settings(data_dir=tmp_path / ("a" * 100)).redis_address == f"unix://{one}"
+
+
+def test_the_memory_limit_is_half_of_the_machines_memory_unless_it_is_set(settings: Settings) -> None:
+    assert memory_bytes_max(settings) == machine_memory_bytes() // 2
+    assert memory_bytes_max(settings.model_copy(update={"redis_memory_mb": 64})) == 64_000_000
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({"memory.max": "max\n", "a/memory.max": "300\n", "a/b/memory.max": "400\n"}, 300),
+        ({"a/b/memory.max": "200\n"}, 200),
+        ({"memory/memory.limit_in_bytes": "100\n"}, 100),
+        ({}, machine_memory_bytes()),
+    ],
+)
+def test_a_containers_limit_counts_as_the_machines_memory(tmp_path: Path, files: dict[str, str], limit: int) -> None:
+    own = tmp_path / "own"
+    own.write_text("0::/a/b\n", encoding="ascii")
+    for name, text in files.items():
+        path = tmp_path / "groups" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="ascii")
+    assert machine_memory_bytes(tmp_path / "groups", own) == limit

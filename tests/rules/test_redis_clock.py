@@ -2,38 +2,19 @@
 
 import re
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
-from redis.asyncio import Redis
 
 from booking.domain.model import Rules
 from booking.domain.outcomes import Status
 from booking.inventory import keys
-from booking.inventory.batcher import CommandBatcher
-from booking.inventory.box_office import BoxOffice
 from booking.inventory.scripts import all_scripts
-from tests.fixtures.stock import EPOCHS, Stock, found
-from tests.model.settable_clock import CLOCK_KEY, RewrittenConnection, scripts_with_settable_clock
+from tests.fixtures.stock import Stock
+from tests.model.settable_clock import CLOCK_KEY
+
+from .settable_office import NOON_MS, office_with_clock
 
 TEN_YEARS_SECONDS = 315_360_000
-NOON_MS = 1_800_000_000_000
-
-
-@asynccontextmanager
-async def office_with_clock(address: str) -> AsyncIterator[tuple[BoxOffice, "Redis"]]:
-    """A box office whose scripts read a settable clock, and the connection that sets it."""
-    await found(address)
-    redis = Redis.from_url(address, protocol=2)
-    office = BoxOffice(
-        [CommandBatcher(RewrittenConnection(address, scripts_with_settable_clock()), 100)], EPOCHS, None, 1_000
-    )
-    try:
-        yield office, redis
-    finally:
-        await office.close()
-        await redis.aclose()
 
 
 def test_no_script_takes_the_time_as_an_argument() -> None:

@@ -96,10 +96,10 @@ def test_an_idempotency_keys_lifetime_survives_a_restart_of_redis(two_workers: R
         before = time.time_ns() // 1_000_000
         assert ask(api, buyer, "book", event_id, "b").status == 201
         assert api.user().book(event_id).status == 201
-    kept = keys.replay(event_id, settings_of(two_workers.data_dir).shards, buyer.id, "b")
+    kept = keys.answers(event_id, settings_of(two_workers.data_dir).shards, buyer.id)
     kill(two_workers, "redis")
     with redis_of(two_workers.data_dir) as redis:
-        assert list(redis.scan_iter(f"*:{event_id}:replay:*")) == [kept.encode()], "not exactly one answer is kept"
+        assert list(redis.scan_iter(f"*:{event_id}:answers:*")) == [kept.encode()], "not exactly one answer is kept"
         passed_ms = time.time_ns() // 1_000_000 - before
         assert DAY_MS - passed_ms - PATIENCE_SECONDS * 1_000 < kept_for_ms(redis, kept) <= DAY_MS
         redis.pexpire(kept, 60_000)

@@ -11,7 +11,6 @@ from booking.inventory import keys
 from booking.inventory.box_office import RateLimit
 from booking.inventory.errors import InventoryUnavailable
 from tests.fixtures.stock import SHARDS, Stock, contents, open_stock
-from tests.fixtures.waiting import eventually_async
 
 from .expired_holds import end_hold, event_key
 
@@ -183,26 +182,6 @@ async def test_a_smaller_max_per_user_or_waiting_list_keeps_existing_bookings(st
     ]
 
 
-async def test_an_idempotency_key_expires_a_day_after_its_first_use(stock: Stock) -> None:
-    await stock.sale(EVENT)
-    await stock.office.book(EVENT, "ann", 1, IdempotencyKey("key", "first"))
-    await stock.office.cancel(EVENT, "ann")
-    kept = keys.replay(EVENT, SHARDS, "ann", "key")
-    await stock.redis.pexpire(kept, 60_000)
-    again = await stock.office.book(EVENT, "ann", 1, IdempotencyKey("key", "second"))
-    assert (again.status, again.first_request_id) == (Status.BOOKED, "first")
-    assert 0 < await stock.redis.pttl(kept) <= 60_000
-    await stock.redis.pexpire(kept, 1)
-
-    async def is_gone() -> bool:
-        return not await stock.redis.exists(kept)
-
-    await eventually_async(is_gone, "the kept answer expires")
-    later = await stock.office.book(EVENT, "ann", 1, IdempotencyKey("key", "third"))
-    assert (later.status, later.first_request_id) == (Status.BOOKED, None)
-    assert await standing(stock, "ann") is BookingStatus.CONFIRMED
-
-
 async def test_a_call_without_an_idempotency_key_stores_no_answer(stock: Stock) -> None:
     await stock.sale(EVENT, hold_seconds=60)
     for verb in (stock.office.book, stock.office.confirm, stock.office.cancel):
@@ -221,7 +200,7 @@ async def test_only_answers_of_the_script_are_kept_under_the_key(clean_valkey: s
         assert (await stock.office.book(99, "ann", 1, key)).status is Status.EVENT_NOT_FOUND
     async with open_stock(clean_valkey, unsaved_limit=1) as stock:
         assert (await stock.office.book(EVENT, "bob", 1, key)).status is Status.LEDGER_BEHIND
-        assert await stock.redis.keys("*replay*") == []
+        assert await stock.redis.keys("*answers*") == []
 
 
 async def test_first_answers_are_replayed_while_sales_stop_because_sql_is_behind(

@@ -5,11 +5,20 @@ from dataclasses import replace
 
 from booking.domain.changes import ChangeKind
 from booking.domain.model import Event, Rules
-from booking.domain.outcomes import EventOutcome, IdempotencyKey, Outcome, Status
+from booking.domain.outcomes import FIRST_REFUSAL, EventOutcome, IdempotencyKey, Outcome, Status
 from booking.domain.reference.sale import Sale, is_inverted
 
 RULES = {"opens_at": "opens_at_ms", "closes_at": "closes_at_ms"}
 """The rules whose names in a change differ from the names in `Rules`."""
+
+KEYS_MAX = 64
+"""The idempotency keys of a user on an event that count: the last ones, by their first use (contract)."""
+
+CHANGE_MS, REFUSAL_MS = 86_400_000, 600_000
+"""How long the first answer to a key is repeated: 24 h after a change, 10 minutes after a refusal (contract)."""
+
+NOT_RECORDED = {Status.SALE_PAUSED, Status.SALE_NOT_OPEN}
+"""Refusals that are no answer to a key: the same call later is decided again (contract)."""
 
 Request = tuple[str, str | int | None]
 """A command and its argument. Two requests are equal if both are equal."""
@@ -20,7 +29,8 @@ class ReferenceBoxOffice:
 
     def __init__(self) -> None:
         self.sales: dict[int, Sale] = {}
-        self._answers: dict[tuple[int, str, str], tuple[Request, Outcome]] = {}
+        self._answers: dict[tuple[int, str], list[tuple[str, int, Request, Outcome]]] = {}
+        """By event and caller: each key with the time of its first use, its request and its answer."""
 
     def create(self, event_id: int, rules: Rules, *, now_ms: int) -> EventOutcome:
         """Creates an event. A new event is never paused; only a change can pause it."""
@@ -102,10 +112,14 @@ class ReferenceBoxOffice:
             return Outcome(Status.EVENT_NOT_FOUND)
         if key is None:
             return decide(sale)
-        name = (event_id, caller_id, key.key)
-        if name in self._answers:
-            first, answer = self._answers[name]
-            return answer if first == request else Outcome(Status.IDEMPOTENCY_KEY_REUSED)
+        answers = self._answers.setdefault((event_id, caller_id), [])
+        for used, at_ms, first, answer in reversed(answers[-KEYS_MAX:]):
+            if used == key.key:
+                is_change = answer.status < FIRST_REFUSAL
+                if now_ms - at_ms >= (CHANGE_MS if is_change else REFUSAL_MS) or (at_ms > now_ms and not is_change):
+                    break
+                return answer if first == request else Outcome(Status.IDEMPOTENCY_KEY_REUSED)
         outcome = decide(sale)
-        self._answers[name] = (request, replace(outcome, first_request_id=key.request_id))
+        if outcome.status not in NOT_RECORDED:
+            answers.append((key.key, now_ms, request, replace(outcome, first_request_id=key.request_id)))
         return outcome

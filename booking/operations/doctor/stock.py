@@ -8,6 +8,7 @@ from booking.inventory.durability import LevelUnavailable, choose
 from booking.inventory.embedded import EmbeddedServerFailed, find_program
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.inspection import Server, inspect
+from booking.inventory.memory import memory_bytes_max
 from booking.inventory.server_checks import check_server, check_version
 from booking.settings import Settings, SettingsError
 
@@ -52,7 +53,8 @@ def _program(settings: Settings) -> Finding:
         return fault("Redis", f"{program} cannot be run ({type(error).__name__})", advice)
     version = re.search(r"v=(\S+)", output)
     found = check_version("Valkey" if "alkey" in output else "Redis", version[1] if version else "0")
-    return Finding("Redis", found.verdict, f"embedded, started with the service: {found.found}", found.advice)
+    memory = f"{memory_bytes_max(settings) / 1e6:,.0f} MB at most (BOOKING_REDIS_MEMORY_MB)"
+    return Finding("Redis", found.verdict, f"embedded, started with the service: {found.found}, {memory}", found.advice)
 
 
 async def _durability(settings: Settings) -> Finding:

@@ -9,7 +9,9 @@ from booking.domain.outcomes import Status
 from booking.inventory.box_office import BoxOffice
 from booking.web.authentication import Credentials
 from booking.web.etags import has_version
+from booking.web.local_limits import LocalBuckets
 from booking.web.organizers import require_organizer
+from booking.web.password_limits import address_of
 from booking.web.problems import Fault, Problem, invalid
 from booking.web.request_schemas import ChangeRequest, InitializeRequest, validate, window_inverted
 from booking.web.requests import USER, event_id_of, not_in_list, read_event_id, read_json, read_page
@@ -22,8 +24,9 @@ RENDERED_MAX = 4_096
 class EventEndpoints:
     """`/events` and `/status`. A flash sale reads `/status` as often as it books, so that read is kept fast."""
 
-    def __init__(self, credentials: Credentials, office: BoxOffice) -> None:
+    def __init__(self, credentials: Credentials, office: BoxOffice, reads: LocalBuckets) -> None:
         self._credentials = credentials
+        self._reads = reads
         self._office = office
         self._listing = asyncio.Lock()
         self._rendered: dict[int, tuple[tuple[object, ...], bytes, bytes]] = {}
@@ -56,8 +59,13 @@ class EventEndpoints:
             raise Problem("event_not_found")
         return PlainResponse(200, success("Event updated successfully", event_data(outcome.event)))
 
-    async def get(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
-        """`GET /status/{event_id}` and `GET /events/{event_id}`."""
+    async def get(self, scope: Scope, receive: Receive) -> PlainResponse:
+        """`GET /events/{event_id}`: as `status`, and rate limited."""
+        self._reads.charge(_address_key(scope))
+        return await self.status(scope, receive)
+
+    async def status(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
+        """`GET /status/{event_id}`."""
         event = await self._office.get_event(read_event_id(scope))
         if event is None:
             raise Problem("event_not_found")
@@ -70,6 +78,7 @@ class EventEndpoints:
         """`GET /events/{event_id}/booking`: the caller's own booking."""
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
+        self._reads.charge(caller.user_id)
         outcome = await self._office.get_booking(read_event_id(scope), caller.user_id)
         if outcome.booking is None:
             raise Problem(outcome.status.name.lower())
@@ -77,6 +86,7 @@ class EventEndpoints:
 
     async def index(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /events`: newest first, which means by descending id."""
+        self._reads.charge(_address_key(scope))
         page = read_page(scope, event_id_of)
         if page.starting_after is None:
             below = await self._office.last_event_id() + 1
@@ -106,3 +116,8 @@ class EventEndpoints:
                 self._rendered.clear()
             rendered = self._rendered[event.id] = (version, body, etag)
         return rendered[1], rendered[2]
+
+
+def _address_key(scope: Scope) -> str:
+    """The bucket of a caller without credentials. No user id begins with a zero byte."""
+    return f"\0{address_of(scope)}"

@@ -1,6 +1,7 @@
 """Health checks: whether the process is alive, and whether the service is ready."""
 
 import asyncio
+from contextlib import suppress
 from typing import Annotated, Literal, NotRequired
 
 import orjson
@@ -10,6 +11,7 @@ from typing_extensions import TypedDict  # pydantic takes it from here before Py
 
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+from booking.inventory.reader import InventoryReader
 from booking.ledger.errors import LedgerUnavailable
 from booking.ledger.ledger import Ledger
 from booking.web.response_schemas import Count, documented
@@ -19,6 +21,8 @@ LAG_SECONDS_MAX = 30.0
 """If a change waits for the persister longer than this, the persister counts as unhealthy."""
 
 LOST = "Redis has lost changes of these shards that the database has; they sell nothing until `booking restore`"
+
+FULL = "Redis's memory is full: bookings are refused, and cancellations go on"
 
 ALIVE = b'{"status":"alive"}'
 
@@ -40,6 +44,9 @@ class RedisPart(TypedDict):
     """What an acknowledged change has survived (BOOKING_ACK)."""
     lost: NotRequired[list[int]]
     """Shards that sell nothing until `booking restore` has run."""
+    memory_bytes: NotRequired[Count]
+    memory_bytes_max: NotRequired[Count]
+    """Redis's limit (`maxmemory`); 0: none. A full Redis refuses bookings and takes cancellations, so it stays ok."""
     reason: NotRequired[str]
 
 
@@ -81,8 +88,11 @@ class ReadyData(TypedDict):
 class HealthEndpoints:
     """For load balancers and operators."""
 
-    def __init__(self, office: BoxOffice, ledger: Ledger, unsaved_limit: int, level: str) -> None:
+    def __init__(
+        self, office: BoxOffice, reader: InventoryReader, ledger: Ledger, unsaved_limit: int, level: str
+    ) -> None:
         self._level = level
+        self._reader = reader
         self._office = office
         self._ledger = ledger
         self._unsaved_limit = unsaved_limit
@@ -119,6 +129,10 @@ class HealthEndpoints:
         redis: RedisPart = {"ok": not lost, "shards": len(lags), "acknowledged": self._level}
         if lost:
             redis |= {"reason": LOST, "lost": lost}
+        with suppress(InventoryUnavailable):  # a managed Redis may not tell
+            redis["memory_bytes"], redis["memory_bytes_max"] = await self._reader.memory_bytes()
+            if 0 < redis["memory_bytes_max"] <= redis["memory_bytes"]:
+                redis.setdefault("reason", FULL)
         seconds = max(lag.oldest_ms for lag in lags) / 1000
         healthy = seconds <= LAG_SECONDS_MAX and all(lag.entries <= self._unsaved_limit for lag in lags)
         persister: PersisterPart = {

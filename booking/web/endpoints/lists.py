@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
@@ -12,6 +13,7 @@ from booking.ledger import reports
 from booking.ledger.ledger import Ledger
 from booking.web.authentication import Credentials
 from booking.web.endpoints.exports import FORMATS, Exports
+from booking.web.local_limits import LocalBuckets
 from booking.web.organizers import require_organizer
 from booking.web.problems import Fault, Problem, invalid
 from booking.web.read_your_writes import ReadYourWrites
@@ -29,9 +31,16 @@ class ListEndpoints:
     """
 
     def __init__(
-        self, credentials: Credentials, office: BoxOffice, ledger: Ledger, read_your_writes: ReadYourWrites
+        self,
+        credentials: Credentials,
+        office: BoxOffice,
+        ledger: Ledger,
+        read_your_writes: ReadYourWrites,
+        reads: LocalBuckets,
     ) -> None:
         self._credentials = credentials
+        self._reads = reads
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._office = office
         self._ledger = ledger
         self._read_your_writes = read_your_writes
@@ -41,9 +50,11 @@ class ListEndpoints:
         """`GET /bookings`: the caller's bookings in every state, newest first."""
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
+        self._reads.charge(caller.user_id)
         page = read_page(scope, booking_id_of)
         complete = await self._read_your_writes.reach()
-        found = await self._ledger.user_bookings(caller.user_id, page.limit + 1, page.starting_after)
+        async with self._turn(caller.user_id):
+            found = await self._ledger.user_bookings(caller.user_id, page.limit + 1, page.starting_after)
         if found is None:
             raise invalid(not_in_list())
         data = [booking_data(booking) for booking in await self._with_positions(found[: page.limit])]
@@ -52,7 +63,8 @@ class ListEndpoints:
 
     async def of_event(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`GET /events/{event_id}/bookings`: a page as JSON, or all of them as a file."""
-        await require_organizer(self._credentials, scope)
+        caller = await require_organizer(self._credentials, scope)
+        self._reads.charge(caller.user_id)
         event_id = read_event_id(scope)
         faults: list[Fault] = []
         statuses, kind = _read_filter(scope, faults)
@@ -61,7 +73,8 @@ class ListEndpoints:
         if event is None:
             raise Problem("event_not_found")
         complete = await self._read_your_writes.reach(event_id)
-        record = await self._ledger.event(event_id)
+        async with self._turn(caller.user_id):
+            record = await self._ledger.event(event_id)
         seq = min(event.seq, record.seq if record else 0)
         if kind != JSON:
             await self._exports.send(receive, send, event_id, seq, kind, statuses)
@@ -71,12 +84,17 @@ class ListEndpoints:
             of_event, below = page.starting_after
             if of_event != event_id:
                 raise invalid(not_in_list())
-        found = await reports.page(self._ledger, event_id, statuses, page.limit + 1, below)
+        async with self._turn(caller.user_id):
+            found = await reports.page(self._ledger, event_id, statuses, page.limit + 1, below)
         if found is None:
             raise invalid(not_in_list())
         data = [booking_data(booking) for booking in await self._with_positions(found[: page.limit])]
         body = success("Fetched bookings", data, has_more=len(found) > page.limit, seq=seq, up_to_date=complete)
         await send_response(scope, send, PlainResponse(200, body))
+
+    def _turn(self, user_id: str) -> asyncio.Lock:
+        """A user reads one list from the database at a time: its connections are few, and logins need them, too."""
+        return self._turns.setdefault(user_id, asyncio.Lock())
 
     async def _with_positions(self, bookings: Sequence[Booking]) -> list[Booking]:
         """The bookings; waiting ones get their position, which only Redis knows. The reads share batches."""

@@ -35,6 +35,8 @@ HELP = {
     "booking_queue_commands": ("gauge", "Commands that wait in the worker that responds."),
     "booking_live_listeners": ("gauge", "Open live streams of the worker that responds."),
     "booking_redis_up": ("gauge", "1 if Redis answers."),
+    "booking_redis_memory_bytes": ("gauge", "Memory that Redis uses."),
+    "booking_redis_memory_bytes_max": ("gauge", "Its limit (maxmemory), above which bookings are refused; 0: none."),
     "booking_shards_lost": ("gauge", "Shards that sell nothing until booking restore."),
     "booking_stream_lag_entries": ("gauge", "Changes in Redis that SQL does not have yet."),
     "booking_stream_lag_seconds": ("gauge", "Age of the oldest of them."),
@@ -92,6 +94,9 @@ class MetricsEndpoint:
             gauges["booking_shards_lost", ""] = sum(not lag.whole for lag in lags)
             gauges["booking_stream_lag_entries", ""] = sum(lag.entries for lag in lags)
             gauges["booking_stream_lag_seconds", ""] = max(lag.oldest_ms for lag in lags) / 1000
+            used, most = await self._reader.memory_bytes()
+            gauges["booking_redis_memory_bytes", ""] = used
+            gauges["booking_redis_memory_bytes_max", ""] = most
             last = await self._office.last_event_id()
             for event_id in range(last, max(0, last - EVENTS_MAX), -1):
                 event = await self._office.get_event(event_id)

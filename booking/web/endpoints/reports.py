@@ -15,6 +15,7 @@ from booking.operations.audit.comparison import audit_event
 from booking.operations.audit.findings import MEANINGS, EventAudit
 from booking.web.authentication import Credentials
 from booking.web.endpoints.sale import refusals_of
+from booking.web.local_limits import LocalBuckets
 from booking.web.organizers import require_organizer
 from booking.web.problems import Problem
 from booking.web.read_your_writes import ReadYourWrites
@@ -43,7 +44,9 @@ class ReportEndpoints:
         ledger: Ledger,
         reader: InventoryReader,
         read_your_writes: ReadYourWrites,
+        reads: LocalBuckets,
     ) -> None:
+        self._reads = reads
         self._credentials = credentials
         self._office = office
         self._ledger = ledger
@@ -61,7 +64,7 @@ class ReportEndpoints:
 
     async def audit(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /events/{event_id}/audit`."""
-        await require_organizer(self._credentials, scope)
+        self._reads.charge((await require_organizer(self._credentials, scope)).user_id)
         event_id = read_event_id(scope)
         async with self._reading:
             audit = await audit_event(self._reader, self._ledger, event_id)
@@ -71,7 +74,7 @@ class ReportEndpoints:
         return PlainResponse(200, success(message, audit_data(audit)))
 
     async def _event(self, scope: Scope) -> Event:
-        await require_organizer(self._credentials, scope)
+        self._reads.charge((await require_organizer(self._credentials, scope)).user_id)
         event = await self._office.get_event(read_event_id(scope))
         if event is None:
             raise Problem("event_not_found")

@@ -11,6 +11,7 @@ from booking.domain.callers import Caller
 from booking.domain.outcomes import FIRST_REFUSAL, IdempotencyKey, Outcome, Status
 from booking.inventory.box_office import BoxOffice, Decision, RateLimit
 from booking.web.authentication import Credentials
+from booking.web.local_limits import ALL_EVENTS_TIMES, LocalBuckets
 from booking.web.problems import KINDS, Fault, Problem
 from booking.web.rate_limits import rate_limited
 from booking.web.request_schemas import BookRequest, CancelRequest, ConfirmRequest, Payload, validate
@@ -54,9 +55,10 @@ class SaleEndpoints:
     """The endpoints of the three commands."""
 
     def __init__(self, credentials: Credentials, office: BoxOffice, limit: RateLimit | None) -> None:
-        self.book = CommandEndpoint(credentials, office, limit, BookRequest, _book)
-        self.cancel = CommandEndpoint(credentials, office, limit, CancelRequest, _cancel)
-        self.confirm = CommandEndpoint(credentials, office, limit, ConfirmRequest, _confirm)
+        all_events = LocalBuckets(None if limit is None else limit.times(ALL_EVENTS_TIMES), "all-events")
+        self.book = CommandEndpoint(credentials, office, limit, all_events, BookRequest, _book)
+        self.cancel = CommandEndpoint(credentials, office, limit, all_events, CancelRequest, _cancel)
+        self.confirm = CommandEndpoint(credentials, office, limit, all_events, ConfirmRequest, _confirm)
 
 
 class CommandEndpoint:
@@ -67,12 +69,14 @@ class CommandEndpoint:
         credentials: Credentials,
         office: BoxOffice,
         limit: RateLimit | None,
+        all_events: LocalBuckets,
         payload: type[Payload],
         decide: Decide,
     ) -> None:
         self._credentials = credentials
         self._office = office
         self._limit = limit
+        self._all_events = all_events
         self._payload = payload
         self._decide = decide
 
@@ -80,6 +84,7 @@ class CommandEndpoint:
         """Handles one request."""
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
+        self._all_events.charge(caller.user_id)
         body: Any = None
         faults: list[Fault] = []
         try:

@@ -35,8 +35,10 @@ PARAMETERS: dict[str, JsonObject] = {
     "Idempotency-Key": _parameter(
         "Idempotency-Key",
         "header",
-        f"1 to {KEY_BYTES_MAX} visible ASCII characters, quoted or bare. For 24 h the same user and key on the same "
-        "event get the first response again, byte for byte, with `Idempotent-Replayed: true`.",
+        f"1 to {KEY_BYTES_MAX} visible ASCII characters, quoted or bare. The same user and key on the same event get "
+        "the first response again, byte for byte, with `Idempotent-Replayed: true`: for 24 h after a change, for 10 "
+        "minutes after a refusal. A user's last 64 keys on an event count. `sale_not_open` and `sale_paused` are not "
+        "kept: the same call is decided again.",
         {
             "type": "string",
             "maxLength": KEY_BYTES_MAX + QUOTES_BYTES,

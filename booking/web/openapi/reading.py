@@ -19,7 +19,7 @@ def text(media_type: bytes, example: str | bytes) -> dict[str, Content]:
     return {media_type.decode().partition(";")[0]: {"schema": TEXT, "example": shown}}
 
 
-def _event(id: str, path: str, summary: str) -> Operation:  # noqa: A002  # the document's own word
+def _event(id: str, path: str, summary: str, *refusals: str) -> Operation:  # noqa: A002  # the document's own word
     return Operation(
         "GET",
         path,
@@ -32,6 +32,7 @@ def _event(id: str, path: str, summary: str) -> Operation:  # noqa: A002  # the 
             ResponseDoc(304, "It is still the version of If-None-Match.", {}, ("ETag",)),
         ),
         parameters=("If-None-Match",),
+        refusals=refusals,
     )
 
 
@@ -51,8 +52,9 @@ READING = (
             ),
         ),
         parameters=("limit", "events.starting_after"),
+        refusals=("rate_limited",),
     ),
-    _event("read_event", "/events/{event_id}", "Read an event"),
+    _event("read_event", "/events/{event_id}", "Read an event", "rate_limited"),
     _event("status", "/status/{event_id}", "Read an event, by its older address"),
     Operation(
         "GET",
