@@ -35,9 +35,11 @@ def serve(
         booking serve --port 8080 --workers 2
         BOOKING_REDIS_URL=redis://cache:6379 BOOKING_DATABASE_URL=postgresql://shop@db/shop booking serve
     """
+    from booking.logs import never_wait
     from booking.processes.supervisor import StartFailed, Supervisor
 
     settings = read_settings(host=host, port=port, workers=workers, data_dir=data_dir)
+    never_wait()
     try:
         code = asyncio.run(Supervisor(settings, with_persister=not without_persister).run())
     except StartFailed as error:
@@ -75,12 +77,14 @@ def persist(data_dir: DataDir = None) -> None:
     """
     import uvloop
 
+    from booking.logs import never_wait
     from booking.persister.persister import run
     from booking.processes.entry_point import until_signalled
 
     settings = read_settings(data_dir=data_dir)
     check_database_address(settings)
     check_redis_address(settings)
+    never_wait()
     try:
         uvloop.run(until_signalled(settings, run))
     except SettingsError as error:

@@ -186,7 +186,8 @@ def _launch(command: Command) -> subprocess.Popen[bytes]:
         output = os.open(command.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         # In a process group of its own the child does not get the terminal's Ctrl-C; the supervisor stops its children
-        # in order. preexec_fn is safe because the supervisor has one thread.
+        # in order. preexec_fn is safe: the supervisor's only other thread writes the log, and holds no lock that
+        # the new process takes.
         return subprocess.Popen(
             command.arguments,
             stdin=subprocess.PIPE,

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
+from booking.logs import never_wait
 from booking.settings import EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
 
 EXIT_FAILED = 1
@@ -131,6 +132,7 @@ async def until_signalled(settings: Settings, run: Callable[[Settings, asyncio.E
 
 def main(arguments: list[str]) -> None:
     """Runs the named program. If settings are wrong, prints a line for each and exits with EXIT_WRONG_SETTING."""
+    never_wait()
     try:
         match arguments:
             case ["web", descriptor]:

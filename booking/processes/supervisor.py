@@ -6,7 +6,6 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
 from booking.inventory.embedded import EmbeddedServer, EmbeddedServerFailed
@@ -246,8 +245,6 @@ class Supervisor:
 
 
 def report(line: str) -> None:
-    """Writes a line to standard error. Never raises: the terminal or the reader of the pipe may be gone."""
+    """Writes a line to standard error, which waits for no reader (`logs.never_wait`)."""
     if sys.stderr is not None:
-        # Unbuffered: a failed write would stay in the buffer, be tried again at the exit and change the exit code.
-        with suppress(OSError):
-            os.write(sys.stderr.fileno(), f"booking: {line}\n".encode(errors="backslashreplace"))
+        sys.stderr.write(f"booking: {line}\n")
