@@ -54,18 +54,19 @@ def migrate(data_dir: DataDir = None) -> None:
 
         BOOKING_DATABASE_URL=postgresql://shop@db/shop booking migrate
     """
-    from booking.ledger.errors import LedgerError
+    from booking.ledger.engine import location_of
+    from booking.ledger.errors import DatabaseUnfit, LedgerError
     from booking.ledger.migrate import migrate as migrate_ledger
 
     settings = read_settings(data_dir=data_dir)
     make_data_folder(settings)
     try:
         asyncio.run(migrate_ledger(settings.database_address))
-    except ValueError as error:
+    except (ValueError, DatabaseUnfit) as error:
         fail(f"BOOKING_DATABASE_URL: {error}")
     except LedgerError as error:
         fail(f"database: {error}", EXIT_FAILED)
-    print("The database is up to date.")
+    print(f"The database {location_of(settings.database_address)} is up to date.")
 
 
 def persist(data_dir: DataDir = None) -> None:

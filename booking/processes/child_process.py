@@ -18,8 +18,8 @@ BACKOFF_SECONDS = (0.0, 0.2, 0.5, 1.0)
 within 2 s, however often it is killed."""
 
 INHERITED = (
-    "HOME", "LANG", "LANGUAGE", "LOGNAME", "NO_COLOR", "PATH", "PGPASSFILE", "TERM", "TMPDIR", "TZ", "USER",
-    "VIRTUAL_ENV",
+    "HOME", "LANG", "LANGUAGE", "LOCALE_ARCHIVE", "LOCPATH", "LOGNAME", "NO_COLOR", "PATH", "PGPASSFILE", "TERM",
+    "TMPDIR", "TZ", "USER", "VIRTUAL_ENV",
 )  # fmt: skip
 INHERITED_PREFIXES = ("COVERAGE_", "LC_", "LD_", "PGSSL", "PYTHON", "SSL_CERT_")
 """The environment variables that children inherit. Settings are not among them: children read them from a pipe."""

@@ -68,13 +68,13 @@ def persist(watch: int | None) -> None:
 
 def migrate() -> None:
     """Migrates the database to the newest tables."""
-    from booking.ledger.errors import LedgerError
+    from booking.ledger.errors import DatabaseUnfit, LedgerError
     from booking.ledger.migrate import migrate as migrate_ledger
 
     settings = _receive_settings()
     try:
         asyncio.run(migrate_ledger(settings.database_address))
-    except ValueError as error:
+    except (ValueError, DatabaseUnfit) as error:
         raise SettingsError(f"BOOKING_DATABASE_URL: {error}") from None
     except LedgerError as error:
         _print_error(f"database: {error}")

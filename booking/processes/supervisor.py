@@ -156,7 +156,8 @@ class Supervisor:
         except (SettingsError, EmbeddedServerFailed) as error:  # for example, its program is being upgraded
             raise CannotStart(str(error)) from None
         # The server inherits the folder's lock, so that no second server opens its files while it lives.
-        return Command(arguments, pass_fds=(self._folder.lock,), log=str(self._embedded.log))
+        configuration, log = self._embedded.configuration, str(self._embedded.log)
+        return Command(arguments, configuration, pass_fds=(self._folder.lock,), log=log)
 
     def _web_command(self, listeners: Listeners, worker: int) -> Command:
         descriptor = listeners.of(worker).fileno()

@@ -171,7 +171,6 @@ def test_no_secret_is_on_a_command_line_or_in_a_child_s_environment(lasting: Run
 def test_the_embedded_server_is_its_owner_s_alone(lasting: RunningService) -> None:
     data_dir = lasting.data_dir
     assert stat.S_IMODE((data_dir / "redis.sock").stat().st_mode) == 0o600
-    assert stat.S_IMODE((data_dir / "redis.conf").stat().st_mode) == 0o600
     assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
     assert not listens_on_tcp(lasting.parts()["redis"])
     assert listens_on_tcp(lasting.parts()["worker-1"])
