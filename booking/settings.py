@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 
@@ -36,6 +37,9 @@ EXIT_WRONG_SETTING = 2
 
 EXIT_BEHIND = 75
 """The exit code of a persister that falls behind because of its low priority (EX_TEMPFAIL in sysexits.h)."""
+
+QUEUED_PER_SHARD = 4
+"""Commands to one shard that a worker that sells nothing may have waiting."""
 
 SECRET_BYTES = 48
 """Random bytes in a new secret, which is written as base64url."""
@@ -177,10 +181,10 @@ class Settings(BaseModel):
     rate_limit: Literal["on", "off"] = "on"
     rate_limit_burst: int = Field(20, ge=1, le=10_000)
     """Calls of one user to one event that may come at once."""
-    rate_limit_per_second: float = Field(10.0, gt=0, le=10_000)
+    rate_limit_per_second: float = Field(10.0, ge=0.001, le=10_000)
     read_rate_limit_burst: int = Field(200, ge=1, le=1_000_000)
     """Reads of one user or client address that may come at once: GET under /events and /bookings, except /live."""
-    read_rate_limit_per_second: float = Field(50.0, gt=0, le=1_000_000)
+    read_rate_limit_per_second: float = Field(50.0, ge=0.001, le=1_000_000)
     auth_rate_limit_per_minute: int = Field(60, ge=1, le=100_000)
     """Calls to /auth/* and password checks with HTTP Basic, for each client address."""
 
@@ -199,9 +203,18 @@ class Settings(BaseModel):
     live_limit: int = Field(10_000, ge=1, le=1_000_000)
     """Listeners of /events/{id}/live in one worker; one more gets the error `overloaded`."""
     queue_limit: int = Field(4_096, ge=1, le=1_000_000)
-    """Commands that may wait for Redis in one worker; one more gets the error `overloaded`."""
-    persister_lag_limit: int = Field(500_000, ge=1_000)
+    """Commands that may wait for Redis in one worker; one more gets the error `overloaded`. QUEUED_PER_SHARD * `shards`
+    at least: the start, /readyz, /metrics and the sweep each ask all shards at once."""
+    persister_lag_limit: int = Field(500_000, ge=1_000, le=1_000_000_000)
     """Stream entries of one shard that may wait for SQL before its events stop selling (503 `overloaded`)."""
+
+    @field_validator("queue_limit")
+    @classmethod
+    def _room_for_all_shards(cls, value: int, info: ValidationInfo) -> int:
+        least = QUEUED_PER_SHARD * info.data.get("shards", 1)
+        if value < least:
+            raise ValueError(f"has to be {least} or more: {QUEUED_PER_SHARD} times BOOKING_SHARDS")
+        return value
 
     @field_validator("jwt_secret")
     @classmethod

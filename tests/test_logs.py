@@ -7,11 +7,13 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from booking import logs
+from tests.fixtures.waiting import eventually
 
 PROGRAM = """
 import logging, sys, structlog
@@ -63,6 +65,58 @@ def test_events_of_every_request_are_logged_once_a_second_with_a_count(
         ("Redis is away", 1, 0),
         ("Redis is away", 1_000, 1_000),
     ]
+
+
+FLOOD = """
+import sys, structlog
+from booking import logs
+logs.never_wait()
+logs.configure("json")
+for number in range(20_000):
+    structlog.get_logger().info("x" * 100, number=number)
+    print("a plain line", file=sys.stderr)
+with open(sys.argv[1], "w") as file:
+    file.write(str(logs.take_dropped()))
+sys.stdin.readline()
+structlog.get_logger().info("the end")
+"""
+
+
+def test_a_log_that_is_not_read_stops_no_caller_and_counts_its_losses(tmp_path: Path) -> None:
+    counted = tmp_path / "dropped"
+    arguments = [sys.executable, "-c", FLOOD, str(counted)]
+    with subprocess.Popen(
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as run:
+        assert run.stdin is not None
+        assert run.stdout is not None
+        eventually(lambda: counted.exists() and counted.read_text() != "", "it has logged all of its lines")
+        lines = [run.stdout.readline() for _ in range(1_000)]
+        run.stdin.close()
+        lines += run.stdout.readlines()
+    dropped = int(counted.read_text())
+    notices = [json.loads(line)["lines"] for line in lines if logs.DROPPED in line and line.startswith("{")]
+    notices += [int(line.split()[1]) for line in lines if logs.DROPPED in line and line.startswith("booking:")]
+    assert run.returncode == 0
+    assert dropped > 0
+    assert sum(notices) == dropped
+    assert len([line for line in lines if logs.DROPPED not in line]) + dropped == 40_001
+
+
+def test_a_process_ends_although_its_log_is_not_read(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    arguments = [sys.executable, "-c", FLOOD, str(tmp_path / "dropped")]
+    run = subprocess.run(arguments, stdin=subprocess.DEVNULL, stdout=writing, stderr=writing, check=False, timeout=60)
+    os.close(writing)
+    os.close(reading)
+    assert run.returncode == 0
+
+
+def test_characters_that_a_locale_lacks_are_logged_as_utf_8() -> None:
+    program = "from booking import logs; logs.never_wait(); print('zoë 🎫 \\udcff')"
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True, timeout=60)
+    assert run.stdout.decode() == "zoë 🎫 \\udcff\n"
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])

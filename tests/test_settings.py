@@ -1,6 +1,7 @@
 """Every setting: its variable, its bounds, one clear line for each wrong value, and no secret in any text."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -67,8 +68,8 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "ack_replicas": [("1", 1), ("16", 16)],
     "redis_memory_mb": [("16", 16), ("16000000", 16_000_000)],
     "live_limit": [("1", 1), ("1000000", 1_000_000)],
-    "queue_limit": [("1", 1), ("1000000", 1_000_000)],
-    "persister_lag_limit": [("1000", 1_000), ("999999999", 999_999_999)],
+    "queue_limit": [("32", 32), ("1000000", 1_000_000)],
+    "persister_lag_limit": [("1000", 1_000), ("1000000000", 1_000_000_000)],
 }
 
 BAD: dict[str, list[str]] = {
@@ -113,7 +114,7 @@ BAD: dict[str, list[str]] = {
     "ack": ["paper"],
     "ack_replicas": ["0", "17"],
     "live_limit": ["0", "1000001"],
-    "queue_limit": ["0", "1000001"],
+    "queue_limit": ["0", "7", "31", "1000001"],
     "persister_lag_limit": ["999"],
 }
 
@@ -153,6 +154,34 @@ def test_a_wrong_value_is_one_line_with_the_variable_but_not_the_value(name: str
     assert len(line) < 250
     if len(text) > 8:
         assert text not in line
+
+
+def outcome_of(name: str, text: str) -> object:
+    """The value that is read, or the message of the refusal."""
+    try:
+        return getattr(read(**{variable(name): text}), name)
+    except SettingsError as error:
+        return str(error)
+
+
+ODD_NUMBERS = ("-1", "0", "1", "1.5", "NaN", "inf", "-inf", "1e400", "0x10", "१", "9" * 30, "9" * 5_000, "text", " ")
+
+
+@pytest.mark.parametrize("text", ODD_NUMBERS, ids=lambda text: text[:8])
+def test_an_odd_number_is_a_usable_value_or_one_line(text: str) -> None:
+    numbers = [name for name, field in Settings.model_fields.items() if field.annotation in (int, float)]
+    assert len(numbers) >= 10
+    for name in numbers:
+        outcome = outcome_of(name, text)
+        usable = isinstance(outcome, int | float) and 0 <= outcome <= 1.5
+        assert usable or re.fullmatch(rf"{variable(name)}: .+", str(outcome))
+
+
+def test_a_queue_has_room_for_every_shard() -> None:
+    assert read(BOOKING_SHARDS="1", BOOKING_QUEUE_LIMIT="4").queue_limit == 4
+    assert read(BOOKING_SHARDS="1024").queue_limit == 4_096
+    with pytest.raises(SettingsError, match="BOOKING_QUEUE_LIMIT: has to be 64 or more"):
+        read(BOOKING_SHARDS="16", BOOKING_QUEUE_LIMIT="63")
 
 
 def test_every_wrong_value_has_its_line() -> None:

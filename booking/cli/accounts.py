@@ -60,22 +60,28 @@ def token(
 def add_user(
     email: Annotated[str, typer.Argument(help="The account's address; compared without case.")],
     organizer: Annotated[bool, typer.Option("--organizer", help="Let the account make and change events.")] = False,
+    create_database: Annotated[
+        bool, typer.Option("--create-database", help="Make the database if there is none, as the first start does.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Add an account, or set the password of an existing one.
 
-    Asks for the password twice on a terminal; otherwise reads it as one line from standard input.
+    Asks for the password twice on a terminal; otherwise reads it as one line from standard input. Without a database
+    of the service it does nothing (exit code 2): another folder may be meant.
 
         booking user add ann@example.com --organizer
         openssl rand -base64 18 | tee password | booking user add ann@example.com
     """
     from booking.auth.emails import normalise_email
     from booking.ledger.errors import LedgerError
-    from booking.operations.accounts import add_account
+    from booking.operations.accounts import add_account, require_database
 
     settings = read_settings(data_dir=data_dir)
     try:
         normalise_email(email)  # before it asks for a password
+        if not create_database:
+            asyncio.run(require_database(settings.database_address))
         password = _ask_password()
         make_data_folder(settings)
         message = asyncio.run(add_account(settings.database_address, email, password, organizer=organizer))

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version as version_of
 from inspect import getdoc
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -114,5 +115,8 @@ def booking(
 
 
 def main() -> None:
-    """The entry point."""
+    """The entry point. A character that the locale's encoding lacks is printed as an escape, and is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="booking")

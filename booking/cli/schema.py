@@ -1,6 +1,7 @@
 """The command `openapi`, which prints the API's description for other programs."""
 
 import json
+import sys
 
 
 def openapi() -> None:
@@ -14,4 +15,5 @@ def openapi() -> None:
     """
     from booking.web.openapi.document import document
 
-    print(json.dumps(document(), indent=2, ensure_ascii=False))
+    # JSON is UTF-8, whatever the locale's encoding is (RFC 8259, section 8.1).
+    sys.stdout.buffer.write(json.dumps(document(), indent=2, ensure_ascii=False).encode() + b"\n")

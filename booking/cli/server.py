@@ -35,9 +35,11 @@ def serve(
         booking serve --port 8080 --workers 2
         BOOKING_REDIS_URL=redis://cache:6379 BOOKING_DATABASE_URL=postgresql://shop@db/shop booking serve
     """
+    from booking.logs import never_wait
     from booking.processes.supervisor import StartFailed, Supervisor
 
     settings = read_settings(host=host, port=port, workers=workers, data_dir=data_dir)
+    never_wait()
     try:
         code = asyncio.run(Supervisor(settings, with_persister=not without_persister).run())
     except StartFailed as error:
@@ -52,18 +54,19 @@ def migrate(data_dir: DataDir = None) -> None:
 
         BOOKING_DATABASE_URL=postgresql://shop@db/shop booking migrate
     """
-    from booking.ledger.errors import LedgerError
+    from booking.ledger.engine import location_of
+    from booking.ledger.errors import DatabaseUnfit, LedgerError
     from booking.ledger.migrate import migrate as migrate_ledger
 
     settings = read_settings(data_dir=data_dir)
     make_data_folder(settings)
     try:
         asyncio.run(migrate_ledger(settings.database_address))
-    except ValueError as error:
+    except (ValueError, DatabaseUnfit) as error:
         fail(f"BOOKING_DATABASE_URL: {error}")
     except LedgerError as error:
         fail(f"database: {error}", EXIT_FAILED)
-    print("The database is up to date.")
+    print(f"The database {location_of(settings.database_address)} is up to date.")
 
 
 def persist(data_dir: DataDir = None) -> None:
@@ -75,12 +78,14 @@ def persist(data_dir: DataDir = None) -> None:
     """
     import uvloop
 
+    from booking.logs import never_wait
     from booking.persister.persister import run
     from booking.processes.entry_point import until_signalled
 
     settings = read_settings(data_dir=data_dir)
     check_database_address(settings)
     check_redis_address(settings)
+    never_wait()
     try:
         uvloop.run(until_signalled(settings, run))
     except SettingsError as error:

@@ -33,7 +33,6 @@ durable a reply is.
 """
 
 CONFIGURATION = """\
-# Written by `booking serve` at every start: changes made here are lost.
 port 0
 unixsocket {socket}
 unixsocketperm 600
@@ -85,10 +84,24 @@ class EmbeddedServer:
         self.socket = settings.embedded_socket
         self.folder = settings.data_dir / "redis"
         self.log = settings.data_dir / "redis.log"
-        self.configuration = settings.data_dir / "redis.conf"
+
+    @property
+    def configuration(self) -> bytes:
+        """The configuration, for the server's standard input.
+
+        Not a file: the server takes the name of a configuration file for a pattern, so that `*` in the data folder's
+        name finds another file, or none.
+        """
+        text = CONFIGURATION.format(
+            socket=_quoted(self.socket),
+            folder=_quoted(self.folder),
+            memory=self._memory,
+            disabled="\n".join(f'rename-command {command} ""' for command in DISABLED_COMMANDS),
+        )
+        return os.fsencode(text)  # the paths as the system has them, whatever its encoding is
 
     def prepare(self) -> list[str]:
-        """Creates the folder and the configuration, and returns the command that runs the server.
+        """Creates the folders, and returns the command that runs the server, with `configuration` as its input.
 
         Raises SettingsError if the configured program cannot be run. Raises EmbeddedServerFailed if no program is
         found, another user owns or may read the socket's folder, or a file cannot be created.
@@ -101,23 +114,13 @@ class EmbeddedServer:
             raise EmbeddedServerFailed(
                 f"the embedded server's files cannot be created: {where}: {error.strerror}"
             ) from None
-        return [str(program), str(self.configuration)]
+        return [str(program), "-"]
 
     def _make_files(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.socket.parent != self._data_dir:
             _make_private(self.socket.parent)
-        self.configuration.unlink(missing_ok=True)
-        self.configuration.touch(mode=0o600)
-        self.configuration.write_text(
-            CONFIGURATION.format(
-                socket=_quoted(self.socket),
-                folder=_quoted(self.folder),
-                memory=self._memory,
-                disabled="\n".join(f'rename-command {command} ""' for command in DISABLED_COMMANDS),
-            ),
-            encoding="utf-8",
-        )
+        (self._data_dir / "redis.conf").unlink(missing_ok=True)  # of an earlier version, and without effect
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
             self.log.replace(self.log.with_name("redis.log.1"))
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from booking.ledger.errors import DatabaseUnfit
 from booking.ledger.sqlite_file import SqliteEngine
 
 CONNECTIONS_MAX = 4
@@ -25,6 +26,9 @@ STATEMENT_SECONDS_MAX = 10.0
 
 LOCK_WAIT_MS = 5_000
 """How long a statement waits for a lock, in milliseconds."""
+
+ENCODING = "UTF8"
+"""The only encoding of a PostgreSQL database that has every character that an answer may hold."""
 
 SQLITE_CACHE_KIB = 65_536
 """A SQLite connection's page cache, in KiB. It is large because writes to the index by user hit random pages."""
@@ -98,6 +102,13 @@ async def _connect(dsn: str) -> asyncpg.Connection:
         command_timeout=STATEMENT_SECONDS_MAX,
         server_settings={"application_name": "booking", "lock_timeout": str(LOCK_WAIT_MS)},
     )
+    encoding = connection.get_settings().server_encoding
+    if encoding != ENCODING:
+        await connection.close()
+        raise DatabaseUnfit(
+            f"the database is encoded in {encoding}, which lacks characters of names and user ids; create one in "
+            f"{ENCODING} (createdb --encoding={ENCODING} --template=template0 NAME), and name it"
+        )
     # Entries are trimmed from Redis after the commit here, so a commit has to be on disk, even if the server's default
     # is asynchronous.
     await connection.execute(

@@ -14,6 +14,10 @@ class LedgerUnavailable(LedgerError):
     """
 
 
+class DatabaseUnfit(LedgerError):
+    """The service cannot work with this database, and only its operator can change that."""
+
+
 class LedgerConflict(LedgerError):
     """A change does not follow the event's last one: it was already applied, or changes before it are missing."""
 

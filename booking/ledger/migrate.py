@@ -20,8 +20,8 @@ async def migrate(address: str) -> None:
     """Migrates the database at this SQLAlchemy URL to the newest migration, in one transaction.
 
     Creates the file of a SQLite database, readable only by its owner, but not its folder. Raises LedgerUnavailable if
-    the database can't be used or has a newer migration, LedgerError if it refuses a statement, and ValueError for an
-    address that open_engine does not accept.
+    the database can't be used or has a newer migration, LedgerError if it refuses a statement, DatabaseUnfit if it is
+    not in UTF-8, and ValueError for an address that open_engine does not accept.
     """
     engine = open_engine(address, connections=1)
     try:

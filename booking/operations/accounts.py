@@ -5,8 +5,18 @@ from booking.auth.passwords import Passwords
 from booking.domain.callers import account_user_id
 from booking.ledger.engine import location_of
 from booking.ledger.errors import EmailTaken
+from booking.ledger.inspection import inspect, is_there
 from booking.ledger.ledger import Ledger
 from booking.ledger.migrate import migrate
+
+
+async def require_database(address: str) -> None:
+    """Raises ValueError if the database has no tables of the service: it may be the wrong one. Raises LedgerError."""
+    if not is_there(address) or (await inspect(address)).migration is None:
+        raise ValueError(
+            f"{location_of(address)} is not the service's database; name its folder (--data-dir) or its "
+            "BOOKING_DATABASE_URL, or make a new one there with --create-database"
+        )
 
 
 async def add_account(address: str, email: str, password: str, *, organizer: bool) -> str:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
+from booking import logs
 from booking.domain.changes import ShardBatch
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.streams import ChangeStreams, StreamRead, trimmed_past
 from booking.ledger.errors import CursorMoved, LedgerConflict, LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger
-from booking.metrics import FOLDER, Metrics
+from booking.metrics import FOLDER, Metrics, MetricsFile
 from booking.persister.bootstrap import initialize_shards, positions_of
 from booking.settings import Settings
 
@@ -90,6 +91,8 @@ class Persister:
         self._unreadable: set[int] = set()
         self._refused: set[int] = set()
         self.metrics = Metrics()
+        self._metrics_file = MetricsFile(settings.data_dir / FOLDER)
+        self._saving: asyncio.Task[None] | None = None
         self._metrics_saved_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -136,8 +139,9 @@ class Persister:
         if now - self._metrics_saved_at < METRICS_SECONDS:
             return
         self._metrics_saved_at = now
-        with contextlib.suppress(OSError):
-            self.metrics.save(self._settings.data_dir / FOLDER)
+        self.metrics.count("booking_log_lines_dropped_total", by=logs.take_dropped())
+        if self._saving is None or self._saving.done():  # not awaited: a disk that hangs stops no persister
+            self._saving = asyncio.create_task(self._metrics_file.save(self.metrics))
 
     async def consume(self) -> int:
         """Reads, applies and trims the entries of one transaction. Returns the number of entries applied.

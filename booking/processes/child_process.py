@@ -18,8 +18,8 @@ BACKOFF_SECONDS = (0.0, 0.2, 0.5, 1.0)
 within 2 s, however often it is killed."""
 
 INHERITED = (
-    "HOME", "LANG", "LANGUAGE", "LOGNAME", "NO_COLOR", "PATH", "PGPASSFILE", "TERM", "TMPDIR", "TZ", "USER",
-    "VIRTUAL_ENV",
+    "HOME", "LANG", "LANGUAGE", "LOCALE_ARCHIVE", "LOCPATH", "LOGNAME", "NO_COLOR", "PATH", "PGPASSFILE", "TERM",
+    "TMPDIR", "TZ", "USER", "VIRTUAL_ENV",
 )  # fmt: skip
 INHERITED_PREFIXES = ("COVERAGE_", "LC_", "LD_", "PGSSL", "PYTHON", "SSL_CERT_")
 """The environment variables that children inherit. Settings are not among them: children read them from a pipe."""
@@ -186,7 +186,8 @@ def _launch(command: Command) -> subprocess.Popen[bytes]:
         output = os.open(command.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         # In a process group of its own the child does not get the terminal's Ctrl-C; the supervisor stops its children
-        # in order. preexec_fn is safe because the supervisor has one thread.
+        # in order. preexec_fn is safe: the supervisor's only other thread writes the log, and holds no lock that
+        # the new process takes.
         return subprocess.Popen(
             command.arguments,
             stdin=subprocess.PIPE,

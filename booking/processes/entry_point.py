@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
+from booking.logs import never_wait
 from booking.settings import EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
 
 EXIT_FAILED = 1
@@ -67,13 +68,13 @@ def persist(watch: int | None) -> None:
 
 def migrate() -> None:
     """Migrates the database to the newest tables."""
-    from booking.ledger.errors import LedgerError
+    from booking.ledger.errors import DatabaseUnfit, LedgerError
     from booking.ledger.migrate import migrate as migrate_ledger
 
     settings = _receive_settings()
     try:
         asyncio.run(migrate_ledger(settings.database_address))
-    except ValueError as error:
+    except (ValueError, DatabaseUnfit) as error:
         raise SettingsError(f"BOOKING_DATABASE_URL: {error}") from None
     except LedgerError as error:
         _print_error(f"database: {error}")
@@ -131,6 +132,7 @@ async def until_signalled(settings: Settings, run: Callable[[Settings, asyncio.E
 
 def main(arguments: list[str]) -> None:
     """Runs the named program. If settings are wrong, prints a line for each and exits with EXIT_WRONG_SETTING."""
+    never_wait()
     try:
         match arguments:
             case ["web", descriptor]:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
 from booking.inventory.embedded import EmbeddedServer, EmbeddedServerFailed
@@ -157,7 +156,8 @@ class Supervisor:
         except (SettingsError, EmbeddedServerFailed) as error:  # for example, its program is being upgraded
             raise CannotStart(str(error)) from None
         # The server inherits the folder's lock, so that no second server opens its files while it lives.
-        return Command(arguments, pass_fds=(self._folder.lock,), log=str(self._embedded.log))
+        configuration, log = self._embedded.configuration, str(self._embedded.log)
+        return Command(arguments, configuration, pass_fds=(self._folder.lock,), log=log)
 
     def _web_command(self, listeners: Listeners, worker: int) -> Command:
         descriptor = listeners.of(worker).fileno()
@@ -246,8 +246,6 @@ class Supervisor:
 
 
 def report(line: str) -> None:
-    """Writes a line to standard error. Never raises: the terminal or the reader of the pipe may be gone."""
+    """Writes a line to standard error, which waits for no reader (`logs.never_wait`)."""
     if sys.stderr is not None:
-        # Unbuffered: a failed write would stay in the buffer, be tried again at the exit and change the exit code.
-        with suppress(OSError):
-            os.write(sys.stderr.fileno(), f"booking: {line}\n".encode(errors="backslashreplace"))
+        sys.stderr.write(f"booking: {line}\n")

@@ -2,11 +2,8 @@
 
 import asyncio
 import hashlib
-import os
-import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -38,15 +35,12 @@ It does not hold the scope, which would keep requests and their tokens in memory
 
 
 class AccessLog:
-    """Writes the log of one event loop.
+    """Collects the lines of one event loop, and passes them on in batches; `output` must not wait."""
 
-    A slow reader of the log slows the service, and no line is lost. If the reader has gone, lines are lost.
-    """
-
-    def __init__(self, render: Callable[[dict[str, Any]], bytes], descriptor: int | None = None) -> None:
+    def __init__(self, render: Callable[[dict[str, Any]], bytes], output: Callable[[bytes], object]) -> None:
         self._render = render
         self._durations: dict[tuple[str, str, int], Histogram] = {}
-        self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
+        self._output = output
         self._requests: list[Request] = []
         self._timer: asyncio.TimerHandle | None = None
 
@@ -81,10 +75,8 @@ class AccessLog:
             if histogram is None:
                 histogram = self._durations[labels] = Histogram()
             histogram.observe(duration_us / 1e6)
-        text = b"".join([self._render(_line(request)) for request in requests])
-        with suppress(OSError):  # if the disk is full or the reader has gone, lines are lost, but requests go on
-            while text:
-                text = text[os.write(self._descriptor, text) :]
+        if requests:
+            self._output(b"".join([self._render(_line(request)) for request in requests]))
 
 
 def _labels(method: str, path: str) -> str:

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import gc
+import sys
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -27,7 +27,7 @@ from booking.inventory.scripts import all_scripts
 from booking.inventory.streams import ChangeStreams
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
-from booking.metrics import FOLDER, Metrics
+from booking.metrics import FOLDER, Metrics, MetricsFile
 from booking.operations.restore.naming import name_accounts
 from booking.operations.restore.restoration import restore_empty
 from booking.persister.bootstrap import initialize_shards, verify_or_fence
@@ -102,7 +102,8 @@ class Application:
         self._settings = settings
         self._startup = Startup(self._open, waits=waits)
         self._access_log = AccessLog(
-            partial(console_line, colours=logs.has_colours()) if settings.log_format == "console" else json_line
+            partial(console_line, colours=logs.has_colours()) if settings.log_format == "console" else json_line,
+            logs.log_stream(sys.stdout).write_bytes,
         )
         self._load = load
         router = Router(redirect_slashes=False, lifespan=lambda _: self.lifespan(), default=self._startup.respond)
@@ -191,6 +192,7 @@ class Application:
 
         folder = settings.data_dir / FOLDER
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        metrics_file = MetricsFile(folder)
         attempts = None if auth_limit is None else Attempts(office, PasswordChecks(batcher, FAILURES), auth_limit)
         find_account = ledger.find_account if settings.has_accounts else None
         credentials = Credentials(tokens, passwords, find_account, attempts)
@@ -206,14 +208,14 @@ class Application:
                 live,
                 accounts if settings.has_accounts else None,
                 HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability.level),
-                MetricsEndpoint(office, reader, batcher, live, self._access_log, folder),
+                MetricsEndpoint(office, reader, batcher, live, self._access_log, metrics_file),
                 PageEndpoints(office),
             )
         )
         tasks = [
             asyncio.create_task(sweep(office), name="sweeper"),
             asyncio.create_task(_follow_epochs(office, ledger), name="epochs"),
-            asyncio.create_task(_save(self._access_log, self._load, batcher.metrics, folder), name="metrics"),
+            asyncio.create_task(_save(self._access_log, self._load, batcher.metrics, metrics_file), name="metrics"),
         ]
         stack.push_async_callback(_end, tasks)
         # The objects that exist now stay, and requests free theirs when they end. With its defaults, the garbage
@@ -241,7 +243,7 @@ async def _follow_epochs(office: BoxOffice, ledger: Ledger) -> None:
             office.use_epochs(await _epochs(ledger))
 
 
-async def _save(access_log: AccessLog, load: Load | None, metrics: Metrics, folder: Path) -> None:
+async def _save(access_log: AccessLog, load: Load | None, metrics: Metrics, file: MetricsFile) -> None:
     """Saves the metrics once a second, so that other workers can serve them. Runs until it is cancelled."""
     while True:
         await asyncio.sleep(METRICS_SECONDS)
@@ -250,8 +252,8 @@ async def _save(access_log: AccessLog, load: Load | None, metrics: Metrics, fold
         if rejected:
             metrics.count("booking_sheds_total", by=rejected)
             log.warning("requests were rejected because of overload", requests=rejected)
-        with contextlib.suppress(OSError):
-            metrics.save(folder)
+        metrics.count("booking_log_lines_dropped_total", by=logs.take_dropped())
+        await file.save(metrics)
 
 
 def create_app(settings: Settings, *, waits: bool = False, load: Load | None = None) -> Application:

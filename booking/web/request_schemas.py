@@ -114,7 +114,9 @@ def _two_spellings(schema: dict[str, Any]) -> None:
     fields["name"] = {**fields["event_name"], "description": "Another spelling of event_name: send one of them."}
     if "event_name" in schema.get("required", ()):
         schema["required"].remove("event_name")
-        schema["oneOf"] = [{"required": ["event_name"]}, {"required": ["name"]}]
+        # Not oneOf: generators of clients would make two types without a field.
+        schema["if"] = {"required": ["event_name"]}
+        schema["then"], schema["else"] = {"not": {"required": ["name"]}}, {"required": ["name"]}
     else:
         schema["not"] = {"required": ["event_name", "name"]}
         schema["minProperties"] = 1

@@ -1,5 +1,6 @@
 """The Prometheus page is right over several workers, after a worker's death, and without Redis."""
 
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from booking.metrics import FOLDER, Metrics, escaped, saved, together
+from booking.metrics import FOLDER, Metrics, MetricsFile, escaped, together
 from booking.web.endpoints.metrics import HELP
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
@@ -87,13 +88,16 @@ def test_unknown_methods_share_one_label(api: Api) -> None:
     assert "BREW" not in api.http.get("/metrics").text
 
 
-def test_saved_metrics_of_ended_workers_are_added(tmp_path: Path) -> None:
+async def test_saved_metrics_of_ended_workers_are_added(tmp_path: Path) -> None:
     metrics = Metrics()
     metrics.count("booking_sheds_total", by=2)
     for value in (0.0005, 0.001, 0.3, 99):
         metrics.observe("booking_request_duration_seconds", escaped({"route": 'a "b"\\\n'}), value)
-    metrics.save(tmp_path)
-    (read,) = saved(tmp_path)
+    file = MetricsFile(tmp_path)
+    await file.save(metrics)
+    assert await file.of_others() == []
+    (tmp_path / f"{os.getpid()}.json").rename(tmp_path / "1.json")
+    (read,) = await file.of_others()
     total = together([read, metrics])
     assert total.counters["booking_sheds_total", ""] == 4
     ((_, labels),) = total.histograms

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import secrets
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
 import jwt
@@ -177,7 +179,10 @@ def run(database_url: str, statement: str) -> None:
     asyncio.run(run_it())
 
 
-@pytest.mark.parametrize("command", [("migrate",), ("user", "add", "ann@example.com"), ("serve", "--port", "0")])
+ADD = ("user", "add", "ann@example.com", "--create-database")
+
+
+@pytest.mark.parametrize("command", [("migrate",), ADD, ("serve", "--port", "0")])
 def test_another_services_database_is_one_line_and_exit_code_1(
     tmp_path: Path, postgres_url: str, command: tuple[str, ...]
 ) -> None:
@@ -198,7 +203,7 @@ def test_a_folder_that_a_url_names_is_not_made_and_the_data_folder_is(tmp_path: 
     assert (tmp_path / "some" / "data").stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("command", [("migrate",), ("user", "add", "ann@example.com")])
+@pytest.mark.parametrize("command", [("migrate",), ("user", "add", "ann@example.com", "--create-database")])
 def test_a_data_folder_that_cannot_be_created_is_named_with_the_reason(
     tmp_path: Path, command: tuple[str, ...]
 ) -> None:
@@ -226,11 +231,14 @@ def test_a_persister_before_the_first_migration_waits_and_says_why(tmp_path: Pat
 def test_migrate_may_be_run_again(tmp_path: Path) -> None:
     for _ in range(2):
         ended = booking(tmp_path, "migrate")
-        assert (ended.returncode, ended.stdout) == (0, b"The database is up to date.\n")
+        assert (ended.returncode, ended.stdout) == (
+            0,
+            f"The database {tmp_path}/booking.sqlite3 is up to date.\n".encode(),
+        )
 
 
 def test_an_account_is_added_and_the_next_time_changed(tmp_path: Path) -> None:
-    added = booking(tmp_path, "user", "add", "Ann@example.com", given=b"first password\r\n")
+    added = booking(tmp_path, "user", "add", "Ann@example.com", "--create-database", given=b"first password\r\n")
     assert (
         added.stdout
         == f"Ann@example.com is added to {tmp_path}/booking.sqlite3 (user account:1), as a user.\n".encode()
@@ -251,9 +259,46 @@ def test_an_account_is_added_and_the_next_time_changed(tmp_path: Path) -> None:
     assert again.stdout.endswith(b"and it is an organizer.\n")
 
 
+def test_an_account_is_not_added_if_the_service_has_no_database_there(tmp_path: Path) -> None:
+    ended = booking(tmp_path, "user", "add", "ann@example.com", given=b"first password\n")
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert ended.stderr.startswith(f"booking: {tmp_path}/booking.sqlite3 is not the service's database; ".encode())
+    assert ended.stderr.count(b"\n") == 1
+    assert b"--create-database" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_account_is_not_added_to_another_services_database(tmp_path: Path, postgres_url: str) -> None:
+    run(postgres_url, "CREATE TABLE users (name text)")
+    ended = booking(
+        tmp_path, "user", "add", "ann@example.com", given=b"first password\n", BOOKING_DATABASE_URL=postgres_url
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr.count(b"\n")) == (2, b"", 1)
+    assert b" is not the service's database; " in ended.stderr
+
+
+def test_a_database_that_lacks_characters_is_refused_in_one_line(tmp_path: Path, postgres_url: str) -> None:
+    name = f"latin_{secrets.token_hex(4)}"
+    run(postgres_url, f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    address = urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+    for command in (("migrate",), ("serve", "--port", "0")):
+        ended = booking(tmp_path, *command, BOOKING_DATABASE_URL=address)
+        line = ended.stderr.decode().splitlines()[-1]
+        assert ended.returncode == 2
+        assert line.startswith("booking: BOOKING_DATABASE_URL: the database is encoded in LATIN1, ")
+        assert "createdb --encoding=UTF8" in line
+    told = booking(tmp_path, "doctor", BOOKING_DATABASE_URL=address)
+    assert told.returncode == 1
+    assert any(
+        line.startswith("fault    database           the database is encoded in LATIN1")
+        for line in told.stdout.decode().splitlines()
+    )
+    run(postgres_url, f"DROP DATABASE {name}")
+
+
 @pytest.mark.parametrize("given", [b"", b"short\n", b"x" * 257 + b"\n", b"not utf-8 \xff\n"])
 def test_an_invalid_password_is_refused(tmp_path: Path, given: bytes) -> None:
-    ended = booking(tmp_path, "user", "add", "ann@example.com", given=given)
+    ended = booking(tmp_path, "user", "add", "ann@example.com", "--create-database", given=given)
     assert ended.returncode == 2
     assert ended.stderr.startswith(b"booking: the password has to ")
     assert not (tmp_path / "booking.sqlite3").exists()
@@ -264,7 +309,7 @@ def test_a_terminal_prompts_twice_and_shows_no_password(tmp_path: Path, second: 
     keyboard, terminal = pty.openpty()
     environment = {**os.environ, "BOOKING_DATA_DIR": str(tmp_path)}
     with subprocess.Popen(
-        [sys.executable, "-m", "booking", "user", "add", "ann@example.com"],
+        [sys.executable, "-m", "booking", "user", "add", "ann@example.com", "--create-database"],
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
@@ -380,7 +425,7 @@ def test_a_closed_output_pipe_ends_a_command_silently(tmp_path: Path) -> None:
 def test_ctrl_c_ends_a_command_with_a_message_and_no_traceback(tmp_path: Path) -> None:
     keyboard, terminal = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "booking", "user", "add", "ann@example.com"],
+        [sys.executable, "-m", "booking", "user", "add", "ann@example.com", "--create-database"],
         stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
         env={**os.environ, "BOOKING_DATA_DIR": str(tmp_path)},
         # A shell has its background jobs ignore Ctrl-C, and the tests may run in one.
@@ -412,6 +457,24 @@ def test_a_quick_command_imports_neither_the_database_s_nor_redis_s_library(tmp_
     loaded = set(json.loads(ended.stdout.splitlines()[-1]))
     assert loaded.isdisjoint({"sqlalchemy", "redis", "starlette", "uvicorn", "alembic"})
     assert "booking.auth.tokens" in loaded
+
+
+LOCALES: list[dict[str, Any]] = [
+    {"PYTHONIOENCODING": "latin-1"},
+    {"LC_ALL": "C"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+]
+
+
+@pytest.mark.parametrize("locale", LOCALES, ids=lambda locale: "-".join(locale.values()))
+@pytest.mark.parametrize("arguments", [("--help",), ("loadtest", "--help"), ("openapi",), ("doctor",)])
+def test_no_locale_ends_a_command_with_a_traceback(
+    tmp_path: Path, locale: dict[str, Any], arguments: tuple[str, ...]
+) -> None:
+    ended = booking(tmp_path, *arguments, **locale)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    if arguments == ("openapi",):
+        assert json.loads(ended.stdout.decode())["info"]["title"] == "Booking"
 
 
 def test_the_openapi_document_is_printed_without_a_service_or_a_folder(tmp_path: Path) -> None:

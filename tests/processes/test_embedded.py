@@ -31,7 +31,13 @@ def settings(tmp_path: Path) -> Settings:
 @contextmanager
 def running(server: EmbeddedServer) -> "Iterator[subprocess.Popen[bytes]]":
     command = server.prepare()
-    with server.log.open("ab") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    with (
+        server.log.open("ab") as log,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log) as process,
+    ):
+        assert process.stdin is not None
+        with process.stdin as pipe:
+            pipe.write(server.configuration)
         try:
             yield process
         finally:
@@ -53,7 +59,7 @@ def speaks(answer: bytes) -> str:
     """A program that answers every connection on the socket named in its configuration with `answer`, then PONG."""
     return f"""#!{sys.executable}
 import socket, sys
-path = [line.split(" ", 1)[1].strip().strip('"') for line in open(sys.argv[1]) if line.startswith("unixsocket ")][0]
+path = [line.split(" ", 1)[1].strip().strip('"') for line in sys.stdin if line.startswith("unixsocket ")][0]
 server = socket.socket(socket.AF_UNIX)
 server.bind(path)
 server.listen()
@@ -192,7 +198,10 @@ def test_a_short_folder_is_made_for_its_owner_alone_and_cleared_away(
 def test_a_data_folder_may_be_a_link_to_a_larger_disk(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "large").mkdir()
     settings.data_dir.symlink_to(tmp_path / "large")
-    assert EmbeddedServer(settings).prepare()[1] == str(settings.data_dir / "redis.conf")
+    server = EmbeddedServer(settings)
+    server.prepare()
+    assert server.folder.is_dir()
+    assert (tmp_path / "large" / "redis").is_dir()
 
 
 def test_the_installed_program_comes_before_one_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

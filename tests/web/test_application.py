@@ -80,9 +80,9 @@ async def running(
         }
     )
     await migrate(settings.database_address)
-    with (folder / "access.log").open("wb") as log:
-        access = AccessLog(json_line, log.fileno())
-        monkeypatch.setattr(module, "AccessLog", lambda _: access)
+    with (folder / "access.log").open("wb", buffering=0) as log:
+        access = AccessLog(json_line, log.write)
+        monkeypatch.setattr(module, "AccessLog", lambda *_: access)
         application = Application(settings)
         async with application.lifespan():
             transport = httpx.ASGITransport(application, client=("192.0.2.7", 4711))

@@ -7,7 +7,7 @@ from booking.domain.lags import Lag
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.inspection import shard_lags
 from booking.inventory.streams import trimmed_past
-from booking.ledger.errors import LedgerError
+from booking.ledger.errors import DatabaseUnfit, LedgerError
 from booking.ledger.inspection import Database, check_database, inspect, is_there
 from booking.ledger.records import ShardRecord
 from booking.persister.bootstrap import positions_of
@@ -24,6 +24,9 @@ async def check_ledger(settings: Settings) -> tuple[list[Finding], Database | No
         return [ok("database", "SQLite; the first start creates its file")], None
     try:
         database = await inspect(address)
+    except DatabaseUnfit as error:
+        found, _, advice = str(error).partition("; ")
+        return [fault("database", found, advice)], None
     except LedgerError as error:
         advice = (
             "check that the file and its folder belong to this user, and that the disk works"

@@ -3,8 +3,6 @@
 import asyncio
 import os
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 
 from starlette.types import Receive, Scope
 
@@ -13,7 +11,7 @@ from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.inventory.reader import InventoryReader
-from booking.metrics import Histogram, Metrics, escaped, saved, together
+from booking.metrics import Histogram, Metrics, MetricsFile, escaped, together
 from booking.web.access_log import AccessLog
 from booking.web.endpoints.live import LiveEndpoint
 from booking.web.endpoints.sale import refusals_of
@@ -29,6 +27,7 @@ HELP = {
     "booking_request_duration_seconds": ("histogram", "From a request's head to its answer's last byte."),
     "booking_batch_commands": ("histogram", "Commands in one batch to Redis."),
     "booking_exchange_duration_seconds": ("histogram", "From sending a batch to Redis to its last reply: script time."),
+    "booking_log_lines_dropped_total": ("counter", "Lines of the log that its reader did not take in time."),
     "booking_sheds_total": ("counter", "Requests rejected because of overload."),
     "booking_persisted_rows_total": ("counter", "Changes written into SQL."),
     "booking_persister_transactions_total": ("counter", "Transactions that wrote them."),
@@ -57,30 +56,29 @@ class MetricsEndpoint:
         batcher: CommandBatcher,
         live: LiveEndpoint,
         access_log: AccessLog,
-        folder: Path,
+        file: MetricsFile,
     ) -> None:
         self._office = office
         self._reader = reader
         self._batcher = batcher
         self._live = live
         self._access_log = access_log
-        self._folder = folder
+        self._file = file
         self._collecting = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """Responds with all metrics, in Prometheus's text format."""
         async with self._collecting:
-            metrics = self._counters()
+            metrics = await self._counters()
             gauges = await self._gauges()
         return PlainResponse(200, "".join(lines(metrics, gauges)).encode(), media_type=CONTENT_TYPE)
 
-    def _counters(self) -> Metrics:
+    async def _counters(self) -> Metrics:
         """The counters of all processes. Those of this process are up to date; the others are up to a second old."""
         self._access_log.flush()
         self._access_log.collect(self._batcher.metrics)
-        with suppress(OSError):  # if the disk is full, this process's numbers are stale, but they are served
-            self._batcher.metrics.save(self._folder)
-        return together(saved(self._folder))
+        await self._file.save(self._batcher.metrics)  # what is shown survives a kill, so that no counter decreases
+        return together([self._batcher.metrics, *await self._file.of_others()])
 
     async def _gauges(self) -> dict[tuple[str, str], float]:
         worker = escaped({"pid": os.getpid()})

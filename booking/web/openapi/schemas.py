@@ -38,12 +38,22 @@ RESPONSES = (
 SUFFIX = "Data"
 """Suffix of the response types' names, which their schemas' names do not have."""
 
+PROBLEM = "Problem"
+"""The schema of what all problems share; the document has one schema for each code instead."""
+
 INSTANT: Schema = {"type": "string", "format": "date-time"}
 
 
 @cache
 def schemas() -> dict[str, Schema]:
     """Every schema by its name."""
+    of_types = {name: schema for name, schema in schemas_of_types().items() if name != PROBLEM}
+    return of_types | {code: _problem(code, kind) for code, kind in KINDS.items()}
+
+
+@cache
+def schemas_of_types() -> dict[str, Schema]:
+    """The schemas of the request and response types, by their names."""
     _, made = TypeAdapter.json_schemas(
         [
             *((body, "validation", TypeAdapter(body)) for body in REQUESTS),
@@ -53,9 +63,9 @@ def schemas() -> dict[str, Schema]:
     )
     text = re.sub(rf'("{SCHEMAS}\w+?){SUFFIX}"', r'\1"', orjson.dumps(made["$defs"]).decode())
     named = {name.removesuffix(SUFFIX): schema for name, schema in orjson.loads(text).items()}
-    return {name: _without_titles(schema) for name, schema in sorted(named.items())} | {
-        code: _problem(code, kind) for code, kind in KINDS.items()
-    }
+    for body in REQUESTS:
+        _put_defaults_into_words(named[body.__name__])
+    return {name: _without_titles(schema) for name, schema in sorted(named.items())}
 
 
 def ref(body: type) -> Schema:
@@ -66,7 +76,7 @@ def ref(body: type) -> Schema:
 def success(message: str, data: Schema, example: Any, **more_fields: tuple[Schema, Any]) -> dict[str, Content]:
     """The content of a successful response: `data` and `more_fields` in the envelope, each with its example."""
     properties: Schema = {
-        "error": {"const": False},
+        "error": {"type": "boolean", "const": False},
         "message": {"type": "string"},
         **{name: schema for name, (schema, _) in more_fields.items()},
         "data": data,
@@ -117,21 +127,31 @@ PROBLEMS_DATA: dict[str, Schema] = {
 
 
 def _problem(code: str, kind: Kind) -> Schema:
+    """A whole schema without `allOf`, and with `type` and `enum` in each field: generators of clients need that."""
+    shared = schemas_of_types()[PROBLEM]
     properties: Schema = {
-        "type": {"const": f"/problems/{code}"},
-        "status": {"const": kind.status},
-        "code": {"const": code},
+        **shared["properties"],
+        "type": {**shared["properties"]["type"], "enum": [f"/problems/{code}"]},
+        "status": {"type": "integer", "enum": [kind.status]},
+        "code": {"type": "string", "enum": [code]},
     }
-    required = []
+    required = list(shared["required"])
     if code == "invalid_request":
         required.append("errors")
-        properties["errors"] = {"minItems": 1}
+        properties["errors"] = {**properties["errors"], "minItems": 1}
     if code in PROBLEMS_DATA:
         required.append("data")
-        properties["data"] = PROBLEMS_DATA[code]
-    described = {"title": kind.title, "description": f"{kind.detail} {kind.advice}"}
-    own: Schema = {"properties": properties, **({"required": required} if required else {})}
-    return {**described, "allOf": [ref(response_schemas.ProblemData), own]}
+        properties["data"] = {"type": "object", **PROBLEMS_DATA[code]}
+    described = {"description": f"{kind.title}. {kind.detail} {kind.advice}"}
+    return {**described, "type": "object", "required": required, "properties": properties}
+
+
+def _put_defaults_into_words(schema: Schema) -> None:
+    """Moves defaults into the descriptions: openapi-typescript makes a field with a default a required one."""
+    for field in schema["properties"].values():
+        if "default" in field:
+            default = orjson.dumps(field.pop("default")).decode()
+            field["description"] = f"{field.get('description', '')} Default: {default}.".strip()
 
 
 def _without_titles(schema: Any) -> Any:
