@@ -43,28 +43,21 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
     return take_notes(monkeypatch, module)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'booking.sqlite3'}"
-    url: str = request.getfixturevalue("postgres_url")
-    return url
+@pytest.fixture
+async def backend(backend: Backend) -> Backend:
+    return await on_sale(backend)
 
 
 @pytest.fixture
-async def backend(clean_valkey: str, database_url: str, tmp_path: Path) -> AsyncIterator[Backend]:
-    async with open_backend(clean_valkey, database_url, tmp_path) as opened:
-        for event_id in (1, 2, 3):
-            await opened.stock.sale(event_id, capacity=200)
-        yield opened
+async def sqlite_backend(sqlite_backend: Backend) -> Backend:
+    return await on_sale(sqlite_backend)
 
 
-@pytest.fixture
-async def sqlite_backend(clean_valkey: str, tmp_path: Path) -> AsyncIterator[Backend]:
-    async with open_backend(clean_valkey, f"sqlite:///{tmp_path / 'booking.sqlite3'}", tmp_path) as opened:
-        for event_id in (1, 2, 3):
-            await opened.stock.sale(event_id, capacity=200)
-        yield opened
+async def on_sale(backend: Backend) -> Backend:
+    """Creates three events."""
+    for event_id in (1, 2, 3):
+        await backend.stock.sale(event_id, capacity=200)
+    return backend
 
 
 @asynccontextmanager
