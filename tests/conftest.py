@@ -1,6 +1,7 @@
 """What every test may ask for by name."""
 
 pytest_plugins = [
+    "tests.fixtures.backend",
     "tests.fixtures.postgres",
     "tests.fixtures.seeds",
     "tests.fixtures.service",

@@ -1,12 +1,7 @@
-"""Applies a sale of `tests.ledger.sale` from wherever its cursor stands, as a process that a test may kill.
-
-    python -m tests.ledger.applier ADDRESS CHANGES BATCH_SIZE
-
-Says `began` once it is about to apply, and `done` when all is applied.
-"""
+"""Applies a sale of `tests.ledger.sale` from its cursor on, as a process that a test may kill."""
 
 import asyncio
-import sys
+from multiprocessing.connection import Connection
 
 from booking.domain.changes import ChangeKind
 from booking.ledger import CursorMoved, Ledger
@@ -25,11 +20,18 @@ def whole_sale(changes: int) -> Sale:
     return sale
 
 
-async def apply_all(address: str, changes: int, batch_size: int) -> None:
-    """Continues from the cursor until all of the sale is applied. Another applier may run at the same time."""
+def apply(address: str, changes: int, batch_size: int, parent: Connection) -> None:
+    """Continues from the cursor until all of the sale is applied; tells `parent` when it begins.
+
+    Another applier may run at the same time.
+    """
+    asyncio.run(_apply(address, changes, batch_size, parent))
+
+
+async def _apply(address: str, changes: int, batch_size: int, parent: Connection) -> None:
     sale = whole_sale(changes)
     ledger = Ledger.open(address)
-    print("began", flush=True)
+    parent.send("began")
     try:
         while (start := int((await ledger.shards())[0].cursor.split("-")[0])) < sale.seq:
             try:
@@ -38,8 +40,3 @@ async def apply_all(address: str, changes: int, batch_size: int) -> None:
                 continue  # the other one was faster
     finally:
         await ledger.close()
-    print("done", flush=True)
-
-
-if __name__ == "__main__":
-    asyncio.run(apply_all(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

@@ -2,28 +2,33 @@
 
 import asyncio
 import random
-import sys
-from asyncio.subprocess import PIPE, Process
-from pathlib import Path
+from multiprocessing.process import BaseProcess
 
 from booking.domain.changes import BookingChange
 from booking.ledger import Ledger
-from tests.ledger.applier import whole_sale
+from tests.fixtures.forks import FORKS
+from tests.ledger.applier import apply, whole_sale
 
-CHECKOUT = Path(__file__).parents[2]
 CHANGES = 3_000
 BATCH_SIZE = 40
 KILLS = 5
 
 
-async def start(address: str) -> Process:
+async def start(address: str) -> BaseProcess:
     """An applier that is about to apply."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.ledger.applier", address, str(CHANGES), str(BATCH_SIZE), stdout=PIPE, cwd=CHECKOUT
-    )
-    assert process.stdout is not None
-    assert await process.stdout.readline() == b"began\n"
+    here, there = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=apply, args=(address, CHANGES, BATCH_SIZE, there))
+    process.start()
+    there.close()
+    with here:
+        assert await asyncio.to_thread(here.recv) == "began"
     return process
+
+
+async def exit_code(process: BaseProcess) -> int | None:
+    """Waits for its end."""
+    await asyncio.to_thread(process.join)
+    return process.exitcode
 
 
 async def check_all_is_there_once(ledger: Ledger) -> None:
@@ -47,9 +52,8 @@ async def test_an_applier_killed_at_random_moments_leaves_each_change_applied_on
     for _ in range(KILLS):
         process = await start(address)
         await asyncio.sleep(moments.uniform(0, 0.15))
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+        process.kill()
+        await exit_code(process)
         standing = int((await ledger.shards())[0].cursor.split("-")[0])
         # What is there is exactly what the cursor says, after every single kill.
         record = await ledger.event(1)
@@ -59,13 +63,11 @@ async def test_an_applier_killed_at_random_moments_leaves_each_change_applied_on
     print(f"killed with the cursor at {cursors}")
     assert cursors == sorted(cursors)
 
-    process = await start(address)
-    assert (await process.communicate())[0] == b"done\n"
+    assert await exit_code(await start(address)) == 0
     await check_all_is_there_once(ledger)
 
 
 async def test_two_appliers_at_once_leave_each_change_applied_once(address: str, ledger: Ledger) -> None:
     processes = [await start(address) for _ in range(2)]
-    ends = [(await process.communicate())[0] for process in processes]
-    assert ends == [b"done\n", b"done\n"]
+    assert [await exit_code(process) for process in processes] == [0, 0]
     await check_all_is_there_once(ledger)

@@ -1,8 +1,7 @@
 """The first start: the first process sets the shards' epochs, and all others get the same ones."""
 
 import asyncio
-import sys
-from asyncio.subprocess import PIPE
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -16,34 +15,8 @@ from booking.ledger.records import ShardRecord
 from booking.persister.bootstrap import initialize_shards
 from booking.settings import Settings, SettingsError
 from tests.fixtures.backend import open_backend
+from tests.fixtures.forks import FORKS
 from tests.fixtures.stock import SHARDS
-
-CHECKOUT = Path(__file__).parents[2]
-PROGRAM = """
-import asyncio, sys
-from booking.persister.bootstrap import initialize_shards
-from booking.inventory.streams import ChangeStreams, StreamRead
-from booking.ledger import Ledger
-from booking.settings import Settings
-
-async def main():
-    settings = Settings.model_validate_json(sys.argv[1])
-    ledger, streams = Ledger.open(settings.database_address), ChangeStreams(settings.redis_address)
-    sys.stdin.read()
-    print({shard: record.epoch for shard, record in (await initialize_shards(settings, ledger, streams)).items()})
-    await streams.close()
-    await ledger.close()
-
-asyncio.run(main())
-"""
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'booking.sqlite3'}"
-    url: str = request.getfixturevalue("postgres_url")
-    return url
 
 
 def settings_for(redis_url: str, database_url: str, shards: int = SHARDS) -> Settings:
@@ -61,20 +34,24 @@ async def found_once(settings: Settings) -> dict[int, ShardRecord]:
         await ledger.close()
 
 
+def tell_epochs(settings: Settings, parent: Connection) -> None:
+    parent.send(asyncio.run(found_once(settings)))
+
+
 async def test_many_processes_at_once_come_to_the_same_epochs(clean_valkey: str, database_url: str) -> None:
     settings = settings_for(clean_valkey, database_url)
     await migrate(settings.database_address)
-    starting = [
-        await asyncio.create_subprocess_exec(
-            sys.executable, "-c", PROGRAM, settings.model_dump_json(), cwd=CHECKOUT, stdin=PIPE, stdout=PIPE
-        )
-        for _ in range(4)
-    ]
-    said = await asyncio.gather(*(process.communicate(b"") for process in starting))
-    assert [process.returncode for process in starting] == [0] * len(starting)
-    assert len({answer for answer, _ in said}) == 1
-    records = await found_once(settings)
-    assert said[0][0].decode().strip() == str({shard: record.epoch for shard, record in records.items()})
+    pipes = [FORKS.Pipe(duplex=False) for _ in range(4)]
+    processes = [FORKS.Process(target=tell_epochs, args=(settings, there)) for _, there in pipes]
+    for process in processes:
+        process.start()
+    for _, there in pipes:
+        there.close()
+    said = [await asyncio.to_thread(here.recv) for here, _ in pipes]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * len(processes)
+    assert said == [await found_once(settings)] * len(said)
 
 
 async def test_every_shard_has_an_epoch_of_its_own_on_both_sides(clean_valkey: str, tmp_path: Path) -> None:

@@ -20,24 +20,10 @@ from booking.operations.audit import catch_up, comparison
 from booking.operations.audit.comparison import audit_event
 from booking.operations.audit.findings import DIFFERENCES_MAX, MEANINGS, EventAudit
 from booking.persister import persister as persister_module
-from tests.fixtures.backend import Backend, open_backend
+from tests.fixtures.backend import Backend
 from tests.fixtures.stock import SHARDS, contents
 
 EVENT, BOOKINGS, WAITING, HOLDS, DUE, *_ = (key.decode() for key in keys.event_keys(1, SHARDS))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'booking.sqlite3'}"
-    url: str = request.getfixturevalue("postgres_url")
-    return url
-
-
-@pytest.fixture
-async def backend(clean_valkey: str, database_url: str, tmp_path: Path) -> AsyncIterator[Backend]:
-    async with open_backend(clean_valkey, database_url, tmp_path) as opened:
-        yield opened
 
 
 async def sell(backend: Backend) -> None:

@@ -3,7 +3,6 @@
 import resource
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from booking.operations.doctor.database import check_ledger, check_shards
 from booking.operations.doctor.machine import check_clock, check_open_files
 from booking.operations.doctor.stock import check_redis
 from booking.settings import Settings
-from tests.fixtures.backend import Backend, open_backend
+from tests.fixtures.backend import Backend
 from tests.fixtures.stock import SHARDS, contents
 from tests.fixtures.valkey import running_valkey
 
@@ -32,9 +31,8 @@ def by_name(findings: list[Finding]) -> dict[str, Finding]:
 
 
 @pytest.fixture
-async def backend(clean_valkey: str, tmp_path: Path) -> AsyncIterator[Backend]:
-    async with open_backend(clean_valkey, f"sqlite:///{tmp_path / 'booking.sqlite3'}", tmp_path) as opened:
-        yield opened
+def backend(sqlite_backend: Backend) -> Backend:
+    return sqlite_backend
 
 
 async def of_shards(backend: Backend, settings: Settings | None = None) -> dict[str, Finding]:

@@ -21,27 +21,13 @@ from booking.operations.audit.comparison import audit_event
 from booking.operations.restore.naming import name_accounts
 from booking.operations.restore.restoration import lost_shards, restore_empty
 from tests.contract.api import open_api
-from tests.fixtures.backend import Backend, open_backend
+from tests.fixtures.backend import Backend
 from tests.fixtures.service import running_service
 from tests.fixtures.stock import SHARDS, contents
 
 CHECKOUT = Path(__file__).parents[3]
 BARE_IDS = "9cca7cd"
 """The last commit at which an account's user id was its bare number."""
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'booking.sqlite3'}"
-    url: str = request.getfixturevalue("postgres_url")
-    return url
-
-
-@pytest.fixture
-async def backend(clean_valkey: str, database_url: str, tmp_path: Path) -> AsyncIterator[Backend]:
-    async with open_backend(clean_valkey, database_url, tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

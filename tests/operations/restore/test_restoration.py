@@ -23,20 +23,7 @@ from booking.operations.restore.restoration import Restored, lost_shards, restor
 from tests.fixtures.backend import Backend, open_backend
 from tests.fixtures.stock import SHARDS, contents
 from tests.fixtures.waiting import eventually_async
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'booking.sqlite3'}"
-    url: str = request.getfixturevalue("postgres_url")
-    return url
-
-
-@pytest.fixture
-async def backend(clean_valkey: str, database_url: str, tmp_path: Path) -> AsyncIterator[Backend]:
-    async with open_backend(clean_valkey, database_url, tmp_path) as opened:
-        yield opened
+from tests.rules.expired_holds import end_hold
 
 
 @pytest.fixture
@@ -54,15 +41,13 @@ async def sell(backend: Backend, *event_ids: int) -> None:
 
 async def sell_one(backend: Backend, event_id: int) -> None:
     office = backend.stock.office
-    await backend.stock.sale(event_id, capacity=6, hold_seconds=1, waitlist_limit=50, opens_at_ms=5, closes_at_ms=2**45)
+    await backend.stock.sale(
+        event_id, capacity=6, hold_seconds=60, waitlist_limit=50, opens_at_ms=5, closes_at_ms=2**45
+    )
     await office.book(event_id, "late", 1)
     await office.book(event_id, "back", 1)
-
-    async def has_expired() -> bool:
-        event = await office.get_event(event_id)
-        return event is not None and event.tickets_held == 0
-
-    await eventually_async(has_expired, "both holds have ended")
+    for user in ("late", "back"):
+        await end_hold(backend.stock, event_id, user)
     await office.change(event_id, {"name": "Ünter — 99 %", "max_per_user": 5})
     await office.book(event_id, "back", 2)
     for user in ("ann", "bob", "cid"):
