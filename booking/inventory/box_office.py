@@ -18,6 +18,9 @@ from booking.inventory.scripts import Script, load
 CACHED_CALLS_MAX = 65_536
 """Prepared calls kept for reuse: they are built once for an event, not once for a request."""
 
+ANY_TAG, NO_TAG = "*", "-"
+"""In place of versions of an event's rules: every version, as `lua/change.lua` reads it, and none."""
+
 Decision = Coroutine[Any, Any, Outcome]
 """The coroutine of `_decide`. The commands return it as it is, which saves each call a coroutine of its own."""
 
@@ -100,18 +103,26 @@ class BoxOffice:
         )
         return await self._change_event("create", event_id, head)
 
-    async def change(self, event_id: int, rules: Mapping[str, Argument | None]) -> EventOutcome:
+    async def change(
+        self, event_id: int, rules: Mapping[str, Argument | None], if_match: str | None = None
+    ) -> EventOutcome:
         """Changes the named rules. If people wait, a much larger capacity is reached in several atomic steps.
 
-        Raises OutcomeUnknown if a later step fails.
+        With `if_match`, ANY_TAG or `Event.rules_tag`s separated by spaces, it changes them only if they are as in one
+        of these versions. Raises OutcomeUnknown if a later step fails.
         """
-        head = [part for name, value in rules.items() for part in (name, _or_empty(value))]
-        outcome = await self._change_event("change", event_id, head)
+        items = [part for name, value in rules.items() for part in (name, _or_empty(value))]
+        condition = "" if if_match is None else if_match or NO_TAG
+        outcome = await self._change_event("change", event_id, (condition, *items))
         while outcome.status is Status.MORE_TO_CHANGE:
+            if condition not in ("", ANY_TAG) and outcome.event is not None:
+                condition = outcome.event.rules_tag
             try:
-                outcome = await self._change_event("change", event_id, head)
+                outcome = await self._change_event("change", event_id, (condition, *items))
             except InventoryUnavailable as error:  # it means "nothing was changed", which earlier steps make false
                 raise OutcomeUnknown(f"changed in part ({error})") from None
+            if outcome.status is Status.PRECONDITION_FAILED:
+                raise OutcomeUnknown("changed in part (another change came in between)")
         return outcome
 
     async def take_token(self, event_id: int, user_id: str) -> int:
