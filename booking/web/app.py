@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Protocol
 
 import structlog
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -34,6 +33,7 @@ from booking.persister.bootstrap import initialize_shards, verify_or_fence
 from booking.settings import Settings, SettingsError
 from booking.web.access_log import AccessLog, console_line, json_line
 from booking.web.authentication import Credentials
+from booking.web.cross_origin import CrossOriginMiddleware
 from booking.web.endpoints.accounts import AccountEndpoints
 from booking.web.endpoints.events import EventEndpoints
 from booking.web.endpoints.health import HealthEndpoints
@@ -67,20 +67,6 @@ EPOCHS_SECONDS = 1.0
 TOKEN_SECONDS = 3600
 """The lifetime of a token from /auth/* (contract)."""
 
-READ_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "X-Request-ID")
-"""The request headers that a page of another origin may send: all that the contract uses."""
-
-EXPOSED_HEADERS = (
-    "ETag",
-    "Idempotent-Replayed",
-    "Location",
-    "RateLimit",
-    "RateLimit-Policy",
-    "Retry-After",
-    "X-Request-ID",
-)
-"""The response headers that a page of another origin may read."""
-
 
 class Load(Protocol):
     """The server's load shedder."""
@@ -108,13 +94,8 @@ class Application:
         self._routes = RouteTable(router)
         app: ASGIApp = self._routes
         if settings.cors_origins:
-            app = CORSMiddleware(
-                ExceptionMiddleware(app),  # inside CORS, so that a page of another origin can read errors
-                allow_origins=settings.cors_origins,
-                allow_methods=("GET", "POST", "PATCH"),
-                allow_headers=READ_HEADERS,
-                expose_headers=EXPOSED_HEADERS,
-            )
+            # The exceptions inside, so that a page of another origin can read errors.
+            app = CrossOriginMiddleware(ExceptionMiddleware(app), settings.cors_origins)
         app = RequestMiddleware(app, self._access_log)
         self.asgi = traced(app, settings.telemetry)
         """The application without the method below, which costs a request another coroutine."""
