@@ -64,6 +64,7 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "ack": [(level, level) for level in ("redis", "disk", "replica", "database")],
     "ack_replicas": [("1", 1), ("16", 16)],
     "live_limit": [("1", 1), ("1000000", 1_000_000)],
+    "live_limit_per_address": [("1", 1), ("1000000", 1_000_000)],
     "queue_limit": [("1", 1), ("1000000", 1_000_000)],
     "persister_lag_limit": [("1000", 1_000), ("999999999", 999_999_999)],
 }
@@ -107,6 +108,7 @@ BAD: dict[str, list[str]] = {
     "ack": ["paper"],
     "ack_replicas": ["0", "17"],
     "live_limit": ["0", "1000001"],
+    "live_limit_per_address": ["0", "1000001"],
     "queue_limit": ["0", "1000001"],
     "persister_lag_limit": ["999"],
 }

@@ -21,6 +21,9 @@ CACHED_CALLS_MAX = 65_536
 ANY_TAG, NO_TAG = "*", "-"
 """In place of versions of an event's rules: every version, as `lua/change.lua` reads it, and none."""
 
+WATCHED_MAX = 500
+"""Events that one call asks about, which takes Redis some 0.3 ms."""
+
 Decision = Coroutine[Any, Any, Outcome]
 """The coroutine of `_decide`. The commands return it as it is, which saves each call a coroutine of its own."""
 
@@ -166,6 +169,22 @@ class BoxOffice:
             for reply, _ in replies
             for entries, oldest_ms, whole, newest in reply.rows
         ]
+
+    async def changed_events(self, shard: int, seen: Sequence[Event]) -> list[int]:
+        """The ids of those of a shard's events that may have changed since they were read as in `seen`.
+
+        A change that time alone makes is not found. Each call asks for up to WATCHED_MAX events.
+        """
+        epoch = self._epochs[shard]
+        found = [event.id for event in seen if event.epoch != epoch]
+        seen = [event for event in seen if event.epoch == epoch]
+        for start in range(0, len(seen), WATCHED_MAX):
+            some = seen[start : start + WATCHED_MAX]
+            names = (keys.epoch(shard), *(keys.event(event.id, self.shards) for event in some))
+            prepared = PreparedCall(load("changed_events"), names, (epoch, *(event.seq for event in some)))
+            reply, _ = await self._batcher(shard).submit(prepared)
+            found += [some[int(position) - 1].id for position in reply.rows[0]]
+        return found
 
     async def events_to_expire(self, shard: int, me: str, lease_ms: int, most: int) -> list[int]:
         """Up to `most` events of a shard with expired holds; none while another process is the shard's sweeper."""

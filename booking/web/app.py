@@ -38,7 +38,7 @@ from booking.web.endpoints.accounts import AccountEndpoints
 from booking.web.endpoints.events import EventEndpoints
 from booking.web.endpoints.health import HealthEndpoints
 from booking.web.endpoints.lists import ListEndpoints
-from booking.web.endpoints.live import LiveEndpoint
+from booking.web.endpoints.live import LiveEndpoint, Places
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
@@ -174,7 +174,7 @@ class Application:
         find_account = ledger.find_account if settings.has_accounts else None
         credentials = Credentials(tokens, passwords, find_account, attempts)
         accounts = AccountEndpoints(ledger, passwords, credentials, sign, attempts)
-        live = LiveEndpoint(credentials, office, settings.live_limit)
+        live = LiveEndpoint(credentials, office, Places(settings.live_limit, settings.live_limit_per_address))
         self._routes.serve(
             routes(
                 SaleEndpoints(credentials, office, limit),
