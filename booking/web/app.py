@@ -47,6 +47,7 @@ from booking.web.pages import PageEndpoints
 from booking.web.password_limits import FAILURES, Attempts
 from booking.web.read_your_writes import ReadYourWrites
 from booking.web.routes import RouteTable, routes
+from booking.web.shared_work import SharedWork
 from booking.web.startup import Startup
 from booking.web.tracing import Traces, traced
 
@@ -175,12 +176,14 @@ class Application:
         credentials = Credentials(tokens, passwords, find_account, attempts)
         accounts = AccountEndpoints(ledger, passwords, credentials, sign, attempts)
         live = LiveEndpoint(credentials, office, Places(settings.live_limit, settings.live_limit_per_address))
+        work = SharedWork()
+        stack.push_async_callback(work.close)
         self._routes.serve(
             routes(
                 SaleEndpoints(credentials, office, limit),
                 EventEndpoints(credentials, office),
                 ListEndpoints(credentials, office, ledger, read_your_writes),
-                ReportEndpoints(credentials, office, ledger, reader, read_your_writes),
+                ReportEndpoints(credentials, office, ledger, reader, read_your_writes, work),
                 live,
                 accounts if settings.has_accounts else None,
                 HealthEndpoints(office, ledger, settings.persister_lag_limit, durability.level),
