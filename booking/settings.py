@@ -202,6 +202,8 @@ class Settings(BaseModel):
 
     live_limit: int = Field(10_000, ge=1, le=1_000_000)
     """Listeners of /events/{id}/live in one worker; one more gets the error `overloaded`."""
+    live_limit_per_address: int = Field(1_000, ge=1, le=1_000_000)
+    """Listeners of one client address in one worker; one more gets the error `rate_limited`."""
     queue_limit: int = Field(4_096, ge=1, le=1_000_000)
     """Commands that may wait for Redis in one worker; one more gets the error `overloaded`. QUEUED_PER_SHARD * `shards`
     at least: the start, /readyz, /metrics and the sweep each ask all shards at once."""

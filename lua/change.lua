@@ -6,10 +6,10 @@
 -- KEYS[5] due       zset    of the shard: events by the end of their first hold
 -- KEYS[6] changes   stream  of the shard: one entry a change
 -- KEYS[7] epoch     string  of the shard
--- ARGV    expected_epoch event_id
+-- ARGV    expected_epoch event_id if_match
 -- ITEMS   rule value
 -- USES    clock shard record event tickets budget prune expiry commit view bounds
--- STATUSES CHANGED MORE_TO_CHANGE EVENT_NOT_FOUND CAPACITY_BELOW_SOLD WINDOW_INVERTED
+-- STATUSES CHANGED MORE_TO_CHANGE EVENT_NOT_FOUND PRECONDITION_FAILED CAPACITY_BELOW_SOLD WINDOW_INVERTED
 -- RETURNS the event's row, or a refusal
 -- EVENTS  changed left promoted; expired by the expiry before
 local CAPACITY_STEP = 800 -- tickets added in one call while people wait, who may all be promoted
@@ -17,6 +17,10 @@ local CAPACITY_STEP = 800 -- tickets added in one call while people wait, who ma
 local failure = open_event()
 if failure then return failure end
 if not sale then return {{EVENT_NOT_FOUND}} end
+if if_match ~= '' and if_match ~= '*' then -- tags that the caller has seen, separated by spaces
+  local tag = expected_epoch .. '-' .. (call('HGET', event, 'rules_version') or '0')
+  if not string.find(' ' .. if_match .. ' ', ' ' .. tag .. ' ', 1, true) then return {{PRECONDITION_FAILED}} end
+end
 prune()
 expire_first()
 
@@ -53,7 +57,11 @@ for _, rule in items() do
   sale[rule] = wanted[rule]
   fields[#fields + 1], fields[#fields + 2] = rule, wanted[rule] or ''
 end
-if differs then log(next_seq(), 'changed', rules(sale.name)) end
+if differs then
+  local seq = next_seq()
+  fields[#fields + 1], fields[#fields + 2] = 'rules_version', seq .. '-' .. now_text
+  log(seq, 'changed', rules(sale.name))
+end
 if sale.prune_from then prune() else promote() end
 if sale.prune_from then status = MORE_TO_CHANGE end
 commit()

@@ -21,8 +21,10 @@ sale = {held = 0, sold = 0, bookings = 0, holding = 0, backlog = 0, seq = 0, pau
   opens_at = bounded('opens_at', opens_at), closes_at = bounded('closes_at', closes_at)}
 sale.available = sale.capacity
 if sale.opens_at and sale.closes_at and sale.opens_at >= sale.closes_at then return {{WINDOW_INVERTED}} end
-log(next_seq(), 'created', rules(name))
+local seq = next_seq()
+log(seq, 'created', rules(name))
 call('HSET', event, 'name', name, 'capacity', capacity, 'max_per_user', max_per_user, 'hold_ms', hold_ms,
-  'waitlist_limit', waitlist_limit, 'opens_at', opens_at, 'closes_at', closes_at, 'paused', 0, 'created_at', now)
+  'waitlist_limit', waitlist_limit, 'opens_at', opens_at, 'closes_at', closes_at, 'paused', 0, 'created_at', now,
+  'rules_version', seq .. '-' .. now_text)
 commit()
 return {view(CREATED)}

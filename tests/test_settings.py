@@ -68,6 +68,7 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "ack_replicas": [("1", 1), ("16", 16)],
     "redis_memory_mb": [("16", 16), ("16000000", 16_000_000)],
     "live_limit": [("1", 1), ("1000000", 1_000_000)],
+    "live_limit_per_address": [("1", 1), ("1000000", 1_000_000)],
     "queue_limit": [("32", 32), ("1000000", 1_000_000)],
     "persister_lag_limit": [("1000", 1_000), ("1000000000", 1_000_000_000)],
 }
@@ -114,6 +115,7 @@ BAD: dict[str, list[str]] = {
     "ack": ["paper"],
     "ack_replicas": ["0", "17"],
     "live_limit": ["0", "1000001"],
+    "live_limit_per_address": ["0", "1000001"],
     "queue_limit": ["0", "7", "31", "1000001"],
     "persister_lag_limit": ["999"],
 }

@@ -1,6 +1,6 @@
 """Events and bookings; every layer uses these types."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 CAPACITY_MAX = 10_000_000
@@ -71,6 +71,15 @@ class Event:
     seq: int
     created_at_ms: int
     now_ms: int
+    epoch: str = field(default="", compare=False)
+    """The epoch of the event's shard. After a restore it is another one: the same `seq` may be another state then."""
+    rules_version: str = field(default="0", compare=False)
+    """Differs after each change of the rules. `0` until the first change after a restore."""
+
+    @property
+    def rules_tag(self) -> str:
+        """Names this version of the rules in this history of the event; `lua/change.lua` makes the same text."""
+        return f"{self.epoch}-{self.rules_version}"
 
     @property
     def state(self) -> EventState:

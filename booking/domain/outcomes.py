@@ -42,6 +42,7 @@ class Status(IntEnum):
     WINDOW_INVERTED = 34
     EVENT_EXISTS = 35
     LEDGER_BEHIND = 36
+    PRECONDITION_FAILED = 37
 
 
 UNCHANGED = frozenset({Status.FOUND, Status.SEND_AGAIN})

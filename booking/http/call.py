@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from booking.http.asgi import App, Message, Scope
-from booking.http.headers import Header, header_lines, status_line
+from booking.http.headers import CONTINUE, Header, header_lines, status_line
 from booking.http.request import Request
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class AsgiCall:
             return {"type": "http.request", "body": body, "more_body": False}
         if not self.gone and not self.is_complete:
             self._waiting = asyncio.get_running_loop().create_future()
+            self.probe()
             await self._waiting
         return {"type": "http.disconnect"}
 
@@ -151,6 +152,17 @@ class AsgiCall:
         if self._writes_directly:
             self.client_left()
             self.abort()
+        self.probe()
+
+    def probe(self) -> None:
+        """Finds out whether a client that sends no more has gone, if the application waits to be told so.
+
+        To have closed a half or the whole connection looks the same from here. A client that has closed the whole
+        answers these bytes with a reset, which the next ones meet; any other skips them (RFC 9110, section 15.2).
+        """
+        waits = self._waiting is not None and not (self._waiting.done() or self.has_begun)
+        if waits and self._connection.sends_no_more and self.request.version != "1.0":
+            self._connection.write(CONTINUE)
 
     def end_stream(self) -> None:
         """The server stops: a response without an end ends here, as a whole one."""

@@ -65,7 +65,7 @@ class HttpProtocol(asyncio.Protocol):
         """When the connection ends, unless the client sends the rest of its request, or its next one, before."""
         self._unread_deadline = inf
         """When it ends, unless the client reads what is written to it."""
-        self._sends_no_more = False
+        self.sends_no_more = False
         """Whether the client has closed its half."""
         self._is_ending = False
         """Whether the last response is written; what the client still sends is dropped."""
@@ -97,7 +97,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more. What it has asked for is done in any case, so it is answered."""
-        self._sends_no_more = True
+        self.sends_no_more = True
         self._reader.close()
         self.flush()  # the transport closes without asking
         if self._call is None or self._is_ending:
@@ -137,6 +137,8 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.abort()
         elif now > self._deadline:
             self._close()
+        elif self.sends_no_more and self._call is not None:
+            self._call.probe()
 
     def shutdown(self) -> None:
         """Called by uvicorn when the server stops: the next response is the last one."""
@@ -210,7 +212,7 @@ class HttpProtocol(asyncio.Protocol):
         call, self._call = self._call, None
         if call is not None and call.has_slot:
             self._release_slot(call)
-        if closes or (self._sends_no_more and not self._queue):
+        if closes or (self.sends_no_more and not self._queue):
             self._end(is_heard_out=not request.is_whole)
         elif self._queue:
             self._start(self._queue.popleft())
@@ -260,7 +262,7 @@ class HttpProtocol(asyncio.Protocol):
         self._queue.clear()
         self._deadline = self._loop.time() + REQUEST_SECONDS_MAX
         self.flush()
-        if is_heard_out and not (self._sends_no_more or self.is_stopping or self._transport.is_closing()):
+        if is_heard_out and not (self.sends_no_more or self.is_stopping or self._transport.is_closing()):
             try:
                 self._transport.write_eof()
             except OSError:  # the client has reset the connection; its end is about to be told

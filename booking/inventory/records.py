@@ -96,7 +96,7 @@ def read_outcome(event_id: int, user_id: str, row: Sequence[Any]) -> Outcome:
 
 def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:
     """Parses an event's row, as `lua/shared/view.lua` returns it."""
-    name, capacity, max_per_user, hold_ms, waitlist_limit, opens_at, closes_at, paused, *rest = row[1:]
+    name, capacity, max_per_user, hold_ms, waitlist_limit, opens_at, closes_at, paused, *rest, epoch, version = row[1:]
     available, held, sold, bookings, holding, waiting, seq, created_at, now = map(int, rest)
     rules = Rules(
         name=bytes(name).decode(),
@@ -120,6 +120,8 @@ def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:
         seq=seq,
         created_at_ms=created_at,
         now_ms=now,
+        epoch=bytes(epoch).decode(),
+        rules_version=bytes(version).decode(),
     )
 
 

@@ -216,6 +216,11 @@ class Ledger:
         async with self.reading() as connection:
             return (await reads.counts(connection, event_id))[1]
 
+    async def seq_and_counts(self, event_id: int) -> tuple[int, dict[BookingStatus, Count]]:
+        """An event's `seq` (0 if it has no bookings here), and the numbers of bookings and tickets at that `seq`."""
+        async with self.reading() as connection:
+            return await reads.counts(connection, event_id)
+
     async def seq_gaps(self, event_id: int) -> list[SeqGap]:
         """The gaps in an event's changes below its highest `seq`; at most 1,000."""
         async with self.reading() as connection:

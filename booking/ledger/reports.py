@@ -1,6 +1,6 @@
 """An organizer's reports on a sale: sums over an event's changes, and its bookings in pages."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import case, desc, func, select
@@ -14,6 +14,9 @@ from booking.ledger.reads import BOOKING_COLUMNS, booking_of
 from booking.ledger.tables import bookings, changes
 
 MINUTE_MS = 60_000
+
+SPAN = 50_000
+"""Changes that one query sums up, in some 50 ms."""
 
 TAKING = (ChangeKind.BOOKED, ChangeKind.HELD, ChangeKind.PROMOTED)
 """Changes that take tickets. A confirmation takes none; it keeps those of its hold."""
@@ -30,71 +33,97 @@ class Minute:
     kinds: dict[ChangeKind, int]
 
 
-async def minutes(ledger: Ledger, event_id: int) -> list[Minute]:
-    """Every minute in which something happened to a booking of the event, in order."""
+@dataclass(frozen=True, slots=True)
+class History:
+    """What an event's changes say about its sale."""
+
+    minutes: list[Minute]
+    """Every minute in which something happened to a booking, in order."""
+    sold_out_at_ms: int | None
+    """When the event was sold out for the first time, in milliseconds; None if it has not been."""
+
+
+async def history(ledger: Ledger, event_id: int, seq: int, check: Callable[[], None] = lambda: None) -> History:
+    """The history of an event up to `seq`. An event that the database does not have yet has an empty one.
+
+    It reads each change a fixed number of times, in spans of SPAN changes. Before each span it calls `check`, which may
+    raise to end it.
+    """
+    found: dict[int, dict[ChangeKind, int]] = {}
+    sold_out_at_ms, taken = None, 0
+    async with ledger.reading() as connection:
+        capacities = await _capacities(connection, event_id, seq)
+    for first in range(1, seq + 1, SPAN):
+        check()
+        last = min(first + SPAN - 1, seq)
+        async with ledger.reading() as connection:
+            await _count_by_minute(connection, event_id, first, last, found)
+            for start, end, capacity in capacities:
+                if sold_out_at_ms is None and start <= last and end >= first:
+                    span = max(start, first), min(end, last)
+                    sold_out_at_ms, taken = await _sold_out(connection, event_id, span, capacity, taken)
+    return History([Minute(start_ms, kinds) for start_ms, kinds in sorted(found.items())], sold_out_at_ms)
+
+
+async def _count_by_minute(
+    connection: AsyncConnection, event_id: int, first: int, last: int, found: dict[int, dict[ChangeKind, int]]
+) -> None:
+    """Adds the changes from `first` to `last` to the minutes in `found`."""
     # at_ms - at_ms % 60000 works on every database; the division of integers differs between them.
     start = (changes.c.at_ms - changes.c.at_ms % MINUTE_MS).label("start")
     query = (
         select(start, changes.c.kind, func.count())
-        .where(changes.c.event_id == event_id, changes.c.number.is_not(None))
+        .where(changes.c.event_id == event_id, changes.c.seq.between(first, last), changes.c.number.is_not(None))
         .group_by(start, changes.c.kind)
-        .order_by(start)
     )
-    found: dict[int, dict[ChangeKind, int]] = {}
-    async with ledger.reading() as connection:
-        for start_ms, kind, count in await connection.execute(query):
-            found.setdefault(int(start_ms), {})[ChangeKind(kind)] = count
-    return [Minute(start_ms, kinds) for start_ms, kinds in found.items()]
+    for start_ms, kind, count in await connection.execute(query):
+        kinds = found.setdefault(int(start_ms), {})
+        kinds[ChangeKind(kind)] = kinds.get(ChangeKind(kind), 0) + count
 
 
-async def kinds(ledger: Ledger, event_id: int) -> dict[ChangeKind, int]:
-    """The number of the event's changes of each kind."""
-    query = select(changes.c.kind, func.count()).where(changes.c.event_id == event_id).group_by(changes.c.kind)
-    async with ledger.reading() as connection:
-        return {ChangeKind(kind): count for kind, count in await connection.execute(query)}
+async def _sold_out(
+    connection: AsyncConnection, event_id: int, span: tuple[int, int], capacity: int, taken: int
+) -> tuple[int | None, int]:
+    """When the tickets taken first reached `capacity` within the span, and the tickets taken at the span's end.
 
-
-async def sold_out_at_ms(ledger: Ledger, event_id: int) -> int | None:
-    """When the event was sold out for the first time, in milliseconds; None if it has not been.
-
-    It compares the running sum of tickets taken and given back with the capacity in force at each change.
+    `taken` is their number at its beginning. The capacity does not change within the span.
     """
-    async with ledger.reading() as connection:
-        capacities = await _capacities(connection, event_id)
-        delta = case(
-            (changes.c.kind.in_([kind.value for kind in TAKING]), changes.c.quantity),
-            (changes.c.kind.in_([kind.value for kind in GIVING_BACK]), -changes.c.quantity),
-            else_=0,
-        )
-        taken = func.sum(delta).over(order_by=changes.c.seq)
-        running = (
-            select(changes.c.seq, changes.c.at_ms, taken.label("taken"))
-            .where(changes.c.event_id == event_id)
-            .subquery()
-        )
-        in_force = [running.c.seq.between(first, last) & (running.c.taken >= size) for first, last, size in capacities]
-        for condition in in_force:
-            query = select(running.c.at_ms).where(condition).order_by(running.c.seq).limit(1)
-            at_ms: int | None = (await connection.execute(query)).scalar_one_or_none()
-            if at_ms is not None:
-                return at_ms
-    return None
+    delta = case(
+        (changes.c.kind.in_([kind.value for kind in TAKING]), changes.c.quantity),
+        (changes.c.kind.in_([kind.value for kind in GIVING_BACK]), -changes.c.quantity),
+        else_=0,
+    )
+    running = (
+        select(changes.c.seq, delta.label("delta"), func.sum(delta).over(order_by=changes.c.seq).label("taken"))
+        .where(changes.c.event_id == event_id, changes.c.seq.between(*span))
+        .subquery()
+    )
+    reached = case((running.c.taken >= capacity - taken, running.c.seq))
+    row = (await connection.execute(select(func.min(reached), func.sum(running.c.delta)))).one()
+    taken += int(row[1] or 0)
+    if row[0] is None:
+        return None, taken
+    at_ms = select(changes.c.at_ms).where(changes.c.event_id == event_id, changes.c.seq == row[0])
+    return (await connection.execute(at_ms)).scalar_one(), taken
 
 
-async def _capacities(connection: AsyncConnection, event_id: int) -> list[tuple[int, int, int]]:
-    """Each capacity of the event, after the first and the last `seq` at which it was in force."""
+async def _capacities(connection: AsyncConnection, event_id: int, seq: int) -> list[tuple[int, int, int]]:
+    """Each capacity of the event up to `seq`, after the first and the last `seq` at which it was in force."""
     rows = await connection.execute(
         select(changes.c.seq, changes.c.rules)
-        .where(changes.c.event_id == event_id, changes.c.rules.is_not(None))
+        .where(changes.c.event_id == event_id, changes.c.seq <= seq, changes.c.rules.is_not(None))
         .order_by(changes.c.seq)
     )
     stretches: list[tuple[int, int]] = []
-    for seq, text in rows:
+    for first, text in rows:
         capacity = rules_from_text(text).capacity
         if not stretches or stretches[-1][1] != capacity:
-            stretches.append((seq, capacity))
-    ends = [first - 1 for first, _ in stretches[1:]] + [2**62]
-    return [(first, end, capacity) for (first, capacity), end in zip(stretches, ends, strict=True)]
+            stretches.append((first, capacity))
+    firsts = [first for first, _ in stretches]
+    return [
+        (first, next_first - 1, capacity)
+        for (first, capacity), next_first in zip(stretches, [*firsts[1:], seq + 1], strict=False)
+    ]
 
 
 async def page(

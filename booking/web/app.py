@@ -9,7 +9,6 @@ from functools import partial
 from typing import Protocol
 
 import structlog
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -34,11 +33,12 @@ from booking.persister.bootstrap import initialize_shards, verify_or_fence
 from booking.settings import Settings, SettingsError
 from booking.web.access_log import AccessLog, console_line, json_line
 from booking.web.authentication import Credentials
+from booking.web.cross_origin import CrossOriginMiddleware
 from booking.web.endpoints.accounts import AccountEndpoints
 from booking.web.endpoints.events import EventEndpoints
 from booking.web.endpoints.health import HealthEndpoints
 from booking.web.endpoints.lists import ListEndpoints
-from booking.web.endpoints.live import LiveEndpoint
+from booking.web.endpoints.live import LiveEndpoint, Places
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
@@ -48,6 +48,7 @@ from booking.web.pages import PageEndpoints
 from booking.web.password_limits import FAILURES, Attempts
 from booking.web.read_your_writes import ReadYourWrites
 from booking.web.routes import RouteTable, routes
+from booking.web.shared_work import SharedWork
 from booking.web.startup import Startup
 from booking.web.tracing import Traces, traced
 
@@ -67,20 +68,6 @@ EPOCHS_SECONDS = 1.0
 
 TOKEN_SECONDS = 3600
 """The lifetime of a token from /auth/* (contract)."""
-
-READ_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "X-Request-ID")
-"""The request headers that a page of another origin may send: all that the contract uses."""
-
-EXPOSED_HEADERS = (
-    "ETag",
-    "Idempotent-Replayed",
-    "Location",
-    "RateLimit",
-    "RateLimit-Policy",
-    "Retry-After",
-    "X-Request-ID",
-)
-"""The response headers that a page of another origin may read."""
 
 
 class Load(Protocol):
@@ -110,13 +97,8 @@ class Application:
         self._routes = RouteTable(router)
         app: ASGIApp = self._routes
         if settings.cors_origins:
-            app = CORSMiddleware(
-                ExceptionMiddleware(app),  # inside CORS, so that a page of another origin can read errors
-                allow_origins=settings.cors_origins,
-                allow_methods=("GET", "POST", "PATCH"),
-                allow_headers=READ_HEADERS,
-                expose_headers=EXPOSED_HEADERS,
-            )
+            # The exceptions inside, so that a page of another origin can read errors.
+            app = CrossOriginMiddleware(ExceptionMiddleware(app), settings.cors_origins)
         app = RequestMiddleware(app, self._access_log)
         self.asgi = traced(app, settings.telemetry)
         """The application without the method below, which costs a request another coroutine."""
@@ -197,14 +179,16 @@ class Application:
         find_account = ledger.find_account if settings.has_accounts else None
         credentials = Credentials(tokens, passwords, find_account, attempts)
         accounts = AccountEndpoints(ledger, passwords, credentials, sign, attempts)
-        live = LiveEndpoint(credentials, office, settings.live_limit)
+        live = LiveEndpoint(credentials, office, Places(settings.live_limit, settings.live_limit_per_address))
         reads = LocalBuckets(read_limit, "reads")
+        work = SharedWork()
+        stack.push_async_callback(work.close)
         self._routes.serve(
             routes(
                 SaleEndpoints(credentials, office, limit),
                 EventEndpoints(credentials, office, reads),
                 ListEndpoints(credentials, office, ledger, read_your_writes, reads),
-                ReportEndpoints(credentials, office, ledger, reader, read_your_writes, reads),
+                ReportEndpoints(credentials, office, ledger, reader, read_your_writes, reads, work),
                 live,
                 accounts if settings.has_accounts else None,
                 HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability.level),

@@ -86,6 +86,12 @@ KINDS: dict[str, Kind] = {
         "data.floor is the smallest capacity that is possible now.",
     ),
     "hold_expired": Kind(410, "The hold has expired", "The hold has expired.", "Book again, if tickets are left."),
+    "precondition_failed": Kind(
+        412,
+        "Changed meanwhile",
+        "The event has been changed since the version that If-Match names.",
+        "Read GET /events/{id}/details, and send its ETag as If-Match.",
+    ),
     "body_too_large": Kind(413, "Body too large", "The body is larger than 16 KiB.", "No call needs more than that."),
     "unsupported_media_type": Kind(
         415, "Not JSON", "The body is not JSON by its Content-Type.", "Send Content-Type: application/json."

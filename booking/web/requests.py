@@ -39,6 +39,12 @@ class ClientGone(Exception):
     """The client closed the connection before its request was complete, so there is no client to respond to."""
 
 
+async def until_disconnected(receive: Receive) -> None:
+    """Returns once the client has closed its connection. The request's body is dropped."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def read_json(scope: Scope, receive: Receive, faults: list[Fault]) -> Any:
     """The parsed body. Checks media type, size and JSON, in the contract's order. Raises Problem, ClientGone.
 

@@ -46,6 +46,24 @@ class EventData(TypedDict):
 
 
 @documented
+class DetailsData(TypedDict):
+    """What the organizer has set. It has no counters, so it changes only if an organizer changes the event."""
+
+    id: Id
+    name: str
+    capacity: Annotated[int, Field(ge=1, le=CAPACITY_MAX)]
+    max_per_user: Annotated[int, Field(ge=1, le=MAX_PER_USER_MAX)]
+    hold_seconds: Annotated[int, Field(ge=0, le=HOLD_SECONDS_MAX)]
+    """0: bookings are confirmed at once."""
+    waitlist_limit: Count | None
+    """The most tickets that waiting users may want together; null: unbounded."""
+    opens_at: Instant | None
+    closes_at: Instant | None
+    paused: bool
+    created_at: Instant
+
+
+@documented
 class BookingData(TypedDict):
     """A booking."""
 

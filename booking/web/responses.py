@@ -8,7 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from booking.domain.model import Booking, Event
 from booking.web.problems import CONTENT_TYPE, Problem
-from booking.web.response_schemas import BookingData, EventData
+from booking.web.response_schemas import BookingData, DetailsData, EventData
 from booking.web.times import to_text
 
 JSON = b"application/json"
@@ -83,6 +83,23 @@ def booking_data(booking: Booking) -> BookingData:
     if booking.position is not None:
         data["position"] = booking.position
     return data
+
+
+def details_data(event: Event) -> DetailsData:
+    """The JSON of what the organizer has set. It differs only if `event.rules_tag` does."""
+    rules = event.rules
+    return {
+        "id": event.id,
+        "name": rules.name,
+        "capacity": rules.capacity,
+        "max_per_user": rules.max_per_user,
+        "hold_seconds": rules.hold_seconds,
+        "waitlist_limit": rules.waitlist_limit,
+        "opens_at": None if rules.opens_at_ms is None else to_text(rules.opens_at_ms),
+        "closes_at": None if rules.closes_at_ms is None else to_text(rules.closes_at_ms),
+        "paused": rules.paused,
+        "created_at": to_text(event.created_at_ms),
+    }
 
 
 def event_data(event: Event) -> EventData:

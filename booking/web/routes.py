@@ -38,7 +38,7 @@ def is_sheddable(method: str, path: str) -> bool:
         return False
     if path.startswith("/status/"):
         return True
-    return path.startswith(EVENTS) and (path.endswith("/booking") or path[len(EVENTS) :].isdigit())
+    return path.startswith(EVENTS) and (path.endswith(("/booking", "/details")) or path[len(EVENTS) :].isdigit())
 
 
 class HandlerEndpoint:
@@ -142,6 +142,7 @@ def routes(
         _route("/cancel", POST=sale.cancel),
         _route("/confirm", POST=sale.confirm),
         _route("/events/{event_id}/booking", GET=events.get_booking),
+        _route("/events/{event_id}/details", GET=events.details),
         _sending("/events/{event_id}/bookings", GET=lists.of_event),
         _sending("/events/{event_id}/live", GET=live),
         _route("/events/{event_id}/report", GET=reports.report),

@@ -28,6 +28,9 @@ READY_S = 60.0
 DRAINED_S = 60.0
 """How long the persister may take to write a round's changes into SQL."""
 
+LISTENING = MappingProxyType({"BOOKING_LIVE_LIMIT_PER_ADDRESS": "10000"})
+"""All listeners come from this machine's own address."""
+
 POLL_S = 0.05
 
 
@@ -142,7 +145,7 @@ def environment(data_dir: Path, secret: str, settings: Mapping[str, str], source
     passed_on = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
     # The current folder would come before PYTHONPATH in the children, and hide the code of another commit.
     paths = {"PYTHONPATH": str(source), "PYTHONSAFEPATH": "1"}
-    ours = {**paths, "BOOKING_DATA_DIR": str(data_dir), "BOOKING_JWT_SECRET": secret}
+    ours = {**paths, "BOOKING_DATA_DIR": str(data_dir), "BOOKING_JWT_SECRET": secret, **LISTENING}
     return {**passed_on, **ours, **settings}
 
 

@@ -24,6 +24,7 @@ FOR_PROGRAMS = {
     "body_too_large",
     "unsupported_media_type",
     "capacity_below_sold",  # the console says it beside the field
+    "precondition_failed",
 }
 """Codes that no click of a buyer can bring about."""
 

@@ -26,6 +26,7 @@ STATUS_OF_CODE = {
     "still_waiting": 409,
     "waitlist_full": 409,
     "hold_expired": 410,
+    "precondition_failed": 412,
     "body_too_large": 413,
     "unsupported_media_type": 415,
     "idempotency_key_reused": 422,
@@ -87,7 +88,7 @@ def check_success(headers: httpx.Headers, body: Any) -> None:
         assert isinstance(data, dict), data
         assert not {"data", "event", "booking"} & data.keys(), f"wrapped once more: {data}"
     for item in data if isinstance(data, list) else [data]:
-        if "capacity" in item and "differences" not in item:
+        if "available_tickets" in item and "differences" not in item:
             check_event(item)
         elif "quantity" in item:
             check_booking(item)

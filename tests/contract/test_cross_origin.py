@@ -51,9 +51,32 @@ def test_a_configured_origin_may_send_a_token_and_a_key(strict_api: Api, method:
     assert method in answer.headers["access-control-allow-methods"]
 
 
-@pytest.mark.parametrize("headers", ["authorization,last-event-id", "if-none-match"])
-def test_a_configured_origin_may_send_last_event_id_and_if_none_match(strict_api: Api, headers: str) -> None:
-    assert preflight(strict_api, SHOP, "GET", "/events/1/live", headers).status_code == 200
+@pytest.mark.parametrize("headers", ["authorization,last-event-id", "if-none-match", "if-match", "traceparent,baggage"])
+def test_a_configured_origin_is_granted_the_headers_that_it_asks_for(strict_api: Api, headers: str) -> None:
+    granted = preflight(strict_api, SHOP, "GET", "/events/1/live", headers)
+    assert granted.status_code == 200
+    assert granted.headers["access-control-allow-headers"] == headers
+
+
+def test_a_page_of_a_configured_origin_can_read_every_useful_header(strict_api: Api) -> None:
+    answer = strict_api.anyone.call("GET", "/events", headers={"Origin": SHOP})
+    exposed = {name.strip().lower() for name in answer.headers["access-control-expose-headers"].split(",")}
+    documented = strict_api.http.get("/openapi.json").json()["components"]["headers"]
+    assert exposed >= {name.partition(".")[0].lower() for name in documented} - {"www-authenticate", "allow"}
+
+
+@pytest.mark.parametrize(
+    ("origin", "method", "status", "code"),
+    [("https://evil.example.com", "POST", 403, "forbidden"), (SHOP, "TRACE", 405, "method_not_allowed")],
+)
+def test_a_refused_preflight_is_a_problem_document(
+    strict_api: Api, origin: str, method: str, status: int, code: str
+) -> None:
+    refused = preflight(strict_api, origin, method)
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert (refused.status_code, refused.json()["code"]) == (status, code)
+    assert refused.json()["request_id"] == refused.headers["x-request-id"]
+    assert "Origin" in refused.headers["vary"]
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example.com", "http://shop.example.com", f"{SHOP}.evil.com", "null"])

@@ -5,7 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,30 +14,36 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from booking.web.endpoints.live import OF_USER_MAX
 from tests.fixtures.service import running_service
 from tests.fixtures.waiting import eventually
 
 from .api import Api, open_api
-from .client import Caller
+from .client import Caller, checked
 
 PATIENCE_SECONDS = 20.0
 LISTENERS = 300
 
 
 class Listening:
-    """One open stream, read event by event."""
+    """One open stream, read event by event. `id` is that of the last one."""
+
+    id = ""
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
         self._lines = response.iter_lines()
 
     def next(self) -> tuple[str, int, Any]:
-        """The next event: its name, id and data. Comments are skipped."""
+        """The next event: its name, the seq in its id, and its data. Comments are skipped."""
         fields: dict[str, str] = {}
         for line in self._lines:
             name, _, value = line.partition(": ")
             if line == "" and "data" in fields:
-                return fields["event"], int(fields["id"]), json.loads(fields["data"])
+                self.id = fields["id"]
+                epoch, seq = self.id.split("-")
+                assert re.fullmatch("[0-9a-f]{16}", epoch)
+                return fields["event"], int(seq), json.loads(fields["data"])
             fields[name] = value
         raise AssertionError("the stream has ended")
 
@@ -54,12 +60,12 @@ def listening(
     api: Api,
     event_id: int,
     caller: Caller | None = None,
-    last_event_id: int | None = None,
+    last_event_id: str | None = None,
     request_id: str | None = None,
 ) -> Iterator[Listening]:
     headers = {} if caller is None else {"Authorization": caller.authorization or ""}
     if last_event_id is not None:
-        headers["Last-Event-ID"] = str(last_event_id)
+        headers["Last-Event-ID"] = last_event_id
     if request_id is not None:
         headers["X-Request-ID"] = request_id
     with (
@@ -113,14 +119,26 @@ def test_a_signed_in_listener_gets_every_change_of_their_booking(api: Api) -> No
 
 def test_a_reconnecting_listener_gets_exactly_what_they_missed(api: Api) -> None:
     event_id = api.event(available_tickets=3)
-    seq = api.look(event_id)["seq"]
-    with listening(api, event_id, last_event_id=seq) as stream:
+    with listening(api, event_id) as stream:
+        seq, first_id = stream.next()[1], stream.id
+    with listening(api, event_id, last_event_id=first_id) as stream:
         api.user().book(event_id)
         assert stream.next()[1] == seq + 1, "the unchanged event was sent again"
-    with listening(api, event_id, last_event_id=seq) as stream:
+    with listening(api, event_id, last_event_id=first_id) as stream:
         assert stream.next()[1] == seq + 1
-    with listening(api, event_id, api.user(), last_event_id=seq + 1) as stream:
+        second_id = stream.id
+    with listening(api, event_id, api.user(), last_event_id=second_id) as stream:
         assert stream.next()[::2] == ("booking", None), "the booking was not sent"
+
+
+@pytest.mark.parametrize("form", ["{seq}", "0123456789abcdef-{seq}", "{epoch}", "nonsense", "-{seq}"])
+def test_any_other_last_event_id_counts_as_unknown(api: Api, form: str) -> None:
+    event_id = api.event(available_tickets=3)
+    with listening(api, event_id) as stream:
+        stream.next()
+        epoch, seq = stream.id.split("-")
+    with listening(api, event_id, api.user(), form.format(epoch=epoch, seq=seq)) as stream:
+        assert stream.next()[0] == "availability"
 
 
 def test_a_refused_listener_gets_the_reason(api: Api) -> None:
@@ -178,6 +196,38 @@ def test_many_listeners_share_one_read_free_their_slots_and_delay_no_stop(tmp_pa
         crowd[0].close()
 
 
+def test_one_address_or_one_user_cannot_take_every_place(tmp_path: Path) -> None:
+    settings = {"BOOKING_LIVE_LIMIT_PER_ADDRESS": "60", "BOOKING_TRUSTED_PROXIES": "127.0.0.1"}
+    with running_service(tmp_path / "data", settings) as service, open_api(service) as api, ExitStack() as open_streams:
+        event_id = api.event()
+
+        def listen(address: str, user: Caller) -> tuple[int, httpx.Headers]:
+            client = open_streams.enter_context(httpx.Client(base_url=api.base_url, trust_env=False))
+            headers = {"X-Forwarded-For": address, "Authorization": user.authorization or ""}
+            response = open_streams.enter_context(
+                client.stream("GET", f"/events/{event_id}/live", headers=headers, timeout=PATIENCE_SECONDS)
+            )
+            return response.status_code, response.headers
+
+        ann, bob = api.users(2)
+        assert {listen(f"2001:db8::{number}", ann)[0] for number in range(OF_USER_MAX)} == {200}
+        status, headers = listen("198.51.100.7", ann)
+        assert (status, "retry-after" in headers) == (429, True), "one user, from wherever"
+        assert {listen("2001:db8::ffff", bob)[0] for _ in range(10)} == {200}
+        status, headers = listen("2001:db8::1:1", bob)
+        assert (status, headers["ratelimit"]) == (429, '"listeners";r=0'), "one network, by whichever user"
+        assert listen("198.51.100.7", bob)[0] == 200
+        documented = checked(
+            "GET", f"/events/{event_id}/live", *_answer(api, event_id, {"X-Forwarded-For": "2001:db8::"})
+        )
+        assert documented.verdict == (429, "rate_limited")
+
+
+def _answer(api: Api, event_id: int, headers: dict[str, str]) -> tuple[int, httpx.Headers, bytes]:
+    response = api.http.get(f"/events/{event_id}/live", headers=headers)
+    return response.status_code, response.headers, response.content
+
+
 def test_a_stream_has_a_request_id_of_its_own(api: Api) -> None:
     event_id = api.event()
     for number in range(3):
@@ -210,7 +260,8 @@ def test_a_reconnecting_listener_gets_what_only_the_clock_has_changed(
     with listening(api, event_id) as stream:
         _, seq, data = stream.next()
         assert data["state"] == before
-    eventually(lambda: api.look(event_id)["state"] == after, "the sale has opened or closed")
-    with listening(api, event_id, last_event_id=seq) as stream:
+        last_id = stream.id
+        assert stream.next()[1:] == (seq, {**data, "state": after}), "those who listen on are told, too"
+    with listening(api, event_id, last_event_id=last_id) as stream:
         name, again, data = stream.next()
     assert (name, again, data["state"]) == ("availability", seq, after)

@@ -284,6 +284,54 @@ async def test_a_half_closed_client_gets_every_response_and_the_end() -> None:
         assert await reader.read() == b"", "an incomplete request ran"
 
 
+async def waits_for_the_end(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_an_application_that_waits_is_told_when_its_client_has_closed(at_once: bool) -> None:
+    begun, told = asyncio.Event(), asyncio.Event()
+
+    async def waits(_: Scope, receive: Receive, __: Send) -> None:
+        begun.set()
+        await waits_for_the_end(receive)
+        told.set()
+
+    async with serving(waits) as address:
+        _, writer = await asyncio.open_connection(*address)
+        writer.write(post(b""))
+        if not at_once:
+            await begun.wait()
+        writer.close()
+        async with asyncio.timeout(60):
+            await told.wait()
+
+
+async def test_an_application_that_waits_for_the_end_answers_a_half_closed_client() -> None:
+    probed = asyncio.Event()
+
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+        gone = asyncio.ensure_future(waits_for_the_end(receive))
+        await asyncio.wait((gone, asyncio.ensure_future(probed.wait())), return_when=asyncio.FIRST_COMPLETED)
+        assert not gone.done()
+        gone.cancel()
+        await echo(scope, receive_nothing, send)
+
+    async with serving(waits) as address, connected(address) as (reader, writer):
+        writer.write(post(b""))
+        writer.write_eof()
+        for _ in range(2):
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        probed.set()
+        rest = await reader.read()
+        assert rest.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").startswith(b"HTTP/1.1 200")
+
+
+async def receive_nothing() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
 async def test_a_response_on_its_way_goes_out_whenever_the_client_half_closes() -> None:
     async with serving() as address:
         for turns in range(200):

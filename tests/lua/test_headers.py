@@ -32,6 +32,7 @@ METHODS = {
     "change": {"change"},
     "confirm": {"confirm"},
     "create": {"create"},
+    "changed_events": {"changed_events"},
     "events_to_expire": {"events_to_expire"},
     "lag": {"lags"},
     "get_event": {"_read"},  # one script for `get_event` and `get_booking`, so that they can share a call
@@ -163,8 +164,8 @@ def test_every_command_fits_the_type_of_its_key(script: str) -> None:
             if command in OF_ANY_TYPE:
                 continue
             wanted = "string" if command in STRING_COMMANDS else TYPES[command[0]]
-            # `list` is the answers that an item names; `current` and `previous` are the rate buckets.
-            stands_for = {"list": "list", "current": "hash", "previous": "hash"}
+            # An item names the answers `list`, and the event `watched`; `current` and `previous` are rate buckets.
+            stands_for = {"list": "list"} | dict.fromkeys(("current", "previous", "watched"), "hash")
             assert types.get(key, stands_for.get(key)) == wanted, (source, command, key)
 
 
@@ -287,8 +288,8 @@ async def answers(clean_valkey: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
 
 
 async def test_a_row_holds_as_many_values_as_its_header_names(answers: dict[str, list[list[object]]]) -> None:
-    # records.py reads an event's row by position, and `events_to_expire` returns any number of events.
-    assert answers.keys() | {"change", "events_to_expire"} == set(SCRIPTS)
+    # records.py reads an event's row by position, and two scripts return any number of events.
+    assert answers.keys() | {"change", "changed_events", "events_to_expire"} == set(SCRIPTS)
     for script in answers.keys() - {"create"}:
         rows = answers[script][1::2] if script == "get_event" else answers[script]  # after the event's own values
         assert {len(row) for row in rows} == {values_promised(script)}, script
@@ -297,6 +298,7 @@ async def test_a_row_holds_as_many_values_as_its_header_names(answers: dict[str,
 def test_only_reads_may_be_answered_without_a_final_status() -> None:
     assert {script for script in SCRIPTS if not load(script).changes} == {
         "begin_password_check",
+        "changed_events",
         "end_password_check",
         "events_to_expire",
         "get_event",

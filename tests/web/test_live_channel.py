@@ -1,6 +1,7 @@
 """A channel of the live stream if reads fail or overtake each other."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -10,9 +11,10 @@ from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
 from booking.domain.outcomes import Outcome, Status
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import Overloaded
+from booking.logs import ThrottledLogger
 from booking.web.authentication import Credentials
 from booking.web.endpoints import live
-from booking.web.endpoints.live import Channel, Listener, LiveEndpoint
+from booking.web.endpoints.live import Listener, LiveEndpoint, Places, Watch
 from booking.web.responses import EXTENSION
 from tests.fixtures.waiting import eventually_async
 from tests.web.asgi import scope
@@ -21,13 +23,20 @@ EVENT = Event(1, Rules("sale", 10), 9, 1, 0, 1, 0, 0, 2, 0, 0)
 
 
 class Office:
-    """Answers about one event that stands still; its first reading of a booking fails."""
+    """Answers about one event; its first reading of a booking fails."""
 
     def __init__(self) -> None:
         self.failures = 1
+        self.event = EVENT
+
+    def shard_of(self, _: int) -> int:
+        return 0
+
+    async def changed_events(self, shard: int, seen: Sequence[Event]) -> list[int]:  # noqa: ARG002
+        return [event.id for event in seen if event.seq != self.event.seq]
 
     async def get_event(self, _: int) -> Event:
-        return EVENT
+        return self.event
 
     async def get_booking(self, event_id: int, user: str) -> Outcome:
         if self.failures:
@@ -36,29 +45,17 @@ class Office:
         return Outcome(Status.FOUND, Booking(event_id, 2, user, 1, BookingStatus.CONFIRMED, Source.SALE, 0))
 
 
-class StillOffice:
-    """Stands in for a Redis that stands still: a look takes as long as a command may, and fails."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._monkeypatch = monkeypatch
-
-    async def get_event(self, _: int) -> Event:
-        loop = asyncio.get_running_loop()
-        later = loop.time() + 2
-        self._monkeypatch.setattr(loop, "time", lambda: later, raising=False)
-        raise Overloaded
-
-
 class Stream:
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
+        self.aborted = False
 
     def write(self, piece: bytes) -> int:
         self.pieces.append(piece)
         return 0
 
     def abort(self) -> None:
-        raise AssertionError
+        self.aborted = True
 
     async def wait_closed(self) -> None:
         raise AssertionError
@@ -67,40 +64,135 @@ class Stream:
         return {EXTENSION: {"write": self.write, "abort": self.abort}}
 
 
-async def test_a_booking_that_could_not_be_read_is_sent_as_soon_as_possible(monkeypatch: pytest.MonkeyPatch) -> None:
+class Listening:
+    """A listener's request to the endpoint, which ends with the context."""
+
+    def __init__(self, office: object, user: str | None = None) -> None:
+        self.stream = Stream()
+        self._watch = Watch(cast("BoxOffice", office))
+        self._listener = Listener(self.stream, user, asyncio.get_running_loop().time())
+
+    def __enter__(self) -> Stream:
+        self._watch.join(EVENT, self._listener)
+        return self.stream
+
+    def __exit__(self, *_: object) -> None:
+        self._watch.leave(EVENT.id, self._listener)
+
+
+@pytest.fixture
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "PERIOD_SECONDS", 0.01)
-    channel = Channel(cast("BoxOffice", cast("Any", Office())), 1)
+    monkeypatch.setattr(live, "PAUSE_SECONDS_MAX", 0.01)
+    monkeypatch.setattr(live, "COMMENT_CHECK_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("_fast")
+async def test_a_booking_that_could_not_be_read_is_sent_as_soon_as_possible() -> None:
+    office = Office()
+    with Listening(office, "ann") as stream:
+        office.event = replace(EVENT, seq=3)
+        await eventually_async(
+            lambda: any(b"event: booking" in piece for piece in stream.pieces), "the booking is told"
+        )
+
+
+@pytest.mark.usefixtures("_fast")
+async def test_a_redis_that_stands_still_does_not_silence_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "COMMENT_SECONDS", 0.02)
+
+    class StillOffice(Office):
+        async def changed_events(self, shard: int, seen: Sequence[Event]) -> list[int]:  # noqa: ARG002
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    with Listening(StillOffice()) as stream:
+        await eventually_async(lambda: stream.pieces.count(live.COMMENT) > 2, "comments keep it open")
+
+
+@pytest.mark.usefixtures("_fast")
+@pytest.mark.parametrize("method", ["get_event", "changed_events"])
+async def test_an_unexpected_error_does_not_end_a_channel_in_silence(
+    method: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_FAILED", ThrottledLogger("a live stream has failed"))
+    office = Office()
+    works, failures = getattr(office, method), 2
+
+    async def fails(*arguments: Any) -> Any:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise ZeroDivisionError("unexpected")
+        return await works(*arguments)
+
+    setattr(office, method, fails)
+    with Listening(office) as stream:
+        office.event = replace(EVENT, seq=3)
+        await eventually_async(lambda: any(b"-3\n" in piece for piece in stream.pieces), "the change is told")
+    assert "ZeroDivisionError" in capsys.readouterr().out
+    assert not stream.aborted
+
+
+@pytest.mark.usefixtures("_fast")
+async def test_listeners_to_an_event_that_fails_again_and_again_are_disconnected() -> None:
+    class BrokenOffice(Office):
+        async def get_event(self, _: int) -> Event:
+            raise ZeroDivisionError
+
+    office = BrokenOffice()
+    with Listening(office) as stream:
+        office.event = replace(EVENT, seq=3)
+        await eventually_async(lambda: stream.aborted, "so that its client asks again, and is told")
+
+
+async def test_a_listener_who_joins_just_after_the_last_one_left_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "PERIOD_SECONDS", 0.01)
+    office = Office()
+    watch = Watch(cast("BoxOffice", cast("Any", office)))
+    gone = Listener(Stream(), None, 0)
+    watch.join(EVENT, gone)
+    running = set(asyncio.all_tasks())
+    watch.leave(EVENT.id, gone)
+    await eventually_async(lambda: any(task.done() for task in running), "a task has ended, and others have not")
     stream = Stream()
-    listener = Listener(stream, "ann", asyncio.get_running_loop().time())
-    channel.listeners.add(listener)
-    running = asyncio.create_task(channel.run())
-    await eventually_async(lambda: any(b"event: booking" in piece for piece in stream.pieces), "the booking is told")
-    channel.listeners.clear()
-    await running
+    listener = Listener(stream, None, asyncio.get_running_loop().time())
+    watch.join(EVENT, listener)
+    office.event = replace(EVENT, seq=3)
+    await eventually_async(lambda: any(b"-3\n" in piece for piece in stream.pieces), "the change is told")
+    watch.leave(EVENT.id, listener)
 
 
-async def test_a_redis_that_is_stopped_for_a_while_does_not_silence_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The look that waited for it is no sign of a crowd: nine times its two seconds would be more than a comment's
-    fifteen.
-    """
-    rests: list[float] = []
-    now = asyncio.get_running_loop().time()
-    channel = Channel(cast("BoxOffice", cast("Any", StillOffice(monkeypatch))), 1)
-    stream = Stream()
-    channel.listeners.add(Listener(stream, None, now - live.COMMENT_SECONDS + 3))
+@pytest.mark.usefixtures("_fast")
+async def test_events_that_do_not_change_cost_one_call_for_all_of_them() -> None:
+    calls: list[int] = []
 
-    async def rest(seconds: float) -> None:
-        rests.append(seconds)
-        channel.listeners.clear()
+    class CountingOffice(Office):
+        async def changed_events(self, shard: int, seen: Sequence[Event]) -> list[int]:  # noqa: ARG002
+            calls.append(len(seen))
+            return []
 
-    monkeypatch.setattr(asyncio, "sleep", rest)
-    await channel.run()
-    assert 2 + rests[0] < live.COMMENT_SECONDS, "the next look comes before a comment is due"
-    assert stream.pieces == [live.COMMENT], "by the end of the rest it would have been silent for too long"
+        async def get_event(self, _: int) -> Event:
+            raise AssertionError("it has not changed")
+
+    watch = Watch(cast("BoxOffice", cast("Any", CountingOffice())))
+    listeners = [Listener(Stream(), None, asyncio.get_running_loop().time()) for _ in range(500)]
+    for number, listener in enumerate(listeners, start=1):
+        watch.join(replace(EVENT, id=number), listener)
+    await eventually_async(lambda: len(calls) > 2, "it asks")
+    for number, listener in enumerate(listeners, start=1):
+        watch.leave(number, listener)
+    assert set(calls) == {500}
 
 
 class CrossingOffice:
     """Gives the new listener an older state than the others have: read earlier, delivered later."""
+
+    def shard_of(self, _: int) -> int:
+        return 0
+
+    async def changed_events(self, shard: int, seen: Sequence[Event]) -> list[int]:  # noqa: ARG002
+        return [event.id for event in seen if event.seq != 3]
 
     async def get_event(self, _: int) -> Event:
         task = asyncio.current_task()
@@ -111,7 +203,7 @@ class CrossingOffice:
 async def test_a_new_listener_with_an_older_state_gets_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "PERIOD_SECONDS", 0.01)
     office = cast("BoxOffice", cast("Any", CrossingOffice()))
-    endpoint = LiveEndpoint(cast("Credentials", None), office, 2)
+    endpoint = LiveEndpoint(cast("Credentials", None), office, Places(2, 2))
     heard: list[Stream] = []
 
     async def listen() -> None:
@@ -132,16 +224,16 @@ async def test_a_new_listener_with_an_older_state_gets_the_rest(monkeypatch: pyt
         await eventually_async(lambda: bool(heard and heard[0].pieces), "the first listens")
         listeners.append(group.create_task(listen(), name="newcomer"))
         await eventually_async(
-            lambda: any(b"id: 3" in piece for one in heard[1:] for piece in one.pieces), "the newcomer is told"
+            lambda: any(b"id: -3" in piece for one in heard[1:] for piece in one.pieces), "the newcomer is told"
         )
         for listener in listeners:
             listener.cancel()
-    assert b"id: 2" in heard[1].pieces[0]
+    assert b"id: -2" in heard[1].pieces[0]
 
 
 async def test_the_limit_of_listeners_holds_however_many_connect_at_once() -> None:
     office = cast("BoxOffice", cast("Any", Office()))
-    endpoint = LiveEndpoint(cast("Credentials", None), office, 2)
+    endpoint = LiveEndpoint(cast("Credentials", None), office, Places(2, 5))
 
     async def receive() -> Any:
         await asyncio.Event().wait()

@@ -1,6 +1,7 @@
 """Events: organizers create and change them, and anyone can read them."""
 
 import asyncio
+from zlib import crc32
 
 from starlette.types import Receive, Scope
 
@@ -8,14 +9,14 @@ from booking.domain.model import Event
 from booking.domain.outcomes import Status
 from booking.inventory.box_office import BoxOffice
 from booking.web.authentication import Credentials
-from booking.web.etags import has_version
+from booking.web.etags import has_version, read_if_match
 from booking.web.local_limits import LocalBuckets
 from booking.web.organizers import require_organizer
 from booking.web.password_limits import address_of
 from booking.web.problems import Fault, Problem, invalid
 from booking.web.request_schemas import ChangeRequest, InitializeRequest, validate, window_inverted
 from booking.web.requests import USER, event_id_of, not_in_list, read_event_id, read_json, read_page
-from booking.web.responses import PlainResponse, booking_data, event_data, success
+from booking.web.responses import PlainResponse, booking_data, details_data, event_data, success
 
 RENDERED_MAX = 4_096
 """The most events whose response body is kept in memory, until the event changes."""
@@ -50,7 +51,9 @@ class EventEndpoints:
         await require_organizer(self._credentials, scope)
         faults: list[Fault] = []
         rules = validate(ChangeRequest, await read_json(scope, receive, faults), faults).changes()
-        outcome = await self._office.change(read_event_id(scope), rules)
+        outcome = await self._office.change(read_event_id(scope), rules, read_if_match(scope))
+        if outcome.status is Status.PRECONDITION_FAILED:
+            raise Problem("precondition_failed")
         if outcome.status is Status.CAPACITY_BELOW_SOLD:
             raise Problem("capacity_below_sold", data={"floor": outcome.tickets_taken})
         if outcome.status is Status.WINDOW_INVERTED:
@@ -66,13 +69,14 @@ class EventEndpoints:
 
     async def status(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /status/{event_id}`."""
-        event = await self._office.get_event(read_event_id(scope))
-        if event is None:
-            raise Problem("event_not_found")
-        body, etag = self._render(event)
-        if has_version(scope, etag):
-            return PlainResponse(304, b"", (b"etag", etag), cache_control=b"no-cache")
-        return PlainResponse(200, body, (b"etag", etag), cache_control=b"no-cache")
+        return _versioned(scope, *self._render(await self._event(scope)))
+
+    async def details(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
+        """`GET /events/{event_id}/details`: what the organizer has set, without counters."""
+        self._reads.charge(_address_key(scope))
+        event = await self._event(scope)
+        body = success("Fetched details", details_data(event))
+        return _versioned(scope, body, f'"{event.rules_tag}"'.encode())
 
     async def get_booking(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's
         """`GET /events/{event_id}/booking`: the caller's own booking."""
@@ -105,13 +109,23 @@ class EventEndpoints:
         data = [event_data(event) for event in events[: page.limit]]
         return PlainResponse(200, success("Fetched events", data, has_more=len(events) > page.limit))
 
+    async def _event(self, scope: Scope) -> Event:
+        event = await self._office.get_event(read_event_id(scope))
+        if event is None:
+            raise Problem("event_not_found")
+        return event
+
     def _render(self, event: Event) -> tuple[bytes, bytes]:
-        """The response body of an event, and its ETag. Time changes the body only through the event's state."""
-        state = event.state
-        version = (event.seq, state, event.created_at_ms, event.available, event.tickets_sold, event.waiting_count)
+        """The response body of an event, and its ETag. Time changes the body only through the event's state.
+
+        The ETag has the epoch, because a restored event comes to the same `seq` again, and a sum of the body for a
+        data folder that was put back as a whole, its epochs included.
+        """
+        version = (event.epoch, event.seq, event.state)
         rendered = self._rendered.get(event.id)
         if rendered is None or rendered[0] != version:
-            body, etag = success("Fetched event", event_data(event)), f'"{event.seq}-{state}"'.encode()
+            body = success("Fetched event", event_data(event))
+            etag = f'"{event.epoch}-{event.seq}-{crc32(body):08x}"'.encode()
             if len(self._rendered) >= RENDERED_MAX:
                 self._rendered.clear()
             rendered = self._rendered[event.id] = (version, body, etag)
@@ -121,3 +135,10 @@ class EventEndpoints:
 def _address_key(scope: Scope) -> str:
     """The bucket of a caller without credentials. No user id begins with a zero byte."""
     return f"\0{address_of(scope)}"
+
+
+def _versioned(scope: Scope, body: bytes, etag: bytes) -> PlainResponse:
+    """The body with its ETag, or a 304 if the client has this version."""
+    if has_version(scope, etag):
+        return PlainResponse(304, b"", (b"etag", etag), cache_control=b"no-cache")
+    return PlainResponse(200, body, (b"etag", etag), cache_control=b"no-cache")

@@ -14,6 +14,7 @@ from starlette.types import Receive, Send
 from booking.domain.model import Booking, BookingStatus
 from booking.ledger.ledger import Ledger
 from booking.web.problems import Problem
+from booking.web.requests import until_disconnected
 from booking.web.responses import booking_data
 
 EXPORTS_MAX = 2
@@ -50,7 +51,7 @@ class Exports:
         if self._running >= EXPORTS_MAX:
             raise Problem("overloaded", "Other exports are under way. Try again in a moment.")
         self._running += 1
-        disconnected = asyncio.ensure_future(_wait_disconnect(receive))
+        disconnected = asyncio.ensure_future(until_disconnected(receive))
         try:
             content_type, first, lines = FORMATS[kind]
             headers = [
@@ -84,12 +85,6 @@ class Exports:
             if chunk:
                 yield chunk
             await asyncio.sleep(0)  # lets the event loop serve bookings in between
-
-
-async def _wait_disconnect(receive: Receive) -> None:
-    """Returns once the client has closed its connection."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def csv_lines(bookings: Sequence[Booking]) -> bytes:

@@ -1,7 +1,10 @@
 """Streams an event's changes as Server-Sent Events. Each event is read and rendered once for all its listeners."""
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from math import inf
 from typing import Protocol
 
 import orjson
@@ -10,27 +13,41 @@ from starlette.types import Receive, Scope, Send
 from booking.domain.model import Event
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+from booking.logs import ThrottledLogger
 from booking.web.authentication import Credentials
 from booking.web.headers import fields_of
+from booking.web.password_limits import address_of
 from booking.web.problems import Problem
 from booking.web.requests import USER, read_event_id
 from booking.web.response_schemas import BookingData
 from booking.web.responses import EXTENSION, booking_data, event_data
 
 PERIOD_SECONDS = 0.25
-"""The interval between two reads of an event that has listeners: at most 4 messages a second (contract)."""
+"""The interval at which Redis is asked which events have changed: at most 4 messages a second (contract)."""
 
 PAUSE_FACTOR = 9.0
-"""After each read, the channel pauses at least this many times as long as the read took.
+"""After an event was read and sent, its channel pauses at least this many times as long as that took.
 
-So the reads take at most a tenth of the time, even if the processor is busy or there are many listeners.
+So it takes at most a tenth of the time, even if the processor is busy or there are many listeners.
 """
 
 PAUSE_SECONDS_MAX = 5.0
-"""The longest pause between two reads. A read may have taken long only because Redis did not respond."""
+"""The longest pause of a channel. A read may have taken long only because Redis did not respond."""
+
+READS_MAX = 64
+"""Changed events that are read at the same time, so that thousands do not fill the queue of commands."""
+
+FAILURES_MAX = 3
+"""After so many unexpected errors in a row an event's listeners are disconnected. The clients connect again."""
 
 COMMENT_SECONDS = 15.0
 """A connection without messages gets a comment after this time (contract), because proxies close idle ones."""
+
+COMMENT_CHECK_SECONDS = 1.0
+"""The interval at which it is checked which connections need a comment."""
+
+OF_USER_MAX = 50
+"""Listeners that one user may have in one worker. Each reads the user's booking at every change of its event."""
 
 BUFFER_BYTES_MAX = 64 * 1024
 """A listener with more unread bytes than this is disconnected. It reconnects with Last-Event-ID and misses nothing."""
@@ -42,6 +59,10 @@ RETRY_MS = 1_000
 """How long a client waits before it reconnects."""
 
 COMMENT = b":\n\n"
+
+UNAVAILABLE = (InventoryUnavailable, OutcomeUnknown, Overloaded)
+
+_FAILED = ThrottledLogger("a live stream has failed")
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -135,32 +156,72 @@ class Listener:
 
 
 class Channel:
-    """All listeners of one event. It reads the event as long as there are listeners."""
+    """All listeners of one event."""
 
-    def __init__(self, office: BoxOffice, event_id: int) -> None:
+    def __init__(self, office: BoxOffice, event: Event) -> None:
         self._office = office
-        self._event_id = event_id
         self._loop = asyncio.get_running_loop()
+        self.event_id = event.id
         self.listeners: set[Listener] = set()
         self.sent: Event | None = None
         """The event that was last sent to all listeners; None if the event must be sent even if it has not changed."""
-        self.task: asyncio.Task[None] | None = None
+        self._edge_at = inf
+        self._pauses_until = 0.0
+        self._failures = 0
+        self._publishing: asyncio.Task[None] | None = None
+        self._take(event)
 
-    async def run(self) -> None:
-        """Sends each change to all listeners, until there are none."""
-        while self.listeners:
-            began = self._loop.time()
-            try:
-                event = await self._office.get_event(self._event_id)
-                if event is not None and (self.sent is None or _version(event) != _version(self.sent)):
-                    self.sent = event
-                    await self._send_all(availability(event))
-                    await self._send_bookings(event.seq)
-            except (InventoryUnavailable, OutcomeUnknown, Overloaded):
-                self.sent = None  # the connections stay open, and the next successful read is sent
-            pause = min(max(PERIOD_SECONDS, PAUSE_FACTOR * (self._loop.time() - began)), PAUSE_SECONDS_MAX)
-            self._comment(self._loop.time(), pause)
-            await asyncio.sleep(pause)
+    def is_idle(self, now: float) -> bool:
+        """Whether the channel may publish again at `now`, a time of the event loop."""
+        return self._publishing is None and self._pauses_until <= now
+
+    def must_read(self, now: float) -> bool:
+        """Whether the event must be read even if its `seq` is the same: time alone has changed its state."""
+        return self._edge_at <= now
+
+    def publish(self, turns: asyncio.Semaphore) -> None:
+        """Starts a task that reads the event, and sends it to all listeners if it has changed."""
+        self._publishing = asyncio.create_task(self._publish(turns), name=f"live {self.event_id}")
+
+    async def _publish(self, turns: asyncio.Semaphore) -> None:
+        began = self._loop.time()
+        try:
+            async with turns:
+                began = self._loop.time()  # again: a wait for other channels is no reason for a longer pause
+                event = await self._office.get_event(self.event_id)
+            if event is None:  # an older copy was restored that does not have it
+                self._end()
+                return
+            is_new = self.sent is None or _version(event) != _version(self.sent)
+            self._take(event)
+            if is_new:
+                await self._send_all(availability(event))
+                await self._send_bookings(event)
+            self._failures = 0
+        except UNAVAILABLE:
+            self.sent = None  # the connections stay open, and the next successful read is sent
+        except Exception as error:  # noqa: BLE001 - logged, and read again
+            self.sent = None
+            self._failures += 1
+            _FAILED.error(event_id=self.event_id, exc_info=error)
+            if self._failures >= FAILURES_MAX:
+                self._end()
+        finally:
+            now = self._loop.time()
+            self._pauses_until = now + min(PAUSE_FACTOR * (now - began), PAUSE_SECONDS_MAX)
+            self._publishing = None
+
+    def _take(self, event: Event) -> None:
+        """Notes the event as sent, and when time alone will open or close its sale."""
+        self.sent = event
+        edges = (event.rules.opens_at_ms, event.rules.closes_at_ms)
+        ahead_ms = min((edge for edge in edges if edge is not None and edge > event.now_ms), default=inf)
+        self._edge_at = self._loop.time() + (ahead_ms - event.now_ms) / 1000
+
+    def _end(self) -> None:
+        """Disconnects all listeners, so that they connect again and are told what is wrong."""
+        for listener in list(self.listeners):
+            listener.stream.abort()
 
     async def _send_all(self, text: bytes) -> None:
         for at, listener in enumerate(list(self.listeners)):
@@ -168,72 +229,170 @@ class Channel:
             if at % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
 
-    async def _send_bookings(self, seq: int) -> None:
+    async def _send_bookings(self, event: Event) -> None:
         """Sends signed-in listeners their own booking if it has changed. The reads share batches."""
         signed_in = [listener for listener in self.listeners if listener.user is not None]
         for start in range(0, len(signed_in), SLICE):
             some = signed_in[start : start + SLICE]
-            texts = await asyncio.gather(*(booking_text(self._office, self._event_id, one.user) for one in some))
+            texts = await asyncio.gather(*(booking_text(self._office, self.event_id, one.user) for one in some))
             for listener, text in zip(some, texts, strict=True):
                 if text != listener.booking:
                     listener.booking = text
-                    listener.push(_with_id(text, seq), self._loop.time())
+                    listener.push(_with_id(text, event), self._loop.time())
 
-    def _comment(self, now: float, pause: float) -> None:
-        """Sends a comment to the listeners that would otherwise be idle for too long at the end of the pause."""
-        for listener in [one for one in self.listeners if now + pause - one.sent_at >= COMMENT_SECONDS]:
+
+class Watch:
+    """Finds out which events with listeners have changed: by one call for hundreds of events, not by one for each."""
+
+    def __init__(self, office: BoxOffice) -> None:
+        self._office = office
+        self._channels: dict[int, Channel] = {}
+        self._turns = asyncio.Semaphore(READS_MAX)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def join(self, event: Event, listener: Listener) -> None:
+        """Adds a listener that has been sent `event` to the channel of that event."""
+        channel = self._channels.get(event.id)
+        if channel is None:
+            channel = self._channels[event.id] = Channel(self._office, event)
+        elif channel.sent is not None and _is_newer(channel.sent, event):
+            channel.sent = None  # the others have a newer version; the next read is sent to all, and so to this one
+        channel.listeners.add(listener)
+        self._run("live changes", self._publish_changes, PERIOD_SECONDS)
+        self._run("live comments", self._comment, COMMENT_CHECK_SECONDS)
+
+    def leave(self, event_id: int, listener: Listener) -> None:
+        """Removes a listener."""
+        channel = self._channels[event_id]
+        channel.listeners.discard(listener)
+        if not channel.listeners:
+            del self._channels[event_id]
+
+    def _run(self, name: str, step: Callable[[], Awaitable[None]], period_seconds: float) -> None:
+        task = self._tasks.get(name)
+        if task is None or task.done():
+            self._tasks[name] = asyncio.create_task(self._repeat(step, period_seconds), name=name)
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]], period_seconds: float) -> None:
+        """Repeats a step as long as there are listeners, whatever it raises."""
+        while self._channels:
+            try:
+                await step()
+            except Exception as error:  # noqa: BLE001 - logged; without this task all listeners would hear nothing more
+                _FAILED.error(exc_info=error)
+            await asyncio.sleep(period_seconds)
+
+    async def _publish_changes(self) -> None:
+        now = asyncio.get_running_loop().time()
+        seen: dict[int, list[Event]] = {}
+        for channel in [one for one in self._channels.values() if one.is_idle(now)]:
+            if channel.sent is None or channel.must_read(now):
+                channel.publish(self._turns)
+            else:
+                seen.setdefault(self._office.shard_of(channel.event_id), []).append(channel.sent)
+        await asyncio.gather(*(self._publish_changed(shard, events) for shard, events in seen.items()))
+
+    async def _publish_changed(self, shard: int, events: Sequence[Event]) -> None:
+        try:
+            changed = await self._office.changed_events(shard, events)
+        except UNAVAILABLE:
+            return  # its listeners wait; the other shards may work
+        for event_id in changed:
+            channel = self._channels.get(event_id)
+            if channel is not None and channel.is_idle(inf):
+                channel.publish(self._turns)
+
+    async def _comment(self) -> None:
+        """Sends a comment to the listeners that would otherwise be idle for too long before the next check."""
+        now = asyncio.get_running_loop().time()
+        idle = [
+            listener
+            for channel in self._channels.values()
+            for listener in channel.listeners
+            if now + COMMENT_CHECK_SECONDS - listener.sent_at >= COMMENT_SECONDS
+        ]
+        for at, listener in enumerate(idle):
             listener.push(COMMENT, now)
+            if at % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+
+
+class Places:
+    """The listeners that a worker may have: in all, of one client address, and of one user."""
+
+    def __init__(self, in_all: int, of_address: int, of_user: int = OF_USER_MAX) -> None:
+        self._in_all, self._of_address, self._of_user = in_all, of_address, of_user
+        self._taken: Counter[tuple[str, str]] = Counter()
+        self.taken = 0
+
+    @contextmanager
+    def take(self, address: str, user: str | None) -> Iterator[None]:
+        """Takes a place for the time of the context. Raises Problem if there is none."""
+        limits = {("address", address): self._of_address}
+        if user is not None:
+            limits["user", user] = self._of_user
+        for owner, limit in limits.items():
+            if self._taken[owner] >= limit:
+                raise _too_many(f"This {owner[0]} listens to {limit} streams, and more are not allowed.", limit)
+        if self.taken >= self._in_all:
+            raise Problem("overloaded", "As many as can be served listen already. Try again in a moment.")
+        self.taken += 1
+        self._taken.update(limits.keys())
+        try:
+            yield
+        finally:
+            self.taken -= 1
+            self._taken.subtract(limits.keys())
+            for owner in limits:
+                if not self._taken[owner]:
+                    del self._taken[owner]
 
 
 class LiveEndpoint:
     """`GET /events/{event_id}/live`."""
 
-    def __init__(self, credentials: Credentials, office: BoxOffice, listeners_max: int) -> None:
+    def __init__(self, credentials: Credentials, office: BoxOffice, places: Places) -> None:
         self._credentials = credentials
         self._office = office
-        self._listeners_max = listeners_max
-        self._channels: dict[int, Channel] = {}
-        self.listening = 0
+        self._places = places
+        self._watch = Watch(office)
+
+    @property
+    def listening(self) -> int:
         """The number of open streams."""
+        return self._places.taken
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Streams until the client disconnects, the server stops, or the client reads too slowly."""
         user = await self._user(scope)
-        event_id = read_event_id(scope)
-        event = await self._office.get_event(event_id)
-        if event is None:
-            raise Problem("event_not_found")
-        if self.listening >= self._listeners_max:
-            raise Problem("overloaded", "As many as can be served listen already. Try again in a moment.")
-        self.listening += 1  # before the next await, so that no more requests than the limit pass the check
-        try:
+        with self._places.take(address_of(scope), user):
+            event = await self._office.get_event(read_event_id(scope))
+            if event is None:
+                raise Problem("event_not_found")
             await self._listen(scope, receive, send, user, event)
-        finally:
-            self.listening -= 1
 
     async def _listen(self, scope: Scope, receive: Receive, send: Send, user: str | None, event: Event) -> None:
-        event_id = event.id
-        booking = b"" if user is None else await booking_text(self._office, event_id, user)
+        booking = b"" if user is None else await booking_text(self._office, event.id, user)
         await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return
         first = b"retry: %d\n\n" % RETRY_MS
-        if _last_event_id(scope) != event.seq or _clock_changed_state(event):
+        if fields_of(scope).get(b"last-event-id") != _id(event) or _clock_changed_state(event):
             first += availability(event)
         if booking:
-            first += _with_id(booking, event.seq)
+            first += _with_id(booking, event)
         await send({"type": "http.response.body", "body": b"", "more_body": True})
         extension = scope.get("extensions", {}).get(EXTENSION)
         stream: Stream = SentStream(receive, send) if extension is None else DirectStream(receive, **extension)
         listener = Listener(stream, user, asyncio.get_running_loop().time())
         listener.push(first, listener.sent_at)
         listener.booking = booking
-        channel = self._join(event, listener)
+        self._watch.join(event, listener)
         try:
             await stream.wait_closed()
         finally:
-            channel.listeners.discard(listener)
+            self._watch.leave(event.id, listener)
 
     async def _user(self, scope: Scope) -> str | None:
         """The id of the listening user; None without credentials. Raises Unauthenticated if they are wrong."""
@@ -243,29 +402,22 @@ class LiveEndpoint:
         scope[USER] = caller.user_id
         return caller.user_id
 
-    def _join(self, event: Event, listener: Listener) -> Channel:
-        """Adds a listener that has been sent `event` to the channel of that event."""
-        event_id = event.id
-        channel = self._channels.get(event_id)
-        if channel is None or channel.task is None or channel.task.done():
-            channel = self._channels[event_id] = Channel(self._office, event_id)
-            channel.sent = event
-        elif channel.sent is not None and _is_newer(channel.sent, event):
-            channel.sent = None  # the others have a newer version; the next read is sent to all, and so to this one
-        channel.listeners.add(listener)
-        if channel.task is None:
-            channel.task = asyncio.create_task(channel.run(), name=f"live {event_id}")
-            channel.task.add_done_callback(lambda _: self._leave(event_id, channel))
-        return channel
 
-    def _leave(self, event_id: int, channel: Channel) -> None:
-        if self._channels.get(event_id) is channel:
-            del self._channels[event_id]
+def _too_many(detail: str, limit: int) -> Problem:
+    """The problem (429) of one more listener. The policy's unit is of draft-ietf-httpapi-ratelimit-headers."""
+    return Problem(
+        "rate_limited",
+        detail,
+        headers=[
+            (b"ratelimit-policy", b'"listeners";q=%d;qu="concurrent-requests"' % limit),
+            (b"ratelimit", b'"listeners";r=0'),
+        ],
+    )
 
 
 def availability(event: Event) -> bytes:
     """The stream's message with the event."""
-    return _with_id(b"event: availability\ndata: " + orjson.dumps(event_data(event)) + b"\n\n", event.seq)
+    return _with_id(b"event: availability\ndata: " + orjson.dumps(event_data(event)) + b"\n\n", event)
 
 
 async def booking_text(office: BoxOffice, event_id: int, user: str | None) -> bytes:
@@ -276,8 +428,13 @@ async def booking_text(office: BoxOffice, event_id: int, user: str | None) -> by
     return b"event: booking\ndata: " + orjson.dumps(data) + b"\n\n"
 
 
-def _with_id(text: bytes, seq: int) -> bytes:
-    return b"id: %d\n" % seq + text
+def _with_id(text: bytes, event: Event) -> bytes:
+    return b"id: %b\n" % _id(event) + text
+
+
+def _id(event: Event) -> bytes:
+    """The id of a message. It has the epoch, because a restored event comes to the same `seq` again."""
+    return f"{event.epoch}-{event.seq}".encode()
 
 
 def _is_newer(event: Event, than: Event) -> bool:
@@ -287,15 +444,10 @@ def _is_newer(event: Event, than: Event) -> bool:
 
 def _version(event: Event) -> tuple[object, ...]:
     """A change of this is sent to listeners. Time alone can change the state, so `seq` is not enough."""
-    return event.seq, event.state
+    return event.epoch, event.seq, event.state
 
 
 def _clock_changed_state(event: Event) -> bool:
     """Whether time alone has opened or closed the sale. A client may have seen this `seq` before that."""
     edges = (event.rules.opens_at_ms, event.rules.closes_at_ms)
     return any(edge is not None and event.created_at_ms < edge <= event.now_ms for edge in edges)
-
-
-def _last_event_id(scope: Scope) -> int | None:
-    value = fields_of(scope).get(b"last-event-id", b"")
-    return int(value) if value.isdigit() and len(value) < 20 else None

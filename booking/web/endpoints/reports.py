@@ -1,6 +1,6 @@
 """The report and the audit of a sale, for its organizer."""
 
-import asyncio
+from collections.abc import Callable
 from typing import cast
 
 from starlette.types import Receive, Scope
@@ -22,6 +22,7 @@ from booking.web.read_your_writes import ReadYourWrites
 from booking.web.requests import read_event_id
 from booking.web.response_schemas import AuditData, CountersData, MinuteData, ReportData
 from booking.web.responses import PlainResponse, success
+from booking.web.shared_work import SharedWork
 from booking.web.times import to_text
 
 PER_MINUTE = {
@@ -35,7 +36,7 @@ PER_MINUTE = {
 
 
 class ReportEndpoints:
-    """The two read all of an event, so a worker runs only one of them at a time."""
+    """The two read all of an event, so a worker runs one of them at a time, once for all who ask for it."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class ReportEndpoints:
         reader: InventoryReader,
         read_your_writes: ReadYourWrites,
         reads: LocalBuckets,
+        work: SharedWork,
     ) -> None:
         self._reads = reads
         self._credentials = credentials
@@ -52,22 +54,25 @@ class ReportEndpoints:
         self._ledger = ledger
         self._reader = reader
         self._read_your_writes = read_your_writes
-        self._reading = asyncio.Lock()
+        self._work = work
 
-    async def report(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
+    async def report(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`GET /events/{event_id}/report`."""
         event = await self._event(scope)
-        complete = await self._read_your_writes.reach(event.id)
-        async with self._reading:
-            data = await self._report(event)
+        data, complete = await self._work.answer(
+            receive, ("report", event.id), lambda check: self._report(event, check)
+        )
         return PlainResponse(200, success("Fetched report", data, up_to_date=complete))
 
-    async def audit(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
+    async def audit(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`GET /events/{event_id}/audit`."""
         self._reads.charge((await require_organizer(self._credentials, scope)).user_id)
         event_id = read_event_id(scope)
-        async with self._reading:
-            audit = await audit_event(self._reader, self._ledger, event_id)
+        audit = await self._work.answer(
+            receive,
+            ("audit", event_id),
+            lambda check: audit_event(self._reader, self._ledger, event_id, lambda _: check()),
+        )
         if audit.seq_redis is None and audit.seq_database is None and audit.ok:
             raise Problem("event_not_found")
         message = "Redis and the database agree." if audit.ok else "There are differences."
@@ -80,13 +85,17 @@ class ReportEndpoints:
             raise Problem("event_not_found")
         return event
 
-    async def _report(self, event: Event) -> ReportData:
-        counts = await self._ledger.counts(event.id)
-        kinds = await reports.kinds(self._ledger, event.id)
-        sold_out_at_ms = await reports.sold_out_at_ms(self._ledger, event.id)
+    async def _report(self, event: Event, check: Callable[[], None]) -> tuple[ReportData, bool]:
+        """The report, and whether it shows every change that was acknowledged before."""
+        check()
+        complete = await self._read_your_writes.reach(event.id)
+        check()
+        seq, counts = await self._ledger.seq_and_counts(event.id)
+        history = await reports.history(self._ledger, event.id, seq, check)
+        sold_out_at_ms = history.sold_out_at_ms
         opened_at_ms = max(event.created_at_ms, event.rules.opens_at_ms or 0)
         confirmed = counts[BookingStatus.CONFIRMED]
-        return {
+        data: ReportData = {
             "event_id": event.id,
             "totals": {
                 "bookings": confirmed.bookings,
@@ -94,14 +103,15 @@ class ReportEndpoints:
                 "held": counts[BookingStatus.HELD].bookings,
                 "cancelled": counts[BookingStatus.CANCELLED].bookings,
                 "expired": counts[BookingStatus.EXPIRED].bookings,
-                "promoted": kinds.get(ChangeKind.PROMOTED, 0),
+                "promoted": sum(minute.kinds.get(ChangeKind.PROMOTED, 0) for minute in history.minutes),
                 "waiting": counts[BookingStatus.WAITING].bookings,
             },
-            "per_minute": [minute_data(minute) for minute in await reports.minutes(self._ledger, event.id)],
+            "per_minute": [minute_data(minute) for minute in history.minutes],
             "sold_out_at": None if sold_out_at_ms is None else to_text(sold_out_at_ms),
             "seconds_to_sell_out": (None if sold_out_at_ms is None else max(0, sold_out_at_ms - opened_at_ms) / 1000),
             "refusals": refusals_of(await self._reader.event(event.id) or {}),
         }
+        return data, complete
 
 
 def minute_data(minute: reports.Minute) -> MinuteData:

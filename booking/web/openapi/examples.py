@@ -8,7 +8,7 @@ import orjson
 from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
 from booking.web.endpoints.exports import COLUMNS, csv_lines, ndjson_lines
 from booking.web.problems import KINDS, Fault, Problem, invalid
-from booking.web.responses import booking_data, event_data
+from booking.web.responses import booking_data, details_data, event_data
 from booking.web.times import from_text, to_text
 
 NOON_MS = from_text("2026-11-22T12:00:00.125Z")
@@ -27,12 +27,15 @@ _EVENT = Event(
     seq=5,
     created_at_ms=NOON_MS,
     now_ms=NOON_MS,
+    epoch="9c2f1e07d3b4a865",
+    rules_version=f"1-{NOON_MS}",
 )
 _BOOKING = Booking(1, 2, "ada", 2, BookingStatus.CONFIRMED, Source.SALE, NOON_MS)
 _HELD = replace(_BOOKING, status=BookingStatus.HELD, expires_at_ms=NOON_MS + 300 * SECOND_MS)
 _WAITING = replace(_BOOKING, number=9, user_id="grace", status=BookingStatus.WAITING, position=1)
 
 EVENT = event_data(_EVENT)
+DETAILS = details_data(_EVENT)
 BOOKING = booking_data(_BOOKING)
 HELD = booking_data(_HELD)
 WAITING = booking_data(_WAITING)
@@ -40,7 +43,7 @@ CANCELLED = booking_data(replace(_BOOKING, status=BookingStatus.CANCELLED))
 
 CSV = (",".join(COLUMNS) + "\r\n").encode() + csv_lines([_BOOKING, _WAITING])
 NDJSON = ndjson_lines([_BOOKING, _WAITING])
-LIVE = f"retry: 1000\n\nid: 5\nevent: availability\ndata: {orjson.dumps(EVENT).decode()}\n\n"
+LIVE = f"retry: 1000\n\nid: {_EVENT.epoch}-5\nevent: availability\ndata: {orjson.dumps(EVENT).decode()}\n\n"
 METRICS = (
     "# HELP booking_requests_total Requests answered.\n# TYPE booking_requests_total counter\n"
     'booking_requests_total{method="POST",route="/book",status="201"} 10000\n'

@@ -52,6 +52,12 @@ PARAMETERS: dict[str, JsonObject] = {
         "The ETag of the version that the client has; 304 if it is the newest.",
         {"type": "string"},
     ),
+    "If-Match": _parameter(
+        "If-Match",
+        "header",
+        "The ETag of `GET /events/{event_id}/details`. If the event has been changed since, it is not changed again.",
+        {"type": "string"},
+    ),
     "Last-Event-ID": _parameter(
         "Last-Event-ID",
         "header",
@@ -102,7 +108,7 @@ HEADERS: dict[str, JsonObject] = {
         example="5b1f0c9a2e7d4c11-2a",
     ),
     "Location": _header("The address of the created object.", {"type": "string", "format": "uri-reference"}),
-    "ETag": _header("The version of this response.", example='"17-open"'),
+    "ETag": _header("The version of this response.", example='"9c2f1e07d3b4a865-17-5f1c2d3e"'),
     "Idempotent-Replayed": _header(
         "`true` if this repeats the first response to the Idempotency-Key.",
         {"type": "string", "const": "true"},

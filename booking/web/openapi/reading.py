@@ -1,5 +1,7 @@
 """The operations that only read."""
 
+from collections.abc import Mapping
+
 from booking.web import response_schemas
 from booking.web.endpoints import health
 from booking.web.endpoints.exports import FORMATS
@@ -9,7 +11,9 @@ from booking.web.openapi.schemas import HAS_MORE, UP_TO_DATE, list_of, ref, succ
 
 BOOKING = ref(response_schemas.BookingData)
 EVENT = ref(response_schemas.EventData)
+DETAILS = ref(response_schemas.DetailsData)
 TEXT = {"type": "string"}
+EVENT_CONTENT = success("Fetched event", EVENT, examples.EVENT)
 SEQ = ({"type": "integer", "description": "The event's seq whose state the list shows."}, 5)
 
 
@@ -19,7 +23,14 @@ def text(media_type: bytes, example: str | bytes) -> dict[str, Content]:
     return {media_type.decode().partition(";")[0]: {"schema": TEXT, "example": shown}}
 
 
-def _event(id: str, path: str, summary: str, *refusals: str) -> Operation:  # noqa: A002  # the document's own word
+def _event(  # the names are the document's own words
+    id: str,  # noqa: A002
+    path: str,
+    summary: str,
+    content: Mapping[str, Content] = EVENT_CONTENT,
+    description: str = "",
+    refusals: tuple[str, ...] = ("rate_limited",),
+) -> Operation:
     return Operation(
         "GET",
         path,
@@ -28,9 +39,10 @@ def _event(id: str, path: str, summary: str, *refusals: str) -> Operation:  # no
         Audience.ANYONE,
         summary,
         (
-            ResponseDoc(200, "The event as it is now.", success("Fetched event", EVENT, examples.EVENT), ("ETag",)),
+            ResponseDoc(200, "The event as it is now.", content, ("ETag",)),
             ResponseDoc(304, "It is still the version of If-None-Match.", {}, ("ETag",)),
         ),
+        description,
         parameters=("If-None-Match",),
         refusals=refusals,
     )
@@ -54,8 +66,15 @@ READING = (
         parameters=("limit", "events.starting_after"),
         refusals=("rate_limited",),
     ),
-    _event("read_event", "/events/{event_id}", "Read an event", "rate_limited"),
-    _event("status", "/status/{event_id}", "Read an event, by its older address"),
+    _event("read_event", "/events/{event_id}", "Read an event"),
+    _event("status", "/status/{event_id}", "Read an event, by its older address", refusals=()),
+    _event(
+        "read_details",
+        "/events/{event_id}/details",
+        "Read what the organizer has set",
+        success("Fetched details", DETAILS, examples.DETAILS),
+        "Its ETag changes only if an organizer changes the event; PATCH takes it as If-Match.",
+    ),
     Operation(
         "GET",
         "/events/{event_id}/live",
@@ -71,7 +90,7 @@ READING = (
             ),
         ),
         "`event: availability` with the event, at once and then on change, at most 4 a second; for a signed-in user "
-        "also `event: booking` with their booking or `null`. `id:` is the event's `seq`. A comment every 15 s keeps it "
+        "also `event: booking` with their booking or `null`. `id:` is opaque. A comment every 15 s keeps it "
         "open. A client that reconnects with Last-Event-ID has missed nothing.",
         parameters=("Last-Event-ID",),
     ),

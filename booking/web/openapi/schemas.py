@@ -27,6 +27,7 @@ REQUESTS = (
 )
 RESPONSES = (
     response_schemas.EventData,
+    response_schemas.DetailsData,
     response_schemas.BookingData,
     response_schemas.WelcomeData,
     response_schemas.ReportData,

@@ -129,7 +129,8 @@ SELLING = (
         "confirming, cancelling, expiry and promotion go on.",
         request_schemas.ChangeRequest,
         {"capacity": 120, "paused": False},
-        refusals=("capacity_below_sold",),
+        parameters=("If-Match",),
+        refusals=("capacity_below_sold", "precondition_failed"),
     ),
     Operation(
         "POST",

@@ -65,6 +65,9 @@ def check(api: Api, event_id: int, buyers: list[Caller]) -> None:
 def test_an_emptied_redis_sells_nothing_until_it_is_restored(service: RunningService) -> None:
     with open_api(service) as api:
         event_id, buyers = sold_out(api)
+        tags = {
+            path: api.http.get(path).headers["etag"] for path in (f"/status/{event_id}", f"/events/{event_id}/details")
+        }
         with Redis(unix_socket_path=str(service.data_dir / "redis.sock")) as redis:
             for key in redis.keys("booking:*"):
                 redis.delete(key)
@@ -83,6 +86,9 @@ def test_an_emptied_redis_sells_nothing_until_it_is_restored(service: RunningSer
         assert sum(map(int, restored)) >= len(buyers), done.stderr
         eventually(lambda: all(book(api, event_id).status_code == 202 for _ in range(8)), "both workers sell again")
         check(api, event_id, buyers)
+        for path, tag in tags.items():
+            answer = api.http.get(path, headers={"If-None-Match": tag})
+            assert (answer.status_code, answer.headers["etag"] != tag) == (200, True), "it may be another history"
         assert restore(service, "--yes").returncode == 0
         forced = restore(service, "--yes", "--force", "--shard", str(event_id % 8))
         assert forced.returncode == 0, forced.stdout + forced.stderr

@@ -39,7 +39,7 @@ EXPECTED = {
     | {"sale_not_open", "sale_closed", "sale_paused"},
     ("post", "/cancel"): BODY | SIGNED_IN | STEP | {"booking_not_found", "forbidden"},
     ("post", "/confirm"): BODY | SIGNED_IN | STEP | {"booking_not_found", "hold_expired", "still_waiting"},
-    ("patch", "/events/{event_id}"): BODY | ORGANIZING | {"capacity_below_sold"},
+    ("patch", "/events/{event_id}"): BODY | ORGANIZING | {"capacity_below_sold", "precondition_failed"},
     ("get", "/status/{event_id}"): {"event_not_found"},
     ("get", "/events/{event_id}"): {"event_not_found", "rate_limited"},
     ("get", "/events"): {"invalid_request", "rate_limited"},
