@@ -12,6 +12,7 @@ from jwt.types import Options
 from booking.auth.key_set import BoundKey, KeySet, KeySetUnavailable, UnknownKey, bind_pem
 from booking.auth.plain_tokens import HEADER, NUMERIC_DATE_MAX, ORGANIZER, PlainTokens, base64url
 from booking.domain.callers import Caller, user_id_fault
+from booking.logs import ThrottledLogger
 from booking.settings import ACCOUNT_PREFIX
 
 SECRET_BYTES_MIN = 32
@@ -23,10 +24,11 @@ TOKEN_BYTES_MAX = 8192
 # `iat` is only information (RFC 7519, section 4.1.6): a token is valid even if its issuer's clock is a little fast.
 _OPTIONS: Options = {"require": ["exp", "sub"], "enforce_minimum_key_length": True, "verify_iat": False}
 
+_NO_AUDIENCE = ThrottledLogger("tokens with an audience (aud) are refused, because BOOKING_JWT_AUDIENCE is not set")
+
 _REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
     (jwt.ExpiredSignatureError, "the token has expired"),
     (jwt.ImmatureSignatureError, "the token is not valid yet"),
-    (jwt.InvalidAudienceError, "the token is meant for another audience"),
     (jwt.InvalidIssuerError, "the token comes from another issuer"),
     (jwt.InvalidAlgorithmError, "the token's algorithm is not accepted"),
     (jwt.InvalidSignatureError, "the token's signature is wrong"),
@@ -71,7 +73,8 @@ class TokenVerifier:
 
     The shared secret is only used with HS256, and each public key only with the algorithm of its type. If there is a
     key set, a token that names its key (`kid`) is checked with that key, and any other with the PEM. A token with an
-    audience (`aud`) is refused if none is configured (RFC 7519, section 4.1.3, and PyJWT's default).
+    audience (`aud`) is refused if none is configured (RFC 7519, section 4.1.3, and PyJWT's default); if its signature
+    is valid, the log names the missing setting.
 
     Only a token that is signed with the shared secret can be for an account of the service (`account:…`). A provider's
     subjects get the prefix `subject_prefix`, which separates its users from those of the shared secret.
@@ -178,6 +181,11 @@ class TokenVerifier:
             )
         except jwt.MissingRequiredClaimError as error:
             raise InvalidToken(f"the token has no {error.claim}") from None
+        except jwt.InvalidAudienceError:
+            if self._audience is not None:
+                raise InvalidToken("the token is meant for another audience") from None
+            _NO_AUDIENCE.error()
+            raise InvalidToken("the token names an audience, and this service is configured without one") from None
         except jwt.PyJWTError as error:
             raise InvalidToken(next(reason for kind, reason in _REASONS if isinstance(error, kind))) from None
 

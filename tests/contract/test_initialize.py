@@ -18,8 +18,8 @@ NAMES = [
     "\U0001f468\u200d\U0001f467 family",
     "<script>alert(1)</script>",
     "Robert'); DROP TABLE events;--",
-    "\u2067קונצרט\u2069 in Tel Aviv",
-    "e\u200fא 12",
+    "\u2067حفلة\u2069 in Cairo",
+    "حفلة\u200f 12",
     "\\ / \" ' %s {0} $1",
     "null",
 ]
