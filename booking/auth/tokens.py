@@ -1,6 +1,7 @@
 """Bearer tokens: signs the service's own tokens, and verifies these and an identity provider's."""
 
 import time
+from dataclasses import replace
 from hmac import digest
 from typing import Any
 
@@ -10,7 +11,7 @@ from jwt.algorithms import HMACAlgorithm
 from jwt.types import Options
 
 from booking.auth.key_set import BoundKey, KeySet, KeySetUnavailable, UnknownKey, bind_pem
-from booking.auth.plain_tokens import HEADER, NUMERIC_DATE_MAX, ORGANIZER, PlainTokens, base64url
+from booking.auth.plain_tokens import ADMIN, HEADER, NUMERIC_DATE_MAX, ORGANIZER, PlainTokens, base64url
 from booking.domain.callers import Caller, user_id_fault
 from booking.logs import ThrottledLogger
 from booking.settings import ACCOUNT_PREFIX
@@ -155,7 +156,7 @@ class TokenVerifier:
         if bound is None:
             raise InvalidToken("the token's algorithm is not accepted")
         caller = _caller(self._claims(token, bound.key, bound.algorithm))
-        return Caller(self._foreign_user_id(caller.user_id), caller.organizer)
+        return replace(caller, user_id=self._foreign_user_id(caller.user_id))
 
     def _foreign_user_id(self, subject: str) -> str:
         """The user id of a provider's subject. Raises InvalidToken if it would be an account's id, or is not valid."""
@@ -203,4 +204,5 @@ def _caller(claims: dict[str, Any]) -> Caller:
     role = claims.get("role")
     if role is not None and not isinstance(role, str):
         raise InvalidToken("the token's role is not text")
-    return Caller(claims["sub"], role == ORGANIZER)
+    admin = role == ADMIN
+    return Caller(claims["sub"], admin or role == ORGANIZER, admin, int(claims.get("iat", 0)), float(claims["exp"]))

@@ -71,6 +71,8 @@ class Event:
     seq: int
     created_at_ms: int
     now_ms: int
+    organizer_id: str | None = None
+    """The user id that created the event; None for an event that is older than this field."""
 
     @property
     def state(self) -> EventState:

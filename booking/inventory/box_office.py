@@ -89,9 +89,10 @@ class BoxOffice:
             return Outcome(Status.EVENT_NOT_FOUND)
         return read_outcome(event_id, user_id, reply.rows[row])
 
-    async def create(self, event_id: int, rules: Rules) -> EventOutcome:
-        """Creates an event."""
+    async def create(self, event_id: int, rules: Rules, organizer_id: str | None = None) -> EventOutcome:
+        """Creates an event. Without an `organizer_id` it belongs to the administrators."""
         head = (
+            organizer_id or "",
             rules.name,
             rules.capacity,
             rules.max_per_user,

@@ -39,7 +39,7 @@ async def event(connection: AsyncConnection, event_id: int) -> EventRecord | Non
     if row is None:
         return None
     rules = Rules(**{name: row[name] for name in Rules.__slots__})
-    return EventRecord(row["id"], rules, row["created_at_ms"], row["seq"])
+    return EventRecord(row["id"], rules, row["created_at_ms"], row["seq"], row["organizer_id"])
 
 
 async def event_ids(connection: AsyncConnection) -> list[int]:
@@ -224,7 +224,8 @@ def booking_of(row: Row[int, int, str, int, str, str, int, int | None] | tuple[A
 
 def _change(row: Row[tuple[object, ...]]) -> Change:
     if row.rules is not None:
-        return EventChange(row.event_id, row.seq, ChangeKind(row.kind), row.at_ms, rules_from_text(row.rules))
+        rules = rules_from_text(row.rules)
+        return EventChange(row.event_id, row.seq, ChangeKind(row.kind), row.at_ms, rules, row.user_id)
     return BookingChange(
         event_id=row.event_id,
         seq=row.seq,

@@ -53,4 +53,6 @@ async def test_an_email_comes_back_letter_for_letter(ledger: Ledger, email: str)
 
 
 def test_an_account_shows_neither_email_nor_hash() -> None:
-    assert repr(Account(7, "ada@example.org", "$argon2id$", organizer=True)) == "Account(id=7, organizer=True)"
+    assert repr(Account(7, "ada@example.org", "$argon2id$", organizer=True)) == (
+        "Account(id=7, organizer=True, admin=False, tokens_from=0)"
+    )

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
@@ -58,6 +60,34 @@ async def test_migrating_again_changes_nothing(address: str) -> None:
         assert await ledger.shards() == founded
         assert await ledger.find_account("a@example.org") == account
     finally:
+        await ledger.close()
+
+
+async def test_the_newest_migration_can_be_undone_and_made_again(address: str) -> None:
+    await migrate(address)
+    ledger = Ledger.open(address)
+    await ledger.add_account("a@example.org", "a@example.org", "hash", organizer=True)
+    configuration = Config()
+    configuration.set_main_option("script_location", "booking.ledger:migrations")
+
+    def undo(connection: Connection) -> None:
+        configuration.attributes["connection"] = connection
+        command.downgrade(configuration, "-1")
+
+    engine = open_engine(address)
+    try:
+        async with engine.execution_options(writing=True).begin() as connection:
+            await connection.run_sync(undo)
+            columns = await connection.run_sync(lambda sync: inspect(sync).get_columns("users"))
+        assert "admin" not in {column["name"] for column in columns}
+        await migrate(address)
+        async with engine.connect() as connection:
+            assert await connection.run_sync(differences) == []
+        account = await ledger.find_account("a@example.org")
+        assert account is not None
+        assert (account.organizer, account.admin, account.tokens_from) == (True, False, 0)
+    finally:
+        await engine.dispose()
         await ledger.close()
 
 

@@ -1,6 +1,7 @@
 """The report and the audit of a sale, for its organizer."""
 
 import asyncio
+from contextlib import suppress
 from typing import cast
 
 from starlette.types import Receive, Scope
@@ -8,14 +9,16 @@ from starlette.types import Receive, Scope
 from booking.domain.changes import ChangeKind
 from booking.domain.model import BookingStatus, Event
 from booking.inventory.box_office import BoxOffice
+from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.reader import InventoryReader
 from booking.ledger import reports
 from booking.ledger.ledger import Ledger
+from booking.ledger.records import EventRecord
 from booking.operations.audit.comparison import audit_event
 from booking.operations.audit.findings import MEANINGS, EventAudit
 from booking.web.authentication import Credentials
 from booking.web.endpoints.sale import refusals_of
-from booking.web.organizers import require_organizer
+from booking.web.organizers import require_organizer, require_owner
 from booking.web.problems import Problem
 from booking.web.read_your_writes import ReadYourWrites
 from booking.web.requests import read_event_id
@@ -61,8 +64,10 @@ class ReportEndpoints:
 
     async def audit(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /events/{event_id}/audit`."""
-        await require_organizer(self._credentials, scope)
+        caller = await require_organizer(self._credentials, scope)
         event_id = read_event_id(scope)
+        if not caller.admin:
+            require_owner(caller, await self._event_of_either_side(event_id))
         async with self._reading:
             audit = await audit_event(self._reader, self._ledger, event_id)
         if audit.seq_redis is None and audit.seq_database is None and audit.ok:
@@ -71,11 +76,20 @@ class ReportEndpoints:
         return PlainResponse(200, success(message, audit_data(audit)), (b"cache-control", b"no-store"))
 
     async def _event(self, scope: Scope) -> Event:
-        await require_organizer(self._credentials, scope)
+        caller = await require_organizer(self._credentials, scope)
         event = await self._office.get_event(read_event_id(scope))
         if event is None:
             raise Problem("event_not_found")
+        require_owner(caller, event)
         return event
+
+    async def _event_of_either_side(self, event_id: int) -> Event | EventRecord | None:
+        """The event in Redis, or the one in the database if Redis has lost it: an audit reports that."""
+        with suppress(InventoryUnavailable):
+            event = await self._office.get_event(event_id)
+            if event is not None:
+                return event
+        return await self._ledger.event(event_id)
 
     async def _report(self, event: Event) -> ReportData:
         counts = await self._ledger.counts(event.id)

@@ -27,6 +27,7 @@ _EVENT = Event(
     seq=5,
     created_at_ms=NOON_MS,
     now_ms=NOON_MS,
+    organizer_id="account:17",
 )
 _BOOKING = Booking(1, 2, "ada", 2, BookingStatus.CONFIRMED, Source.SALE, NOON_MS)
 _HELD = replace(_BOOKING, status=BookingStatus.HELD, expires_at_ms=NOON_MS + 300 * SECOND_MS)
