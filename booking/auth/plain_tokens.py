@@ -94,7 +94,7 @@ class PlainTokens:
             and (not self._expected or all(claims.get(name) == text for name, text in self._expected.items()))
         ):
             admin = role == ADMIN
-            return Caller(subject, admin or role == ORGANIZER, admin, issued_at, expires_at)
+            return Caller(subject, admin or role == ORGANIZER, admin, issued_at, expires_at + leeway)
         return None
 
 

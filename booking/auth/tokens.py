@@ -144,7 +144,7 @@ class TokenVerifier:
         except jwt.PyJWTError:
             raise InvalidToken("the token is malformed") from None
         if header.get("alg") == "HS256":
-            return _caller(self._claims(token, self._secret, "HS256"))
+            return self._caller(self._claims(token, self._secret, "HS256"))
         bound: BoundKey | None = self._public_key
         if self._key_set is not None and "kid" in header:
             try:
@@ -155,7 +155,7 @@ class TokenVerifier:
                 return None
         if bound is None:
             raise InvalidToken("the token's algorithm is not accepted")
-        caller = _caller(self._claims(token, bound.key, bound.algorithm))
+        caller = self._caller(self._claims(token, bound.key, bound.algorithm))
         return replace(caller, user_id=self._foreign_user_id(caller.user_id))
 
     def _foreign_user_id(self, subject: str) -> str:
@@ -190,19 +190,24 @@ class TokenVerifier:
         except jwt.PyJWTError as error:
             raise InvalidToken(next(reason for kind, reason in _REASONS if isinstance(error, kind))) from None
 
-
-def _caller(claims: dict[str, Any]) -> Caller:
-    """The caller in claims that PyJWT has accepted. PyJWT accepts text as a time, and any subject or role."""
-    for name in ("exp", "nbf", "iat"):
-        seconds = claims.get(name, 0)
-        # `not … <=` also refuses NaN, for which every comparison is false.
-        if type(seconds) not in (int, float) or not abs(seconds) <= NUMERIC_DATE_MAX:
-            raise InvalidToken(f"the token's {name} is not a time")
-    fault = user_id_fault(claims["sub"])
-    if fault is not None:
-        raise InvalidToken(f"the token's sub {fault}")
-    role = claims.get("role")
-    if role is not None and not isinstance(role, str):
-        raise InvalidToken("the token's role is not text")
-    admin = role == ADMIN
-    return Caller(claims["sub"], admin or role == ORGANIZER, admin, int(claims.get("iat", 0)), float(claims["exp"]))
+    def _caller(self, claims: dict[str, Any]) -> Caller:
+        """The caller in claims that PyJWT has accepted. PyJWT accepts text as a time, and any subject or role."""
+        for name in ("exp", "nbf", "iat"):
+            seconds = claims.get(name, 0)
+            # `not … <=` also refuses NaN, for which every comparison is false.
+            if type(seconds) not in (int, float) or not abs(seconds) <= NUMERIC_DATE_MAX:
+                raise InvalidToken(f"the token's {name} is not a time")
+        fault = user_id_fault(claims["sub"])
+        if fault is not None:
+            raise InvalidToken(f"the token's sub {fault}")
+        role = claims.get("role")
+        if role is not None and not isinstance(role, str):
+            raise InvalidToken("the token's role is not text")
+        admin = role == ADMIN
+        return Caller(
+            claims["sub"],
+            admin or role == ORGANIZER,
+            admin,
+            int(claims.get("iat", 0)),
+            claims["exp"] + self._leeway_seconds,
+        )

@@ -28,7 +28,7 @@ class Caller:
     issued_at: int = field(default=0, compare=False)
     """When the credentials were issued or checked, in seconds since 1970; 0 if a token does not say when."""
     expires_at: float = field(default=math.inf, compare=False)
-    """When a token expires, in seconds since 1970. A password does not expire."""
+    """When a token is refused from, in seconds since 1970, with the configured leeway. A password does not expire."""
 
     def owns(self, organizer_id: str | None) -> bool:
         """Whether they may see and change the event that `organizer_id` created; None: it has no organizer."""

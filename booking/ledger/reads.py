@@ -214,6 +214,12 @@ async def user_page(
     return [booking_of(row) for row in rows]
 
 
+async def live_events(connection: AsyncConnection, user_id: str) -> list[int]:
+    """The events that a user has a live booking of, by id."""
+    found = select(bookings.c.event_id).where(bookings.c.user_id == user_id, bookings.c.status.in_(LIVE))
+    return list(await connection.scalars(found.order_by(bookings.c.event_id)))
+
+
 def booking_of(row: Row[int, int, str, int, str, str, int, int | None] | tuple[Any, ...]) -> Booking:
     """A row of BOOKING_COLUMNS as a booking."""
     event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms = row

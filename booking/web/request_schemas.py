@@ -236,6 +236,14 @@ class LoginRequest(Payload):
     password: str
 
 
+class PasswordRequest(Payload):
+    """`POST /auth/password`."""
+
+    password: str
+    """The current password."""
+    new_password: NewPassword
+
+
 def window_inverted() -> Fault:
     """The fault of a sale that would close before it opens, or at the same time."""
     return Fault("/opens_at", "opens_at has to be before closes_at.")

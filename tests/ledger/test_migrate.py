@@ -12,6 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
+from booking.domain.accounts import Role
 from booking.ledger import Ledger, LedgerUnavailable, migrate
 from booking.ledger.engine import open_engine
 from booking.ledger.tables import metadata
@@ -66,7 +67,7 @@ async def test_migrating_again_changes_nothing(address: str) -> None:
 async def test_the_newest_migration_can_be_undone_and_made_again(address: str) -> None:
     await migrate(address)
     ledger = Ledger.open(address)
-    await ledger.add_account("a@example.org", "a@example.org", "hash", organizer=True)
+    await ledger.add_account("a@example.org", "a@example.org", "hash", Role.ORGANIZER)
     configuration = Config()
     configuration.set_main_option("script_location", "booking.ledger:migrations")
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from booking.domain.callers import Caller
 from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
 from booking.domain.outcomes import Outcome, Status
 from booking.inventory.box_office import BoxOffice
@@ -70,7 +71,7 @@ async def test_a_booking_that_could_not_be_read_is_sent_as_soon_as_possible(monk
     monkeypatch.setattr(live, "PERIOD_SECONDS", 0.01)
     channel = Channel(cast("BoxOffice", cast("Any", Office())), 1)
     stream = Stream()
-    listener = Listener(stream, "ann", asyncio.get_running_loop().time())
+    listener = Listener(stream, Caller("ann", organizer=False), asyncio.get_running_loop().time())
     channel.listeners.add(listener)
     running = asyncio.create_task(channel.run())
     await eventually_async(lambda: any(b"event: booking" in piece for piece in stream.pieces), "the booking is told")

@@ -10,11 +10,11 @@ from booking.domain.model import Booking, BookingStatus
 from booking.inventory.box_office import BoxOffice
 from booking.ledger import reports
 from booking.ledger.ledger import Ledger
+from booking.operations.read_your_writes import ReadYourWrites
 from booking.web.authentication import Credentials
 from booking.web.endpoints.exports import FORMATS, Exports
 from booking.web.organizers import require_organizer, require_owner
 from booking.web.problems import Fault, Problem, invalid
-from booking.web.read_your_writes import ReadYourWrites
 from booking.web.requests import USER, booking_id_of, not_in_list, read_event_id, read_page
 from booking.web.responses import PlainResponse, booking_data, send_response, success
 

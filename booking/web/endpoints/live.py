@@ -1,12 +1,14 @@
 """Streams an event's changes as Server-Sent Events. Each event is read and rendered once for all its listeners."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Protocol
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from booking.domain.callers import Caller
 from booking.domain.model import Event
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
@@ -37,6 +39,9 @@ BUFFER_BYTES_MAX = 64 * 1024
 
 SLICE = 200
 """Listeners written to, or bookings read, before the event loop runs other tasks, such as bookings."""
+
+STREAM_SECONDS_MAX = 86_400.0
+"""A stream ends with its token, and after a day at the latest. Its client then reconnects with a valid token."""
 
 RETRY_MS = 1_000
 """How long a client waits before it reconnects."""
@@ -122,11 +127,11 @@ class SentStream:
 class Listener:
     """One connection, and the booking that was last sent to it."""
 
-    __slots__ = ("booking", "sent_at", "stream", "user")
+    __slots__ = ("booking", "caller", "sent_at", "stream")
 
-    def __init__(self, stream: Stream, user: str | None, now: float) -> None:
+    def __init__(self, stream: Stream, caller: Caller | None, now: float) -> None:
         self.stream = stream
-        self.user = user
+        self.caller = caller
         self.booking = b""
         self.sent_at = now
 
@@ -173,10 +178,10 @@ class Channel:
 
     async def _send_bookings(self, seq: int) -> None:
         """Sends signed-in listeners their own booking if it has changed. The reads share batches."""
-        signed_in = [listener for listener in self.listeners if listener.user is not None]
+        signed_in = [listener for listener in self.listeners if listener.caller is not None]
         for start in range(0, len(signed_in), SLICE):
             some = signed_in[start : start + SLICE]
-            texts = await asyncio.gather(*(booking_text(self._office, self._event_id, one.user) for one in some))
+            texts = await asyncio.gather(*(booking_text(self._office, self._event_id, one.caller) for one in some))
             for listener, text in zip(some, texts, strict=True):
                 if text != listener.booking:
                     listener.booking = text
@@ -201,7 +206,7 @@ class LiveEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Streams until the client disconnects, the server stops, or the client reads too slowly."""
-        user = await self._user(scope)
+        caller = await self._caller(scope)
         event_id = read_event_id(scope)
         event = await self._office.get_event(event_id)
         if event is None:
@@ -210,13 +215,13 @@ class LiveEndpoint:
             raise Problem("overloaded", "As many as can be served listen already. Try again in a moment.")
         self.listening += 1  # before the next await, so that no more requests than the limit pass the check
         try:
-            await self._listen(scope, receive, send, user, event)
+            await self._listen(scope, receive, send, caller, event)
         finally:
             self.listening -= 1
 
-    async def _listen(self, scope: Scope, receive: Receive, send: Send, user: str | None, event: Event) -> None:
+    async def _listen(self, scope: Scope, receive: Receive, send: Send, caller: Caller | None, event: Event) -> None:
         event_id = event.id
-        booking = b"" if user is None else await booking_text(self._office, event_id, user)
+        booking = b"" if caller is None else await booking_text(self._office, event_id, caller)
         await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
@@ -229,22 +234,32 @@ class LiveEndpoint:
         await send({"type": "http.response.body", "body": b"", "more_body": True})
         extension = scope.get("extensions", {}).get(DIRECT_WRITE)
         stream: Stream = SentStream(receive, send) if extension is None else DirectStream(receive, **extension)
-        listener = Listener(stream, user, asyncio.get_running_loop().time())
+        listener = Listener(stream, caller, asyncio.get_running_loop().time())
         listener.push(first, listener.sent_at)
         listener.booking = booking
         channel = self._join(event, listener)
+        seconds = STREAM_SECONDS_MAX if caller is None else min(caller.expires_at - time.time(), STREAM_SECONDS_MAX)
+        timer = asyncio.get_running_loop().call_later(max(0, seconds), stream.abort)
         try:
             await stream.wait_closed()
         finally:
+            timer.cancel()
             channel.listeners.discard(listener)
 
-    async def _user(self, scope: Scope) -> str | None:
-        """The id of the listening user; None without credentials. Raises Unauthenticated if they are wrong."""
+    async def _caller(self, scope: Scope) -> Caller | None:
+        """The listening user; None without credentials. Raises Unauthenticated if they are wrong."""
         if b"authorization" not in fields_of(scope):
             return None
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
-        return caller.user_id
+        return caller
+
+    def end_streams(self) -> None:
+        """Ends the streams of callers whose account was changed. They have to sign in again."""
+        listeners = [listener for channel in self._channels.values() for listener in channel.listeners]
+        for listener in listeners:
+            if listener.caller is not None and self._credentials.was_ended(listener.caller):
+                listener.stream.abort()
 
     def _join(self, event: Event, listener: Listener) -> Channel:
         """Adds a listener that has been sent `event` to the channel of that event."""
@@ -271,10 +286,10 @@ def availability(event: Event) -> bytes:
     return _with_id(b"event: availability\ndata: " + orjson.dumps(event_data(event)) + b"\n\n", event.seq)
 
 
-async def booking_text(office: BoxOffice, event_id: int, user: str | None) -> bytes:
-    """The stream's message with the user's live booking, or null. It has no id line yet."""
-    assert user is not None
-    outcome = await office.get_booking(event_id, user)
+async def booking_text(office: BoxOffice, event_id: int, caller: Caller | None) -> bytes:
+    """The stream's message with the caller's live booking, or null. It has no id line yet."""
+    assert caller is not None
+    outcome = await office.get_booking(event_id, caller.user_id)
     data: BookingData | None = None if outcome.booking is None else booking_data(outcome.booking)
     return b"event: booking\ndata: " + orjson.dumps(data) + b"\n\n"
 

@@ -16,11 +16,11 @@ from booking.ledger.ledger import Ledger
 from booking.ledger.records import EventRecord
 from booking.operations.audit.comparison import audit_event
 from booking.operations.audit.findings import MEANINGS, EventAudit
+from booking.operations.read_your_writes import ReadYourWrites
 from booking.web.authentication import Credentials
 from booking.web.endpoints.sale import refusals_of
 from booking.web.organizers import require_organizer, require_owner
 from booking.web.problems import Problem
-from booking.web.read_your_writes import ReadYourWrites
 from booking.web.requests import read_event_id
 from booking.web.response_schemas import AuditData, CountersData, MinuteData, ReportData
 from booking.web.responses import PlainResponse, success

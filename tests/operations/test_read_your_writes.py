@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from booking.web.read_your_writes import ReadYourWrites
+from booking.operations.read_your_writes import ReadYourWrites
 from tests.fixtures.backend import open_backend
 
 
