@@ -92,12 +92,14 @@ class BoxOffice:
     async def create(self, event_id: int, rules: Rules, organizer_id: str | None = None) -> EventOutcome:
         """Creates an event. Without an `organizer_id` it belongs to the administrators."""
         head = (
-            organizer_id or "",
             rules.name,
             rules.capacity,
             rules.max_per_user,
             rules.hold_seconds * 1000,
-            *(_or_empty(value) for value in (rules.waitlist_limit, rules.opens_at_ms, rules.closes_at_ms)),
+            *(
+                _or_empty(value)
+                for value in (rules.waitlist_limit, rules.opens_at_ms, rules.closes_at_ms, organizer_id)
+            ),
         )
         return await self._change_event("create", event_id, head)
 

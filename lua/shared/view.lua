@@ -1,5 +1,5 @@
 -- view: the event's current state, for an answer.
--- NEEDS   event, after it is written
+-- NEEDS   event, after `commit`
 local function view(status)
   local stored = call('HMGET', event, 'name', 'created_at', 'organizer_id')
   return {status, stored[1], sale.capacity, sale.max_per_user, sale.hold_ms, sale.waitlist_limit or '',

@@ -44,7 +44,7 @@ export class ConsoleSale {
   #message = el("p", { class: "notice", role: "status" });
   #pause = button("Pause", () => this.#togglePause());
   #change = button("Change", () => openForm(this.#event, this.#take));
-  #notYours = el("p", { class: "notice", role: "status" });
+  #notYours = el("p", { class: "quiet" });
   #pulseWords = el("p", { class: "quiet" });
   #pulsePicture = el("div");
   #minutes = new MinutesChart("Bookings, waiting list and cancellations a minute, over the last 15 minutes");
