@@ -209,5 +209,5 @@ class TokenVerifier:
             admin or role == ORGANIZER,
             admin,
             int(claims.get("iat", 0)),
-            claims["exp"] + self._leeway_seconds,
+            int(claims["exp"]) + self._leeway_seconds,
         )

@@ -63,11 +63,9 @@ async def change(
     With `old_hash`, returns None if the account has another hash by now. A new password, and a role that may do less
     than the one before, end all tokens of the account.
     """
-    found = await connection.execute(select(*_ACCOUNT).where(users.c.email_key == email_key).with_for_update())
-    row = found.one_or_none()
-    if row is None or old_hash not in (None, row.password_hash):
+    account = await _find_for_update(connection, email_key)
+    if account is None or old_hash not in (None, account.password_hash):
         return None
-    account = _account(row)
     values: dict[str, object] = {}
     if password_hash is not None:
         values["password_hash"] = password_hash
@@ -84,7 +82,7 @@ async def remove(connection: AsyncConnection, email_key: str) -> Account | None:
 
     The row stays, because it says since when no token is valid. Returns the account as it was.
     """
-    account = await find(connection, email_key)
+    account = await _find_for_update(connection, email_key)
     if account is not None:
         erased = {"email": "", "email_key": f"removed:{account.id}", "password_hash": "", **_flags(Role.USER)}
         await _update(connection, account, {**erased, "tokens_from": _next_tokens_from(account)})
@@ -117,6 +115,13 @@ async def name(connection: AsyncConnection, event_id: int) -> None:
         is_bare = table.c.user_id.in_(select(cast(users.c.id, Text)))
         named = update(table).where(table.c.event_id == event_id, is_bare)
         await connection.execute(named.values(user_id=ACCOUNT_PREFIX + table.c.user_id))
+
+
+async def _find_for_update(connection: AsyncConnection, email_key: str) -> Account | None:
+    """Like `find`; another transaction that changes the account waits. In SQLite, each one that writes does."""
+    found = await connection.execute(select(*_ACCOUNT).where(users.c.email_key == email_key).with_for_update())
+    row = found.one_or_none()
+    return None if row is None else _account(row)
 
 
 async def _update(connection: AsyncConnection, account: Account, values: dict[str, object]) -> Account:

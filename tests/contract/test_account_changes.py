@@ -138,6 +138,17 @@ def test_an_operators_change_ends_tokens_at_once_for_organizers_and_soon_for_buy
     assert log_in(api, email).status == (200 if change == "demote" else 401)
 
 
+def test_a_demotion_holds_in_every_worker_at_once(busy_api: Api) -> None:
+    email = address("organizer")
+    command(busy_api, "add", email, "--role", "organizer", password=PASSWORD)
+    caller = signed_in(busy_api, email)
+    new = {"event_name": "x", "available_tickets": 1}
+    closing = {"Connection": "close"}  # each call has a connection of its own, and so any worker
+    assert {caller.call("POST", "/initialize", new, headers=closing).status for _ in range(8)} == {201}
+    command(busy_api, "demote", email)
+    assert {caller.call("POST", "/initialize", new, headers=closing).status for _ in range(8)} == {401}
+
+
 def test_a_demoted_organizer_is_a_user_with_the_same_password(api: Api, organizer: tuple[str, Caller]) -> None:
     email, _ = organizer
     password_caller = basic(api, email)
