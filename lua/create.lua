@@ -6,7 +6,7 @@
 -- KEYS[5] due       zset    of the shard: events by the end of their first hold
 -- KEYS[6] changes   stream  of the shard: one entry a change
 -- KEYS[7] epoch     string  of the shard
--- ARGV    expected_epoch event_id name capacity max_per_user hold_ms waitlist_limit opens_at closes_at
+-- ARGV    expected_epoch event_id name capacity max_per_user hold_ms waitlist_limit opens_at closes_at organizer_id
 -- USES    clock shard record event commit view bounds
 -- STATUSES CREATED EVENT_EXISTS WINDOW_INVERTED
 -- RETURNS the event's row, or a refusal
@@ -23,8 +23,9 @@ sale.available = sale.capacity
 if sale.opens_at and sale.closes_at and sale.opens_at >= sale.closes_at then return {{WINDOW_INVERTED}} end
 local seq = next_seq()
 log(seq, 'created', rules(name))
+created_by = organizer_id
 call('HSET', event, 'name', name, 'capacity', capacity, 'max_per_user', max_per_user, 'hold_ms', hold_ms,
   'waitlist_limit', waitlist_limit, 'opens_at', opens_at, 'closes_at', closes_at, 'paused', 0, 'created_at', now,
-  'rules_version', seq .. '-' .. now_text)
+  'rules_version', seq .. '-' .. now_text, 'organizer_id', organizer_id)
 commit()
 return {view(CREATED)}

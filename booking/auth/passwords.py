@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import unicodedata
 from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,8 @@ from typing import TypeVar
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import VerificationError
+
+from booking.domain.accounts import PASSWORD_CHARACTERS_MAX
 
 MEMORY_KIB = 19 * 1024
 PASSES = 2
@@ -22,6 +25,9 @@ SALT_BYTES = 16
 WAITING_MAX = 64
 """Passwords that may wait for a thread. Each takes some 25 ms, so a longer queue would take too long."""
 
+NORMALISED_CHARACTERS_MAX = 4 * PASSWORD_CHARACTERS_MAX
+"""Longer text is not normalised, because that takes quadratic time. No decomposed password is longer."""
+
 Result = TypeVar("Result")
 
 
@@ -30,7 +36,11 @@ class TooBusy(Exception):
 
 
 class Passwords:
-    """The only place that knows how passwords are stored. It hashes a password unchanged, as UTF-8, of any length."""
+    """The only place that knows how passwords are stored: as the hash of their NFC form in UTF-8, of any length.
+
+    Keyboards send the same letters in different forms. Earlier versions hashed a password as it was sent, so a password
+    is also tried as it is and in its NFD form. That is up to three checks, but one for a password in ASCII.
+    """
 
     def __init__(self, threads: int, *, waiting_max: int = WAITING_MAX) -> None:
         """At most `threads` passwords are hashed at a time, with 19 MiB of memory each; `waiting_max` more may wait."""
@@ -48,7 +58,7 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """The salted hash of `password`, which includes its own parameters, to be stored. Raises TooBusy."""
-        return await self._work(lambda: self._hasher.hash(password))
+        return await self._work(lambda: self._hasher.hash(_forms(password)[0]))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """Whether `password_hash` is the hash of `password`.
@@ -57,7 +67,7 @@ class Passwords:
         exists. Raises TooBusy, and argon2's InvalidHashError if `password_hash` is not a hash.
         """
         stored = self._decoy if password_hash is None else password_hash
-        matches = await self._work(lambda: self._matches(stored, password))
+        matches = await self._work(lambda: any(self._matches(stored, form) for form in _forms(password)))
         return matches and password_hash is not None
 
     def close(self) -> None:
@@ -81,6 +91,15 @@ class Passwords:
         # A cancelled caller frees its slot in the queue, but a running thread keeps its slot until it ends.
         done.add_done_callback(lambda _: self._slots.release())
         return await asyncio.wrap_future(done)
+
+
+def _forms(password: str) -> list[str]:
+    """The forms of a password that its hash may be of, without repetitions; first the one that new hashes are of."""
+    if password.isascii() or len(password) > NORMALISED_CHARACTERS_MAX:
+        return [password]
+    return list(
+        dict.fromkeys((unicodedata.normalize("NFC", password), password, unicodedata.normalize("NFD", password)))
+    )
 
 
 def _decoy() -> str:

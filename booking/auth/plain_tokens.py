@@ -13,8 +13,8 @@ from booking.domain.callers import USER_ID_CHARACTERS_MAX, Caller
 NUMERIC_DATE_MAX = 2**53 - 1
 """The largest time of a claim: JSON parsers may read larger numbers differently (RFC 7493, section 2.2)."""
 
-ORGANIZER = "organizer"
-"""The `role` that the organizer's endpoints require."""
+ORGANIZER, ADMIN = "organizer", "admin"
+"""The roles that the organizer's endpoints require: for the caller's own events, and for all events."""
 
 _URL_ALPHABET = bytes.maketrans(b"+/", b"-_")
 # Back to the standard alphabet. Characters that base64url does not have become one that base64 does not have either, so
@@ -93,7 +93,8 @@ class PlainTokens:
             and self._special.isdisjoint(claims)
             and (not self._expected or all(claims.get(name) == text for name, text in self._expected.items()))
         ):
-            return Caller(subject, role == ORGANIZER)
+            admin = role == ADMIN
+            return Caller(subject, admin or role == ORGANIZER, admin, issued_at, expires_at + leeway)
         return None
 
 

@@ -1,6 +1,7 @@
 """Bearer tokens: signs the service's own tokens, and verifies these and an identity provider's."""
 
 import time
+from dataclasses import replace
 from hmac import digest
 from typing import Any
 
@@ -10,8 +11,9 @@ from jwt.algorithms import HMACAlgorithm
 from jwt.types import Options
 
 from booking.auth.key_set import BoundKey, KeySet, KeySetUnavailable, UnknownKey, bind_pem
-from booking.auth.plain_tokens import HEADER, NUMERIC_DATE_MAX, ORGANIZER, PlainTokens, base64url
+from booking.auth.plain_tokens import ADMIN, HEADER, NUMERIC_DATE_MAX, ORGANIZER, PlainTokens, base64url
 from booking.domain.callers import Caller, user_id_fault
+from booking.logs import ThrottledLogger
 from booking.settings import ACCOUNT_PREFIX
 
 SECRET_BYTES_MIN = 32
@@ -23,10 +25,11 @@ TOKEN_BYTES_MAX = 8192
 # `iat` is only information (RFC 7519, section 4.1.6): a token is valid even if its issuer's clock is a little fast.
 _OPTIONS: Options = {"require": ["exp", "sub"], "enforce_minimum_key_length": True, "verify_iat": False}
 
+_NO_AUDIENCE = ThrottledLogger("tokens with an audience (aud) are refused, because BOOKING_JWT_AUDIENCE is not set")
+
 _REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
     (jwt.ExpiredSignatureError, "the token has expired"),
     (jwt.ImmatureSignatureError, "the token is not valid yet"),
-    (jwt.InvalidAudienceError, "the token is meant for another audience"),
     (jwt.InvalidIssuerError, "the token comes from another issuer"),
     (jwt.InvalidAlgorithmError, "the token's algorithm is not accepted"),
     (jwt.InvalidSignatureError, "the token's signature is wrong"),
@@ -71,7 +74,8 @@ class TokenVerifier:
 
     The shared secret is only used with HS256, and each public key only with the algorithm of its type. If there is a
     key set, a token that names its key (`kid`) is checked with that key, and any other with the PEM. A token with an
-    audience (`aud`) is refused if none is configured (RFC 7519, section 4.1.3, and PyJWT's default).
+    audience (`aud`) is refused if none is configured (RFC 7519, section 4.1.3, and PyJWT's default); if its signature
+    is valid, the log names the missing setting.
 
     Only a token that is signed with the shared secret can be for an account of the service (`account:…`). A provider's
     subjects get the prefix `subject_prefix`, which separates its users from those of the shared secret.
@@ -140,7 +144,7 @@ class TokenVerifier:
         except jwt.PyJWTError:
             raise InvalidToken("the token is malformed") from None
         if header.get("alg") == "HS256":
-            return _caller(self._claims(token, self._secret, "HS256"))
+            return self._caller(self._claims(token, self._secret, "HS256"))
         bound: BoundKey | None = self._public_key
         if self._key_set is not None and "kid" in header:
             try:
@@ -151,8 +155,8 @@ class TokenVerifier:
                 return None
         if bound is None:
             raise InvalidToken("the token's algorithm is not accepted")
-        caller = _caller(self._claims(token, bound.key, bound.algorithm))
-        return Caller(self._foreign_user_id(caller.user_id), caller.organizer)
+        caller = self._caller(self._claims(token, bound.key, bound.algorithm))
+        return replace(caller, user_id=self._foreign_user_id(caller.user_id))
 
     def _foreign_user_id(self, subject: str) -> str:
         """The user id of a provider's subject. Raises InvalidToken if it would be an account's id, or is not valid."""
@@ -178,21 +182,32 @@ class TokenVerifier:
             )
         except jwt.MissingRequiredClaimError as error:
             raise InvalidToken(f"the token has no {error.claim}") from None
+        except jwt.InvalidAudienceError:
+            if self._audience is not None:
+                raise InvalidToken("the token is meant for another audience") from None
+            _NO_AUDIENCE.error()
+            raise InvalidToken("the token names an audience, and this service is configured without one") from None
         except jwt.PyJWTError as error:
             raise InvalidToken(next(reason for kind, reason in _REASONS if isinstance(error, kind))) from None
 
-
-def _caller(claims: dict[str, Any]) -> Caller:
-    """The caller in claims that PyJWT has accepted. PyJWT accepts text as a time, and any subject or role."""
-    for name in ("exp", "nbf", "iat"):
-        seconds = claims.get(name, 0)
-        # `not … <=` also refuses NaN, for which every comparison is false.
-        if type(seconds) not in (int, float) or not abs(seconds) <= NUMERIC_DATE_MAX:
-            raise InvalidToken(f"the token's {name} is not a time")
-    fault = user_id_fault(claims["sub"])
-    if fault is not None:
-        raise InvalidToken(f"the token's sub {fault}")
-    role = claims.get("role")
-    if role is not None and not isinstance(role, str):
-        raise InvalidToken("the token's role is not text")
-    return Caller(claims["sub"], role == ORGANIZER)
+    def _caller(self, claims: dict[str, Any]) -> Caller:
+        """The caller in claims that PyJWT has accepted. PyJWT accepts text as a time, and any subject or role."""
+        for name in ("exp", "nbf", "iat"):
+            seconds = claims.get(name, 0)
+            # `not … <=` also refuses NaN, for which every comparison is false.
+            if type(seconds) not in (int, float) or not abs(seconds) <= NUMERIC_DATE_MAX:
+                raise InvalidToken(f"the token's {name} is not a time")
+        fault = user_id_fault(claims["sub"])
+        if fault is not None:
+            raise InvalidToken(f"the token's sub {fault}")
+        role = claims.get("role")
+        if role is not None and not isinstance(role, str):
+            raise InvalidToken("the token's role is not text")
+        admin = role == ADMIN
+        return Caller(
+            claims["sub"],
+            admin or role == ORGANIZER,
+            admin,
+            int(claims.get("iat", 0)),
+            int(claims["exp"]) + self._leeway_seconds,
+        )

@@ -1,23 +1,30 @@
-"""The commands for users: `token` and `user add`."""
+"""The commands for users: `token`, and those of the group `user`."""
 
 import asyncio
 import sys
+from collections.abc import Coroutine
 from getpass import getpass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
-from booking.cli.invocation import EXIT_FAILED, DataDir, fail, make_data_folder, read_settings
-from booking.domain.accounts import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN
+from booking.cli.invocation import EXIT_FAILED, DataDir, check_redis_address, fail, make_data_folder, read_settings
+from booking.domain.accounts import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN, Role
 from booking.processes.data_folder import running_service
 from booking.settings import SettingsError
 
 TOKEN_SECONDS_MAX = 10 * 365 * 86_400
 
+Email = Annotated[str, typer.Argument(help="The account's address; compared without case.")]
+
+Result = TypeVar("Result")
+
 
 def token(
     user: Annotated[str, typer.Option(help="The user's id; an account's is account: and its number.")],
-    role: Annotated[Literal["organizer", "user"], typer.Option(help="Organizers make and change events.")] = "user",
+    role: Annotated[
+        Role, typer.Option(help="Organizers make events, and change their own; administrators change all.")
+    ] = Role.USER,
     expires_in: Annotated[int, typer.Option(help="Lifetime in seconds.", min=1, max=TOKEN_SECONDS_MAX)] = 3600,
     data_dir: DataDir = None,
 ) -> None:
@@ -37,7 +44,7 @@ def token(
             sign_token(
                 settings.signing_secret(),
                 user,
-                "organizer" if role == "organizer" else None,
+                None if role is Role.USER else role.value,
                 expires_in,
                 issuer=settings.jwt_issuer,
                 audience=settings.jwt_audience,
@@ -58,8 +65,9 @@ def token(
 
 
 def add_user(
-    email: Annotated[str, typer.Argument(help="The account's address; compared without case.")],
-    organizer: Annotated[bool, typer.Option("--organizer", help="Let the account make and change events.")] = False,
+    email: Email,
+    organizer: Annotated[bool, typer.Option("--organizer", help="The same as --role organizer.")] = False,
+    role: Annotated[Role, typer.Option(help="What it may do.")] = Role.USER,
     create_database: Annotated[
         bool, typer.Option("--create-database", help="Make the database if there is none, as the first start does.")
     ] = False,
@@ -67,29 +75,141 @@ def add_user(
 ) -> None:
     """Add an account, or set the password of an existing one.
 
-    Asks for the password twice on a terminal; otherwise reads it as one line from standard input. Without a database
-    of the service it does nothing (exit code 2): another folder may be meant.
+    Asks for the password twice on a terminal; otherwise reads it as one line from standard input. An organizer sees and
+    changes the events that it created, an administrator (admin) all events. Without a database of the service it does
+    nothing (exit code 2): another folder may be meant.
 
-        booking user add ann@example.com --organizer
+        booking user add ann@example.com --role organizer
         openssl rand -base64 18 | tee password | booking user add ann@example.com
     """
-    from booking.auth.emails import normalise_email
-    from booking.ledger.errors import LedgerError
     from booking.operations.accounts import add_account, require_database
 
     settings = read_settings(data_dir=data_dir)
+    if not create_database:
+        _done(require_database(settings.database_address))
+    password = _password_for(email)
+    make_data_folder(settings)
+    if organizer and role is Role.USER:
+        role = Role.ORGANIZER
+    _run(add_account(settings.database_address, email, password, role))
+
+
+def set_password(email: Email, data_dir: DataDir = None) -> None:
+    """Set the password of an account, and end its tokens.
+
+    Asks for the password as `booking user add` does. Tokens end at once on the calls of organizers, and within a minute
+    on all others.
+
+        booking user set-password ann@example.com
+    """
+    from booking.operations.accounts import set_password as set_it
+
+    settings = read_settings(data_dir=data_dir)
+    _run(set_it(settings.database_address, email, _password_for(email)))
+
+
+def promote(
+    email: Email,
+    role: Annotated[Literal["organizer", "admin"], typer.Option(help="What it may do.")] = "organizer",
+    data_dir: DataDir = None,
+) -> None:
+    """Let an account create events (organizer), or see and change all events (admin), from its next login.
+
+    booking user promote ann@example.com
+    booking user promote ann@example.com --role admin
+    """
+    from booking.operations.accounts import promote as promote_it
+
+    settings = read_settings(data_dir=data_dir)
+    _run(promote_it(settings.database_address, email, Role(role)))
+
+
+def demote(email: Email, data_dir: DataDir = None) -> None:
+    """Make an organizer or administrator a plain user, and end its tokens. Its events go on.
+
+    Tokens end at once on the calls of organizers, and within a minute on all others.
+
+        booking user demote ann@example.com
+    """
+    from booking.operations.accounts import demote as demote_it
+
+    settings = read_settings(data_dir=data_dir)
+    _run(demote_it(settings.database_address, email))
+
+
+def remove(
+    email: Email,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Cancel its live bookings.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Remove an account: erase its email and password, and end its tokens. Its bookings stay under its user id.
+
+    Refuses while it has live bookings, unless --force cancels them. For a minute after that, a token may still book.
+    The service, or at least its Redis and persister, has to run.
+
+        booking user remove ann@example.com
+        booking user remove ann@example.com --yes --force
+    """
+    from booking.operations.accounts import remove_account
+
+    settings = read_settings(data_dir=data_dir)
+    check_redis_address(settings)
+    if not yes and not sys.stdin.isatty():
+        fail("standard input is no terminal to ask on; say --yes")
+    if yes or typer.confirm(f"Remove the account {email}?"):
+        _run(remove_account(settings, email, force=force))
+    else:
+        fail("nothing was changed", EXIT_FAILED)
+
+
+def list_users(
+    role: Annotated[Role | None, typer.Option(help="Only accounts with this role.")] = None, data_dir: DataDir = None
+) -> None:
+    """List the accounts: user id, role and email, one a line.
+
+    booking user list
+    booking user list --role organizer
+    """
+    from booking.operations.accounts import list_accounts
+
+    settings = read_settings(data_dir=data_dir)
+    for user_id, its_role, email in _done(list_accounts(settings.database_address, role)):
+        print(f"{user_id:<16} {its_role:<9} {email}")
+
+
+def _run(work: Coroutine[Any, Any, str]) -> None:
+    """Does it, and prints what was done."""
+    print(_done(work))
+
+
+def _done(work: Coroutine[Any, Any, Result]) -> Result:
+    """The result. If it fails, prints a line and exits."""
+    from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+    from booking.ledger.errors import LedgerError
+    from booking.operations.accounts import Refused
+
     try:
-        normalise_email(email)  # before it asks for a password
-        if not create_database:
-            asyncio.run(require_database(settings.database_address))
-        password = _ask_password()
-        make_data_folder(settings)
-        message = asyncio.run(add_account(settings.database_address, email, password, organizer=organizer))
+        return asyncio.run(work)
     except ValueError as error:
         fail(str(error))
+    except Refused as error:
+        fail(str(error), EXIT_FAILED)
     except LedgerError as error:
         fail(f"database: {error}", EXIT_FAILED)
-    print(message)
+    except (InventoryUnavailable, OutcomeUnknown, Overloaded) as error:
+        fail(f"Redis: {error}; is the service running?", EXIT_FAILED)
+
+
+def _password_for(email: str) -> str:
+    """The password that is entered for this email. If one of the two is not valid, prints why, and exits."""
+    from booking.auth.emails import normalise_email
+
+    try:
+        normalise_email(email)  # before it asks for a password
+        return _ask_password()
+    except ValueError as error:
+        fail(str(error))
 
 
 def _ask_password() -> str:

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from booking.cli.accounts import add_user, token
+from booking.cli.accounts import add_user, demote, list_users, promote, remove, set_password, token
 from booking.cli.invocation import EXIT_BROKEN_PIPE, EXIT_CODES, EXIT_STOPPED
 from booking.cli.operations import audit, doctor, restore
 from booking.cli.schema import openapi
@@ -68,7 +68,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     name="booking", cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich"
 )
-user = typer.Typer(no_args_is_help=True, help="The service's own accounts: `booking user add`.")
+user = typer.Typer(no_args_is_help=True, help="The service's own accounts.")
 
 
 def unwrapped(command: Callable[..., None]) -> str:
@@ -77,7 +77,15 @@ def unwrapped(command: Callable[..., None]) -> str:
     return "\n\n".join(text if text.startswith(" ") else " ".join(text.split("\n")) for text in paragraphs)
 
 
-user.command("add", help=unwrapped(add_user))(add_user)
+for name, of_accounts in (
+    ("list", list_users),
+    ("add", add_user),
+    ("set-password", set_password),
+    ("promote", promote),
+    ("demote", demote),
+    ("remove", remove),
+):
+    user.command(name, help=unwrapped(of_accounts))(of_accounts)
 app.add_typer(user, name="user", rich_help_panel=TRIAL_PANEL)
 for panel, commands in (
     (SERVER_PANEL, (serve, migrate, persist)),

@@ -44,13 +44,17 @@ class BookingChange:
 
 @dataclass(frozen=True, slots=True)
 class EventChange:
-    """The creation (always `seq` 1) or a change of an event by its organizer, with the event's rules after it."""
+    """The creation (always `seq` 1) or a change of an event by its organizer, with the event's rules after it.
+
+    `organizer_id` is the user id that created the event; only the creation has it.
+    """
 
     event_id: int
     seq: int
     kind: ChangeKind
     at_ms: int
     rules: Rules
+    organizer_id: str | None = None
 
 
 Change = BookingChange | EventChange

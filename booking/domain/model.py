@@ -71,6 +71,8 @@ class Event:
     seq: int
     created_at_ms: int
     now_ms: int
+    organizer_id: str | None = None
+    """The user id that created the event; None for an event that is older than this field."""
     epoch: str = field(default="", compare=False)
     """The epoch of the event's shard. After a restore it is another one: the same `seq` may be another state then."""
     rules_version: str = field(default="0", compare=False)

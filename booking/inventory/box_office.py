@@ -102,14 +102,17 @@ class BoxOffice:
             return Outcome(Status.EVENT_NOT_FOUND)
         return read_outcome(event_id, user_id, reply.rows[row])
 
-    async def create(self, event_id: int, rules: Rules) -> EventOutcome:
-        """Creates an event."""
+    async def create(self, event_id: int, rules: Rules, organizer_id: str | None = None) -> EventOutcome:
+        """Creates an event. Without an `organizer_id` it belongs to the administrators."""
         head = (
             rules.name,
             rules.capacity,
             rules.max_per_user,
             rules.hold_seconds * 1000,
-            *(_or_empty(value) for value in (rules.waitlist_limit, rules.opens_at_ms, rules.closes_at_ms)),
+            *(
+                _or_empty(value)
+                for value in (rules.waitlist_limit, rules.opens_at_ms, rules.closes_at_ms, organizer_id)
+            ),
         )
         return await self._change_event("create", event_id, head)
 

@@ -68,6 +68,12 @@ class InventoryReader:
             stored = await self._redis.hgetall(self._keys(event_id)[0])
         return {name.decode(): int(value) for name, value in stored.items() if _is_number(value)} if stored else None
 
+    async def organizer_id(self, event_id: int) -> str | None:
+        """The user id that created an event; None if it has none, or if there is no such event."""
+        with unavailable("read"):
+            found = await self._redis.hget(self._keys(event_id)[0], "organizer_id")
+        return found.decode(errors="replace") if found else None
+
     async def sizes(self, event_id: int) -> tuple[int, int, float | None]:
         """The sizes of the waiting list and of the list of holds, and when the event's first hold ends (ms)."""
         _, _, waiting, holds, due, *_ = self._keys(event_id)

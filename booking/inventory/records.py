@@ -96,8 +96,9 @@ def read_outcome(event_id: int, user_id: str, row: Sequence[Any]) -> Outcome:
 
 def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:
     """Parses an event's row, as `lua/shared/view.lua` returns it."""
-    name, capacity, max_per_user, hold_ms, waitlist_limit, opens_at, closes_at, paused, *rest, epoch, version = row[1:]
-    available, held, sold, bookings, holding, waiting, seq, created_at, now = map(int, rest)
+    name, capacity, max_per_user, hold_ms, waitlist_limit, opens_at, closes_at, paused, *rest = row[1:]
+    *numbers, epoch, version, organizer_id = rest
+    available, held, sold, bookings, holding, waiting, seq, created_at, now = map(int, numbers)
     rules = Rules(
         name=bytes(name).decode(),
         capacity=int(capacity),
@@ -122,11 +123,14 @@ def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:
         now_ms=now,
         epoch=bytes(epoch).decode(),
         rules_version=bytes(version).decode(),
+        organizer_id=bytes(organizer_id).decode() or None,
     )
 
 
-def read_change(text: bytes) -> Change:
+def read_change(text: bytes, organizer_id: bytes = b"") -> Change:
     """Parses a stream entry: "event seq kind at", followed by a record and its user, or by an event's rules and name.
+
+    `organizer_id` is the entry's second field, which only the creation of an event has.
 
     Raises KeyError, ValueError or IndexError.
     """
@@ -144,7 +148,7 @@ def read_change(text: bytes) -> Change:
             _optional(closes_at),
             paused == b"1",
         )
-        return EventChange(int(event_id), int(seq), kind, int(at_ms), rules)
+        return EventChange(int(event_id), int(seq), kind, int(at_ms), rules, organizer_id.decode() or None)
     status, quantity, number, created, source, expires, user_id = rest.removeprefix(_VERSION).split(b" ", 6)
     return BookingChange(
         int(event_id),

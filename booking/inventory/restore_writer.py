@@ -134,7 +134,13 @@ class RestoreWriter:
                 pipeline.zadd(holds, ends)
 
     async def write_event(
-        self, event_id: int, rules: Rules, created_at_ms: int, seq: int, counters: Mapping[str, int]
+        self,
+        event_id: int,
+        rules: Rules,
+        organizer_id: str | None,
+        created_at_ms: int,
+        seq: int,
+        counters: Mapping[str, int],
     ) -> None:
         """Writes an event's rules and counters, and when its first hold ends. Raises LeaseLost."""
         event, _, _, holds, due, *_ = self._keys(event_id)
@@ -147,6 +153,7 @@ class RestoreWriter:
             "opens_at": _or_empty(rules.opens_at_ms),
             "closes_at": _or_empty(rules.closes_at_ms),
             "paused": int(rules.paused),
+            "organizer_id": organizer_id or "",
             "created_at": created_at_ms,
             "seq": seq,
             **counters,

@@ -179,7 +179,7 @@ def _batch(shard: int, epoch: str, cursor: str, entries: Any) -> ShardBatch:
     upto, changes = cursor.encode(), list[Change]()
     for entry_id, fields in entries:
         try:
-            changes.append(read_change(fields[1]))
+            changes.append(read_change(*fields[1::2]))
         except (KeyError, ValueError, IndexError):
             if not changes:
                 raise

@@ -71,8 +71,8 @@ def fold(changes: Iterable[Change]) -> Fold:
                 step.created = change
             step.changed = change
             rows.append(
-                (event_id, seq, change.kind.value, change.at_ms, None, None, None, None, None, None, None,
-                 rules_to_text(change.rules))
+                (event_id, seq, change.kind.value, change.at_ms, None, change.organizer_id, None, None, None, None,
+                 None, rules_to_text(change.rules))
             )  # fmt: skip
     return folded
 

@@ -9,7 +9,7 @@ from typing import Self
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from booking.domain.accounts import Account
+from booking.domain.accounts import Account, Role
 from booking.domain.changes import Change, ShardBatch
 from booking.domain.model import Booking, BookingStatus, Rules
 from booking.ledger import accounts, reads, shards, writer
@@ -111,22 +111,63 @@ class Ledger:
 
     # Accounts
 
-    async def add_account(self, email: str, email_key: str, password_hash: str, organizer: bool = False) -> Account:
+    async def add_account(self, email: str, email_key: str, password_hash: str, role: Role = Role.USER) -> Account:
         """Adds an account. Raises EmailTaken if an account has this `email_key` (the email in its compared form)."""
         async with self._writing() as connection:
-            return await accounts.add(connection, email, email_key, password_hash, organizer)
+            return await accounts.add(connection, email, email_key, password_hash, role)
 
     async def find_account(self, email_key: str) -> Account | None:
         """The account with this `email_key`; None if there is none."""
         async with self.reading() as connection:
             return await accounts.find(connection, email_key)
 
+    async def find_account_by_id(self, account_id: int) -> Account | None:
+        """The account with this id; None if there is none, or if it was removed."""
+        async with self.reading() as connection:
+            return await accounts.find_by_id(connection, account_id)
+
+    async def accounts(self) -> AsyncIterator[Account]:
+        """Every account by id, in pages."""
+        after_id = 0
+        while True:
+            async with self.reading() as connection:
+                page = await accounts.page(connection, after_id, LIVE_SPAN)
+            if not page:
+                return
+            for account in page:
+                yield account
+            after_id = page[-1].id
+
     async def change_account(
-        self, email_key: str, *, password_hash: str | None = None, organizer: bool | None = None
+        self,
+        email_key: str,
+        *,
+        password_hash: str | None = None,
+        role: Role | None = None,
+        old_hash: str | None = None,
     ) -> Account | None:
-        """Sets the given values, and returns the account; None if there is no such account."""
+        """Sets the given values, and returns the account; None if there is no such account.
+
+        With `old_hash`, returns None if the account has another hash by now. A new password, and a role that may do
+        less, end all tokens of the account.
+        """
         async with self._writing() as connection:
-            return await accounts.change(connection, email_key, password_hash, organizer)
+            return await accounts.change(connection, email_key, password_hash, role, old_hash)
+
+    async def remove_account(self, email_key: str) -> Account | None:
+        """Erases an account's email and password, and ends its tokens. Returns it as it was; None if there is none."""
+        async with self._writing() as connection:
+            return await accounts.remove(connection, email_key)
+
+    async def tokens_from(self, account_id: int) -> int:
+        """Tokens of this account with an earlier `iat` (seconds since 1970) are not valid; 0 if there is none."""
+        async with self.reading() as connection:
+            return await accounts.tokens_from(connection, account_id)
+
+    async def tokens_ended(self, since: int) -> dict[str, int]:
+        """By user id: since when tokens are valid, of the accounts whose tokens were ended after `since` (seconds)."""
+        async with self.reading() as connection:
+            return await accounts.tokens_ended(connection, since)
 
     async def name_accounts(self, event_id: int) -> None:
         """Renames an event's bookings and changes from an account's bare id to its user id. May be repeated."""
@@ -240,6 +281,11 @@ class Ledger:
         """
         async with self.reading() as connection:
             return await reads.user_page(connection, user_id, limit, starting_after)
+
+    async def live_events(self, user_id: str) -> list[int]:
+        """The events that a user has a live booking of, by id."""
+        async with self.reading() as connection:
+            return await reads.live_events(connection, user_id)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

@@ -39,7 +39,7 @@ async def event(connection: AsyncConnection, event_id: int) -> EventRecord | Non
     if row is None:
         return None
     rules = Rules(**{name: row[name] for name in Rules.__slots__})
-    return EventRecord(row["id"], rules, row["created_at_ms"], row["seq"])
+    return EventRecord(row["id"], rules, row["created_at_ms"], row["seq"], row["organizer_id"])
 
 
 async def event_ids(connection: AsyncConnection) -> list[int]:
@@ -214,6 +214,12 @@ async def user_page(
     return [booking_of(row) for row in rows]
 
 
+async def live_events(connection: AsyncConnection, user_id: str) -> list[int]:
+    """The events that a user has a live booking of, by id."""
+    found = select(bookings.c.event_id).where(bookings.c.user_id == user_id, bookings.c.status.in_(LIVE))
+    return list(await connection.scalars(found.order_by(bookings.c.event_id)))
+
+
 def booking_of(row: Row[int, int, str, int, str, str, int, int | None] | tuple[Any, ...]) -> Booking:
     """A row of BOOKING_COLUMNS as a booking."""
     event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms = row
@@ -224,7 +230,8 @@ def booking_of(row: Row[int, int, str, int, str, str, int, int | None] | tuple[A
 
 def _change(row: Row[tuple[object, ...]]) -> Change:
     if row.rules is not None:
-        return EventChange(row.event_id, row.seq, ChangeKind(row.kind), row.at_ms, rules_from_text(row.rules))
+        rules = rules_from_text(row.rules)
+        return EventChange(row.event_id, row.seq, ChangeKind(row.kind), row.at_ms, rules, row.user_id)
     return BookingChange(
         event_id=row.event_id,
         seq=row.seq,

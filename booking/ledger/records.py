@@ -24,6 +24,8 @@ class EventRecord:
     created_at_ms: int
     seq: int
     """The highest `seq` applied, of a change of the event or of one of its bookings."""
+    organizer_id: str | None = None
+    """The user id that created the event; None for an event that is older than this field."""
 
 
 @dataclass(frozen=True, slots=True)

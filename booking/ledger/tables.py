@@ -39,6 +39,8 @@ events = Table(
     Column("paused", Boolean, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
+    # The user id that created the event; null for an event that is older than this column.
+    Column("organizer_id", Text),
 )
 
 # Every booking after its last change. Bookings and changes have no foreign keys to events: the writer updates
@@ -63,7 +65,8 @@ bookings = Table(
     sqlite_with_rowid=False,
 )
 
-# Every change, append-only. A change of the event itself has `rules` (JSON); a change of a booking has the others.
+# Every change, append-only. A change of the event itself has `rules` (JSON), and its creation has the organizer's
+# `user_id`, too. A change of a booking has all other columns.
 changes = Table(
     "changes",
     metadata,
@@ -89,7 +92,12 @@ users = Table(
     Column("email", Text, nullable=False),
     Column("email_key", Text, nullable=False, unique=True),
     Column("password_hash", Text, nullable=False),
+    # An administrator is an organizer, too.
     Column("organizer", Boolean, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
+    Column("admin", Boolean, server_default=false(), nullable=False),
+    # Tokens with an earlier `iat` (seconds) are not valid.
+    Column("tokens_from", BigInteger, server_default="0", nullable=False),
+    Index(None, "tokens_from"),
     sqlite_autoincrement=True,  # an id is never reused, not even after a deletion
 )

@@ -83,7 +83,13 @@ async def write(connection: AsyncConnection, folded: Fold) -> None:
 
 async def _write_events(connection: AsyncConnection, steps: dict[int, EventStep]) -> None:
     created = [
-        {"id": event_id, "created_at_ms": step.created.at_ms, "seq": 0, **asdict(step.created.rules)}
+        {
+            "id": event_id,
+            "created_at_ms": step.created.at_ms,
+            "seq": 0,
+            "organizer_id": step.created.organizer_id,
+            **asdict(step.created.rules),
+        }
         for event_id, step in steps.items()
         if step.created is not None
     ]

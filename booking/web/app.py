@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Protocol
@@ -15,6 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from booking import logs
 from booking.auth.passwords import Passwords
 from booking.auth.tokens import TokenVerifier, sign_token
+from booking.domain.accounts import Account, Role
+from booking.domain.callers import account_user_id
 from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice, RateLimit
 from booking.inventory.durability import LevelUnavailable, choose
@@ -27,11 +30,13 @@ from booking.inventory.streams import ChangeStreams
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
 from booking.metrics import FOLDER, Metrics, MetricsFile
+from booking.operations.read_your_writes import ReadYourWrites
 from booking.operations.restore.naming import name_accounts
 from booking.operations.restore.restoration import restore_empty
 from booking.persister.bootstrap import initialize_shards, verify_or_fence
 from booking.settings import Settings, SettingsError
 from booking.web.access_log import AccessLog, console_line, json_line
+from booking.web.account_tokens import RENEW_SECONDS, AccountTokens
 from booking.web.authentication import Credentials
 from booking.web.cross_origin import CrossOriginMiddleware
 from booking.web.endpoints.accounts import AccountEndpoints
@@ -46,7 +51,6 @@ from booking.web.local_limits import LocalBuckets
 from booking.web.middleware import ExceptionMiddleware, RequestMiddleware
 from booking.web.pages import PageEndpoints
 from booking.web.password_limits import FAILURES, Attempts
-from booking.web.read_your_writes import ReadYourWrites
 from booking.web.routes import RouteTable, routes
 from booking.web.shared_work import SharedWork
 from booking.web.startup import Startup
@@ -168,17 +172,27 @@ class Application:
         except ValueError as error:
             raise SettingsError(f"BOOKING_JWT_PUBLIC_KEY or BOOKING_JWT_SECRET: {error}") from None
 
-        def sign(subject: str, role: str | None) -> str:
-            issuer, audience = settings.jwt_issuer, settings.jwt_audience
-            return sign_token(secret, subject, role, TOKEN_SECONDS, issuer=issuer, audience=audience)
+        def sign(account: Account) -> str:
+            return sign_token(
+                secret,
+                account_user_id(account.id),
+                None if account.role is Role.USER else account.role,
+                TOKEN_SECONDS,
+                issuer=settings.jwt_issuer,
+                audience=settings.jwt_audience,
+                # Not earlier than tokens are valid from, which is up to a second after the change of the account.
+                now=max(time.time(), account.tokens_from),
+            )
 
         folder = settings.data_dir / FOLDER
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         metrics_file = MetricsFile(folder)
         attempts = None if auth_limit is None else Attempts(office, PasswordChecks(batcher, FAILURES), auth_limit)
         find_account = ledger.find_account if settings.has_accounts else None
-        credentials = Credentials(tokens, passwords, find_account, attempts)
-        accounts = AccountEndpoints(ledger, passwords, credentials, sign, attempts)
+        account_tokens = AccountTokens(ledger.tokens_ended, ledger.tokens_from)
+        await account_tokens.renew()
+        credentials = Credentials(tokens, passwords, find_account, attempts, account_tokens)
+        accounts = AccountEndpoints(ledger, passwords, credentials, account_tokens, sign, attempts)
         live = LiveEndpoint(credentials, office, Places(settings.live_limit, settings.live_limit_per_address))
         reads = LocalBuckets(read_limit, "reads")
         work = SharedWork()
@@ -199,6 +213,7 @@ class Application:
         tasks = [
             asyncio.create_task(sweep(office), name="sweeper"),
             asyncio.create_task(_follow_epochs(office, ledger), name="epochs"),
+            asyncio.create_task(_follow_accounts(account_tokens, live), name="accounts"),
             asyncio.create_task(_save(self._access_log, self._load, batcher.metrics, metrics_file), name="metrics"),
         ]
         stack.push_async_callback(_end, tasks)
@@ -225,6 +240,15 @@ async def _follow_epochs(office: BoxOffice, ledger: Ledger) -> None:
         await asyncio.sleep(EPOCHS_SECONDS)
         with contextlib.suppress(LedgerError):
             office.use_epochs(await _epochs(ledger))
+
+
+async def _follow_accounts(account_tokens: AccountTokens, live: LiveEndpoint) -> None:
+    """Reads which tokens of accounts were ended, and ends their live streams. Runs until it is cancelled."""
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        with contextlib.suppress(LedgerError):
+            await account_tokens.renew()
+        live.end_streams()
 
 
 async def _save(access_log: AccessLog, load: Load | None, metrics: Metrics, file: MetricsFile) -> None:

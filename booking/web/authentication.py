@@ -16,6 +16,8 @@ from booking.auth.passwords import Passwords
 from booking.auth.tokens import InvalidToken, TokenVerifier
 from booking.domain.accounts import Account
 from booking.domain.callers import Caller, account_user_id
+from booking.settings import ACCOUNT_PREFIX
+from booking.web.account_tokens import AccountTokens
 from booking.web.headers import fields_of
 from booking.web.password_limits import Attempts, address_of
 
@@ -25,7 +27,8 @@ BASIC_BYTES_MAX = 4096
 CACHE_SECONDS = 60.0
 """How long a correct email and password are cached, and not checked again.
 
-An old password works for this long after a change, except on organizers' endpoints, which read the account each time.
+An old password works for this long after a change at most. On organizers' endpoints it ends at once, because they read
+the account each time.
 """
 
 CACHE_MAX = 10_000
@@ -72,14 +75,16 @@ class Credentials:
         passwords: Passwords,
         find_account: FindAccount | None,
         attempts: Attempts | None = None,
+        account_tokens: AccountTokens | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """If `find_account` is None, the service has no accounts, and accepts no passwords.
 
-        If `attempts` is None, there is no limit on password checks.
+        If `attempts` is None, there is no limit on password checks. If `account_tokens` is None, no token is ended.
         """
         self._attempts = attempts
+        self._account_tokens = account_tokens
         self._challenges = (BEARER_CHALLENGE,) if find_account is None else (BEARER_CHALLENGE, BASIC_CHALLENGE)
         self._tokens = tokens
         self._passwords = passwords
@@ -96,29 +101,48 @@ class Credentials:
         Raises Unauthenticated, and KeySetUnavailable if the key of the token's provider cannot be fetched.
         """
         is_bearer, value = self._authorization(scope)
-        return self._bearer(value) if is_bearer else self._cached_caller(self._cache_key(value))
+        if not is_bearer:
+            return self._cached_caller(self._cache_key(value))
+        try:
+            caller = self._tokens.verify(value)
+        except InvalidToken as error:
+            raise _bad_token(error) from None
+        if caller is None or self._account_tokens is None or not caller.user_id.startswith(ACCOUNT_PREFIX):
+            return caller
+        verdict = self._account_tokens.verdict(caller)
+        if verdict is False:
+            raise _bad_token(_ENDED)
+        return caller if verdict else None
 
     async def caller(self, scope: Scope, *, recheck: bool = False) -> Caller:
         """The caller, like `caller_now`; fetches a provider's keys or checks a password if necessary.
 
-        `recheck` reads the account again. Organizers' endpoints use it, so that a change of an account's role applies
-        at its next call. The password is checked again only if it was changed. Also raises TooBusy if too many
-        passwords wait to be checked, and Problem (429) if too many were tried.
+        `recheck` reads the account again. Organizers' endpoints use it, so that a change of an account applies at its
+        next call. The password is checked again only if it was changed. Also raises TooBusy if too many passwords wait
+        to be checked, Problem (429) if too many were tried, and LedgerUnavailable.
         """
         is_bearer, value = self._authorization(scope)
         if is_bearer:
             try:
-                return await self._tokens.verify_slowly(value)
+                caller = await self._tokens.verify_slowly(value)
             except InvalidToken as error:
                 raise _bad_token(error) from None
+            tokens = self._account_tokens
+            if tokens is not None and not await tokens.are_valid(caller, recheck=recheck):
+                raise _bad_token(_ENDED)
+            return caller
         key = self._cache_key(value)
-        caller = await self._rechecked_caller(key) if recheck else self._cached_caller(key)
-        if caller is None:
+        password_caller = await self._rechecked_caller(key) if recheck else self._cached_caller(key)
+        if password_caller is None:
             email, password = _email_and_password(value)
-            caller = await self._checked_once(key, email, password, address_of(scope))
-        if caller is None:
+            password_caller = await self._checked_once(key, email, password, address_of(scope))
+        if password_caller is None:
             raise Unauthenticated("The email or the password is wrong.", (BASIC_CHALLENGE,))
-        return caller
+        return password_caller
+
+    def was_ended(self, caller: Caller) -> bool:
+        """Whether a change of the account has ended the credentials of a caller, as far as this worker knows."""
+        return self._account_tokens is not None and self._account_tokens.verdict(caller) is False
 
     async def account(self, email: str, password: str, address: str) -> Account | None:
         """The account of `email` if `password` is right, else None, after the same amount of work.
@@ -161,12 +185,6 @@ class Credentials:
             raise Unauthenticated("The email and password are too long.", (BASIC_CHALLENGE,))
         return is_bearer, credentials.strip(b" \t")
 
-    def _bearer(self, token: bytes) -> Caller | None:
-        try:
-            return self._tokens.verify(token)
-        except InvalidToken as error:
-            raise _bad_token(error) from None
-
     def _cache_key(self, encoded: bytes) -> bytes:
         return digest(self._hash_key, encoded, "sha256")
 
@@ -174,7 +192,7 @@ class Credentials:
         found = self._cache.get(key)
         if found is None:
             return None
-        if self._clock() >= found.until:
+        if self._clock() >= found.until or self.was_ended(found.caller):
             del self._cache[key]
             return None
         self._cache.move_to_end(key)
@@ -189,7 +207,7 @@ class Credentials:
         if account is None or account.password_hash != found.password_hash:
             self._cache.pop(key, None)
             return None
-        caller = Caller(account_user_id(account.id), account.organizer)
+        caller = _caller_of(account)
         if key in self._cache:
             self._cache[key] = replace(found, caller=caller)
         return caller
@@ -215,7 +233,7 @@ class Credentials:
         if account is None:
             self._cache.pop(key, None)
             return None
-        caller = Caller(account_user_id(account.id), account.organizer)
+        caller = _caller_of(account)
         until = self._clock() + CACHE_SECONDS
         self._cache[key] = _CachedCredentials(caller, until, email_key(email), account.password_hash)
         self._cache.move_to_end(key)
@@ -238,6 +256,15 @@ def _email_and_password(encoded: bytes) -> tuple[str, str]:
     if not colon or "\0" in text:
         raise Unauthenticated("The email and password are not written as RFC 7617 asks.", (BASIC_CHALLENGE,))
     return email, password
+
+
+def _caller_of(account: Account) -> Caller:
+    """The caller of an account whose password was right just now."""
+    issued_at = max(int(time.time()), account.tokens_from)
+    return Caller(account_user_id(account.id), account.organizer, account.admin, issued_at)
+
+
+_ENDED = InvalidToken("the account has been changed since the token was issued; log in again")
 
 
 def _bad_token(error: InvalidToken) -> Unauthenticated:

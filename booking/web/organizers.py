@@ -1,8 +1,10 @@
-"""The check that a caller is an organizer."""
+"""The checks that a caller is an organizer, and that an event is theirs."""
 
 from starlette.types import Scope
 
 from booking.domain.callers import Caller
+from booking.domain.model import Event
+from booking.ledger.records import EventRecord
 from booking.web.authentication import Credentials
 from booking.web.problems import Problem
 from booking.web.requests import USER
@@ -15,3 +17,9 @@ async def require_organizer(credentials: Credentials, scope: Scope) -> Caller:
     if not caller.organizer:
         raise Problem("forbidden")
     return caller
+
+
+def require_owner(caller: Caller, event: Event | EventRecord | None) -> None:
+    """Raises Problem if the event belongs to another organizer. An event that does not exist belongs to everybody."""
+    if event is not None and not caller.owns(event.organizer_id):
+        raise Problem("forbidden", "This event belongs to another organizer.")

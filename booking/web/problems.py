@@ -35,7 +35,7 @@ KINDS: dict[str, Kind] = {
     "invalid_credentials": Kind(
         401, "Wrong email or password", "The email or the password is wrong.", "Check both, or register first."
     ),
-    "forbidden": Kind(403, "Not allowed", "This is for organizers.", "Ask for an organizer's account or token."),
+    "forbidden": Kind(403, "Not allowed", "This is for organizers.", "Ask the event's organizer, or an administrator."),
     "sale_not_open": Kind(
         403,
         "The sale has not opened",

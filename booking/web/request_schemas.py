@@ -1,5 +1,6 @@
 """Schemas of request bodies. Validation reports all faults of a body at once."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -26,12 +27,44 @@ INTEGER_MAX = 2**53 - 1
 """The largest integer that every JSON parser reads exactly (RFC 7493)."""
 
 NO_NUL = r"^[^\x00]*$"
-NOT_BLANK_NO_NUL = r"^[^\x00]*[^\x00\s][^\x00]*$"
+
+_FORBIDDEN = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202d\u202e"
+"""Control characters, line breaks, and the two characters that override the direction of text (UAX 9, section 2.2).
+
+An override shows later text backwards. Isolates and marks are accepted: languages that are written from right to left
+need them.
+"""
+
+_INVISIBLE = (
+    r"\s\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+"""White space, Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt), annotations, and the empty Braille
+pattern. The last line holds the characters themselves: JavaScript has no escape of eight digits.
+"""
+
+VISIBLE_TEXT = rf"^\s*[^{_FORBIDDEN}]*[^{_FORBIDDEN}{_INVISIBLE}][^{_FORBIDDEN}]*\s*$"
+"""One line of text with at least one visible character (contract); white space around it is removed.
+
+A regular expression of Python and of JavaScript.
+"""
+
+_FORBIDDEN_CHARACTER = re.compile(f"[{_FORBIDDEN}]")
+_VISIBLE_CHARACTER = re.compile(f"[^{_FORBIDDEN}{_INVISIBLE}]")
 
 
 def _no_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("cannot hold a NUL character")
+    return text
+
+
+def _visible(text: str) -> str:
+    if _FORBIDDEN_CHARACTER.search(text):
+        raise ValueError("cannot hold a control character, a line break or a bidirectional override")
+    if not _VISIBLE_CHARACTER.search(text):
+        raise ValueError("needs a visible character")
     return text
 
 
@@ -55,8 +88,8 @@ EventId = Annotated[int, Field(json_schema_extra={"minimum": 1, "maximum": INTEG
 Name = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-    AfterValidator(_no_nul),
-    Field(json_schema_extra={"pattern": NOT_BLANK_NO_NUL}),
+    AfterValidator(_visible),
+    Field(json_schema_extra={"pattern": VISIBLE_TEXT}),
 ]
 Capacity = Annotated[int, Field(ge=1, le=CAPACITY_MAX)]
 MaxPerUser = Annotated[int, Field(ge=1, le=MAX_PER_USER_MAX)]
@@ -203,6 +236,14 @@ class LoginRequest(Payload):
 
     email: str
     password: str
+
+
+class PasswordRequest(Payload):
+    """`POST /auth/password`."""
+
+    password: str
+    """The current password."""
+    new_password: NewPassword
 
 
 def window_inverted() -> Fault:

@@ -43,6 +43,8 @@ class EventData(TypedDict):
     seq: Id
     """Grows by exactly one with each change of the event or its bookings."""
     created_at: Instant
+    organizer_id: str | None
+    """The user id that created the event. null: it belongs to the administrators."""
 
 
 @documented

@@ -124,4 +124,5 @@ def event_data(event: Event) -> EventData:
         "state": event.state,
         "seq": event.seq,
         "created_at": to_text(event.created_at_ms),
+        "organizer_id": event.organizer_id,
     }

@@ -134,7 +134,11 @@ def routes(
     account_routes = (
         []
         if accounts is None
-        else [_route("/auth/register", POST=accounts.register), _route("/auth/login", POST=accounts.login)]
+        else [
+            _route("/auth/register", POST=accounts.register),
+            _route("/auth/login", POST=accounts.login),
+            _route("/auth/password", POST=accounts.change_password),
+        ]
     )
     return [
         _route("/book", POST=sale.book),

@@ -27,7 +27,11 @@ local function commit()
   write('HSET', bookings, kept)
   write('ZADD', waiting, queued)
   write('ZADD', holds, held)
-  for _, entry in ipairs(entries) do call('XADD', changes, '*', 'c', entry) end
+  if created_by then
+    call('XADD', changes, '*', 'c', entries[1], 'o', created_by)
+  else
+    for _, entry in ipairs(entries) do call('XADD', changes, '*', 'c', entry) end
+  end
   if #entries > 0 then
     call('HSET', event, 'available', sale.available, 'held', sale.held, 'sold', sale.sold, 'bookings', sale.bookings,
       'holding', sale.holding, 'backlog', sale.backlog, 'seq', sale.seq)

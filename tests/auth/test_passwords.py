@@ -47,11 +47,29 @@ async def test_a_password_matches_its_own_hash_and_no_other(passwords: Passwords
     assert not await passwords.verify(kept, "")
 
 
-async def test_a_password_is_taken_as_it_is_written(passwords: Passwords) -> None:
-    kept = await passwords.hash("caf\u00e9 \0 end")
-    assert await passwords.verify(kept, "caf\u00e9 \0 end")
-    assert not await passwords.verify(kept, "cafe\u0301 \0 end")
-    assert not await passwords.verify(kept, "caf\u00e9 \0 another")
+COMPOSED, DECOMPOSED, MIXED = "caf\u00e9 \u00fc \0 end", "cafe\u0301 u\u0308 \0 end", "caf\u00e9 u\u0308 \0 end"
+
+
+@pytest.mark.parametrize("written", [COMPOSED, DECOMPOSED, MIXED])
+async def test_a_password_is_the_same_in_each_form_of_its_letters(passwords: Passwords, written: str) -> None:
+    kept = await passwords.hash(written)
+    for form in (COMPOSED, DECOMPOSED, MIXED):
+        assert await passwords.verify(kept, form)
+    assert not await passwords.verify(kept, "cafe u \0 end")
+    assert not await passwords.verify(kept, COMPOSED + "x")
+    assert not await passwords.verify(None, written)
+
+
+@pytest.mark.parametrize("written", [COMPOSED, DECOMPOSED, MIXED])
+async def test_a_hash_of_an_earlier_version_still_matches_what_was_typed(passwords: Passwords, written: str) -> None:
+    kept = PasswordHasher().hash(written)  # earlier versions did not normalise
+    assert await passwords.verify(kept, written)
+
+
+async def test_long_text_is_not_normalised(passwords: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("booking.auth.passwords.unicodedata", None)
+    kept = await passwords.hash("e\u0301" * 600)
+    assert await passwords.verify(kept, "e\u0301" * 600)
 
 
 async def test_a_password_of_any_length_counts_to_its_last_character(passwords: Passwords) -> None:

@@ -61,7 +61,7 @@ CLAIMS: dict[str, list[Any]] = {
     "exp": [*TIMES, *OTHERS],
     "iat": [*TIMES, *OTHERS],
     "nbf": [*TIMES, *OTHERS],
-    "role": ["organizer", "user", "Organizer", ["organizer"], *TEXTS, *OTHERS],
+    "role": ["organizer", "admin", "user", "Organizer", ["organizer"], *TEXTS, *OTHERS],
     "iss": ["here", "there", ["here"], *TEXTS, *OTHERS],
     "aud": ["here", "there", ["here", "there"], ["there", 1], *TEXTS, *OTHERS],
     "jti": ["x", 1, *OTHERS],
@@ -180,7 +180,8 @@ def by_pyjwt_alone(token: bytes, configured: dict[str, Any]) -> Caller | None:
     timely = all(type(number) in (int, float) and -(2**53) < number < 2**53 for number in numbers)
     if not storable or not timely or not isinstance(role, str | None):
         return None
-    return Caller(subject, role == "organizer")
+    issued_at, expires_at = int(claims.get("iat", 0)), int(claims["exp"]) + configured.get("leeway_seconds", 0)
+    return Caller(subject, role in ("organizer", "admin"), role == "admin", issued_at, expires_at)
 
 
 def by_the_service(token: bytes, configured: dict[str, Any]) -> Caller | None:

@@ -125,7 +125,10 @@ def test_no_token_is_signed_for_an_invalid_subject(subject: str) -> None:
         ({"exp": 1}, "the token has no sub"),
         ({"sub": "17", "exp": 1}, "the token has expired"),
         ({"sub": "17", "exp": in_an_hour(), "nbf": in_an_hour()}, "the token is not valid yet"),
-        ({"sub": "17", "exp": in_an_hour(), "aud": "x"}, "the token is meant for another audience"),
+        (
+            {"sub": "17", "exp": in_an_hour(), "aud": "x"},
+            "the token names an audience, and this service is configured without one",
+        ),
         ({"sub": "17", "exp": in_an_hour(), "role": ["organizer"]}, "the token's role is not text"),
         ({"sub": "", "exp": in_an_hour()}, "the token's sub is empty"),
         ({"sub": "x" * 129, "exp": in_an_hour()}, "the token's sub has more than 128 characters"),

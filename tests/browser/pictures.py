@@ -94,7 +94,7 @@ def play(api: Api, browser: Browser, minutes: float) -> None:
     )
     size = {"width": 1280, "height": 720}
     ada = visit(browser, api, "ada", viewport=size)
-    cached = visit(browser, api, "organizer", "organizer", viewport={"width": 1120, "height": 900})
+    cached = visit(browser, api, "the-organizer", "organizer", viewport={"width": 1120, "height": 900})
     grace = visit(browser, api, "grace", viewport=PHONE, color_scheme="dark", device_scale_factor=2)
     ada.go(f"/sale/{event_id}")
     cached.go(f"/console#sale-{event_id}")

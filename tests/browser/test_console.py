@@ -30,9 +30,24 @@ def test_a_buyer_sees_that_the_console_is_for_organizers(api: Api, sit: Sit) -> 
     expect(visitor.page.get_by_role("button", name="New sale")).to_be_hidden()
 
 
+def test_an_organizer_sees_that_a_sale_belongs_to_another(api: Api, sit: Sit) -> None:
+    event_id, (buyer,) = api.sold_out()
+    visitor = sit(fresh("organizer"), "organizer")
+    page = visitor.page
+    visitor.go(f"/console#sale-{event_id}")
+    expect(page.get_by_text("This sale belongs to another organizer.")).to_be_visible()
+    expect(page.get_by_role("button", name="Change", exact=True)).to_be_hidden()
+    expect(page.get_by_role("heading", name="Audit")).to_be_hidden()
+    expect(page.get_by_text(buyer.id)).to_have_count(0)
+    visitor = sit(fresh("administrator"), "admin")
+    visitor.go(f"/console#sale-{event_id}")
+    expect(visitor.page.get_by_text("Redis and the database agree.")).to_be_visible()
+    expect(visitor.page.get_by_text("This sale belongs to another organizer.")).to_be_hidden()
+
+
 def test_what_is_wrong_with_a_form_stands_beside_the_field(api: Api, sit: Sit) -> None:
     event_id, _ = api.sold_out(available_tickets=3)
-    visitor = sit(fresh("organizer"), "organizer", timezone_id="Asia/Kolkata")
+    visitor = sit("the-organizer", "organizer", timezone_id="Asia/Kolkata")
     visitor.expected += ["status of 409", "status of 422"]
     page = visitor.page
     visitor.go(f"/console#sale-{event_id}")
@@ -59,7 +74,7 @@ def test_what_is_wrong_with_a_form_stands_beside_the_field(api: Api, sit: Sit) -
 
 
 def test_a_sale_that_is_not_there_is_asked_for_once_and_shows_nothing(sit: Sit) -> None:
-    visitor = sit(fresh("organizer"), "organizer")
+    visitor = sit("the-organizer", "organizer")
     visitor.expected.append("status of 404")
     page = visitor.page
     asked: list[str] = []
@@ -75,7 +90,7 @@ def test_a_sale_that_is_not_there_is_asked_for_once_and_shows_nothing(sit: Sit) 
 
 def test_nothing_of_a_sale_is_asked_for_or_can_be_changed_before_it_is_known(api: Api, sit: Sit) -> None:
     event_id = api.event()
-    page = (visitor := sit(fresh("organizer"), "organizer")).page
+    page = (visitor := sit("the-organizer", "organizer")).page
     asked: list[str] = []
     waiting: list[Route] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -92,7 +107,7 @@ def test_nothing_of_a_sale_is_asked_for_or_can_be_changed_before_it_is_known(api
 
 def test_a_double_click_pauses_without_resuming_at_once(api: Api, sit: Sit) -> None:
     event_id = api.event()
-    page = (visitor := sit(fresh("organizer"), "organizer")).page
+    page = (visitor := sit("the-organizer", "organizer")).page
     visitor.go(f"/console#sale-{event_id}")
     changes: list[str] = []
     page.on("request", lambda request: changes.append(request.url) if request.method == "PATCH" else None)
@@ -111,7 +126,7 @@ def test_a_double_click_pauses_without_resuming_at_once(api: Api, sit: Sit) -> N
 
 def test_what_could_not_be_read_is_read_again(api: Api, sit: Sit) -> None:
     event_id = api.event()
-    visitor = sit(fresh("organizer"), "organizer")
+    visitor = sit("the-organizer", "organizer")
     visitor.expected.append("status of 503")
     page = visitor.page
     body = '{"code": "database_unavailable", "detail": "…"}'
@@ -124,7 +139,7 @@ def test_what_could_not_be_read_is_read_again(api: Api, sit: Sit) -> None:
 
 def test_the_waiting_list_the_chart_and_the_report_follow_the_sale(api: Api, sit: Sit, tmp_path: Path) -> None:
     event_id, _ = api.sold_out(available_tickets=2)
-    visitor = sit(fresh("organizer"), "organizer")
+    visitor = sit("the-organizer", "organizer")
     page = visitor.page
     visitor.go(f"/console#sale-{event_id}")
     expect(page.get_by_text("Nobody is waiting.")).to_be_visible()
@@ -156,7 +171,7 @@ def test_the_waiting_list_the_chart_and_the_report_follow_the_sale(api: Api, sit
 
 def test_a_list_that_cannot_be_read_says_so_until_it_can(api: Api, sit: Sit) -> None:
     api.event(event_name=(name := fresh("listed")))
-    visitor = sit(fresh("organizer"), "organizer")
+    visitor = sit("the-organizer", "organizer")
     visitor.expected.append("status of 503")
     body = '{"code": "inventory_unavailable", "detail": "…"}'
     for path, place in (("/", "#state"), ("/console", "#trouble")):
@@ -195,7 +210,7 @@ def test_a_chart_of_one_minute_can_be_read(sit: Sit) -> None:
 
 def test_only_the_state_of_the_service_is_read_out(sit: Sit) -> None:
     """The figures beside it change with every booking."""
-    visitor = sit(fresh("organizer"), "organizer")
+    visitor = sit("the-organizer", "organizer")
     visitor.go("/console")
     expect(visitor.page.locator("#health")).to_contain_text("Ready ·")
     expect(visitor.page.get_by_role("banner").get_by_role("status")).to_have_text("Ready")
@@ -207,7 +222,7 @@ def test_older_sales_can_be_reached_and_are_kept_up_to_date(api: Api, sit: Sit) 
     api.event(event_name=next_to_it)
     for _ in range(20):
         api.event()
-    visitor = sit(fresh("organizer"), "organizer")
+    visitor = sit("the-organizer", "organizer")
     page = visitor.page
     for path, path_words in ((f"/console#sale-{event_id}", "1 of 2 sold"), ("/", "No tickets left")):
         visitor.go(path)

@@ -142,6 +142,7 @@ def check_event(event: Any) -> None:
     assert type(event["paused"]) is bool
     assert event["state"] in STATES
     assert INSTANT.fullmatch(event["created_at"])
+    assert event["organizer_id"] is None or isinstance(event["organizer_id"], str)
     for field in ("opens_at", "closes_at"):
         assert event[field] is None or INSTANT.fullmatch(event[field]), (field, event)
     assert event["capacity"] == event["available_tickets"] + event["tickets_held"] + event["tickets_sold"], event

@@ -10,7 +10,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from .api import Api, serving
+from tests.fixtures.service import running_service
+from tests.fixtures.waiting import eventually
+
+from .api import Api, open_api, serving
 from .client import Caller
 
 OUTSIDE = {"iss": "https://id.example.com", "aud": "booking"}
@@ -141,3 +144,17 @@ def test_the_leeway_allows_only_for_different_clocks(strict_api: Api) -> None:
     for claims, expected in moments:
         token = jwt.encode({**strict_api.claims("guest"), **OUTSIDE, **claims}, strict_api.secret, "HS256")
         assert verdict(strict_api, token) == expected, claims
+
+
+def test_a_token_with_an_audience_is_refused_and_the_log_names_the_missing_setting(
+    outside_key: ec.EllipticCurvePrivateKey, tmp_path: Path
+) -> None:
+    with running_service(tmp_path / "data", trusting(outside_key)) as service, open_api(service) as api:
+        forged = jwt.encode({**api.claims("guest"), "aud": "tickets"}, "another secret of enough bytes, 32")
+        assert api.with_token(forged).get("/bookings").verdict == REFUSED
+        assert "BOOKING_JWT_AUDIENCE" not in service.output
+        token = jwt.encode({**api.claims("guest"), "aud": "tickets"}, outside_key, algorithm="ES256")
+        answer = api.with_token(token).get("/bookings")
+        assert answer.verdict == REFUSED
+        assert "audience" in answer.body["detail"]
+        eventually(lambda: "BOOKING_JWT_AUDIENCE is not set" in service.output, "the log names the setting")

@@ -18,7 +18,8 @@ NAMES = [
     "\U0001f468\u200d\U0001f467 family",
     "<script>alert(1)</script>",
     "Robert'); DROP TABLE events;--",
-    "a\u202eb",
+    "\u2067حفلة\u2069 in Cairo",
+    "حفلة\u200f 12",
     "\\ / \" ' %s {0} $1",
     "null",
 ]
@@ -99,6 +100,22 @@ def test_a_name_is_1_to_200_characters_of_text(api: Api, field: str, name: Any) 
     answer = api.organizer.post("/initialize", {field: name, "available_tickets": 1})
     assert answer.verdict == (422, "invalid_request")
     assert answer.pointers == {f"/{field}"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\u200b", "\u2066\u2069", "\u00ad", "\u3164", "\u2800", "\ufe0f", "\U000e0041\U000e007f", "\ufeff \u2060",
+        "a\x1b[2Jb", "a\nb", "a\x7fb", "a\x85b", "a\u2028b", "a\u202eb", "a\u202db",
+    ],
+)  # fmt: skip
+def test_a_name_has_a_visible_character_and_nothing_that_controls_a_display(api: Api, name: str) -> None:
+    answer = api.initialize(event_name=name)
+    assert answer.verdict == (422, "invalid_request")
+    assert answer.pointers == {"/event_name"}
+    changed = api.organizer.change(api.event(), name=name)
+    assert changed.verdict == (422, "invalid_request")
+    assert changed.pointers == {"/name"}
 
 
 @pytest.mark.parametrize("tickets", [1, 2, 10_000_000])

@@ -19,7 +19,7 @@ STEPS: dict[str, Step] = {
     "fence": RestoreWriter.fence,
     "clear": RestoreWriter.clear,
     "write_bookings": lambda restorer: restorer.write_bookings(1, [HOLD]),
-    "write_event": lambda restorer: restorer.write_event(1, Rules("Opening night", 5), 1, 2, COUNTERS),
+    "write_event": lambda restorer: restorer.write_event(1, Rules("Opening night", 5), "boss", 1, 2, COUNTERS),
 }
 
 

@@ -27,7 +27,7 @@ class Sale:
     changes: list[Change] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.changes.append(EventChange(self.event_id, 1, ChangeKind.CREATED, OPENING_MS, self.rules))
+        self.changes.append(EventChange(self.event_id, 1, ChangeKind.CREATED, OPENING_MS, self.rules, "boss"))
 
     @property
     def seq(self) -> int:

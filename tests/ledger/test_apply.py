@@ -38,7 +38,7 @@ async def test_a_batch_leaves_its_changes_the_folded_bookings_and_the_cursor(led
 
     assert await ledger.shards() == {0: ShardRecord("first", "6-0"), 1: ShardRecord("second", "0-0")}
     assert await ledger.changes(1) == sale.changes
-    assert await ledger.event(1) == EventRecord(1, sale.rules, OPENING_MS, 6)
+    assert await ledger.event(1) == EventRecord(1, sale.rules, OPENING_MS, 6, "boss")
     assert await live(ledger) == [
         Booking(1, 3, "bob", 1, BookingStatus.CONFIRMED, Source.WAITLIST, second.created_at_ms)
     ]

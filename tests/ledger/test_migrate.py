@@ -5,11 +5,14 @@ import warnings
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
+from booking.domain.accounts import Role
 from booking.ledger import Ledger, LedgerUnavailable, migrate
 from booking.ledger.engine import open_engine
 from booking.ledger.tables import metadata
@@ -66,6 +69,34 @@ def migrate_strictly(address: str) -> None:
     """Migrates, and fails at a warning."""
     warnings.simplefilter("error")
     asyncio.run(migrate(address))
+
+
+async def test_the_newest_migration_can_be_undone_and_made_again(address: str) -> None:
+    await migrate(address)
+    ledger = Ledger.open(address)
+    await ledger.add_account("a@example.org", "a@example.org", "hash", Role.ORGANIZER)
+    configuration = Config()
+    configuration.set_main_option("script_location", "booking.ledger:migrations")
+
+    def undo(connection: Connection) -> None:
+        configuration.attributes["connection"] = connection
+        command.downgrade(configuration, "-1")
+
+    engine = open_engine(address)
+    try:
+        async with engine.execution_options(writing=True).begin() as connection:
+            await connection.run_sync(undo)
+            columns = await connection.run_sync(lambda sync: inspect(sync).get_columns("users"))
+        assert "admin" not in {column["name"] for column in columns}
+        await migrate(address)
+        async with engine.connect() as connection:
+            assert await connection.run_sync(differences) == []
+        account = await ledger.find_account("a@example.org")
+        assert account is not None
+        assert (account.organizer, account.admin, account.tokens_from) == (True, False, 0)
+    finally:
+        await engine.dispose()
+        await ledger.close()
 
 
 async def test_processes_that_migrate_at_once_all_succeed(address: str) -> None:

@@ -56,7 +56,7 @@ class ScriptCaller:
         return rows
 
     def create(self, capacity: int, hold_ms: int = 0, waitlist_limit: object = "") -> list[Any]:
-        return self.run("create", "Opening night", capacity, 4, hold_ms, waitlist_limit, "", "")[0]
+        return self.run("create", "Opening night", capacity, 4, hold_ms, waitlist_limit, "", "", "boss")[0]
 
     def book(self, *buyers: tuple[str, int]) -> list[tuple[int, int, str]]:
         items = [part for user, quantity in buyers for part in (user, quantity, 0, "")]

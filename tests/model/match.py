@@ -20,6 +20,7 @@ from tests.model.settable_clock import CLOCK_KEY, RewrittenConnection
 from tests.model.state import StateReader, expected
 from tests.model.steps import (
     EVENTS,
+    ORGANIZER,
     SHARDS,
     START_MS,
     Book,
@@ -135,7 +136,7 @@ def by_the_scripts(office: BoxOffice, command: Command) -> Awaitable[Answer]:
         case LookBooking(event_id, user_id):
             return office.get_booking(event_id, user_id)
         case Create(event_id, rules):
-            return office.create(event_id, rules)
+            return office.create(event_id, rules, ORGANIZER)
         case Change(event_id, changed):
             return office.change(event_id, changed)
         case Due(shard):
@@ -156,7 +157,7 @@ def by_the_model(model: ReferenceBoxOffice, command: Command, now_ms: int) -> An
         case LookBooking(event_id, user_id):
             return model.get_booking(event_id, user_id, now_ms=now_ms)
         case Create(event_id, rules):
-            return model.create(event_id, rules, now_ms=now_ms)
+            return model.create(event_id, rules, ORGANIZER, now_ms=now_ms)
         case Change(event_id, changed):
             return model.change(event_id, changed, now_ms=now_ms)
         case Due(shard):

@@ -19,6 +19,9 @@ EVENTS = (1, 2, 3)
 """1 and 3 share a shard, and so a stream; 3 does not exist at first."""
 
 USERS = ("ann", "bob", "cy", "dee", "g h", "ünal")
+ORGANIZER = "ünal & söhne"
+"""The user id that creates each event."""
+
 MOMENTS = (-62_135_596_800_000, *range(START_MS - 500, START_MS + 6000, 500), 253_402_300_799_999)
 """From the year 1 to the year 9999, and around the start time."""
 

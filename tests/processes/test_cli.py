@@ -345,7 +345,10 @@ def test_help_names_every_command_and_every_exit_code(tmp_path: Path, arguments:
     assert "\x1b" not in shown, "colours without a terminal"
 
 
-@pytest.mark.parametrize("command", [(*name.split(),) for name in (*COMMANDS, "user add") if name != "user"])
+USER_COMMANDS = ("user list", "user add", "user set-password", "user promote", "user demote", "user remove")
+
+
+@pytest.mark.parametrize("command", [(*name.split(),) for name in (*COMMANDS, *USER_COMMANDS) if name != "user"])
 def test_each_commands_help_shows_how_it_is_called(command: tuple[str, ...]) -> None:
     ended = CliRunner().invoke(app, [*command, "--help"], prog_name="booking", env={"COLUMNS": "120"})
     assert ended.exit_code == 0

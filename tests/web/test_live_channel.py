@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from booking.domain.callers import Caller
 from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
 from booking.domain.outcomes import Outcome, Status
 from booking.inventory.box_office import BoxOffice
@@ -70,7 +71,8 @@ class Listening:
     def __init__(self, office: object, user: str | None = None) -> None:
         self.stream = Stream()
         self._watch = Watch(cast("BoxOffice", office))
-        self._listener = Listener(self.stream, user, asyncio.get_running_loop().time())
+        caller = None if user is None else Caller(user, organizer=False)
+        self._listener = Listener(self.stream, caller, asyncio.get_running_loop().time())
 
     def __enter__(self) -> Stream:
         self._watch.join(EVENT, self._listener)

@@ -1,5 +1,6 @@
 """The valid values of each field of a body; all faults of a body are reported at once, each with its pointer."""
 
+import re
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MA
 from booking.web.problems import Fault, Problem
 from booking.web.request_schemas import (
     INTEGER_MAX,
+    VISIBLE_TEXT,
     BookRequest,
     CancelRequest,
     ChangeRequest,
@@ -102,6 +104,18 @@ def test_a_name_is_sent_in_one_of_its_two_spellings(payload: type[Payload]) -> N
     assert sorted(pointers(payload, {**given, "event_name": 1, "max_per_user": 0})) == [
         "/event_name", "/max_per_user", "/name",
     ], "and with it whatever else is wrong"  # fmt: skip
+
+
+def test_the_documented_pattern_of_a_name_is_the_rule_that_is_enforced() -> None:
+    pattern = re.compile(VISIBLE_TEXT)
+    for code in [*range(0x3100), *range(0xF900, 0x10000), *range(0x1B000, 0x1F700), *range(0xDFFF0, 0xE1010)]:
+        for name in (chr(code), f"a{chr(code)}b"):
+            try:
+                validate(InitializeRequest, {**NEW, "event_name": name})
+            except Problem:
+                assert not pattern.search(name), ascii(name)
+            else:
+                assert pattern.search(name), ascii(name)
 
 
 @pytest.mark.parametrize("opens_at", ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.001Z"])

@@ -32,13 +32,13 @@ class ReferenceBoxOffice:
         self._answers: dict[tuple[int, str], list[tuple[str, int, Request, Outcome]]] = {}
         """By event and caller: each key with the time of its first use, its request and its answer."""
 
-    def create(self, event_id: int, rules: Rules, *, now_ms: int) -> EventOutcome:
+    def create(self, event_id: int, rules: Rules, organizer_id: str | None = None, *, now_ms: int) -> EventOutcome:
         """Creates an event. A new event is never paused; only a change can pause it."""
         if event_id in self.sales:
             return EventOutcome(Status.EVENT_EXISTS)
         if is_inverted(rules):
             return EventOutcome(Status.WINDOW_INVERTED)
-        sale = self.sales[event_id] = Sale(event_id, replace(rules, paused=False), now_ms)
+        sale = self.sales[event_id] = Sale(event_id, replace(rules, paused=False), now_ms, organizer_id)
         sale.record_rules(ChangeKind.CREATED, now_ms)
         return EventOutcome(Status.CREATED, sale.view(now_ms))
 

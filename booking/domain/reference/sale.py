@@ -28,6 +28,7 @@ class Sale:
     id: int
     rules: Rules
     created_at_ms: int
+    organizer_id: str | None = None
     seq: int = 0
     bookings: dict[str, Booking] = field(default_factory=dict)
     """By user: live bookings, and expired holds of users who have not booked again."""
@@ -79,6 +80,7 @@ class Sale:
             seq=self.seq,
             created_at_ms=self.created_at_ms,
             now_ms=now_ms,
+            organizer_id=self.organizer_id,
         )
 
     def sweep(self, now_ms: int) -> None:
@@ -160,7 +162,8 @@ class Sale:
     def record_rules(self, kind: ChangeKind, now_ms: int) -> None:
         """Appends a change of the event itself, with its rules after the change."""
         self.seq += 1
-        self.changes.append(EventChange(self.id, self.seq, kind, now_ms, self.rules))
+        organizer_id = self.organizer_id if kind is ChangeKind.CREATED else None
+        self.changes.append(EventChange(self.id, self.seq, kind, now_ms, self.rules, organizer_id))
 
     def _apply(self, rules: Rules, now_ms: int) -> None:
         """Sets the rules, removes users who wait for more tickets than the capacity, and promotes."""

@@ -71,6 +71,9 @@ class _Comparison:
             audit.find("seq", redis=stored["seq"], database=record.seq)
             return audit
         await self._compare_counters(stored)
+        organizer_id = await self._reader.organizer_id(self._event_id)
+        if organizer_id != record.organizer_id:
+            audit.find("organizer", redis=organizer_id, database=record.organizer_id)
         await self._check_history()
         await self._compare_bookings()
         return audit

@@ -18,6 +18,8 @@ MEANINGS: Mapping[str, str] = {
     "capacity": "Capacity is not available + held + sold. Pause the sale and report it.",
     "counter": "A counter differs from the sum of the bookings.",
     "rule": "The two sides have different rules. PATCH the event with the right one, and audit again.",
+    "organizer": "The two sides name different organizers of the event; Redis decides who may change it. After an "
+    "outage of Redis, run booking restore.",
     "booking": "The two sides have different bookings of this user. After an outage of Redis, run booking restore.",
     "two_bookings": "This user has more than one live booking of the event.",
     "inversion": "This booking got its tickets after one that had joined the waiting list later.",

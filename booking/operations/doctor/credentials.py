@@ -27,7 +27,7 @@ async def check_credentials(settings: Settings) -> list[Finding]:
     if settings.jwt_jwks_url is not None:
         findings.append(await _key_set(settings.jwt_jwks_url))
     if settings.has_outside_provider:
-        findings.append(_users(settings))
+        findings += [_audience(settings), _users(settings)]
     return findings
 
 
@@ -81,6 +81,14 @@ def _users(settings: Settings) -> Finding:
         return ok(name, f"a provider's begin with {settings.jwt_subject_prefix}; {accounts}")
     found = f"tokens of the provider and of the shared secret with the same sub are one user; {accounts}"
     return warning(name, found, "set BOOKING_JWT_SUBJECT_PREFIX before the first sale, or sign no such tokens")
+
+
+def _audience(settings: Settings) -> Finding:
+    """Whether a provider's tokens with an `aud` can be accepted; most providers write one."""
+    if settings.jwt_audience is not None:
+        return ok("audience", f"tokens must have the aud {settings.jwt_audience}")
+    found = "BOOKING_JWT_AUDIENCE is not set: every token with an aud is refused"
+    return warning("audience", found, "set it to this service's aud at your provider, unless its tokens have none")
 
 
 def _public_key(text: str) -> Finding:

@@ -206,7 +206,9 @@ class _Restoration:
             "holding": held_bookings,
             "backlog": backlog,
         }
-        await self._writer.write_event(event_id, record.rules, record.created_at_ms, record.seq, counters)
+        await self._writer.write_event(
+            event_id, record.rules, record.organizer_id, record.created_at_ms, record.seq, counters
+        )
         return sold_bookings + held_bookings + waiting_bookings
 
 

@@ -6,21 +6,21 @@ from starlette.types import Receive, Scope
 
 from booking.auth.emails import email_key
 from booking.auth.passwords import Passwords
-from booking.auth.plain_tokens import ORGANIZER
 from booking.domain.accounts import Account
-from booking.domain.callers import account_user_id
+from booking.domain.callers import account_id_of, account_user_id
 from booking.ledger.errors import EmailTaken
 from booking.ledger.ledger import Ledger
+from booking.web.account_tokens import AccountTokens
 from booking.web.authentication import Credentials
 from booking.web.password_limits import Attempts, address_of
 from booking.web.problems import Fault, Problem
-from booking.web.request_schemas import LoginRequest, RegisterRequest, validate
+from booking.web.request_schemas import LoginRequest, PasswordRequest, RegisterRequest, validate
 from booking.web.requests import USER, read_json
 from booking.web.response_schemas import WelcomeData
 from booking.web.responses import PlainResponse, success
 
-Sign = Callable[[str, str | None], str]
-"""Signs a token for a subject and a role."""
+Sign = Callable[[Account], str]
+"""Signs a token for an account."""
 
 
 class AccountEndpoints:
@@ -31,6 +31,7 @@ class AccountEndpoints:
         ledger: Ledger,
         passwords: Passwords,
         credentials: Credentials,
+        account_tokens: AccountTokens,
         sign: Sign,
         attempts: Attempts | None,
     ) -> None:
@@ -38,6 +39,7 @@ class AccountEndpoints:
         self._ledger = ledger
         self._passwords = passwords
         self._credentials = credentials
+        self._account_tokens = account_tokens
         self._sign = sign
         self._attempts = attempts
 
@@ -66,12 +68,33 @@ class AccountEndpoints:
             raise Problem("invalid_credentials")
         return self._welcome(scope, 200, "Logged in successfully", account)
 
+    async def change_password(self, scope: Scope, receive: Receive) -> PlainResponse:
+        """`POST /auth/password`. It ends every token of the account, and returns a new one."""
+        caller = await self._credentials.caller(scope, recheck=True)
+        scope[USER] = caller.user_id
+        account_id = account_id_of(caller.user_id)
+        account = None if account_id is None else await self._ledger.find_account_by_id(account_id)
+        if account is None:
+            raise Problem("forbidden", "Only an account of this service has a password here.")
+        await self._charge(scope)
+        faults: list[Fault] = []
+        request = validate(PasswordRequest, await read_json(scope, receive, faults), faults)
+        checked = await self._credentials.account(account.email, request.password, address_of(scope))
+        if checked is None:
+            raise Problem("invalid_credentials", "The password is wrong.")
+        new_hash = await self._passwords.hash(request.new_password)
+        key = email_key(account.email)
+        changed = await self._ledger.change_account(key, password_hash=new_hash, old_hash=checked.password_hash)
+        if changed is None:  # somebody else has changed it since it was checked
+            raise Problem("invalid_credentials", "The password is wrong.")
+        self._account_tokens.end(caller.user_id, changed.tokens_from)
+        return self._welcome(scope, 200, "Password changed successfully", changed)
+
     async def _charge(self, scope: Scope) -> None:
         if self._attempts is not None:
             await self._attempts.charge(address_of(scope))
 
     def _welcome(self, scope: Scope, status: int, message: str, account: Account) -> PlainResponse:
-        user_id = scope[USER] = account_user_id(account.id)
-        token = self._sign(user_id, ORGANIZER if account.organizer else None)
-        data: WelcomeData = {"token": token, "user": {"id": account.id, "email": account.email}}
+        scope[USER] = account_user_id(account.id)
+        data: WelcomeData = {"token": self._sign(account), "user": {"id": account.id, "email": account.email}}
         return PlainResponse(status, success(message, data))

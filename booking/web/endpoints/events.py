@@ -11,7 +11,7 @@ from booking.inventory.box_office import BoxOffice
 from booking.web.authentication import Credentials
 from booking.web.etags import has_version, read_if_match
 from booking.web.local_limits import LocalBuckets
-from booking.web.organizers import require_organizer
+from booking.web.organizers import require_organizer, require_owner
 from booking.web.password_limits import address_of
 from booking.web.problems import Fault, Problem, invalid
 from booking.web.request_schemas import ChangeRequest, InitializeRequest, validate, window_inverted
@@ -34,12 +34,12 @@ class EventEndpoints:
 
     async def initialize(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`POST /initialize`."""
-        await require_organizer(self._credentials, scope)
+        caller = await require_organizer(self._credentials, scope)
         faults: list[Fault] = []
         rules = validate(InitializeRequest, await read_json(scope, receive, faults), faults).rules()
-        outcome = await self._office.create(await self._office.next_event_id(), rules)
+        outcome = await self._office.create(await self._office.next_event_id(), rules, caller.user_id)
         while outcome.status is Status.EVENT_EXISTS:  # the counter is behind; each try increments it
-            outcome = await self._office.create(await self._office.next_event_id(), rules)
+            outcome = await self._office.create(await self._office.next_event_id(), rules, caller.user_id)
         event = outcome.event
         if event is None:
             raise invalid(window_inverted())
@@ -48,7 +48,10 @@ class EventEndpoints:
 
     async def change(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`PATCH /events/{event_id}`."""
-        await require_organizer(self._credentials, scope)
+        caller = await require_organizer(self._credentials, scope)
+        event_id = event_id_of(scope["path_params"]["event_id"])
+        if event_id is not None and not caller.admin:
+            require_owner(caller, await self._office.get_event(event_id))
         faults: list[Fault] = []
         rules = validate(ChangeRequest, await read_json(scope, receive, faults), faults).changes()
         outcome = await self._office.change(read_event_id(scope), rules, read_if_match(scope))

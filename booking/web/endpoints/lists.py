@@ -11,12 +11,12 @@ from booking.domain.model import Booking, BookingStatus
 from booking.inventory.box_office import BoxOffice
 from booking.ledger import reports
 from booking.ledger.ledger import Ledger
+from booking.operations.read_your_writes import ReadYourWrites
 from booking.web.authentication import Credentials
 from booking.web.endpoints.exports import FORMATS, Exports
 from booking.web.local_limits import LocalBuckets
-from booking.web.organizers import require_organizer
+from booking.web.organizers import require_organizer, require_owner
 from booking.web.problems import Fault, Problem, invalid
-from booking.web.read_your_writes import ReadYourWrites
 from booking.web.requests import USER, booking_id_of, not_in_list, read_event_id, read_page
 from booking.web.responses import PlainResponse, booking_data, send_response, success
 
@@ -66,10 +66,11 @@ class ListEndpoints:
         caller = await require_organizer(self._credentials, scope)
         self._reads.charge(caller.user_id)
         event_id = read_event_id(scope)
+        event = await self._office.get_event(event_id)
+        require_owner(caller, event)
         faults: list[Fault] = []
         statuses, kind = _read_filter(scope, faults)
         page = read_page(scope, booking_id_of, faults)
-        event = await self._office.get_event(event_id)
         if event is None:
             raise Problem("event_not_found")
         complete = await self._read_your_writes.reach(event_id)

@@ -1,6 +1,7 @@
 """Streams an event's changes as Server-Sent Events. Each event is read and rendered once for all its listeners."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Protocol
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from booking.domain.callers import Caller
 from booking.domain.model import Event
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
@@ -54,6 +56,9 @@ BUFFER_BYTES_MAX = 64 * 1024
 
 SLICE = 200
 """Listeners written to, or bookings read, before the event loop runs other tasks, such as bookings."""
+
+STREAM_SECONDS_MAX = 86_400.0
+"""A stream ends with its token, and after a day at the latest. Its client then reconnects with a valid token."""
 
 RETRY_MS = 1_000
 """How long a client waits before it reconnects."""
@@ -140,11 +145,11 @@ class SentStream:
 class Listener:
     """One connection, and the booking that was last sent to it."""
 
-    __slots__ = ("booking", "sent_at", "stream", "user")
+    __slots__ = ("booking", "caller", "sent_at", "stream")
 
-    def __init__(self, stream: Stream, user: str | None, now: float) -> None:
+    def __init__(self, stream: Stream, caller: Caller | None, now: float) -> None:
         self.stream = stream
-        self.user = user
+        self.caller = caller
         self.booking = b""
         self.sent_at = now
 
@@ -231,10 +236,10 @@ class Channel:
 
     async def _send_bookings(self, event: Event) -> None:
         """Sends signed-in listeners their own booking if it has changed. The reads share batches."""
-        signed_in = [listener for listener in self.listeners if listener.user is not None]
+        signed_in = [listener for listener in self.listeners if listener.caller is not None]
         for start in range(0, len(signed_in), SLICE):
             some = signed_in[start : start + SLICE]
-            texts = await asyncio.gather(*(booking_text(self._office, self.event_id, one.user) for one in some))
+            texts = await asyncio.gather(*(booking_text(self._office, self.event_id, one.caller) for one in some))
             for listener, text in zip(some, texts, strict=True):
                 if text != listener.booking:
                     listener.booking = text
@@ -260,6 +265,10 @@ class Watch:
         channel.listeners.add(listener)
         self._run("live changes", self._publish_changes, PERIOD_SECONDS)
         self._run("live comments", self._comment, COMMENT_CHECK_SECONDS)
+
+    def listeners(self) -> list[Listener]:
+        """The listeners of all events."""
+        return [listener for channel in self._channels.values() for listener in channel.listeners]
 
     def leave(self, event_id: int, listener: Listener) -> None:
         """Removes a listener."""
@@ -364,15 +373,15 @@ class LiveEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Streams until the client disconnects, the server stops, or the client reads too slowly."""
-        user = await self._user(scope)
-        with self._places.take(address_of(scope), user):
+        caller = await self._caller(scope)
+        with self._places.take(address_of(scope), None if caller is None else caller.user_id):
             event = await self._office.get_event(read_event_id(scope))
             if event is None:
                 raise Problem("event_not_found")
-            await self._listen(scope, receive, send, user, event)
+            await self._listen(scope, receive, send, caller, event)
 
-    async def _listen(self, scope: Scope, receive: Receive, send: Send, user: str | None, event: Event) -> None:
-        booking = b"" if user is None else await booking_text(self._office, event.id, user)
+    async def _listen(self, scope: Scope, receive: Receive, send: Send, caller: Caller | None, event: Event) -> None:
+        booking = b"" if caller is None else await booking_text(self._office, event.id, caller)
         await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
@@ -385,22 +394,31 @@ class LiveEndpoint:
         await send({"type": "http.response.body", "body": b"", "more_body": True})
         extension = scope.get("extensions", {}).get(EXTENSION)
         stream: Stream = SentStream(receive, send) if extension is None else DirectStream(receive, **extension)
-        listener = Listener(stream, user, asyncio.get_running_loop().time())
+        listener = Listener(stream, caller, asyncio.get_running_loop().time())
         listener.push(first, listener.sent_at)
         listener.booking = booking
         self._watch.join(event, listener)
+        seconds = STREAM_SECONDS_MAX if caller is None else min(caller.expires_at - time.time(), STREAM_SECONDS_MAX)
+        timer = asyncio.get_running_loop().call_later(max(0, seconds), stream.abort)
         try:
             await stream.wait_closed()
         finally:
+            timer.cancel()
             self._watch.leave(event.id, listener)
 
-    async def _user(self, scope: Scope) -> str | None:
-        """The id of the listening user; None without credentials. Raises Unauthenticated if they are wrong."""
+    async def _caller(self, scope: Scope) -> Caller | None:
+        """The listening user; None without credentials. Raises Unauthenticated if they are wrong."""
         if b"authorization" not in fields_of(scope):
             return None
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
-        return caller.user_id
+        return caller
+
+    def end_streams(self) -> None:
+        """Ends the streams of callers whose account was changed. They have to sign in again."""
+        for listener in self._watch.listeners():
+            if listener.caller is not None and self._credentials.was_ended(listener.caller):
+                listener.stream.abort()
 
 
 def _too_many(detail: str, limit: int) -> Problem:
@@ -420,10 +438,10 @@ def availability(event: Event) -> bytes:
     return _with_id(b"event: availability\ndata: " + orjson.dumps(event_data(event)) + b"\n\n", event)
 
 
-async def booking_text(office: BoxOffice, event_id: int, user: str | None) -> bytes:
-    """The stream's message with the user's live booking, or null. It has no id line yet."""
-    assert user is not None
-    outcome = await office.get_booking(event_id, user)
+async def booking_text(office: BoxOffice, event_id: int, caller: Caller | None) -> bytes:
+    """The stream's message with the caller's live booking, or null. It has no id line yet."""
+    assert caller is not None
+    outcome = await office.get_booking(event_id, caller.user_id)
     data: BookingData | None = None if outcome.booking is None else booking_data(outcome.booking)
     return b"event: booking\ndata: " + orjson.dumps(data) + b"\n\n"
 

@@ -1,6 +1,7 @@
 """The report and the audit of a sale, for its organizer."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from starlette.types import Receive, Scope
@@ -8,17 +9,19 @@ from starlette.types import Receive, Scope
 from booking.domain.changes import ChangeKind
 from booking.domain.model import BookingStatus, Event
 from booking.inventory.box_office import BoxOffice
+from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.reader import InventoryReader
 from booking.ledger import reports
 from booking.ledger.ledger import Ledger
+from booking.ledger.records import EventRecord
 from booking.operations.audit.comparison import audit_event
 from booking.operations.audit.findings import MEANINGS, EventAudit
+from booking.operations.read_your_writes import ReadYourWrites
 from booking.web.authentication import Credentials
 from booking.web.endpoints.sale import refusals_of
 from booking.web.local_limits import LocalBuckets
-from booking.web.organizers import require_organizer
+from booking.web.organizers import require_organizer, require_owner
 from booking.web.problems import Problem
-from booking.web.read_your_writes import ReadYourWrites
 from booking.web.requests import read_event_id
 from booking.web.response_schemas import AuditData, CountersData, MinuteData, ReportData
 from booking.web.responses import PlainResponse, success
@@ -66,8 +69,11 @@ class ReportEndpoints:
 
     async def audit(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`GET /events/{event_id}/audit`."""
-        self._reads.charge((await require_organizer(self._credentials, scope)).user_id)
+        caller = await require_organizer(self._credentials, scope)
+        self._reads.charge(caller.user_id)
         event_id = read_event_id(scope)
+        if not caller.admin:
+            require_owner(caller, await self._event_of_either_side(event_id))
         audit = await self._work.answer(
             receive,
             ("audit", event_id),
@@ -79,11 +85,21 @@ class ReportEndpoints:
         return PlainResponse(200, success(message, audit_data(audit)))
 
     async def _event(self, scope: Scope) -> Event:
-        self._reads.charge((await require_organizer(self._credentials, scope)).user_id)
+        caller = await require_organizer(self._credentials, scope)
+        self._reads.charge(caller.user_id)
         event = await self._office.get_event(read_event_id(scope))
         if event is None:
             raise Problem("event_not_found")
+        require_owner(caller, event)
         return event
+
+    async def _event_of_either_side(self, event_id: int) -> Event | EventRecord | None:
+        """The event in Redis, or the one in the database if Redis has lost it: an audit reports that."""
+        with suppress(InventoryUnavailable):
+            event = await self._office.get_event(event_id)
+            if event is not None:
+                return event
+        return await self._ledger.event(event_id)
 
     async def _report(self, event: Event, check: Callable[[], None]) -> tuple[ReportData, bool]:
         """The report, and whether it shows every change that was acknowledged before."""

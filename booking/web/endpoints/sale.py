@@ -12,6 +12,7 @@ from booking.domain.outcomes import FIRST_REFUSAL, IdempotencyKey, Outcome, Stat
 from booking.inventory.box_office import BoxOffice, Decision, RateLimit
 from booking.web.authentication import Credentials
 from booking.web.local_limits import ALL_EVENTS_TIMES, LocalBuckets
+from booking.web.organizers import require_owner
 from booking.web.problems import KINDS, Fault, Problem
 from booking.web.rate_limits import rate_limited
 from booking.web.request_schemas import BookRequest, CancelRequest, ConfirmRequest, Payload, validate
@@ -95,9 +96,12 @@ class CommandEndpoint:
             await self._charge(body, caller.user_id)
             raise
         if isinstance(order, CancelRequest) and order.user_id not in ("", caller.user_id):
-            caller = await self._credentials.caller(
-                scope, recheck=True
-            )  # only an organizer may; the role must be current
+            # Only an organizer may, for their own events; the role must be current.
+            caller = await self._credentials.caller(scope, recheck=True)
+            if not caller.organizer:
+                raise Problem("forbidden", "Only an organizer may cancel somebody else's booking.")
+            if not caller.admin:
+                require_owner(caller, await self._office.get_event(order.event_id))
         outcome = await self._decide(self._office, order, caller, key)
         headers: list[Header] = [REPLAYED] if outcome.first_request_id else []
         booking = outcome.booking
@@ -141,11 +145,8 @@ def _book(office: BoxOffice, order: BookRequest, caller: Caller, key: Idempotenc
 
 
 def _cancel(office: BoxOffice, order: CancelRequest, caller: Caller, key: IdempotencyKey | None) -> Decision:
-    """`POST /cancel`: the caller's own booking; an organizer may cancel any user's booking."""
-    owner = order.user_id or caller.user_id
-    if owner != caller.user_id and not caller.organizer:
-        raise Problem("forbidden", "Only an organizer may cancel somebody else's booking.")
-    return office.cancel(order.event_id, owner, caller.user_id, key)
+    """`POST /cancel`: the caller's own booking, or that of the user whom an organizer names."""
+    return office.cancel(order.event_id, order.user_id or caller.user_id, caller.user_id, key)
 
 
 def _confirm(office: BoxOffice, order: ConfirmRequest, caller: Caller, key: IdempotencyKey | None) -> Decision:

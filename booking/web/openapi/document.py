@@ -45,9 +45,9 @@ SECURITY: dict[str, JsonObject] = {
         "scheme": "bearer",
         "bearerFormat": "JWT",
         "description": "A token from /auth/login, from `booking token`, or from the identity provider that the service "
-        'trusts: `sub` is the user id, `exp` is required, `role: "organizer"` opens the organizers\' endpoints. An '
-        "account's `sub` is `account:` and its number; a provider's `sub` may not begin so. A provider's subjects get "
-        "the prefix `BOOKING_JWT_SUBJECT_PREFIX`.",
+        'trusts: `sub` is the user id, `exp` is required, `role: "organizer"` opens the organizers\' endpoints, and '
+        "`role: \"admin\"` opens them for every event. An account's `sub` is `account:` and its number; a provider's "
+        "`sub` may not begin so. A provider's subjects get the prefix `BOOKING_JWT_SUBJECT_PREFIX`.",
     },
     "basic": {
         "type": "http",

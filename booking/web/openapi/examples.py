@@ -29,6 +29,7 @@ _EVENT = Event(
     now_ms=NOON_MS,
     epoch="9c2f1e07d3b4a865",
     rules_version=f"1-{NOON_MS}",
+    organizer_id="account:17",
 )
 _BOOKING = Booking(1, 2, "ada", 2, BookingStatus.CONFIRMED, Source.SALE, NOON_MS)
 _HELD = replace(_BOOKING, status=BookingStatus.HELD, expires_at_ms=NOON_MS + 300 * SECOND_MS)

@@ -34,7 +34,8 @@ class Tag(StrEnum):
 
 TAG_DESCRIPTIONS: Mapping[Tag, str] = {
     Tag.SALE: "What buyers do. Each call is one atomic step in Redis, which is on disk before the response.",
-    Tag.ORGANIZING: "What organizers do: create sales, change them, and read reports.",
+    Tag.ORGANIZING: "What organizers do: create sales, change them, and read reports. An event belongs to the "
+    "organizer who created it, and is `forbidden` to all others except administrators.",
     Tag.READING: "Reads of events and of the caller's bookings. A response shows all changes acknowledged before it.",
     Tag.ACCOUNTS: "The service's own accounts. A token from an outside identity provider works, too.",
     Tag.SERVICE: "Health, metrics and pages.",

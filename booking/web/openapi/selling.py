@@ -92,7 +92,7 @@ SELLING = (
                 success(_message(Status.CANCELLED), BOOKING, examples.CANCELLED),
             ),
         ),
-        "It cancels the caller's own booking; organizers may name a `user_id`.",
+        "It cancels the caller's own booking; the event's organizer may name a `user_id`.",
         request_schemas.CancelRequest,
         {"event_id": 1},
         ("Idempotency-Key",),
@@ -144,7 +144,7 @@ SELLING = (
                 201, "Registered, and signed in.", success("Account created successfully", WELCOME, examples.WELCOME)
             ),
         ),
-        "Accounts become organizers by `booking user add EMAIL --organizer`. The user id of account 3 is `account:3`. "
+        "Accounts become organizers by `booking user promote EMAIL`. The user id of account 3 is `account:3`. "
         "`not_found` if the service has no accounts of its own (`BOOKING_ACCOUNTS`).",
         request_schemas.RegisterRequest,
         {"email": "ada@example.com", "password": "correct horse battery staple"},
@@ -169,6 +169,27 @@ SELLING = (
         request_schemas.LoginRequest,
         {"email": "ada@example.com", "password": "correct horse battery staple"},
         refusals=("invalid_credentials", "rate_limited", "overloaded", "not_found"),
+        reads_database=True,
+    ),
+    Operation(
+        "POST",
+        "/auth/password",
+        "changePassword",
+        Tag.ACCOUNTS,
+        Audience.USER,
+        "Change the password of an account",
+        (
+            ResponseDoc(
+                200,
+                "Changed; the token is valid for an hour.",
+                success("Password changed successfully", WELCOME, examples.WELCOME),
+            ),
+        ),
+        "Every other token of the account ends, the one of this call, too: at once on the calls of organizers, within "
+        "a minute on all others. `forbidden` with a token that belongs to no account.",
+        request_schemas.PasswordRequest,
+        {"password": "correct horse battery staple", "new_password": "a better horse and a better staple"},
+        refusals=("invalid_credentials", "forbidden", "rate_limited", "overloaded", "not_found"),
         reads_database=True,
     ),
 )

@@ -85,6 +85,7 @@ REDIS_PLANTS: dict[str, tuple[Callable[[Backend], Awaitable[object]], str, str |
     "another limit": (lambda s: s.stock.redis.hset(EVENT, "max_per_user", 100), "rule", None),
     "a limit that is gone": (lambda s: s.stock.redis.hset(EVENT, "waitlist_limit", "7"), "rule", None),
     "a sale that is stopped": (lambda s: s.stock.redis.hset(EVENT, "paused", 1), "rule", None),
+    "another organizer": (lambda s: s.stock.redis.hset(EVENT, "organizer_id", "eve"), "organizer", None),
     "an event that is gone": (lambda s: s.stock.redis.delete(EVENT), "event_missing", None),
     "a shard that is another": (lambda s: s.stock.redis.set(keys.epoch(1), "another"), "shard_lost", None),
 }

@@ -70,10 +70,10 @@ async def test_a_weak_secret_in_the_environment_is_a_warning_that_does_not_repea
 
 async def test_a_public_key_and_a_key_set_are_checked() -> None:
     settings = Settings(jwt_secret=secrets.token_hex(32), jwt_public_key="-----BEGIN nothing-----")
-    _, public, _ = await check_credentials(settings)
+    _, public, *_ = await check_credentials(settings)
     assert (public.name, public.verdict) == ("public key", "fault")
     settings = Settings(jwt_secret=secrets.token_hex(32), jwt_jwks_url="http://127.0.0.1:1/keys")
-    _, key_set, _ = await check_credentials(settings)
+    _, key_set, *_ = await check_credentials(settings)
     assert (key_set.name, key_set.verdict) == ("key set", "fault")
     assert "BOOKING_JWT_JWKS_URL" in key_set.advice
 
@@ -89,3 +89,12 @@ async def test_users_of_a_provider_that_could_be_those_of_the_shared_secret_are_
     )
     assert users.verdict == "ok"
     assert "accounts are on" in users.found
+
+
+async def test_a_provider_without_an_audience_is_a_warning_that_names_the_setting() -> None:
+    outside = {"jwt_secret": secrets.token_hex(32), "jwt_jwks_url": "http://127.0.0.1:1/keys"}
+    *_, audience, _ = await check_credentials(Settings.model_validate(outside))
+    assert (audience.name, audience.verdict) == ("audience", "warning")
+    assert "BOOKING_JWT_AUDIENCE" in audience.found
+    *_, audience, _ = await check_credentials(Settings.model_validate({**outside, "jwt_audience": "tickets"}))
+    assert (audience.name, audience.verdict) == ("audience", "ok")

@@ -19,7 +19,9 @@ function rowOf(event) {
   return {
     link,
     element: el("li", {}, link),
+    isOwn: false,
     show(latest) {
+      this.isOwn = session.owns(latest);
       setText(name, latest.name);
       showChip(chip, latest);
       setText(about, `${number(latest.tickets_sold)} of ${number(latest.capacity)} sold`);
@@ -55,7 +57,10 @@ async function showHealth() {
 }
 
 function choose() {
-  if (!location.hash && list.rows.size) history.replaceState(null, "", `#sale-${Math.max(...list.rows.keys())}`);
+  if (!location.hash && list.rows.size) {
+    const own = [...list.rows.keys()].filter((id) => list.rows.get(id).isOwn);
+    history.replaceState(null, "", `#sale-${Math.max(...(own.length ? own : list.rows.keys()))}`);
+  }
   const id = Number(/^#sale-(\d+)$/.exec(location.hash)?.[1]);
   for (const [other, row] of list.rows) {
     if (other === id) row.link.setAttribute("aria-current", "true");

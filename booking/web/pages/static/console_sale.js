@@ -8,6 +8,7 @@ import { Live } from "./live.js";
 import { Report } from "./report.js";
 import { openForm } from "./sale_form.js";
 import { showChip } from "./sale_state.js";
+import { owns } from "./session.js";
 import { StockBar } from "./stock.js";
 import { WaitingList } from "./waiting_list.js";
 import { briefly, count, inWords, number, when } from "./words.js";
@@ -42,6 +43,8 @@ export class ConsoleSale {
   #rules = el("p", { class: "quiet" });
   #message = el("p", { class: "notice", role: "status" });
   #pause = button("Pause", () => this.#togglePause());
+  #change = button("Change", () => openForm(this.#event, this.#take));
+  #notYours = el("p", { class: "quiet" });
   #pulseWords = el("p", { class: "quiet" });
   #pulsePicture = el("div");
   #minutes = new MinutesChart("Bookings, waiting list and cancellations a minute, over the last 15 minutes");
@@ -52,17 +55,22 @@ export class ConsoleSale {
   constructor(place, eventId, onChange) {
     this.id = eventId;
     this.onChange = onChange;
-    this.#parts = [
-      el("div", { class: "headline" }, this.#name, this.#chip),
-      this.#rules,
-      el("div", { class: "buttons" }, this.#pause, button("Change", () => openForm(this.#event, this.#take)), el("a", { class: "button plain", href: `/sale/${eventId}` }, "Buyer’s page")),
-      this.#message,
-      el("dl", { class: "counters" }, ...COUNTERS.map(([, name], at) => el("div", {}, el("dt", {}, name), this.#values[at]))),
-      this.#bar.element,
+    const forOwner = [
       section("The last 15 minutes", el("div", { class: "now" }, this.#pulseWords, this.#pulsePicture), this.#minutes.element),
       section("Waiting list", this.#waiting.element),
       section("Report", this.#report.element, el("div", { class: "buttons" }, button("Export as CSV", () => this.#export("csv")), button("Export as NDJSON", () => this.#export("ndjson")))),
       section("Audit", this.#audit, el("div", { class: "buttons" }, button("Audit again", () => this.#runAudit()))),
+    ];
+    this.#forOwner = [this.#pause, this.#change, ...forOwner];
+    this.#parts = [
+      el("div", { class: "headline" }, this.#name, this.#chip),
+      this.#rules,
+      el("div", { class: "buttons" }, this.#pause, this.#change, el("a", { class: "button plain", href: `/sale/${eventId}` }, "Buyer’s page")),
+      this.#notYours,
+      this.#message,
+      el("dl", { class: "counters" }, ...COUNTERS.map(([, name], at) => el("div", {}, el("dt", {}, name), this.#values[at]))),
+      this.#bar.element,
+      ...forOwner,
     ];
     this.#showParts(false);
     place.replaceChildren(...this.#parts);
@@ -76,6 +84,7 @@ export class ConsoleSale {
   }
 
   #parts;
+  #forOwner;
   #live;
   #second;
 
@@ -100,8 +109,13 @@ export class ConsoleSale {
     this.#event = event;
     if (isFirst) {
       this.#showParts(true);
-      this.#refresh();
-      this.#runAudit();
+      if (owns(event)) {
+        this.#refresh();
+        this.#runAudit();
+      } else {
+        for (const part of this.#forOwner) part.hidden = true;
+        setText(this.#notYours, "This sale belongs to another organizer. Only they and an administrator can change it and see its bookings.");
+      }
     }
     setText(this.#name, event.name);
     showChip(this.#chip, event);

@@ -35,7 +35,13 @@ export function onChange(listener) {
 export const token = () => current?.token ?? null;
 export const email = () => current?.email ?? "";
 export const isSignedIn = () => current !== null && Boolean(current.token);
-export const isOrganizer = () => isSignedIn() && claimsOf(current.token).role === "organizer";
+export const isOrganizer = () => isSignedIn() && ["organizer", "admin"].includes(claimsOf(current.token).role);
+
+/** Whether the signed-in organizer may see and change an event: its own ones; an administrator all of them. */
+export function owns(event) {
+  const { role, sub } = claimsOf(current?.token ?? "");
+  return role === "admin" || (role === "organizer" && sub === event.organizer_id);
+}
 
 /** Whether the user must sign in again, because the server no longer accepts the token. */
 export const hasEnded = () => current !== null && !current.token;

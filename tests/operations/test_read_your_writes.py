@@ -7,7 +7,7 @@ from booking.domain.lags import Lag
 from booking.inventory.box_office import BoxOffice
 from booking.ledger.ledger import Ledger
 from booking.ledger.records import ShardRecord
-from booking.web.read_your_writes import CATCH_UP_SECONDS_MAX, POLL_SECONDS, ReadYourWrites
+from booking.operations.read_your_writes import CATCH_UP_SECONDS_MAX, POLL_SECONDS, ReadYourWrites
 from tests.fixtures.backend import Backend, open_backend
 
 WAITERS = 400
