@@ -89,7 +89,7 @@ end
 local is_behind = sale and (sale.prune_from or overdue_left) -- otherwise each item makes one change at most
 for i, user, quantity, replay, request in items() do
   quantity = tonumber(quantity) or 0
-  if is_behind and not free_tickets(i, user, quantity) then
+  if (has_unread and is_unread(replay)) or (is_behind and not free_tickets(i, user, quantity)) then
     rows[i] = send_again()
   else
     rows[i] = decide(user, quantity, replay, request)

@@ -55,7 +55,7 @@ local function decide(user, caller, replay, request)
 end
 
 for i, user, caller, replay, request in items() do
-  rows[i] = must_wait(i) and send_again() or decide(user, caller, replay, request)
+  rows[i] = (is_unread(replay) or must_wait(i)) and send_again() or decide(user, caller, replay, request)
 end
 if sale then commit() end
 flush()

@@ -54,7 +54,7 @@ local function decide(user, replay, request)
 end
 
 for i, user, replay, request in items() do
-  rows[i] = must_wait(i) and send_again() or decide(user, replay, request)
+  rows[i] = (is_unread(replay) or must_wait(i)) and send_again() or decide(user, replay, request)
 end
 if sale then commit() end
 flush()

@@ -7,11 +7,25 @@ local CHANGE_MS, REFUSAL_MS = 86400000, 600000 -- 24 h and 10 minutes, from the 
 local answers, refusals = {}, {} -- by list; refused calls by status
 local stored, lasts_ms = {}, {} -- by list: the number of new answers, and how long the longest of them lasts
 
+local READ_ANSWERS_MAX = 4000 -- in one call, which takes some 10 ms; items whose answers are not read wait
+local has_unread, waits = false, false -- whether some answers were not read; whether an item waits for its answers
+
 local function load_answers()
+  local count = 0
   for i = FIXED_KEYS + 1, #KEYS do
     local list = KEYS[i]
-    answers[list] = answers[list] or call('LRANGE', list, 0, -1)
+    if count >= READ_ANSWERS_MAX then
+      has_unread = true
+    elseif not answers[list] then
+      answers[list] = call('LRANGE', list, 0, -1)
+      count = count + #answers[list]
+    end
   end
+end
+
+local function is_unread(replay) -- also true for all items behind one that waits: they go to the next call together
+  waits = waits or (has_unread and replay ~= '0' and not answers[KEYS[tonumber(replay)]])
+  return waits
 end
 
 local function lifetime(status)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from booking.loadtest.histogram import Histogram
+from scripts.benchmark import greedy
 from scripts.benchmark.__main__ import TABLE_COLUMNS, folder
 from scripts.benchmark.load import Load, Plan, offer
 from scripts.benchmark.processes import PartError
@@ -115,18 +116,30 @@ def overload(
         bool, typer.Option("--keep-alive", help="Send all over connections that stay open, not one for each buyer.")
     ] = False,
     workers: Annotated[int, typer.Option(min=1, max=16, help="Web workers.")] = 1,
+    greedy_clients: Annotated[
+        bool, typer.Option("--greedy", help="Buyers at --rate (100/s), without and with greedy clients.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file, too.")] = None,
 ) -> None:
     """Finds the rate that a service of its own can carry, then offers ten times as much, open loop.
 
     Each buyer opens a new connection, as in a flash sale. The service has half of the cores and the load the other
     half. Exit code 1 when a mark was missed: p99 of what is accepted, answers other than 503 and 429 with Retry-After
-    for the rest, memory.
+    for the rest, memory. With --greedy, one client on each kind of endpoint calls as fast as it can, and the marks are
+    the buyers' p99 and memory.
     """
     progress = Console(stderr=True, highlight=False)
+    shown = Console(width=None if sys.stdout.isatty() else TABLE_COLUMNS, highlight=False)
+    outcome: Outcome | greedy.Outcome
     with folder() as there:
-        outcome = run(there, rate, seconds, connections, workers, progress, keep_alive=keep_alive)
-    show(outcome, Console(width=None if sys.stdout.isatty() else TABLE_COLUMNS, highlight=False))
+        if greedy_clients:
+            ours, theirs = _halves(os.sched_getaffinity(0))
+            with _on(ours):
+                outcome = greedy.run(there, seconds, rate or greedy.RATE, theirs)
+            greedy.show(outcome, shown)
+        else:
+            outcome = run(there, rate, seconds, connections, workers, progress, keep_alive=keep_alive)
+            show(outcome, shown)
     if json_file is not None:
         json_file.write_text(json.dumps(outcome.to_json(), indent=2) + "\n", encoding="utf-8")
     sys.exit(1 if outcome.misses else 0)

@@ -5,11 +5,12 @@ The work is counted in changes, one stream entry each. `python -m tests.model.la
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable
 
 import pytest
 
 from booking.domain.model import Rules
-from booking.domain.outcomes import Status
+from booking.domain.outcomes import IdempotencyKey, Outcome, Status
 from booking.inventory import keys
 from booking.inventory.scripts import load
 from tests.fixtures.stock import EPOCHS, SHARDS, Stock
@@ -167,3 +168,29 @@ async def test_expired_holds_are_removed_in_steps_by_any_command(stock: Stock, v
     await until_done(stock, verb, *NEW_COMMAND[verb])
     await until_done(stock, "get_event")
     assert sorted(await users_with(stock, "expired")) == sorted(f"owner-{number}" for number in range(PEOPLE))
+
+
+@pytest.mark.parametrize("verb", ["book", "cancel", "confirm"])
+async def test_many_callers_with_many_answers_are_read_in_several_calls(stock: Stock, verb: str) -> None:
+    await stock.sale(EVENT, capacity=1_000, hold_seconds=60)
+    callers = [f"caller-{number}" for number in range(200)]
+    now_ms = int((await stock.redis.time())[0]) * 1000
+    for caller in callers:
+        answers = [f"key-{number}\n{now_ms}\nfirst\n21\n0\n\n{asked(verb, caller)}" for number in range(64)]
+        await stock.redis.rpush(keys.answers(EVENT, SHARDS, caller), *answers)
+    before = await stock.calls("lrange")
+
+    def ask(caller: str, key: str) -> Awaitable[Outcome]:
+        command = getattr(stock.office, verb)
+        outcome: Awaitable[Outcome] = command(EVENT, caller, key=IdempotencyKey(key, "again"))
+        return outcome
+
+    outcomes = await asyncio.gather(*(ask(caller, "key-0") for caller in callers), ask("someone", "new"))
+    assert [outcome.first_request_id for outcome in outcomes] == ["first"] * len(callers) + [None]
+    assert await stock.calls("lrange") - before == len(callers) + 1
+    assert await stock.calls("evalsha") > 3, "one call has read all of the answers"
+
+
+def asked(verb: str, caller: str) -> str:
+    """What a call asks for, as it is stored with its answer."""
+    return {"book": "book 1", "cancel": f"cancel {caller}", "confirm": "confirm"}[verb]
