@@ -63,7 +63,7 @@ async def empty(ledger: Ledger) -> None:
 
 
 # The database outlives an example, and each example begins by emptying it.
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sale=sales(), cuts=st.lists(st.integers(1, 26), max_size=6))
 async def test_any_history_in_any_batches_gives_the_same_tables(ledger: Ledger, sale: Sale, cuts: list[int]) -> None:
     await empty(ledger)
