@@ -1,4 +1,4 @@
-"""Every page in every state: on a phone of 320 px and on a wide screen, light and dark, for eyes and for ears."""
+"""Every page in every state: on a phone of 320 px and on a wide screen, light and dark, seen and read aloud."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""However a history is cut into batches, the same tables come of it."""
+"""A history gives the same tables, however it is cut into batches."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -23,7 +23,7 @@ FIRST = [ChangeKind.BOOKED, ChangeKind.HELD, ChangeKind.JOINED]
 
 @st.composite
 def sales(draw: st.DrawFn) -> Sale:
-    """Any history: bookings made, and then moved as far as they go; rules changed in between."""
+    """Any history: bookings are made and change their state, and rules change in between."""
     sale = Sale()
     for _ in range(draw(st.integers(0, 25))):
         standing = {change.number: change for change in sale.changes if not isinstance(change, EventChange)}

@@ -20,7 +20,7 @@ EVENT = Event(1, Rules("sale", 10), 9, 1, 0, 1, 0, 0, 2, 0, 0)
 
 
 class Office:
-    """Answers about one event that stands still; its first reading of a booking fails."""
+    """Answers about one event that does not change; its first read of a booking fails."""
 
     def __init__(self) -> None:
         self.failures = 1
@@ -36,7 +36,7 @@ class Office:
 
 
 class StillOffice:
-    """Stands in for a Redis that stands still: a look takes as long as a command may, and fails."""
+    """Stands in for a Redis that hangs: a read takes as long as a command may, and fails."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch

@@ -1,4 +1,4 @@
-"""Whether SQL has what was acknowledged: what an answer out of it, or at the level `database`, waits for."""
+"""Whether SQL has what was acknowledged: an answer from SQL, or at the level `database`, waits for it."""
 
 from pathlib import Path
 
