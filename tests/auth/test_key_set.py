@@ -297,7 +297,7 @@ def babble(handler: BaseHTTPRequestHandler) -> None:
 
 
 def trickle(handler: BaseHTTPRequestHandler) -> None:
-    """A byte now and then, for ever, so that no socket's timeout is ever reached."""
+    """Sends a byte again and again without an end, so that no timeout of a socket is reached."""
     try:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
         while True:

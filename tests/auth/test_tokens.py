@@ -34,7 +34,7 @@ def signed(text: bytes, secret: bytes = SECRET) -> bytes:
 
 
 def token_of(payload: bytes | dict[str, Any], header: bytes = HEADER) -> bytes:
-    """A well signed HS256 token of any payload, JSON or not."""
+    """A correctly signed HS256 token with any payload, JSON or not."""
     if isinstance(payload, dict):
         payload = json.dumps(payload).encode()
     return signed(base64url(header) + b"." + base64url(payload))

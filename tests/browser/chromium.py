@@ -37,7 +37,7 @@ def find() -> str | None:
 
 @contextmanager
 def playwright() -> Iterator[Playwright]:
-    """What drives browsers, for as long as they are needed."""
+    """Runs the driver of the browsers."""
     with sync_playwright() as running:
         yield running
 
@@ -58,7 +58,7 @@ class Visitor:
 
     @classmethod
     def in_browser(cls, browser: Browser, base_url: str, **options: Any) -> "Visitor":
-        """Sits down in front of a window that shares nothing with any other."""
+        """Opens a window that shares nothing with any other."""
         context = browser.new_context(base_url=base_url, **{"viewport": WIDE, "locale": "en-GB", **options})
         context.set_default_timeout(PATIENCE_MS)
         visitor = cls(context.new_page())
@@ -79,7 +79,7 @@ class Visitor:
         self.page.goto(path)
 
     def sign_in(self, authorization: str, email: str) -> None:
-        """Is signed in already when the next page opens."""
+        """Signs the user in before the next page opens."""
         token = authorization.removeprefix("Bearer ")
         self.page.context.add_init_script(
             f"localStorage.getItem('booking.session') ?? localStorage.setItem('booking.session',"

@@ -32,8 +32,8 @@ def api(service: RunningService) -> Iterator[Api]:
 
 @pytest.fixture(scope="package")
 def driver() -> Iterator[Playwright]:
-    """What drives the browsers. It has the thread's event loop running all the while, so no test of another package,
-    which may need one of its own, can come before its end.
+    """The driver of the browsers. It keeps an event loop running in this thread. It ends with the package, because a
+    test of another package may need an event loop of its own.
     """
     assert chromium.find() is not None, chromium.MISSING
     with chromium.playwright() as running:

@@ -23,11 +23,11 @@ TICKETS = 600
 HOLD_SECONDS = 40
 OPENS_IN_SECONDS = 15
 BYTES_MAX = 250_000
-"""What a picture may weigh in the repository."""
+"""The largest size of a picture in the repository."""
 
 
 class Buyers:
-    """People who come in a rush and then fewer and fewer; some do not confirm in time, and some change their mind."""
+    """Many buyers at first and then fewer and fewer; some do not confirm in time, and some cancel."""
 
     def __init__(self, api: Api, event_id: int, seconds: float) -> None:
         self._api = api
@@ -39,7 +39,7 @@ class Buyers:
 
     @contextmanager
     def coming(self) -> Iterator["Buyers"]:
-        """They come for as long as this lasts, or for their time."""
+        """Lets buyers arrive until the block ends or their time is over."""
         self._thread.start()
         yield self
         self._over.set()

@@ -1,4 +1,4 @@
-"""What the buyer's page keeps to when the net, the clock or the session does not."""
+"""What the buyer's page does if the network, the clock or the session fails."""
 
 import time
 from typing import Any

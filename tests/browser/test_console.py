@@ -1,4 +1,4 @@
-"""What the organizer's console keeps to beside a sale that goes well (that one is in test_whole_sale)."""
+"""The organizer's console: faults, conflicts and limits. A sale without them is in test_whole_sale."""
 
 from itertools import pairwise
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the buyer's page makes of what happens elsewhere: on the waiting list, in another window, at the organizer's."""
+"""What the buyer's page shows of changes made elsewhere: on the waiting list, in another window, by the organizer."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ TIDINGS_MS = 20_000
 
 
 def ticket_says(page: Page, name: str) -> None:
-    """Asserts that the ticket's side comes to have this heading."""
+    """Asserts that the part of the page about the ticket gets this heading."""
     expect(page.locator("#ticket").get_by_role("heading", name=name)).to_be_visible()
 
 
@@ -130,7 +130,7 @@ def test_a_booking_undone_before_the_stream_sent_it_disappears(api: Api, sit: Si
 
 
 def test_position_updates_are_announced_sparingly_and_the_last_is_right(api: Api, sit: Sit) -> None:
-    """A screen reader would read nothing else while a long waiting list moves."""
+    """Otherwise a screen reader would read nothing else while a long waiting list moves."""
     event_id, buyers = api.sold_out(available_tickets=4)
     for other in api.users(4):
         other.book(event_id)
@@ -181,7 +181,7 @@ def test_a_buyer_who_wants_too_many_tickets_sees_how_many_are_left(api: Api, sit
 
 
 def test_every_phase_of_a_sale_is_announced(api: Api, sit: Sit) -> None:
-    """By the clock, too, whether or not the page's own comes before the service's word."""
+    """Also a phase that the page's own clock shows before the service has sent it."""
     event_id = api.event(opens_at=(datetime.now(UTC) + timedelta(seconds=6)).isoformat())
     stream = f"event: availability\ndata: {json.dumps(api.look(event_id))}\n\n"
     page = (visitor := sit()).page
@@ -202,7 +202,7 @@ def test_every_phase_of_a_sale_is_announced(api: Api, sit: Sit) -> None:
 
 
 def test_a_computer_that_wakes_up_reads_the_state_again(api: Api, sit: Sit) -> None:
-    """Its connection may be dead without saying so, and the clock that the countdowns go by may have stood still."""
+    """Its connection may be broken without a sign, and the clock of the countdowns may have stopped meanwhile."""
     event_id = api.event()
     page = (visitor := sit()).page
     page.add_init_script("window.slept = 0; const clock = Date.now; Date.now = () => clock() + window.slept;")

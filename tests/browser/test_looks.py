@@ -1,4 +1,4 @@
-"""Every page in every state: on a phone of 320 px and on a wide screen, light and dark, for eyes and for ears."""
+"""Every page in every state: on a phone of 320 px and on a wide screen, light and dark, seen and read aloud."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,8 @@ LOOKS = [("phone", PHONE, "dark"), ("wide", WIDE, "light")]
 
 def faults(page: Page) -> list[str]:
     """What axe finds wrong: contrast, names, roles, order of headings, landmarks."""
-    page.evaluate(AXE)
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE)
     found: dict[str, Any] = page.evaluate("(rules) => axe.run(document, {runOnly: rules})", RULES)
     assert found["passes"], "axe has looked at nothing"
     return [f"{one['id']}: {node['html']} {node['any']}" for one in found["violations"] for node in one["nodes"]]
@@ -117,13 +118,13 @@ def test_every_page_is_accessible_on_every_screen(api: Api, sit: Sit, name: str)
         assert small_targets(page) == [], screen
 
 
-@pytest.mark.parametrize("width", [320, 640, 1030, 1100, 1280, 1920])
-def test_the_reference_is_never_wider_than_its_window(sit: Sit, width: int) -> None:
+def test_the_reference_is_never_wider_than_its_window(sit: Sit) -> None:
     visitor = sit()
     visitor.go("/docs")
     visitor.page.get_by_role("heading", name="Create an event and open its sale").wait_for()
-    visitor.page.set_viewport_size({"width": width, "height": 800})
-    assert not visitor.overflows()
+    for width in (320, 640, 1030, 1100, 1280, 1920):
+        visitor.page.set_viewport_size({"width": width, "height": 800})
+        assert not visitor.overflows(), f"{width} px"
 
 
 def test_the_reference_docs_show_every_operation_in_the_colours_of_the_system(api: Api, sit: Sit) -> None:

@@ -18,7 +18,7 @@ from .conftest import Sit
 expect.set_options(timeout=PATIENCE_MS)
 
 TEN_MINUTES = re.compile(r"(10:00|9:\d\d)")
-"""What a hold's clock may show while a test looks at it."""
+"""The values that a hold's countdown may show during a test."""
 
 PASSWORD = "correct horse battery staple"  # an account of this test's own
 
@@ -46,7 +46,7 @@ def local(moment: datetime) -> str:
 
 
 def shows(page: Page, name: str, value: str) -> None:
-    """Asserts that the console's counter comes to show `value`."""
+    """Asserts that the console's counter shows `value` in the end."""
     expect(page.locator(".counters > div", has_text=name).locator("dd")).to_have_text(value)
 
 

@@ -1,1 +1,1 @@
-"""Requests made out of the OpenAPI document, right, wrong and hostile; every answer is held to the document."""
+"""Valid, invalid and hostile requests made from the OpenAPI document; every answer is compared with the document."""

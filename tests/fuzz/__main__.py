@@ -1,4 +1,4 @@
-"""`scripts/fuzz`: as many requests as one asks for against a service of its own, and a table of what was answered."""
+"""`scripts/fuzz`: sends a given number of requests to a service of its own and prints a table of the answers."""
 
 import sys
 import tempfile

@@ -1,4 +1,4 @@
-"""What was asked and answered: the figures of a run, and everything that was wrong in it."""
+"""What was sent and answered: the figures of a run, and all its faults."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -20,7 +20,7 @@ RULES_OF_THE_MOMENT = {"quantity_over_limit", "idempotency_key_reused"}
 """Codes of a 422 that depend on more than the request."""
 
 POINTERS_OF_THE_MOMENT = {"?starting_after", "/opens_at", "/closes_at", "/email"}
-"""Places where more is asked than a schema can say: an id of the list, a window that is none, a domain that exists."""
+"""Fields with rules that a schema cannot express: an id of the list, an end after the start, a domain that exists."""
 
 ANY_TEXT = {"X-Request-ID", "If-None-Match", "Last-Event-ID"}
 
@@ -30,7 +30,7 @@ SETTINGS: dict[str, Any] = {
     "deadline": None,
     "suppress_health_check": list(HealthCheck),
 }
-"""What is found is noted and not shrunk, so that a run goes on to its end."""
+"""A fault is recorded and not shrunk, so that a run continues to its end."""
 
 
 class Generated:
@@ -48,11 +48,11 @@ class Generated:
         self.operations = [one.ok() for one in self.schema.get_all_operations() if isinstance(one, Ok)]
 
     def close(self) -> None:
-        """Lets the connections go."""
+        """Closes the connections."""
         self._session.close()
 
     def play(self, number: int, examples: int, begin: int) -> None:
-        """Sends about so many requests to one operation, half of them such as the document does not allow."""
+        """Sends about so many requests to one operation; the document does not allow half of them."""
         operation = self.operations[number]
         asks = [(GenerationMode.POSITIVE, self._ask_rightly)]
         if may_be_wrong(operation.definition.raw):
@@ -62,7 +62,7 @@ class Generated:
             seed(begin * 1_000 + number)(settings(max_examples=max(1, examples // len(asks)), **SETTINGS)(wrapped))()
 
     def _ask_rightly(self, case: Case[Any]) -> None:
-        """Half of what is right is about an event that is there."""
+        """Half of the valid requests are about an event that exists."""
         ids = self._event_ids
         known = ids[self._tally.requests % len(ids)]
         if self._tally.requests % 2:
@@ -108,7 +108,7 @@ class Generated:
 
 
 def may_be_wrong(operation: dict[str, Any]) -> bool:
-    """Whether anything in a request could be such as the document does not allow; most headers may be any text."""
+    """Whether the document may forbid anything in a request; most headers may be any text."""
     names = {parameter["$ref"].rpartition("/")[2] for parameter in operation["parameters"]}
     return "requestBody" in operation or bool(names - ANY_TEXT)
 
@@ -121,7 +121,7 @@ def _of_the_moment(problem: Any) -> bool:
 
 
 def _hear_the_beginning(response: requests.Response, *_: Any, **__: Any) -> None:
-    """Of a stream that has no end."""
+    """Reads only the beginning of a stream, which has no end."""
     if response.headers.get("content-type", "").startswith("text/event-stream"):
         response._content = next(response.iter_content(1024), b"")
         response._content_consumed = True  # what requests goes by

@@ -1,4 +1,4 @@
-"""Hostile input, byte for byte as a well-behaved client would never send it, in every place of every operation."""
+"""Hostile input in every place of every operation, byte for byte as no correct client sends it."""
 
 import http.client
 import random
@@ -121,7 +121,7 @@ class Call:
     body: bytes | None = None
     why: str = ""
     refused: bool = False
-    """Whether it cannot be right, and so has to be a 4xx."""
+    """Whether the request is invalid for certain, so that its answer has to be a 4xx."""
 
 
 def calls(seed: int) -> Iterator[Call]:
@@ -184,11 +184,11 @@ class Sender:
         self._tally = tally
 
     def close(self) -> None:
-        """Lets the connection go."""
+        """Closes the connection."""
         self._connection.close()
 
     def send(self, call: Call) -> None:
-        """Sends one request, and has its answer judged."""
+        """Sends one request and checks its answer."""
         names = {name for name, _ in call.headers}
         headers = list(call.headers)
         if "Authorization" not in names:

@@ -38,7 +38,7 @@ def test_every_operation_is_asked_in_every_place() -> None:
 
 @contextmanager
 def answering(status: int, content_type: str, body: bytes) -> Iterator[str]:
-    """A service that always says the same."""
+    """A service that gives the same answer to every request."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:  # the library's name

@@ -60,7 +60,7 @@ class Sale:
         return change
 
     def move(self, booking: BookingChange, kind: ChangeKind) -> BookingChange:
-        """What happens to a booking next."""
+        """The next change of a booking."""
         change = replace(
             booking,
             seq=self.seq + 1,
@@ -78,5 +78,5 @@ class Sale:
         return ShardBatch(shard, epoch, f"{start}-0", f"{stop}-0", tuple(self.changes[start:stop]))
 
     def all(self, shard: int = 0, epoch: str = "first") -> ShardBatch:
-        """All that has happened, as one batch."""
+        """All changes so far, as one batch."""
         return self.batch(0, self.seq, shard, epoch)

@@ -1,4 +1,4 @@
-"""However a history is cut into batches, the same tables come of it."""
+"""A history gives the same tables, however it is cut into batches."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -23,7 +23,7 @@ FIRST = [ChangeKind.BOOKED, ChangeKind.HELD, ChangeKind.JOINED]
 
 @st.composite
 def sales(draw: st.DrawFn) -> Sale:
-    """Any history: bookings made, and then moved as far as they go; rules changed in between."""
+    """Any history: bookings are made and change their state, and rules change in between."""
     sale = Sale()
     for _ in range(draw(st.integers(0, 25))):
         standing = {change.number: change for change in sale.changes if not isinstance(change, EventChange)}
@@ -63,7 +63,7 @@ async def empty(ledger: Ledger) -> None:
 
 
 # The database outlives an example, and each example begins by emptying it.
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sale=sales(), cuts=st.lists(st.integers(1, 26), max_size=6))
 async def test_any_history_in_any_batches_gives_the_same_tables(ledger: Ledger, sale: Sale, cuts: list[int]) -> None:
     await empty(ledger)

@@ -1,4 +1,4 @@
-"""The migrations make the tables that the code speaks of, however often and by however many they are run."""
+"""The migrations make the tables that the code uses, also if they run again or in several processes at once."""
 
 import asyncio
 import warnings

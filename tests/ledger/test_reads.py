@@ -43,7 +43,7 @@ async def test_live_bookings_come_in_join_order_over_many_spans(ledger: Ledger) 
 
 
 async def test_commits_during_a_read_are_no_gap(ledger: Ledger) -> None:
-    """In PostgreSQL each statement of a reader sees everything committed before it."""
+    """In PostgreSQL each statement of a reader sees everything that was committed before the statement."""
     sale = Sale()
     for number in range(9):
         sale.ask(str(number))

@@ -32,7 +32,7 @@ def modes_in(folder: Path) -> dict[str, int]:
 
 @pytest.fixture
 def _slow_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every connection's thread takes its time before it ends, as on a busy machine."""
+    """Delays the end of every connection's thread, as a busy machine does."""
     stop = aiosqlite.Connection.stop
 
     def slow_stop(connection: aiosqlite.Connection) -> "Future[None] | None":

@@ -1,4 +1,4 @@
-"""A database that can't be used is said to be unavailable, soon, and with no secret in it."""
+"""A database that cannot be used is reported as unavailable, soon, and without a secret in the message."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ PASSWORD = "hunter2-secret"
 
 
 def text_of(error: pytest.ExceptionInfo[BaseException]) -> str:
-    """Everything a log could show of an error, its causes included."""
+    """All text that a log could show of an error and its causes."""
     return "".join(traceback.format_exception(error.value))
 
 

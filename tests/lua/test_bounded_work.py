@@ -160,9 +160,9 @@ async def test_expired_holds_are_removed_in_steps_by_any_command(stock: Stock, v
     await book_many(stock, "owner", PEOPLE)
     await book_many(stock, "waiting", PEOPLE)
     _, bookings, _, holds, *_ = keys.event_keys(EVENT, SHARDS)
-    for user, record in (await stock.redis.hgetall(bookings)).items():
-        if user.startswith(b"owner"):
-            await stock.redis.hset(bookings, user, record.rpartition(b" ")[0] + b" 1")
+    records = await stock.redis.hgetall(bookings)
+    ended = {user: text.rpartition(b" ")[0] + b" 1" for user, text in records.items() if user.startswith(b"owner")}
+    await stock.redis.hset(bookings, mapping=ended)
     await stock.redis.zadd(holds, {f"owner-{number}": 1 for number in range(PEOPLE)})
     await call(stock, verb, *NEW_COMMAND[verb])
     await until_done(stock, verb, *NEW_COMMAND[verb])

@@ -1,4 +1,4 @@
-"""Calls an ASGI application by hand, for what no client of HTTP would send."""
+"""Calls an ASGI application directly, with messages that no HTTP client would cause."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ Pairs = Sequence[tuple[bytes, bytes]]
 
 @dataclass
 class Answer:
-    """What an application sent."""
+    """The messages that an application sent."""
 
     status: int = 0
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -47,7 +47,7 @@ def scope(method: str = "GET", path: str = "/", headers: Pairs = (), query: byte
 
 
 def receiving(*messages: Message) -> Any:
-    """A `receive` that brings these messages, and then says that the client has gone."""
+    """A `receive` that gives these messages, and then says that the client has disconnected."""
     waiting = list(messages)
 
     async def receive() -> Message:

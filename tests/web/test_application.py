@@ -1,4 +1,4 @@
-"""One worker's application in this process: what only shows inside, from the start to the log's last line."""
+"""One worker's application in this process: what cannot be seen from outside, from its start to its last log line."""
 
 import asyncio
 import base64

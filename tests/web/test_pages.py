@@ -14,7 +14,7 @@ from .asgi import call, scope
 
 
 class Office:
-    """Answers each look with the same thing, or fails with it."""
+    """Answers each read with the same value, or raises it."""
 
     def __init__(self, answer: object) -> None:
         self._answer = answer

@@ -1,4 +1,4 @@
-"""A worker's parts, opened at once or later, and what it answers until then."""
+"""A worker's connections: opened at its start or later, and what it answers until they are open."""
 
 import asyncio
 from contextlib import AsyncExitStack

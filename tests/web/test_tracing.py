@@ -138,7 +138,7 @@ def collector() -> Iterator[tuple[str, list[Span], list[str | None]]]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Writes nothing to the log."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
         thread = threading.Thread(target=server.serve_forever)

@@ -1,4 +1,4 @@
-"""`booking audit` at a shell, beside the running service."""
+"""`booking audit` at a shell, with a running service."""
 
 import json
 import os

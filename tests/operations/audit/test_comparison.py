@@ -149,7 +149,7 @@ async def test_a_sale_during_the_audit_is_no_difference(backend: Backend, seed: 
 async def test_a_slow_persister_that_makes_progress_is_waited_for(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Right after a restore it has many entries to persist while buyers are active."""
+    """After a restore the persister has many entries to write while buyers are active."""
     monkeypatch.setattr(catch_up, "STANDSTILL_SECONDS", 0.5)
     monkeypatch.setattr(persister_module, "BATCH_ENTRIES", 4)
     await backend.stock.sale(1, capacity=1_000)

@@ -1,4 +1,4 @@
-"""`booking doctor` at a shell: beside the running service, after it, and before there is anything."""
+"""`booking doctor` at a shell: with a running service, after it has stopped, and before the first start."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`booking restore` at the keyboard: what it does besides restoring."""
+"""`booking restore` as a command: what it waits for, refuses and reports."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What accounts booked under their bare ids, before they had user ids of their own, is theirs after the upgrade."""
+"""Bookings that accounts made under their bare ids belong to the same accounts after the upgrade."""
 
 import asyncio
 import io
@@ -53,7 +53,7 @@ async def sell(backend: Backend, *, accounts: int = 3) -> None:
 
 
 async def age(backend: Backend) -> None:
-    """The database as the older version has left it, once migrated: no shard's accounts are named."""
+    """The migrated database of the older version: no shard's accounts are renamed yet."""
     engine = open_engine(backend.settings.database_address)
     try:
         async with engine.execution_options(writing=True).begin() as connection:
@@ -63,7 +63,7 @@ async def age(backend: Backend) -> None:
 
 
 async def upgrade(backend: Backend, streams: ChangeStreams) -> None:
-    """What a worker does at its start."""
+    """Does what a worker does at its start."""
     await name_accounts(backend.settings, backend.ledger, streams)
     await restore_empty(backend.settings, backend.ledger, streams, await lost_shards(backend.ledger, streams))
     records = await backend.ledger.shards()

@@ -1,4 +1,4 @@
-"""What Redis has lost comes back out of the database: all of it, once, and nothing is sold before it is there."""
+"""A restore brings back from the database all that Redis has lost, once, and nothing is sold before it is done."""
 
 import asyncio
 import os
@@ -363,7 +363,7 @@ def begin_to_restore(backend: Backend) -> "subprocess.Popen[bytes]":
 
 
 async def has_begun(backend: Backend, command: "subprocess.Popen[bytes]") -> bool:
-    """Whether a restoration has taken its lease; one that is through had it, too."""
+    """Whether a restoration has taken its lease or has already ended."""
     return command.poll() is not None or bool(await backend.stock.redis.exists(keys.restoring(1)))
 
 

@@ -1,4 +1,4 @@
-"""A running service whose Redis loses its memory, or finds an old one: nothing is sold from what is not true."""
+"""A running service whose Redis loses its data or loads an old copy: nothing is sold from wrong data."""
 
 import os
 import re
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(300)  # each restoration is a process of its ow
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service whose Redis loses its memory while it runs, and that is well again after each test."""
+    """A service whose Redis loses its data while it runs. Each test leaves it restored."""
     folder = tmp_path_factory.mktemp("restored")
     with running_service(folder / "data", {"BOOKING_WORKERS": "2", "BOOKING_RATE_LIMIT": "off"}) as running:
         yield running
