@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from booking.inventory import append_only_file
 from booking.inventory.memory import memory_bytes_max
 from booking.settings import Settings, SettingsError
 
@@ -31,6 +32,12 @@ FLUSHALL and CONFIG stay enabled. A user who can open the socket owns the data f
 emptied server by its missing epoch and restores it. The start of the service reads the configuration to find out how
 durable a reply is.
 """
+
+STARTING, LOADING = b" is starting ", b"RDB base file on AOF loading"
+"""What the server logs first, and before it loads its files."""
+
+LOG_END_BYTES = 262_144
+"""How much of the log is searched: more than one start writes, with a report of a crash."""
 
 CONFIGURATION = """\
 port 0
@@ -116,6 +123,38 @@ class EmbeddedServer:
             ) from None
         return [str(program), "-"]
 
+    def repair(self) -> str | None:
+        """Repairs a damaged end of the append-only file, and returns a line about it; None if it is not damaged.
+
+        Raises EmbeddedServerFailed, with the command that starts the server again, if it cannot be repaired.
+        """
+        try:
+            damage = append_only_file.examine(self.folder)
+            if damage is None:
+                return None
+            if damage.command:
+                raise EmbeddedServerFailed(str(damage))
+            return append_only_file.repair(self.folder, damage)
+        except OSError as error:
+            raise EmbeddedServerFailed(f"{error.filename or self.folder}: {error.strerror}") from None
+
+    def _failure(self) -> str:
+        """Why the server ended at its start."""
+        try:
+            damage = append_only_file.examine(self.folder, thoroughly=True)
+        except OSError as error:
+            return f"{error.filename or self.folder}: {error.strerror}"
+        if damage is not None:
+            return str(damage) if damage.command else damage.found
+        if LOADING in self._log_end(LOG_END_BYTES).rpartition(STARTING)[2]:
+            # Not the log's own lines: they name tools that are not installed with the server.
+            return (
+                f"the embedded server's files in {self.folder} are damaged; to start again: "
+                f"{append_only_file.start_from_sql(self.folder)}. It starts with what the database has: changes and "
+                f"idempotency keys that only Redis had are lost. See {self.log}"
+            )
+        return f"the embedded server ended at its start:\n{self.last_lines()}"
+
     def _make_files(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.socket.parent != self._data_dir:
@@ -134,7 +173,7 @@ class EmbeddedServer:
         while (answer := await ping(self.socket)) != b"+PONG":
             now = loop.time()
             if process.poll() is not None:
-                raise EmbeddedServerFailed(f"the embedded server ended at its start:\n{self.last_lines()}")
+                raise EmbeddedServerFailed(self._failure())
             if answer is None and now - started > READY_SECONDS:
                 raise EmbeddedServerFailed(
                     f"the embedded server did not answer within {READY_SECONDS:.0f} s:\n{self.last_lines()}"
@@ -153,13 +192,16 @@ class EmbeddedServer:
 
     def last_lines(self, count: int = 10) -> str:
         """The last `count` lines of the server's log, indented for display under a message."""
+        lines = self._log_end(8_192).decode(errors="replace").splitlines()
+        return "\n".join(f"    {line}" for line in lines[-count:])
+
+    def _log_end(self, size: int) -> bytes:
         try:
             with self.log.open("rb") as file:
-                file.seek(max(0, self.log.stat().st_size - 8_192))
-                lines = file.read().decode(errors="replace").splitlines()
+                file.seek(max(0, self.log.stat().st_size - size))
+                return file.read()
         except OSError as error:
-            lines = [f"(its log cannot be read: {error})"]
-        return "\n".join(f"    {line}" for line in lines[-count:])
+            return f"(its log cannot be read: {error})".encode()
 
 
 def find_program(named: str | None) -> Path:

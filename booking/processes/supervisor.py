@@ -152,6 +152,9 @@ class Supervisor:
     def _embedded_command(self) -> Command:
         assert self._embedded is not None
         try:
+            repaired = self._embedded.repair()
+            if repaired is not None:
+                report(repaired)
             arguments = self._embedded.prepare()
         except (SettingsError, EmbeddedServerFailed) as error:  # for example, its program is being upgraded
             raise CannotStart(str(error)) from None

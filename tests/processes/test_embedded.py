@@ -19,8 +19,12 @@ from booking.inventory.embedded import (
     find_program,
     ping,
 )
+from booking.inventory.inspection import inspect
 from booking.inventory.memory import machine_memory_bytes, memory_bytes_max
+from booking.ledger.engine import file_of
+from booking.ledger.migrate import migrate
 from booking.settings import Settings, SettingsError
+from tests.fixtures.process_tree import listens_on_tcp
 
 
 @pytest.fixture
@@ -262,3 +266,38 @@ def test_a_containers_limit_counts_as_the_machines_memory(tmp_path: Path, files:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="ascii")
     assert machine_memory_bytes(tmp_path / "groups", own) == limit
+
+
+@pytest.mark.parametrize("name", ["a*b[c]?d", "zoë 🎫", 'it\'s "quoted" \\\\', "%41 #?&", "line\nbreak", "{x} $HOME"])
+async def test_a_data_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    """A neighbour, whose configuration a pattern would find, stays untouched."""
+    neighbour = tmp_path / "aXbcYd"
+    neighbour.mkdir()
+    (neighbour / "redis.conf").write_text("port 0\n")
+    settings = Settings(data_dir=tmp_path / name)
+    server = EmbeddedServer(settings)
+    with running(server) as process:
+        await server.wait_until_ready(process, print)
+        assert not listens_on_tcp(process.pid)
+        assert (tmp_path / name / "redis" / "appendonlydir").is_dir()
+        assert (await inspect(settings.redis_address)).version
+        await migrate(settings.database_address)
+        assert (tmp_path / name / "booking.sqlite3").is_file()
+        assert file_of(settings.database_address) == tmp_path / name / "booking.sqlite3"
+    assert sorted(path.name for path in neighbour.iterdir()) == ["redis.conf"]
+
+
+async def test_files_that_the_server_cannot_read_are_told_in_one_line(settings: Settings) -> None:
+    server = EmbeddedServer(settings)
+    with running(server) as process:
+        await server.wait_until_ready(process, print)
+        ask(server, "SET", "a", "b")
+        ask(server, "BGREWRITEAOF")
+    base = next((server.folder / "appendonlydir").glob("*.base.rdb"))
+    base.write_bytes(base.read_bytes()[:-9] + b"\0" * 9)
+    with running(server) as process, pytest.raises(EmbeddedServerFailed) as raised:
+        await server.wait_until_ready(process, print)
+    assert f"to start again: mv {server.folder} {server.folder}.damaged" in str(raised.value)
+    assert "lost" in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1
+    assert "check-" not in str(raised.value)

@@ -81,6 +81,51 @@ def test_a_log_that_is_not_read_freezes_no_part_of_the_service(tmp_path: Path) -
         os.close(reading)
 
 
+def command(service: RunningService, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """One of the other commands, on the service's data folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "booking", *arguments, "--data-dir", str(service.data_dir)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.timeout(300)  # it starts the service three times
+def test_a_damaged_end_of_the_append_only_file_costs_no_sale_that_sql_has(tmp_path: Path) -> None:
+    buyers = ["ann", "bob", "eve", "zoë"]
+    with running_service(tmp_path / "data") as service:
+        with open_api(service) as api:
+            event_id = api.event(available_tickets=5)
+            assert [api.user(buyer).book(event_id).status for buyer in buyers] == [201] * 4
+        assert service.stop() == 0
+        (commands,) = (service.data_dir / "redis" / "appendonlydir").glob("*.incr.aof")
+        size = commands.stat().st_size
+
+        with commands.open("ab") as file:  # as after a power cut
+            file.write(b"\0" * 4_096)
+        told = command(service, "doctor")
+        assert told.returncode == 0
+        assert f"{commands} ended in 4,096 damaged bytes -> the next start repairs it" in told.stdout
+        service.start()
+        assert f"booking: {commands} ended in 4,096 damaged bytes: they are cut off. " in service.output
+        with open_api(service) as api:
+            assert [api.user(buyer).booking(event_id).data["status"] for buyer in buyers] == ["confirmed"] * 4
+        assert service.stop() == 0
+
+        with commands.open("r+b") as file:  # a disk that lost what it had acknowledged
+            file.seek(size // 2)
+            file.write(b"\0" * (commands.stat().st_size - size // 2))
+        service.start("/healthz")
+        assert "damaged bytes: they are cut off (a copy is in " in service.output
+        with open_api(service) as api:
+            assert api.user().book(event_id).verdict == (503, "inventory_unavailable")
+        assert command(service, "restore", "--yes").returncode == 0
+        with open_api(service) as api:
+            eventually(lambda: api.user("ann").book(event_id).status == 409, "the restored shard sells again")
+            assert api.user().book(event_id).status == 201
+            assert api.user().book(event_id).status == 202
+        assert command(service, "audit").returncode == 0
+
+
 def stored_events(service: RunningService) -> list[tuple[str]]:
     with closing(sqlite3.connect(service.data_dir / "booking.sqlite3")) as database:
         return database.execute("SELECT name FROM events").fetchall()

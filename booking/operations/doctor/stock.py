@@ -3,7 +3,8 @@
 import re
 import subprocess
 
-from booking.domain.diagnosis import Finding, fault, ok
+from booking.domain.diagnosis import Finding, fault, ok, warning
+from booking.inventory.append_only_file import examine
 from booking.inventory.durability import LevelUnavailable, choose
 from booking.inventory.embedded import EmbeddedServerFailed, find_program
 from booking.inventory.errors import InventoryUnavailable
@@ -25,7 +26,7 @@ MEANINGS = {
 async def check_redis(settings: Settings, *, serving: bool) -> tuple[list[Finding], Server | None]:
     """The findings, and the server if it answers; `serving`: whether the service runs on the data folder."""
     if settings.embedded_redis and not serving:
-        return [_program(settings)], None
+        return [_program(settings), _append_only_file(settings)], None
     try:
         server = await inspect(settings.redis_address)
     except InventoryUnavailable as error:
@@ -55,6 +56,20 @@ def _program(settings: Settings) -> Finding:
     found = check_version("Valkey" if "alkey" in output else "Redis", version[1] if version else "0")
     memory = f"{memory_bytes_max(settings) / 1e6:,.0f} MB at most (BOOKING_REDIS_MEMORY_MB)"
     return Finding("Redis", found.verdict, f"embedded, started with the service: {found.found}, {memory}", found.advice)
+
+
+def _append_only_file(settings: Settings) -> Finding:
+    """Checks the embedded server's files, while no server writes them."""
+    name, folder = "append-only file", settings.data_dir / "redis"
+    try:
+        damage = examine(folder, thoroughly=True)
+    except OSError as error:
+        return fault(name, f"{error.filename or folder}: {error.strerror}", "let this user read it")
+    if damage is None:
+        return ok(name, "whole" if folder.exists() else "none yet; the first start creates it")
+    if not damage.command:
+        return warning(name, damage.found, f"the next start repairs it. {damage.loss}".strip())
+    return fault(name, damage.found, f"{damage.command}. {damage.loss}")
 
 
 async def _durability(settings: Settings) -> Finding:
