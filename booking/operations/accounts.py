@@ -54,10 +54,11 @@ async def add_account(address: str, email: str, password: str, role: Role) -> st
         except EmailTaken:
             existing = await _existing(ledger, email)
             most = max(role, existing.role, key=list(Role).index)
-            changed = await ledger.change_account(key, password_hash=password_hash, role=most)
-            done = "its password is changed, its tokens are ended"
-            return f"{_named(changed or existing, address)} was there already: {done}, and it is {TITLES[most]}."
-        return f"{_named(account, address)} is added, as {TITLES[role]}."
+            await ledger.change_account(key, password_hash=password_hash, role=most)
+            there = f"{normalised} was in {location_of(address)} already (user {account_user_id(existing.id)})"
+            return f"{there}: its password is changed, its tokens are ended, and it is {TITLES[most]}."
+        where = f"{location_of(address)} (user {account_user_id(account.id)})"
+        return f"{normalised} is added to {where}, as {TITLES[role]}."
 
 
 async def set_password(address: str, email: str, password: str) -> str:

@@ -22,4 +22,5 @@ async def require_organizer(credentials: Credentials, scope: Scope) -> Caller:
 def require_owner(caller: Caller, event: Event | EventRecord | None) -> None:
     """Raises Problem if the event belongs to another organizer. An event that does not exist belongs to everybody."""
     if event is not None and not caller.owns(event.organizer_id):
-        raise Problem("forbidden", "This event belongs to another organizer.")
+        owner = "the administrators" if event.organizer_id is None else "another organizer"
+        raise Problem("forbidden", f"This event belongs to {owner}.")

@@ -1,6 +1,7 @@
 """Accounts: one for each email, with an id that is never reused."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -43,6 +44,53 @@ async def test_an_account_is_changed_in_what_is_given(ledger: Ledger) -> None:
     assert renewed == Account(added.id, "a@example.org", "new", organizer=True, tokens_from=renewed.tokens_from)
     assert await ledger.change_account("a@example.org") == renewed
     assert await ledger.change_account("b@example.org", role=Role.ORGANIZER) is None
+
+
+async def test_a_new_password_and_a_lesser_role_end_tokens_and_a_greater_role_does_not(ledger: Ledger) -> None:
+    added = await ledger.add_account("a@example.org", "a@example.org", "old")
+    assert await ledger.tokens_from(added.id) == 0
+    seen = [0]
+    for change, ends in (
+        ({"role": Role.ADMIN}, False),
+        ({"role": Role.ORGANIZER}, True),
+        ({"role": Role.ORGANIZER}, False),
+        ({"password_hash": "new"}, True),
+        ({"role": Role.USER}, True),
+    ):
+        before = int(time.time())
+        account = await ledger.change_account("a@example.org", **change)
+        assert account is not None
+        assert (account.tokens_from > seen[-1]) is ends, change
+        assert not ends or account.tokens_from > before
+        assert await ledger.tokens_from(added.id) == account.tokens_from
+        seen.append(account.tokens_from)
+    assert await ledger.tokens_ended(seen[-1] - 1) == {f"account:{added.id}": seen[-1]}
+    assert await ledger.tokens_ended(seen[-1]) == {}
+
+
+async def test_of_two_who_change_a_password_at_once_one_succeeds(ledger: Ledger) -> None:
+    await ledger.add_account("a@example.org", "a@example.org", "old")
+    changed = await asyncio.gather(
+        *(ledger.change_account("a@example.org", password_hash=f"new-{n}", old_hash="old") for n in range(4))
+    )
+    (winner,) = [account for account in changed if account is not None]
+    assert await ledger.find_account("a@example.org") == winner
+
+
+async def test_a_removed_account_leaves_its_id_and_the_end_of_its_tokens_alone(ledger: Ledger) -> None:
+    added = await ledger.add_account("a@example.org", "a@example.org", "hash", Role.ADMIN)
+    assert await ledger.remove_account("a@example.org") == added
+    assert await ledger.remove_account("a@example.org") is None
+    assert await ledger.find_account("a@example.org") is await ledger.find_account_by_id(added.id) is None
+    assert [account async for account in ledger.accounts()] == []
+    assert await ledger.tokens_from(added.id) > 0
+    async with ledger.reading() as connection:
+        row = (await connection.exec_driver_sql("SELECT * FROM users")).one()
+    assert "example.org" not in str(row)
+    assert "hash" not in str(row)
+    again = await ledger.add_account("a@example.org", "a@example.org", "hash")
+    assert again.id > added.id
+    assert [account async for account in ledger.accounts()] == [again]
 
 
 @pytest.mark.parametrize("email", ["ü@exämple.org", "o'hara@example.org", "名前@example.org", "🎟@example.org"])

@@ -249,7 +249,9 @@ def test_an_account_is_added_and_the_next_time_changed(tmp_path: Path) -> None:
     assert opens(account, "first password")
 
     changed = booking(tmp_path, "user", "add", "ann@EXAMPLE.com", "--organizer", given=b"second password")
-    assert changed.stdout.endswith(b"already (user account:1): its password is changed, and it is an organizer.\n")
+    assert changed.stdout.endswith(
+        b"already (user account:1): its password is changed, its tokens are ended, and it is an organizer.\n"
+    )
     account = find_account(tmp_path, "ann@example.com")
     assert account is not None
     assert account.organizer

@@ -24,7 +24,10 @@ Sign = Callable[[Account], str]
 
 
 class AccountEndpoints:
-    """`/auth/*`. Each call first takes a token from the bucket of its client address, whether it succeeds or not."""
+    """`/auth/*`. Each call takes a token from the bucket of its client address, whether it succeeds or not.
+
+    `change_password` first authenticates the caller.
+    """
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ REQUESTS = (
     request_schemas.ChangeRequest,
     request_schemas.RegisterRequest,
     request_schemas.LoginRequest,
+    request_schemas.PasswordRequest,
 )
 RESPONSES = (
     response_schemas.EventData,

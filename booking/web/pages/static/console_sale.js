@@ -114,7 +114,8 @@ export class ConsoleSale {
         this.#runAudit();
       } else {
         for (const part of this.#forOwner) part.hidden = true;
-        setText(this.#notYours, "This sale belongs to another organizer. Only they and an administrator can change it and see its bookings.");
+        const owner = event.organizer_id === null ? "the administrators" : "another organizer";
+        setText(this.#notYours, `This sale belongs to ${owner}. You can neither change it nor see its bookings.`);
       }
     }
     setText(this.#name, event.name);
