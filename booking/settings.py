@@ -1,6 +1,7 @@
 """Every setting, read from the environment, with its unit and bounds."""
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from hashlib import sha256
@@ -59,6 +60,9 @@ CLIENT_CHARACTERS_MAX = 64
 """Characters used of a text that is not an address; a proxy may send any text."""
 
 
+ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+
+
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
@@ -112,6 +116,12 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
+def local_url(host: str, port: int) -> str:
+    """The URL at which this machine reaches a service that listens on `host` and `port`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def client_network(text: str) -> str:
     """The normalised network that a client's address is counted as: an IPv4 address, or the /64 of an IPv6 address."""
     try:
@@ -148,6 +158,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     host: str = "127.0.0.1"
+    """One or several addresses to listen on, separated by commas; an IPv6 address without brackets."""
     port: int = Field(8000, ge=0, le=65_535)
     """0: the system chooses a port, which is printed and written to `service.json` in the data folder."""
     workers: int = Field(1, ge=1, le=64)
@@ -188,6 +199,8 @@ class Settings(BaseModel):
     auth_rate_limit_per_minute: int = Field(60, ge=1, le=100_000)
     """Calls to /auth/* and password checks with HTTP Basic, for each client address."""
 
+    root_path: str = ""
+    """The path under which a proxy serves the service (`/tickets`), whether or not it strips the path."""
     cors_origins: Origins = ()
     trusted_proxies: Networks = ()
     """Addresses and networks of proxies whose X-Forwarded-For is trusted."""
@@ -217,6 +230,21 @@ class Settings(BaseModel):
         if value < least:
             raise ValueError(f"has to be {least} or more: {QUEUED_PER_SHARD} times BOOKING_SHARDS")
         return value
+
+    @field_validator("host")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        if not _split(value) or set(value) & set("[]/"):
+            raise ValueError("takes names and addresses, separated by commas (::,0.0.0.0), without brackets")
+        return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        path = value.rstrip("/")
+        if path and not ROOT_PATH.fullmatch(path):
+            raise ValueError("has to be a path of letters, digits, '.', '_', '~' and '-' that begins with / (/tickets)")
+        return path
 
     @field_validator("jwt_secret")
     @classmethod
@@ -304,6 +332,16 @@ class Settings(BaseModel):
                     for fault in error.errors(include_url=False, include_input=False)
                 )
             ) from None
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The addresses to listen on, each once."""
+        return tuple(dict.fromkeys(part.strip() for part in self.host.split(",") if part.strip()))
+
+    @property
+    def local_url(self) -> str:
+        """The URL at which this machine reaches the service by its configured first address and port."""
+        return local_url(self.hosts[0], self.port)
 
     @property
     def database_address(self) -> str:

@@ -19,7 +19,9 @@ from booking.settings import SettingsError
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on (BOOKING_HOST; 127.0.0.1).")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Addresses to listen on, comma-separated (BOOKING_HOST; 127.0.0.1).")
+    ] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0: any free port (PORT or BOOKING_PORT; 8000).")] = None,
     workers: Annotated[int | None, typer.Option(help="Web processes (BOOKING_WORKERS; 1).")] = None,
     data_dir: DataDir = None,

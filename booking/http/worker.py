@@ -45,12 +45,12 @@ class HttpWorker:
         *,
         body_bytes_max: int,
         keep_alive_seconds: float,
-        listener: socket.socket | None = None,
+        listeners: Sequence[socket.socket] = (),
     ) -> None:
         """`reject` makes the response of a code for a request with these fields.
 
         `is_sheddable` says of a method and a path whether such a request takes a slot, and may be turned away.
-        `listener` is the listening socket, if connections are to be accepted faster than the event loop does.
+        `listeners` are the listening sockets, if connections are to be accepted faster than the event loop does.
         """
         self.reject = reject
         self.is_sheddable = is_sheddable
@@ -59,7 +59,7 @@ class HttpWorker:
         self.shedder = LoadShedder()
         self.is_stopping = False
         """Whether every response is the last one of its connection."""
-        self.listener = listener
+        self.listeners = listeners
         self._accepted_at = -1.0
         self._accepting: set[asyncio.Task[object]] = set()
         self._sweeps = False
@@ -104,16 +104,17 @@ class HttpWorker:
         """
         loop = asyncio.get_running_loop()
         now = loop.time()  # the same throughout a turn of uvloop
-        if self.listener is None or self.is_stopping or now == self._accepted_at:
+        if not self.listeners or self.is_stopping or now == self._accepted_at:
             return
         self._accepted_at = now
-        with suppress(OSError):  # no connection waits, or there is no descriptor left for one
-            for _ in range(ACCEPTS_A_TURN):
-                accepted, _ = self.listener.accept()
-                accepted.setblocking(False)
-                task: asyncio.Task[object] = loop.create_task(_connect(make_protocol, accepted))
-                self._accepting.add(task)
-                task.add_done_callback(self._accepting.discard)
+        for listener in self.listeners:
+            with suppress(OSError):  # no connection waits, or there is no descriptor left for one
+                for _ in range(ACCEPTS_A_TURN):
+                    accepted, _ = listener.accept()
+                    accepted.setblocking(False)
+                    task: asyncio.Task[object] = loop.create_task(_connect(make_protocol, accepted))
+                    self._accepting.add(task)
+                    task.add_done_callback(self._accepting.discard)
 
     def _flush(self) -> None:
         unsent, self._unsent = self._unsent, []

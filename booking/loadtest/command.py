@@ -26,6 +26,7 @@ from booking.loadtest.plan import (
 from booking.loadtest.player import LoadProcessError
 from booking.loadtest.report import LiveProgress, print_report
 from booking.loadtest.run import Outcome, run
+from booking.processes.data_folder import running_service
 from booking.settings import JWT_SECRET_BYTES_MIN, Settings, SettingsError
 
 EXIT_FAULTS = 1
@@ -35,7 +36,10 @@ ORGANIZER_TOKEN_SECONDS = 86_400 + 3_600
 
 
 def loadtest(
-    url: Annotated[str, typer.Option(help="The running service.")] = "http://127.0.0.1:8000",
+    url: Annotated[
+        str | None,
+        typer.Option(help="The running service; else the data folder's, else that of BOOKING_HOST and BOOKING_PORT."),
+    ] = None,
     tickets: Annotated[int, typer.Option(min=1, max=CAPACITY_MAX, help="Tickets on sale.")] = 10_000,
     buyers: Annotated[
         int, typer.Option(min=1, max=BUYERS_MAX, help="Buyers, each with a token of their own.")
@@ -92,8 +96,9 @@ def loadtest(
     """
     errors = Console(stderr=True)
     try:
-        _require_own_host(url, yes_i_own_this_host)
         settings = Settings.read(os.environ, data_dir=data_dir, database_url=database_url)
+        url = url or str((running_service(settings.data_dir) or {}).get("url", settings.local_url))
+        _require_own_host(url, yes_i_own_this_host)
         secret = _secret(settings, secret_file)
         plan = Plan(
             url=url.rstrip("/"),

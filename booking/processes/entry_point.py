@@ -1,6 +1,6 @@
 """The program of the children of `booking serve`: a web worker, the persister, the migration or the inspection.
 
-    python -m booking.processes.entry_point web DESCRIPTOR [wait] | persist | persist DESCRIPTOR | migrate | inspect
+    python -m booking.processes.entry_point web DESCRIPTORS [wait] | persist | persist DESCRIPTOR | migrate | inspect
 
 The settings come as JSON on standard input. Their arrival is the permission to go on; imports may run before it.
 """
@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 
 from booking.logs import never_wait
@@ -28,8 +28,8 @@ INSPECTION_SECONDS = 1.0
 """How long the inspection waits for a Redis that does not answer."""
 
 
-def web(descriptor: int, *, waits: bool) -> None:
-    """Serves until SIGTERM.
+def web(descriptors: str, *, waits: bool) -> None:
+    """Serves on the sockets with these descriptors, separated by commas, until SIGTERM.
 
     If Redis or the database cannot be reached at the start, the process exits; with `waits` it serves, and answers with
     the problem until they are back.
@@ -39,9 +39,12 @@ def web(descriptor: int, *, waits: bool) -> None:
     from booking.processes.web_server import serve
 
     settings = _receive_settings()
-    with socket.socket(fileno=descriptor) as listener:
+    with ExitStack() as stack:
+        listeners = [
+            stack.enter_context(socket.socket(fileno=int(descriptor))) for descriptor in descriptors.split(",")
+        ]
         try:
-            serve(settings, listener, waits=waits)
+            serve(settings, listeners, waits=waits)
         except (InventoryUnavailable, LedgerUnavailable) as error:
             _print_error(str(error))
             sys.exit(EXIT_FAILED)
@@ -137,10 +140,10 @@ def main(arguments: list[str]) -> None:
     gc.disable()  # imports leave no garbage, and the collections during them took a quarter of a worker's start
     try:
         match arguments:
-            case ["web", descriptor]:
-                web(int(descriptor), waits=False)
-            case ["web", descriptor, "wait"]:
-                web(int(descriptor), waits=True)
+            case ["web", descriptors]:
+                web(descriptors, waits=False)
+            case ["web", descriptors, "wait"]:
+                web(descriptors, waits=True)
             case ["persist"]:
                 persist(None)
             case ["persist", watch]:

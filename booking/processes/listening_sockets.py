@@ -3,7 +3,10 @@
 import asyncio
 import errno
 import socket
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
+
+from booking.settings import local_url
 
 BACKLOG = 4_096
 """Connections that may wait in the kernel for a worker; the system's own limit applies if it is lower."""
@@ -15,38 +18,55 @@ ANSWER_SECONDS = 1.0
 class Listeners:
     """The listening sockets of the web workers, all on one port. The supervisor owns them, so a death closes none.
 
-    Each worker has its own socket, and the kernel distributes the connections evenly. With one shared socket the first
-    worker that wakes takes nearly all of a burst (of 64 connections, two workers took 59 and 5).
+    Each worker has its own socket for each address, and the kernel distributes the connections evenly. With one shared
+    socket the first worker that wakes takes nearly all of a burst (of 64 connections, two workers took 59 and 5).
     """
 
-    def __init__(self, host: str, port: int, workers: int) -> None:
-        """Raises OSError if the host is not this machine's, or the port is in use or not allowed."""
-        self._host = host
+    def __init__(self, hosts: Sequence[str], port: int, workers: int) -> None:
+        """Raises OSError if a host is not this machine's, or the port is in use or not allowed; names the host."""
+        self._hosts = hosts
         self._several = workers > 1
+        self.port = port  # 0: the system chooses one for the first host
         # First bound exclusively: a shared port could also be shared with another service of the same user.
-        alone = listen(host, port)
-        self.port: int = alone.getsockname()[1]
-        self.url = url_of(alone)
+        alone = self._listen(shared=False)
+        self.url = url_of(alone[0])
         self._sockets = {1: alone}
         if self._several:
-            alone.close()
-            self._sockets = {number: listen(host, self.port, shared=True) for number in range(1, workers + 1)}
+            close_all(alone)
+            self._sockets = {number: self._listen(shared=True) for number in range(1, workers + 1)}
 
-    def of(self, worker: int) -> socket.socket:
-        """The socket of a worker, counted from 1; it is opened again after `close_socket`."""
+    def of(self, worker: int) -> list[socket.socket]:
+        """The sockets of a worker, counted from 1; they are opened again after `close_sockets`."""
         if worker not in self._sockets:
-            self._sockets[worker] = listen(self._host, self.port, shared=self._several)
+            self._sockets[worker] = self._listen(shared=self._several)
         return self._sockets[worker]
 
-    def close_socket(self, worker: int) -> None:
-        """Closes the socket of a worker that fails to start, so that new connections go to the others."""
+    def close_sockets(self, worker: int) -> None:
+        """Closes the sockets of a worker that fails to start, so that new connections go to the others."""
         if self._several and worker in self._sockets:
-            self._sockets.pop(worker).close()
+            close_all(self._sockets.pop(worker))
 
     def close(self) -> None:
         """Closes the sockets. The port is free when the workers have closed theirs, too."""
-        for listener in self._sockets.values():
-            listener.close()
+        for sockets in self._sockets.values():
+            close_all(sockets)
+
+    def _listen(self, *, shared: bool) -> list[socket.socket]:
+        sockets: list[socket.socket] = []
+        for host in self._hosts:
+            try:
+                sockets.append(listen(host, self.port, shared=shared))
+            except OSError as error:
+                close_all(sockets)
+                raise OSError(error.errno, f"{host}:{self.port}: {error.strerror}") from None
+            self.port = sockets[0].getsockname()[1]
+        return sockets
+
+
+def close_all(sockets: Iterable[socket.socket]) -> None:
+    """Closes these sockets."""
+    for one in sockets:
+        one.close()
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -76,9 +96,7 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
 
 def url_of(listener: socket.socket) -> str:
     """The URL at which a client on this machine reaches the listener."""
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return local_url(*listener.getsockname()[:2])
 
 
 async def answers(url: str) -> bool:

@@ -124,10 +124,9 @@ class Supervisor:
         """Opens the listening sockets and prepares the embedded server, before any child. Raises StartFailed."""
         settings = self._settings
         try:
-            listeners = self._listeners = Listeners(settings.host, settings.port, settings.workers)
+            listeners = self._listeners = Listeners(settings.hosts, settings.port, settings.workers)
         except OSError as error:
-            where = f"{settings.host}:{settings.port}"
-            raise StartFailed(f"BOOKING_HOST, BOOKING_PORT: {where}: {error.strerror}", EXIT_WRONG_SETTING) from None
+            raise StartFailed(f"BOOKING_HOST, BOOKING_PORT: {error.strerror}", EXIT_WRONG_SETTING) from None
         try:
             if self._embedded is not None:
                 self._embedded.prepare()
@@ -163,10 +162,10 @@ class Supervisor:
         return Command(arguments, configuration, pass_fds=(self._folder.lock,), log=log)
 
     def _web_command(self, listeners: Listeners, worker: int) -> Command:
-        descriptor = listeners.of(worker).fileno()
+        descriptors = [listener.fileno() for listener in listeners.of(worker)]
         # If no other worker serves, this one has to answer even if Redis or the database cannot be reached.
         waits = ["wait"] if self._answers and not any(child.is_steady for child in self._workers) else []
-        return self._command("web", str(descriptor), *waits, pass_fds=(descriptor,))
+        return self._command("web", ",".join(map(str, descriptors)), *waits, pass_fds=tuple(descriptors))
 
     def _persister_command(self) -> Command:
         if not self._starvation_watch.has_low_priority:
@@ -189,7 +188,7 @@ class Supervisor:
         """Before the service has answered once, a child that exits with EXIT_WRONG_SETTING is not restarted."""
         if child in self._workers and child.deaths and self._listeners is not None:
             # The second death in a row: new connections should go to the other workers meanwhile.
-            self._listeners.close_socket(self._workers.index(child) + 1)
+            self._listeners.close_sockets(self._workers.index(child) + 1)
         if code == EXIT_BEHIND:
             self._starvation_watch.disable()
         return self._answers or code != EXIT_WRONG_SETTING

@@ -4,7 +4,7 @@ import asyncio
 import resource
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import cast
@@ -19,6 +19,7 @@ from booking.settings import Settings
 from booking.web.app import create_app
 from booking.web.rejections import Rejections
 from booking.web.requests import BODY_BYTES_MAX
+from booking.web.root_path import without_root
 from booking.web.routes import is_sheddable
 
 KEEP_ALIVE_SECONDS = 75.0
@@ -28,35 +29,36 @@ GRACEFUL_SECONDS = 7
 """How long requests in flight may take at a stop. The supervisor allows the worker one second more to close."""
 
 
-def serve(settings: Settings, listener: socket.socket, *, waits: bool = False) -> None:
-    """Serves on `listener` until SIGTERM or SIGINT; with `waits`, also while Redis or the database is away.
+def serve(settings: Settings, listeners: Sequence[socket.socket], *, waits: bool = False) -> None:
+    """Serves on `listeners` until SIGTERM or SIGINT; with `waits`, also while Redis or the database is away.
 
     Raises SettingsError, InventoryUnavailable or LedgerError if the application cannot start.
     """
     _allow_open_files()
-    uvloop.run(_serve(settings, listener, waits=waits))
+    uvloop.run(_serve(settings, listeners, waits=waits))
 
 
-async def _serve(settings: Settings, listener: socket.socket, *, waits: bool) -> None:
-    worker = http_worker(settings, listener)
+async def _serve(settings: Settings, listeners: Sequence[socket.socket], *, waits: bool) -> None:
+    worker = http_worker(settings, listeners)
     app = create_app(settings, waits=waits, load=worker.shedder)
     stop_requested = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):  # for the start; while it serves, uvicorn has its own handlers
         asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
     async with app.lifespan():
         if not stop_requested.is_set():
-            await uvicorn.Server(configuration(app.asgi, worker, settings)).serve(sockets=[listener])
+            await uvicorn.Server(configuration(app.asgi, worker, settings)).serve(sockets=list(listeners))
 
 
-def http_worker(settings: Settings, listener: socket.socket) -> HttpWorker:
+def http_worker(settings: Settings, listeners: Sequence[socket.socket]) -> HttpWorker:
     """The state that all connections of this worker share."""
-    rejections = Rejections(settings.cors_origins)
+    rejections = Rejections(settings.cors_origins, settings.root_path)
+    root = settings.root_path
     return HttpWorker(
         lambda code, headers: Rejection(*rejections(code, headers)),
-        is_sheddable,
+        (lambda method, path: is_sheddable(method, without_root(path, root))) if root else is_sheddable,
         body_bytes_max=BODY_BYTES_MAX,
         keep_alive_seconds=KEEP_ALIVE_SECONDS,
-        listener=listener,
+        listeners=listeners,
     )
 
 

@@ -51,6 +51,7 @@ from booking.web.local_limits import LocalBuckets
 from booking.web.middleware import ExceptionMiddleware, RequestMiddleware
 from booking.web.pages import PageEndpoints
 from booking.web.password_limits import FAILURES, Attempts
+from booking.web.root_path import RootPathMiddleware
 from booking.web.routes import RouteTable, routes
 from booking.web.shared_work import SharedWork
 from booking.web.startup import Startup
@@ -104,6 +105,8 @@ class Application:
             # The exceptions inside, so that a page of another origin can read errors.
             app = CrossOriginMiddleware(ExceptionMiddleware(app), settings.cors_origins)
         app = RequestMiddleware(app, self._access_log)
+        if settings.root_path:
+            app = RootPathMiddleware(app, settings.root_path)
         self.asgi = traced(app, settings.telemetry)
         """The application without the method below, which costs a request another coroutine."""
 

@@ -73,7 +73,7 @@ class RequestMiddleware:
             if STATUS in scope:
                 status = scope[STATUS]
                 raise  # a part of the response is sent already; the server closes the connection
-            await send_response(scope, send_with_id, failure(error, request_id))
+            await send_response(scope, send_with_id, failure(error, request_id, scope.get("root_path", "")))
             status = scope[STATUS]
         finally:
             self._access_log.write(scope, status, (perf_counter_ns() - began_ns) // 1000, request_id)
@@ -94,12 +94,12 @@ class ExceptionMiddleware:
         except (Exception, CancelledError) as error:
             if scope["type"] != "http" or STATUS in scope:
                 raise
-            await send_response(scope, send, failure(error, scope[REQUEST_ID]))
+            await send_response(scope, send, failure(error, scope[REQUEST_ID], scope.get("root_path", "")))
 
 
-def failure(error: BaseException, request_id: str) -> PlainResponse:
+def failure(error: BaseException, request_id: str, root: str) -> PlainResponse:
     """The response to an exception."""
-    return problem_response(_problem_for(error, request_id), request_id)
+    return problem_response(_problem_for(error, request_id), request_id, root)
 
 
 def _problem_for(error: BaseException, request_id: str) -> Problem:

@@ -183,10 +183,13 @@ class Problem(Exception):
         if self.kind.retry_after_seconds is not None and not any(name == b"retry-after" for name, _ in self.headers):
             self.headers.append((b"retry-after", b"%d" % self.kind.retry_after_seconds))
 
-    def body(self, request_id: str) -> bytes:
-        """The problem document: RFC 9457, with `error` and `message` of the system that this one replaces."""
+    def body(self, request_id: str, root: str = "") -> bytes:
+        """The problem document: RFC 9457, with `error` and `message` of the system that this one replaces.
+
+        `root` is the path under which the service is served.
+        """
         document: dict[str, Any] = {
-            "type": f"/problems/{self.code}",
+            "type": f"{root}/problems/{self.code}",
             "title": self.kind.title,
             "status": self.kind.status,
             "detail": self.detail,

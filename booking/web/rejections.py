@@ -14,8 +14,12 @@ Header = tuple[bytes, bytes]
 class Rejections:
     """Builds responses from prepared parts, because under overload there are tens of thousands in a second."""
 
-    def __init__(self, cors_origins: Collection[str] = ()) -> None:
-        """`cors_origins` are the origins whose pages may read the responses; `*` stands for any."""
+    def __init__(self, cors_origins: Collection[str] = (), root: str = "") -> None:
+        """`cors_origins` are the origins whose pages may read the responses; `*` stands for any.
+
+        `root` is the path under which the service is served.
+        """
+        self._root = root
         self._ids = RequestIds()
         self._origins = frozenset(origin.encode() for origin in cors_origins)
         self._parts: dict[str, tuple[int, bytes, bytes, bytes]] = {}
@@ -31,7 +35,7 @@ class Rejections:
 
     def _prepare(self, code: str) -> tuple[int, bytes, bytes, bytes]:
         problem = Problem(code)
-        before, after = problem.body("id").split(b'"id"')
+        before, after = problem.body("id", self._root).split(b'"id"')
         headers = [(b"content-type", CONTENT_TYPE), (b"cache-control", b"no-store"), *problem.headers]
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
         parts = self._parts[code] = problem.kind.status, lines, before, after

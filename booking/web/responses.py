@@ -39,9 +39,9 @@ Handler = Callable[[Scope, Receive], Awaitable[PlainResponse]]
 """An endpoint whose response is made in one piece."""
 
 
-def problem_response(problem: Problem, request_id: str, *headers: Header) -> PlainResponse:
-    """The response that reports a problem to a client."""
-    body = problem.body(request_id)
+def problem_response(problem: Problem, request_id: str, root: str, *headers: Header) -> PlainResponse:
+    """The response that reports a problem to a client; `root` is the request's `root_path`."""
+    body = problem.body(request_id, root)
     return PlainResponse(problem.kind.status, body, *problem.headers, *headers, media_type=CONTENT_TYPE)
 
 

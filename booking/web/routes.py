@@ -90,7 +90,10 @@ class RouteTable:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI."""
-        found = self.find(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        if scope["type"] != "http":
+            return self._router(scope, receive, send)
+        root = scope.get("root_path", "")
+        found = self.find(scope["method"], scope["path"].removeprefix(root) if root else scope["path"])
         if found is None:
             return self._router(scope, receive, send)
         scope["route"], endpoint, scope["path_params"] = found

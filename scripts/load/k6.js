@@ -3,7 +3,7 @@
 //   k6 run -u 64 -d 10s scripts/load/k6.js                        closed loop: 64 buyers at a time
 //   k6 run -e RATE=500 -e DURATION=10s scripts/load/k6.js         open loop: 500 new buyers a second
 //
-// BASE_URL (http://127.0.0.1:8000), EVENT_ID (unset: opens a sale of TICKETS, 10000), CANCEL (0.1) and STATUS (0.2):
+// BASE_URL (http://127.0.0.1 and BOOKING_PORT or 8000), EVENT_ID (unset: opens a sale of TICKETS, 10000), CANCEL (0.1) and STATUS (0.2):
 // the shares of the buyers who do so. The service's secret: BOOKING_JWT_SECRET, or jwt-secret in BOOKING_DATA_DIR
 // (./data). k6 exits with 99 when an answer was none of the sale's.
 
@@ -14,7 +14,7 @@ import exec from 'k6/execution';
 import http from 'k6/http';
 import { Counter, Trend } from 'k6/metrics';
 
-const BASE_URL = (__ENV.BASE_URL || 'http://127.0.0.1:8000').replace(/\/$/, '');
+const BASE_URL = (__ENV.BASE_URL || `http://127.0.0.1:${__ENV.BOOKING_PORT || 8000}`).replace(/\/$/, '');
 const TICKETS = Number(__ENV.TICKETS || 10000);
 const CANCEL = Number(__ENV.CANCEL || 0.1);
 const STATUS = Number(__ENV.STATUS || 0.2);

@@ -60,7 +60,7 @@ async def serving(
     """Runs uvicorn with this service's protocol and the given application. Yields its address."""
     listener = listen("127.0.0.1", 0)
     worker = make_worker() if worker is None else worker
-    worker.listener = listener
+    worker.listeners = [listener]
     config = configuration(application or echo, worker, Settings())
     config.timeout_graceful_shutdown = graceful_seconds  # type: ignore[assignment]  # parts of a second do as well
     server = uvicorn.Server(config)

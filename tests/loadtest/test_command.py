@@ -187,6 +187,14 @@ async def test_the_environment_s_secret_is_used(monkeypatch: pytest.MonkeyPatch)
     assert result.exit_code == 0, result.output
 
 
+async def test_without_a_url_the_configured_port_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOOKING_JWT_SECRET", SECRET)
+    async with serving(LyingService()) as url:
+        monkeypatch.setenv("BOOKING_PORT", url.rpartition(":")[2])
+        result = await call(*SALE)
+    assert result.exit_code == 0, result.output
+
+
 async def test_a_secret_that_differs_from_the_service_s_is_reported(tmp_path: Path) -> None:
     (tmp_path / "jwt-secret").write_text("another service's secret, just as long as it needs")
     async with serving(LyingService()) as url:

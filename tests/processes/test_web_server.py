@@ -53,40 +53,60 @@ def test_a_listener_is_named_as_a_client_here_reaches_it(host: str, url: str) ->
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_port_that_another_service_has_is_refused_however_many_workers_share_it(workers: int) -> None:
-    first = Listeners("127.0.0.1", 0, workers)
+    first = Listeners(["127.0.0.1"], 0, workers)
     for others in (1, 2):
         with pytest.raises(OSError, match="in use"):
-            Listeners("127.0.0.1", first.port, others)
+            Listeners(["127.0.0.1"], first.port, others)
     first.close()
-    Listeners("127.0.0.1", first.port, workers).close()
+    Listeners(["127.0.0.1"], first.port, workers).close()
 
 
 def test_each_worker_has_a_socket_of_its_own_on_the_one_port() -> None:
-    listeners = Listeners("127.0.0.1", 0, 3)
-    sockets = [listeners.of(worker) for worker in (1, 2, 3)]
+    listeners = Listeners(["127.0.0.1"], 0, 3)
+    sockets = [one for worker in (1, 2, 3) for one in listeners.of(worker)]
     assert len(set(sockets)) == 3
     assert {one.getsockname() for one in sockets} == {("127.0.0.1", listeners.port)}
     listeners.close()
     assert [one.fileno() for one in sockets] == [-1, -1, -1]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_several_addresses_have_one_port_and_a_socket_of_each_worker(workers: int) -> None:
+    listeners = Listeners(["::1", "127.0.0.1"], 0, workers)
+    for worker in range(1, workers + 1):
+        assert [one.getsockname()[:2] for one in listeners.of(worker)] == [
+            ("::1", listeners.port),
+            ("127.0.0.1", listeners.port),
+        ]
+    assert listeners.url == f"http://[::1]:{listeners.port}"
+    listeners.close()
+
+
+def test_an_address_that_cannot_be_bound_is_named_and_the_others_are_closed() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"127.0.0.1:{port}: "):
+            Listeners(["::1", "127.0.0.1"], port, 1)
+        listen("::1", port).close()
+
+
 def test_connections_go_to_the_others_once_a_worker_is_given_up() -> None:
-    listeners = Listeners("127.0.0.1", 0, 2)
-    listeners.close_socket(1)
+    listeners = Listeners(["127.0.0.1"], 0, 2)
+    listeners.close_sockets(1)
     clients = [socket.create_connection(("127.0.0.1", listeners.port)) for _ in range(20)]
     for client in clients:
-        listeners.of(2).accept()[0].close()
+        listeners.of(2)[0].accept()[0].close()
         client.close()
     again = listeners.of(1)
-    assert again.getsockname() == ("127.0.0.1", listeners.port)
+    assert again[0].getsockname() == ("127.0.0.1", listeners.port)
     assert listeners.of(1) is again
     listeners.close()
 
 
 def test_the_only_worker_s_socket_is_never_given_up() -> None:
-    listeners = Listeners("127.0.0.1", 0, 1)
+    listeners = Listeners(["127.0.0.1"], 0, 1)
     kept = listeners.of(1)
-    listeners.close_socket(1)
+    listeners.close_sockets(1)
     assert listeners.of(1) is kept
     listeners.close()
 

@@ -84,7 +84,7 @@ async def test_a_problems_own_headers_go_out_with_those_of_the_call() -> None:
     async def send(message: object) -> None:
         sent.append(message)
 
-    problem = problem_response(Problem("overloaded"), "an-id", (b"idempotent-replayed", b"true"))
+    problem = problem_response(Problem("overloaded"), "an-id", "", (b"idempotent-replayed", b"true"))
     await send_response({}, send, problem)
     headers = dict(sent[0]["headers"])  # type: ignore[index]  # an ASGI message
     assert headers[b"idempotent-replayed"] == b"true"

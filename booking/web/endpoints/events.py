@@ -44,7 +44,8 @@ class EventEndpoints:
         if event is None:
             raise invalid(window_inverted())
         body = success("Event created successfully", event_data(event), event_id=event.id, eventd=event.id)
-        return PlainResponse(201, body, (b"location", b"/events/%d" % event.id))
+        location = f"{scope.get('root_path', '')}/events/{event.id}"
+        return PlainResponse(201, body, (b"location", location.encode()))
 
     async def change(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`PATCH /events/{event_id}`."""

@@ -107,10 +107,11 @@ class CommandEndpoint:
         booking = outcome.booking
         if booking is None or outcome.status >= FIRST_REFUSAL:
             request_id = outcome.first_request_id or scope[REQUEST_ID]
-            return problem_response(self._problem(outcome), request_id, *headers)
+            return problem_response(self._problem(outcome), request_id, scope.get("root_path", ""), *headers)
         status, message = SUCCESSES[outcome.status]
         if status == CREATED:
-            headers.append((b"location", b"/events/%d/booking" % booking.event_id))
+            root = scope.get("root_path", "")
+            headers.append((b"location", f"{root}/events/{booking.event_id}/booking".encode()))
         return PlainResponse(status, success(message, booking_data(booking)), *headers)
 
     async def _charge(self, body: Any, user_id: str) -> None:

@@ -1,5 +1,6 @@
 """Builds the whole OpenAPI 3.1 document from the operations."""
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
@@ -22,6 +23,10 @@ OPENAPI = "3.1.1"
 OPERATIONS: tuple[Operation, ...] = (*SELLING, *READING, *SERVICE)
 
 PROBLEM = CONTENT_TYPE.decode()
+
+PROBLEM_TYPE = re.compile("/problems/[a-z_]+")
+
+FROM_HERE = "Where this document comes from."
 
 INTRODUCTION = f"""\
 Sells tickets in a flash sale. Every change is one atomic step in Redis, on disk before the response.
@@ -64,9 +69,20 @@ def document() -> dict[str, Any]:
 
 
 @cache
-def document_bytes() -> bytes:
-    """The document as JSON. It is built once, which takes some tenths of a second."""
-    return orjson.dumps(_document())
+def document_bytes(root: str = "") -> bytes:
+    """The document as JSON, of a service below `root`. It is built once, which takes some tenths of a second."""
+    if not root:
+        return orjson.dumps(_document())
+    return orjson.dumps(_below(root, document()) | {"servers": [{"url": root, "description": FROM_HERE}]})
+
+
+def _below(root: str, value: Any) -> Any:
+    """The document with the types of problems below `root`. Paths stay: they are relative to the server."""
+    if isinstance(value, dict):
+        return {name: _below(root, one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_below(root, one) for one in value]
+    return f"{root}{value}" if isinstance(value, str) and PROBLEM_TYPE.fullmatch(value) else value
 
 
 def _document() -> dict[str, Any]:
@@ -76,7 +92,7 @@ def _document() -> dict[str, Any]:
     return {
         "openapi": OPENAPI,
         "info": {"title": "Booking", "version": version("booking"), "description": INTRODUCTION},
-        "servers": [{"url": "/", "description": "Where this document comes from."}],
+        "servers": [{"url": "/", "description": FROM_HERE}],
         "tags": [{"name": tag, "description": text} for tag, text in TAG_DESCRIPTIONS.items()],
         "paths": paths,
         "components": {

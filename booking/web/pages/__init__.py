@@ -28,19 +28,19 @@ class PageEndpoints:
 
     async def index(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /`: the list of sales."""
-        await filled("index").send(scope, send)
+        await filled("index", root_of(scope)).send(scope, send)
 
     async def console(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /console`: the organizer's page. Anyone can load it, but its data need an organizer's token."""
-        await filled("console").send(scope, send)
+        await filled("console", root_of(scope)).send(scope, send)
 
     async def sale(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /sale/{event_id}`: the buyer's page, or a 404 page if there is no such sale."""
         event_id = event_id_of(scope["path_params"]["event_id"])
         if event_id is None or not await self._may_exist(event_id):
-            await filled("no_sale").send(scope, send, 404)
+            await filled("no_sale", root_of(scope)).send(scope, send, 404)
         else:
-            await filled("sale").send(scope, send)
+            await filled("sale", root_of(scope)).send(scope, send)
 
     async def _may_exist(self, event_id: int) -> bool:
         """Whether there is such an event. True if Redis does not respond, too: the page's script asks again later."""
@@ -55,10 +55,10 @@ async def problem(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: 
     code = scope["path_params"]["code"]
     if code not in KINDS:
         raise Problem("not_found")
-    await _problem_page(code).send(scope, send)
+    await _problem_page(code, root_of(scope)).send(scope, send)
 
 
-def _problem_page(code: str) -> StaticAsset:
+def _problem_page(code: str, root: str) -> StaticAsset:
     kind = KINDS[code]
     texts = {
         "title": kind.title,
@@ -67,16 +67,24 @@ def _problem_page(code: str) -> StaticAsset:
         "code": code,
         "status": str(kind.status),
     }
-    return filled("problem", **{place: escape(text) for place, text in texts.items()})
+    return filled("problem", root, **{place: escape(text) for place, text in texts.items()})
+
+
+def root_of(scope: Scope) -> str:
+    """The path under which the service is served; empty if it is served at the top."""
+    root: str = scope.get("root_path", "")
+    return root
 
 
 @cache
-def filled(name: str, **pieces: str) -> StaticAsset:
-    """A page's template, filled with pieces of HTML and with the address of the static files. The result is cached."""
+def filled(name: str, root: str, **pieces: str) -> StaticAsset:
+    """A page's template, filled with pieces of HTML and with the addresses below `root`. The result is cached."""
     page = Template((FOLDER / f"{name}.html").read_text(encoding="utf-8"))
     script = f"{name}.js"
     preloads = "\n    ".join(
-        f'<link rel="modulepreload" href="{ROOT}/{needed}">'
+        f'<link rel="modulepreload" href="{root}{ROOT}/{needed}">'
         for needed in (imports_of(script) if script in FILES else ())
     )
-    return StaticAsset.of("text/html; charset=utf-8", page.substitute(pieces, static=ROOT, preloads=preloads).encode())
+    return StaticAsset.of(
+        "text/html; charset=utf-8", page.substitute(pieces, root=root, static=root + ROOT, preloads=preloads).encode()
+    )

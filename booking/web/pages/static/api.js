@@ -5,6 +5,9 @@ import * as session from "./session.js";
 
 const RESPONSE_MS_MAX = 15_000;
 
+/** The path under which the service is served; empty at the top. All scripts are below it, in /static. */
+export const ROOT = new URL(import.meta.url).pathname.replace(/\/static\/.*$/, "");
+
 /** `code` is the service's problem code (see /problems/…), or `no_answer` if there was no response. */
 export class Refusal extends Error {
   constructor(code, { status = 0, problem = {}, retryAfter = 0 } = {}) {
@@ -24,7 +27,7 @@ export async function request(method, path, { body, key, headers = {}, signal } 
   const sent = performance.now();
   let response;
   try {
-    response = await fetch(path, {
+    response = await fetch(ROOT + path, {
       method,
       signal,
       cache: "no-store",

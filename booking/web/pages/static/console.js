@@ -1,5 +1,6 @@
 // The organizer's console: the list of sales, the selected sale, and the health of the service.
 
+import { ROOT } from "./api.js";
 import { ConsoleSale } from "./console_sale.js";
 import { byId, el, setText } from "./elements.js";
 import { openForm } from "./sale_form.js";
@@ -42,7 +43,7 @@ async function showHealth() {
   if (byId("health").hidden) return;
   let [state, figures, isReady] = ["The service does not answer", "", false];
   try {
-    const { status, parts } = await (await fetch("/readyz", { cache: "no-store" })).json();
+    const { status, parts } = await (await fetch(`${ROOT}/readyz`, { cache: "no-store" })).json();
     isReady = status === "ready";
     const failing = Object.entries(parts).filter(([, part]) => !part.ok).map(([name, part]) => (part.reason ? `${name}: ${part.reason}` : name));
     const { lag_entries: entries, lag_seconds: seconds } = parts.persister;

@@ -1,6 +1,6 @@
 // One sale in the console: live counters, a chart by minute, waiting list, report and audit.
 
-import { call, Refusal, request } from "./api.js";
+import { call, Refusal, request, ROOT } from "./api.js";
 import { drawPulse, MinutesChart } from "./charts.js";
 import { now } from "./clock.js";
 import { el, setText } from "./elements.js";
@@ -65,7 +65,7 @@ export class ConsoleSale {
     this.#parts = [
       el("div", { class: "headline" }, this.#name, this.#chip),
       this.#rules,
-      el("div", { class: "buttons" }, this.#pause, this.#change, el("a", { class: "button plain", href: `/sale/${eventId}` }, "Buyer’s page")),
+      el("div", { class: "buttons" }, this.#pause, this.#change, el("a", { class: "button plain", href: `${ROOT}/sale/${eventId}` }, "Buyer’s page")),
       this.#notYours,
       this.#message,
       el("dl", { class: "counters" }, ...COUNTERS.map(([, name], at) => el("div", {}, el("dt", {}, name), this.#values[at]))),

@@ -1,5 +1,6 @@
 // The page that lists the sales.
 
+import { ROOT } from "./api.js";
 import { byId, el, setText } from "./elements.js";
 import { showChip, stateOf } from "./sale_state.js";
 import { SalesList } from "./sales_list.js";
@@ -7,7 +8,7 @@ import { StockBar } from "./stock.js";
 import { count, number, when } from "./words.js";
 
 function cardOf(event) {
-  const [chip, name, about, bar] = [el("span"), el("a", { href: `/sale/${event.id}`, dir: "auto" }), el("p", { class: "quiet" }), new StockBar()];
+  const [chip, name, about, bar] = [el("span"), el("a", { href: `${ROOT}/sale/${event.id}`, dir: "auto" }), el("p", { class: "quiet" }), new StockBar()];
   return {
     element: el("li", { class: "card" }, el("h2", {}, name), chip, about, bar.element),
     show(latest) {
