@@ -145,6 +145,20 @@ def log_stream(stream: TextIO) -> LogStream:
     return _streams[descriptor]
 
 
+def unwaiting(stream: TextIO) -> TextIO:
+    """For messages beside a command's result: the LogStream in place of `stream`; `stream` if it has no descriptor."""
+    try:
+        return cast("TextIO", log_stream(stream))
+    except OSError:
+        return stream
+
+
+def drain(stream: object) -> None:
+    """Returns when `unwaiting` messages are written, and after DRAIN_SECONDS at the latest: before the result."""
+    if isinstance(stream, LogStream):
+        stream.drain()
+
+
 def never_wait() -> None:
     """Makes standard output and standard error LogStreams: for processes whose output is a log.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,7 @@ from booking.loadtest.plan import (
 from booking.loadtest.player import LoadProcessError
 from booking.loadtest.report import LiveProgress, print_report
 from booking.loadtest.run import Outcome, run
+from booking.logs import drain, unwaiting
 from booking.processes.data_folder import running_service
 from booking.settings import JWT_SECRET_BYTES_MIN, Settings, SettingsError
 
@@ -94,7 +96,7 @@ def loadtest(
 
     booking loadtest --rate 2000 --buyers 20000 --json figures.json --html figures.html
     """
-    errors = Console(stderr=True)
+    errors = Console(file=unwaiting(sys.stderr))  # progress that is not read must not hold up the load
     try:
         settings = Settings.read(os.environ, data_dir=data_dir, database_url=database_url)
         url = url or str((running_service(settings.data_dir) or {}).get("url", settings.local_url))
@@ -130,6 +132,7 @@ def loadtest(
     except KeyboardInterrupt:
         errors.print("booking loadtest: stopped, so there is no verdict")
         raise typer.Exit(EXIT_STOPPED) from None
+    drain(errors.file)
     print_report(Console(), outcome)
     if not outcome.clean:
         raise typer.Exit(EXIT_FAULTS)

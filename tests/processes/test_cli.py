@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import fcntl
 import json
 import os
@@ -489,3 +490,23 @@ def test_the_openapi_document_is_printed_without_a_service_or_a_folder(tmp_path:
     assert document["openapi"].startswith("3.1.")
     assert "/book" in document["paths"]
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(("loadtest", "--url", "http://127.0.0.1:1"), 2), (("restore", "--yes"), 3)]
+)
+def test_messages_that_are_not_read_stop_no_long_command(tmp_path: Path, arguments: tuple[str, ...], code: int) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4_096)
+    os.set_blocking(writing, True)
+    environment = {**os.environ, "BOOKING_DATA_DIR": str(tmp_path), "BOOKING_JWT_SECRET": SECRET}
+    ended = subprocess.run(
+        [sys.executable, "-m", "booking", *arguments],
+        env=environment, stdout=subprocess.PIPE, stderr=writing, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(reading)
+    os.close(writing)
+    assert (ended.returncode, ended.stdout) == (code, b"")

@@ -1,6 +1,7 @@
 """`booking restore`: finds the shards that Redis has lost, restores them from the database, and audits the result."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -15,6 +16,7 @@ from booking.inventory.reader import InventoryReader
 from booking.inventory.streams import ChangeStreams, trimmed_past
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
+from booking.logs import drain, unwaiting
 from booking.operations.audit.command import show
 from booking.operations.audit.comparison import audit_event
 from booking.operations.audit.findings import EventAudit
@@ -37,7 +39,7 @@ class _Interrupted(Exception):
 
 def restore(settings: Settings, shards: Sequence[int], *, yes: bool, force: bool) -> int:
     """Restores these shards, or all, if they are lost or with `force`; returns the exit code."""
-    console = Console(stderr=True)
+    console = Console(file=unwaiting(sys.stderr))  # nothing is sold from a half restored shard: it must not wait
     try:
         return asyncio.run(_restore(settings, shards, yes=yes, force=force, console=console))
     except (InventoryUnavailable, LedgerError, _Interrupted) as error:
@@ -85,6 +87,7 @@ async def _restore(settings: Settings, shards: Sequence[int], *, yes: bool, forc
         except (InventoryUnavailable, LedgerError) as error:
             raise _Interrupted(str(error)) from None
         audits = await _audit(settings, ledger, wanted, len(known))
+        drain(console.file)
         show(audits, Console())
         return DONE if all(audit.ok for audit in audits) else DIFFERENT
     finally:

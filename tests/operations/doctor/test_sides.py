@@ -12,6 +12,7 @@ from redis import Redis
 
 from booking.domain.diagnosis import Finding
 from booking.inventory import keys
+from booking.inventory.append_only_file import FOLDER, MANIFEST
 from booking.ledger import migrate
 from booking.operations.doctor.database import check_ledger, check_shards
 from booking.operations.doctor.machine import check_clock, check_open_files
@@ -50,13 +51,25 @@ async def test_an_unreachable_redis_is_reported_with_advice(tmp_path: Path) -> N
     unreadable = Settings(data_dir=tmp_path, redis_url="redis://:hush@127.0.0.1:1?hush=1")
     (finding,), _ = await check_redis(unreadable, serving=False)
     assert (finding.verdict, "BOOKING_REDIS_URL" in finding.advice, "hush" in str(finding)) == ("fault", True, False)
-    (finding,), _ = await check_redis(Settings(data_dir=tmp_path), serving=False)
+    (finding, _), _ = await check_redis(Settings(data_dir=tmp_path), serving=False)
     assert (finding.verdict, "Valkey" in finding.found) == ("ok", True)
     (finding,), _ = await check_redis(Settings(data_dir=tmp_path), serving=True)
     assert (finding.verdict, "redis.log" in finding.advice) == ("fault", True)
     for program in ("no-such-server", "false"):
-        (finding,), _ = await check_redis(Settings(data_dir=tmp_path, redis_server=program), serving=False)
+        (finding, _), _ = await check_redis(Settings(data_dir=tmp_path, redis_server=program), serving=False)
         assert (finding.verdict, "BOOKING_REDIS_SERVER" in finding.advice) == ("fault", True)
+
+
+async def test_a_damaged_append_only_file_is_reported_with_the_command(tmp_path: Path) -> None:
+    (_, finding), _ = await check_redis(Settings(data_dir=tmp_path), serving=False)
+    assert finding.verdict == "ok"
+    files = tmp_path / "redis" / FOLDER
+    files.mkdir(parents=True)
+    (files / MANIFEST).write_bytes(b"file appendonly.aof.1.incr.aof seq 1 type i\n")
+    (_, finding), _ = await check_redis(Settings(data_dir=tmp_path), serving=False)
+    assert finding.verdict == "fault"
+    assert f"mv {tmp_path}/redis {tmp_path}/redis.damaged" in finding.advice
+    assert "lost" in finding.advice
 
 
 async def test_the_durability_level_is_reported_and_an_unavailable_one_is_a_fault(
