@@ -83,7 +83,10 @@ async def test_every_command_works_in_a_cluster(stock: Stock, cluster: str) -> N
     assert {outcome.status for outcome in booked} == {Status.BOOKED, Status.HELD, Status.JOINED}
     assert (await office.cancel(first, "ann", key=IdempotencyKey("again", "request"))).status is Status.CANCELLED
     assert (await office.confirm(first + 1, "ann")).status is Status.CONFIRMED
+    seen = await office.get_event(first + 2)
+    assert seen is not None
     assert (await office.change(first + 2, {"capacity": 4})).status is Status.CHANGED
+    assert await office.changed_events(office.shard_of(first + 2), [seen]) == [first + 2]
     assert (await office.get_booking(first, "dan")).booking is not None
     assert await office.take_token(first, "ann") == 0
     assert await office.take_address_token("192.0.2.1", RATE) == 0
