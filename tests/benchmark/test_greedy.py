@@ -19,7 +19,7 @@ TIGHT = {
 """Limits that a client exceeds in seconds even if the machine is busy. A buyer calls once."""
 
 
-def test_greedy_clients_are_limited_leave_little_behind_and_keep_no_buyer_from_buying(tmp_path: Path) -> None:
+def test_greedy_clients_are_limited_and_keep_no_buyer_from_buying(tmp_path: Path) -> None:
     outcome = greedy.run(tmp_path, seconds=6, rate=20, connections=2, rounds=1, settings=TIGHT)
     assert outcome.beside.faults == []
     assert outcome.beside.accepted > 0

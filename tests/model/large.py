@@ -28,7 +28,7 @@ AT_ONCE = 2_000
 """Commands sent at the same time while a case is prepared. The batcher puts up to 256 into one call."""
 
 MASS_AT_ONCE = 5_000
-"""Fields in one command while the event of all verbs is written."""
+"""Users of each kind that one call writes for the event of all verbs."""
 
 Case = Callable[[Stock, int], Awaitable[Any]]
 
@@ -178,40 +178,41 @@ async def every_verb(stock: Stock, size: int) -> None:
 
 KEYS_OF_A_CALLER = 64
 CALLERS = 256
-"""Users of the event of all verbs with as many answers as a user may have. Their calls come in one batch."""
+"""Users with as many answers as a user may have whose calls come in one batch."""
 
 ROUNDS = 4
 
 
+FILL = """
+local first, last, size, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+for n = first, last do
+  redis.call('HSET', KEYS[1], 'booked-' .. n, '1 c 1 ' .. n + 2 .. ' 1000 s 0',
+    'waiting-' .. n, '1 w 1 ' .. size + n + 2 .. ' 1000 s 0',
+    'dead-' .. n, '1 h 1 ' .. 2 * size + n + 2 .. ' 1000 s ' .. n + 1)
+  redis.call('ZADD', KEYS[2], size + n + 2, 'waiting-' .. n)
+  redis.call('ZADD', KEYS[3], n + 1, 'dead-' .. n)
+  local answer = string.format('\\n%s\\nfirst\\n21\\n0\\n\\ncancel keyed-%d', now, math.floor(n / 64))
+  redis.call('RPUSH', KEYS[4] .. math.floor(n / 64), string.rep('0', 198) .. string.format('%02d', n % 64) .. answer)
+end
+"""
+"""Writes bookings, waiting entries, expired holds, and 64 answers for each of as many users as there have to be."""
+
+
 async def write_event(stock: Stock, size: int) -> None:
-    """Writes the keys of an event directly: a million bookings by the scripts would take minutes."""
+    """Writes an event's keys directly: a million bookings by the scripts would take minutes."""
     await stock.office.create(EVENT, Rules("Night", 2 * size, GROUP, hold_seconds=HOLD_SECONDS))
     event, bookings, waiting, holds, due, *_ = keys.event_keys(EVENT, SHARDS)
+    names = bookings, waiting, holds, keys.answers(EVENT, SHARDS, "keyed-")
+    now_ms = time.time_ns() // 1_000_000
     for start in range(0, size, MASS_AT_ONCE):
-        numbers = range(start, min(size, start + MASS_AT_ONCE))
-        records = {f"booked-{n}": f"1 c 1 {n + 2} 1000 s 0" for n in numbers}
-        records |= {f"waiting-{n}": f"1 w 1 {size + n + 2} 1000 s 0" for n in numbers}
-        records |= {f"dead-{n}": f"1 h 1 {2 * size + n + 2} 1000 s {n + 1}" for n in numbers}
-        pipeline = stock.redis.pipeline(transaction=False)
-        pipeline.hset(bookings, mapping=records)
-        pipeline.zadd(waiting, {f"waiting-{n}": size + n + 2 for n in numbers})
-        pipeline.zadd(holds, {f"dead-{n}": n + 1 for n in numbers})
-        await pipeline.execute()
+        last = min(size, start + MASS_AT_ONCE) - 1
+        await stock.redis.eval(FILL, len(names), *names, start, last, size, now_ms)
     counters = {
         "available": 0, "held": size, "holding": size, "sold": size, "bookings": size, "backlog": size,
         "seq": 3 * size + 1,
     }  # fmt: skip
     await stock.redis.hset(event, mapping=counters)
     await stock.redis.zadd(due, {str(EVENT): 1})
-    now_ms = time.time_ns() // 1_000_000
-    callers = [f"keyed-{number}" for number in range(CALLERS)]
-    callers += [f"{kind}-{number}" for kind in ("booked", "waiting", "dead") for number in range(size // 200)]
-    for start in range(0, len(callers), 50):
-        pipeline = stock.redis.pipeline(transaction=False)
-        for caller in callers[start : start + 50]:
-            answers = [f"{n:0200}\n{now_ms}\nfirst\n21\n0\n\ncancel {caller}" for n in range(KEYS_OF_A_CALLER)]
-            pipeline.rpush(keys.answers(EVENT, SHARDS, caller), *answers)
-        await pipeline.execute()
 
 
 async def stream_of(stock: Stock, use: Callable[[ChangeStreams, tuple[str, str]], Awaitable[object]]) -> None:
