@@ -230,7 +230,7 @@ class Sender:
 
 
 def _is_page_or_unreadable(call: Call, status: int, headers: dict[str, str]) -> bool:
-    """Whether another answer than a problem document is right: a sale's page says in HTML that there is no such sale."""
+    """Whether another answer than a problem document is right: a page says in HTML that there is no such sale."""
     return (status == 404 and call.label == "GET /sale/{event_id}") or (status == 400 and _unreadable(headers))
 
 
