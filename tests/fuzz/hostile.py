@@ -204,7 +204,7 @@ class Sender:
         wanted = None
         if call.refused and not 400 <= status < 500:
             wanted = f"{call.why} was not refused"
-        elif status >= 400 and given.get("content-type") != PROBLEM and not (status == 400 and _unreadable(given)):
+        elif status >= 400 and given.get("content-type") != PROBLEM and not _is_page_or_unreadable(call, status, given):
             wanted = f"{call.why} is no problem document"
         if status == 400 and _unreadable(given):
             self._tally.answers[call.label, status] += 1  # the server could not read it as HTTP; no endpoint was asked
@@ -227,6 +227,11 @@ class Sender:
         else:
             content = response.read()
         return response.status, given, content
+
+
+def _is_page_or_unreadable(call: Call, status: int, headers: dict[str, str]) -> bool:
+    """Whether another answer than a problem document is right: a page says in HTML that there is no such sale."""
+    return (status == 404 and call.label == "GET /sale/{event_id}") or (status == 400 and _unreadable(headers))
 
 
 def _unreadable(headers: dict[str, str]) -> bool:
