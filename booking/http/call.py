@@ -119,7 +119,11 @@ class AsgiCall:
         if self.gone or self.is_complete:
             return
         body, more = message.get("body", b""), message.get("more_body", False)
-        if self._head:
+        # Nearly every response: whole, on a connection that stays.
+        if self._head and not (more or self._closes or connection.is_stopping) and self._is_plain():
+            connection.write(b"%bcontent-length: %d\r\n\r\n%b" % (self._head, len(body), body))
+            self._head = b""
+        elif self._head:
             connection.write(self._framed(self._head, body, more=more))
             self._head = b""
         elif body or (self._chunked and not more):
@@ -129,6 +133,9 @@ class AsgiCall:
         elif not more:
             self.is_complete = True
             connection.end_turn(self.request, closes=self._closes)
+
+    def _is_plain(self) -> bool:
+        return self._left is None and self.request.method != "HEAD" and self._status not in BODILESS
 
     def write(self, piece: bytes) -> int:
         """Writes some of a response that goes on; returns the bytes that the client has left unread."""

@@ -40,11 +40,12 @@ class LocalBuckets:
         if now >= self._turn_at or len(self._current) >= CALLERS_MAX:
             self._previous, self._current = self._current, {}
             self._turn_at = now + self._span
-        full_at = self._current.get(caller) or self._previous.get(caller, 0.0)
-        wait = max(full_at, now) + self._interval - now - self._span
-        if wait > 0.001:  # more than the clock's and the sum's rounding
+        full_at = self._current.get(caller) or self._previous.get(caller)
+        if full_at is None or full_at < now:
+            full_at = now
+        elif (wait := full_at + self._interval - now - self._span) > 0.001:  # more than rounding
             raise rate_limited(self._policy, self._limit, ceil(1000 * wait))
-        self._current[caller] = max(full_at, now) + self._interval
+        self._current[caller] = full_at + self._interval
 
     def __len__(self) -> int:
         return len(self._current) + len(self._previous)
