@@ -135,10 +135,16 @@ class ChangeStreams:
 
         A shard that has another epoch by now, or is an old copy, is left as it is: the next `read` reports it.
         """
-        pipeline = self._redis.pipeline(transaction=False)
-        for shard, (epoch, cursor) in positions.items():
-            _evaluate(pipeline, "trim", shard, epoch, cursor)
-        _raise_first(await self._execute(pipeline))
+        remaining = dict(positions)
+        while remaining:
+            pipeline = self._redis.pipeline(transaction=False)
+            for shard, (epoch, cursor) in remaining.items():
+                _evaluate(pipeline, "trim", shard, epoch, cursor)
+            replies = await self._execute(pipeline)
+            _raise_first(replies)
+            remaining = {
+                shard: remaining[shard] for shard, rows in zip(remaining, replies, strict=True) if rows == [[2]]
+            }
 
     async def fence(self, shards: Iterable[int]) -> None:
         """Deletes the epochs of these shards, so that nothing is sold from them. Raises InventoryUnavailable."""

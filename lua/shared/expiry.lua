@@ -1,6 +1,6 @@
 -- expiry: a hold is overdue at its end, and no call decides anything before it has expired the holds it depends on.
 -- NEEDS   event tickets budget holds due
-local TICKETS_STEP = 250 -- freed before a command; as many users may be promoted then
+local TICKETS_STEP = 150 -- freed before a command; as many users may be promoted then
 local PAGE = 100 -- holds read at a time; a hold has up to 100 tickets
 local overdue_left = false -- whether there may be overdue holds that this call has not expired
 local overdue, next_overdue, read_count = {}, 1, 0 -- users read so far, by the end of their hold

@@ -100,6 +100,18 @@ async def test_trimming_removes_read_entries_and_keeps_later_ones(stock: Stock, 
     assert len(await stock.entries()) == 1
 
 
+async def test_a_long_stream_is_trimmed_in_calls_of_bounded_work(stock: Stock, streams: ChangeStreams) -> None:
+    await stock.sale(1)
+    fill = "for n = 1, ARGV[1] do redis.call('XADD', KEYS[1], '1-' .. n, 'c', 'x') end"
+    await stock.redis.delete(keys.changes(1))
+    await stock.redis.eval(fill, 1, keys.changes(1), 120_001)
+    await stock.redis.config_resetstat()
+    await streams.trim({1: (EPOCHS[1], "1-120000")})
+    assert await stock.redis.xrange(keys.changes(1)) == [(b"1-120001", {b"c": b"x"})]
+    calls = (await stock.redis.info("commandstats"))["cmdstat_eval"]["calls"]
+    assert calls >= 3, "a call trims 50,000 entries at most"
+
+
 async def test_entries_of_another_epoch_are_not_trimmed(stock: Stock, streams: ChangeStreams) -> None:
     await stock.sale(1)
     (batch,) = (await streams.read(START, 1_000)).batches

@@ -15,7 +15,7 @@ EVENT = 1
 OTHER_EVENT = 999
 QUANTITY = 100
 HOLDERS = [f"holder {number:02}" for number in range(60)]
-STEP = 3
+STEP = 2
 """Holds that one call expires, given their quantity."""
 
 
