@@ -251,6 +251,11 @@ def configure(log_format: Literal["json", "console"]) -> None:
     output.notice = render
 
 
+def printable(text: str) -> str:
+    """A text from outside for a terminal: escaped if it could hold line breaks, terminal codes or hidden characters."""
+    return text if text.isprintable() else repr(text)
+
+
 def has_colours() -> bool:
     """Whether standard output is a terminal and NO_COLOR is not set (https://no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")

@@ -10,6 +10,7 @@ import orjson
 from starlette.routing import BaseRoute
 from starlette.types import Scope
 
+from booking.logs import printable
 from booking.metrics import Histogram, Metrics, escaped
 from booking.web.requests import USER
 from booking.web.times import to_text
@@ -105,9 +106,8 @@ def json_line(line: dict[str, Any]) -> bytes:
 
 
 def console_line(line: dict[str, Any], *, colours: bool = False) -> bytes:
-    """A line for a person. A user id that is not printable is escaped: it could hold line breaks or terminal codes."""
-    user = line["user"] or "-"
-    user = user if user.isprintable() else repr(user)
+    """A line for a person."""
+    user = printable(line["user"] or "-")
     status = str(line["status"])
     if colours:
         status = f"\x1b[{COLOURS.get(status[0], '0')}m{status}\x1b[0m"

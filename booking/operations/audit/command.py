@@ -14,6 +14,7 @@ from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.reader import InventoryReader
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
+from booking.logs import printable
 from booking.operations.audit.catch_up import CatchUp
 from booking.operations.audit.comparison import audit_event
 from booking.operations.audit.findings import MEANINGS, EventAudit
@@ -90,7 +91,7 @@ def show(audits: Sequence[EventAudit], console: Console) -> None:
     console.print(table)
     for one in audits:
         for difference in one.differences:
-            whose = f", user {difference.user_id}" if difference.user_id is not None else ""
+            whose = f", user {printable(difference.user_id)}" if difference.user_id is not None else ""
             console.print(f"event {one.event_id}{whose}: {difference.kind}", style="bold", markup=False)
             console.print(f"  Redis:    {difference.redis}\n  database: {difference.database}", markup=False)
             console.print(f"  {MEANINGS[difference.kind]}", markup=False)

@@ -1,5 +1,6 @@
 """`booking audit` at a shell, with a running service."""
 
+import io
 import json
 import os
 import sqlite3
@@ -8,7 +9,10 @@ import sys
 from pathlib import Path
 
 from redis import Redis
+from rich.console import Console
 
+from booking.operations.audit.command import show
+from booking.operations.audit.findings import EventAudit
 from tests.contract.api import open_api
 from tests.fixtures.service import RunningService, running_service
 
@@ -58,6 +62,15 @@ def test_an_audit_reports_differences_advice_and_an_exit_code(tmp_path: Path) ->
     away = booking_audit(service)
     assert away.returncode == 3
     assert away.stderr.startswith("booking: Redis cannot be read")
+
+
+def test_a_user_id_cannot_control_the_operators_terminal() -> None:
+    output = io.StringIO()
+    audit = EventAudit(1)
+    audit.find("booking", "ann\x1b[2J\nevent 2, all clean")
+    show([audit], Console(file=output, width=200))
+    assert "\x1b" not in output.getvalue()
+    assert "event 1, user 'ann\\x1b[2J\\nevent 2, all clean': booking" in output.getvalue()
 
 
 def test_every_event_of_either_side_is_audited(tmp_path: Path) -> None:
