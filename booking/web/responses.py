@@ -104,25 +104,15 @@ def details_data(event: Event) -> DetailsData:
 
 def event_data(event: Event) -> EventData:
     """The JSON of an event."""
-    rules = event.rules
     return {
-        "id": event.id,
-        "name": rules.name,
-        "capacity": rules.capacity,
+        **details_data(event),
         "available_tickets": event.available,
         "bookings_count": event.bookings_count,
         "held_count": event.held_count,
         "tickets_sold": event.tickets_sold,
         "tickets_held": event.tickets_held,
         "waiting_list_count": event.waiting_count,
-        "max_per_user": rules.max_per_user,
-        "hold_seconds": rules.hold_seconds,
-        "waitlist_limit": rules.waitlist_limit,
-        "opens_at": None if rules.opens_at_ms is None else to_text(rules.opens_at_ms),
-        "closes_at": None if rules.closes_at_ms is None else to_text(rules.closes_at_ms),
-        "paused": rules.paused,
         "state": event.state,
         "seq": event.seq,
-        "created_at": to_text(event.created_at_ms),
         "organizer_id": event.organizer_id,
     }
