@@ -206,8 +206,11 @@ class ThrottledLogger:
             self._logged_at, self._times = now, 0
 
 
-def configure(log_format: Literal["json", "console"]) -> None:
-    """Logs to standard output, one line for each event, as JSON or for people. Includes warnings of libraries."""
+def configure(log_format: Literal["json", "console"], node: str) -> None:
+    """Logs to standard output, one line for each event, as JSON or for people. Includes warnings of libraries.
+
+    Lines of JSON, which may be collected from several nodes, have the name of this one.
+    """
     import orjson  # only here, like structlog, so that processes start fast
     import structlog
 
@@ -223,6 +226,7 @@ def configure(log_format: Literal["json", "console"]) -> None:
     if log_format == "console":
         shared.append(_shorten_time)
     else:
+        shared.append(lambda _logger, _method, line: {**line, "node": node})
         renderer = structlog.processors.JSONRenderer(
             serializer=lambda line, **_: orjson.dumps(line, default=str).decode()
         )

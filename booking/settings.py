@@ -3,6 +3,8 @@
 import os
 import re
 import secrets
+import signal
+import socket
 from collections.abc import Mapping
 from hashlib import sha256
 from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
@@ -39,6 +41,9 @@ EXIT_WRONG_SETTING = 2
 EXIT_BEHIND = 75
 """The exit code of a persister that falls behind because of its low priority (EX_TEMPFAIL in sysexits.h)."""
 
+DRAIN_SIGNAL = signal.SIGUSR1
+"""The supervisor's message to a web worker that the service is about to stop."""
+
 QUEUED_PER_SHARD = 4
 """Commands to one shard that a worker that sells nothing may have waiting."""
 
@@ -59,6 +64,9 @@ CLIENT_NETWORK_BITS = 64
 CLIENT_CHARACTERS_MAX = 64
 """Characters used of a text that is not an address; a proxy may send any text."""
 
+
+NODE_NAME = r"^[!-~]{1,253}$"
+"""A node's name: visible ASCII characters, at most as many as a host name may have."""
 
 ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
@@ -162,6 +170,12 @@ class Settings(BaseModel):
     port: int = Field(8000, ge=0, le=65_535)
     """0: the system chooses a port, which is printed and written to `service.json` in the data folder."""
     workers: int = Field(1, ge=1, le=64)
+    node: str = Field(default_factory=socket.gethostname, pattern=NODE_NAME)
+    """The name of this node in every line of its log. Unset: the name of the host."""
+    drain_seconds: float = Field(0.0, ge=0, le=300)
+    """How long, after SIGTERM, /healthz answers 503 while everything else is served, so that proxies send no more."""
+    persist_port: int | None = Field(None, ge=1, le=65_535)
+    """The port of /healthz and /metrics of `booking persist`, on `host`. Unset: it listens nowhere."""
     data_dir: Path = Field(Path("data"), validate_default=True)
     """The folder of all persistent files. Made absolute, so that it is the same folder for every process."""
 

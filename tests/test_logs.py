@@ -18,7 +18,7 @@ from tests.fixtures.waiting import eventually
 PROGRAM = """
 import logging, sys, structlog
 from booking import logs
-logs.configure(sys.argv[1])
+logs.configure(sys.argv[1], "node-1")
 log = structlog.get_logger()
 log.debug("too quiet to be told")
 log.info("a part goes on", after_failures=3)
@@ -45,6 +45,7 @@ def test_each_machine_readable_line_is_one_json_object() -> None:
     assert info["at"].endswith("Z")
     assert (error["level"], error["request_id"]) == ("error", "an-id")
     assert "RuntimeError: boom" in error["exception"]
+    assert {line["node"] for line in (info, error, library)} == {"node-1"}
     assert (library["level"], library["event"], library["logger"]) == (
         "warning", "a library warns of something", "a.library",
     )  # fmt: skip
@@ -71,7 +72,7 @@ FLOOD = """
 import sys, structlog
 from booking import logs
 logs.never_wait()
-logs.configure("json")
+logs.configure("json", "node-1")
 for number in range(20_000):
     structlog.get_logger().info("x" * 100, number=number)
     print("a plain line", file=sys.stderr)

@@ -20,6 +20,9 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "root_path": [("/", ""), ("/tickets", "/tickets"), ("/shop/tickets/", "/shop/tickets")],
     "port": [("0", 0), ("65535", 65_535)],
     "workers": [("1", 1), ("64", 64)],
+    "node": [("node-1", "node-1"), ("x" * 253, "x" * 253)],
+    "drain_seconds": [("0.5", 0.5), ("300", 300.0)],
+    "persist_port": [("1", 1), ("65535", 65_535)],
     "data_dir": [("/srv/booking", Path("/srv/booking"))],
     "redis_url": [
         (url, url) for url in ("redis://localhost:6379/0", "rediss://user:word@host", "unix:///run/redis.sock")
@@ -79,6 +82,9 @@ BAD: dict[str, list[str]] = {
     "root_path": ["tickets", "/a b", "//x", "/tickets//x", "https://x/y"],
     "port": ["-1", "65536", "http", "80.5"],
     "workers": ["0", "65", "two"],
+    "node": ["two words", "line\nbreak", "nöde", "x" * 254],
+    "drain_seconds": ["-1", "301", "nan", "soon"],
+    "persist_port": ["0", "65536", "http"],
     "data_dir": ["~nobody-of-this-name/data", "/srv/\udcff"],
     "redis_url": [
         "localhost:6379",

@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from booking.cli.accounts import add_user, demote, list_users, promote, remove, set_password, token
 from booking.cli.invocation import EXIT_BROKEN_PIPE, EXIT_CODES, EXIT_STOPPED
-from booking.cli.operations import audit, doctor, restore
+from booking.cli.operations import audit, doctor, restore, rotate_secret
 from booking.cli.schema import openapi
 from booking.cli.server import migrate, persist, serve
 
@@ -89,7 +89,7 @@ for name, of_accounts in (
 app.add_typer(user, name="user", rich_help_panel=TRIAL_PANEL)
 for panel, commands in (
     (SERVER_PANEL, (serve, migrate, persist)),
-    (OPERATIONS_PANEL, (doctor, audit, restore)),
+    (OPERATIONS_PANEL, (doctor, audit, restore, rotate_secret)),
     (TRIAL_PANEL, (token, openapi)),
 ):
     for command in commands:

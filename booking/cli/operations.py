@@ -1,12 +1,21 @@
-"""The commands for operators: `doctor`, `audit`, `restore`."""
+"""The commands for operators: `doctor`, `audit`, `restore`, `rotate-secret`."""
 
+import asyncio
 import os
 import sys
 from typing import Annotated
 
 import typer
 
-from booking.cli.invocation import DataDir, check_database_address, check_redis_address, read_settings
+from booking.cli.invocation import (
+    EXIT_FAILED,
+    DataDir,
+    check_database_address,
+    check_redis_address,
+    fail,
+    read_settings,
+)
+from booking.settings import SettingsError
 
 EVENT_ID_MAX = 10**15 - 1
 """The largest event id that a path can hold (contract)."""
@@ -78,3 +87,30 @@ def restore(
     check_database_address(settings)
     check_redis_address(settings)
     sys.exit(run_restore(settings, shard or [], yes=yes, force=force))
+
+
+def rotate_secret(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, data_dir: DataDir = None
+) -> None:
+    """Make the secret that is set here the one that signs tokens, in place of the one that all nodes had.
+
+    The database has the secret's fingerprint, and a node with another secret does not start. Stop all nodes, run this
+    with the new BOOKING_JWT_SECRET, and start them with it. All tokens that the old one has signed end.
+
+        BOOKING_JWT_SECRET="$(cat new-secret)" booking rotate-secret --yes
+    """
+    from booking.ledger.errors import LedgerError
+    from booking.operations.signing_secret import replace_signing_secret
+
+    settings = read_settings(data_dir=data_dir)
+    check_database_address(settings)
+    if not yes and not sys.stdin.isatty():
+        fail("standard input is no terminal to ask on; say --yes")
+    if not yes and not typer.confirm("End all tokens that were signed with another secret?"):
+        fail("nothing was changed", EXIT_FAILED)
+    try:
+        print(asyncio.run(replace_signing_secret(settings)))
+    except SettingsError as error:
+        fail(str(error))
+    except LedgerError as error:
+        fail(f"database: {error}", EXIT_FAILED)

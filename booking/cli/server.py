@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -74,21 +75,25 @@ def migrate(data_dir: DataDir = None) -> None:
 def persist(data_dir: DataDir = None) -> None:
     """Write changes from Redis into SQL until Ctrl-C or SIGTERM, for `booking serve --without-persister`.
 
-    One is enough for any number of nodes. A second one does no harm: each change is applied once.
+    One is enough for any number of nodes. A second one does no harm: each change is applied once. With
+    BOOKING_PERSIST_PORT it answers /healthz and /metrics on that port.
 
         BOOKING_REDIS_URL=redis://cache:6379 BOOKING_DATABASE_URL=postgresql://shop@db/shop booking persist
     """
     import uvloop
 
     from booking.logs import never_wait
-    from booking.persister.persister import run
+    from booking.persister.persister import Health, run
     from booking.processes.entry_point import until_signalled
+    from booking.processes.persister_health import serving_health
 
     settings = read_settings(data_dir=data_dir)
     check_database_address(settings)
     check_redis_address(settings)
     never_wait()
     try:
-        uvloop.run(until_signalled(settings, run))
+        health = Health()
+        with serving_health(settings, health):
+            uvloop.run(until_signalled(settings, partial(run, health=health)))
     except SettingsError as error:
         fail(str(error))

@@ -183,14 +183,19 @@ class CommandBatcher:
                 self._saving.add(task)
                 task.add_done_callback(self._saving.discard)
             else:
-                _answer(run, call.answer)
+                self._deliver(run, call.answer)
 
     async def _answer_saved(self, run: list[Command], answer: Rows, saved: Callable[[], Awaitable[bool]]) -> None:
         try:
             is_saved = await saved()
         except Exception:  # noqa: BLE001 - the waiting callers need an answer after any error
             is_saved = False
-        _answer(run, answer if is_saved else OutcomeUnknown("not in the database in time"))
+        self._deliver(run, answer if is_saved else OutcomeUnknown("not in the database in time"))
+
+    def _deliver(self, run: list[Command], answer: Rows | Exception | None) -> None:
+        if isinstance(answer, OutcomeUnknown):
+            self.metrics.count("booking_outcomes_unknown_total", by=len(run))
+        _answer(run, answer)
 
 
 def _runs(batch: list[Command]) -> list[list[Command]]:

@@ -38,6 +38,12 @@ class InventoryReader:
             found = await self._redis.info("memory")
         return int(found.get("used_memory", 0)), int(found.get("maxmemory", 0))
 
+    async def replicas(self) -> int:
+        """The number of replicas that are connected to Redis."""
+        with unavailable("read"):
+            found = await self._redis.info("replication")
+        return int(found.get("connected_slaves", 0))
+
     async def epoch(self, shard: int) -> str | None:
         """The shard's epoch; None if it has none."""
         with unavailable("read"):

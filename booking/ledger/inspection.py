@@ -9,7 +9,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from booking.domain.diagnosis import Finding, fault, ok, warning
-from booking.ledger import shards
+from booking.ledger import service, shards
 from booking.ledger.engine import open_engine
 from booking.ledger.failures import translated_errors
 from booking.ledger.migrate import newest_migration
@@ -35,6 +35,8 @@ class Database:
     """The newest applied migration; None before the first."""
     shards: dict[int, ShardRecord]
     """Empty before the service's first start."""
+    signing_secret: str | None
+    """The fingerprint of the secret that signs tokens; None before the service's first start."""
     settings: dict[str, str]
     """The settings that decide whether a commit is on disk."""
     clock_skew_seconds: float | None
@@ -61,16 +63,14 @@ async def _inspect(connection: AsyncConnection) -> Database:
     if connection.dialect.name == "sqlite":
         names = {"journal_mode": "PRAGMA journal_mode", "synchronous": "PRAGMA synchronous"}
         version, skew = str(await connection.scalar(text("SELECT sqlite_version()"))), None
-        tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('alembic_version', 'shards')"
+        tables = "SELECT name FROM sqlite_master WHERE type = 'table'"
     else:
         names = {name: f"SHOW {name}" for name in ("synchronous_commit", "fsync", "full_page_writes")}
         version = str(await connection.scalar(text("SHOW server_version")))
         asked_at = time.time()
         database_time = await connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())"))
         skew = float(database_time or 0) - (asked_at + time.time()) / 2
-        tables = (
-            "SELECT name FROM unnest(ARRAY['alembic_version', 'shards']) AS name WHERE to_regclass(name) IS NOT NULL"
-        )
+        tables = "SELECT tablename FROM pg_tables WHERE to_regclass(quote_ident(tablename)) IS NOT NULL"
     there = set((await connection.execute(text(tables))).scalars())
     return Database(
         kind="SQLite" if connection.dialect.name == "sqlite" else "PostgreSQL",
@@ -81,6 +81,7 @@ async def _inspect(connection: AsyncConnection) -> Database:
             else None
         ),
         shards=await shards.read(connection) if "shards" in there else {},
+        signing_secret=await service.read(connection, service.FINGERPRINT) if "service" in there else None,
         settings={name: str(await connection.scalar(text(question))) for name, question in names.items()},
         clock_skew_seconds=skew,
     )

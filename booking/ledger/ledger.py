@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import chain
 from typing import Self
 
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from booking.domain.accounts import Account, Role
 from booking.domain.changes import Change, ShardBatch
 from booking.domain.model import Booking, BookingStatus, Rules
-from booking.ledger import accounts, reads, shards, writer
+from booking.ledger import accounts, reads, service, shards, writer
 from booking.ledger.engine import open_engine
 from booking.ledger.errors import LedgerError, LedgerUnavailable
 from booking.ledger.failures import DuplicateRow, translated_errors
@@ -108,6 +108,28 @@ class Ledger:
             async with self.reading() as connection:
                 raise await writer.first_duplicate(connection, folded) or error from None
         return len(folded.changes)
+
+    # What all nodes have to agree on
+
+    async def signing_secret(self) -> str | None:
+        """The fingerprint of the secret that signs tokens; None if no node has started yet."""
+        async with self.reading() as connection:
+            return await service.read(connection, service.FINGERPRINT)
+
+    async def agree_on_signing_secret(self, fingerprint: str) -> str:
+        """The fingerprint of the secret that signs tokens. The first caller decides on its own."""
+        agreed = await self.signing_secret()
+        if agreed is None:
+            with suppress(DuplicateRow):  # another node has decided at the same time
+                async with self._writing() as connection:
+                    await service.add(connection, service.FINGERPRINT, fingerprint)
+            agreed = await self.signing_secret()
+        return agreed or fingerprint
+
+    async def replace_signing_secret(self, fingerprint: str) -> None:
+        """Replaces the fingerprint of the secret that signs tokens."""
+        async with self._writing() as connection:
+            await service.replace(connection, service.FINGERPRINT, fingerprint)
 
     # Accounts
 

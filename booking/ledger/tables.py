@@ -85,6 +85,14 @@ changes = Table(
     sqlite_with_rowid=False,
 )
 
+# What all nodes of the service have to agree on, by name.
+service = Table(
+    "service",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
 users = Table(
     "users",
     metadata,

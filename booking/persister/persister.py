@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -53,7 +54,23 @@ class FallenBehind(Exception):
     """With low priority the persister gets too little processor time for the current sales."""
 
 
-async def run(settings: Settings, stop: asyncio.Event, lower_priority: Callable[[], None] | None = None) -> None:
+@dataclass(slots=True)
+class Health:
+    """What a persister tells about itself; another thread may read it."""
+
+    metrics: Metrics = field(default_factory=Metrics)
+    turned_at: float = field(default_factory=time.monotonic)
+    """When it last ended a turn, whether or not that succeeded, by the monotonic clock."""
+    is_failing: bool = True
+    """Whether its last turn failed, because Redis or SQL is away; True before the first one."""
+
+
+async def run(
+    settings: Settings,
+    stop: asyncio.Event,
+    lower_priority: Callable[[], None] | None = None,
+    health: Health | None = None,
+) -> None:
     """Consumes until `stop` is set, and then until the streams are empty or Redis or SQL fails.
 
     When it has caught up for the first time, it calls `lower_priority`, if given. From then on it raises FallenBehind
@@ -62,7 +79,7 @@ async def run(settings: Settings, stop: asyncio.Event, lower_priority: Callable[
     ledger = Ledger.open(settings.database_address)
     streams = ChangeStreams(settings.redis_address)
     try:
-        await Persister(settings, ledger, streams, lower_priority).run(stop)
+        await Persister(settings, ledger, streams, lower_priority, health).run(stop)
     finally:
         await streams.close()
         await ledger.close()
@@ -77,7 +94,9 @@ class Persister:
         ledger: Ledger,
         streams: ChangeStreams,
         lower_priority: Callable[[], None] | None = None,
+        health: Health | None = None,
     ) -> None:
+        self.health = Health() if health is None else health
         self._set_low_priority, self._has_low_priority = lower_priority, False
         self._settings = settings
         self._ledger = ledger
@@ -90,7 +109,7 @@ class Persister:
         """When a read last got all there was. What a later read gets is not older; no clock of the day is believed."""
         self._unreadable: set[int] = set()
         self._refused: set[int] = set()
-        self.metrics = Metrics()
+        self.metrics = self.health.metrics
         self._metrics_file = MetricsFile(settings.data_dir / FOLDER)
         self._saving: asyncio.Task[None] | None = None
         self._metrics_saved_at = 0.0
@@ -111,7 +130,10 @@ class Persister:
                 if failures:
                     log.info("the persister resumes", after_failures=failures)
                 failures = 0
+                self.health.turned_at, self.health.is_failing = time.monotonic(), False
             except (LedgerError, InventoryUnavailable) as error:
+                self.health.turned_at = time.monotonic()
+                self.health.is_failing = not isinstance(error, CursorMoved)
                 self._positions = None  # read them again: the commit may have succeeded
                 if stop.is_set() and not isinstance(error, CursorMoved):
                     log.warning("the persister stops with entries left; the next one consumes them", reason=str(error))

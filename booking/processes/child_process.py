@@ -150,6 +150,11 @@ class ChildProcess:
             process.kill()
             await self._ended.wait()
 
+    def send(self, number: signal.Signals) -> None:
+        """Sends the process a signal, if it runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
     def kill(self) -> None:
         """Kills the process; it is not started again."""
         self._stopping = True

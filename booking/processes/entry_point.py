@@ -1,6 +1,8 @@
 """The program of the children of `booking serve`: a web worker, the persister, the migration or the inspection.
 
-    python -m booking.processes.entry_point web DESCRIPTORS [wait] | persist | persist DESCRIPTOR | migrate | inspect
+    python -m booking.processes.entry_point PROGRAM
+
+PROGRAM is one of: web DESCRIPTORS [wait] [drain] | persist | persist DESCRIPTOR | migrate | inspect
 
 The settings come as JSON on standard input. Their arrival is the permission to go on; imports may run before it.
 """
@@ -28,11 +30,11 @@ INSPECTION_SECONDS = 1.0
 """How long the inspection waits for a Redis that does not answer."""
 
 
-def web(descriptors: str, *, waits: bool) -> None:
+def web(descriptors: str, *, waits: bool, drains: bool) -> None:
     """Serves on the sockets with these descriptors, separated by commas, until SIGTERM.
 
     If Redis or the database cannot be reached at the start, the process exits; with `waits` it serves, and answers with
-    the problem until they are back.
+    the problem until they are back. `drains`: the service is about to stop.
     """
     from booking.inventory.errors import InventoryUnavailable
     from booking.ledger.errors import LedgerUnavailable
@@ -44,7 +46,7 @@ def web(descriptors: str, *, waits: bool) -> None:
             stack.enter_context(socket.socket(fileno=int(descriptor))) for descriptor in descriptors.split(",")
         ]
         try:
-            serve(settings, listeners, waits=waits)
+            serve(settings, listeners, waits=waits, drains=drains)
         except (InventoryUnavailable, LedgerUnavailable) as error:
             _print_error(str(error))
             sys.exit(EXIT_FAILED)
@@ -71,13 +73,15 @@ def persist(watch: int | None) -> None:
 
 
 def migrate() -> None:
-    """Migrates the database to the newest tables."""
+    """Migrates the database to the newest tables, and compares this node's secret with the one of the other nodes."""
     from booking.ledger.errors import DatabaseUnfit, LedgerError
     from booking.ledger.migrate import migrate as migrate_ledger
+    from booking.operations.signing_secret import check_signing_secret
 
     settings = _receive_settings()
     try:
         asyncio.run(migrate_ledger(settings.database_address))
+        asyncio.run(check_signing_secret(settings))  # here, so that one process tells it, and not each worker
     except (ValueError, DatabaseUnfit) as error:
         raise SettingsError(f"BOOKING_DATABASE_URL: {error}") from None
     except LedgerError as error:
@@ -126,7 +130,7 @@ async def until_signalled(settings: Settings, run: Callable[[Settings, asyncio.E
     """Runs the persister until SIGTERM or SIGINT; it then drains the streams and returns."""
     from booking import logs
 
-    logs.configure(settings.log_format)
+    logs.configure(settings.log_format, settings.node)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -140,10 +144,8 @@ def main(arguments: list[str]) -> None:
     gc.disable()  # imports leave no garbage, and the collections during them took a quarter of a worker's start
     try:
         match arguments:
-            case ["web", descriptors]:
-                web(descriptors, waits=False)
-            case ["web", descriptors, "wait"]:
-                web(descriptors, waits=True)
+            case ["web", descriptors, *words]:
+                web(descriptors, waits="wait" in words, drains="drain" in words)
             case ["persist"]:
                 persist(None)
             case ["persist", watch]:

@@ -1,9 +1,9 @@
-"""The sockets that the service listens on, and a check whether a worker answers there."""
+"""The sockets of the service, and a check whether a worker answers there."""
 
 import asyncio
 import errno
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import urlsplit
 
 from booking.settings import local_url
@@ -16,7 +16,10 @@ ANSWER_SECONDS = 1.0
 
 
 class Listeners:
-    """The listening sockets of the web workers, all on one port. The supervisor owns them, so a death closes none.
+    """The sockets of the web workers, all on one port. The supervisor owns them, so a death closes none.
+
+    They are bound here, and a worker listens on its own when it can answer. Until then a connection is refused, so that
+    a proxy goes to another node. From then on connections wait while a worker is started again.
 
     Each worker has its own socket for each address, and the kernel distributes the connections evenly. With one shared
     socket the first worker that wakes takes nearly all of a burst (of 64 connections, two workers took 59 and 5).
@@ -27,18 +30,17 @@ class Listeners:
         self._hosts = hosts
         self._several = workers > 1
         self.port = port  # 0: the system chooses one for the first host
-        # First bound exclusively: a shared port could also be shared with another service of the same user.
-        alone = self._listen(shared=False)
+        # First exclusively, and listening: the system allows several sockets on one port while none of them listens,
+        # and a shared port could also be shared with another service of the same user.
+        alone = self._open(listen)
         self.url = url_of(alone[0])
-        self._sockets = {1: alone}
-        if self._several:
-            close_all(alone)
-            self._sockets = {number: self._listen(shared=True) for number in range(1, workers + 1)}
+        close_all(alone)
+        self._sockets = {number: self._open(self._bind) for number in range(1, workers + 1)}
 
     def of(self, worker: int) -> list[socket.socket]:
         """The sockets of a worker, counted from 1; they are opened again after `close_sockets`."""
         if worker not in self._sockets:
-            self._sockets[worker] = self._listen(shared=self._several)
+            self._sockets[worker] = self._open(self._bind)
         return self._sockets[worker]
 
     def close_sockets(self, worker: int) -> None:
@@ -51,11 +53,14 @@ class Listeners:
         for sockets in self._sockets.values():
             close_all(sockets)
 
-    def _listen(self, *, shared: bool) -> list[socket.socket]:
+    def _bind(self, host: str, port: int) -> socket.socket:
+        return bind(host, port, shared=self._several)
+
+    def _open(self, open_socket: Callable[[str, int], socket.socket]) -> list[socket.socket]:
         sockets: list[socket.socket] = []
         for host in self._hosts:
             try:
-                sockets.append(listen(host, self.port, shared=shared))
+                sockets.append(open_socket(host, self.port))
             except OSError as error:
                 close_all(sockets)
                 raise OSError(error.errno, f"{host}:{self.port}: {error.strerror}") from None
@@ -69,8 +74,19 @@ def close_all(sockets: Iterable[socket.socket]) -> None:
         one.close()
 
 
-def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A listening socket. With `shared`, other shared sockets of the same user may listen on the same port.
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError as `bind` does."""
+    listener = bind(host, port)
+    try:
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket that does not listen yet. With `shared`, others of the same user may listen on the same port.
 
     Raises OSError if the host is not this machine's, or the port is in use or not allowed.
     """
@@ -87,7 +103,6 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address)
-        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from booking.inventory.embedded import EmbeddedServer, EmbeddedServerFailed
@@ -14,7 +15,7 @@ from booking.processes.child_process import CannotStart, ChildProcess, Command, 
 from booking.processes.data_folder import DataFolder, DataFolderTaken
 from booking.processes.listening_sockets import Listeners, answers
 from booking.processes.priority import StarvationWatch
-from booking.settings import EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
+from booking.settings import DRAIN_SIGNAL, EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
 
 STOP_ORDER = ((("worker", "migration", "inspection"), 8.0), (("persister",), 9.0), (("redis",), 9.7))
 """The children in the order in which they stop, and the seconds from the signal after which they are killed. A kill is
@@ -42,7 +43,7 @@ class Supervisor:
         self._folder = DataFolder(settings.data_dir)
         self._embedded = EmbeddedServer(settings) if settings.embedded_redis else None
         self._listeners: Listeners | None = None
-        self._stop_requested = asyncio.Event()
+        self._stop_requested, self._stop_now = asyncio.Event(), asyncio.Event()
         self._answers = False
         self._starvation_watch = StarvationWatch(report)
         self._children: list[ChildProcess] = []
@@ -68,6 +69,7 @@ class Supervisor:
             await stop
             start.cancel()
             await asyncio.gather(start, return_exceptions=True)
+            await self._drain()
         finally:
             await self._stop()
             self._folder.close()
@@ -165,7 +167,8 @@ class Supervisor:
         descriptors = [listener.fileno() for listener in listeners.of(worker)]
         # If no other worker serves, this one has to answer even if Redis or the database cannot be reached.
         waits = ["wait"] if self._answers and not any(child.is_steady for child in self._workers) else []
-        return self._command("web", ",".join(map(str, descriptors)), *waits, pass_fds=tuple(descriptors))
+        drains = ["drain"] if self._stop_requested.is_set() else []
+        return self._command("web", ",".join(map(str, descriptors)), *waits, *drains, pass_fds=tuple(descriptors))
 
     def _persister_command(self) -> Command:
         if not self._starvation_watch.has_low_priority:
@@ -203,6 +206,16 @@ class Supervisor:
                     raise StartFailed(f"{child.name} died {child.deaths_in_all} times at its start")
             await asyncio.sleep(0.05)
 
+    async def _drain(self) -> None:
+        """Serves on for BOOKING_DRAIN_SECONDS while /healthz answers 503, so that proxies go to other nodes first."""
+        if not self._answers or not self._settings.drain_seconds:
+            return
+        for child in self._workers:
+            child.send(DRAIN_SIGNAL)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_seconds):
+                await self._stop_now.wait()
+
     async def _stop(self) -> None:
         """Stops the children in order: web workers, persister, embedded server."""
         self._stop_requested.set()
@@ -222,9 +235,13 @@ class Supervisor:
 
     def _on_signal(self) -> None:
         if not self._stop_requested.is_set():
-            report("stopping: requests in flight are finished first (a second signal kills them)")
+            drains = (
+                f"in {self._settings.drain_seconds:g} s, " if self._answers and self._settings.drain_seconds else ""
+            )
+            report(f"stopping: {drains}requests in flight are finished first (a second signal kills them)")
             self._stop_requested.set()
             return
+        self._stop_now.set()
         report("killing all processes except Redis")
         for child in self._children:
             if child.name != "redis":

@@ -15,7 +15,7 @@ import uvloop
 from booking.http.protocol import HttpProtocol
 from booking.http.worker import HttpWorker, Rejection
 from booking.processes.listening_sockets import BACKLOG
-from booking.settings import Settings
+from booking.settings import DRAIN_SIGNAL, Settings, SettingsError
 from booking.web.app import create_app
 from booking.web.rejections import Rejections
 from booking.web.requests import BODY_BYTES_MAX
@@ -29,23 +29,28 @@ GRACEFUL_SECONDS = 7
 """How long requests in flight may take at a stop. The supervisor allows the worker one second more to close."""
 
 
-def serve(settings: Settings, listeners: Sequence[socket.socket], *, waits: bool = False) -> None:
+def serve(settings: Settings, listeners: Sequence[socket.socket], *, waits: bool = False, drains: bool = False) -> None:
     """Serves on `listeners` until SIGTERM or SIGINT; with `waits`, also while Redis or the database is away.
 
+    After DRAIN_SIGNAL, or with `drains` from the beginning, /healthz and /readyz answer 503, and the rest is served.
     Raises SettingsError, InventoryUnavailable or LedgerError if the application cannot start.
     """
     _allow_open_files()
-    uvloop.run(_serve(settings, listeners, waits=waits))
+    uvloop.run(_serve(settings, listeners, waits=waits, drains=drains))
 
 
-async def _serve(settings: Settings, listeners: Sequence[socket.socket], *, waits: bool) -> None:
+async def _serve(settings: Settings, listeners: Sequence[socket.socket], *, waits: bool, drains: bool) -> None:
     worker = http_worker(settings, listeners)
-    app = create_app(settings, waits=waits, load=worker.shedder)
-    stop_requested = asyncio.Event()
+    draining, stop_requested = asyncio.Event(), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(DRAIN_SIGNAL, draining.set)
+    if drains:
+        draining.set()
+    app = create_app(settings, waits=waits, load=worker.shedder, is_draining=draining.is_set)
     for number in (signal.SIGTERM, signal.SIGINT):  # for the start; while it serves, uvicorn has its own handlers
         asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
     async with app.lifespan():
         if not stop_requested.is_set():
+            _listen(listeners)  # only now: what connects is answered
             await uvicorn.Server(configuration(app.asgi, worker, settings)).serve(sockets=list(listeners))
 
 
@@ -79,6 +84,15 @@ def configuration(app: Callable[..., Awaitable[None]], worker: HttpWorker, setti
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
         backlog=BACKLOG,
     )
+
+
+def _listen(listeners: Sequence[socket.socket]) -> None:
+    """Raises SettingsError if another service, which has started at the same time, listens on the port by now."""
+    try:
+        for listener in listeners:
+            listener.listen(BACKLOG)
+    except OSError as error:
+        raise SettingsError(f"BOOKING_HOST, BOOKING_PORT: {error.strerror}") from None
 
 
 def _allow_open_files() -> None:

@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from booking.logs import printable
 from booking.metrics import Histogram, Metrics, escaped
+from booking.settings import CLIENT_CHARACTERS_MAX
 from booking.web.requests import USER
 from booking.web.times import to_text
 
@@ -28,8 +29,9 @@ METHODS = {"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"}
 COLOURS = {"2": "32", "4": "33", "5": "31"}
 """A status's colour on a terminal, by its first digit: green, yellow, red."""
 
-Request = tuple[int, str, BaseRoute | None, int, int, str | None, str]
-"""Time of the response (nanoseconds since 1970), method, route, status, duration (microseconds), user, request id.
+Request = tuple[int, str, BaseRoute | None, int, int, str | None, str, tuple[str, int] | None]
+"""Time of the response (nanoseconds since 1970), method, route, status, duration (microseconds), user, request id, and
+the client's address and port.
 
 It does not hold the scope, which would keep requests and their tokens in memory.
 """
@@ -38,8 +40,9 @@ It does not hold the scope, which would keep requests and their tokens in memory
 class AccessLog:
     """Collects the lines of one event loop, and passes them on in batches; `output` must not wait."""
 
-    def __init__(self, render: Callable[[dict[str, Any]], bytes], output: Callable[[bytes], object]) -> None:
+    def __init__(self, render: Callable[[dict[str, Any]], bytes], output: Callable[[bytes], object], node: str) -> None:
         self._render = render
+        self._node = node
         self._durations: dict[tuple[str, str, int], Histogram] = {}
         self._output = output
         self._requests: list[Request] = []
@@ -47,9 +50,9 @@ class AccessLog:
 
     def write(self, scope: Scope, status: int, duration_us: int, request_id: str) -> None:
         """Records a request. `flush` writes it together with others, which is cheaper than one by one."""
-        user = scope.get(USER)
+        get = scope.get
         self._requests.append(
-            (time.time_ns(), scope["method"], scope.get("route"), status, duration_us, user, request_id)
+            (time.time_ns(), scope["method"], get("route"), status, duration_us, get(USER), request_id, get("client"))
         )
         if len(self._requests) >= FLUSH_LINES:
             self.flush()
@@ -70,23 +73,27 @@ class AccessLog:
             self._timer.cancel()
             self._timer = None
         requests, self._requests = self._requests, []
-        for _, method, route, status, duration_us, _, _ in requests:
+        for _, method, route, status, duration_us, *_ in requests:
             labels = method, getattr(route, "path", "none"), status
             histogram = self._durations.get(labels)
             if histogram is None:
                 histogram = self._durations[labels] = Histogram()
             histogram.observe(duration_us / 1e6)
         if requests:
-            self._output(b"".join([self._render(_line(request)) for request in requests]))
+            node = self._node
+            self._output(b"".join([self._render(_line(request, node)) for request in requests]))
 
 
 def _labels(method: str, path: str) -> str:
     return escaped({"method": method if method in METHODS else "other", "route": path})
 
 
-def _line(request: Request) -> dict[str, Any]:
-    """The fields of a line. It has the route's pattern and not the path, because a path may hold secrets."""
-    at_ns, method, route, status, duration_us, user, request_id = request
+def _line(request: Request, node: str) -> dict[str, Any]:
+    """The fields of a line. It has the route's pattern and not the path, because a path may hold secrets.
+
+    `client` is the client's address; behind a trusted proxy, what that proxy says, which may be any text.
+    """
+    at_ns, method, route, status, duration_us, user, request_id, client = request
     return {
         "at": to_text(at_ns // 1_000_000),
         "level": "info",
@@ -96,7 +103,9 @@ def _line(request: Request) -> dict[str, Any]:
         "status": status,
         "duration_ms": duration_us / 1000,
         "user": _masked(user),
+        "client": client[0][:CLIENT_CHARACTERS_MAX] if client else None,
         "request_id": request_id,
+        "node": node,
     }
 
 
@@ -107,13 +116,13 @@ def json_line(line: dict[str, Any]) -> bytes:
 
 def console_line(line: dict[str, Any], *, colours: bool = False) -> bytes:
     """A line for a person."""
-    user = printable(line["user"] or "-")
+    user, client = printable(line["user"] or "-"), printable(line["client"] or "-")
     status = str(line["status"])
     if colours:
         status = f"\x1b[{COLOURS.get(status[0], '0')}m{status}\x1b[0m"
     return (
         f"{line['at'][11:23]} {status} {line['method']:<6} {line['route'] or '-':<28} "
-        f"{line['duration_ms']:8.3f} ms  user={user} id={line['request_id']}\n"
+        f"{line['duration_ms']:8.3f} ms  user={user} from={client} id={line['request_id']}\n"
     ).encode()
 
 

@@ -5,7 +5,7 @@ import contextlib
 import gc
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -88,14 +88,26 @@ class Load(Protocol):
 class Application:
     """One worker's ASGI application. `lifespan` opens its clients, on the event loop that they belong to."""
 
-    def __init__(self, settings: Settings, *, waits: bool = False, load: Load | None = None) -> None:
-        """With `waits`, it starts even if Redis or the database is away, and responds with 503 until then."""
-        logs.configure(settings.log_format)
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        waits: bool = False,
+        load: Load | None = None,
+        is_draining: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """With `waits`, it starts even if Redis or the database is away, and responds with 503 until then.
+
+        While `is_draining` returns True, the health checks respond with 503.
+        """
+        logs.configure(settings.log_format, settings.node)
+        self._is_draining = is_draining
         self._settings = settings
         self._startup = Startup(self._open, waits=waits)
         self._access_log = AccessLog(
             partial(console_line, colours=logs.has_colours()) if settings.log_format == "console" else json_line,
             logs.log_stream(sys.stdout).write_bytes,
+            settings.node,
         )
         self._load = load
         router = Router(redirect_slashes=False, lifespan=lambda _: self.lifespan(), default=self._startup.respond)
@@ -208,8 +220,10 @@ class Application:
                 ReportEndpoints(credentials, office, ledger, reader, read_your_writes, reads, work),
                 live,
                 accounts if settings.has_accounts else None,
-                HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability.level),
-                MetricsEndpoint(office, reader, batcher, live, self._access_log, metrics_file),
+                HealthEndpoints(
+                    office, reader, ledger, settings.persister_lag_limit, durability.level, self._is_draining
+                ),
+                MetricsEndpoint(office, reader, ledger, batcher, live, self._access_log, metrics_file),
                 PageEndpoints(office),
             )
         )
@@ -267,6 +281,12 @@ async def _save(access_log: AccessLog, load: Load | None, metrics: Metrics, file
         await file.save(metrics)
 
 
-def create_app(settings: Settings, *, waits: bool = False, load: Load | None = None) -> Application:
+def create_app(
+    settings: Settings,
+    *,
+    waits: bool = False,
+    load: Load | None = None,
+    is_draining: Callable[[], bool] = lambda: False,
+) -> Application:
     """The application of one web worker, for any ASGI server; `load` is that server's load shedder, if it has one."""
-    return Application(settings, waits=waits, load=load)
+    return Application(settings, waits=waits, load=load, is_draining=is_draining)

@@ -62,7 +62,10 @@ def test_counters_cover_all_workers_survive_a_kill_and_need_no_redis(two_workers
         assert seen['booking_request_duration_seconds_bucket{method="POST",route="/book",le="+Inf"}'] == 12
         assert seen[f'booking_tickets{{event="{event_id}",state="sold"}}'] == 10
         assert seen[f'booking_refusals_total{{event="{event_id}",code="sold_out"}}'] == 2
-        assert seen["booking_redis_up"] == 1
+        assert seen["booking_redis_up"] == seen["booking_database_up"] == seen['booking_shard_whole{shard="7"}'] == 1
+        assert seen["booking_redis_replicas"] == seen['booking_shard_lag_seconds{shard="7"}'] == 0
+        shards = [seen[f'booking_shard_lag_entries{{shard="{shard}"}}'] for shard in range(8)]
+        assert sum(shards) == seen["booking_stream_lag_entries"]
         assert seen["booking_batch_commands_count"] >= 1
         eventually(lambda: metrics(api).get("booking_persisted_rows_total", 0) >= 11, "the persister's share is in")
         killed = two_workers.kill("worker-1")

@@ -71,7 +71,7 @@ def migrate_strictly(address: str) -> None:
     asyncio.run(migrate(address))
 
 
-async def test_the_newest_migration_can_be_undone_and_made_again(address: str) -> None:
+async def test_the_newest_migrations_can_be_undone_and_made_again(address: str) -> None:
     await migrate(address)
     ledger = Ledger.open(address)
     await ledger.add_account("a@example.org", "a@example.org", "hash", Role.ORGANIZER)
@@ -80,13 +80,14 @@ async def test_the_newest_migration_can_be_undone_and_made_again(address: str) -
 
     def undo(connection: Connection) -> None:
         configuration.attributes["connection"] = connection
-        command.downgrade(configuration, "-1")
+        command.downgrade(configuration, "0003")
 
     engine = open_engine(address)
     try:
         async with engine.execution_options(writing=True).begin() as connection:
             await connection.run_sync(undo)
             columns = await connection.run_sync(lambda sync: inspect(sync).get_columns("users"))
+            assert "service" not in await connection.run_sync(lambda sync: inspect(sync).get_table_names())
         assert "admin" not in {column["name"] for column in columns}
         await migrate(address)
         async with engine.connect() as connection:

@@ -54,6 +54,7 @@ def test_a_listener_is_named_as_a_client_here_reaches_it(host: str, url: str) ->
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_port_that_another_service_has_is_refused_however_many_workers_share_it(workers: int) -> None:
     first = Listeners(["127.0.0.1"], 0, workers)
+    first.of(1)[0].listen()
     for others in (1, 2):
         with pytest.raises(OSError, match="in use"):
             Listeners(["127.0.0.1"], first.port, others)
@@ -82,6 +83,16 @@ def test_several_addresses_have_one_port_and_a_socket_of_each_worker(workers: in
     listeners.close()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_connection_is_refused_until_a_worker_listens(workers: int) -> None:
+    listeners = Listeners(["127.0.0.1"], 0, workers)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", listeners.port))
+    listeners.of(workers)[0].listen()
+    socket.create_connection(("127.0.0.1", listeners.port)).close()
+    listeners.close()
+
+
 def test_an_address_that_cannot_be_bound_is_named_and_the_others_are_closed() -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
@@ -92,6 +103,7 @@ def test_an_address_that_cannot_be_bound_is_named_and_the_others_are_closed() ->
 
 def test_connections_go_to_the_others_once_a_worker_is_given_up() -> None:
     listeners = Listeners(["127.0.0.1"], 0, 2)
+    listeners.of(2)[0].listen()
     listeners.close_sockets(1)
     clients = [socket.create_connection(("127.0.0.1", listeners.port)) for _ in range(20)]
     for client in clients:

@@ -18,10 +18,15 @@ def route(path: str) -> Route:
 
 async def test_an_access_log_line_has_exactly_its_documented_fields(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
-        log = AccessLog(json_line, file.write)
+        log = AccessLog(json_line, file.write, "node-1")
         headers = [(b"authorization", b"Bearer hush"), (b"cookie", b"hush")]
         request = scope("POST", "/events/hush@example.com/booking", headers, b"token=hush")
-        log.write({**request, "route": route("/events/{event_id}/booking"), USER: "17"}, 201, 1_234, "an-id")
+        log.write(
+            {**request, "route": route("/events/{event_id}/booking"), USER: "17", "client": ("203.0.113.9", 4711)},
+            201,
+            1_234,
+            "an-id",
+        )
         log.flush()
     text = (tmp_path / "log").read_bytes()
     assert b"hush" not in text
@@ -35,13 +40,15 @@ async def test_an_access_log_line_has_exactly_its_documented_fields(tmp_path: Pa
         "status": 201,
         "duration_ms": 1.234,
         "user": "17",
+        "client": "203.0.113.9",
         "request_id": "an-id",
+        "node": "node-1",
     }
 
 
 async def test_an_email_as_a_user_id_is_logged_as_its_hash(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
-        log = AccessLog(json_line, file.write)
+        log = AccessLog(json_line, file.write, "node-1")
         for user in ("zoe@example.com", "zoe@example.com", "ann@example.com"):
             log.write({**scope(), USER: user}, 200, 1, "an-id")
         log.flush()
@@ -55,7 +62,7 @@ async def test_an_email_as_a_user_id_is_logged_as_its_hash(tmp_path: Path) -> No
 async def test_lines_are_written_soon_or_when_there_are_many(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with path.open("wb", buffering=0) as file:
-        log = AccessLog(json_line, file.write)
+        log = AccessLog(json_line, file.write, "node-1")
         for number in range(FLUSH_LINES - 1):
             log.write(scope(), 200, 1, str(number))
         assert path.read_bytes() == b""
@@ -67,7 +74,17 @@ async def test_lines_are_written_soon_or_when_there_are_many(tmp_path: Path) -> 
         log.flush()
 
 
-def line(user: str | None, route: str | None = "/book") -> bytes:
+async def test_whatever_a_proxy_says_of_the_address_a_line_stays_short(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as file:
+        log = AccessLog(json_line, file.write, "node-1")
+        for client in (("x" * 100_000, 0), None):
+            log.write({**scope(), "client": client}, 200, 1, "an-id")
+        log.flush()
+    lines = (tmp_path / "log").read_bytes().splitlines()
+    assert [orjson.loads(line)["client"] for line in lines] == ["x" * 64, None]
+
+
+def line(user: str | None, route: str | None = "/book", client: str | None = "203.0.113.9") -> bytes:
     return console_line(
         {
             "at": "2026-11-22T21:30:00.125Z",
@@ -76,6 +93,7 @@ def line(user: str | None, route: str | None = "/book") -> bytes:
             "route": route,
             "duration_ms": 1.5,
             "user": user,
+            "client": client,
             "request_id": "an-id",
         }
     )
@@ -84,13 +102,15 @@ def line(user: str | None, route: str | None = "/book") -> bytes:
 def test_a_human_readable_log_entry_is_one_line() -> None:
     text = line("17").decode()
     assert text.startswith("21:30:00.125 201 POST   /book ")
-    assert text.endswith("1.500 ms  user=17 id=an-id\n")
+    assert text.endswith("1.500 ms  user=17 from=203.0.113.9 id=an-id\n")
     assert " -  " in line(None, None).decode()
     assert "user=- " in line(None, None).decode()
 
 
-def test_a_users_id_cannot_forge_a_line_or_colour_the_terminal() -> None:
-    text = line("x\n21:30:00.125 201 POST /book\r\x1b[31m\x85\u2028")
+@pytest.mark.parametrize("field", ["user", "client"])
+def test_no_user_id_and_no_address_forges_a_line_or_colours_the_terminal(field: str) -> None:
+    hostile = "x\n21:30:00.125 201 POST /book\r\x1b[31m\x85\u2028"
+    text = line(hostile) if field == "user" else line("17", client=hostile)
     assert text.count(b"\n") == 1
     assert b"\r" not in text
     assert b"\x1b" not in text
@@ -100,7 +120,7 @@ def test_a_users_id_cannot_forge_a_line_or_colour_the_terminal() -> None:
 @pytest.mark.parametrize(("status", "colour"), [(201, b"\x1b[32m"), (409, b"\x1b[33m"), (503, b"\x1b[31m")])
 def test_on_a_terminal_a_status_has_the_colour_of_its_kind(status: int, colour: bytes) -> None:
     fields = {"at": "2026-11-22T21:30:00.125Z", "status": status, "method": "POST", "route": "/book"}
-    fields |= {"duration_ms": 1.5, "user": None, "request_id": "an-id"}
+    fields |= {"duration_ms": 1.5, "user": None, "client": None, "request_id": "an-id"}
     coloured = console_line(fields, colours=True)
     assert coloured.count(b"\x1b") == 2
     assert colour + str(status).encode() + b"\x1b[0m" in coloured

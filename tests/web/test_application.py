@@ -69,7 +69,7 @@ async def running(
     monkeypatch: pytest.MonkeyPatch, folder: Path, redis_url: str, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[Worker]:
     """Runs the application's lifespan by hand, as uvicorn does around the requests."""
-    monkeypatch.setattr("booking.logs.configure", lambda _: None)  # pytest's own output is not the service's
+    monkeypatch.setattr("booking.logs.configure", lambda *_: None)  # pytest's own output is not the service's
     settings = Settings.read(
         {
             "BOOKING_REDIS_URL": redis_url,
@@ -81,7 +81,7 @@ async def running(
     )
     await migrate(settings.database_address)
     with (folder / "access.log").open("wb", buffering=0) as log:
-        access = AccessLog(json_line, log.write)
+        access = AccessLog(json_line, log.write, "node-1")
         monkeypatch.setattr(module, "AccessLog", lambda *_: access)
         application = Application(settings)
         async with application.lifespan():

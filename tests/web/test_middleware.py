@@ -39,7 +39,7 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.file = path.open("wb+", buffering=0)
-        self.log = AccessLog(json_line, self.file.write)
+        self.log = AccessLog(json_line, self.file.write, "node-1")
 
     def lines(self) -> list[dict[str, Any]]:
         self.log.flush()

@@ -67,7 +67,7 @@ async def running(kind: Serve, settings: Settings) -> AsyncIterator[httpx.AsyncC
 async def test_a_sale_runs_on_any_asgi_server(
     kind: Serve, tmp_path: Path, clean_valkey: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("booking.logs.configure", lambda _: None)  # pytest's own output is not the service's
+    monkeypatch.setattr("booking.logs.configure", lambda *_: None)  # pytest's own output is not the service's
     settings = Settings.read(
         {
             "BOOKING_REDIS_URL": clean_valkey, "BOOKING_DATA_DIR": str(tmp_path), "BOOKING_SHARDS": str(SHARDS),

@@ -18,6 +18,7 @@ from booking.operations.doctor.database import check_ledger, check_shards
 from booking.operations.doctor.folder import check_folder, check_service
 from booking.operations.doctor.machine import check_clock, check_open_files
 from booking.operations.doctor.stock import check_redis
+from booking.operations.signing_secret import compare_signing_secret
 from booking.settings import Settings
 
 HEALTHY, FAULTY = 0, 1
@@ -68,6 +69,7 @@ async def examine(settings: Settings, environment: Mapping[str, str], service: S
         *ledger,
         *shards,
         *credentials,
+        *compare_signing_secret(settings, database.signing_secret if database else None),
         check_clock(skews),
         check_open_files(settings),
     ]

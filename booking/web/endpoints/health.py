@@ -1,6 +1,7 @@
 """Health checks: whether the process is alive, and whether the service is ready."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Literal, NotRequired
 
@@ -24,14 +25,16 @@ LOST = "Redis has lost changes of these shards that the database has; they sell 
 
 FULL = "Redis's memory is full: bookings are refused, and cancellations go on"
 
-ALIVE = b'{"status":"alive"}'
+ALIVE, STOPPING = b'{"status":"alive"}', b'{"status":"stopping"}'
+
+RETRY = b"retry-after", b"1"
 
 
 @documented
 class AliveData(TypedDict):
-    """The process answers."""
+    """The process answers; `stopping`: it is about to stop, and wants no new requests (BOOKING_DRAIN_SECONDS)."""
 
-    status: Literal["alive"]
+    status: Literal["alive", "stopping"]
 
 
 @documented
@@ -79,7 +82,7 @@ class PartsData(TypedDict):
 
 @documented
 class ReadyData(TypedDict):
-    """Whether the service can serve, part by part."""
+    """Whether the service can serve, part by part; `unavailable`, too, if it is about to stop."""
 
     status: Literal["ready", "unavailable"]
     parts: PartsData
@@ -89,8 +92,15 @@ class HealthEndpoints:
     """For load balancers and operators."""
 
     def __init__(
-        self, office: BoxOffice, reader: InventoryReader, ledger: Ledger, unsaved_limit: int, level: str
+        self,
+        office: BoxOffice,
+        reader: InventoryReader,
+        ledger: Ledger,
+        unsaved_limit: int,
+        level: str,
+        is_draining: Callable[[], bool],
     ) -> None:
+        self._is_draining = is_draining
         self._level = level
         self._reader = reader
         self._office = office
@@ -98,20 +108,19 @@ class HealthEndpoints:
         self._unsaved_limit = unsaved_limit
 
     async def alive(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
-        """`GET /healthz`: the process answers."""
-        return PlainResponse(200, ALIVE)
+        """`GET /healthz`: the process answers; 503 if it is about to stop."""
+        return PlainResponse(503, STOPPING, RETRY) if self._is_draining() else PlainResponse(200, ALIVE)
 
     async def ready(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /readyz`: whether every part works; if not, which part fails, and why."""
         (redis, persister), database = await asyncio.gather(self._redis_and_persister(), self._database())
-        ready = redis["ok"] and database["ok"] and persister["ok"]
+        ready = redis["ok"] and database["ok"] and persister["ok"] and not self._is_draining()
         data: ReadyData = {
             "status": "ready" if ready else "unavailable",
             "parts": {"redis": redis, "database": database, "persister": persister},
         }
         body = orjson.dumps(data)
-        retry = [] if ready else [(b"retry-after", b"1")]
-        return PlainResponse(200 if ready else 503, body, *retry)
+        return PlainResponse(200, body) if ready else PlainResponse(503, body, RETRY)
 
     async def _redis_and_persister(self) -> tuple[RedisPart, PersisterPart]:
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from starlette.types import Receive, Scope
 
@@ -11,6 +11,8 @@ from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.inventory.reader import InventoryReader
+from booking.ledger.errors import LedgerUnavailable
+from booking.ledger.ledger import Ledger
 from booking.metrics import Histogram, Metrics, MetricsFile, escaped, together
 from booking.web.access_log import AccessLog
 from booking.web.endpoints.live import LiveEndpoint
@@ -28,17 +30,27 @@ HELP = {
     "booking_batch_commands": ("histogram", "Commands in one batch to Redis."),
     "booking_exchange_duration_seconds": ("histogram", "From sending a batch to Redis to its last reply: script time."),
     "booking_log_lines_dropped_total": ("counter", "Lines of the log that its reader did not take in time."),
+    "booking_outcomes_unknown_total": (
+        "counter",
+        "Commands that were sent to Redis, and whose answer or durability was not confirmed (503 outcome_unknown).",
+    ),
     "booking_sheds_total": ("counter", "Requests rejected because of overload."),
     "booking_persisted_rows_total": ("counter", "Changes written into SQL."),
     "booking_persister_transactions_total": ("counter", "Transactions that wrote them."),
+    "booking_persister_up": ("gauge", "1 if booking persist, which tells this itself, has reached Redis and SQL."),
     "booking_queue_commands": ("gauge", "Commands that wait in the worker that responds."),
     "booking_live_listeners": ("gauge", "Open live streams of the worker that responds."),
     "booking_redis_up": ("gauge", "1 if Redis answers."),
+    "booking_redis_replicas": ("gauge", "Replicas that are connected to Redis."),
+    "booking_database_up": ("gauge", "1 if SQL answers."),
     "booking_redis_memory_bytes": ("gauge", "Memory that Redis uses."),
     "booking_redis_memory_bytes_max": ("gauge", "Its limit (maxmemory), above which bookings are refused; 0: none."),
     "booking_shards_lost": ("gauge", "Shards that sell nothing until booking restore."),
     "booking_stream_lag_entries": ("gauge", "Changes in Redis that SQL does not have yet."),
     "booking_stream_lag_seconds": ("gauge", "Age of the oldest of them."),
+    "booking_shard_whole": ("gauge", "1 if the shard sells; 0: Redis has lost data of it."),
+    "booking_shard_lag_entries": ("gauge", "Changes of the shard that SQL does not have yet."),
+    "booking_shard_lag_seconds": ("gauge", "Age of the oldest of them."),
     "booking_tickets": ("gauge", "Tickets of the newest events by state: available, held, sold."),
     "booking_waiting_entries": ("gauge", "Entries on the waiting lists of the newest events."),
     "booking_refusals_total": ("counter", "Refusals of the newest events by code."),
@@ -53,6 +65,7 @@ class MetricsEndpoint:
         self,
         office: BoxOffice,
         reader: InventoryReader,
+        ledger: Ledger,
         batcher: CommandBatcher,
         live: LiveEndpoint,
         access_log: AccessLog,
@@ -60,6 +73,7 @@ class MetricsEndpoint:
     ) -> None:
         self._office = office
         self._reader = reader
+        self._ledger = ledger
         self._batcher = batcher
         self._live = live
         self._access_log = access_log
@@ -70,7 +84,8 @@ class MetricsEndpoint:
         """Responds with all metrics, in Prometheus's text format."""
         async with self._collecting:
             metrics = await self._counters()
-            gauges = await self._gauges()
+            gauges, database_up = await asyncio.gather(self._gauges(), self._database_up())
+            gauges["booking_database_up", ""] = database_up
         return PlainResponse(200, "".join(lines(metrics, gauges)).encode(), media_type=CONTENT_TYPE)
 
     async def _counters(self) -> Metrics:
@@ -92,9 +107,15 @@ class MetricsEndpoint:
             gauges["booking_shards_lost", ""] = sum(not lag.whole for lag in lags)
             gauges["booking_stream_lag_entries", ""] = sum(lag.entries for lag in lags)
             gauges["booking_stream_lag_seconds", ""] = max(lag.oldest_ms for lag in lags) / 1000
+            for shard, lag in enumerate(lags):
+                labels = escaped({"shard": shard})
+                gauges["booking_shard_whole", labels] = lag.whole
+                gauges["booking_shard_lag_entries", labels] = lag.entries
+                gauges["booking_shard_lag_seconds", labels] = lag.oldest_ms / 1000
             used, most = await self._reader.memory_bytes()
             gauges["booking_redis_memory_bytes", ""] = used
             gauges["booking_redis_memory_bytes_max", ""] = most
+            gauges["booking_redis_replicas", ""] = await self._reader.replicas()
             last = await self._office.last_event_id()
             for event_id in range(last, max(0, last - EVENTS_MAX), -1):
                 event = await self._office.get_event(event_id)
@@ -103,6 +124,13 @@ class MetricsEndpoint:
         except (InventoryUnavailable, OutcomeUnknown, Overloaded):
             gauges.setdefault(("booking_redis_up", ""), 0)
         return gauges
+
+    async def _database_up(self) -> bool:
+        try:
+            await self._ledger.ping()
+        except LedgerUnavailable:
+            return False
+        return True
 
     async def _refusals(self, event_id: int) -> dict[tuple[str, str], float]:
         counted = refusals_of(await self._reader.event(event_id) or {})
@@ -121,10 +149,11 @@ def _of_event(event: Event) -> dict[tuple[str, str], float]:
     return gauges
 
 
-def lines(metrics: Metrics, gauges: dict[tuple[str, str], float]) -> Iterator[str]:
-    """The lines of the text format. The samples of one name stand together, below its help and type."""
+def lines(metrics: Metrics, gauges: dict[tuple[str, str], float], names: Iterable[str] = HELP) -> Iterator[str]:
+    """The lines of the text format for `names`. The samples of one name stand together, below its help and type."""
     samples = {**metrics.counters, **gauges}
-    for name, (kind, text) in HELP.items():
+    for name in names:
+        kind, text = HELP[name]
         yield f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
         for (_, labels), histogram in sorted(item for item in metrics.histograms.items() if item[0][0] == name):
             yield from _buckets(name, labels, histogram)

@@ -219,7 +219,15 @@ SERVICE = (
         Tag.SERVICE,
         Audience.ANYONE,
         "Whether the process answers",
-        (ResponseDoc(200, "It does.", {JSON: {"schema": ref(health.AliveData), "example": {"status": "alive"}}}),),
+        (
+            ResponseDoc(200, "It does.", {JSON: {"schema": ref(health.AliveData), "example": {"status": "alive"}}}),
+            ResponseDoc(
+                503,
+                "It is about to stop, and wants no new requests.",
+                {JSON: {"schema": ref(health.AliveData), "example": {"status": "stopping"}}},
+                ("Retry-After",),
+            ),
+        ),
         reads_redis=False,
     ),
     Operation(
