@@ -7,10 +7,13 @@ from pathlib import Path
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
+from booking.domain.accounts import Role
 from booking.ledger import Ledger, LedgerUnavailable, migrate
 from booking.ledger import engine as engine_module
+from booking.ledger.migrate import check_schema
 from tests.fixtures.postgres import PostgresServer
 from tests.fixtures.tls import Authority, front, make_authority
+from tests.ledger.sale import Sale
 
 PASSWORD = "hunter2-secret"
 
@@ -106,6 +109,27 @@ async def test_a_role_that_may_not_create_tables_is_told_what_to_grant(postgres_
     with pytest.raises(LedgerUnavailable, match="the role may not do this: it needs CREATE on the schema") as error:
         await migrate(address)
     assert PASSWORD not in str(error.value)
+
+
+async def test_a_role_with_rights_on_the_tables_alone_serves(postgres_url: str, role: str) -> None:
+    await migrate(postgres_url)
+    owner = await asyncpg.connect(postgres_url)
+    await owner.execute(f"GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {role}")
+    await owner.execute(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}")
+    address = postgres_url.replace("postgres@", f"{role}:{PASSWORD}@")
+    await check_schema(address)
+    ledger = Ledger.open(address)
+    try:
+        await ledger.initialize_shards(["first"])
+        assert await ledger.apply([Sale().all()]) == 1
+        await ledger.add_account("ada@example.org", "ada@example.org", "hash")
+        assert await ledger.change_account("ada@example.org", role=Role.ADMIN)
+        assert await ledger.remove_account("ada@example.org")
+        assert await ledger.event_ids() == [1]
+    finally:
+        await ledger.close()
+        await owner.execute(f"DROP OWNED BY {role}")
+        await owner.close()
 
 
 async def test_a_wrong_password_and_a_missing_database_are_told_apart(
