@@ -1,6 +1,8 @@
 """The program of the children of `booking serve`: a web worker, the persister, the migration or the inspection.
 
-    python -m booking.processes.entry_point web DESCRIPTORS [wait] | persist | persist DESCRIPTOR | migrate | inspect
+    python -m booking.processes.entry_point PROGRAM
+
+    web DESCRIPTORS [wait] | persist [DESCRIPTOR] | migrate | check-schema | inspect
 
 The settings come as JSON on standard input. Their arrival is the permission to go on; imports may run before it.
 """
@@ -70,15 +72,16 @@ def persist(watch: int | None) -> None:
         sys.exit(EXIT_BEHIND)
 
 
-def migrate() -> None:
-    """Migrates the database to the newest tables."""
-    from booking.ledger.errors import DatabaseUnfit, LedgerError
+def migrate(*, only_checks: bool) -> None:
+    """Migrates the database to the newest tables; with `only_checks`, exits with an error if they are not there."""
+    from booking.ledger.errors import DatabaseUnfit, LedgerError, NotMigrated
+    from booking.ledger.migrate import check_schema
     from booking.ledger.migrate import migrate as migrate_ledger
 
     settings = _receive_settings()
     try:
-        asyncio.run(migrate_ledger(settings.database_address))
-    except (ValueError, DatabaseUnfit) as error:
+        asyncio.run((check_schema if only_checks else migrate_ledger)(settings.database_address))
+    except (ValueError, DatabaseUnfit, NotMigrated) as error:
         raise SettingsError(f"BOOKING_DATABASE_URL: {error}") from None
     except LedgerError as error:
         _print_error(f"database: {error}")
@@ -91,7 +94,7 @@ def inspect() -> None:
     If Redis cannot be reached, that is printed and is no error: the web workers wait for it a little longer.
     """
     from booking.domain.diagnosis import Verdict
-    from booking.inventory.errors import AddressUnreadable, InventoryUnavailable
+    from booking.inventory.errors import AddressUnreadable, CommandRefused, InventoryUnavailable
     from booking.inventory.inspection import inspect as inspect_server
     from booking.inventory.inspection import location_of
     from booking.inventory.server_checks import start_checks
@@ -103,7 +106,7 @@ def inspect() -> None:
         try:
             findings = start_checks(asyncio.run(inspect_server(settings.redis_address)))
             break
-        except AddressUnreadable as error:
+        except (AddressUnreadable, CommandRefused) as error:
             raise SettingsError(f"{variable}: {error}") from None
         except InventoryUnavailable as error:
             if time.monotonic() > deadline:
@@ -149,7 +152,9 @@ def main(arguments: list[str]) -> None:
             case ["persist", watch]:
                 persist(int(watch))
             case ["migrate"]:
-                migrate()
+                migrate(only_checks=False)
+            case ["check-schema"]:
+                migrate(only_checks=True)
             case ["inspect"]:
                 inspect()
             case _:
