@@ -187,6 +187,8 @@ class Settings(BaseModel):
     """The embedded server's memory in megabytes; if it is full, bookings are refused. Unset: half of the machine's."""
     database_url: str | None = Field(None, repr=False)
     """Unset: SQLite in the data folder."""
+    database_pool: int = Field(4, ge=2, le=100)
+    """Connections of one web worker to the database, at most; one of them is not used for lists and reports."""
     shards: int = Field(8, ge=1, le=1024)
     """The number of shards that the events are spread over; fixed at the first start and stored in SQL."""
 

@@ -29,6 +29,10 @@ def serve(
     without_persister: Annotated[
         bool, typer.Option("--without-persister", help="Do not write to SQL: a separate `booking persist` does.")
     ] = False,
+    no_migrate: Annotated[
+        bool,
+        typer.Option("--no-migrate", help="Do not change tables: exit with code 2 if they are of another version."),
+    ] = False,
 ) -> None:
     """Serve: web workers, the persister, and an embedded Redis unless BOOKING_REDIS_URL names one.
 
@@ -44,38 +48,51 @@ def serve(
     settings = read_settings(host=host, port=port, workers=workers, data_dir=data_dir)
     never_wait()
     try:
-        code = asyncio.run(Supervisor(settings, with_persister=not without_persister).run())
+        code = asyncio.run(Supervisor(settings, with_persister=not without_persister, migrates=not no_migrate).run())
     except StartFailed as error:
         fail(str(error), error.exit_code)
     sys.exit(code)
 
 
-def migrate(data_dir: DataDir = None) -> None:
+def migrate(
+    data_dir: DataDir = None,
+    records: Annotated[
+        bool, typer.Option("--records", help="Also write Redis's records in this version's format from now on.")
+    ] = False,
+) -> None:
     """Bring the database's tables up to date; `booking serve` does so by itself.
 
-    Run it once before you start several `booking serve` with one database. It may be run again at any time.
+    Run it once before you start several `booking serve` with one database. It may be run again at any time. Run it with
+    `--records` once every node and persister has this version: older ones sell nothing afterwards.
 
         BOOKING_DATABASE_URL=postgresql://shop@db/shop booking migrate
     """
+    from booking.inventory.errors import InventoryUnavailable
     from booking.ledger.engine import location_of
     from booking.ledger.errors import DatabaseUnfit, LedgerError
     from booking.ledger.migrate import migrate as migrate_ledger
+    from booking.operations.record_format import version_records
 
     settings = read_settings(data_dir=data_dir)
     make_data_folder(settings)
     try:
         asyncio.run(migrate_ledger(settings.database_address))
+        print(f"The database {location_of(settings.database_address)} is up to date.")
+        if records:
+            print(asyncio.run(version_records(settings)))
     except (ValueError, DatabaseUnfit) as error:
         fail(f"BOOKING_DATABASE_URL: {error}")
     except LedgerError as error:
         fail(f"database: {error}", EXIT_FAILED)
-    print(f"The database {location_of(settings.database_address)} is up to date.")
+    except InventoryUnavailable as error:
+        fail(str(error), EXIT_FAILED)
 
 
 def persist(data_dir: DataDir = None) -> None:
     """Write changes from Redis into SQL until Ctrl-C or SIGTERM, for `booking serve --without-persister`.
 
-    One is enough for any number of nodes. A second one does no harm: each change is applied once. With
+    One is enough for any number of nodes. Several share the shards, and each change is applied once. It waits for the
+    tables of its version (`booking migrate`), and exits with code 2 if a newer version has migrated them. With
     BOOKING_PERSIST_PORT it answers /healthz and /metrics on that port.
 
         BOOKING_REDIS_URL=redis://cache:6379 BOOKING_DATABASE_URL=postgresql://shop@db/shop booking persist
@@ -83,7 +100,7 @@ def persist(data_dir: DataDir = None) -> None:
     import uvloop
 
     from booking.logs import never_wait
-    from booking.persister.persister import Health, run
+    from booking.persister.persister import Health, run_when_migrated
     from booking.processes.entry_point import until_signalled
     from booking.processes.persister_health import serving_health
 
@@ -94,6 +111,6 @@ def persist(data_dir: DataDir = None) -> None:
     try:
         health = Health()
         with serving_health(settings, health):
-            uvloop.run(until_signalled(settings, partial(run, health=health)))
+            uvloop.run(until_signalled(settings, partial(run_when_migrated, health=health)))
     except SettingsError as error:
         fail(str(error))

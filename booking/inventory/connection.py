@@ -1,14 +1,22 @@
 """How to connect to Redis, and the error that its failures become."""
 
+import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from booking.inventory.errors import InventoryUnavailable
+
+REFUSED_COMMAND = re.compile(r"(?:User (\S+) has no permissions|can't run this command).*?'([\w|]+)' command")
+"""What Redis says of a command that its ACL refuses. The same stands in the middle of a script's error."""
+
+WRONG_HOST = (62, 64)
+"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
 
 def open_pool(address: str, seconds_max: float | None) -> ConnectionPool:
@@ -37,4 +45,38 @@ def unavailable(failed: str) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise InventoryUnavailable(f"Redis cannot be {failed} ({type(error).__name__})") from None
+        raise InventoryUnavailable(f"Redis cannot be {failed} ({reason_of(error)})") from None
+
+
+def reason_of(error: BaseException) -> str:
+    """What an operator can change, or the error's type. It holds no secret: redis-py's texts may hold the address."""
+    return refusal_of(error) or tls_fault_of(error) or type(error).__name__
+
+
+def refusal_of(error: BaseException) -> str | None:
+    """The command that Redis's ACL refuses, and what to grant; None if the error is another one."""
+    if not isinstance(error, NoPermissionError) and "NOPERM" not in str(error) and "ACL failure" not in str(error):
+        return None
+    found = REFUSED_COMMAND.search(str(error))
+    if found is None:
+        return "its ACL does not let this user use the service's keys: ACL SETUSER <user> ~booking:*"
+    return f"its ACL refuses {found[2].upper()} to this user: ACL SETUSER {found[1] or '<user>'} +{found[2].lower()}"
+
+
+def tls_fault_of(error: BaseException) -> str | None:
+    """What is wrong with TLS, from the error or what it was raised from; None if it is something else."""
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, ssl.SSLCertVerificationError):
+            if one.verify_code in WRONG_HOST:
+                return "its certificate is for another host than the URL names"
+            return f"its certificate is not trusted, {one.verify_message}: name its CA's file with ?ssl_ca_certs="
+        if isinstance(one, ssl.SSLError):
+            return "it does not speak TLS there: redis:// is without TLS" if _is_plain(one) else f"TLS: {one.reason}"
+        one = one.__cause__ or one.__context__
+    return None
+
+
+def _is_plain(error: ssl.SSLError) -> bool:
+    """Whether the answer to a TLS greeting was no TLS."""
+    return error.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}

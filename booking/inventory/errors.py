@@ -18,4 +18,8 @@ class ShardFenced(InventoryUnavailable):
 
 
 class AddressUnreadable(InventoryUnavailable):
-    """The address of Redis cannot be parsed, or the server refuses its user or password."""
+    """The address of Redis cannot be parsed, or the server refuses its user or password, or fails its TLS check."""
+
+
+class CommandRefused(InventoryUnavailable):
+    """Redis's ACL refuses a command to the service's user; the message says which, and what to grant."""

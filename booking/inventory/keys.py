@@ -59,6 +59,11 @@ def sweeper(shard: int) -> bytes:
     return _of_shard(shard, "sweeper").encode()
 
 
+def persisters(shard: int) -> bytes:
+    """The persisters that share the shards, by when their leases end."""
+    return _of_shard(shard, "persisters").encode()
+
+
 def event(event_id: int, shards: int) -> bytes:
     """An event's counters and rules. This key exists as long as the event does."""
     return _of_shard(shard_of(event_id, shards), event_id).encode()

@@ -8,7 +8,7 @@ from redis.exceptions import BusyLoadingError, ResponseError
 
 from booking.domain.changes import Change, ShardBatch
 from booking.inventory import keys
-from booking.inventory.connection import open_client, unavailable
+from booking.inventory.connection import open_client, reason_of, unavailable
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.records import read_change
 from booking.inventory.scripts import load
@@ -130,6 +130,44 @@ class ChangeStreams:
         except (KeyError, ValueError, IndexError):
             return None, False
 
+    async def share(self, me: str, shards: Iterable[int], lease_ms: int) -> set[int]:
+        """The shards that this persister has to read. Raises InventoryUnavailable.
+
+        It counts as alive for `lease_ms` from now. Shard n goes to the n-th of those alive, modulo their number. While
+        they disagree about who is alive, two may read a shard; only one of them can move its cursor.
+        """
+        numbers = list(shards)
+        script: Any = load("share_persisters").source
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in numbers:
+            pipeline.eval(script, 1, keys.persisters(shard), me, lease_ms)
+        replies = await self._execute(pipeline)
+        _raise_first(replies)
+        alive = {shard: reply[0] for shard, reply in zip(numbers, replies, strict=True)}
+        return {shard for shard, names in alive.items() if names[shard % len(names)] == me.encode()}
+
+    async def leave(self, me: str, shards: Iterable[int]) -> None:
+        """Ends this persister's leases, so that others read its shards at once. Raises InventoryUnavailable."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in shards:
+            pipeline.zrem(keys.persisters(shard), me)
+        await self._execute(pipeline)
+
+    async def version_records(self, positions: Positions) -> tuple[list[int], list[int]]:
+        """Has later records of each shard begin with this version of their format. Raises InventoryUnavailable.
+
+        Returns the shards that had another format, and those that Redis does not have in their epoch.
+        """
+        script: Any = load("version_records").source
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard, (epoch, _) in positions.items():
+            pipeline.eval(script, 1, keys.epoch(shard), epoch)
+        replies = await self._execute(pipeline)
+        _raise_first(replies)
+        rows = {shard: reply[0] for shard, reply in zip(positions, replies, strict=True)}
+        moved = [shard for shard, (_, was_moved) in rows.items() if was_moved]
+        return moved, [shard for shard, (has_epoch, _) in rows.items() if not has_epoch]
+
     async def trim(self, positions: Positions) -> None:
         """Trims each shard's stream up to its cursor; those entries are durable in SQL. Raises InventoryUnavailable.
 
@@ -165,7 +203,7 @@ class ChangeStreams:
             # A server that loads or is busy refuses everything. A key of the wrong type concerns one shard.
             if isinstance(reply, Exception) and not _is_of_one_key(reply):
                 await self._redis.connection_pool.disconnect()  # after a failover the address may lead elsewhere
-                raise InventoryUnavailable(f"Redis refuses ({type(reply).__name__})") from None
+                raise InventoryUnavailable(f"Redis refuses ({reason_of(reply)})") from None
         return replies
 
 
@@ -211,7 +249,7 @@ def _is_of_one_key(error: Exception) -> bool:
 def _raise_first(replies: Iterable[Any]) -> None:
     for reply in replies:
         if isinstance(reply, Exception):
-            raise InventoryUnavailable(f"Redis refuses ({type(reply).__name__})")
+            raise InventoryUnavailable(f"Redis refuses ({reason_of(reply)})")
 
 
 def _unchanged(reply: Any, **_: Any) -> Any:

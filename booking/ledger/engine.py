@@ -1,5 +1,6 @@
 """The database engine: a bounded pool of connections, configured so that commits are durable."""
 
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -13,7 +14,7 @@ from booking.ledger.errors import DatabaseUnfit
 from booking.ledger.sqlite_file import SqliteEngine
 
 CONNECTIONS_MAX = 4
-"""Connections of one process, at most."""
+"""Connections of one command, at most. A web worker has BOOKING_DATABASE_POOL of them."""
 
 POOL_WAIT_SECONDS = 2.0
 """How long a call waits for a connection from the pool."""
@@ -25,7 +26,8 @@ STATEMENT_SECONDS_MAX = 10.0
 """How long PostgreSQL may take for one statement; it bounds the wait for a server that stalls."""
 
 LOCK_WAIT_MS = 5_000
-"""How long a statement waits for a lock, in milliseconds."""
+"""How long a statement of a transaction that writes waits for a lock, in milliseconds. Reads lock nothing; if another
+transaction locks their table, STATEMENT_SECONDS_MAX bounds the wait."""
 
 ENCODING = "UTF8"
 """The only encoding of a PostgreSQL database that has every character that an answer may hold."""
@@ -35,6 +37,12 @@ SQLITE_CACHE_KIB = 65_536
 
 SQLITE_CHECKPOINT_PAGES = 8_000
 """Size of the write-ahead log at which it is copied into the file, in pages of 4 KiB: 32 MB."""
+
+TLS_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+"""The values of `sslmode` (PostgreSQL's manual, libpq, SSL support)."""
+
+TLS_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+"""The options of libpq that name a file."""
 
 # Options of libpq that asyncpg would pass on to the server, which then refuses the connection. Hosting platforms put
 # some of them into their URLs.
@@ -50,7 +58,10 @@ def open_engine(address: str, *, connections: int = CONNECTIONS_MAX) -> AsyncEng
     A connection creates no SQLite file; `migrate` does. Without the file it raises LedgerUnavailable with that advice.
     The engine begins every transaction itself. With the execution option `writing`, SQLite takes its write lock at the
     beginning: a transaction that reads first and then writes would be refused instead of waiting. Raises ValueError for
-    any other address, without repeating it.
+    any other address, or a wrong TLS option, without repeating the address.
+
+    PostgreSQL may be behind pgbouncer in transaction mode, which gives each transaction another session. So no session
+    is relied on: settings are of one transaction, statements have no names, and locks end with their transaction.
     """
     scheme = address.split("://", 1)[0]
     common: dict[str, Any] = {
@@ -61,17 +72,20 @@ def open_engine(address: str, *, connections: int = CONNECTIONS_MAX) -> AsyncEng
     }
     if scheme.startswith("postgres"):
         dsn = _dsn(address)
+        _check_tls(dsn)
 
         async def connect() -> asyncpg.Connection:
             return await _connect(dsn)
 
-        return create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_pre_ping=True, **common)
+        engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_pre_ping=True, **common)
+        event.listen(engine.sync_engine, "begin", _begin_postgresql)
+        return engine
     if scheme.startswith("sqlite") and make_url(address).database not in (None, "", ":memory:"):
         url = make_url(address).set(drivername="sqlite+aiosqlite")
-        engine = SqliteEngine(create_async_engine(url, **common).sync_engine)
-        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
-        return engine
+        sqlite = SqliteEngine(create_async_engine(url, **common).sync_engine)
+        event.listen(sqlite.sync_engine, "connect", _set_up_sqlite)
+        event.listen(sqlite.sync_engine, "begin", _begin_sqlite)
+        return sqlite
     raise ValueError("the database address must name a PostgreSQL server or a SQLite file")
 
 
@@ -95,12 +109,23 @@ def _dsn(address: str) -> str:
     return urlunsplit(("postgresql", parts.netloc, parts.path, query, ""))
 
 
+def _check_tls(dsn: str) -> None:
+    """Raises ValueError for an `sslmode` that is not one, and for a file that cannot be read."""
+    options = dict(parse_qsl(urlsplit(dsn).query))
+    if options.get("sslmode", TLS_MODES[0]) not in TLS_MODES:
+        raise ValueError(f"sslmode has to be one of {', '.join(TLS_MODES)}")
+    for name in TLS_FILES:
+        if name in options and not os.access(options[name], os.R_OK):
+            raise ValueError(f"{name} names {options[name]}, which is no file that can be read")
+
+
 async def _connect(dsn: str) -> asyncpg.Connection:
     connection = await asyncpg.connect(
         dsn,
         timeout=CONNECT_SECONDS_MAX,
         command_timeout=STATEMENT_SECONDS_MAX,
-        server_settings={"application_name": "booking", "lock_timeout": str(LOCK_WAIT_MS)},
+        statement_cache_size=0,  # statements without names, which are sent again with each call
+        server_settings={"application_name": "booking"},  # pgbouncer refuses others
     )
     encoding = connection.get_settings().server_encoding
     if encoding != ENCODING:
@@ -109,12 +134,18 @@ async def _connect(dsn: str) -> asyncpg.Connection:
             f"the database is encoded in {encoding}, which lacks characters of names and user ids; create one in "
             f"{ENCODING} (createdb --encoding={ENCODING} --template=template0 NAME), and name it"
         )
-    # Entries are trimmed from Redis after the commit here, so a commit has to be on disk, even if the server's default
-    # is asynchronous.
-    await connection.execute(
-        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-    )
     return connection
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    """Sets what a transaction that writes needs; the settings end with it (SET LOCAL)."""
+    if connection.get_execution_options().get("writing", False):
+        # Entries are trimmed from Redis after the commit here, so a commit has to be on disk, even if the server's
+        # default is asynchronous.
+        connection.exec_driver_sql(
+            f"SELECT set_config('lock_timeout', '{LOCK_WAIT_MS}', true), set_config('synchronous_commit', "
+            "replace(current_setting('synchronous_commit'), 'off', 'on'), true)"
+        )
 
 
 def _set_up_sqlite(connection: DBAPIConnection, _record: object) -> None:

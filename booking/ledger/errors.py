@@ -14,6 +14,10 @@ class LedgerUnavailable(LedgerError):
     """
 
 
+class NotMigrated(LedgerUnavailable):
+    """The tables are missing, or older than this version of the service; `booking migrate` brings them up to date."""
+
+
 class DatabaseUnfit(LedgerError):
     """The service cannot work with this database, and only its operator can change that."""
 

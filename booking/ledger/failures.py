@@ -1,6 +1,7 @@
 """Translates the errors of the database and its drivers into the ledger's own errors, without secrets."""
 
 import sqlite3
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,20 +17,26 @@ _NOT_MIGRATED = "the tables are missing or old; run booking migrate"
 # other code is a bug in this service.
 _PASSING = {
     "08": "the connection broke",
+    "28P01": "the server refused the password",
     "0A": "the server does not support it",
     "25006": "the server is read-only",
-    "28": "the server refused the user or the password",
+    "28": "the server does not admit this user from this address, or not without TLS (see its pg_hba.conf)",
     "3D": "there is no such database",
     "3F": "there is no such schema",
     "40": "the server undid the transaction",
-    "42501": "the user may not do this",
+    "42501": "the role may not do this: it needs CREATE on the schema to migrate, and the tables to serve (GRANT)",
     "42P01": _NOT_MIGRATED,
     "42703": _NOT_MIGRATED,
     "53": "the server is short of connections, memory or disk",
-    "55": "something else holds a lock",
+    "53300": "the server has no connection left: lower BOOKING_DATABASE_POOL, or use pgbouncer",
+    "55": "another transaction holds a lock",
     "57": "the server is starting, stopping or cancelled the statement",
     "58": "the server's system failed",
 }
+
+
+_WRONG_HOST = (62, 64)
+"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
 
 class DuplicateRow(LedgerError):
@@ -76,7 +83,19 @@ def _translated(error: BaseException) -> LedgerError:
         return LedgerUnavailable("the server did not answer in time")
     for one in (error, cause):
         if isinstance(one, OSError):
-            return LedgerUnavailable(f"the server can't be reached ({one.strerror or type(one).__name__})")
+            return LedgerUnavailable(_of_network(one))
     if isinstance(cause or error, asyncpg.InterfaceError | asyncpg.ConnectionDoesNotExistError):
         return LedgerUnavailable("the connection broke")
     return LedgerError(f"the database refused a statement ({type(error).__name__})")
+
+
+def _of_network(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _WRONG_HOST:
+            return "the server's certificate is for another host than the URL names (sslmode=verify-full compares them)"
+        return f"the server's certificate is not trusted ({error.verify_message}): name its CA's file with sslrootcert"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed ({error.reason})"
+    if "rejected SSL upgrade" in str(error):  # asyncpg has no type for it
+        return "the server offers no TLS, which sslmode asks for"
+    return f"the server can't be reached ({error.strerror or type(error).__name__})"

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from booking.domain.accounts import Account, Role
 from booking.domain.changes import Change, ShardBatch
 from booking.domain.model import Booking, BookingStatus, Rules
-from booking.ledger import accounts, reads, service, shards, writer
-from booking.ledger.engine import open_engine
+from booking.ledger import accounts, engine, reads, service, shards, writer
+from booking.ledger.engine import CONNECTIONS_MAX, open_engine
 from booking.ledger.errors import LedgerError, LedgerUnavailable
 from booking.ledger.failures import DuplicateRow, translated_errors
 from booking.ledger.fold import fold
@@ -27,20 +27,25 @@ LIVE_SPAN = 2_000
 
 
 class Ledger:
-    """A pool of connections to one database. Every method raises LedgerUnavailable if the database can't be used."""
+    """A pool of connections to one database. Every method raises LedgerUnavailable if the database can't be used.
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._writing_engine = engine.execution_options(writing=True)
+    Lists, reports and audits take all connections but one. It stays free for what others wait for and what is short:
+    cursors, accounts, changes.
+    """
+
+    def __init__(self, async_engine: AsyncEngine, connections: int) -> None:
+        self._engine = async_engine
+        self._writing_engine = async_engine.execution_options(writing=True)
+        self._readings = asyncio.Semaphore(max(1, connections - 1))
         self._pings: set[asyncio.Task[None]] = set()
 
     @classmethod
-    def open(cls, address: str) -> Self:
-        """Takes a SQLAlchemy URL (`Settings.database_address`); connects when first used.
+    def open(cls, address: str, connections: int = CONNECTIONS_MAX) -> Self:
+        """Takes a SQLAlchemy URL (`Settings.database_address`); opens up to `connections` when they are first used.
 
         Raises ValueError if the address is neither of PostgreSQL nor of a SQLite file.
         """
-        return cls(open_engine(address))
+        return cls(open_engine(address, connections=connections), connections)
 
     async def close(self) -> None:
         """Closes every connection. To be called once, after the last use of the ledger."""
@@ -62,14 +67,14 @@ class Ledger:
         ping.result()
 
     async def _ping(self) -> None:
-        async with self.reading() as connection:
+        async with self._connected() as connection:
             await connection.execute(text("SELECT 1 FROM shards LIMIT 1"))
 
     # The stream
 
     async def shards(self) -> dict[int, ShardRecord]:
         """Each shard with its epoch and cursor; empty before the service's first start."""
-        async with self.reading() as connection:
+        async with self._connected() as connection:
             return await shards.read(connection)
 
     async def initialize_shards(self, epochs: Sequence[str]) -> dict[int, ShardRecord]:
@@ -140,12 +145,12 @@ class Ledger:
 
     async def find_account(self, email_key: str) -> Account | None:
         """The account with this `email_key`; None if there is none."""
-        async with self.reading() as connection:
+        async with self._connected() as connection:
             return await accounts.find(connection, email_key)
 
     async def find_account_by_id(self, account_id: int) -> Account | None:
         """The account with this id; None if there is none, or if it was removed."""
-        async with self.reading() as connection:
+        async with self._connected() as connection:
             return await accounts.find_by_id(connection, account_id)
 
     async def accounts(self) -> AsyncIterator[Account]:
@@ -183,12 +188,12 @@ class Ledger:
 
     async def tokens_from(self, account_id: int) -> int:
         """Tokens of this account with an earlier `iat` (seconds since 1970) are not valid; 0 if there is none."""
-        async with self.reading() as connection:
+        async with self._connected() as connection:
             return await accounts.tokens_from(connection, account_id)
 
     async def tokens_ended(self, since: int) -> dict[str, int]:
         """By user id: since when tokens are valid, of the accounts whose tokens were ended after `since` (seconds)."""
-        async with self.reading() as connection:
+        async with self._connected() as connection:
             return await accounts.tokens_ended(connection, since)
 
     async def name_accounts(self, event_id: int) -> None:
@@ -312,6 +317,19 @@ class Ledger:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection from the pool, for the caller's own queries. Their errors are raised as the ledger's errors."""
+        try:
+            async with asyncio.timeout(engine.POOL_WAIT_SECONDS):
+                await self._readings.acquire()
+        except TimeoutError:
+            raise LedgerUnavailable("every connection for reports is in use") from None
+        try:
+            async with self._connected() as connection:
+                yield connection
+        finally:
+            self._readings.release()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
         with translated_errors():
             async with self._engine.connect() as connection:
                 yield connection

@@ -14,7 +14,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from booking.ledger.errors import LedgerUnavailable
+from booking.ledger.errors import LedgerUnavailable, NotMigrated
 
 CLOSE_SECONDS_MAX = 6.0
 """How long `dispose` waits for threads. A cancelled call may still wait for a lock, for up to 5 s."""
@@ -69,15 +69,15 @@ class SqliteEngine(AsyncEngine):
         try:
             return await connection
         except sqlite3.OperationalError as error:
-            raise LedgerUnavailable(_reason(path, error)) from None
+            raise _refusal(path, error) from None
 
 
-def _reason(path: Path, error: sqlite3.OperationalError) -> str:
+def _refusal(path: Path, error: sqlite3.OperationalError) -> LedgerUnavailable:
     """The reason why the file could not be opened; SQLite's message is the same for all reasons."""
     try:
         os.close(os.open(path, os.O_RDWR))
     except FileNotFoundError:
-        return f"there is no {path} yet; run booking migrate"
+        return NotMigrated(f"there is no {path} yet; run booking migrate")
     except OSError as refusal:
-        return f"{path} cannot be opened ({refusal.strerror})"
-    return f"{path}: {error}"
+        return LedgerUnavailable(f"{path} cannot be opened ({refusal.strerror})")
+    return LedgerUnavailable(f"{path}: {error}")

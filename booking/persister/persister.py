@@ -5,9 +5,12 @@ Each shard's cursor moves in the transaction that applies its changes.
 
 import asyncio
 import contextlib
+import os
+import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 import structlog
 
@@ -15,11 +18,12 @@ from booking import logs
 from booking.domain.changes import ShardBatch
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.streams import ChangeStreams, StreamRead, trimmed_past
-from booking.ledger.errors import CursorMoved, LedgerConflict, LedgerError, LedgerUnavailable
+from booking.ledger.errors import CursorMoved, DatabaseUnfit, LedgerConflict, LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger
+from booking.ledger.migrate import check_schema
 from booking.metrics import FOLDER, Metrics, MetricsFile
 from booking.persister.bootstrap import initialize_shards, positions_of
-from booking.settings import Settings
+from booking.settings import Settings, SettingsError
 
 BATCH_ENTRIES = 4_000
 """Entries of a shard in one transaction, at most."""
@@ -46,6 +50,15 @@ METRICS_SECONDS = 1.0
 BEHIND_SECONDS_MAX = 2.0
 """How old an entry may become before a persister of low priority has fallen behind. It is also the bound within which
 SQL has to be equal to Redis after a sale."""
+
+SHARE_SECONDS = 0.5
+"""Between two renewals of this persister's leases."""
+
+LEASE_MS = 1_500
+"""How long other persisters leave a killed one's shards alone; the next one has to resume within 2 s."""
+
+CONNECTIONS = 1
+"""Its connections to the database. It makes one transaction at a time."""
 
 log = structlog.get_logger()
 
@@ -76,7 +89,7 @@ async def run(
     When it has caught up for the first time, it calls `lower_priority`, if given. From then on it raises FallenBehind
     if an entry may be older than BEHIND_SECONDS_MAX when it is read.
     """
-    ledger = Ledger.open(settings.database_address)
+    ledger = Ledger.open(settings.database_address, CONNECTIONS)
     streams = ChangeStreams(settings.redis_address)
     try:
         await Persister(settings, ledger, streams, lower_priority, health).run(stop)
@@ -85,8 +98,29 @@ async def run(
         await ledger.close()
 
 
+async def run_when_migrated(settings: Settings, stop: asyncio.Event, health: Health | None = None) -> None:
+    """Waits until the database's tables are those of this version, then runs; `booking migrate` may come later.
+
+    Raises SettingsError if a newer version has migrated the database, or if it is not fit for the service.
+    """
+    failures = 0
+    while not stop.is_set():
+        try:
+            await check_schema(settings.database_address)
+        except DatabaseUnfit as error:
+            raise SettingsError(f"BOOKING_DATABASE_URL: {error}") from None
+        except LedgerError as error:
+            if failures in (0, 10, 100):
+                log.warning("the persister waits", reason=str(error))
+            await _wait(stop, RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+            failures += 1
+        else:
+            await run(settings, stop, health=health)
+            return
+
+
 class Persister:
-    """One persister. Two at once do no harm: if both apply the same entries, one of them gets CursorMoved."""
+    """One persister. Several share the shards while they run. If two apply the same entries, one gets CursorMoved."""
 
     def __init__(
         self,
@@ -102,6 +136,12 @@ class Persister:
         self._ledger = ledger
         self._streams = streams
         self._positions: dict[int, tuple[str, str]] | None = None
+        self._me = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex}"  # an operator sees which process it is
+        # The embedded server is one machine's, and has one persister.
+        self._shares = not settings.embedded_redis
+        self._mine: set[int] | None = None
+        """The shards that this persister reads; None: all."""
+        self._shared_at = -SHARE_SECONDS
         self._untrimmed, self._lost = set[int](), set[int]()
         self._fenced: set[int] = set()  # shards that this persister fenced, and whose reason it has logged
         self._checked_at = 0.0
@@ -119,6 +159,14 @@ class Persister:
 
         Raises FallenBehind.
         """
+        try:
+            await self._run(stop)
+        finally:
+            if self._mine is not None:
+                with contextlib.suppress(InventoryUnavailable):
+                    await self._streams.leave(self._me, range(self._settings.shards))
+
+    async def _run(self, stop: asyncio.Event) -> None:
         failures = 0
         loop = asyncio.get_running_loop()
         end: float | None = None
@@ -126,6 +174,7 @@ class Persister:
             if end is None and stop.is_set():
                 end = loop.time() + DRAIN_SECONDS_MAX
             try:
+                await self._share()
                 consumed = await self.consume()
                 if failures:
                     log.info("the persister resumes", after_failures=failures)
@@ -150,6 +199,15 @@ class Persister:
                 self._lower_priority()
                 await _wait(stop, SYNCHRONOUS_PERIOD_SECONDS if self._settings.ack == "database" else PERIOD_SECONDS)
 
+    async def _share(self) -> None:
+        """Renews the leases, and finds the shards to read. Raises InventoryUnavailable."""
+        if self._shares and time.monotonic() - self._shared_at >= SHARE_SECONDS:
+            before = self._mine
+            self._mine = await self._streams.share(self._me, range(self._settings.shards), LEASE_MS)
+            self._shared_at = time.monotonic()
+            if before is not None and self._mine - before:
+                self._positions = None  # another persister has moved these shards' cursors
+
     def _lower_priority(self) -> None:
         """Lowers the priority when it has caught up for the first time; until then it needs the processor."""
         if self._set_low_priority is not None and not self._has_low_priority:
@@ -173,14 +231,15 @@ class Persister:
         if self._positions is None:
             self._positions = positions_of(await initialize_shards(self._settings, self._ledger, self._streams))
             self._untrimmed = set(self._positions)  # a persister may have ended between its commit and its trim
+        mine = self._positions.keys() & (self._positions if self._mine is None else self._mine)
         asked_at, drained_at = time.monotonic(), self._drained_at
-        read = await self._streams.read(self._positions, BATCH_ENTRIES)
+        read = await self._streams.read({shard: self._positions[shard] for shard in sorted(mine)}, BATCH_ENTRIES)
         batches = read.batches
         if all(len(batch.changes) < BATCH_ENTRIES for batch in batches):
             self._drained_at = asked_at
         await self._check(read)
         if not (batches or read.trimmed_to):
-            await self._check_when_idle()
+            await self._check_when_idle(mine)
         if batches:
             if self._has_low_priority and time.monotonic() - drained_at > BEHIND_SECONDS_MAX:
                 raise FallenBehind
@@ -188,7 +247,7 @@ class Persister:
         for batch in batches:
             self._positions[batch.shard] = (batch.epoch, batch.upto)
             self._untrimmed.add(batch.shard)
-        behind = {shard: self._positions[shard] for shard in self._untrimmed - self._lost}
+        behind = {shard: self._positions[shard] for shard in (self._untrimmed - self._lost) & mine}
         if behind:
             await self._streams.trim(behind)
             self._untrimmed -= behind.keys()
@@ -256,12 +315,10 @@ class Persister:
         await self._streams.fence(shards)
         self._fenced.update(shards)
 
-    async def _check_when_idle(self) -> None:  # so that lost commits are found before the next booking
+    async def _check_when_idle(self, mine: Set[int]) -> None:  # so that lost commits are found before the next booking
         if self._positions and time.monotonic() - self._checked_at >= IDLE_CHECK_SECONDS:
             self._checked_at = time.monotonic()
-            await self._check_for_lost_commits(
-                await self._streams.trimmed_to(self._positions.keys() - self._fenced - self._lost)
-            )
+            await self._check_for_lost_commits(await self._streams.trimmed_to(mine - self._fenced - self._lost))
 
     async def _check_for_lost_commits(self, trimmed_to: Mapping[int, str]) -> None:
         """Fences the shards whose stream was trimmed beyond SQL's cursor, unless another persister moved the cursor.

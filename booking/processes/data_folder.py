@@ -16,8 +16,15 @@ DESCRIBE_RETRY_SECONDS = 1.0
 """Between two attempts to write service.json on a full disk."""
 
 
+NO_LOCKS = "BOOKING_DATA_DIR: the file system of {} has no locks that work; name a folder on a local disk"
+
+
 class DataFolderTaken(Exception):
     """Another service runs on this data folder; the message names its process."""
+
+
+class LocksMissing(Exception):
+    """The data folder's file system has no locks, so two services could run on it at once."""
 
 
 class DataFolder:
@@ -32,7 +39,8 @@ class DataFolder:
     def open(self) -> None:
         """Creates the folder (mode 0700) and locks it.
 
-        Raises DataFolderTaken if a running process has locked it, and OSError if it cannot be created or written.
+        Raises DataFolderTaken if a running process has locked it, LocksMissing if that cannot be found out, and OSError
+        if it cannot be created or written.
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -44,13 +52,16 @@ class DataFolder:
             except OSError as error:
                 if error.errno not in (errno.EAGAIN, errno.EACCES):
                     os.close(lock)
-                    raise
+                    raise LocksMissing(f"{NO_LOCKS.format(self.path)} ({error.strerror})") from None
             owner = os.pread(lock, 32, 0).decode(errors="replace").strip()
             if _is_alive(owner) or time.monotonic() > patience_ends:
                 os.close(lock)
                 raise DataFolderTaken(f"another booking serve (pid {owner}) is using {self.path}")
             # The owner was killed, and its embedded server, which shares the lock, is still ending.
             time.sleep(0.05)
+        if not _is_held(self.path / "lock"):
+            os.close(lock)
+            raise LocksMissing(NO_LOCKS.format(self.path))
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         self.lock = lock

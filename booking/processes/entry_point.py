@@ -2,7 +2,7 @@
 
     python -m booking.processes.entry_point PROGRAM
 
-PROGRAM is one of: web DESCRIPTORS [wait] [drain] | persist | persist DESCRIPTOR | migrate | inspect
+    web DESCRIPTORS [wait] [drain] | persist [DESCRIPTOR] | migrate | check-schema | inspect
 
 The settings come as JSON on standard input. Their arrival is the permission to go on; imports may run before it.
 """
@@ -72,17 +72,21 @@ def persist(watch: int | None) -> None:
         sys.exit(EXIT_BEHIND)
 
 
-def migrate() -> None:
-    """Migrates the database to the newest tables, and compares this node's secret with the one of the other nodes."""
-    from booking.ledger.errors import DatabaseUnfit, LedgerError
+def migrate(*, only_checks: bool) -> None:
+    """Migrates the database to the newest tables; with `only_checks`, exits with an error if they are not there.
+
+    Then it compares this node's secret with the one of the other nodes.
+    """
+    from booking.ledger.errors import DatabaseUnfit, LedgerError, NotMigrated
+    from booking.ledger.migrate import check_schema
     from booking.ledger.migrate import migrate as migrate_ledger
     from booking.operations.signing_secret import check_signing_secret
 
     settings = _receive_settings()
     try:
-        asyncio.run(migrate_ledger(settings.database_address))
+        asyncio.run((check_schema if only_checks else migrate_ledger)(settings.database_address))
         asyncio.run(check_signing_secret(settings))  # here, so that one process tells it, and not each worker
-    except (ValueError, DatabaseUnfit) as error:
+    except (ValueError, DatabaseUnfit, NotMigrated) as error:
         raise SettingsError(f"BOOKING_DATABASE_URL: {error}") from None
     except LedgerError as error:
         _print_error(f"database: {error}")
@@ -95,7 +99,7 @@ def inspect() -> None:
     If Redis cannot be reached, that is printed and is no error: the web workers wait for it a little longer.
     """
     from booking.domain.diagnosis import Verdict
-    from booking.inventory.errors import AddressUnreadable, InventoryUnavailable
+    from booking.inventory.errors import AddressUnreadable, CommandRefused, InventoryUnavailable
     from booking.inventory.inspection import inspect as inspect_server
     from booking.inventory.inspection import location_of
     from booking.inventory.server_checks import start_checks
@@ -107,7 +111,7 @@ def inspect() -> None:
         try:
             findings = start_checks(asyncio.run(inspect_server(settings.redis_address)))
             break
-        except AddressUnreadable as error:
+        except (AddressUnreadable, CommandRefused) as error:
             raise SettingsError(f"{variable}: {error}") from None
         except InventoryUnavailable as error:
             if time.monotonic() > deadline:
@@ -151,7 +155,9 @@ def main(arguments: list[str]) -> None:
             case ["persist", watch]:
                 persist(int(watch))
             case ["migrate"]:
-                migrate()
+                migrate(only_checks=False)
+            case ["check-schema"]:
+                migrate(only_checks=True)
             case ["inspect"]:
                 inspect()
             case _:

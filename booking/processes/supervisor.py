@@ -12,7 +12,7 @@ from functools import partial
 from booking.inventory.embedded import EmbeddedServer, EmbeddedServerFailed
 from booking.metrics import FOLDER as METRICS_FOLDER
 from booking.processes.child_process import CannotStart, ChildProcess, Command, describe_end
-from booking.processes.data_folder import DataFolder, DataFolderTaken
+from booking.processes.data_folder import DataFolder, DataFolderTaken, LocksMissing
 from booking.processes.listening_sockets import Listeners, answers
 from booking.processes.priority import StarvationWatch
 from booking.settings import DRAIN_SIGNAL, EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
@@ -36,8 +36,10 @@ class StartFailed(Exception):
 class Supervisor:
     """Runs one service on one data folder."""
 
-    def __init__(self, settings: Settings, *, with_persister: bool = True) -> None:
+    def __init__(self, settings: Settings, *, with_persister: bool = True, migrates: bool = True) -> None:
+        """Without `migrates`, the start fails if the tables are not those of this version."""
         self._settings = settings
+        self._migrates = migrates
         self._settings_json = settings.model_dump_json().encode()
         self._with_persister = with_persister
         self._folder = DataFolder(settings.data_dir)
@@ -79,7 +81,7 @@ class Supervisor:
         try:
             self._folder.open()
             shutil.rmtree(self._settings.data_dir / METRICS_FOLDER, ignore_errors=True)  # counters restart only here
-        except DataFolderTaken as error:
+        except (DataFolderTaken, LocksMissing) as error:
             raise StartFailed(str(error), EXIT_WRONG_SETTING) from None
         except OSError as error:
             raise StartFailed(f"BOOKING_DATA_DIR: {error.filename}: {error.strerror}", EXIT_WRONG_SETTING) from None
@@ -95,7 +97,7 @@ class Supervisor:
             for number in range(1, self._settings.workers + 1)
         ]
         persisters = [self._child("persister", self._persister_command)] if self._with_persister else []
-        migration = self._child("migration", partial(self._command, "migrate"))
+        migration = self._child("migration", partial(self._command, "migrate" if self._migrates else "check-schema"))
         is_external = self._settings.redis_url is not None or self._settings.redis_server is not None
         inspections = [self._child("inspection", partial(self._command, "inspect"))] if is_external else []
         for child in (migration, *inspections, *self._workers, *persisters):

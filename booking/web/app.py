@@ -139,7 +139,7 @@ class Application:
 
     async def _open(self, stack: contextlib.AsyncExitStack) -> None:
         settings = self._settings
-        ledger = Ledger.open(settings.database_address)
+        ledger = Ledger.open(settings.database_address, settings.database_pool)
         stack.push_async_callback(ledger.close)
         streams = ChangeStreams(settings.redis_address)
         stack.push_async_callback(streams.close)

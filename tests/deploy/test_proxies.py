@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -250,8 +251,7 @@ def test_nodes_that_are_not_ready_serve_if_none_is_and_no_post_is_sent_twice(nam
         threading.Thread(target=one.serve_forever, daemon=True).start()
     try:
         with PROXIES[name](tmp_path, nodes[0].server_port, nodes[1].server_port) as url:
-            get = lambda: httpx.get(f"{url}/status/1", trust_env=False).status_code  # noqa: E731
-            eventually(lambda: get() == 200, "sales go on")
+            eventually(lambda: httpx.get(f"{url}/status/1", trust_env=False).status_code == 200, "sales go on")
             assert httpx.post(f"{url}/book", json={"event_id": 1}, trust_env=False).status_code == 502
             assert posts == ["/book"]
     finally:
@@ -283,7 +283,7 @@ def test_no_call_fails_while_a_node_behind_haproxy_stops(node: RunningService, t
         statuses = []
         while not (booked_by(node) and booked_by(other)):
             statuses.append(book(http, node, event_id, next(users)).status_code)
-        other.kill("service", 15)
+        other.kill("service", signal.SIGTERM)
         assert other.process is not None
         while other.process.poll() is None:
             statuses.append(book(http, node, event_id, next(users)).status_code)

@@ -15,6 +15,8 @@ from sqlalchemy import Connection, inspect, text
 from booking.domain.accounts import Role
 from booking.ledger import Ledger, LedgerUnavailable, migrate
 from booking.ledger.engine import open_engine
+from booking.ledger.errors import DatabaseUnfit, NotMigrated
+from booking.ledger.migrate import check_schema, newest_migration
 from booking.ledger.tables import metadata
 from tests.fixtures.forks import FORKS
 
@@ -150,10 +152,28 @@ async def test_a_database_of_a_newer_version_is_reported_and_not_changed(address
     try:
         async with engine.begin() as connection:
             await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-        with pytest.raises(LedgerUnavailable, match="install the version that migrated it, or a newer one"):
-            await migrate(address)
+        for refusing in (migrate, check_schema):
+            with pytest.raises(DatabaseUnfit, match="install the version that migrated it, or a newer one"):
+                await refusing(address)
         async with engine.connect() as connection:
             assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
+    finally:
+        await engine.dispose()
+
+
+async def test_the_check_of_the_tables_tells_missing_and_older_ones_and_changes_nothing(address: str) -> None:
+    with pytest.raises(NotMigrated, match="run booking migrate"):
+        await check_schema(address)
+    await migrate(address)
+    await check_schema(address)
+    engine = open_engine(address)
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        with pytest.raises(NotMigrated, match=f"at migration 0001, and this version needs {newest_migration()}"):
+            await check_schema(address)
+        async with engine.connect() as connection:
+            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0001"
     finally:
         await engine.dispose()
 

@@ -219,10 +219,29 @@ async def test_calls_that_wait_too_long_for_a_connection_fail(address: str, monk
     monkeypatch.setattr(engine_module, "POOL_WAIT_SECONDS", 0.05)
     await migrate(address)
     ledger = Ledger.open(address)
-    async with ledger.reading(), ledger.reading(), ledger.reading(), ledger.reading():
+    async with ledger._connected(), ledger._connected(), ledger._connected(), ledger._connected():
         with pytest.raises(LedgerUnavailable, match="in use"):
             await ledger.shards()
     assert await ledger.shards() == {}
+    await ledger.close()
+
+
+async def test_logins_and_cursors_do_not_wait_for_reports(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "POOL_WAIT_SECONDS", 0.05)
+    await migrate(address)
+    ledger = Ledger.open(address, 2)
+    await ledger.initialize_shards(["first"])
+    await ledger.add_account("ada@example.org", "ada@example.org", "hash")
+    async with ledger.reading():
+        with pytest.raises(LedgerUnavailable, match="every connection for reports is in use"):
+            await ledger.event_ids()
+        account = await ledger.find_account("ada@example.org")
+        assert account is not None
+        assert await ledger.tokens_from(account.id) == 0
+        assert (await ledger.shards())[0].cursor == "0-0"
+        assert await ledger.apply([Sale().all()]) == 1
+        await ledger.ping()
+    assert await ledger.event_ids() == [1]
     await ledger.close()
 
 
@@ -265,7 +284,7 @@ async def test_a_commit_is_on_disk_whatever_the_servers_default(
     await other.execute(f"ALTER DATABASE {postgres_url.split('/')[3].split('?')[0]} SET synchronous_commit = off")
     await other.close()
     ledger = Ledger.open(postgres_url)
-    async with ledger.reading() as connection:
+    async with ledger._writing() as connection:
         assert (await connection.exec_driver_sql("SHOW synchronous_commit")).scalar_one() == "on"
     await ledger.close()
 

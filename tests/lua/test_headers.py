@@ -40,8 +40,10 @@ METHODS = {
     "take_token": {"take_token"},
     "take_address_token": {"take_address_token"},
     "initialize_shard": {"initialize_shards"},
+    "share_persisters": {"share"},
     "trim": {"trim"},
     "verify_or_fence": {"verify_or_fence", "read"},
+    "version_records": {"version_records"},
 }
 
 
@@ -284,12 +286,14 @@ async def answers(clean_valkey: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
             rows.setdefault(script, []).extend(
                 await stock.redis.eval(load(script).source, len(names), *names, *arguments)
             )
+        version = load("version_records").source
+        rows["version_records"] = await stock.redis.eval(version, 1, keys.epoch(1), EPOCHS[1])
     return rows
 
 
 async def test_a_row_holds_as_many_values_as_its_header_names(answers: dict[str, list[list[object]]]) -> None:
-    # records.py reads an event's row by position, and two scripts return any number of events.
-    assert answers.keys() | {"change", "changed_events", "events_to_expire"} == set(SCRIPTS)
+    # records.py reads an event's row by position, and three scripts return any number of events or of persisters.
+    assert answers.keys() | {"change", "changed_events", "events_to_expire", "share_persisters"} == set(SCRIPTS)
     for script in answers.keys() - {"create"}:
         rows = answers[script][1::2] if script == "get_event" else answers[script]  # after the event's own values
         assert {len(row) for row in rows} == {values_promised(script)}, script
@@ -308,7 +312,9 @@ def test_only_reads_may_be_answered_without_a_final_status() -> None:
         "take_address_token",
         "take_token",
         "trim",
+        "share_persisters",
         "verify_or_fence",
+        "version_records",
     }
 
 

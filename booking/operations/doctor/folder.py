@@ -1,12 +1,15 @@
 """Checks the data folder, and the service that runs on it."""
 
 import asyncio
+import errno
+import fcntl
 import http.client
 import json
 import os
 import shutil
 import stat
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,10 +35,31 @@ def check_folder(path: Path) -> list[Finding]:
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         advice = f"run the service as the user that owns it, or: chown -R {os.geteuid()} {path}"
         return [fault("data folder", f"{path} cannot be written", advice)]
+    if not _locks_work(path / "lock"):
+        return [
+            fault("data folder", f"the file system of {path} has no locks that work", "use a folder on a local disk")
+        ]
     described = f"{path}, mode {stat.S_IMODE(found.st_mode):04o}"
     if found.st_mode & 0o077:
         return [warning("data folder", f"{described}: other users may read it", f"chmod 700 {path}"), _disk_space(path)]
     return [ok("data folder", described), _disk_space(path)]
+
+
+def _locks_work(lock: Path) -> bool:
+    """Whether the lock of the data folder keeps a second process out; True if there is none yet."""
+    with ExitStack() as stack:
+        try:
+            first, second = (stack.enter_context(lock.open("rb")) for _ in range(2))
+            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            return error.errno in (errno.EAGAIN, errno.EACCES)  # a service holds it
+        try:
+            fcntl.flock(second, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def _missing_folder(path: Path) -> Finding:

@@ -3,6 +3,8 @@
 import asyncio
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from importlib.metadata import version
 
 from starlette.types import Receive, Scope
 
@@ -22,9 +24,12 @@ from booking.web.responses import PlainResponse
 EVENTS_MAX = 50
 """The newest events, which get metrics of their own. Labels for tens of thousands would overload Prometheus."""
 
+VERSION = escaped({"version": version("booking")})
+
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 HELP = {
+    "booking_info": ("gauge", "Always 1; its label is the version of the service."),
     "booking_requests_total": ("counter", "Requests answered."),
     "booking_request_duration_seconds": ("histogram", "From a request's head to its answer's last byte."),
     "booking_batch_commands": ("histogram", "Commands in one batch to Redis."),
@@ -98,6 +103,7 @@ class MetricsEndpoint:
     async def _gauges(self) -> dict[tuple[str, str], float]:
         worker = escaped({"pid": os.getpid()})
         gauges: dict[tuple[str, str], float] = {
+            ("booking_info", VERSION): 1,
             ("booking_queue_commands", worker): len(self._batcher),
             ("booking_live_listeners", worker): self._live.listening,
         }
@@ -112,10 +118,11 @@ class MetricsEndpoint:
                 gauges["booking_shard_whole", labels] = lag.whole
                 gauges["booking_shard_lag_entries", labels] = lag.entries
                 gauges["booking_shard_lag_seconds", labels] = lag.oldest_ms / 1000
-            used, most = await self._reader.memory_bytes()
-            gauges["booking_redis_memory_bytes", ""] = used
-            gauges["booking_redis_memory_bytes_max", ""] = most
-            gauges["booking_redis_replicas", ""] = await self._reader.replicas()
+            with suppress(InventoryUnavailable):  # a managed Redis may not tell
+                used, most = await self._reader.memory_bytes()
+                gauges["booking_redis_memory_bytes", ""] = used
+                gauges["booking_redis_memory_bytes_max", ""] = most
+                gauges["booking_redis_replicas", ""] = await self._reader.replicas()
             last = await self._office.last_event_id()
             for event_id in range(last, max(0, last - EVENTS_MAX), -1):
                 event = await self._office.get_event(event_id)
