@@ -85,6 +85,7 @@ def add_user(
     from booking.operations.accounts import add_account, require_database
 
     settings = read_settings(data_dir=data_dir)
+    _check(email)
     if not create_database:
         _done(require_database(settings.database_address))
     password = _password_for(email)
@@ -203,11 +204,18 @@ def _done(work: Coroutine[Any, Any, Result]) -> Result:
 
 def _password_for(email: str) -> str:
     """The password that is entered for this email. If one of the two is not valid, prints why, and exits."""
+    _check(email)
+    try:
+        return _ask_password()
+    except ValueError as error:
+        fail(str(error))
+
+
+def _check(email: str) -> None:
     from booking.auth.emails import normalise_email
 
     try:
-        normalise_email(email)  # before it asks for a password
-        return _ask_password()
+        normalise_email(email)
     except ValueError as error:
         fail(str(error))
 
