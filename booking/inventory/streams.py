@@ -1,6 +1,7 @@
 """The change streams: read from a cursor, trimmed up to a cursor, and verified against what SQL has."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,9 +9,10 @@ from redis.exceptions import BusyLoadingError, ResponseError
 
 from booking.domain.changes import Change, ShardBatch
 from booking.inventory import keys
-from booking.inventory.connection import open_client, unavailable
+from booking.inventory.connection import open_client, raise_first, unavailable
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.records import read_change
+from booking.inventory.script_connection import Acknowledged, Argument, Execute
 from booking.inventory.scripts import load
 
 READ_SECONDS_MAX = 5.0
@@ -68,11 +70,14 @@ class ChangeStreams:
 
         The epoch of each is deleted, so that nothing is sold from it.
         """
-        pipeline = self._redis.pipeline(transaction=False)
-        for shard, (epoch, cursor) in positions.items():
-            _evaluate(pipeline, "verify_or_fence", shard, epoch, cursor)
-        replies = await self._execute(pipeline)
-        return [shard for shard, reply in zip(positions, replies, strict=True) if not _is_whole(reply)]
+
+        async def execute(commands: Iterable[Sequence[Argument]]) -> list[Any]:
+            pipeline = self._redis.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return await self._execute(pipeline)
+
+        return list(await verify_or_fence(execute, positions, {}))
 
     async def read(self, positions: Positions, count: int) -> StreamRead:
         """Up to `count` entries of each shard after its cursor. Raises InventoryUnavailable.
@@ -82,7 +87,7 @@ class ChangeStreams:
         """
         pipeline = self._redis.pipeline(transaction=False)
         for shard, (epoch, cursor) in positions.items():
-            _evaluate(pipeline, "verify_or_fence", shard, epoch, cursor)
+            pipeline.execute_command(*_evaluation("verify_or_fence", shard, epoch, cursor, ""))
             pipeline.execute_command("XREAD", "COUNT", count, "STREAMS", keys.changes(shard), cursor)
         replies = await self._execute(pipeline)
         read = StreamRead()
@@ -137,15 +142,15 @@ class ChangeStreams:
         """
         pipeline = self._redis.pipeline(transaction=False)
         for shard, (epoch, cursor) in positions.items():
-            _evaluate(pipeline, "trim", shard, epoch, cursor)
-        _raise_first(await self._execute(pipeline))
+            pipeline.execute_command(*_evaluation("trim", shard, epoch, cursor))
+        raise_first(await self._execute(pipeline))
 
     async def fence(self, shards: Iterable[int]) -> None:
         """Deletes the epochs of these shards, so that nothing is sold from them. Raises InventoryUnavailable."""
         pipeline = self._redis.pipeline(transaction=False)
         for shard in shards:
             pipeline.delete(keys.epoch(shard))
-        _raise_first(await self._execute(pipeline))
+        raise_first(await self._execute(pipeline))
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -155,12 +160,39 @@ class ChangeStreams:
         """The replies; an error reply about one key is among them. Raises InventoryUnavailable for any other error."""
         with unavailable("reached"):
             replies: list[Any] = await pipeline.execute(raise_on_error=False)
-        for reply in replies:
-            # A server that loads or is busy refuses everything. A key of the wrong type concerns one shard.
-            if isinstance(reply, Exception) and not _is_of_one_key(reply):
-                await self._redis.connection_pool.disconnect()  # after a failover the address may lead elsewhere
-                raise InventoryUnavailable(f"Redis refuses ({type(reply).__name__})") from None
+        try:
+            _raise_refusal(replies)
+        except InventoryUnavailable:
+            await self._redis.connection_pool.disconnect()  # after a failover the address may lead elsewhere
+            raise
         return replies
+
+
+async def verify_or_fence(execute: Execute, positions: Positions, acknowledged: Acknowledged) -> dict[int, str]:
+    """The shards that lack changes that SQL has, or that were acknowledged, on the server that `execute` talks to.
+
+    Each loses its epoch, so that nothing is sold from it. For a shard that is found to lack acknowledged changes that
+    SQL does not have, says which, as `Lag.lost`. Raises InventoryUnavailable if the server refuses.
+    """
+    commands = []
+    for shard, (epoch, cursor) in positions.items():
+        its_epoch, newest = acknowledged.get(keys.changes(shard), (epoch, b""))
+        is_needed = newest and its_epoch == epoch and order(newest.decode()) > order(cursor)
+        commands.append(_evaluation("verify_or_fence", shard, epoch, cursor, newest if is_needed else ""))
+    replies = await execute(commands)
+    _raise_refusal(replies)
+    return {
+        shard: "" if isinstance(reply, Exception) else reply[0][3].decode()
+        for shard, reply in zip(positions, replies, strict=True)
+        if not _is_whole(reply)
+    }
+
+
+async def run_id(execute: Execute) -> str | None:
+    """The id of the server's process, which another process never has. None if the server does not tell it."""
+    (reply,) = await execute([("INFO", "server")])
+    found = re.search(rb"^run_id:(\w+)", reply, re.MULTILINE) if isinstance(reply, bytes) else None
+    return found[1].decode() if found else None
 
 
 def order(entry_id: str) -> tuple[int, int]:
@@ -188,10 +220,10 @@ def _batch(shard: int, epoch: str, cursor: str, entries: Any) -> ShardBatch:
     return ShardBatch(shard, epoch, cursor, upto.decode(), tuple(changes))
 
 
-def _evaluate(pipeline: Any, script: str, shard: int, epoch: str, cursor: str) -> None:
-    """Queues `trim` or `verify_or_fence`: both take the same keys and a position."""
+def _evaluation(script: str, shard: int, *arguments: Argument) -> Sequence[Argument]:
+    """The command that runs `trim` or `verify_or_fence`: both take the same keys."""
     script_keys = (keys.changes(shard), keys.trimmed_to(shard), keys.epoch(shard))
-    pipeline.execute_command("EVAL", load(script).source, len(script_keys), *script_keys, epoch, cursor)
+    return ("EVAL", load(script).source, len(script_keys), *script_keys, *arguments)
 
 
 def _is_whole(reply: Any) -> bool:
@@ -202,10 +234,11 @@ def _is_of_one_key(error: Exception) -> bool:
     return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 
 
-def _raise_first(replies: Iterable[Any]) -> None:
+def _raise_refusal(replies: Iterable[Any]) -> None:
+    """Raises InventoryUnavailable if the server loads or is busy. A key of the wrong type concerns one shard only."""
     for reply in replies:
-        if isinstance(reply, Exception):
-            raise InventoryUnavailable(f"Redis refuses ({type(reply).__name__})")
+        if isinstance(reply, Exception) and not _is_of_one_key(reply):
+            raise InventoryUnavailable(f"Redis refuses ({type(reply).__name__})") from None
 
 
 def _unchanged(reply: Any, **_: Any) -> Any:

@@ -9,8 +9,9 @@ from pydantic import Field
 from starlette.types import Receive, Scope
 from typing_extensions import TypedDict  # pydantic takes it from here before Python 3.12
 
+from booking.domain.lags import describe_lost
 from booking.inventory.box_office import BoxOffice
-from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded, ServerUnverified
 from booking.inventory.reader import InventoryReader
 from booking.ledger.errors import LedgerUnavailable
 from booking.ledger.ledger import Ledger
@@ -21,6 +22,8 @@ LAG_SECONDS_MAX = 30.0
 """If a change waits for the persister longer than this, the persister counts as unhealthy."""
 
 LOST = "Redis has lost changes of these shards that the database has; they sell nothing until `booking restore`"
+
+UNVERIFIED = "Redis answers, but it cannot be compared with the database, which is away"
 
 FULL = "Redis's memory is full: bookings are refused, and cancellations go on"
 
@@ -117,7 +120,11 @@ class HealthEndpoints:
         try:
             lags = await self._office.lags()
         except (InventoryUnavailable, OutcomeUnknown, Overloaded) as error:
-            reason = "Redis does not answer" if not isinstance(error, Overloaded) else "overloaded"
+            reason = "Redis does not answer"
+            if isinstance(error, Overloaded):
+                reason = "overloaded"
+            elif isinstance(error, ServerUnverified):
+                reason = UNVERIFIED
             unknown: PersisterPart = {
                 "ok": False,
                 "lag_entries": None,
@@ -128,7 +135,8 @@ class HealthEndpoints:
         lost = [shard for shard, lag in enumerate(lags) if not lag.whole]
         redis: RedisPart = {"ok": not lost, "shards": len(lags), "acknowledged": self._level}
         if lost:
-            redis |= {"reason": LOST, "lost": lost}
+            gone = [describe_lost(shard, lag.lost) for shard, lag in enumerate(lags) if lag.lost]
+            redis |= {"reason": "; ".join([LOST, *gone]), "lost": lost}
         with suppress(InventoryUnavailable):  # a managed Redis may not tell
             redis["memory_bytes"], redis["memory_bytes_max"] = await self._reader.memory_bytes()
             if 0 < redis["memory_bytes_max"] <= redis["memory_bytes"]:
