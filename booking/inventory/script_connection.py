@@ -47,6 +47,7 @@ class PendingCalls:
     __slots__ = (
         "answered",
         "calls",
+        "checking",
         "due",
         "last_reply",
         "must_reconnect",
@@ -71,6 +72,9 @@ class PendingCalls:
         self.must_reconnect = False
         """Whether the server is a replica and so accepts no changes, or has to be verified again."""
         self.sent = False
+        """Whether the calls were sent, so that their changes may have been made."""
+        self.checking = False
+        """Whether Redis was asked for its replicas, and the calls wait for the reply."""
         self.last_reply: object = None
         self.newest: dict[Argument, tuple[Argument, bytes]] = {}
         """See `ScriptConnection.acknowledged`."""
@@ -123,7 +127,7 @@ class ScriptConnection(asyncio.Protocol):
             self._drop()
             self._connecting = asyncio.create_task(self._connect(), name="connect to Redis")
         else:
-            self._send(calls)
+            self._begin(calls)
 
     async def close(self) -> None:
         """Closes the connection; replies that have not arrived are lost."""
@@ -153,6 +157,27 @@ class ScriptConnection(asyncio.Protocol):
         """Handles the end of the connection, by either side; called by the event loop."""
         self._lose(type(error).__name__ if error else "closed by the server")
 
+    def _begin(self, calls: Sequence[ScriptCall]) -> None:
+        """Sends the calls, after the check of the replicas if there is one and they make changes."""
+        exchange, check = self._exchange, self._durability.check
+        if exchange is None or self._transport is None or not check or not any(call.script.changes for call in calls):
+            self._send(calls)
+            return
+        exchange.due, exchange.checking = [None], True
+        self._transport.write(check)
+
+    def _send_checked(self, exchange: PendingCalls) -> None:
+        """Sends the calls if there are enough replicas, else only those that make no changes."""
+        exchange.checking = False
+        due = [call for call in exchange.calls if call.answer is None]
+        if not self._durability.is_confirmed(exchange.last_reply):
+            self._not_durable.error(acknowledged=self._durability.level, changes=0)
+            for call in due:
+                if call.script.changes:
+                    call.answer = InventoryUnavailable(f"{exchange.last_reply} of {self._durability.replicas} replicas")
+            due = [call for call in due if call.answer is None]
+        self._send(due)
+
     def _send(self, calls: Sequence[ScriptCall], before: bytes = b"", loads: int = 0) -> None:
         """Writes `before`, which gets `loads` replies, then the calls. A call that cannot be encoded is not sent."""
         exchange, transport = self._exchange, self._transport
@@ -167,7 +192,9 @@ class ScriptConnection(asyncio.Protocol):
             except (TypeError, ValueError) as error:
                 call.answer = InventoryUnavailable(f"the call cannot be sent ({type(error).__name__})")
         waits = self._durability
-        if waits.command and any(call.script.changes for call in exchange.calls):
+        if waits.command and any(
+            call.script.changes and not isinstance(call.answer, Exception) for call in exchange.calls
+        ):
             packed.append(waits.command)
             due += [None] * waits.replies
         exchange.due, exchange.received, exchange.sent = due, 0, True
@@ -207,6 +234,9 @@ class ScriptConnection(asyncio.Protocol):
 
     def _complete(self, exchange: PendingCalls) -> None:
         if self._exchange is not exchange:
+            return
+        if exchange.checking:
+            self._send_checked(exchange)
             return
         if exchange.not_loaded and not exchange.reloaded:
             exchange.reloaded, exchange.last_reply = True, None
@@ -279,7 +309,7 @@ class ScriptConnection(asyncio.Protocol):
         self._connecting = None
         self._take_over(connection)
         if self._exchange is not None:
-            self._send(self._exchange.calls)
+            self._begin(self._exchange.calls)
 
     def _take_over(self, connection: AbstractConnection) -> None:
         # redis-py has no public access to its transport. Without its streams it no longer uses the connection.

@@ -10,6 +10,7 @@ from redis.exceptions import BusyLoadingError, ResponseError
 from booking.domain.changes import Change, ShardBatch
 from booking.inventory import keys
 from booking.inventory.connection import open_client, raise_first, unavailable
+from booking.inventory.durability import WAIT_MS, WRITTEN
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.records import read_change
 from booking.inventory.script_connection import Acknowledged, Argument, Execute
@@ -38,7 +39,9 @@ class StreamRead:
 class ChangeStreams:
     """Every shard's stream, over its own connection."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, replicas: int = 0) -> None:
+        """`replicas`: how many of them have to have the entries that `read` returns."""
+        self._replicas = replicas
         self._redis = open_client(address, READ_SECONDS_MAX)
         # The raw reply: redis-py's callback makes a dictionary of each entry, at three times the cost.
         self._redis.response_callbacks["XREAD"] = _unchanged  # type: ignore[assignment]  # it takes any options
@@ -103,7 +106,21 @@ class ChangeStreams:
                     read.batches.append(_batch(shard, epoch, cursor, reply[0][1]))
                 except (KeyError, ValueError, IndexError) as error:
                     read.unreadable[shard] = f"an entry after {cursor} cannot be read ({error!r})"
+        if read.batches and self._replicas:
+            await self._wait_for_replicas()
         return read
+
+    async def _wait_for_replicas(self) -> None:
+        """Waits until the replicas have all that this process has read. Raises InventoryUnavailable if they do not.
+
+        Otherwise SQL would be ahead of a replica that is promoted, and the shard would be fenced.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.set(WRITTEN, 1)
+        pipeline.execute_command("WAIT", self._replicas, WAIT_MS)
+        _, confirmed = await self._execute(pipeline)
+        if confirmed < self._replicas:
+            raise InventoryUnavailable(f"{confirmed} of {self._replicas} replicas have the changes that SQL lacks")
 
     async def trimmed_to(self, shards: Iterable[int]) -> dict[int, str]:
         """The cursor that each shard's stream was trimmed to, for those ever trimmed. Raises InventoryUnavailable."""

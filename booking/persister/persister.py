@@ -60,7 +60,7 @@ async def run(settings: Settings, stop: asyncio.Event, lower_priority: Callable[
     if an entry may be older than BEHIND_SECONDS_MAX when it is read.
     """
     ledger = Ledger.open(settings.database_address)
-    streams = ChangeStreams(settings.redis_address)
+    streams = ChangeStreams(settings.redis_address, settings.ack_replicas if settings.ack == "replica" else 0)
     try:
         await Persister(settings, ledger, streams, lower_priority).run(stop)
     finally:

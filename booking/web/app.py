@@ -209,7 +209,7 @@ class Application:
                 ReportEndpoints(credentials, office, ledger, reader, read_your_writes, reads, work),
                 live,
                 accounts if settings.has_accounts else None,
-                HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability.level),
+                HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability),
                 MetricsEndpoint(office, reader, batcher, live, self._access_log, metrics_file),
                 PageEndpoints(office),
             )

@@ -301,6 +301,18 @@ async def test_nothing_is_sold_from_an_old_copy_to_which_only_the_selling_connec
             assert (await worker.call("GET", "/readyz")).json()["parts"]["redis"]["lost"] == [event_id % SHARDS]
 
 
+async def test_a_primary_that_lacks_the_replicas_it_needs_is_not_ready(worker: Worker, clean_valkey: str) -> None:
+    async with Redis.from_url(clean_valkey, protocol=2) as redis:
+        assert (await worker.call("GET", "/readyz")).status_code == 200
+        await redis.config_set("min-replicas-to-write", 1)
+        try:
+            answer = await worker.call("GET", "/readyz")
+        finally:
+            await redis.config_set("min-replicas-to-write", 0)
+    assert answer.status_code == 503
+    assert answer.json()["parts"]["redis"]["reason"].startswith("Redis has 0 replicas that keep up, and 1 have to")
+
+
 async def test_readyz_reports_an_unreachable_database(worker: Worker) -> None:
     database = worker.settings.data_dir / "booking.sqlite3"
     with closing(sqlite3.connect(database)) as connection:

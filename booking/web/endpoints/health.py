@@ -11,6 +11,7 @@ from typing_extensions import TypedDict  # pydantic takes it from here before Py
 
 from booking.domain.lags import describe_lost
 from booking.inventory.box_office import BoxOffice
+from booking.inventory.durability import Durability
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded, ServerUnverified
 from booking.inventory.reader import InventoryReader
 from booking.ledger.errors import LedgerUnavailable
@@ -26,6 +27,8 @@ LOST = "Redis has lost changes of these shards that the database has; they sell 
 UNVERIFIED = "Redis answers, but it cannot be compared with the database, which is away"
 
 FULL = "Redis's memory is full: bookings are refused, and cancellations go on"
+
+FEW_REPLICAS = "Redis has {} replicas that keep up, and {} have to: nothing is sold"
 
 ALIVE = b'{"status":"alive"}'
 
@@ -49,7 +52,7 @@ class RedisPart(TypedDict):
     """Shards that sell nothing until `booking restore` has run."""
     memory_bytes: NotRequired[Count]
     memory_bytes_max: NotRequired[Count]
-    """Redis's limit (`maxmemory`); 0: none. A full Redis refuses bookings and takes cancellations, so it stays ok."""
+    """Redis's limit (`maxmemory`); 0: none. A full Redis refuses bookings and takes cancellations; it is not ok."""
     reason: NotRequired[str]
 
 
@@ -92,9 +95,10 @@ class HealthEndpoints:
     """For load balancers and operators."""
 
     def __init__(
-        self, office: BoxOffice, reader: InventoryReader, ledger: Ledger, unsaved_limit: int, level: str
+        self, office: BoxOffice, reader: InventoryReader, ledger: Ledger, unsaved_limit: int, durability: Durability
     ) -> None:
-        self._level = level
+        self._level = durability.level
+        self._replicas = durability.replicas
         self._reader = reader
         self._office = office
         self._ledger = ledger
@@ -140,7 +144,13 @@ class HealthEndpoints:
         with suppress(InventoryUnavailable):  # a managed Redis may not tell
             redis["memory_bytes"], redis["memory_bytes_max"] = await self._reader.memory_bytes()
             if 0 < redis["memory_bytes_max"] <= redis["memory_bytes"]:
+                redis["ok"] = False
                 redis.setdefault("reason", FULL)
+        with suppress(InventoryUnavailable):  # as above
+            replicas, needed = await self._reader.replicas()
+            if replicas < max(needed, self._replicas):
+                redis["ok"] = False
+                redis.setdefault("reason", FEW_REPLICAS.format(replicas, max(needed, self._replicas)))
         seconds = max(lag.oldest_ms for lag in lags) / 1000
         healthy = seconds <= LAG_SECONDS_MAX and all(lag.entries <= self._unsaved_limit for lag in lags)
         persister: PersisterPart = {
