@@ -15,6 +15,7 @@
 -- STATUSES BOOKED HELD JOINED ALREADY_WAITING ALREADY_BOOKED SALE_PAUSED SALE_NOT_OPEN SALE_CLOSED
 --          QUANTITY_OVER_LIMIT SOLD_OUT WAITLIST_FULL LEDGER_BEHIND EVENT_NOT_FOUND RATE_LIMITED
 -- RETURNS one row for each item: status; number (position, wait in ms, opening time); record or time; first request id
+--         then the id of the newest entry, if one was written
 -- EVENTS  booked held joined; left expired promoted by pruning and expiry before
 local TICKETS_PER_ITEM = 100 -- expired in one step for an item that too few tickets are free for
 local buyers, rows = {}, {}
@@ -97,4 +98,5 @@ for i, user, quantity, replay, request in items() do
 end
 if sale then commit() end
 flush()
+rows[#rows + 1] = newest_entry
 return rows

@@ -14,6 +14,7 @@
 -- USES    clock shard record event tickets budget prune expiry bucket rates idempotency commit
 -- STATUSES CANCELLED LEFT BOOKING_NOT_FOUND EVENT_NOT_FOUND RATE_LIMITED
 -- RETURNS one row for each item: status; number (wait in ms); record; first request id
+--         then the id of the newest entry, if one was written
 -- EVENTS  cancelled left promoted; expired by the expiry before
 local owners, callers, rows = {}, {}, {}
 
@@ -59,4 +60,5 @@ for i, user, caller, replay, request in items() do
 end
 if sale then commit() end
 flush()
+rows[#rows + 1] = newest_entry
 return rows

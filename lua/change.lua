@@ -11,6 +11,7 @@
 -- USES    clock shard record event tickets budget prune expiry commit view bounds
 -- STATUSES CHANGED MORE_TO_CHANGE EVENT_NOT_FOUND PRECONDITION_FAILED CAPACITY_BELOW_SOLD WINDOW_INVERTED
 -- RETURNS the event's row, or a refusal
+--         then the id of the newest entry, if one was written
 -- EVENTS  changed left promoted; expired by the expiry before
 local CAPACITY_STEP = 800 -- tickets added in one call while people wait, who may all be promoted
 
@@ -42,7 +43,7 @@ end
 local refused = refusal()
 if refused then
   commit() -- of the pruning and expiry before
-  return {refused}
+  return {refused, newest_entry}
 end
 if waiting_count > 0 and wanted.capacity > sale.capacity + CAPACITY_STEP then
   wanted.capacity, status = sale.capacity + CAPACITY_STEP, MORE_TO_CHANGE
@@ -66,4 +67,4 @@ if sale.prune_from then prune() else promote() end
 if sale.prune_from then status = MORE_TO_CHANGE end
 commit()
 call('HSET', event, unpack(fields))
-return {view(status)}
+return {view(status), newest_entry}

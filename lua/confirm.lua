@@ -14,6 +14,7 @@
 -- USES    clock shard record event tickets budget prune expiry bucket rates idempotency commit
 -- STATUSES CONFIRMED BOOKING_NOT_FOUND HOLD_EXPIRED STILL_WAITING EVENT_NOT_FOUND RATE_LIMITED
 -- RETURNS one row for each item: status; number (wait in ms); record; first request id
+--         then the id of the newest entry, if one was written
 -- EVENTS  confirmed; left expired promoted by pruning and expiry before
 local owners, rows = {}, {}
 
@@ -58,4 +59,5 @@ for i, user, replay, request in items() do
 end
 if sale then commit() end
 flush()
+rows[#rows + 1] = newest_entry
 return rows

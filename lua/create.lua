@@ -10,6 +10,7 @@
 -- USES    clock shard record event commit view bounds
 -- STATUSES CREATED EVENT_EXISTS WINDOW_INVERTED
 -- RETURNS the event's row, or a refusal
+--         then the id of the newest entry, if one was written
 -- EVENTS  created
 local failure = open_event()
 if failure then return failure end
@@ -28,4 +29,4 @@ call('HSET', event, 'name', name, 'capacity', capacity, 'max_per_user', max_per_
   'waitlist_limit', waitlist_limit, 'opens_at', opens_at, 'closes_at', closes_at, 'paused', 0, 'created_at', now,
   'rules_version', seq .. '-' .. now_text, 'organizer_id', organizer_id)
 commit()
-return {view(CREATED)}
+return {view(CREATED), newest_entry}

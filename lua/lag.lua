@@ -4,7 +4,7 @@
 -- ARGV    expected_epoch
 -- USES    clock shard
 -- RETURNS one row: entries; milliseconds since the oldest was written; 1 if the epoch is as expected; the newest's id;
---         the oldest's id
+--         the oldest's id; what acknowledged changes are lost: "after upto", or nothing
 read_clock()
 local oldest = call('XRANGE', changes, '-', '+', 'COUNT', 1)[1]
 local newest = call('XREVRANGE', changes, '+', '-', 'COUNT', 1)[1]
@@ -18,4 +18,5 @@ if oldest then
 end
 if newest then newest_id = newest[1] end
 if read_epoch() then is_whole = 1 end
-return {{call('XLEN', changes), waited_ms, is_whole, newest_id, oldest_id}}
+local lost = string.match(call('GET', epoch) or '', '^lost (.+)$') or ''
+return {{call('XLEN', changes), waited_ms, is_whole, newest_id, oldest_id, lost}}

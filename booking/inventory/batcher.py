@@ -7,7 +7,7 @@ from time import monotonic
 
 from booking.domain.model import Event
 from booking.domain.outcomes import Status
-from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded, ServerUnverified
 from booking.inventory.script_connection import Argument, Rows, ScriptCall, ScriptConnection
 from booking.inventory.scripts import Script
 from booking.metrics import BUCKETS_COMMANDS, Metrics
@@ -172,8 +172,9 @@ class CommandBatcher:
         self._in_flight = None
         self.metrics.observe("booking_exchange_duration_seconds", "", self._loop.time() - self._sent_at)
         if lost:  # these commands were not sent, and have waited as long as the lost ones
+            unsent = next((call.answer for call in calls if isinstance(call.answer, ServerUnverified)), None)
             while self._queue:
-                _fail(self._queue.popleft(), InventoryUnavailable("Redis cannot be reached"))
+                _fail(self._queue.popleft(), unsent or InventoryUnavailable("Redis cannot be reached"))
         deferred = [command for run, call in zip(runs, calls, strict=True) for command in _take_deferred(run, call)]
         self._queue.extendleft(reversed(deferred))
         self._flush()  # first, so that Redis works while the answers are delivered

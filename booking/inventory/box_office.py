@@ -181,14 +181,14 @@ class BoxOffice:
 
         So the age grows while SQL stands still, even if Redis's clock was ahead when the entry was written.
         """
-        entries, waited_ms, whole, newest, oldest = row
+        entries, waited_ms, whole, newest, oldest, lost = row
         now = time.monotonic()
         seen, since = self._oldest.get(shard, (b"", now))
         if seen != oldest:
             since = now
         self._oldest[shard] = bytes(oldest), since
         age_ms = max(int(waited_ms), round(1000 * (now - since))) if oldest else 0
-        return Lag(int(entries), age_ms, whole == 1, bytes(newest).decode())
+        return Lag(int(entries), age_ms, whole == 1, bytes(newest).decode(), bytes(lost).decode())
 
     async def changed_events(self, shard: int, seen: Sequence[Event]) -> list[int]:
         """The ids of those of a shard's events that may have changed since they were read as in `seen`.

@@ -2,13 +2,15 @@
 
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from booking.inventory.errors import InventoryUnavailable
 
@@ -37,6 +39,29 @@ def open_pool(address: str, seconds_max: float | None) -> ConnectionPool:
 def open_client(address: str, seconds_max: float) -> Redis:
     """A client with a pool from `open_pool`; its `aclose` closes the connections."""
     return Redis.from_pool(open_pool(address, seconds_max))
+
+
+async def execute(connection: AbstractConnection, commands: Iterable[Sequence[bytes | str | int]]) -> list[Any]:
+    """Sends commands over one connection at once, and returns their replies; a command's error is its reply.
+
+    Raises RedisError if the connection is lost.
+    """
+    sent = list(commands)
+    await connection.send_packed_command(connection.pack_commands(sent))
+    replies: list[Any] = []
+    for _ in sent:
+        try:
+            replies.append(await connection.read_response())
+        except ResponseError as error:
+            replies.append(error)
+    return replies
+
+
+def raise_first(replies: Iterable[Any]) -> None:
+    """Raises InventoryUnavailable if one of the replies is an error."""
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise InventoryUnavailable(f"Redis refuses ({reason_of(reply)})")
 
 
 @contextmanager

@@ -16,6 +16,9 @@ ANSWER_SECONDS_MAX = 5.0
 WAIT_MS = 1_000
 """How long disks or replicas may take; a little less than Redis may take for a whole batch."""
 
+CHECK_MS = "1"
+"""How long the check before a batch may take if replicas are missing. If none is, it does not wait."""
+
 WRITTEN = b"booking:written"
 """A key that is written before each wait. WAIT and WAITAOF wait for the last write of the same client. A repeated
 answer may be about a change that another worker made."""
@@ -37,6 +40,8 @@ class Durability:
     """Fsyncs that have to be confirmed."""
     replicas: int = 0
     """Replicas that have to confirm."""
+    check: bytes = b""
+    """A packed command that Redis gets before each batch of changes. Its reply has to be enough replicas, too."""
 
     def is_confirmed(self, reply: object) -> bool:
         """Whether the last reply confirms enough copies. WAIT replies with one number, WAITAOF with two."""
@@ -95,4 +100,7 @@ async def _disk(redis: Any, synced: str) -> Durability:
 def _waiting(level: Level, *words: bytes | str, local: int = 0, replicas: int = 0) -> Durability:
     written: bytes = hiredis.pack_command((b"SET", WRITTEN, b"1"))  # type: ignore[arg-type]  # its stub names a tuple of one
     wait: bytes = hiredis.pack_command((*words, str(WAIT_MS)))  # type: ignore[arg-type]  # as above
-    return Durability(level, written + wait, replies=2, local=local, replicas=replicas)
+    # Without a write of the same client since it connected, WAIT counts the connected replicas; with one, those that
+    # have it. If there are too few, a change would be made that nobody can be told of.
+    check: bytes = hiredis.pack_command((*words, CHECK_MS)) if replicas else b""  # type: ignore[arg-type]  # as above
+    return Durability(level, written + wait, replies=2, local=local, replicas=replicas, check=check)

@@ -17,6 +17,10 @@ class ShardFenced(InventoryUnavailable):
     """Redis does not hold the shard with the expected epoch; selling from it could sell a ticket twice."""
 
 
+class ServerUnverified(InventoryUnavailable):
+    """Redis answers, and has to be compared with the database before anything is sold; the database is away."""
+
+
 class AddressUnreadable(InventoryUnavailable):
     """The address of Redis cannot be parsed, or the server refuses its user or password, or fails its TLS check."""
 

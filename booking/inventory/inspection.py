@@ -12,7 +12,7 @@ from booking.domain.lags import Lag
 from booking.inventory import keys
 from booking.inventory.connection import open_client
 from booking.inventory.errors import AddressUnreadable, InventoryUnavailable
-from booking.inventory.records import read_change, read_epoch
+from booking.inventory.records import read_change, read_epoch, read_lost
 from booking.inventory.streams import order
 
 ANSWER_SECONDS_MAX = 3.0
@@ -96,7 +96,7 @@ async def _lag(redis: Any, shard: int, epoch: str, cursor: str, now_ms: int) -> 
     trimmed_to = (stored_trim or b"0-0").decode()
     waits_ms = max(0, now_ms - _written_ms(oldest[0], now_ms)) if oldest else 0
     whole = found is not None and read_epoch(found) == epoch and (order(trimmed_to) >= order(cursor) or bool(at_cursor))
-    return Lag(entries, waits_ms, whole, trimmed_to=trimmed_to)
+    return Lag(entries, waits_ms, whole, lost=read_lost(found or b""), trimmed_to=trimmed_to)
 
 
 def _written_ms(entry: Sequence[Any], now_ms: int) -> int:

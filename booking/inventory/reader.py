@@ -38,11 +38,13 @@ class InventoryReader:
             found = await self._redis.info("memory")
         return int(found.get("used_memory", 0)), int(found.get("maxmemory", 0))
 
-    async def replicas(self) -> int:
-        """The number of replicas that are connected to Redis."""
+    async def replicas(self) -> tuple[int, int]:
+        """The replicas that Redis counts on, and how many it needs to accept a write (`min-replicas-to-write`)."""
         with unavailable("read"):
             found = await self._redis.info("replication")
-        return int(found.get("connected_slaves", 0))
+            needed = await self._redis.config_get("min-replicas-to-write")
+        connected = found.get("connected_slaves", 0)
+        return int(found.get("min_slaves_good_slaves", connected)), int(needed.get("min-replicas-to-write", 0))
 
     async def epoch(self, shard: int) -> str | None:
         """The shard's epoch; None if it has none."""

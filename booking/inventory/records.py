@@ -51,6 +51,11 @@ def read_epoch(stored: bytes) -> str:
     return stored.rpartition(b" ")[2].decode(errors="replace")
 
 
+def read_lost(stored: bytes) -> str:
+    """What `lua/verify_or_fence.lua` has written into a shard's key `epoch` about lost changes: "after upto", or ""."""
+    return stored.removeprefix(b"lost ").decode() if stored.startswith(b"lost ") else ""
+
+
 def is_confirmed(record: bytes) -> bool:
     """Whether a record of either form is a confirmed booking's. Reads no more of it than that."""
     return record.removeprefix(_VERSION).startswith(b"c")

@@ -9,7 +9,7 @@ from redis.exceptions import WatchError
 from booking.domain.model import Booking, BookingStatus, Rules
 from booking.inventory import keys
 from booking.inventory.connection import open_client, unavailable
-from booking.inventory.records import stored_epoch, write_record
+from booking.inventory.records import read_lost, stored_epoch, write_record
 
 LEASE_MS = 10_000
 """How long the lease of a killed process keeps others from restoring the shard."""
@@ -90,8 +90,15 @@ class RestoreWriter:
             async with self._under_lease() as pipeline:
                 pipeline.delete(keys.restoring(self._shard))
 
+    async def lost(self) -> str:
+        """Which acknowledged changes the shard has lost for good, as `Lag.lost`; kept until `finish`."""
+        with unavailable("written"):
+            return read_lost(await self._redis.get(keys.epoch(self._shard)) or b"")
+
     async def fence(self) -> None:
         """Removes the shard's epoch, so that nothing is sold from it. Raises LeaseLost."""
+        if await self.lost():
+            return
         async with self._under_lease() as pipeline:
             if self._fenced_as:
                 pipeline.set(keys.epoch(self._shard), self._fenced_as)
@@ -110,8 +117,9 @@ class RestoreWriter:
             async with self._under_lease() as pipeline:
                 if obsolete:
                     pipeline.unlink(*obsolete)
-        async with self._under_lease() as pipeline:
-            pipeline.delete(keys.epoch(self._shard))
+        if not await self.lost():
+            async with self._under_lease() as pipeline:
+                pipeline.delete(keys.epoch(self._shard))
 
     async def write_bookings(self, event_id: int, bookings: Iterable[Booking]) -> None:
         """Writes the last booking of each user; `bookings` are in the order of their numbers. Raises LeaseLost."""

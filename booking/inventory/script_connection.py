@@ -1,15 +1,17 @@
 """One connection to Redis. It sends several script calls at once and matches their replies in order."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import cast
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 
-from booking.inventory.connection import open_pool
+from booking.inventory.connection import execute, open_pool, raise_first
 from booking.inventory.durability import REDIS, Durability
-from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, ShardFenced
+from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, ServerUnverified, ShardFenced
+from booking.inventory.keys import EVENT_KEY_NAMES
 from booking.inventory.scripts import Script
 from booking.logs import ThrottledLogger
 
@@ -18,6 +20,13 @@ ANSWER_SECONDS_MAX = 1.5
 
 Argument = bytes | str | int
 Rows = list[list[bytes | int]]
+Execute = Callable[[Iterable[Sequence[Argument]]], Awaitable[list[Any]]]
+"""Runs commands over one connection. Returns a reply for each, which may be an error."""
+Acknowledged = Mapping[Argument, tuple[Argument, bytes]]
+"""By the key of a shard's stream: the epoch and the id of the newest entry that a caller was told of."""
+
+CHANGES = EVENT_KEY_NAMES.index("changes")
+"""The place of the shard's stream among the keys of a script that makes changes."""
 
 
 class ScriptCall:
@@ -38,9 +47,11 @@ class PendingCalls:
     __slots__ = (
         "answered",
         "calls",
+        "checking",
         "due",
-        "is_replica",
         "last_reply",
+        "must_reconnect",
+        "newest",
         "not_loaded",
         "received",
         "reloaded",
@@ -58,10 +69,15 @@ class PendingCalls:
         self.received = 0
         self.not_loaded: list[ScriptCall] = []
         self.reloaded = False
-        self.is_replica = False
-        """Whether the server is a replica and so accepts no changes."""
+        self.must_reconnect = False
+        """Whether the server is a replica and so accepts no changes, or has to be verified again."""
         self.sent = False
+        """Whether the calls were sent, so that their changes may have been made."""
+        self.checking = False
+        """Whether Redis was asked for its replicas, and the calls wait for the reply."""
         self.last_reply: object = None
+        self.newest: dict[Argument, tuple[Argument, bytes]] = {}
+        """See `ScriptConnection.acknowledged`."""
 
 
 class ScriptConnection(asyncio.Protocol):
@@ -76,9 +92,14 @@ class ScriptConnection(asyncio.Protocol):
         self,
         address: str,
         scripts: Iterable[Script],
-        verify_or_fence: Callable[[], Awaitable[object]] | None = None,
+        verify_or_fence: Callable[[Execute, Acknowledged], Awaitable[None]] | None = None,
         durability: Durability = REDIS,
     ) -> None:
+        """`verify_or_fence` is awaited for each new connection, and runs its commands over that very connection.
+
+        The address may lead to another server than before, or to an old copy. No other connection shows which one. An
+        InventoryUnavailable that it raises is the answer to the waiting calls.
+        """
         self._verify_or_fence = verify_or_fence
         self._durability = durability
         self._not_durable = ThrottledLogger("changes did not reach the required durability in time")
@@ -90,6 +111,10 @@ class ScriptConnection(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._exchange: PendingCalls | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self.acknowledged: dict[Argument, tuple[Argument, bytes]] = {}
+        """As in `Acknowledged`. A server that lacks one of these entries has lost changes."""
+        self._fenced: set[Argument] = set()
+        """Epochs that a server has refused; each shard has its own, and a restoration adds one."""
 
     def exchange(self, calls: Sequence[ScriptCall], answered: Callable[[bool], None]) -> None:
         """Sends the calls. When every call has its `answer`, calls `answered`, with True if the connection was lost.
@@ -102,7 +127,7 @@ class ScriptConnection(asyncio.Protocol):
             self._drop()
             self._connecting = asyncio.create_task(self._connect(), name="connect to Redis")
         else:
-            self._send(calls)
+            self._begin(calls)
 
     async def close(self) -> None:
         """Closes the connection; replies that have not arrived are lost."""
@@ -132,6 +157,27 @@ class ScriptConnection(asyncio.Protocol):
         """Handles the end of the connection, by either side; called by the event loop."""
         self._lose(type(error).__name__ if error else "closed by the server")
 
+    def _begin(self, calls: Sequence[ScriptCall]) -> None:
+        """Sends the calls, after the check of the replicas if there is one and they make changes."""
+        exchange, check = self._exchange, self._durability.check
+        if exchange is None or self._transport is None or not check or not any(call.script.changes for call in calls):
+            self._send(calls)
+            return
+        exchange.due, exchange.checking = [None], True
+        self._transport.write(check)
+
+    def _send_checked(self, exchange: PendingCalls) -> None:
+        """Sends the calls if there are enough replicas, else only those that make no changes."""
+        exchange.checking = False
+        due = [call for call in exchange.calls if call.answer is None]
+        if not self._durability.is_confirmed(exchange.last_reply):
+            self._not_durable.error(acknowledged=self._durability.level, changes=0)
+            for call in due:
+                if call.script.changes:
+                    call.answer = InventoryUnavailable(f"{exchange.last_reply} of {self._durability.replicas} replicas")
+            due = [call for call in due if call.answer is None]
+        self._send(due)
+
     def _send(self, calls: Sequence[ScriptCall], before: bytes = b"", loads: int = 0) -> None:
         """Writes `before`, which gets `loads` replies, then the calls. A call that cannot be encoded is not sent."""
         exchange, transport = self._exchange, self._transport
@@ -146,7 +192,9 @@ class ScriptConnection(asyncio.Protocol):
             except (TypeError, ValueError) as error:
                 call.answer = InventoryUnavailable(f"the call cannot be sent ({type(error).__name__})")
         waits = self._durability
-        if waits.command and any(call.script.changes for call in exchange.calls):
+        if waits.command and any(
+            call.script.changes and not isinstance(call.answer, Exception) for call in exchange.calls
+        ):
             packed.append(waits.command)
             due += [None] * waits.replies
         exchange.due, exchange.received, exchange.sent = due, 0, True
@@ -158,7 +206,10 @@ class ScriptConnection(asyncio.Protocol):
     def _take(self, exchange: PendingCalls, call: ScriptCall, reply: object) -> None:
         """Stores a reply as the call's answer. An error reply means that the script wrote nothing (see lua/)."""
         if not isinstance(reply, hiredis.ReplyError):
-            call.answer = cast("Rows", reply)
+            rows = cast("list[Any]", reply)
+            if call.script.changes and isinstance(rows[-1], bytes):
+                exchange.newest[call.keys[CHANGES]] = call.arguments[0], rows.pop()
+            call.answer = rows
             return
         text = str(reply)
         if text.startswith("NOSCRIPT"):  # after SCRIPT FLUSH, or a failover to a server without the scripts
@@ -167,11 +218,25 @@ class ScriptConnection(asyncio.Protocol):
             else:
                 exchange.not_loaded.append(call)
         else:
-            exchange.is_replica |= text.startswith(("READONLY", "MASTERDOWN"))
+            exchange.must_reconnect |= text.startswith(("READONLY", "MASTERDOWN")) or self._is_newly_fenced(call, text)
             call.answer = (ShardFenced if text.startswith("FENCED") else InventoryUnavailable)(text)
+
+    def _is_newly_fenced(self, call: ScriptCall, text: str) -> bool:
+        """Whether a shard refuses this epoch for the first time: it may have lost what was acknowledged.
+
+        Redis may be emptied without the loss of a connection. Only a verification finds out what is missing.
+        """
+        if self._verify_or_fence is None or not text.startswith("FENCED"):
+            return False
+        seen = len(self._fenced)
+        self._fenced.add(call.arguments[0])
+        return len(self._fenced) > seen
 
     def _complete(self, exchange: PendingCalls) -> None:
         if self._exchange is not exchange:
+            return
+        if exchange.checking:
+            self._send_checked(exchange)
             return
         if exchange.not_loaded and not exchange.reloaded:
             exchange.reloaded, exchange.last_reply = True, None
@@ -179,33 +244,41 @@ class ScriptConnection(asyncio.Protocol):
             return
         self._exchange = None
         exchange.timer.cancel()
-        if exchange.is_replica:
+        if exchange.must_reconnect:
             self._drop()  # after a failover the address may lead to another server
-        if self._durability.command:
-            self._check_acknowledged(exchange)
+        if self._is_confirmed(exchange):
+            self.acknowledged |= exchange.newest
         exchange.answered(False)
 
-    def _check_acknowledged(self, exchange: PendingCalls) -> None:
+    def _is_confirmed(self, exchange: PendingCalls) -> bool:
         """If the changes did not reach the required durability in time, their outcome is unknown."""
+        if not self._durability.command or self._durability.is_confirmed(exchange.last_reply):
+            return True
         changing = [call for call in exchange.calls if call.script.changes and isinstance(call.answer, list)]
-        if changing and not self._durability.is_confirmed(exchange.last_reply):
+        if changing:
             self._not_durable.error(acknowledged=self._durability.level, changes=len(changing))
-            for call in changing:
-                call.answer = OutcomeUnknown(f"the durability {self._durability.level} was not confirmed in time")
+        for call in changing:
+            call.answer = OutcomeUnknown(f"the durability {self._durability.level} was not confirmed in time")
+        return False
 
-    def _lose(self, reason: str) -> None:
-        """Ends the connection and its exchange. A change that was sent and not answered may have been made."""
+    def _lose(self, reason: str, error: InventoryUnavailable | None = None) -> None:
+        """Ends the connection and its exchange. A change that was sent and not answered may have been made.
+
+        A call that was not sent gets the error, if given.
+        """
         self._drop()
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             return
         exchange.timer.cancel()
+        if not self._durability.command:
+            self.acknowledged |= exchange.newest
         for call in exchange.calls:
             waits = isinstance(call.answer, list) and bool(self._durability.command)
             if (call.answer is None or waits) and exchange.sent and call.script.changes:
                 call.answer = OutcomeUnknown(f"Redis did not answer ({reason})")
             elif call.answer is None:
-                call.answer = InventoryUnavailable(f"Redis cannot be reached ({reason})")
+                call.answer = error or InventoryUnavailable(f"Redis cannot be reached ({reason})")
         exchange.answered(True)
 
     def _drop(self) -> None:
@@ -222,25 +295,21 @@ class ScriptConnection(asyncio.Protocol):
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
-            for script in self._scripts:
-                await connection.send_command("SCRIPT", "LOAD", script.source)
-                await connection.read_response()
-            if (
-                self._verify_or_fence is not None
-            ):  # before any sale: the address may lead to another server, or to an old copy
-                await self._verify_or_fence()
+            raise_first(await execute(connection, [("SCRIPT", "LOAD", script.source) for script in self._scripts]))
+            if self._verify_or_fence is not None:
+                await self._verify_or_fence(partial(execute, connection), self.acknowledged)
         except asyncio.CancelledError:
             await connection.disconnect(nowait=True)
             raise
         except Exception as error:  # noqa: BLE001 - the waiting callers need an answer after any error
             await connection.disconnect(nowait=True)
             self._connecting = None
-            self._lose(type(error).__name__)
+            self._lose(type(error).__name__, error if isinstance(error, ServerUnverified) else None)
             return
         self._connecting = None
         self._take_over(connection)
         if self._exchange is not None:
-            self._send(self._exchange.calls)
+            self._begin(self._exchange.calls)
 
     def _take_over(self, connection: AbstractConnection) -> None:
         # redis-py has no public access to its transport. Without its streams it no longer uses the connection.

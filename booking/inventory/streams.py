@@ -1,6 +1,7 @@
 """The change streams: read from a cursor, trimmed up to a cursor, and verified against what SQL has."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,9 +9,11 @@ from redis.exceptions import BusyLoadingError, ResponseError
 
 from booking.domain.changes import Change, ShardBatch
 from booking.inventory import keys
-from booking.inventory.connection import open_client, reason_of, unavailable
+from booking.inventory.connection import open_client, raise_first, reason_of, unavailable
+from booking.inventory.durability import WAIT_MS, WRITTEN
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.records import read_change
+from booking.inventory.script_connection import Acknowledged, Argument, Execute
 from booking.inventory.scripts import load
 
 READ_SECONDS_MAX = 5.0
@@ -36,7 +39,9 @@ class StreamRead:
 class ChangeStreams:
     """Every shard's stream, over its own connection."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, replicas: int = 0) -> None:
+        """`replicas`: how many of them have to have the entries that `read` returns."""
+        self._replicas = replicas
         self._redis = open_client(address, READ_SECONDS_MAX)
         # The raw reply: redis-py's callback makes a dictionary of each entry, at three times the cost.
         self._redis.response_callbacks["XREAD"] = _unchanged  # type: ignore[assignment]  # it takes any options
@@ -68,11 +73,14 @@ class ChangeStreams:
 
         The epoch of each is deleted, so that nothing is sold from it.
         """
-        pipeline = self._redis.pipeline(transaction=False)
-        for shard, (epoch, cursor) in positions.items():
-            _evaluate(pipeline, "verify_or_fence", shard, epoch, cursor)
-        replies = await self._execute(pipeline)
-        return [shard for shard, reply in zip(positions, replies, strict=True) if not _is_whole(reply)]
+
+        async def execute(commands: Iterable[Sequence[Argument]]) -> list[Any]:
+            pipeline = self._redis.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return await self._execute(pipeline)
+
+        return list(await verify_or_fence(execute, positions, {}))
 
     async def read(self, positions: Positions, count: int) -> StreamRead:
         """Up to `count` entries of each shard after its cursor. Raises InventoryUnavailable.
@@ -82,7 +90,7 @@ class ChangeStreams:
         """
         pipeline = self._redis.pipeline(transaction=False)
         for shard, (epoch, cursor) in positions.items():
-            _evaluate(pipeline, "verify_or_fence", shard, epoch, cursor)
+            pipeline.execute_command(*_evaluation("verify_or_fence", shard, epoch, cursor, ""))
             pipeline.execute_command("XREAD", "COUNT", count, "STREAMS", keys.changes(shard), cursor)
         replies = await self._execute(pipeline)
         read = StreamRead()
@@ -98,7 +106,21 @@ class ChangeStreams:
                     read.batches.append(_batch(shard, epoch, cursor, reply[0][1]))
                 except (KeyError, ValueError, IndexError) as error:
                     read.unreadable[shard] = f"an entry after {cursor} cannot be read ({error!r})"
+        if read.batches and self._replicas:
+            await self._wait_for_replicas()
         return read
+
+    async def _wait_for_replicas(self) -> None:
+        """Waits until the replicas have all that this process has read. Raises InventoryUnavailable if they do not.
+
+        Otherwise SQL would be ahead of a replica that is promoted, and the shard would be fenced.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.set(WRITTEN, 1)
+        pipeline.execute_command("WAIT", self._replicas, WAIT_MS)
+        _, confirmed = await self._execute(pipeline)
+        if confirmed < self._replicas:
+            raise InventoryUnavailable(f"{confirmed} of {self._replicas} replicas have the changes that SQL lacks")
 
     async def trimmed_to(self, shards: Iterable[int]) -> dict[int, str]:
         """The cursor that each shard's stream was trimmed to, for those ever trimmed. Raises InventoryUnavailable."""
@@ -142,7 +164,7 @@ class ChangeStreams:
         for shard in numbers:
             pipeline.eval(script, 1, keys.persisters(shard), me, lease_ms)
         replies = await self._execute(pipeline)
-        _raise_first(replies)
+        raise_first(replies)
         alive = {shard: reply[0] for shard, reply in zip(numbers, replies, strict=True)}
         return {shard for shard, names in alive.items() if names[shard % len(names)] == me.encode()}
 
@@ -163,7 +185,7 @@ class ChangeStreams:
         for shard, (epoch, _) in positions.items():
             pipeline.eval(script, 1, keys.epoch(shard), epoch)
         replies = await self._execute(pipeline)
-        _raise_first(replies)
+        raise_first(replies)
         rows = {shard: reply[0] for shard, reply in zip(positions, replies, strict=True)}
         moved = [shard for shard, (_, was_moved) in rows.items() if was_moved]
         return moved, [shard for shard, (has_epoch, _) in rows.items() if not has_epoch]
@@ -177,9 +199,9 @@ class ChangeStreams:
         while remaining:
             pipeline = self._redis.pipeline(transaction=False)
             for shard, (epoch, cursor) in remaining.items():
-                _evaluate(pipeline, "trim", shard, epoch, cursor)
+                pipeline.execute_command(*_evaluation("trim", shard, epoch, cursor))
             replies = await self._execute(pipeline)
-            _raise_first(replies)
+            raise_first(replies)
             remaining = {
                 shard: remaining[shard] for shard, rows in zip(remaining, replies, strict=True) if rows == [[2]]
             }
@@ -189,7 +211,7 @@ class ChangeStreams:
         pipeline = self._redis.pipeline(transaction=False)
         for shard in shards:
             pipeline.delete(keys.epoch(shard))
-        _raise_first(await self._execute(pipeline))
+        raise_first(await self._execute(pipeline))
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -199,12 +221,39 @@ class ChangeStreams:
         """The replies; an error reply about one key is among them. Raises InventoryUnavailable for any other error."""
         with unavailable("reached"):
             replies: list[Any] = await pipeline.execute(raise_on_error=False)
-        for reply in replies:
-            # A server that loads or is busy refuses everything. A key of the wrong type concerns one shard.
-            if isinstance(reply, Exception) and not _is_of_one_key(reply):
-                await self._redis.connection_pool.disconnect()  # after a failover the address may lead elsewhere
-                raise InventoryUnavailable(f"Redis refuses ({reason_of(reply)})") from None
+        try:
+            _raise_refusal(replies)
+        except InventoryUnavailable:
+            await self._redis.connection_pool.disconnect()  # after a failover the address may lead elsewhere
+            raise
         return replies
+
+
+async def verify_or_fence(execute: Execute, positions: Positions, acknowledged: Acknowledged) -> dict[int, str]:
+    """The shards that lack changes that SQL has, or that were acknowledged, on the server that `execute` talks to.
+
+    Each loses its epoch, so that nothing is sold from it. For a shard that is found to lack acknowledged changes that
+    SQL does not have, says which, as `Lag.lost`. Raises InventoryUnavailable if the server refuses.
+    """
+    commands = []
+    for shard, (epoch, cursor) in positions.items():
+        its_epoch, newest = acknowledged.get(keys.changes(shard), (epoch, b""))
+        is_needed = newest and its_epoch == epoch and order(newest.decode()) > order(cursor)
+        commands.append(_evaluation("verify_or_fence", shard, epoch, cursor, newest if is_needed else ""))
+    replies = await execute(commands)
+    _raise_refusal(replies)
+    return {
+        shard: "" if isinstance(reply, Exception) else reply[0][3].decode()
+        for shard, reply in zip(positions, replies, strict=True)
+        if not _is_whole(reply)
+    }
+
+
+async def run_id(execute: Execute) -> str | None:
+    """The id of the server's process, which another process never has. None if the server does not tell it."""
+    (reply,) = await execute([("INFO", "server")])
+    found = re.search(rb"^run_id:(\w+)", reply, re.MULTILINE) if isinstance(reply, bytes) else None
+    return found[1].decode() if found else None
 
 
 def order(entry_id: str) -> tuple[int, int]:
@@ -232,10 +281,10 @@ def _batch(shard: int, epoch: str, cursor: str, entries: Any) -> ShardBatch:
     return ShardBatch(shard, epoch, cursor, upto.decode(), tuple(changes))
 
 
-def _evaluate(pipeline: Any, script: str, shard: int, epoch: str, cursor: str) -> None:
-    """Queues `trim` or `verify_or_fence`: both take the same keys and a position."""
+def _evaluation(script: str, shard: int, *arguments: Argument) -> Sequence[Argument]:
+    """The command that runs `trim` or `verify_or_fence`: both take the same keys."""
     script_keys = (keys.changes(shard), keys.trimmed_to(shard), keys.epoch(shard))
-    pipeline.execute_command("EVAL", load(script).source, len(script_keys), *script_keys, epoch, cursor)
+    return ("EVAL", load(script).source, len(script_keys), *script_keys, *arguments)
 
 
 def _is_whole(reply: Any) -> bool:
@@ -246,10 +295,12 @@ def _is_of_one_key(error: Exception) -> bool:
     return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 
 
-def _raise_first(replies: Iterable[Any]) -> None:
+def _raise_refusal(replies: Iterable[Any]) -> None:
+    """Raises InventoryUnavailable if the server loads or is busy. A key of the wrong type concerns one shard only."""
     for reply in replies:
-        if isinstance(reply, Exception):
-            raise InventoryUnavailable(f"Redis refuses ({reason_of(reply)})")
+        # A server that loads or is busy refuses everything. A key of the wrong type concerns one shard.
+        if isinstance(reply, Exception) and not _is_of_one_key(reply):
+            raise InventoryUnavailable(f"Redis refuses ({reason_of(reply)})") from None
 
 
 def _unchanged(reply: Any, **_: Any) -> Any:

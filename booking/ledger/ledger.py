@@ -1,10 +1,10 @@
 """The ledger: the only access to the database for all other packages."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import chain
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -18,6 +18,8 @@ from booking.ledger.errors import LedgerError, LedgerUnavailable
 from booking.ledger.failures import DuplicateRow, translated_errors
 from booking.ledger.fold import fold
 from booking.ledger.records import Count, EventRecord, SeqGap, ShardRecord
+
+T = TypeVar("T")
 
 PING_SECONDS_MAX = 1.0
 """How long `ping` waits before it raises LedgerUnavailable."""
@@ -37,7 +39,7 @@ class Ledger:
         self._engine = async_engine
         self._writing_engine = async_engine.execution_options(writing=True)
         self._readings = asyncio.Semaphore(max(1, connections - 1))
-        self._pings: set[asyncio.Task[None]] = set()
+        self._bounded: set[asyncio.Task[Any]] = set()
 
     @classmethod
     def open(cls, address: str, connections: int = CONNECTIONS_MAX) -> Self:
@@ -49,22 +51,25 @@ class Ledger:
 
     async def close(self) -> None:
         """Closes every connection. To be called once, after the last use of the ledger."""
-        for ping in self._pings:
-            ping.cancel()
-        await asyncio.gather(*self._pings, return_exceptions=True)
+        for question in self._bounded:
+            question.cancel()
+        await asyncio.gather(*self._bounded, return_exceptions=True)
         await self._engine.dispose()
 
     async def ping(self) -> None:
         """Checks that the database answers. Raises LedgerUnavailable within a second if it does not."""
-        ping = asyncio.create_task(self._ping())
-        self._pings.add(ping)
-        ping.add_done_callback(self._pings.discard)
+        await self._within(PING_SECONDS_MAX, self._ping())
+
+    async def _within(self, seconds: float, question: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(question)
+        self._bounded.add(task)
+        task.add_done_callback(self._bounded.discard)
         # Not wait_for: the driver may take longer to cancel a hanging call than the caller can wait.
-        done, _ = await asyncio.wait((ping,), timeout=PING_SECONDS_MAX)
+        done, _ = await asyncio.wait((task,), timeout=seconds)
         if not done:
-            ping.cancel()
+            task.cancel()
             raise LedgerUnavailable("the database did not answer in time")
-        ping.result()
+        return task.result()
 
     async def _ping(self) -> None:
         async with self._connected() as connection:
@@ -72,8 +77,13 @@ class Ledger:
 
     # The stream
 
-    async def shards(self) -> dict[int, ShardRecord]:
-        """Each shard with its epoch and cursor; empty before the service's first start."""
+    async def shards(self, seconds_max: float | None = None) -> dict[int, ShardRecord]:
+        """Each shard with its epoch and cursor; empty before the service's first start.
+
+        Raises LedgerUnavailable if the answer takes longer than `seconds_max` (None: no limit).
+        """
+        if seconds_max is not None:
+            return await self._within(seconds_max, self.shards())
         async with self._connected() as connection:
             return await shards.read(connection)
 
@@ -113,6 +123,11 @@ class Ledger:
             async with self.reading() as connection:
                 raise await writer.first_duplicate(connection, folded) or error from None
         return len(folded.changes)
+
+    async def skip_numbers(self, event_id: int, count: int) -> None:
+        """Raises an event's `seq` by `count`, so that no booking gets a number that was told to another user."""
+        async with self._writing() as connection:
+            await shards.skip_numbers(connection, event_id, count)
 
     # What all nodes have to agree on
 
@@ -224,9 +239,11 @@ class Ledger:
         Each page is a query of its own, and no connection is held in between. Changes made meanwhile may be seen.
         """
         record = await self.event(event_id)
-        for after in range(0, record.seq if record else 0, LIVE_SPAN):
+        after: int | None = 0
+        while after is not None and after < (record.seq if record else 0):
             async with self.reading() as connection:
                 span = await reads.live_span(connection, event_id, after, after + LIVE_SPAN)
+                after = await _next_span(connection, event_id, after, span)
             for booking in span:
                 yield booking
 
@@ -236,9 +253,11 @@ class Ledger:
         Each page is a query of its own, and no connection is held in between; the result is exact all the same. The
         database has to have reached `seq`.
         """
-        for after in range(0, seq, LIVE_SPAN):
+        after: int | None = 0
+        while after is not None and after < seq:
             async with self.reading() as connection:
                 span = await reads.span_as_of(connection, event_id, after, after + LIVE_SPAN, seq)
+                after = await _next_span(connection, event_id, after, span)
             if span:
                 yield span
 
@@ -339,3 +358,11 @@ class Ledger:
         with translated_errors():
             async with self._writing_engine.begin() as connection:
                 yield connection
+
+
+async def _next_span(connection: AsyncConnection, event_id: int, after: int, span: Sequence[Booking]) -> int | None:
+    """After which number the next span begins. An empty span may be the first of many, after skipped numbers."""
+    if span:
+        return after + LIVE_SPAN
+    number = await reads.next_number(connection, event_id, after + LIVE_SPAN)
+    return None if number is None else number - 1

@@ -9,7 +9,7 @@ from booking.domain.changes import BookingChange, Change, ChangeKind, EventChang
 from booking.domain.model import Booking, BookingStatus, Rules, Source
 from booking.ledger.fold import rules_from_text
 from booking.ledger.records import Count, EventRecord, SeqGap
-from booking.ledger.tables import bookings, changes, events
+from booking.ledger.tables import SKIPPED, bookings, changes, events
 
 LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING)
 """The statuses of live bookings; a user has at most one live booking of an event."""
@@ -51,6 +51,13 @@ async def last_event_id(connection: AsyncConnection) -> int:
     """The highest event id; 0 if there is none."""
     highest = (await connection.execute(select(func.max(events.c.id)))).scalar_one()
     return highest or 0
+
+
+async def next_number(connection: AsyncConnection, event_id: int, after: int) -> int | None:
+    """The lowest number above `after` that a booking of the event has; None if there is none."""
+    numbers = select(func.min(bookings.c.number)).where(bookings.c.event_id == event_id, bookings.c.number > after)
+    found: int | None = (await connection.execute(numbers)).scalar_one()
+    return found
 
 
 async def live_span(connection: AsyncConnection, event_id: int, after: int, upto: int) -> list[Booking]:
@@ -168,15 +175,14 @@ async def users_with_several(connection: AsyncConnection, event_id: int) -> list
 
 
 async def seq_gaps(connection: AsyncConnection, event_id: int) -> list[SeqGap]:
-    """The gaps in an event's changes below its highest `seq`."""
+    """The gaps in an event's changes below its highest `seq`, without those that `skip_numbers` has made."""
     # The event's own `seq` is read first: changes that are committed after that are then no gap.
     claimed = (await connection.execute(select(events.c.seq).where(events.c.id == event_id))).scalar_one_or_none() or 0
     of_event = changes.c.event_id == event_id
     previous = func.coalesce(func.lag(changes.c.seq).over(order_by=changes.c.seq), 0)
-    steps = select(previous.label("before"), changes.c.seq).where(of_event).subquery()
-    rows = await connection.execute(
-        select(steps).where(steps.c.seq != steps.c.before + 1).order_by(steps.c.seq).limit(GAPS_MAX)
-    )
+    steps = select(previous.label("before"), changes.c.seq, changes.c.source).where(of_event).subquery()
+    is_gap = (steps.c.seq != steps.c.before + 1) & steps.c.source.is_distinct_from(SKIPPED)
+    rows = await connection.execute(select(steps).where(is_gap).order_by(steps.c.seq).limit(GAPS_MAX))
     gaps = [SeqGap(row.before + 1, row.seq - 1) for row in rows]
     last = (await connection.execute(select(func.coalesce(func.max(changes.c.seq), 0)).where(of_event))).scalar_one()
     return [*gaps, SeqGap(last + 1, claimed)] if claimed > last else gaps

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from booking.domain.changes import ChangeKind
+from booking.ledger.fold import rules_to_text
+from booking.ledger.reads import event
 from booking.ledger.records import ShardRecord
-from booking.ledger.tables import shards
+from booking.ledger.tables import SKIPPED, changes, events, shards
 
 CURSOR_START = "0-0"
 """The cursor before the first applied entry; every entry's id is greater."""
@@ -34,6 +37,21 @@ async def initialize_shards(connection: AsyncConnection, epochs: Sequence[str]) 
         ],
     )
     return await read(connection)
+
+
+async def skip_numbers(connection: AsyncConnection, event_id: int, count: int) -> None:
+    """Raises an event's `seq` by `count`, by a change that changes nothing else.
+
+    A booking's number is the `seq` of a change, so nobody gets a number that was told to another user and then lost.
+    """
+    record = await event(connection, event_id)
+    if record is None:
+        return
+    seq = record.seq + count
+    at_ms = select(changes.c.at_ms).where(changes.c.event_id == event_id, changes.c.seq == record.seq)
+    change = {"seq": seq, "kind": ChangeKind.CHANGED.value, "source": SKIPPED, "rules": rules_to_text(record.rules)}
+    await connection.execute(insert(changes).values(event_id=event_id, at_ms=at_ms.scalar_subquery(), **change))
+    await connection.execute(update(events).where(events.c.id == event_id).values(seq=seq))
 
 
 async def replace_shard(connection: AsyncConnection, shard: int, seen: ShardRecord, new: ShardRecord) -> bool:

@@ -11,6 +11,8 @@ metadata = MetaData(
     }
 )
 
+SKIPPED = "skipped"
+
 # SQLite assigns ids only in a column of type INTEGER.
 _AccountId = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -78,6 +80,7 @@ changes = Table(
     Column("user_id", Text),
     Column("quantity", SmallInteger),
     Column("status", Text),
+    # SKIPPED for the change that `shards.skip_numbers` writes after numbers that it skips.
     Column("source", Text),
     Column("created_at_ms", BigInteger),
     Column("expires_at_ms", BigInteger),

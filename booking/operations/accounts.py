@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 from booking.auth.emails import email_key, normalise_email
 from booking.auth.passwords import Passwords
@@ -14,14 +13,13 @@ from booking.inventory.box_office import BoxOffice
 from booking.inventory.durability import choose
 from booking.inventory.script_connection import ScriptConnection
 from booking.inventory.scripts import all_scripts
-from booking.inventory.streams import ChangeStreams
 from booking.ledger.engine import location_of
 from booking.ledger.errors import EmailTaken
 from booking.ledger.inspection import inspect, is_there
 from booking.ledger.ledger import Ledger
 from booking.ledger.migrate import migrate
 from booking.operations.read_your_writes import ReadYourWrites
-from booking.persister.bootstrap import verify_or_fence
+from booking.persister.verification import Verifier
 from booking.settings import Settings
 
 TITLES = {Role.USER: "a user", Role.ORGANIZER: "an organizer", Role.ADMIN: "an administrator"}
@@ -167,17 +165,13 @@ async def _opened(address: str, *, may_be_new: bool = False) -> AsyncIterator[Le
 @asynccontextmanager
 async def _box_office(settings: Settings, ledger: Ledger) -> AsyncIterator[BoxOffice]:
     """The inventory, without a rate limit. Raises InventoryUnavailable."""
-    streams = ChangeStreams(settings.redis_address)
+    durability = await choose(settings.redis_address, settings.ack, settings.ack_replicas)
+    verify = Verifier(ledger).verify_or_fence
+    connection = ScriptConnection(settings.redis_address, all_scripts(), verify, durability)
+    records = await ledger.shards()
+    batcher = CommandBatcher(connection, settings.queue_limit)
+    office = BoxOffice([batcher], [records[shard].epoch for shard in sorted(records)], None, 0)
     try:
-        durability = await choose(settings.redis_address, settings.ack, settings.ack_replicas)
-        verify = partial(verify_or_fence, ledger, streams)
-        connection = ScriptConnection(settings.redis_address, all_scripts(), verify, durability)
-        records = await ledger.shards()
-        batcher = CommandBatcher(connection, settings.queue_limit)
-        office = BoxOffice([batcher], [records[shard].epoch for shard in sorted(records)], None, 0)
-        try:
-            yield office
-        finally:
-            await office.close()
+        yield office
     finally:
-        await streams.close()
+        await office.close()

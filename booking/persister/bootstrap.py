@@ -24,15 +24,6 @@ async def initialize_shards(settings: Settings, ledger: Ledger, streams: ChangeS
     return records
 
 
-async def verify_or_fence(ledger: Ledger, streams: ChangeStreams) -> list[int]:
-    """The shards in Redis that lack changes that SQL has. Their epoch is deleted, so that nothing is sold from them.
-
-    To be called before anything is sold over a new connection: it may lead to another Redis, or to an old copy. Raises
-    LedgerUnavailable and InventoryUnavailable.
-    """
-    return await streams.verify_or_fence(positions_of(await ledger.shards()))
-
-
 def positions_of(records: Mapping[int, ShardRecord]) -> dict[int, tuple[str, str]]:
     """Each shard's epoch and cursor."""
     return {shard: (record.epoch, record.cursor) for shard, record in records.items()}

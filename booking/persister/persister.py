@@ -90,7 +90,7 @@ async def run(
     if an entry may be older than BEHIND_SECONDS_MAX when it is read.
     """
     ledger = Ledger.open(settings.database_address, CONNECTIONS)
-    streams = ChangeStreams(settings.redis_address)
+    streams = ChangeStreams(settings.redis_address, settings.ack_replicas if settings.ack == "replica" else 0)
     try:
         await Persister(settings, ledger, streams, lower_priority, health).run(stop)
     finally:

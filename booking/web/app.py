@@ -32,8 +32,9 @@ from booking.ledger.ledger import Ledger
 from booking.metrics import FOLDER, Metrics, MetricsFile
 from booking.operations.read_your_writes import ReadYourWrites
 from booking.operations.restore.naming import name_accounts
-from booking.operations.restore.restoration import restore_empty
-from booking.persister.bootstrap import initialize_shards, verify_or_fence
+from booking.operations.restore.restoration import lost_shards, restore_empty
+from booking.persister.bootstrap import initialize_shards
+from booking.persister.verification import Verifier
 from booking.settings import Settings, SettingsError
 from booking.web.access_log import AccessLog, console_line, json_line
 from booking.web.account_tokens import RENEW_SECONDS, AccountTokens
@@ -145,7 +146,7 @@ class Application:
         stack.push_async_callback(streams.close)
         await initialize_shards(settings, ledger, streams)
         await name_accounts(settings, ledger, streams)
-        await restore_empty(settings, ledger, streams, await verify_or_fence(ledger, streams))
+        await restore_empty(settings, ledger, streams, await lost_shards(ledger, streams))
         limit = auth_limit = read_limit = None
         if settings.rate_limit == "on":
             limit = RateLimit(settings.rate_limit_burst, settings.rate_limit_per_second)
@@ -157,7 +158,7 @@ class Application:
             raise SettingsError(f"BOOKING_ACK: {error}") from None
         log.info("changes are acknowledged at this level", acknowledged=durability.level)
         connection = ScriptConnection(
-            settings.redis_address, all_scripts(), partial(verify_or_fence, ledger, streams), durability
+            settings.redis_address, all_scripts(), Verifier(ledger).verify_or_fence, durability
         )
         saved: list[ReadYourWrites] = []
         waits = (lambda: saved[0].saved()) if durability.level == "database" else None
@@ -166,7 +167,7 @@ class Application:
         )
         office = BoxOffice([batcher], await _epochs(ledger), limit, settings.persister_lag_limit)
         stack.push_async_callback(office.close)
-        await office.lags()  # connects now, because verify_or_fence needs the database, which is available
+        await office.lags()  # connects now, because the verifier needs the database, which is available
         reader = InventoryReader(settings.redis_address, settings.shards, ANSWER_SECONDS_MAX)
         stack.push_async_callback(reader.close)
         read_your_writes = ReadYourWrites(office, ledger)
@@ -220,9 +221,7 @@ class Application:
                 ReportEndpoints(credentials, office, ledger, reader, read_your_writes, reads, work),
                 live,
                 accounts if settings.has_accounts else None,
-                HealthEndpoints(
-                    office, reader, ledger, settings.persister_lag_limit, durability.level, self._is_draining
-                ),
+                HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability, self._is_draining),
                 MetricsEndpoint(office, reader, ledger, batcher, live, self._access_log, metrics_file),
                 PageEndpoints(office),
             )

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from booking.auth.key_set import KeySetUnavailable
 from booking.auth.passwords import TooBusy
-from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded, ServerUnverified
 from booking.ledger.errors import LedgerUnavailable
 from booking.logs import ThrottledLogger
 from booking.web.access_log import AccessLog
@@ -23,6 +23,8 @@ from booking.web.responses import PlainResponse, problem_response, send_response
 
 STATUS_CLIENT_GONE = 499
 """The logged status of a request whose client disconnected before its response. nginx uses the same number."""
+
+UNVERIFIED = "The stock cannot be compared with the database, which is away. Nothing was changed."
 
 STATUS = "booking.status"
 """The key of a request's scope under which the status of a started response is stored."""
@@ -113,7 +115,7 @@ def _problem_for(error: BaseException, request_id: str) -> Problem:
         return _routing_problem(error)
     if isinstance(error, InventoryUnavailable):
         _UNAVAILABLE.error(reason=str(error), request_id=request_id)
-        return Problem("inventory_unavailable")
+        return Problem("inventory_unavailable", UNVERIFIED if isinstance(error, ServerUnverified) else None)
     if isinstance(error, LedgerUnavailable):
         _NO_DATABASE.error(reason=str(error), request_id=request_id)
         return Problem("database_unavailable")

@@ -28,9 +28,9 @@ local function commit()
   write('ZADD', waiting, queued)
   write('ZADD', holds, held)
   if created_by then
-    call('XADD', changes, '*', 'c', entries[1], 'o', created_by)
+    newest_entry = call('XADD', changes, '*', 'c', entries[1], 'o', created_by)
   else
-    for _, entry in ipairs(entries) do call('XADD', changes, '*', 'c', entry) end
+    for _, entry in ipairs(entries) do newest_entry = call('XADD', changes, '*', 'c', entry) end
   end
   if #entries > 0 then
     call('HSET', event, 'available', sale.available, 'held', sale.held, 'sold', sale.sold, 'bookings', sale.bookings,

@@ -9,6 +9,7 @@ local version, unsaved, waiting_count -- prefix of new records; entries that SQL
 local known, touched = {}, {} -- bookings by user, false for none; users whose booking has changed
 local entries = {} -- new entries of the stream
 local created_by -- the user id for the entry of a new event, in a field of its own that an older persister ignores
+local newest_entry -- the id of the last entry that `commit` has written; nil if it has written none
 local left_waiting, left_holds = {}, {} -- users that `commit` removes from the waiting list, and from the list of holds
 
 local function open_event() -- returns nil, or an error if nothing may be sold from the shard or the event

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from booking.inventory.durability import REDIS, Durability, LevelUnavailable, ch
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown
 from booking.inventory.script_connection import ScriptConnection
 from booking.inventory.scripts import all_scripts
+from booking.inventory.streams import ChangeStreams
 from tests.fixtures.stock import EPOCHS, Stock, found
 from tests.fixtures.valkey import ValkeyServer, running_valkey
 from tests.fixtures.waiting import eventually_async
@@ -147,6 +148,65 @@ async def test_a_change_without_a_replica_is_acknowledged_only_at_the_level_belo
             assert await stock.office.get_event(1) is not None, "a read waits for durability"
             replica.process.send_signal(signal.SIGCONT)
             assert (await stock.office.book(1, "bob")).status is Status.BOOKED
+
+
+async def test_nothing_is_sold_while_fewer_replicas_are_connected_than_have_to_confirm() -> None:
+    async with replicated() as (primary, replica, _):
+        durability = await choose(primary.address, "replica", 1)
+        async with opened(primary, durability) as stock:
+            await stock.sale(capacity=100)
+            replica.process.send_signal(signal.SIGKILL)
+
+            async def is_alone() -> bool:
+                return int((await stock.redis.info("replication"))["connected_slaves"]) == 0
+
+            await eventually_async(is_alone, "the primary has noticed")
+            for number in range(10):
+                with pytest.raises(InventoryUnavailable, match="0 of 1 replicas"):
+                    await stock.office.book(1, f"buyer-{number}")
+            event = await stock.office.get_event(1)
+            assert event is not None, "a read needs no replica"
+            assert (event.tickets_sold, len(await stock.entries())) == (0, 1)
+
+
+async def test_a_replica_that_stops_costs_one_unknown_batch_and_then_nothing_is_sold() -> None:
+    async with replicated() as (primary, replica, _):
+        durability = await choose(primary.address, "replica", 1)
+        async with opened(primary, durability) as stock:
+            await stock.sale(capacity=100)
+            replica.process.send_signal(signal.SIGSTOP)
+            with pytest.raises(OutcomeUnknown):
+                await stock.office.book(1, "ann")
+            for number in range(10):
+                with pytest.raises(InventoryUnavailable, match="0 of 1 replicas"):
+                    await stock.office.book(1, f"buyer-{number}")
+            event = await stock.office.get_event(1)
+            assert event is not None
+            assert event.tickets_sold == 1, "more than ann's is sold"
+            replica.process.send_signal(signal.SIGCONT)
+
+            async def sells() -> bool:
+                with suppress(InventoryUnavailable):
+                    return (await stock.office.book(1, "bob")).status is Status.BOOKED
+                return False
+
+            await eventually_async(sells, "the replica has caught up")
+
+
+async def test_sql_gets_no_change_before_the_replicas_have_it() -> None:
+    async with replicated() as (primary, replica, _), opened(primary, REDIS) as stock:
+        streams = ChangeStreams(primary.address, replicas=1)
+        positions = {shard: (epoch, "0-0") for shard, epoch in enumerate(EPOCHS)}
+        try:
+            await stock.sale(capacity=100)
+            assert len((await streams.read(positions, 10)).batches) == 1
+            replica.process.send_signal(signal.SIGSTOP)
+            await stock.office.book(1, "ann")
+            with pytest.raises(InventoryUnavailable, match="0 of 1 replicas"):
+                await streams.read(positions, 10)
+            replica.process.send_signal(signal.SIGCONT)
+        finally:
+            await streams.close()
 
 
 async def test_a_change_whose_durability_was_not_confirmed_is_unknown() -> None:

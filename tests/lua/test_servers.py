@@ -52,8 +52,8 @@ class ScriptCaller:
     def run(self, verb: str, *arguments: object) -> list[list[Any]]:
         script = load(verb)
         places = keys.event_keys(1, 2)[: len(script.header.keys)]
-        rows: list[list[Any]] = self.client.eval(script.source.decode(), len(places), *places, EPOCH, 1, *arguments)
-        return rows
+        rows: list[Any] = self.client.eval(script.source.decode(), len(places), *places, EPOCH, 1, *arguments)
+        return [row for row in rows if isinstance(row, list)]  # the id of the newest entry follows them
 
     def create(self, capacity: int, hold_ms: int = 0, waitlist_limit: object = "") -> list[Any]:
         return self.run("create", "Opening night", capacity, 4, hold_ms, waitlist_limit, "", "", "boss")[0]

@@ -22,7 +22,9 @@ from booking.settings import Settings, SettingsError
 from booking.web import app as module
 from booking.web.access_log import AccessLog, json_line
 from booking.web.app import Application, create_app
+from tests.fixtures.proxy import lossy_proxy
 from tests.fixtures.stock import SHARDS
+from tests.fixtures.valkey import running_valkey
 
 SECRET = "the secret of these tests, of more than 32 bytes"
 EMAIL, PASSWORD = "zoe@example.com", "a password to keep"
@@ -211,6 +213,104 @@ async def test_readyz_names_the_failing_part(
         assert (await worker.call("GET", "/healthz")).json() == {"status": "alive"}
     finally:
         await redis.aclose()
+
+
+async def drop_selling_connection(worker: Worker, redis: Any) -> None:
+    """Closes the worker's connection for scripts, and returns when the worker knows it. Its other connections stay."""
+    selling = [client["id"] for client in await redis.client_list() if client["cmd"] == "evalsha"]
+    assert len(selling) == 1
+    await redis.client_kill_filter(_id=selling[0])
+    await worker.call("GET", "/status/1")
+
+
+@asynccontextmanager
+async def without_database(worker: Worker) -> AsyncIterator[None]:
+    """Takes the database away; at the end it is back."""
+    with closing(sqlite3.connect(worker.settings.data_dir / "booking.sqlite3")) as connection:
+        connection.execute("ALTER TABLE shards RENAME TO gone")
+        yield
+        connection.execute("ALTER TABLE gone RENAME TO shards")
+
+
+async def test_sales_go_on_if_the_connection_drops_while_the_database_is_away(
+    worker: Worker, clean_valkey: str
+) -> None:
+    event_id = await worker.open_sale()
+    async with Redis.from_url(clean_valkey, protocol=2) as redis, without_database(worker):
+        for user in ("ann", "bob"):
+            await drop_selling_connection(worker, redis)
+            booked = await worker.call("POST", "/book", user, json={"event_id": event_id})
+            assert booked.status_code == 201, booked.text
+        parts = (await worker.call("GET", "/readyz")).json()["parts"]
+        assert (parts["redis"]["ok"], parts["database"]["ok"]) == (True, False)
+
+
+async def test_another_server_sells_nothing_before_it_was_compared_with_the_database(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clean_valkey: str
+) -> None:
+    with running_valkey() as other:
+        async with (
+            lossy_proxy(clean_valkey) as front,
+            Redis.from_url(clean_valkey, protocol=2) as redis,
+            Redis.from_url(other.address, protocol=2) as copy,
+            running(monkeypatch, tmp_path, front.address) as worker,
+        ):
+            event_id = await worker.open_sale()
+            await copy_all(redis, copy)
+            front.lead_to(other.socket)
+            await drop_selling_connection(worker, redis)
+            async with without_database(worker):
+                refused = await worker.call("POST", "/book", "ann", json={"event_id": event_id})
+                assert (refused.status_code, refused.json()["code"]) == (503, "inventory_unavailable")
+                assert "database" in refused.json()["detail"]
+                reason = (await worker.call("GET", "/readyz")).json()["parts"]["redis"]["reason"]
+                assert reason == "Redis answers, but it cannot be compared with the database, which is away"
+            booked = await worker.call("POST", "/book", "ann", json={"event_id": event_id})
+            assert booked.status_code == 201, "the other server has every change"
+
+
+async def copy_all(source: Any, target: Any) -> None:
+    """Copies every key, as a replica or a backup has them at that time."""
+    for key in await source.keys("*"):
+        await target.restore(key, 0, await source.dump(key))
+
+
+async def test_nothing_is_sold_from_an_old_copy_to_which_only_the_selling_connection_leads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clean_valkey: str
+) -> None:
+    with running_valkey() as other:
+        async with (
+            lossy_proxy(clean_valkey) as front,
+            Redis.from_url(clean_valkey, protocol=2) as redis,
+            Redis.from_url(other.address, protocol=2) as copy,
+            running(monkeypatch, tmp_path, front.address) as worker,
+        ):
+            event_id = await worker.open_sale()
+            await copy_all(redis, copy)
+            assert (await worker.call("POST", "/book", "ann", json={"event_id": event_id})).status_code == 201
+            stop = asyncio.Event()
+            stop.set()
+            await run(worker.settings.model_copy(update={"redis_url": clean_valkey}), stop)
+            changes = keys.changes(event_id % SHARDS)
+            entries = await copy.xlen(changes)
+            front.lead_to(other.socket)
+            await drop_selling_connection(worker, redis)
+            refused = await worker.call("POST", "/book", "bob", json={"event_id": event_id})
+            assert (refused.status_code, refused.json()["code"]) == (503, "inventory_unavailable")
+            assert await copy.xlen(changes) == entries, "a ticket was sold from the old copy"
+            assert (await worker.call("GET", "/readyz")).json()["parts"]["redis"]["lost"] == [event_id % SHARDS]
+
+
+async def test_a_primary_that_lacks_the_replicas_it_needs_is_not_ready(worker: Worker, clean_valkey: str) -> None:
+    async with Redis.from_url(clean_valkey, protocol=2) as redis:
+        assert (await worker.call("GET", "/readyz")).status_code == 200
+        await redis.config_set("min-replicas-to-write", 1)
+        try:
+            answer = await worker.call("GET", "/readyz")
+        finally:
+            await redis.config_set("min-replicas-to-write", 0)
+    assert answer.status_code == 503
+    assert answer.json()["parts"]["redis"]["reason"].startswith("Redis has 0 replicas that keep up, and 1 have to")
 
 
 async def test_readyz_reports_an_unreachable_database(worker: Worker) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from booking.domain.diagnosis import Finding, fault, ok, warning
-from booking.domain.lags import Lag
+from booking.domain.lags import Lag, describe_lost
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.inspection import shard_lags
 from booking.inventory.streams import trimmed_past
@@ -79,6 +79,13 @@ def _wholeness(lags: Mapping[int, Lag], behind: list[str]) -> Finding:
     lost = [str(shard) for shard, lag in lags.items() if not lag.whole]
     if not lost:
         return ok("shards", f"{len(lags)}, all whole: Redis has every change that SQL has")
+    gone = [describe_lost(shard, lag.lost) for shard, lag in lags.items() if lag.lost]
+    if gone:
+        return fault(
+            "shards",
+            f"Redis lacks what the database may not have either: {'; '.join(gone)}",
+            "bring back the Redis that has these changes, or give them up with booking restore",
+        )
     return fault(
         "shards",
         f"Redis lacks changes that SQL has of {', '.join(lost)}: it was emptied, is an old copy, or is the wrong Redis",

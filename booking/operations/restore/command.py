@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.prompt import Confirm
 
+from booking.domain.lags import describe_lost
 from booking.inventory import keys
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.reader import InventoryReader
@@ -157,6 +158,8 @@ def _summary(shard: int, restored: Restored | None) -> str:
         summary += f"; {restored.saved} changes that were only in Redis were saved first"
     if restored.discarded:
         summary += "; changes that do not follow those in the database were dropped"
+    if restored.lost:
+        summary += f"; lost for good are {describe_lost(shard, restored.lost)}; no booking gets one of their ids"
     return summary
 
 

@@ -52,6 +52,8 @@ class Restored:
     """Remaining changes of the shard's stream that were applied to the database."""
     discarded: bool
     """Whether changes were dropped, because they do not follow those in the database or cannot be parsed."""
+    lost: str = ""
+    """Which acknowledged changes are lost for good, as `Lag.lost`."""
 
 
 async def lost_shards(ledger: Ledger, streams: ChangeStreams) -> list[int]:
@@ -114,7 +116,9 @@ async def restore_shard(
                 return None
             if await writer.take_lease():
                 try:
-                    restoration = _Restoration(ledger, streams, writer, shard, len(records), progress)
+                    # Sales stop when one `persister_lag_limit` of changes waits for SQL; cancels go on.
+                    skipped = 2 * settings.persister_lag_limit
+                    restoration = _Restoration(ledger, streams, writer, shard, len(records), progress, skipped)
                     return await restoration.run(discards=not to_name_accounts)
                 except LeaseLost:
                     log.warning("a restoration lost its lease and starts again", shard=shard)
@@ -135,7 +139,10 @@ class _Restoration:
         shard: int,
         shards: int,
         progress: Progress,
+        skipped_numbers: int,
     ) -> None:
+        """`skipped_numbers`: more than the changes of an event that may be lost before SQL has them."""
+        self._skipped_numbers = skipped_numbers
         self._ledger = ledger
         self._streams = streams
         self._writer = writer
@@ -154,6 +161,11 @@ class _Restoration:
             for event_id in events:
                 await self._ledger.name_accounts(event_id)
                 await self._writer.keep_lease()
+        lost = await self._writer.lost()
+        if lost:
+            for event_id in events:
+                await self._ledger.skip_numbers(event_id, self._skipped_numbers)
+                await self._writer.keep_lease()
         await self._writer.clear()
         bookings = 0
         for event_id in events:
@@ -162,7 +174,7 @@ class _Restoration:
         if not await self._ledger.replace_shard(self._shard, record, ShardRecord(epoch, RESTORED_CURSOR)):
             raise LeaseLost
         await self._writer.finish(epoch, await self._ledger.last_event_id())
-        return Restored(self._shard, len(events), bookings, saved, discarded)
+        return Restored(self._shard, len(events), bookings, saved, discarded, lost)
 
     async def _save_remaining(self) -> tuple[ShardRecord, int, bool]:
         """Applies the remaining entries of the stream to SQL, if they follow those in SQL.

@@ -10,8 +10,10 @@ from pydantic import Field
 from starlette.types import Receive, Scope
 from typing_extensions import TypedDict  # pydantic takes it from here before Python 3.12
 
+from booking.domain.lags import describe_lost
 from booking.inventory.box_office import BoxOffice
-from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+from booking.inventory.durability import Durability
+from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded, ServerUnverified
 from booking.inventory.reader import InventoryReader
 from booking.ledger.errors import LedgerUnavailable
 from booking.ledger.ledger import Ledger
@@ -23,7 +25,11 @@ LAG_SECONDS_MAX = 30.0
 
 LOST = "Redis has lost changes of these shards that the database has; they sell nothing until `booking restore`"
 
+UNVERIFIED = "Redis answers, but it cannot be compared with the database, which is away"
+
 FULL = "Redis's memory is full: bookings are refused, and cancellations go on"
+
+FEW_REPLICAS = "Redis has {} replicas that keep up, and {} have to: nothing is sold"
 
 ALIVE, STOPPING = b'{"status":"alive"}', b'{"status":"stopping"}'
 
@@ -49,7 +55,7 @@ class RedisPart(TypedDict):
     """Shards that sell nothing until `booking restore` has run."""
     memory_bytes: NotRequired[Count]
     memory_bytes_max: NotRequired[Count]
-    """Redis's limit (`maxmemory`); 0: none. A full Redis refuses bookings and takes cancellations, so it stays ok."""
+    """Redis's limit (`maxmemory`); 0: none. A full Redis refuses bookings and takes cancellations; it is not ok."""
     reason: NotRequired[str]
 
 
@@ -97,11 +103,12 @@ class HealthEndpoints:
         reader: InventoryReader,
         ledger: Ledger,
         unsaved_limit: int,
-        level: str,
+        durability: Durability,
         is_draining: Callable[[], bool],
     ) -> None:
         self._is_draining = is_draining
-        self._level = level
+        self._level = durability.level
+        self._replicas = durability.replicas
         self._reader = reader
         self._office = office
         self._ledger = ledger
@@ -126,7 +133,11 @@ class HealthEndpoints:
         try:
             lags = await self._office.lags()
         except (InventoryUnavailable, OutcomeUnknown, Overloaded) as error:
-            reason = "Redis does not answer" if not isinstance(error, Overloaded) else "overloaded"
+            reason = "Redis does not answer"
+            if isinstance(error, Overloaded):
+                reason = "overloaded"
+            elif isinstance(error, ServerUnverified):
+                reason = UNVERIFIED
             unknown: PersisterPart = {
                 "ok": False,
                 "lag_entries": None,
@@ -137,11 +148,18 @@ class HealthEndpoints:
         lost = [shard for shard, lag in enumerate(lags) if not lag.whole]
         redis: RedisPart = {"ok": not lost, "shards": len(lags), "acknowledged": self._level}
         if lost:
-            redis |= {"reason": LOST, "lost": lost}
+            gone = [describe_lost(shard, lag.lost) for shard, lag in enumerate(lags) if lag.lost]
+            redis |= {"reason": "; ".join([LOST, *gone]), "lost": lost}
         with suppress(InventoryUnavailable):  # a managed Redis may not tell
             redis["memory_bytes"], redis["memory_bytes_max"] = await self._reader.memory_bytes()
             if 0 < redis["memory_bytes_max"] <= redis["memory_bytes"]:
+                redis["ok"] = False
                 redis.setdefault("reason", FULL)
+        with suppress(InventoryUnavailable):  # as above
+            replicas, needed = await self._reader.replicas()
+            if replicas < max(needed, self._replicas):
+                redis["ok"] = False
+                redis.setdefault("reason", FEW_REPLICAS.format(replicas, max(needed, self._replicas)))
         seconds = max(lag.oldest_ms for lag in lags) / 1000
         healthy = seconds <= LAG_SECONDS_MAX and all(lag.entries <= self._unsaved_limit for lag in lags)
         persister: PersisterPart = {

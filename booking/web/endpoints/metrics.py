@@ -122,7 +122,7 @@ class MetricsEndpoint:
                 used, most = await self._reader.memory_bytes()
                 gauges["booking_redis_memory_bytes", ""] = used
                 gauges["booking_redis_memory_bytes_max", ""] = most
-                gauges["booking_redis_replicas", ""] = await self._reader.replicas()
+                gauges["booking_redis_replicas", ""], _ = await self._reader.replicas()
             last = await self._office.last_event_id()
             for event_id in range(last, max(0, last - EVENTS_MAX), -1):
                 event = await self._office.get_event(event_id)
