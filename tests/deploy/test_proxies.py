@@ -266,7 +266,7 @@ def test_no_call_fails_while_a_node_behind_haproxy_stops(node: RunningService, t
         "BOOKING_RATE_LIMIT": "off",
         "BOOKING_REDIS_URL": f"unix://{node.data_dir}/redis.sock",
         "BOOKING_DATABASE_URL": f"sqlite:///{node.data_dir}/booking.sqlite3",
-        "BOOKING_DRAIN_SECONDS": "2",
+        "BOOKING_DRAIN_SECONDS": "4",
     }
     event_id = new_event(node)
     with (
