@@ -335,7 +335,8 @@ def test_a_terminal_prompts_twice_and_shows_no_password(tmp_path: Path, second: 
 
 
 COMMANDS = (
-    "serve", "migrate", "persist", "doctor", "audit", "restore", "rotate-secret", "token", "openapi", "user", "loadtest",
+    "serve", "migrate", "persist", "doctor", "audit", "restore", "rotate-secret",
+    "token", "openapi", "user", "loadtest",
 )  # fmt: skip
 
 
