@@ -73,7 +73,7 @@ class AccessLog:
             self._timer.cancel()
             self._timer = None
         requests, self._requests = self._requests, []
-        for _, method, route, status, duration_us, *_ in requests:
+        for _, method, route, status, duration_us, _, _, _ in requests:
             labels = method, getattr(route, "path", "none"), status
             histogram = self._durations.get(labels)
             if histogram is None:
@@ -94,6 +94,9 @@ def _line(request: Request, node: str) -> dict[str, Any]:
     `client` is the client's address; behind a trusted proxy, what that proxy says, which may be any text.
     """
     at_ns, method, route, status, duration_us, user, request_id, client = request
+    address = client[0] if client else None
+    if address is not None and len(address) > CLIENT_CHARACTERS_MAX:
+        address = address[:CLIENT_CHARACTERS_MAX]
     return {
         "at": to_text(at_ns // 1_000_000),
         "level": "info",
@@ -103,7 +106,7 @@ def _line(request: Request, node: str) -> dict[str, Any]:
         "status": status,
         "duration_ms": duration_us / 1000,
         "user": _masked(user),
-        "client": client[0][:CLIENT_CHARACTERS_MAX] if client else None,
+        "client": address,
         "request_id": request_id,
         "node": node,
     }

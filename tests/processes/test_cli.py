@@ -334,7 +334,10 @@ def test_a_terminal_prompts_twice_and_shows_no_password(tmp_path: Path, second: 
     assert (b"the two passwords differ" in shown) == (code == 2)
 
 
-COMMANDS = ("serve", "migrate", "persist", "doctor", "audit", "restore", "token", "openapi", "user", "loadtest")
+COMMANDS = (
+    "serve", "migrate", "persist", "doctor", "audit", "restore", "rotate-secret",
+    "token", "openapi", "user", "loadtest",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",)])

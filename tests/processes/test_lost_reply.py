@@ -28,6 +28,8 @@ async def test_a_repeated_call_with_the_same_key_gets_the_outcome(tmp_path: Path
                 async with httpx.AsyncClient(base_url=running.base_url, timeout=30, trust_env=False) as http:
                     for hang in (False, True):
                         await lose_a_reply(http, running, proxy, hang=hang)
+                    metrics = (await http.get("/metrics")).text
+                assert "\nbooking_outcomes_unknown_total 2\n" in metrics
             finally:
                 await asyncio.to_thread(service.__exit__, None, None, None)
 

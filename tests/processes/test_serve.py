@@ -373,7 +373,8 @@ def test_an_unreachable_redis_ends_the_start_with_the_reason(tmp_path: Path) -> 
 
 def test_a_setting_that_contradicts_the_stored_data_is_one_line(lasting: RunningService, tmp_path: Path) -> None:
     shutil.copytree(lasting.data_dir, tmp_path / "data", ignore=shutil.ignore_patterns("*.sock", "lock", "redis"))
-    ended = serve({"BOOKING_DATA_DIR": str(tmp_path / "data"), "BOOKING_SHARDS": "4"})
+    same = {"BOOKING_DATA_DIR": str(tmp_path / "data"), "BOOKING_JWT_SECRET": lasting.secret}
+    ended = serve(same | {"BOOKING_SHARDS": "4"})
     assert ended.returncode == 2
     starting, refusal = ended.stderr.splitlines()
     assert starting.startswith("booking: starting an embedded Redis")
