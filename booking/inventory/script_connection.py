@@ -7,7 +7,7 @@ from typing import cast
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 
-from booking.inventory.connection import open_pool
+from booking.inventory.connection import open_pool, reason_of
 from booking.inventory.durability import REDIS, Durability
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, ShardFenced
 from booking.inventory.scripts import Script
@@ -235,7 +235,7 @@ class ScriptConnection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - the waiting callers need an answer after any error
             await connection.disconnect(nowait=True)
             self._connecting = None
-            self._lose(type(error).__name__)
+            self._lose(reason_of(error))
             return
         self._connecting = None
         self._take_over(connection)
