@@ -37,6 +37,7 @@ GOOD: dict[str, list[tuple[str, object]]] = {
             "postgresql://a:1,b:2/db",
         )
     ],
+    "database_pool": [("2", 2), ("100", 100)],
     "shards": [("1", 1), ("1024", 1024)],
     "jwt_secret": [(SECRET, SECRET), ("ü" * 16, "ü" * 16)],
     "jwt_public_key": [(PEM, PEM)],
@@ -97,6 +98,7 @@ BAD: dict[str, list[str]] = {
     ],
     "database_url": ["mysql://host/db", "booking.db", "sqlite:/srv/b.db", "postgresql:db", "postgresql://host:port/db"],
     "redis_memory_mb": ["15", "64mb", "16000001"],
+    "database_pool": ["1", "101"],
     "shards": ["0", "1025"],
     "jwt_secret": ["short", "x" * 31],
     "jwt_public_key": ["/nowhere/key.pem", "c2VjcmV0LWtleS1pbi10aGUtd3JvbmctcGxhY2U=", "x" * 5_000],

@@ -14,7 +14,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from booking.inventory.errors import InventoryUnavailable
 
-REFUSED_COMMAND = re.compile(r"(?:User (\S+) has no permissions|can't run this command).*?'([\w|]+)' command")
+REFUSED_COMMAND = re.compile(r"(?:User (\S+) )?has no permissions to run the '([\w|]+)' command")
 """What Redis says of a command that its ACL refuses. The same stands in the middle of a script's error."""
 
 WRONG_HOST = (62, 64)
@@ -97,11 +97,6 @@ def tls_fault_of(error: BaseException) -> str | None:
                 return "its certificate is for another host than the URL names"
             return f"its certificate is not trusted, {one.verify_message}: name its CA's file with ?ssl_ca_certs="
         if isinstance(one, ssl.SSLError):
-            return "it does not speak TLS there: redis:// is without TLS" if _is_plain(one) else f"TLS: {one.reason}"
+            return f"TLS: {one.reason}"
         one = one.__cause__ or one.__context__
     return None
-
-
-def _is_plain(error: ssl.SSLError) -> bool:
-    """Whether the answer to a TLS greeting was no TLS."""
-    return error.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import hiredis
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from booking.inventory.connection import open_client, unavailable
 
@@ -59,6 +59,7 @@ async def choose(address: str, asked: Level | None, replicas: int) -> Durability
     That is `disk` if Redis fsyncs each write before it answers, else `redis`: replicas get a change after the answer,
     so any number of them adds nothing. Raises LevelUnavailable, InventoryUnavailable.
     """
+    redis: Any
     async with open_client(address, ANSWER_SECONDS_MAX) as redis:
         with unavailable("reached"):
             synced = await _synced(redis)
@@ -70,6 +71,7 @@ async def choose(address: str, asked: Level | None, replicas: int) -> Durability
                 connected = int((await redis.info("replication"))["connected_slaves"])
                 if connected < replicas:
                     raise LevelUnavailable(f"Redis has {connected} replicas connected, and {replicas} have to confirm")
+                await redis.execute_command("WAIT", 0, 1)  # refused by an ACL now, and not after each sale
                 return _waiting("replica", b"WAIT", str(replicas), replicas=replicas)
             return Durability(asked)
 
@@ -90,6 +92,8 @@ async def _disk(redis: Any, synced: str) -> Durability:
         raise LevelUnavailable("Redis has no append-only file, or does not report one; set appendonly yes")
     try:
         await redis.execute_command("WAITAOF", 0, 0, 1)
+    except NoPermissionError:
+        raise
     except ResponseError:
         raise LevelUnavailable(
             "Redis does not sync each write and has no WAITAOF (7.2 or newer); set appendfsync always"

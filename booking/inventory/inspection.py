@@ -1,5 +1,6 @@
 """Reads the state of a Redis server and of the shards in it, and changes nothing."""
 
+import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,14 +11,44 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError,
 
 from booking.domain.lags import Lag
 from booking.inventory import keys
-from booking.inventory.connection import open_client
-from booking.inventory.errors import AddressUnreadable, InventoryUnavailable
+from booking.inventory.connection import open_client, refusal_of, tls_fault_of
+from booking.inventory.errors import AddressUnreadable, CommandRefused, InventoryUnavailable
 from booking.inventory.records import read_change, read_epoch, read_lost
+from booking.inventory.scripts import all_scripts
 from booking.inventory.streams import order
 
 ANSWER_SECONDS_MAX = 3.0
 """How long Redis may take to accept a connection, and for each reply."""
 
+
+SLOTS = 16_384
+"""The slots of a cluster."""
+
+COMMANDS = frozenset(
+    re.findall(
+        r"\S+",
+        """del eval evalsha exec exists get hdel hget hgetall hmget hscan hset info multi pexpire ping pttl scan
+        script|load set time unlink unwatch wait watch xlen xrange xread zadd zcard zmscore zrange zrem zscore""",
+    )
+)
+"""The commands that the service sends itself. CONFIG GET and WAITAOF are used only if they are there."""
+
+SCRIPT_COMMAND = re.compile(rb"\bcall\('([A-Z]+)'")
+"""A command that a script uses."""
+
+FIND_REFUSED = """
+local refused = {}
+for _, name in ipairs(ARGV) do
+  local command, sub = string.match(name, '^([^|]+)|?(.*)$')
+  local allowed
+  if sub ~= '' then allowed = redis.acl_check_cmd(command, sub, '0')
+  else -- a command may take a key first, or any number of keys, or a number of keys
+    allowed = redis.acl_check_cmd(command, KEYS[1], '0', '0') or redis.acl_check_cmd(command, KEYS[1], KEYS[1])
+  end
+  if not allowed then table.insert(refused, name) end
+end
+return refused
+"""
 
 Kind = Literal["Redis", "Valkey"]
 
@@ -29,8 +60,13 @@ class Server:
     kind: Kind
     version: str
     clustered: bool
+    """Whether it is a node of a cluster, and other nodes have some of the slots."""
     role: str
-    """`master` or `slave`."""
+    """`master`, `slave`, or `sentinel`."""
+    primary: str | None
+    """A replica's or a Sentinel's primary: host and port."""
+    refused: tuple[str, ...]
+    """The commands that the service needs and its user may not run."""
     replicas: int
     append_only: bool
     synced: str | None
@@ -54,16 +90,23 @@ async def inspect(address: str) -> Server:
     """
     async with _connected(address) as redis:
         info: Mapping[str, Any] = await redis.info()
-        settings = await _settings(redis)
-        asked_at = time.time()
-        seconds, microseconds = await redis.time()
-        skew = seconds + microseconds / 1e6 - (asked_at + time.time()) / 2
+        is_sentinel = "sentinel" in (info.get("redis_mode"), info.get("server_mode"))
+        skew, settings, refused, clustered = 0.0, dict[str, str](), list[bytes](), False
+        if not is_sentinel:  # which has no such commands
+            settings = await _settings(redis)
+            asked_at = time.time()
+            seconds, microseconds = await redis.time()
+            skew = seconds + microseconds / 1e6 - (asked_at + time.time()) / 2
+            refused = await _refused_commands(redis)
+            clustered = bool(info.get("cluster_enabled", 0)) and not await _has_all_slots(redis)
     is_valkey = info.get("server_name") == "valkey" or "valkey_version" in info
     return Server(
         kind="Valkey" if is_valkey else "Redis",
         version=str(info.get("valkey_version") or info.get("redis_version") or "0"),
-        clustered=bool(info.get("cluster_enabled", 0)),
-        role=str(info.get("role", "master")),
+        clustered=clustered,
+        role="sentinel" if is_sentinel else str(info.get("role", "master")),
+        primary=_primary(info),
+        refused=tuple(name.decode() for name in refused),
         replicas=int(info.get("connected_slaves", 0)),
         append_only=bool(info.get("aof_enabled", 0)),
         synced=settings.get("appendfsync"),
@@ -140,6 +183,10 @@ async def _connected(address: str) -> AsyncIterator[Any]:
     except (RedisError, OSError) as error:
         if isinstance(error, AuthenticationError) or isinstance(error.__cause__, AuthenticationError):
             raise AddressUnreadable("Redis refuses the password or the user name") from None
+        if fault := tls_fault_of(error):
+            raise AddressUnreadable(f"Redis cannot be reached: {fault}") from None
+        if refusal := refusal_of(error):
+            raise CommandRefused(f"Redis cannot be inspected: {refusal}") from None
         raise InventoryUnavailable(_reason(error)) from None
     finally:
         await redis.aclose()
@@ -147,19 +194,48 @@ async def _connected(address: str) -> AsyncIterator[Any]:
 
 def _reason(error: Exception) -> str:
     """A reason without secrets. A message of redis-py may hold an address with its password; Redis's have a code."""
-    if isinstance(error, NoPermissionError):
-        return "Redis does not allow this user to read its state (an ACL)"
     if isinstance(error, ResponseError):
         return f"Redis refuses ({str(error).split(' ')[0]})"
     return f"Redis cannot be reached ({type(error).__name__})"
 
 
-async def _settings(redis: Any) -> Mapping[str, str]:
+async def _settings(redis: Any) -> dict[str, str]:
     try:
-        info: Mapping[str, str] = await redis.config_get("appendfsync", "maxmemory-policy", "maxclients")
+        info: dict[str, str] = await redis.config_get("appendfsync", "maxmemory-policy", "maxclients")
     except ResponseError:  # a managed Redis refuses CONFIG GET
         return {}
     return info
+
+
+async def _refused_commands(redis: Any) -> list[bytes]:
+    """The needed commands that this user may not run on the service's keys, by the server's own check."""
+    used = {name.lower().decode() for script in all_scripts() for name in SCRIPT_COMMAND.findall(script.source)}
+    try:
+        names = sorted(COMMANDS | used)
+        refused: list[bytes] = await redis.eval(FIND_REFUSED, 1, keys.epoch(0), *names)
+    except NoPermissionError:
+        raise
+    except ResponseError:  # older than Redis 7, which has no such check
+        return []
+    return refused
+
+
+async def _has_all_slots(redis: Any) -> bool:
+    """Whether a node of a cluster serves every slot, and so every key."""
+    try:
+        me, ranges = await redis.execute_command("CLUSTER MYID"), await redis.execute_command("CLUSTER SLOTS")
+    except ResponseError:
+        return False
+    own: int = sum(last - first + 1 for first, last, (_, _, node, *_), *_ in ranges if node == me)
+    return own == SLOTS
+
+
+def _primary(info: Mapping[str, Any]) -> str | None:
+    """The primary of a replica, or the first that a Sentinel watches."""
+    if "master_host" in info:
+        return f"{info['master_host']}:{info['master_port']}"
+    watched = info.get("master0")
+    return str(watched["address"]) if isinstance(watched, dict) else None
 
 
 def _number(value: object) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 
-from booking.inventory.connection import execute, open_pool, raise_first
+from booking.inventory.connection import execute, open_pool, raise_first, reason_of
 from booking.inventory.durability import REDIS, Durability
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, ServerUnverified, ShardFenced
 from booking.inventory.keys import EVENT_KEY_NAMES
@@ -304,7 +304,7 @@ class ScriptConnection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - the waiting callers need an answer after any error
             await connection.disconnect(nowait=True)
             self._connecting = None
-            self._lose(type(error).__name__, error if isinstance(error, ServerUnverified) else None)
+            self._lose(reason_of(error), error if isinstance(error, ServerUnverified) else None)
             return
         self._connecting = None
         self._take_over(connection)

@@ -2,7 +2,7 @@
 
 import re
 
-from booking.domain.diagnosis import Finding, fault, ok, warning
+from booking.domain.diagnosis import Finding, Verdict, fault, ok, warning
 from booking.inventory.inspection import Kind, Server
 
 OLDEST: dict[Kind, tuple[int, int]] = {"Redis": (7, 0), "Valkey": (7, 2)}
@@ -22,13 +22,20 @@ MEMORY_SHARE_MAX = 0.8
 
 
 def check_server(server: Server) -> list[Finding]:
-    """All findings about a server. `start_checks` gives the first three."""
-    return [*start_checks(server), _memory(server), _topology(server), _clients(server)]
+    """All findings about a server. `start_checks` gives the first ones."""
+    return [*start_checks(server), _memory(server), _clients(server)]
 
 
 def start_checks(server: Server) -> list[Finding]:
-    """The checks at the start of the service: a fault prevents the start, and a warning is printed once."""
-    return [check_version(server.kind, server.version), _eviction(server), _persistence(server)]
+    """The checks at the start of the service: a fault prevents the start, and a warning is printed once.
+
+    Of a server that is the wrong one nothing else is said.
+    """
+    topology = _topology(server)
+    if topology.verdict is Verdict.FAULT:
+        return [topology]
+    version = check_version(server.kind, server.version)
+    return [version, _eviction(server), _persistence(server), _rights(server), topology]
 
 
 def check_version(kind: Kind, version: str) -> Finding:
@@ -103,15 +110,27 @@ def _persistence(server: Server) -> Finding:
 def _topology(server: Server) -> Finding:
     name = "Redis topology"
     replicas = f"{server.replicas} replica{'' if server.replicas == 1 else 's'}"
+    primary = f"{server.primary}, " if server.primary else ""
+    if server.role == "sentinel":
+        return fault(name, "a Sentinel, which holds no data", f"name the primary that it watches, {primary}instead")
     if server.role != "master":
-        return fault(name, "a replica, which accepts no bookings", "name its primary in BOOKING_REDIS_URL")
+        return fault(name, "a replica, which accepts no bookings", f"name its primary, {primary}instead")
     if server.clustered:
-        return warning(
-            name,
-            f"a node of a cluster, {replicas}",
-            "the service uses one server: every slot has to be on the one that BOOKING_REDIS_URL names",
-        )
-    return ok(name, f"a primary, not in a cluster, {replicas}")
+        advice = "name a server that is in no cluster, or has all of its slots: clusters are not supported yet"
+        return fault(name, "a node of a cluster, which has only some of the keys", advice)
+    return ok(name, f"a primary that has all keys, {replicas}")
+
+
+def _rights(server: Server) -> Finding:
+    name = "Redis rights"
+    if not server.refused:
+        return ok(name, "its user may run every command that the service needs")
+    grants = " ".join(f"+{command}" for command in server.refused)
+    return fault(
+        name,
+        f"its ACL refuses {', '.join(command.upper() for command in server.refused)} on booking:*",
+        f"grant them: ACL SETUSER <user> ~booking:* {grants}",
+    )
 
 
 def _clients(server: Server) -> Finding:

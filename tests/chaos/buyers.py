@@ -18,6 +18,11 @@ OPERATIONS = ("book", "book", "book", "cancel", "confirm", "status", "mine", "ag
 
 
 @dataclass(slots=True)
+
+NOT_STORED = ("sale_paused", "sale_not_open")
+"""Refusals that are decided anew for the same key (contract)."""
+
+
 class Memory:
     """The acknowledgements that one user got for one event, for the oracle."""
 
@@ -115,7 +120,8 @@ class Buyer:
         reply = await self._call("POST", path, user, fields, key)
         if reply is None or reply.status in (0, 429, 503):
             return  # unavailable at present
-        if self._keys_forgotten and "idempotent-replayed" not in reply.headers:
+        may_change = self._keys_forgotten or first.code in NOT_STORED
+        if may_change and "idempotent-replayed" not in reply.headers:
             self._last = (path, user, fields, key, reply)  # no replay: now this is the first answer
         elif (reply.status, reply.body) != (first.status, first.body):
             self._client.violations.append(f"{path} under {key}: {first.body}, then {reply.body}")

@@ -1,6 +1,8 @@
 """The ownership of the data folder."""
 
 import asyncio
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -9,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from booking.domain.diagnosis import Verdict
+from booking.operations.doctor.folder import check_folder
 from booking.processes import data_folder
-from booking.processes.data_folder import DataFolder, DataFolderTaken
+from booking.processes.data_folder import DataFolder, DataFolderTaken, LocksMissing
 from tests.fixtures.waiting import eventually_async
 
 
@@ -36,6 +40,23 @@ def test_a_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
     first.close()
     second.open()
     second.close()
+
+
+@pytest.mark.parametrize("number", [None, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_folder_whose_locks_keep_no_process_out_is_refused_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int | None
+) -> None:
+    """As on some network file systems; a system call stands in for one of them."""
+
+    def flock(_descriptor: object, _operation: int) -> None:
+        if number is not None:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(LocksMissing, match=f"BOOKING_DATA_DIR: the file system of {tmp_path} has no locks that work"):
+        DataFolder(tmp_path).open()
+    (finding,) = check_folder(tmp_path)
+    assert (finding.verdict, "no locks that work" in finding.found) == (Verdict.FAULT, True)
 
 
 def test_an_owner_process_of_another_user_counts_as_alive(

@@ -7,7 +7,7 @@ from booking.domain.diagnosis import Finding, fault, ok, warning
 from booking.inventory.append_only_file import examine
 from booking.inventory.durability import LevelUnavailable, choose
 from booking.inventory.embedded import EmbeddedServerFailed, find_program
-from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.errors import CommandRefused, InventoryUnavailable
 from booking.inventory.inspection import Server, inspect
 from booking.inventory.memory import memory_bytes_max
 from booking.inventory.server_checks import check_server, check_version
@@ -29,6 +29,9 @@ async def check_redis(settings: Settings, *, serving: bool) -> tuple[list[Findin
         return [_program(settings), _append_only_file(settings)], None
     try:
         server = await inspect(settings.redis_address)
+    except CommandRefused as error:
+        found, _, advice = str(error).rpartition(": ")
+        return [fault("Redis", found, advice)], None
     except InventoryUnavailable as error:
         advice = (
             f"read {settings.data_dir / 'redis.log'}"
