@@ -17,12 +17,11 @@ OPERATIONS = ("book", "book", "book", "cancel", "confirm", "status", "mine", "ag
 """A buyer's operations. `again` repeats the last call under its key; `gone` disconnects before the answer."""
 
 
-@dataclass(slots=True)
-
 NOT_STORED = ("sale_paused", "sale_not_open")
 """Refusals that are decided anew for the same key (contract)."""
 
 
+@dataclass(slots=True)
 class Memory:
     """The acknowledgements that one user got for one event, for the oracle."""
 
