@@ -48,10 +48,22 @@ class Buyer:
     """Makes one call after another until it is stopped, and finishes the last one."""
 
     def __init__(
-        self, deployment: Deployment, name: str, events: list[int], seed: str, tally: Tally, *, keys_forgotten: bool
+        self,
+        deployment: Deployment,
+        name: str,
+        events: list[int],
+        seed: str,
+        tally: Tally,
+        *,
+        keys_forgotten: bool,
+        refusals_forgotten: bool,
     ) -> None:
-        """`keys_forgotten`: whether the first answers under idempotency keys may be lost in this round."""
+        """`keys_forgotten`: whether the first answers under idempotency keys may be lost in this round.
+
+        `refusals_forgotten`: whether those of them that are refusals may be.
+        """
         self._keys_forgotten = keys_forgotten
+        self._refusals_forgotten = refusals_forgotten
         self._client = deployment.client
         self._running = deployment.running
         self._chance = random.Random(seed)
@@ -119,7 +131,8 @@ class Buyer:
         reply = await self._call("POST", path, user, fields, key)
         if reply is None or reply.status in (0, 429, 503):
             return  # unavailable at present
-        may_change = self._keys_forgotten or first.code in NOT_STORED
+        is_refusal_forgotten = first.code in NOT_STORED or (first.code is not None and self._refusals_forgotten)
+        may_change = self._keys_forgotten or is_refusal_forgotten
         if may_change and "idempotent-replayed" not in reply.headers:
             self._last = (path, user, fields, key, reply)  # no replay: now this is the first answer
         elif (reply.status, reply.body) != (first.status, first.body):

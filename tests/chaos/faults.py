@@ -213,3 +213,6 @@ FAULTS: dict[str, Fault] = {
 
 FORGETTING_KEYS = {"flushall", "old-copy"}
 """Faults that lose the first answers under idempotency keys."""
+
+FORGETTING_REFUSALS = {"clock-back"}
+"""Faults that lose those of them that are refusals: they are kept for ten minutes, and the clock jumps further."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tests.chaos.buyers import Buyer, Memory, Tally
 from tests.chaos.deployment import Deployment
-from tests.chaos.faults import FAULTS, FORGETTING_KEYS
+from tests.chaos.faults import FAULTS, FORGETTING_KEYS, FORGETTING_REFUSALS
 from tests.chaos.oracle import Verdict, judge
 
 EVENTS = 4
@@ -96,6 +96,7 @@ class ChaosRun:
                 f"{self.seed}/{number}/{index}",
                 tally,
                 keys_forgotten=forgetful,
+                refusals_forgotten=fault in FORGETTING_REFUSALS,
             )
             for index in range(BUYERS)
         ]

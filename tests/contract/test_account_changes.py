@@ -209,7 +209,7 @@ def test_a_removed_account_is_gone_and_its_email_is_free(api: Api, organizer: tu
 def test_a_command_in_the_wrong_folder_makes_no_database(api: Api, tmp_path: Path) -> None:
     for name in ("list", "set-password", "promote", "demote"):
         arguments = [name, "--data-dir", str(tmp_path), *([] if name == "list" else ["a@example.com"])]
-        assert "--data-dir" in command(api, *arguments, password=NEW_PASSWORD, code=1)
+        assert "--data-dir" in command(api, *arguments, password=NEW_PASSWORD, code=2)
     assert list(tmp_path.iterdir()) == []
 
 
