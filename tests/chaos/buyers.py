@@ -131,7 +131,7 @@ class Buyer:
         reply = await self._call("POST", path, user, fields, key)
         if reply is None or reply.status in (0, 429, 503):
             return  # unavailable at present
-        is_refusal_forgotten = first.code in NOT_STORED or (first.code is not None and self._refusals_forgotten)
+        is_refusal_forgotten = first.code in NOT_STORED or (first.code != "" and self._refusals_forgotten)
         may_change = self._keys_forgotten or is_refusal_forgotten
         if may_change and "idempotent-replayed" not in reply.headers:
             self._last = (path, user, fields, key, reply)  # no replay: now this is the first answer

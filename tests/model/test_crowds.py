@@ -1,7 +1,7 @@
 """More users than the scripts read and write in one piece, compared with the model.
 
 A call reads the waiting list 100 users at a time, loads up to 1,000 records and writes up to 4,000 arguments at once;
-it expires at most 250 tickets, prunes at most 1,000 users and adds at most 800 tickets.
+it expires at most 150 tickets, prunes at most 1,000 users and adds at most 800 tickets.
 """
 
 from collections.abc import Sequence

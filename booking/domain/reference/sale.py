@@ -9,7 +9,7 @@ from booking.domain.outcomes import EventOutcome, Outcome, Status
 CONFIRMED, HELD, WAITING = BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING
 CANCELLED, EXPIRED = BookingStatus.CANCELLED, BookingStatus.EXPIRED
 
-EXPIRY_STEP = 250
+EXPIRY_STEP = 150
 """Tickets that expire before the freed ones are promoted. Very many overdue holds take several atomic steps."""
 
 CAPACITY_STEP = 800
