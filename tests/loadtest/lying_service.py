@@ -84,7 +84,7 @@ class LyingService:
         self.seq = 0
         self.places: dict[str, Place] = {}
         self.queue: list[Place] = []
-        self.cancels = 0
+        self.bookings = self.cancels = 0  # a change's number may be another's: of a cancel, or of who moves up
         self.past: dict[str, Any] | None = None
         self.replies: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
         self.connections: set[asyncio.Transport] = set()
@@ -152,9 +152,10 @@ class LyingService:
             if place.waiting:
                 return 202, {"error": False, "data": self.shown(place)}
             return 409, {"code": "already_booked", "detail": "have", "data": {"booking": self.shown(place)}}
+        self.bookings += 1
         self.seq += 1
         number = self.seq
-        if self.lie is Lie.SELLS_ONE_BOOKING_TWICE and number == 50:
+        if self.lie is Lie.SELLS_ONE_BOOKING_TWICE and self.bookings == 50:
             number -= 1
         extra = 5 if self.lie is Lie.OVERSELLS else 0
         passes = self.lie is Lie.LETS_NEWCOMERS_PASS and self.rng.random() < 0.05
@@ -169,9 +170,9 @@ class LyingService:
         if place.waiting:
             self.queue.insert(0 if self.lie is Lie.PUTS_JOINERS_IN_FRONT else len(self.queue), place)
         reply = (202 if place.waiting else 201, {"error": False, "data": self.shown(place)})
-        if self.lie is Lie.FORGETS_A_BOOKING and number == 40:
+        if self.lie is Lie.FORGETS_A_BOOKING and self.bookings == 40:
             del self.places[user]
-        if self.lie is Lie.TAKES_TICKETS_BACK and number == 200:
+        if self.lie is Lie.TAKES_TICKETS_BACK and self.bookings == 200:
             loser = next(p for p in self.places.values() if not p.waiting)
             loser.waiting = True
             self.queue.append(loser)
