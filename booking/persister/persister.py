@@ -17,12 +17,13 @@ import structlog
 from booking import logs
 from booking.domain.changes import ShardBatch
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.streams import ChangeStreams, StreamRead, trimmed_past
+from booking.inventory.streams import ChangeStreams, StreamRead, run_id, trimmed_past
 from booking.ledger.errors import CursorMoved, DatabaseUnfit, LedgerConflict, LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger
 from booking.ledger.migrate import check_schema
 from booking.metrics import FOLDER, Metrics, MetricsFile
 from booking.persister.bootstrap import initialize_shards, positions_of
+from booking.persister.terms import take_terms
 from booking.settings import Settings, SettingsError
 
 BATCH_ENTRIES = 4_000
@@ -295,6 +296,12 @@ class Persister:
     async def _check(self, read: StreamRead) -> None:
         """Logs each problem once, fences damaged shards, and reads the epochs again if a shard is lost."""
         lost, unreadable = set(read.lost), set(read.unreadable)
+        if lost:  # or another server is the primary by now, or a restored shard has another epoch
+            before = self._positions or {}
+            server = await run_id(self._streams.execute)
+            records, _ = await take_terms(self._streams.execute, self._ledger, server, {})
+            self._positions = positions_of(records)
+            lost = {shard for shard in lost if self._positions[shard][0] == before[shard][0]}
         if unreadable - self._unreadable:
             await self._fence(unreadable)
         if found := lost - self._lost - self._fenced:
@@ -306,8 +313,6 @@ class Persister:
             log.error("these shards' streams cannot be read; nothing is sold from them", reasons=read.unreadable)
         if read.trimmed_to:
             await self._check_for_lost_commits(read.trimmed_to)
-        if lost:
-            self._positions = positions_of(await self._ledger.shards())  # a restored shard has another epoch
         self._fenced -= self._lost - lost
         self._lost, self._unreadable = lost, unreadable
 
