@@ -145,6 +145,27 @@ class ChangeStreams:
             if isinstance(trimmed, bytes)
         }
 
+    async def behind(self, positions: Positions) -> list[int]:
+        """The fenced shards whose stream ends before its cursor, and of which no loss was told. Not if it is empty.
+
+        A fenced shard has no epoch. An epoch of another term or history is another matter. Raises InventoryUnavailable.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in positions:
+            pipeline.get(keys.epoch(shard))
+            pipeline.get(keys.trimmed_to(shard))
+            pipeline.execute_command("XREVRANGE", keys.changes(shard), "+", "-", "COUNT", 1)
+        replies = await self._execute(pipeline)
+        found = []
+        for (shard, (_, cursor)), *state in zip(
+            positions.items(), replies[::3], replies[1::3], replies[2::3], strict=True
+        ):
+            epoch, trimmed, newest = state
+            ends = [one for one in (trimmed, *(entry[0] for entry in newest or ())) if one] if epoch is None else []
+            if ends and max(order(end.decode()) for end in ends) < order(cursor):
+                found.append(shard)
+        return found
+
     async def read_remaining(self, shard: int, epoch: str, cursor: str, count: int) -> tuple[ShardBatch | None, bool]:
         """Up to `count` entries after a cursor, without a check of the shard's epoch.
 

@@ -8,8 +8,9 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Set
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -84,22 +85,35 @@ async def run(
     stop: asyncio.Event,
     lower_priority: Callable[[], None] | None = None,
     health: Health | None = None,
+    restore: Callable[[Settings, Metrics], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
     """Consumes until `stop` is set, and then until the streams are empty or Redis or SQL fails.
+
+    `restore` runs beside it, if given, and is cancelled at the end.
 
     When it has caught up for the first time, it calls `lower_priority`, if given. From then on it raises FallenBehind
     if an entry may be older than BEHIND_SECONDS_MAX when it is read.
     """
     ledger = Ledger.open(settings.database_address, CONNECTIONS)
     streams = ChangeStreams(settings.redis_address, settings.ack_replicas if settings.ack == "replica" else 0)
+    persister = Persister(settings, ledger, streams, lower_priority, health)
+    restoring = None if restore is None else asyncio.create_task(restore(settings, persister.metrics))
     try:
-        await Persister(settings, ledger, streams, lower_priority, health).run(stop)
+        await persister.run(stop)
     finally:
+        if restoring is not None:
+            restoring.cancel()
+            await asyncio.gather(restoring, return_exceptions=True)
         await streams.close()
         await ledger.close()
 
 
-async def run_when_migrated(settings: Settings, stop: asyncio.Event, health: Health | None = None) -> None:
+async def run_when_migrated(
+    settings: Settings,
+    stop: asyncio.Event,
+    health: Health | None = None,
+    restore: Callable[[Settings, Metrics], Coroutine[Any, Any, None]] | None = None,
+) -> None:
     """Waits until the database's tables are those of this version, then runs; `booking migrate` may come later.
 
     Raises SettingsError if a newer version has migrated the database, or if it is not fit for the service.
@@ -116,7 +130,7 @@ async def run_when_migrated(settings: Settings, stop: asyncio.Event, health: Hea
             await _wait(stop, RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
             failures += 1
         else:
-            await run(settings, stop, health=health)
+            await run(settings, stop, health=health, restore=restore)
             return
 
 
