@@ -19,7 +19,7 @@ local failure = open_event()
 if failure then return failure end
 if not sale then return {{EVENT_NOT_FOUND}} end
 if if_match ~= '' and if_match ~= '*' then -- tags that the caller has seen, separated by spaces
-  local tag = expected_epoch .. '-' .. (call('HGET', event, 'rules_version') or '0')
+  local tag = string.match(expected_epoch, '^[^.]*') .. '-' .. (call('HGET', event, 'rules_version') or '0')
   if not string.find(' ' .. if_match .. ' ', ' ' .. tag .. ' ', 1, true) then return {{PRECONDITION_FAILED}} end
 end
 prune()

@@ -100,6 +100,7 @@ def persist(data_dir: DataDir = None) -> None:
     import uvloop
 
     from booking.logs import never_wait
+    from booking.operations.restore.automatic import restore_behind
     from booking.persister.persister import Health, run_when_migrated
     from booking.processes.entry_point import until_signalled
     from booking.processes.persister_health import serving_health
@@ -111,6 +112,6 @@ def persist(data_dir: DataDir = None) -> None:
     try:
         health = Health()
         with serving_health(settings, health):
-            uvloop.run(until_signalled(settings, partial(run_when_migrated, health=health)))
+            uvloop.run(until_signalled(settings, partial(run_when_migrated, health=health, restore=restore_behind)))
     except SettingsError as error:
         fail(str(error))

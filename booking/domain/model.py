@@ -74,7 +74,7 @@ class Event:
     organizer_id: str | None = None
     """The user id that created the event; None for an event that is older than this field."""
     epoch: str = field(default="", compare=False)
-    """The epoch of the event's shard. After a restore it is another one: the same `seq` may be another state then."""
+    """The history in the epoch of the event's shard. A restore begins another: the same `seq` may be another state."""
     rules_version: str = field(default="0", compare=False)
     """Differs after each change of the rules. `0` until the first change after a restore."""
 

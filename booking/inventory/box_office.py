@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from booking.domain.epochs import history_of
 from booking.domain.lags import Lag
 from booking.domain.model import Event, Rules
 from booking.domain.outcomes import EventOutcome, IdempotencyKey, Outcome, Status
@@ -196,8 +197,9 @@ class BoxOffice:
         A change that time alone makes is not found. Each call asks for up to WATCHED_MAX events.
         """
         epoch = self._epochs[shard]
-        found = [event.id for event in seen if event.epoch != epoch]
-        seen = [event for event in seen if event.epoch == epoch]
+        history = history_of(epoch)
+        found = [event.id for event in seen if event.epoch != history]
+        seen = [event for event in seen if event.epoch == history]
         for start in range(0, len(seen), WATCHED_MAX):
             some = seen[start : start + WATCHED_MAX]
             names = (keys.epoch(shard), *(keys.event(event.id, self.shards) for event in some))

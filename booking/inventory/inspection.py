@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
+from booking.domain.epochs import follows
 from booking.domain.lags import Lag
 from booking.inventory import keys
 from booking.inventory.connection import open_client, refusal_of, tls_fault_of
@@ -138,7 +139,9 @@ async def _lag(redis: Any, shard: int, epoch: str, cursor: str, now_ms: int) -> 
     found, stored_trim, entries, oldest, at_cursor = await pipeline.execute()
     trimmed_to = (stored_trim or b"0-0").decode()
     waits_ms = max(0, now_ms - _written_ms(oldest[0], now_ms)) if oldest else 0
-    whole = found is not None and read_epoch(found) == epoch and (order(trimmed_to) >= order(cursor) or bool(at_cursor))
+    held = read_epoch(found or b"")
+    is_expected = held == epoch or follows(held, epoch)  # between the two steps of a new term
+    whole = is_expected and (order(trimmed_to) >= order(cursor) or bool(at_cursor))
     return Lag(entries, waits_ms, whole, lost=read_lost(found or b""), trimmed_to=trimmed_to)
 
 

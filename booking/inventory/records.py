@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
+from booking.domain.epochs import history_of
 from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
 from booking.domain.outcomes import Outcome, Status
 
@@ -126,7 +127,7 @@ def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:
         seq=seq,
         created_at_ms=created_at,
         now_ms=now,
-        epoch=bytes(epoch).decode(),
+        epoch=history_of(bytes(epoch).decode()),
         rules_version=bytes(version).decode(),
         organizer_id=bytes(organizer_id).decode() or None,
     )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
+from time import monotonic
 from typing import Any, cast
 
 import hiredis
@@ -17,6 +18,9 @@ from booking.logs import ThrottledLogger
 
 ANSWER_SECONDS_MAX = 1.5
 """How long Redis may take for a batch. The contract wants an answer within 2 s when Redis stalls."""
+
+FENCED_SECONDS = 1.0
+"""Between two connections that are opened because a shard refuses the epoch."""
 
 Argument = bytes | str | int
 Rows = list[list[bytes | int]]
@@ -34,7 +38,7 @@ class ScriptCall:
 
     __slots__ = ("answer", "arguments", "keys", "script")
 
-    def __init__(self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]) -> None:
+    def __init__(self, script: Script, keys: Sequence[Argument], arguments: list[Argument]) -> None:
         self.script = script
         self.keys = keys
         self.arguments = arguments
@@ -92,13 +96,14 @@ class ScriptConnection(asyncio.Protocol):
         self,
         address: str,
         scripts: Iterable[Script],
-        verify_or_fence: Callable[[Execute, Acknowledged], Awaitable[None]] | None = None,
+        verify_or_fence: Callable[[Execute, Acknowledged], Awaitable[Mapping[Argument, str]]] | None = None,
         durability: Durability = REDIS,
     ) -> None:
         """`verify_or_fence` is awaited for each new connection, and runs its commands over that very connection.
 
         The address may lead to another server than before, or to an old copy. No other connection shows which one. An
-        InventoryUnavailable that it raises is the answer to the waiting calls.
+        InventoryUnavailable that it raises is the answer to the waiting calls. It returns epochs of earlier terms of
+        the shards' primaries, each with the present one, which the calls are sent with.
         """
         self._verify_or_fence = verify_or_fence
         self._durability = durability
@@ -113,8 +118,9 @@ class ScriptConnection(asyncio.Protocol):
         self._connecting: asyncio.Task[None] | None = None
         self.acknowledged: dict[Argument, tuple[Argument, bytes]] = {}
         """As in `Acknowledged`. A server that lacks one of these entries has lost changes."""
-        self._fenced: set[Argument] = set()
-        """Epochs that a server has refused; each shard has its own, and a restoration adds one."""
+        self._renewed: Mapping[Argument, str] = {}
+        """By the epoch of an earlier term: the present one. Calls may have been prepared before the term began."""
+        self._fenced_at = -FENCED_SECONDS
 
     def exchange(self, calls: Sequence[ScriptCall], answered: Callable[[bool], None]) -> None:
         """Sends the calls. When every call has its `answer`, calls `answered`, with True if the connection was lost.
@@ -159,6 +165,9 @@ class ScriptConnection(asyncio.Protocol):
 
     def _begin(self, calls: Sequence[ScriptCall]) -> None:
         """Sends the calls, after the check of the replicas if there is one and they make changes."""
+        if self._renewed:
+            for call in calls:
+                call.arguments[:1] = [self._renewed.get(one, one) for one in call.arguments[:1]]
         exchange, check = self._exchange, self._durability.check
         if exchange is None or self._transport is None or not check or not any(call.script.changes for call in calls):
             self._send(calls)
@@ -218,19 +227,20 @@ class ScriptConnection(asyncio.Protocol):
             else:
                 exchange.not_loaded.append(call)
         else:
-            exchange.must_reconnect |= text.startswith(("READONLY", "MASTERDOWN")) or self._is_newly_fenced(call, text)
+            exchange.must_reconnect |= text.startswith(("READONLY", "MASTERDOWN")) or self._has_to_verify(text)
             call.answer = (ShardFenced if text.startswith("FENCED") else InventoryUnavailable)(text)
 
-    def _is_newly_fenced(self, call: ScriptCall, text: str) -> bool:
-        """Whether a shard refuses this epoch for the first time: it may have lost what was acknowledged.
+    def _has_to_verify(self, text: str) -> bool:
+        """Whether a shard refuses the epoch, and the last verification for that reason was FENCED_SECONDS ago.
 
-        Redis may be emptied without the loss of a connection. Only a verification finds out what is missing.
+        The server may have lost what was acknowledged without the loss of a connection: Redis may be emptied. Or it is
+        a forgotten primary, and a new connection may lead to the present one.
         """
-        if self._verify_or_fence is None or not text.startswith("FENCED"):
+        now = monotonic()
+        if self._verify_or_fence is None or not text.startswith("FENCED") or now - self._fenced_at < FENCED_SECONDS:
             return False
-        seen = len(self._fenced)
-        self._fenced.add(call.arguments[0])
-        return len(self._fenced) > seen
+        self._fenced_at = now
+        return True
 
     def _complete(self, exchange: PendingCalls) -> None:
         if self._exchange is not exchange:
@@ -297,7 +307,7 @@ class ScriptConnection(asyncio.Protocol):
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
             raise_first(await execute(connection, [("SCRIPT", "LOAD", script.source) for script in self._scripts]))
             if self._verify_or_fence is not None:
-                await self._verify_or_fence(partial(execute, connection), self.acknowledged)
+                self._renewed = await self._verify_or_fence(partial(execute, connection), self.acknowledged)
         except asyncio.CancelledError:
             await connection.disconnect(nowait=True)
             raise

@@ -8,11 +8,12 @@ from typing import Any
 from redis.exceptions import BusyLoadingError, ResponseError
 
 from booking.domain.changes import Change, ShardBatch
+from booking.domain.epochs import history_of
 from booking.inventory import keys
 from booking.inventory.connection import open_client, raise_first, reason_of, unavailable
 from booking.inventory.durability import WAIT_MS, WRITTEN
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.records import read_change
+from booking.inventory.records import read_change, read_epoch
 from booking.inventory.script_connection import Acknowledged, Argument, Execute
 from booking.inventory.scripts import load
 
@@ -44,7 +45,8 @@ class ChangeStreams:
         self._replicas = replicas
         self._redis = open_client(address, READ_SECONDS_MAX)
         # The raw reply: redis-py's callback makes a dictionary of each entry, at three times the cost.
-        self._redis.response_callbacks["XREAD"] = _unchanged  # type: ignore[assignment]  # it takes any options
+        for command in ("XREAD", "INFO"):
+            self._redis.response_callbacks[command] = _unchanged  # type: ignore[assignment]  # it takes any options
 
     async def is_loaded(self) -> bool:
         """False while the server loads its data from disk. Raises InventoryUnavailable."""
@@ -55,8 +57,17 @@ class ChangeStreams:
                 return False
         return True
 
-    async def initialize_shards(self, positions: Positions) -> list[int]:
-        """Gives each shard that has never been in Redis its epoch; then verifies all, as `verify_or_fence` does.
+    async def execute(self, commands: Iterable[Sequence[Argument]]) -> list[Any]:
+        """As `script_connection.Execute`, over any connection of this object. Raises InventoryUnavailable."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        with unavailable("reached"):
+            replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        return replies
+
+    async def initialize_shards(self, positions: Positions) -> None:
+        """Gives each shard that has never been in Redis its epoch. Raises InventoryUnavailable.
 
         A shard whose cursor has moved has had an epoch in Redis. If the epoch is missing now, data is missing, too.
         Then the shard stays without an epoch, so that no script sells from it.
@@ -66,7 +77,6 @@ class ChangeStreams:
                 if cursor == "0-0":
                     names = (keys.changes(shard), keys.restoring(shard), keys.epoch(shard))
                     await self._redis.eval(load("initialize_shard").source, len(names), *names, epoch)  # type: ignore[arg-type]  # bytes, too
-        return await self.verify_or_fence(positions)
 
     async def verify_or_fence(self, positions: Positions) -> list[int]:
         """The shards in Redis that lack changes that SQL has. Raises InventoryUnavailable.
@@ -134,6 +144,27 @@ class ChangeStreams:
             for shard, trimmed in zip(numbers, replies, strict=True)
             if isinstance(trimmed, bytes)
         }
+
+    async def behind(self, positions: Positions) -> list[int]:
+        """The fenced shards whose stream ends before its cursor, and of which no loss was told. Not if it is empty.
+
+        A fenced shard has no epoch. An epoch of another term or history is another matter. Raises InventoryUnavailable.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in positions:
+            pipeline.get(keys.epoch(shard))
+            pipeline.get(keys.trimmed_to(shard))
+            pipeline.execute_command("XREVRANGE", keys.changes(shard), "+", "-", "COUNT", 1)
+        replies = await self._execute(pipeline)
+        found = []
+        for (shard, (_, cursor)), *state in zip(
+            positions.items(), replies[::3], replies[1::3], replies[2::3], strict=True
+        ):
+            epoch, trimmed, newest = state
+            ends = [one for one in (trimmed, *(entry[0] for entry in newest or ())) if one] if epoch is None else []
+            if ends and max(order(end.decode()) for end in ends) < order(cursor):
+                found.append(shard)
+        return found
 
     async def read_remaining(self, shard: int, epoch: str, cursor: str, count: int) -> tuple[ShardBatch | None, bool]:
         """Up to `count` entries after a cursor, without a check of the shard's epoch.
@@ -238,7 +269,8 @@ async def verify_or_fence(execute: Execute, positions: Positions, acknowledged: 
     commands = []
     for shard, (epoch, cursor) in positions.items():
         its_epoch, newest = acknowledged.get(keys.changes(shard), (epoch, b""))
-        is_needed = newest and its_epoch == epoch and order(newest.decode()) > order(cursor)
+        is_of_history = history_of(str(its_epoch)) == history_of(epoch)
+        is_needed = newest and is_of_history and order(newest.decode()) > order(cursor)
         commands.append(_evaluation("verify_or_fence", shard, epoch, cursor, newest if is_needed else ""))
     replies = await execute(commands)
     _raise_refusal(replies)
@@ -247,6 +279,28 @@ async def verify_or_fence(execute: Execute, positions: Positions, acknowledged: 
         for shard, reply in zip(positions, replies, strict=True)
         if not _is_whole(reply)
     }
+
+
+async def held_epochs(execute: Execute, shards: Iterable[int]) -> dict[int, str]:
+    """The epoch of each shard on the server that `execute` talks to; "" for none. Raises InventoryUnavailable."""
+    numbers = list(shards)
+    replies = await execute([("GET", keys.epoch(shard)) for shard in numbers])
+    _raise_refusal(replies)
+    return {
+        shard: read_epoch(reply) if isinstance(reply, bytes) else ""
+        for shard, reply in zip(numbers, replies, strict=True)
+    }
+
+
+async def begin_terms(execute: Execute, terms: Mapping[int, tuple[str, str]]) -> list[int]:
+    """Replaces each shard's epoch, the first of the two, by the second. Raises InventoryUnavailable.
+
+    Returns the shards that have the second one now. Another process may have done the same.
+    """
+    script = load("begin_term").source
+    replies = await execute([("EVAL", script, 1, keys.epoch(shard), *epochs) for shard, epochs in terms.items()])
+    _raise_refusal(replies)
+    return [shard for shard, reply in zip(terms, replies, strict=True) if _is_whole(reply)]
 
 
 async def run_id(execute: Execute) -> str | None:

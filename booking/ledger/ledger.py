@@ -1,7 +1,7 @@
 """The ledger: the only access to the database for all other packages."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import chain
 from typing import Any, Self, TypeVar
@@ -106,6 +106,20 @@ class Ledger:
         """
         async with self._writing() as connection:
             return await shards.replace_shard(connection, shard, seen, new)
+
+    async def replace_shards(
+        self, replaced: Mapping[int, tuple[ShardRecord, ShardRecord]], seconds_max: float | None = None
+    ) -> None:
+        """Does `replace_shard` for several: each has what it is seen as, and what it becomes.
+
+        Raises LedgerUnavailable if it takes longer than `seconds_max` (None: no limit); it may be done all the same.
+        """
+        if seconds_max is not None:
+            await self._within(seconds_max, self.replace_shards(replaced))
+            return
+        async with self._writing() as connection:
+            for shard, (seen, new) in sorted(replaced.items()):
+                await shards.replace_shard(connection, shard, seen, new)
 
     async def apply(self, batches: Sequence[ShardBatch]) -> int:
         """Applies the batches in one transaction, all or none, and returns the number of changes.

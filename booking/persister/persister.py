@@ -8,8 +8,9 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Set
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -17,12 +18,13 @@ import structlog
 from booking import logs
 from booking.domain.changes import ShardBatch
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.streams import ChangeStreams, StreamRead, trimmed_past
+from booking.inventory.streams import ChangeStreams, StreamRead, run_id, trimmed_past
 from booking.ledger.errors import CursorMoved, DatabaseUnfit, LedgerConflict, LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger
 from booking.ledger.migrate import check_schema
 from booking.metrics import FOLDER, Metrics, MetricsFile
 from booking.persister.bootstrap import initialize_shards, positions_of
+from booking.persister.terms import take_terms
 from booking.settings import Settings, SettingsError
 
 BATCH_ENTRIES = 4_000
@@ -83,22 +85,35 @@ async def run(
     stop: asyncio.Event,
     lower_priority: Callable[[], None] | None = None,
     health: Health | None = None,
+    restore: Callable[[Settings, Metrics], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
     """Consumes until `stop` is set, and then until the streams are empty or Redis or SQL fails.
+
+    `restore` runs beside it, if given, and is cancelled at the end.
 
     When it has caught up for the first time, it calls `lower_priority`, if given. From then on it raises FallenBehind
     if an entry may be older than BEHIND_SECONDS_MAX when it is read.
     """
     ledger = Ledger.open(settings.database_address, CONNECTIONS)
     streams = ChangeStreams(settings.redis_address, settings.ack_replicas if settings.ack == "replica" else 0)
+    persister = Persister(settings, ledger, streams, lower_priority, health)
+    restoring = None if restore is None else asyncio.create_task(restore(settings, persister.metrics))
     try:
-        await Persister(settings, ledger, streams, lower_priority, health).run(stop)
+        await persister.run(stop)
     finally:
+        if restoring is not None:
+            restoring.cancel()
+            await asyncio.gather(restoring, return_exceptions=True)
         await streams.close()
         await ledger.close()
 
 
-async def run_when_migrated(settings: Settings, stop: asyncio.Event, health: Health | None = None) -> None:
+async def run_when_migrated(
+    settings: Settings,
+    stop: asyncio.Event,
+    health: Health | None = None,
+    restore: Callable[[Settings, Metrics], Coroutine[Any, Any, None]] | None = None,
+) -> None:
     """Waits until the database's tables are those of this version, then runs; `booking migrate` may come later.
 
     Raises SettingsError if a newer version has migrated the database, or if it is not fit for the service.
@@ -115,7 +130,7 @@ async def run_when_migrated(settings: Settings, stop: asyncio.Event, health: Hea
             await _wait(stop, RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
             failures += 1
         else:
-            await run(settings, stop, health=health)
+            await run(settings, stop, health=health, restore=restore)
             return
 
 
@@ -295,6 +310,12 @@ class Persister:
     async def _check(self, read: StreamRead) -> None:
         """Logs each problem once, fences damaged shards, and reads the epochs again if a shard is lost."""
         lost, unreadable = set(read.lost), set(read.unreadable)
+        if lost:  # or another server is the primary by now, or a restored shard has another epoch
+            before = self._positions or {}
+            server = await run_id(self._streams.execute)
+            records, _ = await take_terms(self._streams.execute, self._ledger, server, {})
+            self._positions = positions_of(records)
+            lost = {shard for shard in lost if self._positions[shard][0] == before[shard][0]}
         if unreadable - self._unreadable:
             await self._fence(unreadable)
         if found := lost - self._lost - self._fenced:
@@ -306,8 +327,6 @@ class Persister:
             log.error("these shards' streams cannot be read; nothing is sold from them", reasons=read.unreadable)
         if read.trimmed_to:
             await self._check_for_lost_commits(read.trimmed_to)
-        if lost:
-            self._positions = positions_of(await self._ledger.shards())  # a restored shard has another epoch
         self._fenced -= self._lost - lost
         self._lost, self._unreadable = lost, unreadable
 

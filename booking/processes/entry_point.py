@@ -59,6 +59,7 @@ def persist(watch: int | None) -> None:
     """
     import uvloop
 
+    from booking.operations.restore.automatic import restore_behind
     from booking.persister.persister import FallenBehind, run
     from booking.processes.priority import lower_priority
 
@@ -67,7 +68,7 @@ def persist(watch: int | None) -> None:
             os.nice(PERSISTER_NICENESS)
     lower = None if watch is None else partial(lower_priority, watch)
     try:
-        uvloop.run(until_signalled(_receive_settings(), partial(run, lower_priority=lower)))
+        uvloop.run(until_signalled(_receive_settings(), partial(run, lower_priority=lower, restore=restore_behind)))
     except FallenBehind:
         sys.exit(EXIT_BEHIND)
 

@@ -29,6 +29,7 @@ because Redis or SQL is away, has ended, too. The longest turn is a batch that w
 METRICS = (
     "booking_persister_up",
     "booking_persisted_rows_total",
+    "booking_restorations_total",
     "booking_persister_transactions_total",
     "booking_log_lines_dropped_total",
 )

@@ -59,7 +59,7 @@ def call(verb: str, event_id: int, *items: Argument) -> ScriptCall:
     head: dict[str, Argument] = {"interval_us": 1, "burst": 1, "unsaved_limit": 1_000_000}
     arguments = (EPOCHS[event_id % SHARDS], event_id, *(head[name] for name in script.header.arguments[2:]))
     target = PreparedCall(script, keys.event_keys(event_id, SHARDS), arguments)
-    return ScriptCall(target.script, target.keys, (*target.head, *items))
+    return ScriptCall(target.script, target.keys, [*target.head, *items])
 
 
 async def exchanged(connection: ScriptConnection, *calls: ScriptCall) -> bool:

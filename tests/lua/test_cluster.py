@@ -22,7 +22,7 @@ from tests.fixtures.valkey import running_valkey
 from tests.fixtures.waiting import eventually
 
 RATE = RateLimit(1_000, 1_000)
-OF_THE_STREAMS = {"initialize_shard", "share_persisters", "trim", "verify_or_fence", "version_records"}
+OF_THE_STREAMS = {"begin_term", "initialize_shard", "share_persisters", "trim", "verify_or_fence", "version_records"}
 """Scripts that only the persister's own connection calls, not the batcher."""
 
 

@@ -14,7 +14,7 @@ from booking.inventory.keys import EVENT_KEY_NAMES
 from booking.inventory.password_checks import PasswordChecks
 from booking.inventory.script_connection import PendingCalls, ScriptCall, ScriptConnection
 from booking.inventory.scripts import Header, ScriptError, all_scripts, folder, load, read_header
-from booking.inventory.streams import ChangeStreams, verify_or_fence
+from booking.inventory.streams import ChangeStreams, begin_terms, verify_or_fence
 from tests.fixtures.stock import EPOCHS, open_stock
 
 SCRIPTS = [script.name for script in all_scripts()]
@@ -39,6 +39,7 @@ METHODS = {
     "next_event_id": {"next_event_id", "last_event_id"},  # one item, and none
     "take_token": {"take_token"},
     "take_address_token": {"take_address_token"},
+    "begin_term": {"begin_terms"},
     "initialize_shard": {"initialize_shards"},
     "share_persisters": {"share"},
     "trim": {"trim"},
@@ -214,7 +215,7 @@ def test_a_script_uses_only_commands_that_every_server_has(name: str) -> None:
 
 def test_each_script_is_used_by_exactly_one_method() -> None:
     users: dict[str, set[str]] = {}
-    for user in (BoxOffice, ChangeStreams, PasswordChecks, verify_or_fence):
+    for user in (BoxOffice, ChangeStreams, PasswordChecks, begin_terms, verify_or_fence):
         (written,) = ast.parse(inspect.getsource(user)).body
         for method in written.body if isinstance(written, ast.ClassDef) else [written]:
             if isinstance(method, ast.AsyncFunctionDef | ast.FunctionDef):
@@ -286,6 +287,8 @@ async def answers(clean_valkey: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
                 await stock.redis.eval(load(script).source, len(names), *names, *arguments)
             )
         version = load("version_records").source
+        begin = load("begin_term").source
+        rows["begin_term"] = await stock.redis.eval(begin, 1, keys.epoch(1), EPOCHS[1], EPOCHS[1])
         rows["version_records"] = await stock.redis.eval(version, 1, keys.epoch(1), EPOCHS[1])
     return rows
 
@@ -301,6 +304,7 @@ async def test_a_row_holds_as_many_values_as_its_header_names(answers: dict[str,
 def test_only_reads_may_be_answered_without_a_final_status() -> None:
     assert {script for script in SCRIPTS if not load(script).changes} == {
         "begin_password_check",
+        "begin_term",
         "changed_events",
         "end_password_check",
         "events_to_expire",

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from booking.domain.epochs import next_term
 from booking.domain.model import Booking, BookingStatus
 from booking.inventory import keys
 from booking.inventory.restore_writer import RESTORED_CURSOR, LeaseLost, RestoreWriter
-from booking.inventory.streams import ChangeStreams
+from booking.inventory.streams import ChangeStreams, run_id
 from booking.ledger.errors import CursorMoved, LedgerConflict
 from booking.ledger.ledger import Ledger
 from booking.ledger.records import ShardRecord
@@ -86,13 +87,15 @@ async def restore_shard(
     only_empty: bool = False,
     even_if_whole: bool = False,
     to_name_accounts: bool = False,
+    only_behind: bool = False,
     progress: Progress = lambda _: None,
 ) -> Restored | None:
     """Restores a lost shard. Returns None if it is whole (by now), or if it is not empty and `only_empty` is set.
 
     With `even_if_whole` a whole shard is restored, too. With `to_name_accounts` a shard is restored to rename its
     accounts, if it is whole or was fenced by an earlier such restoration, unless they are renamed by now. No change is
-    dropped then; raises StreamUnusable instead.
+    dropped then; raises StreamUnusable instead. With `only_behind` a shard is restored only as `ChangeStreams.behind`
+    has it, and numbers are skipped all the same: a process that was killed may have told of some.
 
     May be interrupted at any time and run again: the shard sells only when all of it is written. Raises
     InventoryUnavailable, LedgerUnavailable.
@@ -114,12 +117,14 @@ async def restore_shard(
                 return None
             if only_empty and not await writer.is_empty():
                 return None
+            if only_behind and not await streams.behind({shard: positions_of(await ledger.shards())[shard]}):
+                return None
             if await writer.take_lease():
                 try:
                     # Sales stop when one `persister_lag_limit` of changes waits for SQL; cancels go on.
                     skipped = 2 * settings.persister_lag_limit
                     restoration = _Restoration(ledger, streams, writer, shard, len(records), progress, skipped)
-                    return await restoration.run(discards=not to_name_accounts)
+                    return await restoration.run(discards=not to_name_accounts, only_behind=only_behind)
                 except LeaseLost:
                     log.warning("a restoration lost its lease and starts again", shard=shard)
                 finally:
@@ -150,7 +155,7 @@ class _Restoration:
         self._shards = shards
         self._progress = progress
 
-    async def run(self, *, discards: bool) -> Restored:
+    async def run(self, *, discards: bool, only_behind: bool) -> Restored | None:
         await self._writer.fence()
         record, saved, discarded = await self._save_remaining()
         if discarded and not discards:
@@ -162,7 +167,9 @@ class _Restoration:
                 await self._ledger.name_accounts(event_id)
                 await self._writer.keep_lease()
         lost = await self._writer.lost()
-        if lost:
+        if lost and only_behind:  # told since the shard was looked at
+            return None
+        if lost or only_behind:
             for event_id in events:
                 await self._ledger.skip_numbers(event_id, self._skipped_numbers)
                 await self._writer.keep_lease()
@@ -170,7 +177,9 @@ class _Restoration:
         bookings = 0
         for event_id in events:
             bookings += await self._restore_event(event_id)
-        epoch = secrets.token_hex(8)
+        epoch, server = secrets.token_hex(8), await run_id(self._streams.execute)
+        if server is not None:
+            epoch = next_term(epoch, server)
         if not await self._ledger.replace_shard(self._shard, record, ShardRecord(epoch, RESTORED_CURSOR)):
             raise LeaseLost
         await self._writer.finish(epoch, await self._ledger.last_event_id())

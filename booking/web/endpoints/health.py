@@ -23,7 +23,10 @@ from booking.web.responses import PlainResponse
 LAG_SECONDS_MAX = 30.0
 """If a change waits for the persister longer than this, the persister counts as unhealthy."""
 
-LOST = "Redis has lost changes of these shards that the database has; they sell nothing until `booking restore`"
+LOST = (
+    "Redis has lost changes of these shards that the database has; they sell nothing until they are restored, by "
+    "themselves within seconds after a failover to a replica that is only behind, else by `booking restore`"
+)
 
 UNVERIFIED = "Redis answers, but it cannot be compared with the database, which is away"
 
@@ -52,7 +55,7 @@ class RedisPart(TypedDict):
     acknowledged: NotRequired[str]
     """What an acknowledged change has survived (BOOKING_ACK)."""
     lost: NotRequired[list[int]]
-    """Shards that sell nothing until `booking restore` has run."""
+    """Shards that sell nothing until they are restored."""
     memory_bytes: NotRequired[Count]
     memory_bytes_max: NotRequired[Count]
     """Redis's limit (`maxmemory`); 0: none. A full Redis refuses bookings and takes cancellations; it is not ok."""

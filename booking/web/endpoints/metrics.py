@@ -42,6 +42,7 @@ HELP = {
     "booking_sheds_total": ("counter", "Requests rejected because of overload."),
     "booking_persisted_rows_total": ("counter", "Changes written into SQL."),
     "booking_persister_transactions_total": ("counter", "Transactions that wrote them."),
+    "booking_restorations_total": ("counter", "Shards that a persister restored, because Redis was behind SQL."),
     "booking_persister_up": ("gauge", "1 if booking persist, which tells this itself, has reached Redis and SQL."),
     "booking_queue_commands": ("gauge", "Commands that wait in the worker that responds."),
     "booking_live_listeners": ("gauge", "Open live streams of the worker that responds."),
