@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.fixtures.backend",
+    "tests.fixtures.cluster",
     "tests.fixtures.postgres",
     "tests.fixtures.seeds",
     "tests.fixtures.service",
