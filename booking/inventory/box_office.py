@@ -11,7 +11,7 @@ from booking.domain.model import Event, Rules
 from booking.domain.outcomes import EventOutcome, IdempotencyKey, Outcome, Status
 from booking.inventory import keys
 from booking.inventory.batcher import CommandBatcher, PreparedCall, Reply
-from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown
+from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.inventory.records import read_event, read_outcome
 from booking.inventory.script_connection import Argument
 from booking.inventory.scripts import Script, load
@@ -27,6 +27,10 @@ WATCHED_MAX = 500
 
 Decision = Coroutine[Any, Any, Outcome]
 """The coroutine of `_decide`. The commands return it as it is, which saves each call a coroutine of its own."""
+
+
+KnownLags = tuple[dict[int, Lag], dict[int, Exception]]
+"""How far SQL is behind each shard that answers, and the error of each other shard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +169,28 @@ class BoxOffice:
             PreparedCall(load("next_event_id"), (keys.LAST_EVENT,), (0,)), self._batchers[0]
         )
 
+    async def lag(self, shard: int) -> Lag:
+        """How much of a shard's stream is not in SQL yet. Raises InventoryUnavailable, OutcomeUnknown, Overloaded."""
+        prepared = PreparedCall(load("lag"), (keys.changes(shard), keys.epoch(shard)), (self._epochs[shard],))
+        reply, _ = await self._batcher(shard).submit(prepared)
+        return self._lag(shard, reply.rows[0])
+
     async def lags(self) -> list[Lag]:
-        """How much of each shard's stream is not in SQL yet. Raises InventoryUnavailable."""
-        asked = [
-            self._batcher(shard).submit(
-                PreparedCall(load("lag"), (keys.changes(shard), keys.epoch(shard)), (self._epochs[shard],))
-            )
-            for shard in range(len(self._epochs))
-        ]
-        replies = await asyncio.gather(*asked)
-        return [self._lag(shard, reply.rows[0]) for shard, (reply, _) in enumerate(replies)]
+        """Every shard's `lag`. Raises as it does."""
+        return list(await asyncio.gather(*map(self.lag, range(self.shards))))
+
+    async def known_lags(self) -> KnownLags:
+        """The `lag` of each shard that has one now, and the error of each other shard."""
+        found = await asyncio.gather(*map(self.lag, range(self.shards)), return_exceptions=True)
+        lags, errors = dict[int, Lag](), dict[int, Exception]()
+        for shard, lag in enumerate(found):
+            if isinstance(lag, Lag):
+                lags[shard] = lag
+            elif isinstance(lag, InventoryUnavailable | OutcomeUnknown | Overloaded):
+                errors[shard] = lag
+            else:
+                raise lag
+        return lags, errors
 
     def _lag(self, shard: int, row: Sequence[bytes | int]) -> Lag:
         """A shard's lag. Its age is at least as long as this process has seen the same oldest entry.

@@ -49,6 +49,15 @@ def all_of_shard(shard: int) -> str:
     return _of_shard(shard, "*")
 
 
+def written(changes: bytes) -> bytes:
+    """Beside a shard's stream `changes`: a key that is written before each wait for disks or replicas.
+
+    WAIT and WAITAOF wait for the last write of the same client. A repeated answer may be about a change that another
+    worker made.
+    """
+    return changes + b":written"
+
+
 def due(shard: int) -> bytes:
     """The shard's events with holds, by the end of their first hold."""
     return _of_shard(shard, "due").encode()

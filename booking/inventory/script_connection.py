@@ -191,12 +191,11 @@ class ScriptConnection(asyncio.Protocol):
                 due.append(call)
             except (TypeError, ValueError) as error:
                 call.answer = InventoryUnavailable(f"the call cannot be sent ({type(error).__name__})")
-        waits = self._durability
-        if waits.command and any(
-            call.script.changes and not isinstance(call.answer, Exception) for call in exchange.calls
-        ):
-            packed.append(waits.command)
-            due += [None] * waits.replies
+        if self._durability.command:
+            changes = (one for one in exchange.calls if one.script.changes and not isinstance(one.answer, Exception))
+            if changing := next(changes, None):
+                packed.append(self._durability.confirmation(cast("bytes", changing.keys[CHANGES])))
+                due += [None, None]
         exchange.due, exchange.received, exchange.sent = due, 0, True
         if due:
             transport.write(b"".join(packed))

@@ -17,7 +17,9 @@ import structlog
 from booking import logs
 from booking.domain.changes import ShardBatch
 from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.shard_clients import placement
 from booking.inventory.streams import ChangeStreams, StreamRead, trimmed_past
+from booking.inventory.topology import open_topology
 from booking.ledger.errors import CursorMoved, DatabaseUnfit, LedgerConflict, LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger
 from booking.ledger.migrate import check_schema
@@ -75,7 +77,7 @@ class Health:
     turned_at: float = field(default_factory=time.monotonic)
     """When it last ended a turn, whether or not that succeeded, by the monotonic clock."""
     is_failing: bool = True
-    """Whether its last turn failed, because Redis or SQL is away; True before the first one."""
+    """Whether its last turn failed, because a Redis server or SQL is away; True before the first one."""
 
 
 async def run(
@@ -90,11 +92,17 @@ async def run(
     if an entry may be older than BEHIND_SECONDS_MAX when it is read.
     """
     ledger = Ledger.open(settings.database_address, CONNECTIONS)
-    streams = ChangeStreams(settings.redis_address, settings.ack_replicas if settings.ack == "replica" else 0)
+    topology = open_topology(settings.redis_address, settings.shards)
+    streams = ChangeStreams(topology, settings.ack_replicas if settings.ack == "replica" else 0)
     try:
+        with contextlib.suppress(InventoryUnavailable):  # the first turn tells it
+            await topology.refresh()
+        if not settings.embedded_redis:
+            log.info("where the shards are in Redis", form=topology.form, primaries=placement(topology))
         await Persister(settings, ledger, streams, lower_priority, health).run(stop)
     finally:
         await streams.close()
+        await topology.close()
         await ledger.close()
 
 
@@ -142,7 +150,7 @@ class Persister:
         self._mine: set[int] | None = None
         """The shards that this persister reads; None: all."""
         self._shared_at = -SHARE_SECONDS
-        self._untrimmed, self._lost = set[int](), set[int]()
+        self._untrimmed, self._lost, self._away = set[int](), set[int](), set[int]()
         self._fenced: set[int] = set()  # shards that this persister fenced, and whose reason it has logged
         self._checked_at = 0.0
         self._drained_at = time.monotonic()
@@ -179,7 +187,7 @@ class Persister:
                 if failures:
                     log.info("the persister resumes", after_failures=failures)
                 failures = 0
-                self.health.turned_at, self.health.is_failing = time.monotonic(), False
+                self.health.turned_at, self.health.is_failing = time.monotonic(), bool(self._away)
             except (LedgerError, InventoryUnavailable) as error:
                 self.health.turned_at = time.monotonic()
                 self.health.is_failing = not isinstance(error, CursorMoved)
@@ -249,8 +257,8 @@ class Persister:
             self._untrimmed.add(batch.shard)
         behind = {shard: self._positions[shard] for shard in (self._untrimmed - self._lost) & mine}
         if behind:
-            await self._streams.trim(behind)
-            self._untrimmed -= behind.keys()
+            self._untrimmed -= await self._streams.trim(behind)
+        self._check_away()
         rows = sum(len(batch.changes) for batch in batches)
         if rows:
             self.metrics.count("booking_persisted_rows_total", by=rows)
@@ -310,6 +318,17 @@ class Persister:
             self._positions = positions_of(await self._ledger.shards())  # a restored shard has another epoch
         self._fenced -= self._lost - lost
         self._lost, self._unreadable = lost, unreadable
+
+    def _check_away(self) -> None:
+        """Logs once which shards cannot be read. Those that are back are initialized or verified in the next turn."""
+        away = set(self._streams.away)
+        if gone := away - self._away:
+            reasons = sorted({str(self._streams.away[shard]) for shard in gone})
+            log.warning("these shards cannot be read; the others are", shards=sorted(gone), reasons=reasons)
+        if back := self._away - away:
+            log.info("these shards can be read again", shards=sorted(back))
+            self._positions = None
+        self._away = away
 
     async def _fence(self, shards: Iterable[int]) -> None:
         await self._streams.fence(shards)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from booking.domain.lags import Lag
 from booking.domain.outcomes import Status
 from booking.inventory import keys
 from booking.inventory.box_office import RateLimit
@@ -100,6 +101,7 @@ async def test_the_lag_of_an_entry_written_afterwards_is_its_own_age(
         await stock.redis.xdel(keys.changes(1), ahead)
         await shift(clock, shifted_valkey, 60)
         found = await shard_lags(shifted_valkey.address, {1: (EPOCHS[1], afterwards.decode())})
+        assert isinstance(found[1], Lag)
         for lag in (found[1], (await stock.office.lags())[1]):
             assert 59_000 < lag.oldest_ms < 90_000
 
