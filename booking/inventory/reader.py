@@ -84,10 +84,17 @@ class InventoryReader:
 
         An id that was assigned and has no event is left out.
         """
-        found = await self._call(0, lambda redis: redis.get(keys.LAST_EVENT)) or b"0"
-        if not _is_number(found) or int(found) > EVENT_IDS_MAX:
-            raise InventoryUnavailable(f"{keys.LAST_EVENT.decode()} in Redis is not a possible event id")
-        asked = (event_id for event_id in range(1, int(found) + 1) if event_id not in excluded)
+        names = {shard: keys.last_event(shard) for shard in range(self._shards)}
+        if self._clients.topology.form != "cluster":
+            names = {0: keys.LAST_EVENT}
+        last = 0
+        for shard, (found,) in (await self._clients.ask({one: [("GET", name)] for one, name in names.items()})).items():
+            if found is not None and not (
+                isinstance(found, bytes) and _is_number(found) and int(found) <= EVENT_IDS_MAX
+            ):
+                raise InventoryUnavailable(f"{names[shard].decode()} in Redis is not a possible event id")
+            last = max(last, int(found or 0))
+        asked = (event_id for event_id in range(1, last + 1) if event_id not in excluded)
         while page := list(islice(asked, PAGE)):
             commands: dict[int, list[Command]] = {}
             for event_id in page:

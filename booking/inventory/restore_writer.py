@@ -180,7 +180,9 @@ class RestoreWriter:
         """Writes the new epoch, so that the shard sells again, and ends the lease. Raises LeaseLost."""
         shard = self._shard
         with self._clients.using(self._shard, "written") as redis:
-            await redis.eval(_RAISE_LAST_EVENT, 1, keys.LAST_EVENT, last_event_id)
+            is_cluster = self._clients.topology.form == "cluster"
+            last_event = keys.last_event(shard) if is_cluster else keys.LAST_EVENT
+            await redis.eval(_RAISE_LAST_EVENT, 1, last_event, last_event_id)
             script_keys = (keys.restoring(shard), keys.trimmed_to(shard), keys.epoch(shard))
             done = await redis.eval(_FINISH, 3, *script_keys, self._me, RESTORED_CURSOR, stored_epoch(epoch))
         if not done:

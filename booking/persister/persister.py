@@ -97,7 +97,7 @@ async def run(
     try:
         with contextlib.suppress(InventoryUnavailable):  # the first turn tells it
             await topology.refresh()
-        if not settings.embedded_redis:
+        if topology.form != "server":
             log.info("where the shards are in Redis", form=topology.form, primaries=placement(topology))
         await Persister(settings, ledger, streams, lower_priority, health).run(stop)
     finally:
