@@ -111,6 +111,8 @@ class ShardClients:
 
     @contextmanager
     def _at(self, address: str, failed: str) -> Iterator[Any]:
+        if address in self._probes:
+            raise self._silent(address)
         try:
             yield self._client(address)
         except (RedisError, OSError) as error:
@@ -132,7 +134,7 @@ class ShardClients:
         self, address: str, commands: Mapping[int, Sequence[Command]]
     ) -> dict[int, list[Any] | InventoryUnavailable]:
         if address in self._probes:
-            return dict.fromkeys(commands, InventoryUnavailable(f"Redis{self._named(address)} does not answer"))
+            return dict.fromkeys(commands, self._silent(address))
         client = self._client(address)
         pipeline: Any = client.pipeline(transaction=False)
         for its_commands in commands.values():
@@ -141,8 +143,6 @@ class ShardClients:
         try:
             replies = iter(await pipeline.execute(raise_on_error=False))
         except (RedisError, OSError) as error:
-            if len(self.topology.addresses()) > 1:
-                self._probes[address] = asyncio.create_task(self._probe(address), name="probe of a primary")
             return dict.fromkeys(commands, self._told(error, address, "reached"))
         answers: dict[int, list[Any] | InventoryUnavailable] = {}
         for shard, its_commands in commands.items():
@@ -174,11 +174,17 @@ class ShardClients:
             return ShardMoved("a shard has moved to another primary")
         if isinstance(error, AskError | TryAgainError):
             return ShardMoved("a shard is on its way to another primary")
-        self.topology.distrust(address)
+        if not is_of_one_key(error):
+            self.topology.distrust(address)
+        if not isinstance(error, ResponseError) and len(self.topology.addresses()) > 1 and address not in self._probes:
+            self._probes[address] = asyncio.create_task(self._probe(address), name="probe of a primary")
         named, reason = self._named(address), reason_of(error)
         return InventoryUnavailable(
             f"Redis{named} cannot be {failed} ({reason})" if failed else f"Redis{named} refuses ({reason})"
         )
+
+    def _silent(self, address: str) -> InventoryUnavailable:
+        return InventoryUnavailable(f"Redis{self._named(address)} does not answer")
 
     def _named(self, address: str) -> str:
         """The primary's location, if there are several."""

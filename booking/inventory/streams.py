@@ -20,8 +20,9 @@ from booking.inventory.scripts import load
 from booking.inventory.shard_clients import Command, ShardClients, failures, is_of_one_key, opened_topology
 from booking.inventory.topology import Topology
 
-READ_SECONDS_MAX = 5.0
-"""How long one read may take; a few thousand entries take milliseconds."""
+READ_SECONDS_MAX = 2.0
+"""How long one read may take; a few thousand entries take milliseconds. If one of several primaries stands still, the
+reads of the others wait for it once for so long."""
 
 Positions = Mapping[int, tuple[str, str]]
 """Each shard's epoch and cursor, as the database has them."""

@@ -1,7 +1,7 @@
 """Health checks: whether the process is alive, and whether the service is ready."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, NotRequired
 
 import orjson
@@ -13,7 +13,7 @@ from booking.domain.lags import describe_lost
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.durability import Durability
 from booking.inventory.errors import Overloaded, ServerUnverified
-from booking.inventory.reader import InventoryReader
+from booking.inventory.reader import InventoryReader, Primary
 from booking.ledger.errors import LedgerUnavailable
 from booking.ledger.ledger import Ledger
 from booking.web.response_schemas import Count, documented
@@ -134,7 +134,7 @@ class HealthEndpoints:
         return PlainResponse(200, body) if ready else PlainResponse(503, body, RETRY)
 
     async def _redis_and_persister(self) -> tuple[RedisPart, PersisterPart]:
-        lags, errors = await self._office.known_lags()
+        (lags, errors), servers = await asyncio.gather(self._office.known_lags(), self._reader.primaries())
         if not lags:
             error, reason = errors[0], "Redis does not answer"
             if isinstance(error, Overloaded):
@@ -156,7 +156,7 @@ class HealthEndpoints:
         if lost := [shard for shard, lag in lags.items() if not lag.whole]:
             redis["lost"] = lost
             reasons += [LOST, *(describe_lost(shard, lag.lost) for shard, lag in lags.items() if lag.lost)]
-        reasons += await self._servers(redis)
+        reasons += self._check_servers(redis, [one for one in servers if one.is_up])
         if reasons:
             redis |= {"ok": False, "reason": "; ".join(reasons)}
         seconds = max(lag.oldest_ms for lag in lags.values()) / 1000
@@ -168,9 +168,8 @@ class HealthEndpoints:
         }
         return redis, persister
 
-    async def _servers(self, redis: RedisPart) -> list[str]:
-        """Adds the servers' memory, as far as they tell it. Returns what is wrong with a server that answers."""
-        servers = [one for one in await self._reader.primaries() if one.is_up]
+    def _check_servers(self, redis: RedisPart, servers: Sequence[Primary]) -> list[str]:
+        """Adds the memory of the servers. Returns what is wrong with them. A managed one may tell nothing."""
         if not servers:
             return []
         redis["memory_bytes"] = sum(one.memory_bytes for one in servers)

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 
@@ -13,7 +13,7 @@ from booking.domain.model import Event
 from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
-from booking.inventory.reader import InventoryReader
+from booking.inventory.reader import InventoryReader, Primary
 from booking.ledger.errors import LedgerUnavailable
 from booking.ledger.ledger import Ledger
 from booking.metrics import Histogram, Metrics, MetricsFile, escaped, together
@@ -109,8 +109,8 @@ class MetricsEndpoint:
             ("booking_queue_commands", worker): len(self._batcher),
             ("booking_live_listeners", worker): self._live.listening,
         }
-        lags, errors = await self._office.known_lags()
-        gauges |= self._of_shards(lags) | await self._of_servers(errors)
+        (lags, errors), servers = await asyncio.gather(self._office.known_lags(), self._reader.primaries())
+        gauges |= _of_shards(lags) | _of_servers(servers, errors)
         with suppress(InventoryUnavailable, OutcomeUnknown, Overloaded):
             last = await self._office.last_event_id()
             for event_id in range(last, max(0, last - EVENTS_MAX), -1):
@@ -119,34 +119,6 @@ class MetricsEndpoint:
                 event = await self._office.get_event(event_id)
                 if event is not None:
                     gauges |= _of_event(event) | await self._refusals(event_id)
-        return gauges
-
-    def _of_shards(self, lags: Mapping[int, Lag]) -> dict[tuple[str, str], float]:
-        gauges: dict[tuple[str, str], float] = {}
-        for shard, lag in lags.items():
-            labels = escaped({"shard": shard})
-            gauges["booking_shard_whole", labels] = lag.whole
-            gauges["booking_shard_lag_entries", labels] = lag.entries
-            gauges["booking_shard_lag_seconds", labels] = lag.oldest_ms / 1000
-        if lags:
-            gauges["booking_shards_lost", ""] = sum(not lag.whole for lag in lags.values())
-            gauges["booking_stream_lag_entries", ""] = sum(lag.entries for lag in lags.values())
-            gauges["booking_stream_lag_seconds", ""] = max(lag.oldest_ms for lag in lags.values()) / 1000
-        return gauges
-
-    async def _of_servers(self, errors: Mapping[int, Exception]) -> dict[tuple[str, str], float]:
-        """The gauges of each primary. With several, their label is the location; with one, they have no label."""
-        gauges: dict[tuple[str, str], float] = {("booking_shards_away", ""): len(errors)}
-        servers = await self._reader.primaries()
-        if not servers:
-            gauges["booking_redis_up", ""] = 0
-        for server in servers:
-            labels = escaped({"primary": server.location}) if len(servers) > 1 else ""
-            gauges["booking_redis_up", labels] = not (errors.keys() & server.shards)
-            if server.is_up:
-                gauges["booking_redis_memory_bytes", labels] = server.memory_bytes
-                gauges["booking_redis_memory_bytes_max", labels] = server.memory_bytes_max
-                gauges["booking_redis_replicas", labels] = server.replicas
         return gauges
 
     async def _database_up(self) -> bool:
@@ -162,6 +134,35 @@ class MetricsEndpoint:
             ("booking_refusals_total", escaped({"event": event_id, "code": code})): count
             for code, count in counted.items()
         }
+
+
+def _of_shards(lags: Mapping[int, Lag]) -> dict[tuple[str, str], float]:
+    gauges: dict[tuple[str, str], float] = {}
+    for shard, lag in lags.items():
+        labels = escaped({"shard": shard})
+        gauges["booking_shard_whole", labels] = lag.whole
+        gauges["booking_shard_lag_entries", labels] = lag.entries
+        gauges["booking_shard_lag_seconds", labels] = lag.oldest_ms / 1000
+    if lags:
+        gauges["booking_shards_lost", ""] = sum(not lag.whole for lag in lags.values())
+        gauges["booking_stream_lag_entries", ""] = sum(lag.entries for lag in lags.values())
+        gauges["booking_stream_lag_seconds", ""] = max(lag.oldest_ms for lag in lags.values()) / 1000
+    return gauges
+
+
+def _of_servers(servers: Sequence[Primary], errors: Mapping[int, Exception]) -> dict[tuple[str, str], float]:
+    """The gauges of each primary. With several, their label is the location; with one, they have no label."""
+    gauges: dict[tuple[str, str], float] = {("booking_shards_away", ""): len(errors)}
+    if not servers:
+        gauges["booking_redis_up", ""] = 0
+    for server in servers:
+        labels = escaped({"primary": server.location}) if len(servers) > 1 else ""
+        gauges["booking_redis_up", labels] = errors.keys().isdisjoint(server.shards)
+        if server.is_up:
+            gauges["booking_redis_memory_bytes", labels] = server.memory_bytes
+            gauges["booking_redis_memory_bytes_max", labels] = server.memory_bytes_max
+            gauges["booking_redis_replicas", labels] = server.replicas
+    return gauges
 
 
 def _of_event(event: Event) -> dict[tuple[str, str], float]:
