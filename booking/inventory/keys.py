@@ -107,4 +107,9 @@ def known_address(email_key: str, address: str) -> bytes:
 
 
 LAST_EVENT = f"{PREFIX}:last-event".encode()
-"""The highest event id that was assigned."""
+"""The highest event id that was assigned, on one server. In a cluster each shard has its own: `last_event`."""
+
+
+def last_event(shard: int) -> bytes:
+    """The highest event id of a cluster's shard that was assigned."""
+    return _of_shard(shard, "last-event").encode()
