@@ -6,6 +6,6 @@ pytest_plugins = [
     "tests.fixtures.seeds",
     "tests.fixtures.service",
     "tests.fixtures.valkey",
-    "tests.fixtures.cluster",  # after the server's, which it and the next one import
-    "tests.fixtures.shifted_clock",
+    "tests.fixtures.cluster",  # after the server's, which it imports
+    "tests.fixtures.shifted_clock",  # as above
 ]

@@ -5,6 +5,10 @@ class InventoryUnavailable(Exception):
     """Redis cannot be reached, stalls or refuses: nothing was changed. The caller may retry."""
 
 
+class NotExecuted(InventoryUnavailable):
+    """Redis refused the call before it ran: another server has the shard, or this one cannot serve it for now."""
+
+
 class OutcomeUnknown(Exception):
     """A change was sent and its answer did not arrive: it was made once, or not at all."""
 

@@ -304,7 +304,7 @@ def open_topology(url: str, shards: int) -> Topology:
         _check(seeds[0])
         return Topology(shards, ClusterFinder(servers, seeds), [UNKNOWN] * SLOTS)
     name, *database = path
-    if not name or len(database) > 1:
+    if not name or len(database) > 1 or not all(part.isdigit() for part in database):
         raise ValueError("the URL has to end with the name that the Sentinels watch: redis+sentinel://host,host/name")
     own = {"sentinel_user=": "", "sentinel_password=": ""}
     for prefix in own:
@@ -322,10 +322,14 @@ def _locations(hosts: str, default_port: int) -> list[str]:
     """`host:port` for each of the hosts. Raises ValueError."""
     locations = []
     for host in hosts.split(","):
-        parsed = urlsplit(f"//{host}")
-        if not parsed.hostname or parsed.path or "@" in host:
+        try:
+            parsed = urlsplit(f"//{host}")
+            name, port = parsed.hostname, parsed.port or default_port
+        except ValueError:  # not repeated: its text holds a part of the URL
+            raise ValueError("the URL has a host or a port that cannot be read") from None
+        if not name:
             raise ValueError("the URL names no host between two commas")
-        locations.append(f"{parsed.hostname}:{parsed.port or default_port}")
+        locations.append(f"{name}:{port}")
     return list(dict.fromkeys(locations))
 
 

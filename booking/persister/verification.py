@@ -1,11 +1,16 @@
 """Verifies the Redis server behind a new connection, before anything is sold over that connection."""
 
+from collections.abc import Callable, Collection
+
 import structlog
 
 from booking.domain.lags import describe_lost
+from booking.inventory.durability import Durability
 from booking.inventory.errors import ServerUnverified
-from booking.inventory.script_connection import Acknowledged, Execute
+from booking.inventory.script_connection import Acknowledged, Argument, Execute, ScriptConnection
+from booking.inventory.scripts import all_scripts
 from booking.inventory.streams import Positions, run_id, verify_or_fence
+from booking.inventory.topology import Topology
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
 from booking.persister.bootstrap import positions_of
@@ -30,10 +35,11 @@ class Verifier:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._verified: tuple[str | None, Positions] = (None, {})
+        self._verified: dict[str | None, Positions] = {}
+        """By the `run_id` of a server: the positions of the shards that it has."""
 
-    async def verify_or_fence(self, execute: Execute, acknowledged: Acknowledged) -> None:
-        """Verifies the server to which `execute` sends its commands. For `ScriptConnection`.
+    async def verify_or_fence(self, execute: Execute, acknowledged: Acknowledged, shards: Collection[int]) -> None:
+        """Verifies the server to which `execute` sends its commands, and which has these shards.
 
         It also has to have what this process acknowledged, even if SQL does not have it yet.
 
@@ -42,10 +48,11 @@ class Verifier:
         server = await run_id(execute)
         positions: Positions
         try:
-            positions = positions_of(await self._ledger.shards(DATABASE_SECONDS_MAX))
+            recorded = positions_of(await self._ledger.shards(DATABASE_SECONDS_MAX))
+            positions = {shard: recorded[shard] for shard in shards}
         except LedgerError as error:
-            verified, positions = self._verified
-            if server is None or server != verified:
+            positions = self._verified.get(server, {})
+            if server is None or not positions.keys() >= set(shards):
                 raise ServerUnverified(
                     f"the database is away ({error}), and a new connection to Redis has to be compared with it"
                 ) from None
@@ -56,4 +63,22 @@ class Verifier:
         found = await verify_or_fence(execute, positions, acknowledged)
         if lost := [describe_lost(shard, text) for shard, text in found.items() if text]:
             log.error(LOST, lost=lost)
-        self._verified = server, positions
+        self._verified[server] = positions
+
+
+def verified_connections(
+    topology: Topology, verifier: Verifier, durability: Durability
+) -> Callable[[str], ScriptConnection]:
+    """Makes a process's connections to the primaries, for `PrimaryBatchers`; each is verified before it sells."""
+    acknowledged: dict[Argument, tuple[Argument, bytes]] = {}
+
+    def connect(address: str) -> ScriptConnection:
+        return ScriptConnection(
+            address,
+            all_scripts(),
+            lambda execute, newest: verifier.verify_or_fence(execute, newest, topology.shards_at(address)),
+            durability,
+            acknowledged,
+        )
+
+    return connect

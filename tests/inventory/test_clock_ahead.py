@@ -38,7 +38,7 @@ async def test_no_caller_waits_longer_than_a_bucket_takes_to_fill(
 ) -> None:
     async with open_stock(shifted_valkey.address, rate_limit=LIMIT) as stock:
         await stock.sale(EVENT)
-        checks = PasswordChecks(stock.batcher, LIMIT)
+        checks = PasswordChecks(stock.batchers, LIMIT)
 
         async def waits_ms() -> list[int]:
             cancelled = await stock.office.cancel(EVENT, "ann")
@@ -62,7 +62,7 @@ async def test_a_failed_check_given_back_afterwards_leaves_no_wait(
     shifted_valkey: ValkeyServer, clock: ShiftedClock
 ) -> None:
     async with open_stock(shifted_valkey.address) as stock:
-        checks = PasswordChecks(stock.batcher, LIMIT)
+        checks = PasswordChecks(stock.batchers, LIMIT)
         await shift(clock, shifted_valkey, HOUR_SECONDS)
         await checks.begin("ann@example.com", "10.0.0.1")
         await shift(clock, shifted_valkey, 0)

@@ -10,9 +10,9 @@ from starlette.types import Receive, Scope
 
 from booking.domain.lags import Lag
 from booking.domain.model import Event
-from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+from booking.inventory.primary_batchers import PrimaryBatchers
 from booking.inventory.reader import InventoryReader, Primary
 from booking.ledger.errors import LedgerUnavailable
 from booking.ledger.ledger import Ledger
@@ -73,7 +73,7 @@ class MetricsEndpoint:
         office: BoxOffice,
         reader: InventoryReader,
         ledger: Ledger,
-        batcher: CommandBatcher,
+        batchers: PrimaryBatchers,
         live: LiveEndpoint,
         access_log: AccessLog,
         file: MetricsFile,
@@ -81,7 +81,7 @@ class MetricsEndpoint:
         self._office = office
         self._reader = reader
         self._ledger = ledger
-        self._batcher = batcher
+        self._batchers = batchers
         self._live = live
         self._access_log = access_log
         self._file = file
@@ -98,15 +98,15 @@ class MetricsEndpoint:
     async def _counters(self) -> Metrics:
         """The counters of all processes. Those of this process are up to date; the others are up to a second old."""
         self._access_log.flush()
-        self._access_log.collect(self._batcher.metrics)
-        await self._file.save(self._batcher.metrics)  # what is shown survives a kill, so that no counter decreases
-        return together([self._batcher.metrics, *await self._file.of_others()])
+        self._access_log.collect(self._batchers.metrics)
+        await self._file.save(self._batchers.metrics)  # what is shown survives a kill, so that no counter decreases
+        return together([self._batchers.metrics, *await self._file.of_others()])
 
     async def _gauges(self) -> dict[tuple[str, str], float]:
         worker = escaped({"pid": os.getpid()})
         gauges: dict[tuple[str, str], float] = {
             ("booking_info", VERSION): 1,
-            ("booking_queue_commands", worker): len(self._batcher),
+            ("booking_queue_commands", worker): len(self._batchers),
             ("booking_live_listeners", worker): self._live.listening,
         }
         (lags, errors), servers = await asyncio.gather(self._office.known_lags(), self._reader.primaries())
