@@ -283,6 +283,10 @@ class BoxOffice:
         """The shard of an event."""
         return keys.shard_of(event_id, self.shards)
 
+    def primary_of(self, shard: int) -> str:
+        """The address of the shard's primary. Raises InventoryUnavailable if it is not known."""
+        return self._batchers.topology.locate(shard)
+
     async def close(self) -> None:
         """Answers what is queued, then closes the connections."""
         await self._batchers.close()

@@ -154,8 +154,8 @@ class Topology:
             self._is_doubted.clear()
             try:
                 await self.refresh()
-            except InventoryUnavailable as error:
-                self._not_found.error(reason=str(error))
+            except Exception as error:  # noqa: BLE001 - logged, and asked again: the map has to be followed for ever
+                self._not_found.error(reason=str(error) or repr(error))
             await asyncio.sleep(PAUSE_SECONDS)
 
 
@@ -187,7 +187,7 @@ class ClusterFinder:
             except InventoryUnavailable:
                 continue
             fields = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
-            epoch = int(fields["cluster_current_epoch"])
+            epoch = int(fields.get("cluster_current_epoch", 0))
             if ranges and (best is None or epoch > best[0]):
                 best = epoch, ranges, node
             if best is not None and best[0] >= self.epoch:
