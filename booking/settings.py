@@ -44,8 +44,14 @@ EXIT_BEHIND = 75
 DRAIN_SIGNAL = signal.SIGUSR1
 """The supervisor's message to a web worker that the service is about to stop."""
 
+SHARDS_MAX = 1024
+"""The largest number of shards."""
+
 QUEUED_PER_SHARD = 4
 """Commands to one shard that a worker that sells nothing may have waiting."""
+
+REDIS_FORMS = ("", "sentinel", "cluster")
+"""What may follow + in the scheme of Redis's URL: what leads to the servers."""
 
 SECRET_BYTES = 48
 """Random bytes in a new secret, which is written as base64url."""
@@ -189,7 +195,7 @@ class Settings(BaseModel):
     """Unset: SQLite in the data folder."""
     database_pool: int = Field(4, ge=2, le=100)
     """Connections of one web worker to the database, at most; one of them is not used for lists and reports."""
-    shards: int = Field(8, ge=1, le=1024)
+    shards: int = Field(8, ge=1, le=SHARDS_MAX)
     """The number of shards that the events are spread over; fixed at the first start and stored in SQL."""
 
     jwt_secret: str | None = Field(None, repr=False)
@@ -305,8 +311,14 @@ class Settings(BaseModel):
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, value: str | None) -> str | None:
-        if value is not None and ("+" in value.split(":")[0] or not is_url(value, "redis", "rediss", "unix")):
-            raise ValueError("has to be a URL that begins with redis://, rediss:// or unix://")
+        if value is None:
+            return value
+        form = value.partition("://")[0].lower().partition("+")[2]
+        if form not in REDIS_FORMS or not is_url(value, "redis", "rediss", *(() if form else ("unix",))):
+            raise ValueError(
+                "has to be a URL that begins with redis://, rediss:// or unix://, or with redis+sentinel:// or "
+                "redis+cluster:// and several hosts (rediss+… for TLS)"
+            )
         return value
 
     @field_validator("database_url")

@@ -6,5 +6,6 @@ pytest_plugins = [
     "tests.fixtures.seeds",
     "tests.fixtures.service",
     "tests.fixtures.valkey",
-    "tests.fixtures.shifted_clock",  # after the server's, which it imports
+    "tests.fixtures.cluster",  # after the server's, which it imports
+    "tests.fixtures.shifted_clock",  # as above
 ]

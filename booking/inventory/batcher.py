@@ -2,13 +2,19 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 
 from booking.domain.model import Event
 from booking.domain.outcomes import Status
-from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded, ServerUnverified
-from booking.inventory.script_connection import Argument, Rows, ScriptCall, ScriptConnection
+from booking.inventory.errors import InventoryUnavailable, NotExecuted, OutcomeUnknown, Overloaded, ServerUnverified
+from booking.inventory.script_connection import (
+    ANSWER_SECONDS_MAX,
+    Argument,
+    Rows,
+    ScriptCall,
+    ScriptConnection,
+)
 from booking.inventory.scripts import Script
 from booking.metrics import BUCKETS_COMMANDS, Metrics
 
@@ -18,6 +24,11 @@ BATCH_MAX = 256
 EARLY_BATCH = 16
 """When this many commands wait and Redis is idle, they are sent at once. Redis then works on them while this process
 reads the rest of a burst."""
+
+
+SECOND_ANSWER_SECONDS_MIN = 0.5
+"""How long a server has at least for a batch with commands that another one has refused. With ANSWER_SECONDS_MAX, up to
+which they are sent again, that is the contract's 2 s."""
 
 
 class PreparedCall:
@@ -50,7 +61,7 @@ class Reply:
 class Command:
     """One caller's item of a call. The future gives the caller the reply and the index of its own row."""
 
-    __slots__ = ("future", "item", "prepared", "queued_at", "replay", "request")
+    __slots__ = ("future", "item", "prepared", "queued_at", "replay", "request", "was_refused")
 
     def __init__(
         self,
@@ -62,6 +73,7 @@ class Command:
         queued_at: float,  # on the monotonic clock: the time of a uvloop stands still during a turn
     ) -> None:
         self.queued_at = queued_at
+        self.was_refused = False
         self.prepared = prepared
         self.item = item
         self.replay = replay
@@ -83,17 +95,24 @@ class CommandBatcher:
         queue_limit: int,
         saved: Callable[[], Awaitable[bool]] | None = None,
         observe_delay: Callable[[float, int], None] | None = None,
+        *,
+        metrics: Metrics | None = None,
+        send_elsewhere: "Callable[[list[Command], list[NotExecuted]], None] | None" = None,
+        lost: Callable[[], None] | None = None,
     ) -> None:
         """`saved` is awaited before changes are answered. It returns whether they are as durable as they have to be.
 
         `observe_delay` is called for each batch, with the seconds that its oldest command has waited and the number of
-        its commands.
+        its commands. `send_elsewhere` takes over commands that the server has refused before it ran them; without it
+        the refusal is their answer. `lost` is called after each loss of the connection.
         """
+        self._send_elsewhere = send_elsewhere
+        self._lost = lost
         self._observe_delay = observe_delay
         self._connection = connection
         self._saved = saved
         self._saving: set[asyncio.Task[None]] = set()
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
         self._sent_at = 0.0
         self._queue_limit = queue_limit
         self._queue: deque[Command] = deque()
@@ -136,6 +155,26 @@ class CommandBatcher:
                 self._loop.call_soon(self._flush)
         return future
 
+    def take_over(self, commands: Sequence[Command]) -> None:
+        """Queues commands that another server has refused, in front of those that wait here."""
+        self._queue.extendleft(reversed(commands))
+        if self._in_flight is None and not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def give_up(self, is_elsewhere: Callable[[Command], bool]) -> list[Command]:
+        """Removes the commands from the queue that another server has to answer, and returns them in their order."""
+        given_up = [command for command in self._queue if is_elsewhere(command)]
+        if given_up:
+            kept = [command for command in self._queue if not is_elsewhere(command)]
+            self._queue.clear()
+            self._queue.extend(kept)
+        return given_up
+
+    def verify_again(self) -> None:
+        """As `ScriptConnection.verify_again`."""
+        self._connection.verify_again()
+
     async def close(self) -> None:
         """Answers every queued command, then closes the connection."""
         self._drained = self._loop.create_future()
@@ -162,7 +201,11 @@ class CommandBatcher:
                 self.metrics.observe("booking_batch_commands", "", size, BUCKETS_COMMANDS)
                 if self._observe_delay is not None:
                     self._observe_delay(monotonic() - batch[0].queued_at, size)
-                self._connection.exchange(calls, self._answered)
+                if batch[0].was_refused:  # they come first, and have waited for the longest time
+                    left = ANSWER_SECONDS_MAX + batch[0].queued_at - monotonic()
+                    self._connection.exchange(calls, self._answered, max(SECOND_ANSWER_SECONDS_MIN, left))
+                else:
+                    self._connection.exchange(calls, self._answered)
         if self._drained is not None and self._in_flight is None and not self._drained.done():
             self._drained.set_result(None)
 
@@ -171,10 +214,23 @@ class CommandBatcher:
         runs, calls = self._in_flight
         self._in_flight = None
         self.metrics.observe("booking_exchange_duration_seconds", "", self._loop.time() - self._sent_at)
-        if lost:  # these commands were not sent, and have waited as long as the lost ones
+        if self._send_elsewhere is not None:
+            refused = [
+                (run, call.answer)
+                for run, call in zip(runs, calls, strict=True)
+                if isinstance(call.answer, NotExecuted)
+            ]
+            if refused:
+                self._send_elsewhere([command for run, _ in refused for command in run], [why for _, why in refused])
+                for run, _ in refused:
+                    run.clear()
+        if lost:
+            if self._lost is not None:
+                self._lost()
+            # Those that wait were not sent, and have waited as long as the lost ones.
             unsent = next((call.answer for call in calls if isinstance(call.answer, ServerUnverified)), None)
             while self._queue:
-                _fail(self._queue.popleft(), unsent or InventoryUnavailable("Redis cannot be reached"))
+                fail(self._queue.popleft(), unsent or InventoryUnavailable("Redis cannot be reached"))
         deferred = [command for run, call in zip(runs, calls, strict=True) for command in _take_deferred(run, call)]
         self._queue.extendleft(reversed(deferred))
         self._flush()  # first, so that Redis works while the answers are delivered
@@ -256,7 +312,7 @@ def _take_deferred(run: list[Command], call: ScriptCall) -> list[Command]:
 def _answer(run: list[Command], answer: Rows | Exception | None) -> None:
     if not isinstance(answer, list):
         for command in run:
-            _fail(command, answer or InventoryUnavailable("the call was not sent"))
+            fail(command, answer or InventoryUnavailable("the call was not sent"))
         return
     reply = Reply(answer)
     # Rows about the event come first, then one row for each item, in order.
@@ -267,6 +323,7 @@ def _answer(run: list[Command], answer: Rows | Exception | None) -> None:
         own += 1 if command.item else 0
 
 
-def _fail(command: Command, error: Exception) -> None:
+def fail(command: Command, error: Exception) -> None:
+    """Answers a command with an error."""
     if not command.future.done():
         command.future.set_exception(error)

@@ -12,7 +12,8 @@ from booking.domain.model import Event, Rules
 from booking.domain.outcomes import EventOutcome, IdempotencyKey, Outcome, Status
 from booking.inventory import keys
 from booking.inventory.batcher import CommandBatcher, PreparedCall, Reply
-from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown
+from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+from booking.inventory.primary_batchers import PrimaryBatchers
 from booking.inventory.records import read_event, read_outcome
 from booking.inventory.script_connection import Argument
 from booking.inventory.scripts import Script, load
@@ -28,6 +29,10 @@ WATCHED_MAX = 500
 
 Decision = Coroutine[Any, Any, Outcome]
 """The coroutine of `_decide`. The commands return it as it is, which saves each call a coroutine of its own."""
+
+
+KnownLags = tuple[dict[int, Lag], dict[int, Exception]]
+"""How far SQL is behind each shard that answers, and the error of each other shard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +64,11 @@ class CachedCall:
 
 
 class BoxOffice:
-    """The only access to the inventory. Shard n uses batcher n modulo their number; without a cluster there is one."""
+    """The only access to the inventory."""
 
     def __init__(
         self,
-        batchers: Sequence[CommandBatcher],
+        batchers: PrimaryBatchers,
         epochs: Sequence[str],
         rate_limit: RateLimit | None,
         unsaved_limit: int,
@@ -73,6 +78,8 @@ class BoxOffice:
         self._rate_limit = rate_limit
         self._unsaved_limit = unsaved_limit
         self._cached_calls: dict[tuple[str, int], CachedCall] = {}
+        batchers.topology.on_change(self._cached_calls.clear)
+        self._new_ids = asyncio.Lock()
         self._oldest: dict[int, tuple[bytes, float]] = {}
         """By shard: the oldest entry that SQL lacked at the last look, and since when, on the monotonic clock."""
 
@@ -146,36 +153,85 @@ class BoxOffice:
         limit = self._rate_limit
         buckets = keys.event_keys(event_id, self.shards)[-2:]
         prepared = PreparedCall(load("take_token"), buckets, (limit.interval_us, limit.burst, user_id))
-        return await self._first_number(prepared, self._batcher(event_id))
+        return await self._first_number(prepared)
 
     async def take_address_token(self, address: str, limit: RateLimit) -> int:
         """Takes a token from a client address's bucket. Returns 0, or the milliseconds to wait."""
         bucket = keys.address_rate(address).encode()
         prepared = PreparedCall(load("take_address_token"), (bucket,), (limit.interval_us, limit.burst))
-        return await self._first_number(prepared, self._batchers[0])
+        return await self._first_number(prepared)
 
     async def next_event_id(self) -> int:
-        """A new event id; no event has had it."""
-        return await self._first_number(
-            PreparedCall(load("next_event_id"), (keys.LAST_EVENT,), (1,)), self._batchers[0]
-        )
+        """A new event id; no event has had it.
+
+        On one server ids rise by one. A cluster has a counter for each shard, so that no primary is needed for all
+        events. There, too, the next id is the highest one and 1, but ids of shards that cannot be reached are left out.
+        """
+        if self._batchers.topology.form != "cluster":
+            return await self._count_event(keys.LAST_EVENT, 1)
+        async with self._new_ids:  # otherwise callers at the same time would want the same id
+            while True:
+                wanted, failure = await self.last_event_id() + 1, InventoryUnavailable("no shard can be reached")
+                for event_id in range(wanted, wanted + self.shards):
+                    shard = self.shard_of(event_id)
+                    claim = PreparedCall(load("claim_event_id"), (keys.last_event(shard),), (event_id,))
+                    try:
+                        reply, _ = await self._batchers.of_shard(shard).submit(claim)
+                    except InventoryUnavailable as error:
+                        failure = error
+                        continue
+                    if reply.rows[0][1]:
+                        return event_id
+                    break  # another worker has it: look for the highest one once more
+                else:
+                    raise failure
 
     async def last_event_id(self) -> int:
-        """The highest event id that was assigned; 0 before the first."""
-        return await self._first_number(
-            PreparedCall(load("next_event_id"), (keys.LAST_EVENT,), (0,)), self._batchers[0]
-        )
+        """The highest event id that was assigned, of the shards that can be reached; 0 before the first.
+
+        Raises InventoryUnavailable if none can be reached.
+        """
+        if self._batchers.topology.form != "cluster":
+            return await self._count_event(keys.LAST_EVENT, 0)
+        names = [keys.last_event(shard) for shard in range(self.shards)]
+        names.append(keys.LAST_EVENT)  # what was one server before has this one
+        found = await asyncio.gather(*(self._count_event(name, 0) for name in names), return_exceptions=True)
+        numbers = [number for number in found if isinstance(number, int)]
+        if not numbers:
+            raise next(error for error in found if isinstance(error, BaseException))
+        return max(numbers)
+
+    async def _count_event(self, counter: bytes, step: int) -> int:
+        return await self._first_number(PreparedCall(load("next_event_id"), (counter,), (step,)))
+
+    async def lag(self, shard: int) -> Lag:
+        """How much of the shard's stream is not in SQL yet. Raises InventoryUnavailable, OutcomeUnknown, Overloaded."""
+        prepared = PreparedCall(load("lag"), (keys.changes(shard), keys.epoch(shard)), (self._epochs[shard],))
+        reply, _ = await self._batchers.of_shard(shard).submit(prepared)
+        return self._lag(shard, reply.rows[0])
 
     async def lags(self) -> list[Lag]:
-        """How much of each shard's stream is not in SQL yet. Raises InventoryUnavailable."""
-        asked = [
-            self._batcher(shard).submit(
-                PreparedCall(load("lag"), (keys.changes(shard), keys.epoch(shard)), (self._epochs[shard],))
-            )
-            for shard in range(len(self._epochs))
-        ]
-        replies = await asyncio.gather(*asked)
-        return [self._lag(shard, reply.rows[0]) for shard, (reply, _) in enumerate(replies)]
+        """Every shard's `lag`. Raises as it does."""
+        return await asyncio.gather(*map(self.lag, range(self.shards)))
+
+    async def known_lags(self) -> KnownLags:
+        """The `lag` of each shard that has one now, and the error of each other shard."""
+        found = await asyncio.gather(*map(self.lag, range(self.shards)), return_exceptions=True)
+        lags, errors = dict[int, Lag](), dict[int, Exception]()
+        for shard, lag in enumerate(found):
+            if isinstance(lag, Lag):
+                lags[shard] = lag
+            elif isinstance(lag, InventoryUnavailable | OutcomeUnknown | Overloaded):
+                errors[shard] = lag
+            else:
+                raise lag
+        return lags, errors
+
+    async def connect(self) -> None:
+        """Connects to the primaries of all shards. Raises InventoryUnavailable if none can be reached."""
+        lags, errors = await self.known_lags()
+        if not lags:
+            raise errors[0]
 
     def _lag(self, shard: int, row: Sequence[bytes | int]) -> Lag:
         """A shard's lag. Its age is at least as long as this process has seen the same oldest entry.
@@ -204,14 +260,14 @@ class BoxOffice:
             some = seen[start : start + WATCHED_MAX]
             names = (keys.epoch(shard), *(keys.event(event.id, self.shards) for event in some))
             prepared = PreparedCall(load("changed_events"), names, (epoch, *(event.seq for event in some)))
-            reply, _ = await self._batcher(shard).submit(prepared)
+            reply, _ = await self._batchers.of_shard(shard).submit(prepared)
             found += [some[int(position) - 1].id for position in reply.rows[0]]
         return found
 
     async def events_to_expire(self, shard: int, me: str, lease_ms: int, most: int) -> list[int]:
         """Up to `most` events of a shard with expired holds; none while another process is the shard's sweeper."""
         prepared = PreparedCall(load("events_to_expire"), (keys.due(shard), keys.sweeper(shard)), (me, lease_ms, most))
-        reply, _ = await self._batcher(shard).submit(prepared)
+        reply, _ = await self._batchers.of_shard(shard).submit(prepared)
         return [int(event_id) for event_id in reply.rows[0]]
 
     @property
@@ -229,10 +285,13 @@ class BoxOffice:
         """The shard of an event."""
         return keys.shard_of(event_id, self.shards)
 
+    def primary_of(self, shard: int) -> str:
+        """The address of the shard's primary. Raises InventoryUnavailable if it is not known."""
+        return self._batchers.topology.locate(shard)
+
     async def close(self) -> None:
         """Answers what is queued, then closes the connections."""
-        for batcher in self._batchers:
-            await batcher.close()
+        await self._batchers.close()
 
     async def _read(self, event_id: int, *item: Argument) -> tuple[Reply, int]:
         cached = self._cached_call("get_event", event_id)
@@ -267,12 +326,12 @@ class BoxOffice:
             return EventOutcome(status, tickets_taken=int(row[1]))
         return EventOutcome(status, read_event(event_id, row) if len(row) > 1 else None)
 
-    async def _first_number(self, prepared: PreparedCall, batcher: CommandBatcher) -> int:
-        reply, _ = await batcher.submit(prepared)
+    async def _first_number(self, prepared: PreparedCall) -> int:
+        reply, _ = await self._batchers.of_key(prepared.keys[0]).submit(prepared)
         return int(reply.rows[0][0])
 
     def _batcher(self, event_id: int) -> CommandBatcher:
-        return self._batchers[keys.shard_of(event_id, self.shards) % len(self._batchers)]
+        return self._batchers.of_shard(keys.shard_of(event_id, self.shards))
 
     def _cached_call(self, name: str, event_id: int) -> CachedCall:
         cached = self._cached_calls.get((name, event_id))

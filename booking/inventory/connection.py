@@ -41,6 +41,18 @@ def open_client(address: str, seconds_max: float) -> Redis:
     return Redis.from_pool(open_pool(address, seconds_max))
 
 
+def location_of(address: str) -> str:
+    """Where the address leads, without user and password: host and port, the path of a socket, or the seeds.
+
+    Raises ValueError.
+    """
+    scheme, _, rest = address.partition("://")
+    if "+" in scheme:
+        return rest.partition("?")[0].rpartition("@")[2]
+    options = open_pool(address, None).connection_kwargs
+    return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
+
+
 async def execute(connection: AbstractConnection, commands: Iterable[Sequence[bytes | str | int]]) -> list[Any]:
     """Sends commands over one connection at once, and returns their replies; a command's error is its reply.
 

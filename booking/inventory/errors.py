@@ -5,6 +5,10 @@ class InventoryUnavailable(Exception):
     """Redis cannot be reached, stalls or refuses: nothing was changed. The caller may retry."""
 
 
+class NotExecuted(InventoryUnavailable):
+    """Redis refused the call before it ran: another server has the shard, or this one cannot serve it for now."""
+
+
 class OutcomeUnknown(Exception):
     """A change was sent and its answer did not arrive: it was made once, or not at all."""
 
@@ -27,3 +31,7 @@ class AddressUnreadable(InventoryUnavailable):
 
 class CommandRefused(InventoryUnavailable):
     """Redis's ACL refuses a command to the service's user; the message says which, and what to grant."""
+
+
+class NewlyFenced(NotExecuted, ShardFenced):
+    """A shard refuses the epoch, and its server is verified next: in a later term the call can be sent again."""

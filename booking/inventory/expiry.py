@@ -9,6 +9,7 @@ import structlog
 
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+from booking.inventory.shard_tasks import ShardTasks
 
 PERIOD_SECONDS = 0.25
 """Between two sweeps of a shard; the contract allows a second."""
@@ -34,7 +35,10 @@ log = structlog.get_logger()
 
 
 class AdaptiveSweep:
-    """Adapts the number of events read at the same time to how long the last batch took. All shards share it."""
+    """Adapts the number of events read at the same time to how long the last batch took.
+
+    All shards of a primary share it.
+    """
 
     def __init__(self, office: BoxOffice) -> None:
         self._office = office
@@ -61,16 +65,24 @@ class AdaptiveSweep:
 async def sweep(office: BoxOffice) -> None:
     """Runs until it is cancelled. Every read of an event expires its holds, so no answer depends on this task."""
     me = f"{os.getpid()}-{uuid4().hex}"  # the process id shows an operator which process it is
-    adaptive = AdaptiveSweep(office)
-    while True:
-        await asyncio.gather(*(_sweep_shard(office, shard, me, adaptive) for shard in range(office.shards)))
-        await asyncio.sleep(PERIOD_SECONDS)
+    of_primaries, tasks = dict[str, AdaptiveSweep](), ShardTasks()
+
+    async def sweep_shard(shard: int) -> None:
+        await _sweep_shard(office, shard, me, of_primaries)
+
+    try:
+        while True:
+            await tasks.start(sweep_shard, range(office.shards), PERIOD_SECONDS)
+            await asyncio.sleep(PERIOD_SECONDS)
+    finally:
+        await tasks.cancel()
 
 
-async def _sweep_shard(office: BoxOffice, shard: int, me: str, adaptive: AdaptiveSweep) -> None:
+async def _sweep_shard(office: BoxOffice, shard: int, me: str, of_primaries: dict[str, AdaptiveSweep]) -> None:
     """Sweeps one shard. An error is logged, so that the other shards are swept all the same."""
     due: list[int] = []
     try:
+        adaptive = of_primaries.setdefault(office.primary_of(shard), AdaptiveSweep(office))
         while True:
             before, due = due, await office.events_to_expire(shard, me, LEASE_MS, EVENTS_MAX)
             await adaptive.sweep_events(due)

@@ -1,5 +1,6 @@
 """Reads the state of a Redis server and of the shards in it, and changes nothing."""
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,18 +13,16 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError,
 from booking.domain.epochs import follows
 from booking.domain.lags import Lag
 from booking.inventory import keys
-from booking.inventory.connection import open_client, refusal_of, tls_fault_of
+from booking.inventory.connection import location_of, open_client, reason_of, refusal_of, tls_fault_of
 from booking.inventory.errors import AddressUnreadable, CommandRefused, InventoryUnavailable
 from booking.inventory.records import read_change, read_epoch, read_lost
 from booking.inventory.scripts import all_scripts
+from booking.inventory.shard_clients import Command, ShardClients, opened_topology, placement
 from booking.inventory.streams import order
+from booking.inventory.topology import SLOTS, Form, Topology, open_topology
 
 ANSWER_SECONDS_MAX = 3.0
 """How long Redis may take to accept a connection, and for each reply."""
-
-
-SLOTS = 16_384
-"""The slots of a cluster."""
 
 COMMANDS = frozenset(
     re.findall(
@@ -81,6 +80,8 @@ class Server:
     clients_max: int | None
     clock_skew_seconds: float
     """How far its clock is ahead of this machine's; wrong by up to half of the time that the question took."""
+    watches: str | None = None
+    """The name under which a Sentinel watches `primary`."""
 
 
 async def inspect(address: str) -> Server:
@@ -117,26 +118,84 @@ async def inspect(address: str) -> Server:
         clients=int(info.get("connected_clients", 0)),
         clients_max=_number(info.get("maxclients") or settings.get("maxclients")),
         clock_skew_seconds=skew,
+        watches=str(info["master0"]["name"]) if isinstance(info.get("master0"), dict) else None,
     )
 
 
-async def shard_lags(address: str, positions: Mapping[int, tuple[str, str]]) -> dict[int, Lag]:
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What a URL of Redis leads to."""
+
+    form: Form
+    placement: Mapping[str, Sequence[int]]
+    """The shards of each known primary, by its location."""
+    servers: Mapping[str, Server | InventoryUnavailable]
+    """Each known primary, or why it cannot be inspected; if none is known, the URL's own location and the reason."""
+
+
+async def inspect_all(url: str, shards: int) -> Inspected:
+    """Finds the primaries of `shards` shards, and inspects them. An AddressUnreadable may be among the reasons."""
+    try:
+        async with opened_topology(url, shards) as topology:
+            found = await asyncio.gather(*map(_inspected, topology.addresses()))
+            where = placement(topology)
+            return Inspected(topology.form, where, dict(zip(where, found, strict=True)))
+    except ValueError as error:
+        return Inspected("server", {}, {"": AddressUnreadable(str(error))})
+    except InventoryUnavailable as error:
+        return Inspected("server", {}, {location_of(url): error})
+
+
+async def _inspected(address: str) -> Server | InventoryUnavailable:
+    try:
+        return await inspect(address)
+    except InventoryUnavailable as error:
+        return error
+
+
+async def shard_lags(
+    topology: Topology | str, positions: Mapping[int, tuple[str, str]]
+) -> dict[int, Lag | InventoryUnavailable]:
     """How far SQL is behind each shard, and whether the shard is whole; `positions` has SQL's epochs and cursors.
 
+    A shard whose primary is away has the error. Raises InventoryUnavailable if all are away.
+
     The scripts `verify_or_fence` and `lag` give the same result. But `verify_or_fence` deletes the epoch of a lost
-    shard, and a command that only inspects, perhaps the wrong Redis, must not do that. Raises InventoryUnavailable.
+    shard, and a command that only inspects, perhaps the wrong Redis, must not do that.
     """
-    async with _connected(address) as redis:
-        now_ms = int((await redis.time())[0]) * 1000
-        return {shard: await _lag(redis, shard, epoch, cursor, now_ms) for shard, (epoch, cursor) in positions.items()}
+    clients = ShardClients(topology, ANSWER_SECONDS_MAX, unparsed=["XRANGE"])
+    try:
+        replies = await clients.ask({shard: _lag_commands(shard, cursor) for shard, (_, cursor) in positions.items()})
+        found: dict[int, Lag | InventoryUnavailable] = {}
+        for shard, position in positions.items():
+            error = next((reply for reply in replies.get(shard, []) if isinstance(reply, Exception)), None)
+            if error is not None:
+                found[shard] = InventoryUnavailable(f"Redis refuses ({reason_of(error)})")
+            else:
+                found[shard] = _lag(position, *replies[shard]) if shard in replies else clients.away[shard]
+        return found
+    finally:
+        await clients.close()
 
 
-async def _lag(redis: Any, shard: int, epoch: str, cursor: str, now_ms: int) -> Lag:
+def _lag_commands(shard: int, cursor: str) -> list[Command]:
     stream = keys.changes(shard)
-    pipeline = redis.pipeline(transaction=False)
-    pipeline.get(keys.epoch(shard)).get(keys.trimmed_to(shard)).xlen(stream)
-    pipeline.xrange(stream, "-", "+", count=1).xrange(stream, cursor, cursor)
-    found, stored_trim, entries, oldest, at_cursor = await pipeline.execute()
+    return [
+        ("TIME",),
+        ("GET", keys.epoch(shard)),
+        ("GET", keys.trimmed_to(shard)),
+        ("XLEN", stream),
+        ("XRANGE", stream, "-", "+", "COUNT", 1),
+        ("XRANGE", stream, cursor, cursor),
+    ]
+
+
+def _lag(
+    position: tuple[str, str], now: Any, found: Any, stored_trim: Any, entries: int, oldest: Any, at_cursor: Any
+) -> Lag:
+    """`Lag` from the replies to `_lag_commands`."""
+    epoch, cursor = position
+    now_ms = int(now[0]) * 1000
     trimmed_to = (stored_trim or b"0-0").decode()
     waits_ms = max(0, now_ms - _written_ms(oldest[0], now_ms)) if oldest else 0
     held = read_epoch(found or b"")
@@ -152,20 +211,17 @@ def _written_ms(entry: Sequence[Any], now_ms: int) -> int:
     if at_ms <= now_ms:
         return at_ms
     try:
-        return read_change(fields[b"c"]).at_ms
+        return read_change(*fields[1::2]).at_ms
     except (KeyError, ValueError, IndexError):
         return now_ms
 
 
 def check_address(address: str) -> None:
-    """Parses an address without connecting. Raises AddressUnreadable if it is not valid."""
-    _client(address)
-
-
-def location_of(address: str) -> str:
-    """The server's location without secrets: host and port, or the socket's path. Raises AddressUnreadable."""
-    options = _client(address).connection_pool.connection_kwargs
-    return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
+    """Parses the URL of a server, of a cluster or of Sentinels; connects nothing. Raises AddressUnreadable."""
+    try:
+        open_topology(address, 1)
+    except ValueError as error:
+        raise AddressUnreadable(str(error)) from None
 
 
 def _client(address: str) -> Any:

@@ -49,6 +49,15 @@ def all_of_shard(shard: int) -> str:
     return _of_shard(shard, "*")
 
 
+def written(changes: bytes) -> bytes:
+    """Beside a shard's stream `changes`: a key that is written before each wait for disks or replicas.
+
+    WAIT and WAITAOF wait for the last write of the same client. A repeated answer may be about a change that another
+    worker made.
+    """
+    return changes + b":written"
+
+
 def due(shard: int) -> bytes:
     """The shard's events with holds, by the end of their first hold."""
     return _of_shard(shard, "due").encode()
@@ -107,4 +116,9 @@ def known_address(email_key: str, address: str) -> bytes:
 
 
 LAST_EVENT = f"{PREFIX}:last-event".encode()
-"""The highest event id that was assigned."""
+"""The highest event id that was assigned, on one server. In a cluster each shard has its own: `last_event`."""
+
+
+def last_event(shard: int) -> bytes:
+    """The highest event id of a cluster's shard that was assigned."""
+    return _of_shard(shard, "last-event").encode()

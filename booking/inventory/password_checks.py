@@ -1,8 +1,9 @@
 """The rate limit of an account's password checks. Its token buckets are in Redis, so that all workers share them."""
 
 from booking.inventory import keys
-from booking.inventory.batcher import CommandBatcher, PreparedCall
+from booking.inventory.batcher import PreparedCall
 from booking.inventory.box_office import RateLimit
+from booking.inventory.primary_batchers import PrimaryBatchers
 from booking.inventory.scripts import load
 
 KNOWN_SECONDS = 86_400
@@ -12,8 +13,8 @@ KNOWN_SECONDS = 86_400
 class PasswordChecks:
     """A token bucket for each `email_key`, even if it belongs to no account."""
 
-    def __init__(self, batcher: CommandBatcher, limit: RateLimit) -> None:
-        self._batcher = batcher
+    def __init__(self, batchers: PrimaryBatchers, limit: RateLimit) -> None:
+        self._batchers = batchers
         self._limit = limit
 
     async def begin(self, email_key: str, address: str) -> tuple[int, bool]:
@@ -25,14 +26,15 @@ class PasswordChecks:
         prepared = PreparedCall(
             load("begin_password_check"), self._keys(email_key, address), (self._limit.interval_us, self._limit.burst)
         )
-        reply, _ = await self._batcher.submit(prepared)
+        reply, _ = await self._batchers.of_key(prepared.keys[0]).submit(prepared)
         wait_ms, drew = reply.rows[0]
         return int(wait_ms), drew == 1
 
     async def end(self, email_key: str, address: str, *, drew: bool, was_right: bool) -> None:
         """Call it after each check that did not fail. Returns the token, and remembers an address that was right."""
         head = (self._limit.interval_us, self._limit.burst, int(drew), KNOWN_SECONDS * 1000 if was_right else 0)
-        await self._batcher.submit(PreparedCall(load("end_password_check"), self._keys(email_key, address), head))
+        prepared = PreparedCall(load("end_password_check"), self._keys(email_key, address), head)
+        await self._batchers.of_key(prepared.keys[0]).submit(prepared)
 
     def _keys(self, email_key: str, address: str) -> tuple[bytes, ...]:
         return keys.account_rate(email_key), keys.known_address(email_key, address)

@@ -1,13 +1,20 @@
 """Reads the inventory in Redis page by page, without scripts, and changes nothing. The audit and the metrics use it."""
 
 from collections.abc import AsyncIterator, Container, Sequence
-from itertools import compress, islice
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from booking.inventory import keys
-from booking.inventory.connection import open_client, unavailable
+from booking.inventory.connection import location_of
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.records import read_epoch
+from booking.inventory.shard_clients import Command, ShardClients, opened_topology
+from booking.inventory.topology import Topology
 
 PAGE = 1_000
 """Bookings read in one call, which takes Redis about a millisecond."""
@@ -21,35 +28,55 @@ READ_SECONDS_MAX = 5.0
 Numbers = dict[str, int]
 
 
-class InventoryReader:
-    """Reads over its own connection. Every method raises InventoryUnavailable if Redis cannot be read."""
+@dataclass(frozen=True, slots=True)
+class Primary:
+    """A primary's state; its numbers are 0 unless it `is_up`."""
 
-    def __init__(self, address: str, shards: int, read_seconds_max: float = READ_SECONDS_MAX) -> None:
-        self._redis: Any = open_client(address, read_seconds_max)
+    location: str
+    """Its host and port, or its socket's path."""
+    shards: tuple[int, ...]
+    """The shards that it has now."""
+    is_up: bool
+    """Whether it answers INFO, which a managed one may refuse."""
+    memory_bytes: int = 0
+    memory_bytes_max: int = 0
+    """Its limit (`maxmemory`); 0: none."""
+    replicas: int = 0
+    """The replicas that it counts on."""
+    replicas_min: int = 0
+    """How many of them it needs to accept a write (`min-replicas-to-write`)."""
+
+
+class InventoryReader:
+    """Reads over connections of its own. Every method raises InventoryUnavailable if Redis cannot be read."""
+
+    def __init__(self, topology: Topology | str, shards: int, read_seconds_max: float = READ_SECONDS_MAX) -> None:
+        self._clients = ShardClients(topology, read_seconds_max)
+        self._call = self._clients.call
         self._shards = shards
 
     async def close(self) -> None:
-        """Closes the connection."""
-        await self._redis.aclose()
+        """Closes the connections."""
+        await self._clients.close()
 
-    async def memory_bytes(self) -> tuple[int, int]:
-        """The memory that Redis uses, and its limit (0: none)."""
-        with unavailable("read"):
-            found = await self._redis.info("memory")
-        return int(found.get("used_memory", 0)), int(found.get("maxmemory", 0))
-
-    async def replicas(self) -> tuple[int, int]:
-        """The replicas that Redis counts on, and how many it needs to accept a write (`min-replicas-to-write`)."""
-        with unavailable("read"):
-            found = await self._redis.info("replication")
-            needed = await self._redis.config_get("min-replicas-to-write")
-        connected = found.get("connected_slaves", 0)
-        return int(found.get("min_slaves_good_slaves", connected)), int(needed.get("min-replicas-to-write", 0))
+    async def primaries(self) -> list[Primary]:
+        """Every known primary, in the order of its first shard. It raises nothing."""
+        topology = self._clients.topology
+        answers = await self._clients.each(_state)
+        found = [
+            Primary(
+                location_of(address),
+                tuple(topology.shards_at(address)),
+                is_up=isinstance(answer, dict),
+                **(answer if isinstance(answer, dict) else {}),
+            )
+            for address, answer in answers.items()
+        ]
+        return sorted(found, key=lambda one: one.shards or (self._shards,))
 
     async def epoch(self, shard: int) -> str | None:
         """The shard's epoch; None if it has none."""
-        with unavailable("read"):
-            found = await self._redis.get(keys.epoch(shard))
+        found = await self._call(shard, lambda redis: redis.get(keys.epoch(shard)))
         return None if found is None else read_epoch(found)
 
     async def event_ids(self, excluded: Container[int] = ()) -> AsyncIterator[list[int]]:
@@ -57,54 +84,63 @@ class InventoryReader:
 
         An id that was assigned and has no event is left out.
         """
-        with unavailable("read"):
-            found = await self._redis.get(keys.LAST_EVENT) or b"0"
-        if not _is_number(found) or int(found) > EVENT_IDS_MAX:
-            raise InventoryUnavailable(f"{keys.LAST_EVENT.decode()} in Redis is not a possible event id")
-        asked = (event_id for event_id in range(1, int(found) + 1) if event_id not in excluded)
+        names = {shard: keys.last_event(shard) for shard in range(self._shards)}
+        if self._clients.topology.form != "cluster":
+            names = {0: keys.LAST_EVENT}
+        last = 0
+        for shard, (found,) in (await self._clients.ask({one: [("GET", name)] for one, name in names.items()})).items():
+            if found is not None and not (
+                isinstance(found, bytes) and _is_number(found) and int(found) <= EVENT_IDS_MAX
+            ):
+                raise InventoryUnavailable(f"{names[shard].decode()} in Redis is not a possible event id")
+            last = max(last, int(found or 0))
+        asked = (event_id for event_id in range(1, last + 1) if event_id not in excluded)
         while page := list(islice(asked, PAGE)):
-            with unavailable("read"):
-                pipeline = self._redis.pipeline(transaction=False)
-                for event_id in page:
-                    pipeline.exists(keys.event(event_id, self._shards))
-                there = await pipeline.execute()
-            yield list(compress(page, there))
+            commands: dict[int, list[Command]] = {}
+            for event_id in page:
+                commands.setdefault(self._shard_of(event_id), []).append(("EXISTS", keys.event(event_id, self._shards)))
+            replies = await self._clients.ask(commands)
+            there = {shard: iter(numbers) for shard, numbers in replies.items()}
+            yield [event_id for event_id in page if next(there.get(self._shard_of(event_id), iter([0])))]
 
     async def event(self, event_id: int) -> Numbers | None:
         """An event's counters and numeric rules, all as of its `seq`; None if there is no such event."""
-        with unavailable("read"):
-            stored = await self._redis.hgetall(self._keys(event_id)[0])
+        stored = await self._call(self._shard_of(event_id), lambda redis: redis.hgetall(self._keys(event_id)[0]))
         return {name.decode(): int(value) for name, value in stored.items() if _is_number(value)} if stored else None
 
     async def organizer_id(self, event_id: int) -> str | None:
         """The user id that created an event; None if it has none, or if there is no such event."""
-        with unavailable("read"):
-            found = await self._redis.hget(self._keys(event_id)[0], "organizer_id")
+        event, *_ = self._keys(event_id)
+        found = await self._call(self._shard_of(event_id), lambda redis: redis.hget(event, "organizer_id"))
         return found.decode(errors="replace") if found else None
 
     async def sizes(self, event_id: int) -> tuple[int, int, float | None]:
         """The sizes of the waiting list and of the list of holds, and when the event's first hold ends (ms)."""
         _, _, waiting, holds, due, *_ = self._keys(event_id)
-        with unavailable("read"):
-            pipeline = self._redis.pipeline(transaction=True)
-            pipeline.zcard(waiting).zcard(holds).zscore(due, str(event_id))
-            waits, held, due_ms = await pipeline.execute()
+
+        def ask(redis: Any) -> Any:
+            return redis.pipeline(transaction=True).zcard(waiting).zcard(holds).zscore(due, str(event_id)).execute()
+
+        waits, held, due_ms = await self._call(self._shard_of(event_id), ask)
         return waits, held, due_ms
 
     async def records(self, event_id: int) -> AsyncIterator[dict[str, bytes]]:
         """Every booking's record by user, in pages. A booking that changes meanwhile is seen in either state."""
+        _, key, *_ = self._keys(event_id)
         cursor = None
         while cursor != 0:
-            with unavailable("read"):
-                cursor, found = await self._redis.hscan(self._keys(event_id)[1], cursor or 0, count=PAGE)
+            ask = partial(_scan, key=key, cursor=cursor or 0)
+            cursor, found = await self._call(self._shard_of(event_id), ask)
             yield {user.decode(errors="replace"): text for user, text in found.items()}
 
     async def records_of(self, event_id: int, users: Sequence[str]) -> list[bytes | None]:
         """The records of these users' bookings, in the order of `users`."""
         if not users:
             return []
-        with unavailable("read"):
-            texts: list[bytes | None] = await self._redis.hmget(self._keys(event_id)[1], list(users))
+        _, key, *_ = self._keys(event_id)
+        texts: list[bytes | None] = await self._call(
+            self._shard_of(event_id), lambda redis: redis.hmget(key, list(users))
+        )
         return texts
 
     async def places(
@@ -112,11 +148,18 @@ class InventoryReader:
     ) -> tuple[list[float | None], list[float | None]]:
         """The scores of `waiting` on the waiting list, and the ends (ms) of the holds of `holding`, in their orders."""
         _, _, waiting_key, holds_key, *_ = self._keys(event_id)
-        with unavailable("read"):
-            found: list[list[float | None]] = []
-            for key, users in ((waiting_key, waiting), (holds_key, holding)):
-                found.append(await self._redis.zmscore(key, list(users)) if users else [])
+
+        async def ask(redis: Any) -> list[list[float | None]]:
+            return [
+                await redis.zmscore(key, list(users)) if users else []
+                for key, users in ((waiting_key, waiting), (holds_key, holding))
+            ]
+
+        found = await self._call(self._shard_of(event_id), ask)
         return found[0], found[1]
+
+    def _shard_of(self, event_id: int) -> int:
+        return keys.shard_of(event_id, self._shards)
 
     def _keys(self, event_id: int) -> tuple[bytes, ...]:
         return keys.event_keys(event_id, self._shards)
@@ -124,3 +167,34 @@ class InventoryReader:
 
 def _is_number(value: bytes) -> bool:
     return value.removeprefix(b"-").isdigit()
+
+
+@asynccontextmanager
+async def opened_reader(url: str, shards: int) -> AsyncIterator[InventoryReader]:
+    """A reader of the Redis at a URL. Raises InventoryUnavailable if no server is known to it."""
+    async with opened_topology(url, shards) as topology:
+        reader = InventoryReader(topology, shards)
+        try:
+            yield reader
+        finally:
+            await reader.close()
+
+
+def _scan(redis: Any, key: bytes, cursor: int) -> Any:
+    return redis.hscan(key, cursor, count=PAGE)
+
+
+async def _state(redis: Any) -> dict[str, int]:
+    """The numbers of a `Primary`."""
+    memory, replication = await redis.info("memory"), await redis.info("replication")
+    connected = replication.get("connected_slaves", 0)
+    try:
+        needed = await redis.config_get("min-replicas-to-write")
+    except ResponseError:  # a managed Redis refuses CONFIG GET
+        needed = {}
+    return {
+        "memory_bytes": int(memory.get("used_memory", 0)),
+        "memory_bytes_max": int(memory.get("maxmemory", 0)),
+        "replicas": int(replication.get("min_slaves_good_slaves", connected)),
+        "replicas_min": int(needed.get("min-replicas-to-write", 0)),
+    }

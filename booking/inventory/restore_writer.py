@@ -8,8 +8,9 @@ from redis.exceptions import WatchError
 
 from booking.domain.model import Booking, BookingStatus, Rules
 from booking.inventory import keys
-from booking.inventory.connection import open_client, unavailable
 from booking.inventory.records import read_lost, stored_epoch, write_record
+from booking.inventory.shard_clients import ShardClients
+from booking.inventory.topology import Topology
 
 LEASE_MS = 10_000
 """How long the lease of a killed process keeps others from restoring the shard."""
@@ -43,9 +44,9 @@ class LeaseLost(Exception):
 class RestoreWriter:
     """Writes one shard under a lease, which is in the same Redis. Every method raises InventoryUnavailable."""
 
-    def __init__(self, address: str, shard: int, shards: int, me: str, *, fenced_as: str = "") -> None:
+    def __init__(self, topology: Topology | str, shard: int, shards: int, me: str, *, fenced_as: str = "") -> None:
         """`fenced_as` replaces the epoch until the shard is cleared. It shows which restoration fenced the shard."""
-        self._redis: Any = open_client(address, REPLY_SECONDS_MAX)
+        self._clients = ShardClients(topology, REPLY_SECONDS_MAX)
         self._shard = shard
         self._shards = shards
         self._me = me
@@ -54,29 +55,29 @@ class RestoreWriter:
         """By event: the largest number of tickets that one user on its waiting list waits for."""
 
     async def close(self) -> None:
-        """Closes the connection."""
-        await self._redis.aclose()
+        """Closes the connections."""
+        await self._clients.close()
 
     async def is_empty(self) -> bool:
         """Whether Redis has nothing of the shard except what an interrupted restoration has left."""
-        with unavailable("written"):
+        with self._clients.using(self._shard, "written") as redis:
             shard = self._shard
-            found: int = await self._redis.exists(keys.changes(shard), keys.trimmed_to(shard), keys.epoch(shard))
+            found: int = await redis.exists(keys.changes(shard), keys.trimmed_to(shard), keys.epoch(shard))
         return found == 0
 
     async def has_fenced(self) -> bool:
         """Whether an interrupted restoration has fenced the shard with the same `fenced_as`."""
-        with unavailable("written"):
-            found = await self._redis.get(keys.epoch(self._shard))
+        with self._clients.using(self._shard, "written") as redis:
+            found = await redis.get(keys.epoch(self._shard))
         return bool(found == self._fenced_as.encode())
 
     async def take_lease(self) -> bool:
         """Tries to take the lease. Returns whether this process may restore the shard now."""
-        with unavailable("written"):
+        with self._clients.using(self._shard, "written") as redis:
             lease = keys.restoring(self._shard)
-            taken = await self._redis.set(lease, self._me, nx=True, px=LEASE_MS)
-            if not taken and await self._redis.pttl(lease) > LEASE_MS:  # taken while Redis's clock was ahead
-                await self._redis.pexpire(lease, LEASE_MS)
+            taken = await redis.set(lease, self._me, nx=True, px=LEASE_MS)
+            if not taken and await redis.pttl(lease) > LEASE_MS:  # taken while Redis's clock was ahead
+                await redis.pexpire(lease, LEASE_MS)
         return bool(taken)
 
     async def keep_lease(self) -> None:
@@ -92,8 +93,8 @@ class RestoreWriter:
 
     async def lost(self) -> str:
         """Which acknowledged changes the shard has lost for good, as `Lag.lost`; kept until `finish`."""
-        with unavailable("written"):
-            return read_lost(await self._redis.get(keys.epoch(self._shard)) or b"")
+        with self._clients.using(self._shard, "written") as redis:
+            return read_lost(await redis.get(keys.epoch(self._shard)) or b"")
 
     async def fence(self) -> None:
         """Removes the shard's epoch, so that nothing is sold from it. Raises LeaseLost."""
@@ -111,8 +112,8 @@ class RestoreWriter:
         kept = {keys.restoring(self._shard), keys.epoch(self._shard)}
         cursor = None
         while cursor != 0:
-            with unavailable("written"):
-                cursor, found = await self._redis.scan(cursor or 0, match=keys.all_of_shard(self._shard), count=PAGE)
+            with self._clients.using(self._shard, "written") as redis:
+                cursor, found = await redis.scan(cursor or 0, match=keys.all_of_shard(self._shard), count=PAGE)
             obsolete = [key for key in found if key not in kept]
             async with self._under_lease() as pipeline:
                 if obsolete:
@@ -168,8 +169,8 @@ class RestoreWriter:
         }
         if self._largest_waiting.pop(event_id, 0) > rules.capacity:  # a smaller capacity was being applied
             fields["prune_from"] = 0
-        with unavailable("written"):
-            first = await self._redis.zrange(holds, 0, 0, withscores=True)
+        with self._clients.using(self._shard, "written") as redis:
+            first = await redis.zrange(holds, 0, 0, withscores=True)
         async with self._under_lease() as pipeline:
             pipeline.hset(event, mapping=fields)
             if first:
@@ -178,10 +179,12 @@ class RestoreWriter:
     async def finish(self, epoch: str, last_event_id: int) -> None:
         """Writes the new epoch, so that the shard sells again, and ends the lease. Raises LeaseLost."""
         shard = self._shard
-        with unavailable("written"):
-            await self._redis.eval(_RAISE_LAST_EVENT, 1, keys.LAST_EVENT, last_event_id)
+        with self._clients.using(self._shard, "written") as redis:
+            is_cluster = self._clients.topology.form == "cluster"
+            last_event = keys.last_event(shard) if is_cluster else keys.LAST_EVENT
+            await redis.eval(_RAISE_LAST_EVENT, 1, last_event, last_event_id)
             script_keys = (keys.restoring(shard), keys.trimmed_to(shard), keys.epoch(shard))
-            done = await self._redis.eval(_FINISH, 3, *script_keys, self._me, RESTORED_CURSOR, stored_epoch(epoch))
+            done = await redis.eval(_FINISH, 3, *script_keys, self._me, RESTORED_CURSOR, stored_epoch(epoch))
         if not done:
             raise LeaseLost
 
@@ -193,8 +196,8 @@ class RestoreWriter:
         another process has restored and that sells again.
         """
         lease = keys.restoring(self._shard)
-        with unavailable("written"):
-            async with self._redis.pipeline() as pipeline:
+        with self._clients.using(self._shard, "written") as redis:
+            async with redis.pipeline() as pipeline:
                 await pipeline.watch(lease)
                 if await pipeline.get(lease) != self._me.encode():
                     raise LeaseLost

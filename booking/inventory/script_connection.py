@@ -11,7 +11,14 @@ from redis.asyncio.connection import AbstractConnection
 
 from booking.inventory.connection import execute, open_pool, raise_first, reason_of
 from booking.inventory.durability import REDIS, Durability
-from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, ServerUnverified, ShardFenced
+from booking.inventory.errors import (
+    InventoryUnavailable,
+    NewlyFenced,
+    NotExecuted,
+    OutcomeUnknown,
+    ServerUnverified,
+    ShardFenced,
+)
 from booking.inventory.keys import EVENT_KEY_NAMES
 from booking.inventory.scripts import Script
 from booking.logs import ThrottledLogger
@@ -28,6 +35,9 @@ Execute = Callable[[Iterable[Sequence[Argument]]], Awaitable[list[Any]]]
 """Runs commands over one connection. Returns a reply for each, which may be an error."""
 Acknowledged = Mapping[Argument, tuple[Argument, bytes]]
 """By the key of a shard's stream: the epoch and the id of the newest entry that a caller was told of."""
+
+NOT_EXECUTED = ("MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN")
+"""How the refusals begin that a server gives before it runs a script, or at the script's first write."""
 
 CHANGES = EVENT_KEY_NAMES.index("changes")
 """The place of the shard's stream among the keys of a script that makes changes."""
@@ -98,12 +108,14 @@ class ScriptConnection(asyncio.Protocol):
         scripts: Iterable[Script],
         verify_or_fence: Callable[[Execute, Acknowledged], Awaitable[Mapping[Argument, str]]] | None = None,
         durability: Durability = REDIS,
+        acknowledged: dict[Argument, tuple[Argument, bytes]] | None = None,
     ) -> None:
         """`verify_or_fence` is awaited for each new connection, and runs its commands over that very connection.
 
         The address may lead to another server than before, or to an old copy. No other connection shows which one. An
         InventoryUnavailable that it raises is the answer to the waiting calls. It returns epochs of earlier terms of
-        the shards' primaries, each with the present one, which the calls are sent with.
+        the shards' primaries, each with the present one, which the calls are sent with. All connections of a process
+        share `acknowledged`, since a shard may move from one server to another.
         """
         self._verify_or_fence = verify_or_fence
         self._durability = durability
@@ -116,24 +128,37 @@ class ScriptConnection(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._exchange: PendingCalls | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self.acknowledged: dict[Argument, tuple[Argument, bytes]] = {}
+        self.acknowledged = {} if acknowledged is None else acknowledged
         """As in `Acknowledged`. A server that lacks one of these entries has lost changes."""
         self._renewed: Mapping[Argument, str] = {}
         """By the epoch of an earlier term: the present one. Calls may have been prepared before the term began."""
         self._fenced_at = -FENCED_SECONDS
 
-    def exchange(self, calls: Sequence[ScriptCall], answered: Callable[[bool], None]) -> None:
+    def exchange(
+        self,
+        calls: Sequence[ScriptCall],
+        answered: Callable[[bool], None],
+        seconds_max: float = ANSWER_SECONDS_MAX,
+    ) -> None:
         """Sends the calls. When every call has its `answer`, calls `answered`, with True if the connection was lost.
 
-        Only one exchange may be in progress. It ends within ANSWER_SECONDS_MAX, even if Redis does not answer.
+        Only one exchange may be in progress. It ends within `seconds_max`, even if Redis does not answer.
         """
-        timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS_MAX, self._lose, "TimeoutError")
+        timer = asyncio.get_running_loop().call_later(seconds_max, self._lose, "TimeoutError")
         self._exchange = PendingCalls(calls, answered, timer)
         if self._transport is None or self._transport.is_closing():
-            self._drop()
-            self._connecting = asyncio.create_task(self._connect(), name="connect to Redis")
+            self._reconnect()
         else:
             self._begin(calls)
+
+    def verify_again(self) -> None:
+        """Has the server verified before the next calls are sent: it has a shard that it did not have before."""
+        if self._connecting is not None:
+            self._reconnect()
+        elif self._exchange is not None:
+            self._exchange.must_reconnect = True
+        else:
+            self._drop()
 
     async def close(self) -> None:
         """Closes the connection; replies that have not arrived are lost."""
@@ -200,12 +225,11 @@ class ScriptConnection(asyncio.Protocol):
                 due.append(call)
             except (TypeError, ValueError) as error:
                 call.answer = InventoryUnavailable(f"the call cannot be sent ({type(error).__name__})")
-        waits = self._durability
-        if waits.command and any(
-            call.script.changes and not isinstance(call.answer, Exception) for call in exchange.calls
-        ):
-            packed.append(waits.command)
-            due += [None] * waits.replies
+        if self._durability.command:
+            changes = (one for one in exchange.calls if one.script.changes and not isinstance(one.answer, Exception))
+            if changing := next(changes, None):
+                packed.append(self._durability.confirmation(cast("bytes", changing.keys[CHANGES])))
+                due += [None, None]
         exchange.due, exchange.received, exchange.sent = due, 0, True
         if due:
             transport.write(b"".join(packed))
@@ -228,7 +252,10 @@ class ScriptConnection(asyncio.Protocol):
                 exchange.not_loaded.append(call)
         else:
             exchange.must_reconnect |= text.startswith(("READONLY", "MASTERDOWN")) or self._has_to_verify(text)
-            call.answer = (ShardFenced if text.startswith("FENCED") else InventoryUnavailable)(text)
+            if text.startswith("FENCED"):
+                call.answer = (NewlyFenced if exchange.must_reconnect else ShardFenced)(text)
+            else:
+                call.answer = (NotExecuted if text.startswith(NOT_EXECUTED) else InventoryUnavailable)(text)
 
     def _has_to_verify(self, text: str) -> bool:
         """Whether a shard refuses the epoch, and the last verification for that reason was FENCED_SECONDS ago.
@@ -300,6 +327,10 @@ class ScriptConnection(asyncio.Protocol):
             # Late bytes must not reach this object, which may have another connection by then.
             transport.set_protocol(asyncio.Protocol())
             transport.abort()
+
+    def _reconnect(self) -> None:
+        self._drop()
+        self._connecting = asyncio.create_task(self._connect(), name="connect to Redis")
 
     async def _connect(self) -> None:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's

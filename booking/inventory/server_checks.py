@@ -1,9 +1,12 @@
 """Checks whether a Redis server is fit to sell tickets from."""
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from booking.domain.diagnosis import Finding, Verdict, fault, ok, warning
 from booking.inventory.inspection import Kind, Server
+from booking.inventory.topology import Form
 
 OLDEST: dict[Kind, tuple[int, int]] = {"Redis": (7, 0), "Valkey": (7, 2)}
 """The oldest release of each server that the scripts run on."""
@@ -21,21 +24,47 @@ MEMORY_SHARE_MAX = 0.8
 """The share of `maxmemory` above which an operator should act before the memory is full."""
 
 
-def check_server(server: Server) -> list[Finding]:
+def check_server(server: Server, form: Form = "server") -> list[Finding]:
     """All findings about a server. `start_checks` gives the first ones."""
-    return [*start_checks(server), _memory(server), _clients(server)]
+    return [*start_checks(server, form), _memory(server), _clients(server)]
 
 
-def start_checks(server: Server) -> list[Finding]:
+def start_checks(server: Server, form: Form = "server") -> list[Finding]:
     """The checks at the start of the service: a fault prevents the start, and a warning is printed once.
 
-    Of a server that is the wrong one nothing else is said.
+    `form`: as what BOOKING_REDIS_URL names the server. Of a server that is the wrong one nothing else is said.
     """
-    topology = _topology(server)
+    topology = _topology(server, form)
     if topology.verdict is Verdict.FAULT:
         return [topology]
     version = check_version(server.kind, server.version)
     return [version, _eviction(server), _persistence(server), _rights(server), topology]
+
+
+def check_each(servers: Mapping[str, list[Finding]]) -> list[Finding]:
+    """The findings of several servers by location; those that are alike become one, and each names its servers."""
+    alike: dict[Finding, list[str]] = {}
+    for location, findings in servers.items():
+        for finding in findings:
+            alike.setdefault(finding, []).append(location)
+    if len(servers) == 1:
+        return list(alike)
+    return [replace(one, found=f"{', '.join(locations)}: {one.found}") for one, locations in alike.items()]
+
+
+def check_placement(form: Form, placement: Mapping[str, Sequence[int]], shards: int) -> list[Finding]:
+    """Which primary has which of `shards` shards; nothing if one fixed server has all of them."""
+    name = "Redis shards"
+    if form == "server":
+        return []
+    if form == "sentinel":
+        return [ok(name, f"all at {location}, the primary that the Sentinels name") for location in placement]
+    found = "; ".join(f"{location} has {', '.join(map(str, own))}" for location, own in placement.items())
+    known = {shard for own in placement.values() for shard in own}
+    if missing := [shard for shard in range(shards) if shard not in known]:
+        numbers = ", ".join(map(str, missing))
+        return [fault(name, f"no primary has {numbers}; {found}", "give the cluster's missing slots to a node")]
+    return [ok(name, f"a cluster; {found}")]
 
 
 def check_version(kind: Kind, version: str) -> Finding:
@@ -107,16 +136,21 @@ def _persistence(server: Server) -> Finding:
     )
 
 
-def _topology(server: Server) -> Finding:
+def _topology(server: Server, form: Form) -> Finding:
     name = "Redis topology"
     replicas = f"{server.replicas} replica{'' if server.replicas == 1 else 's'}"
     primary = f"{server.primary}, " if server.primary else ""
     if server.role == "sentinel":
-        return fault(name, "a Sentinel, which holds no data", f"name the primary that it watches, {primary}instead")
+        advice = f"name the primary that it watches, {primary}instead"
+        if server.watches:
+            advice += f", or follow its failovers with redis+sentinel://HOSTS/{server.watches}"
+        return fault(name, "a Sentinel, which holds no data", advice)
     if server.role != "master":
         return fault(name, "a replica, which accepts no bookings", f"name its primary, {primary}instead")
+    if form == "cluster":
+        return ok(name, f"a primary of a cluster, {replicas}")
     if server.clustered:
-        advice = "name a server that is in no cluster, or has all of its slots: clusters are not supported yet"
+        advice = "begin BOOKING_REDIS_URL with redis+cluster:// (with rediss+cluster:// for TLS)"
         return fault(name, "a node of a cluster, which has only some of the keys", advice)
     return ok(name, f"a primary that has all keys, {replicas}")
 

@@ -1,24 +1,29 @@
 """The change streams: read from a cursor, trimmed up to a cursor, and verified against what SQL has."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
-from redis.exceptions import BusyLoadingError, ResponseError
+from redis.exceptions import BusyLoadingError
 
 from booking.domain.changes import Change, ShardBatch
 from booking.domain.epochs import history_of
 from booking.inventory import keys
-from booking.inventory.connection import open_client, raise_first, reason_of, unavailable
-from booking.inventory.durability import WAIT_MS, WRITTEN
+from booking.inventory.connection import raise_first, reason_of
+from booking.inventory.durability import WAIT_MS
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.records import read_change, read_epoch
 from booking.inventory.script_connection import Acknowledged, Argument, Execute
 from booking.inventory.scripts import load
+from booking.inventory.shard_clients import Command, ShardClients, failures, is_of_one_key, opened_topology
+from booking.inventory.topology import Topology
 
-READ_SECONDS_MAX = 5.0
-"""How long one read may take; a few thousand entries take milliseconds."""
+READ_SECONDS_MAX = 2.0
+"""How long one read may take; a few thousand entries take milliseconds. If one of several primaries stands still, the
+reads of the others wait for it once for so long."""
 
 Positions = Mapping[int, tuple[str, str]]
 """Each shard's epoch and cursor, as the database has them."""
@@ -38,33 +43,35 @@ class StreamRead:
 
 
 class ChangeStreams:
-    """Every shard's stream, over its own connection."""
+    """Every shard's stream, over connections of its own.
 
-    def __init__(self, address: str, replicas: int = 0) -> None:
-        """`replicas`: how many of them have to have the entries that `read` returns."""
+    A method raises InventoryUnavailable if no shard can be asked. If some can, it does its work for these; `away` tells
+    of the others.
+    """
+
+    def __init__(self, topology: Topology | str, replicas: int = 0) -> None:
+        """`replicas`: how many of them, of each primary, have to have the entries that `read` returns."""
         self._replicas = replicas
-        self._redis = open_client(address, READ_SECONDS_MAX)
         # The raw reply: redis-py's callback makes a dictionary of each entry, at three times the cost.
-        for command in ("XREAD", "INFO"):
-            self._redis.response_callbacks[command] = _unchanged  # type: ignore[assignment]  # it takes any options
+        self._clients = ShardClients(topology, READ_SECONDS_MAX, unparsed=["XREAD", "INFO"])
+        self.topology = self._clients.topology
+
+    @property
+    def away(self) -> Mapping[int, InventoryUnavailable]:
+        """The shards that could not be asked at the last attempt, and why."""
+        return self._clients.away
 
     async def is_loaded(self) -> bool:
-        """False while the server loads its data from disk. Raises InventoryUnavailable."""
-        with unavailable("reached"):
-            try:
-                await self._redis.ping()
-            except BusyLoadingError:
-                return False
-        return True
+        """False while a primary loads its data from disk. Raises InventoryUnavailable."""
+        answers = await self._clients.each(_is_loaded, "reached")
+        failed = failures(answers.values())
+        if len(failed) == len(answers) and failed:
+            raise failed[0]
+        return all(answers.values())
 
-    async def execute(self, commands: Iterable[Sequence[Argument]]) -> list[Any]:
-        """As `script_connection.Execute`, over any connection of this object. Raises InventoryUnavailable."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        with unavailable("reached"):
-            replies: list[Any] = await pipeline.execute(raise_on_error=False)
-        return replies
+    def executor(self, address: str) -> Execute:
+        """Runs commands at one primary. What it returns raises InventoryUnavailable."""
+        return self._clients.executor(address)
 
     async def initialize_shards(self, positions: Positions) -> None:
         """Gives each shard that has never been in Redis its epoch. Raises InventoryUnavailable.
@@ -72,25 +79,25 @@ class ChangeStreams:
         A shard whose cursor has moved has had an epoch in Redis. If the epoch is missing now, data is missing, too.
         Then the shard stays without an epoch, so that no script sells from it.
         """
-        with unavailable("reached"):
-            for shard, (epoch, cursor) in positions.items():
-                if cursor == "0-0":
-                    names = (keys.changes(shard), keys.restoring(shard), keys.epoch(shard))
-                    await self._redis.eval(load("initialize_shard").source, len(names), *names, epoch)  # type: ignore[arg-type]  # bytes, too
+        commands: dict[int, list[Command]] = {}
+        for shard, (epoch, cursor) in positions.items():
+            if cursor == "0-0":
+                names = (keys.changes(shard), keys.restoring(shard), keys.epoch(shard))
+                commands[shard] = [("EVAL", load("initialize_shard").source, len(names), *names, epoch)]
+        await self._clients.ask(commands)
 
     async def verify_or_fence(self, positions: Positions) -> list[int]:
         """The shards in Redis that lack changes that SQL has. Raises InventoryUnavailable.
 
         The epoch of each is deleted, so that nothing is sold from it.
         """
-
-        async def execute(commands: Iterable[Sequence[Argument]]) -> list[Any]:
-            pipeline = self._redis.pipeline(transaction=False)
-            for command in commands:
-                pipeline.execute_command(*command)
-            return await self._execute(pipeline)
-
-        return list(await verify_or_fence(execute, positions, {}))
+        replies = await self._clients.ask(
+            {
+                shard: [_evaluation("verify_or_fence", shard, epoch, cursor, "")]
+                for shard, (epoch, cursor) in positions.items()
+            }
+        )
+        return [shard for shard, (whole,) in replies.items() if not _is_whole(whole)]
 
     async def read(self, positions: Positions, count: int) -> StreamRead:
         """Up to `count` entries of each shard after its cursor. Raises InventoryUnavailable.
@@ -98,13 +105,18 @@ class ChangeStreams:
         A problem of one shard is reported for that shard, and the others are read all the same. Entries before one that
         cannot be parsed are read first.
         """
-        pipeline = self._redis.pipeline(transaction=False)
-        for shard, (epoch, cursor) in positions.items():
-            pipeline.execute_command(*_evaluation("verify_or_fence", shard, epoch, cursor, ""))
-            pipeline.execute_command("XREAD", "COUNT", count, "STREAMS", keys.changes(shard), cursor)
-        replies = await self._execute(pipeline)
+        replies = await self._clients.ask(
+            {
+                shard: [
+                    _evaluation("verify_or_fence", shard, epoch, cursor, ""),
+                    ("XREAD", "COUNT", count, "STREAMS", keys.changes(shard), cursor),
+                ]
+                for shard, (epoch, cursor) in positions.items()
+            }
+        )
         read = StreamRead()
-        for (shard, (epoch, cursor)), whole, reply in zip(positions.items(), replies[::2], replies[1::2], strict=True):
+        for shard, (whole, reply) in replies.items():
+            epoch, cursor = positions[shard]
             if not _is_whole(whole):
                 read.lost.append(shard)
             elif order(trimmed := whole[0][2].decode()) > order(cursor):
@@ -117,52 +129,52 @@ class ChangeStreams:
                 except (KeyError, ValueError, IndexError) as error:
                     read.unreadable[shard] = f"an entry after {cursor} cannot be read ({error!r})"
         if read.batches and self._replicas:
-            await self._wait_for_replicas()
+            read.batches = await self._replicated(read.batches)
         return read
 
-    async def _wait_for_replicas(self) -> None:
-        """Waits until the replicas have all that this process has read. Raises InventoryUnavailable if they do not.
+    async def _replicated(self, batches: Sequence[ShardBatch]) -> list[ShardBatch]:
+        """The batches of the primaries whose replicas have all that this process has read.
 
-        Otherwise SQL would be ahead of a replica that is promoted, and the shard would be fenced.
+        Otherwise SQL would be ahead of a replica that is promoted, and the shard would be fenced. Waits for up to
+        WAIT_MS. Raises InventoryUnavailable if there is no such primary.
         """
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.set(WRITTEN, 1)
-        pipeline.execute_command("WAIT", self._replicas, WAIT_MS)
-        _, confirmed = await self._execute(pipeline)
-        if confirmed < self._replicas:
-            raise InventoryUnavailable(f"{confirmed} of {self._replicas} replicas have the changes that SQL lacks")
+        by_primary: dict[str, list[ShardBatch]] = {}
+        for batch in batches:
+            with suppress(InventoryUnavailable):  # away since it was read; the next read gets the batch again
+                by_primary.setdefault(self.topology.locate(batch.shard), []).append(batch)
+        asked: dict[int, list[Command]] = {
+            some[0].shard: [("SET", keys.written(keys.changes(some[0].shard)), 1), ("WAIT", self._replicas, WAIT_MS)]
+            for some in by_primary.values()
+        }
+        confirmed = {shard: int(number) for shard, (_, number) in (await self._clients.ask(asked)).items()}
+        enough = [some for some in by_primary.values() if confirmed.get(some[0].shard, 0) >= self._replicas]
+        if confirmed and not enough:
+            found = max(confirmed.values())
+            raise InventoryUnavailable(f"{found} of {self._replicas} replicas have the changes that SQL lacks")
+        return [batch for some in enough for batch in some]
 
     async def trimmed_to(self, shards: Iterable[int]) -> dict[int, str]:
         """The cursor that each shard's stream was trimmed to, for those ever trimmed. Raises InventoryUnavailable."""
-        numbers = list(shards)
-        pipeline = self._redis.pipeline(transaction=False)
-        for shard in numbers:
-            pipeline.get(keys.trimmed_to(shard))
-        replies = await self._execute(pipeline)
-        return {
-            shard: trimmed.decode()
-            for shard, trimmed in zip(numbers, replies, strict=True)
-            if isinstance(trimmed, bytes)
-        }
+        replies = await self._clients.ask({shard: [("GET", keys.trimmed_to(shard))] for shard in shards})
+        return {shard: trimmed.decode() for shard, (trimmed,) in replies.items() if isinstance(trimmed, bytes)}
 
     async def behind(self, positions: Positions) -> list[int]:
         """The fenced shards whose stream ends before its cursor, and of which no loss was told. Not if it is empty.
 
         A fenced shard has no epoch. An epoch of another term or history is another matter. Raises InventoryUnavailable.
         """
-        pipeline = self._redis.pipeline(transaction=False)
-        for shard in positions:
-            pipeline.get(keys.epoch(shard))
-            pipeline.get(keys.trimmed_to(shard))
-            pipeline.execute_command("XREVRANGE", keys.changes(shard), "+", "-", "COUNT", 1)
-        replies = await self._execute(pipeline)
+        asked: dict[int, list[Command]] = {
+            shard: [
+                ("GET", keys.epoch(shard)),
+                ("GET", keys.trimmed_to(shard)),
+                ("XREVRANGE", keys.changes(shard), "+", "-", "COUNT", 1),
+            ]
+            for shard in positions
+        }
         found = []
-        for (shard, (_, cursor)), *state in zip(
-            positions.items(), replies[::3], replies[1::3], replies[2::3], strict=True
-        ):
-            epoch, trimmed, newest = state
+        for shard, (epoch, trimmed, newest) in (await self._clients.ask(asked)).items():
             ends = [one for one in (trimmed, *(entry[0] for entry in newest or ())) if one] if epoch is None else []
-            if ends and max(order(end.decode()) for end in ends) < order(cursor):
+            if ends and max(order(end.decode()) for end in ends) < order(positions[shard][1]):
                 found.append(shard)
         return found
 
@@ -171,9 +183,8 @@ class ChangeStreams:
 
         Returns None if there are none, and whether the stream could be read. Raises InventoryUnavailable.
         """
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.execute_command("XREAD", "COUNT", count, "STREAMS", keys.changes(shard), cursor)
-        (reply,) = await self._execute(pipeline)
+        read = ("XREAD", "COUNT", count, "STREAMS", keys.changes(shard), cursor)
+        ((reply,),) = (await self._clients.ask({shard: [read]})).values()
         if isinstance(reply, Exception):
             return None, False
         if not reply:
@@ -189,75 +200,73 @@ class ChangeStreams:
         It counts as alive for `lease_ms` from now. Shard n goes to the n-th of those alive, modulo their number. While
         they disagree about who is alive, two may read a shard; only one of them can move its cursor.
         """
-        numbers = list(shards)
-        script: Any = load("share_persisters").source
-        pipeline = self._redis.pipeline(transaction=False)
-        for shard in numbers:
-            pipeline.eval(script, 1, keys.persisters(shard), me, lease_ms)
-        replies = await self._execute(pipeline)
-        raise_first(replies)
-        alive = {shard: reply[0] for shard, reply in zip(numbers, replies, strict=True)}
+        script = load("share_persisters").source
+        asked = {shard: [("EVAL", script, 1, keys.persisters(shard), me, lease_ms)] for shard in shards}
+        replies = await self._clients.ask(asked)
+        raise_first(chain.from_iterable(replies.values()))
+        alive = {shard: rows[0] for shard, (rows,) in replies.items()}
         return {shard for shard, names in alive.items() if names[shard % len(names)] == me.encode()}
 
     async def leave(self, me: str, shards: Iterable[int]) -> None:
         """Ends this persister's leases, so that others read its shards at once. Raises InventoryUnavailable."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for shard in shards:
-            pipeline.zrem(keys.persisters(shard), me)
-        await self._execute(pipeline)
+        await self._clients.ask({shard: [("ZREM", keys.persisters(shard), me)] for shard in shards})
 
     async def version_records(self, positions: Positions) -> tuple[list[int], list[int]]:
         """Has later records of each shard begin with this version of their format. Raises InventoryUnavailable.
 
         Returns the shards that had another format, and those that Redis does not have in their epoch.
         """
-        script: Any = load("version_records").source
-        pipeline = self._redis.pipeline(transaction=False)
-        for shard, (epoch, _) in positions.items():
-            pipeline.eval(script, 1, keys.epoch(shard), epoch)
-        replies = await self._execute(pipeline)
-        raise_first(replies)
-        rows = {shard: reply[0] for shard, reply in zip(positions, replies, strict=True)}
+        script = load("version_records").source
+        asked = {shard: [("EVAL", script, 1, keys.epoch(shard), epoch)] for shard, (epoch, _) in positions.items()}
+        replies = await self._clients.ask(asked)
+        raise_first(chain.from_iterable(replies.values()))
+        rows = {shard: reply[0] for shard, (reply,) in replies.items()}
         moved = [shard for shard, (_, was_moved) in rows.items() if was_moved]
         return moved, [shard for shard, (has_epoch, _) in rows.items() if not has_epoch]
 
-    async def trim(self, positions: Positions) -> None:
-        """Trims each shard's stream up to its cursor; those entries are durable in SQL. Raises InventoryUnavailable.
+    async def trim(self, positions: Positions) -> set[int]:
+        """Trims each shard's stream up to its cursor; those entries are durable in SQL. Returns the trimmed shards.
 
-        A shard that has another epoch by now, or is an old copy, is left as it is: the next `read` reports it.
+        A shard that has another epoch by now, or is an old copy, is left as it is: the next `read` reports it. Raises
+        InventoryUnavailable.
         """
-        remaining = dict(positions)
+        remaining, trimmed = dict(positions), set[int]()
         while remaining:
-            pipeline = self._redis.pipeline(transaction=False)
-            for shard, (epoch, cursor) in remaining.items():
-                pipeline.execute_command(*_evaluation("trim", shard, epoch, cursor))
-            replies = await self._execute(pipeline)
-            raise_first(replies)
-            remaining = {
-                shard: remaining[shard] for shard, rows in zip(remaining, replies, strict=True) if rows == [[2]]
-            }
+            replies = await self._clients.ask(
+                {shard: [_evaluation("trim", shard, epoch, cursor)] for shard, (epoch, cursor) in remaining.items()}
+            )
+            raise_first(chain.from_iterable(replies.values()))
+            remaining = {shard: remaining[shard] for shard, (rows,) in replies.items() if rows == [[2]]}
+            trimmed |= replies.keys() - remaining.keys()
+        return trimmed
 
     async def fence(self, shards: Iterable[int]) -> None:
         """Deletes the epochs of these shards, so that nothing is sold from them. Raises InventoryUnavailable."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for shard in shards:
-            pipeline.delete(keys.epoch(shard))
-        raise_first(await self._execute(pipeline))
+        replies = await self._clients.ask({shard: [("DEL", keys.epoch(shard))] for shard in shards})
+        raise_first(chain.from_iterable(replies.values()))
 
     async def close(self) -> None:
-        """Closes the connection."""
-        await self._redis.aclose()
+        """Closes the connections."""
+        await self._clients.close()
 
-    async def _execute(self, pipeline: Any) -> list[Any]:
-        """The replies; an error reply about one key is among them. Raises InventoryUnavailable for any other error."""
-        with unavailable("reached"):
-            replies: list[Any] = await pipeline.execute(raise_on_error=False)
+
+@asynccontextmanager
+async def opened_streams(url: str, shards: int) -> AsyncIterator[ChangeStreams]:
+    """The streams of `shards` shards at the URL of Redis. Raises InventoryUnavailable if no server is known to it."""
+    async with opened_topology(url, shards) as topology:
+        streams = ChangeStreams(topology)
         try:
-            _raise_refusal(replies)
-        except InventoryUnavailable:
-            await self._redis.connection_pool.disconnect()  # after a failover the address may lead elsewhere
-            raise
-        return replies
+            yield streams
+        finally:
+            await streams.close()
+
+
+async def _is_loaded(redis: Any) -> bool:
+    try:
+        await redis.ping()
+    except BusyLoadingError:
+        return False
+    return True
 
 
 async def verify_or_fence(execute: Execute, positions: Positions, acknowledged: Acknowledged) -> dict[int, str]:
@@ -345,17 +354,8 @@ def _is_whole(reply: Any) -> bool:
     return not isinstance(reply, Exception) and reply[0][0] == 1
 
 
-def _is_of_one_key(error: Exception) -> bool:
-    return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
-
-
 def _raise_refusal(replies: Iterable[Any]) -> None:
     """Raises InventoryUnavailable if the server loads or is busy. A key of the wrong type concerns one shard only."""
     for reply in replies:
-        # A server that loads or is busy refuses everything. A key of the wrong type concerns one shard.
-        if isinstance(reply, Exception) and not _is_of_one_key(reply):
+        if isinstance(reply, Exception) and not is_of_one_key(reply):
             raise InventoryUnavailable(f"Redis refuses ({reason_of(reply)})") from None
-
-
-def _unchanged(reply: Any, **_: Any) -> Any:
-    return reply

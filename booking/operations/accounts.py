@@ -8,18 +8,17 @@ from booking.auth.emails import email_key, normalise_email
 from booking.auth.passwords import Passwords
 from booking.domain.accounts import Account, Role
 from booking.domain.callers import account_user_id
-from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.durability import choose
-from booking.inventory.script_connection import ScriptConnection
-from booking.inventory.scripts import all_scripts
+from booking.inventory.primary_batchers import PrimaryBatchers
+from booking.inventory.shard_clients import opened_topology
 from booking.ledger.engine import location_of
 from booking.ledger.errors import EmailTaken
 from booking.ledger.inspection import inspect, is_there
 from booking.ledger.ledger import Ledger
 from booking.ledger.migrate import migrate
 from booking.operations.read_your_writes import ReadYourWrites
-from booking.persister.verification import Verifier
+from booking.persister.verification import Verifier, verified_connections
 from booking.settings import Settings
 
 TITLES = {Role.USER: "a user", Role.ORGANIZER: "an organizer", Role.ADMIN: "an administrator"}
@@ -165,13 +164,18 @@ async def _opened(address: str, *, may_be_new: bool = False) -> AsyncIterator[Le
 @asynccontextmanager
 async def _box_office(settings: Settings, ledger: Ledger) -> AsyncIterator[BoxOffice]:
     """The inventory, without a rate limit. Raises InventoryUnavailable."""
-    durability = await choose(settings.redis_address, settings.ack, settings.ack_replicas)
-    verify = Verifier(ledger).verify_or_fence
-    connection = ScriptConnection(settings.redis_address, all_scripts(), verify, durability)
     records = await ledger.shards()
-    batcher = CommandBatcher(connection, settings.queue_limit)
-    office = BoxOffice([batcher], [records[shard].epoch for shard in sorted(records)], None, 0)
-    try:
-        yield office
-    finally:
-        await office.close()
+    async with opened_topology(settings.redis_address, len(records)) as topology:
+        durability = await choose(topology, settings.ack, settings.ack_replicas)
+        office = BoxOffice(
+            PrimaryBatchers(
+                topology, verified_connections(topology, Verifier(ledger), durability), settings.queue_limit
+            ),
+            [records[shard].epoch for shard in sorted(records)],
+            None,
+            0,
+        )
+        try:
+            yield office
+        finally:
+            await office.close()

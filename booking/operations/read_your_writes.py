@@ -1,11 +1,11 @@
 """Read-your-writes: a response from the database shows every change that Redis acknowledged before the request."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
 from booking.domain.lags import Lag
-from booking.inventory.box_office import BoxOffice
+from booking.inventory.box_office import BoxOffice, KnownLags
 from booking.inventory.streams import order
 from booking.ledger.ledger import Ledger
 from booking.ledger.records import ShardRecord
@@ -29,24 +29,39 @@ class ReadYourWrites:
         self._office = office
         self._ledger = ledger
         self._one_at_a_time = asyncio.Lock()
-        self._next_lags: asyncio.Task[list[Lag]] | None = None
+        self._next_lags: asyncio.Task[KnownLags] | None = None
         self._shards: asyncio.Task[dict[int, ShardRecord]] | None = None
         self._asked_at = 0.0
 
-    async def saved(self) -> bool:
-        """Whether SQL has every acknowledged change, after a wait if necessary. False if Redis has lost changes."""
-        lags = await self._lags()
-        return all(lag.whole for lag in lags) and await self._reach(lags, None)
+    async def saved(self, shard: int | None = None) -> bool:
+        """Whether SQL has every acknowledged change of the shard, or of all shards, after a wait if necessary.
+
+        False if Redis has lost changes. Raises InventoryUnavailable if Redis cannot be asked about a shard.
+        """
+        lags, errors = await self._lags()
+        shards = range(self._office.shards) if shard is None else [shard]
+        for one in shards:
+            if one in errors:
+                raise errors[one]
+        return all(lags[one].whole for one in shards) and await self._reach(lags, shards)
 
     async def reach(self, event_id: int | None = None) -> bool:
-        """Waits until SQL has what Redis has now, in the event's shard or in all shards. Returns False after a timeout.
+        """Waits until SQL has what Redis has now, in the event's shard or in all shards.
 
-        Raises InventoryUnavailable, LedgerUnavailable.
+        Returns False after a timeout, or if one of all shards cannot be asked now. Raises InventoryUnavailable if none
+        can, or not the event's shard, and LedgerUnavailable.
         """
-        return await self._reach(await self._lags(), event_id)
+        lags, errors = await self._lags()
+        if event_id is None:
+            if not lags:
+                raise errors[0]
+            return await self._reach(lags, lags) and not errors
+        shard = self._office.shard_of(event_id)
+        if shard in errors:
+            raise errors[shard]
+        return await self._reach(lags, [shard])
 
-    async def _reach(self, lags: Sequence[Lag], event_id: int | None) -> bool:
-        shards = range(len(lags)) if event_id is None else [self._office.shard_of(event_id)]
+    async def _reach(self, lags: Mapping[int, Lag], shards: Iterable[int]) -> bool:
         missing = {shard: order(lags[shard].newest) for shard in shards if lags[shard].newest}
         loop = asyncio.get_running_loop()
         end = loop.time() + CATCH_UP_SECONDS_MAX
@@ -57,7 +72,7 @@ class ReadYourWrites:
                 return False
         return True
 
-    async def _lags(self) -> list[Lag]:
+    async def _lags(self) -> KnownLags:
         """What Redis has, by a question that is sent after this call."""
         task = self._next_lags
         if task is None:
@@ -65,10 +80,10 @@ class ReadYourWrites:
         await asyncio.wait([task])  # a caller that is cancelled does not cancel it for the others
         return task.result()
 
-    async def _ask_lags(self) -> list[Lag]:
+    async def _ask_lags(self) -> KnownLags:
         async with self._one_at_a_time:
             self._next_lags = None  # the call below sends at once, so later callers need another question
-            return await self._office.lags()
+            return await self._office.known_lags()
 
     async def _positions(self) -> dict[int, ShardRecord]:
         """What SQL has. A question under way is good enough: cursors only grow, and who waits asks again."""

@@ -1,8 +1,9 @@
 """`booking migrate --records`: later records in Redis begin with this version of their format."""
 
-from booking.inventory.errors import ShardFenced
+from booking.inventory.errors import InventoryUnavailable, ShardFenced
 from booking.inventory.records import RECORD_VERSION
-from booking.inventory.streams import ChangeStreams
+from booking.inventory.shard_clients import describe_away
+from booking.inventory.streams import opened_streams
 from booking.ledger.ledger import Ledger
 from booking.persister.bootstrap import positions_of
 from booking.settings import Settings
@@ -13,14 +14,16 @@ async def version_records(settings: Settings) -> str:
 
     Records that are there stay as they are, since this version reads both. May be repeated, and runs during a sale.
     Returns a sentence that says what was done. Raises LedgerError and InventoryUnavailable; ShardFenced if Redis lacks
-    a shard, after the others were moved.
+    a shard. The other shards are moved all the same.
     """
-    ledger, streams = Ledger.open(settings.database_address), ChangeStreams(settings.redis_address)
+    ledger = Ledger.open(settings.database_address)
     try:
         positions = positions_of(await ledger.shards())
-        moved, lost = await streams.version_records(positions)
+        async with opened_streams(settings.redis_address, len(positions)) as streams:
+            moved, lost = await streams.version_records(positions)
+            if streams.away:
+                raise InventoryUnavailable(describe_away(streams.away))
     finally:
-        await streams.close()
         await ledger.close()
     if lost:
         shards = ", ".join(map(str, lost))

@@ -3,17 +3,17 @@
 import secrets
 from collections.abc import Mapping
 
-from booking.inventory.streams import ChangeStreams, run_id
+from booking.inventory.streams import ChangeStreams
 from booking.ledger.ledger import Ledger
 from booking.ledger.records import ShardRecord
-from booking.persister.terms import take_terms
+from booking.persister.terms import take_all_terms
 from booking.settings import Settings, SettingsError
 
 
 async def initialize_shards(settings: Settings, ledger: Ledger, streams: ChangeStreams) -> dict[int, ShardRecord]:
     """Each shard's epoch and cursor; the first start creates them. Many processes may start at the same time.
 
-    The server of `streams` becomes their primary, as in `take_terms`.
+    The servers of `streams` become their primaries, as in `take_terms`.
 
     Raises SettingsError if the database has another number of shards, LedgerUnavailable and InventoryUnavailable.
     """
@@ -24,8 +24,7 @@ async def initialize_shards(settings: Settings, ledger: Ledger, streams: ChangeS
             f"set it to {len(records)}"
         )
     await streams.initialize_shards(positions_of(records))
-    records, _ = await take_terms(streams.execute, ledger, await run_id(streams.execute), {})
-    return records
+    return await take_all_terms(streams, ledger)
 
 
 def positions_of(records: Mapping[int, ShardRecord]) -> dict[int, tuple[str, str]]:

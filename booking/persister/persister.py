@@ -18,13 +18,15 @@ import structlog
 from booking import logs
 from booking.domain.changes import ShardBatch
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.streams import ChangeStreams, StreamRead, run_id, trimmed_past
+from booking.inventory.shard_clients import placement
+from booking.inventory.streams import ChangeStreams, StreamRead, trimmed_past
+from booking.inventory.topology import Topology, open_topology
 from booking.ledger.errors import CursorMoved, DatabaseUnfit, LedgerConflict, LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger
 from booking.ledger.migrate import check_schema
 from booking.metrics import FOLDER, Metrics, MetricsFile
 from booking.persister.bootstrap import initialize_shards, positions_of
-from booking.persister.terms import take_terms
+from booking.persister.terms import take_all_terms
 from booking.settings import Settings, SettingsError
 
 BATCH_ENTRIES = 4_000
@@ -77,7 +79,7 @@ class Health:
     turned_at: float = field(default_factory=time.monotonic)
     """When it last ended a turn, whether or not that succeeded, by the monotonic clock."""
     is_failing: bool = True
-    """Whether its last turn failed, because Redis or SQL is away; True before the first one."""
+    """Whether its last turn failed, because a Redis server or SQL is away; True before the first one."""
 
 
 async def run(
@@ -85,7 +87,7 @@ async def run(
     stop: asyncio.Event,
     lower_priority: Callable[[], None] | None = None,
     health: Health | None = None,
-    restore: Callable[[Settings, Metrics], Coroutine[Any, Any, None]] | None = None,
+    restore: Callable[[Settings, Topology, Metrics], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
     """Consumes until `stop` is set, and then until the streams are empty or Redis or SQL fails.
 
@@ -95,16 +97,22 @@ async def run(
     if an entry may be older than BEHIND_SECONDS_MAX when it is read.
     """
     ledger = Ledger.open(settings.database_address, CONNECTIONS)
-    streams = ChangeStreams(settings.redis_address, settings.ack_replicas if settings.ack == "replica" else 0)
+    topology = open_topology(settings.redis_address, settings.shards)
+    streams = ChangeStreams(topology, settings.ack_replicas if settings.ack == "replica" else 0)
     persister = Persister(settings, ledger, streams, lower_priority, health)
-    restoring = None if restore is None else asyncio.create_task(restore(settings, persister.metrics))
+    restoring = None if restore is None else asyncio.create_task(restore(settings, topology, persister.metrics))
     try:
+        with contextlib.suppress(InventoryUnavailable):  # the first turn tells it
+            await topology.refresh()
+        if topology.form != "server":
+            log.info("where the shards are in Redis", form=topology.form, primaries=placement(topology))
         await persister.run(stop)
     finally:
         if restoring is not None:
             restoring.cancel()
             await asyncio.gather(restoring, return_exceptions=True)
         await streams.close()
+        await topology.close()
         await ledger.close()
 
 
@@ -112,7 +120,7 @@ async def run_when_migrated(
     settings: Settings,
     stop: asyncio.Event,
     health: Health | None = None,
-    restore: Callable[[Settings, Metrics], Coroutine[Any, Any, None]] | None = None,
+    restore: Callable[[Settings, Topology, Metrics], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
     """Waits until the database's tables are those of this version, then runs; `booking migrate` may come later.
 
@@ -157,7 +165,7 @@ class Persister:
         self._mine: set[int] | None = None
         """The shards that this persister reads; None: all."""
         self._shared_at = -SHARE_SECONDS
-        self._untrimmed, self._lost = set[int](), set[int]()
+        self._untrimmed, self._lost, self._away = set[int](), set[int](), set[int]()
         self._fenced: set[int] = set()  # shards that this persister fenced, and whose reason it has logged
         self._checked_at = 0.0
         self._drained_at = time.monotonic()
@@ -194,7 +202,7 @@ class Persister:
                 if failures:
                     log.info("the persister resumes", after_failures=failures)
                 failures = 0
-                self.health.turned_at, self.health.is_failing = time.monotonic(), False
+                self.health.turned_at, self.health.is_failing = time.monotonic(), bool(self._away)
             except (LedgerError, InventoryUnavailable) as error:
                 self.health.turned_at = time.monotonic()
                 self.health.is_failing = not isinstance(error, CursorMoved)
@@ -264,8 +272,8 @@ class Persister:
             self._untrimmed.add(batch.shard)
         behind = {shard: self._positions[shard] for shard in (self._untrimmed - self._lost) & mine}
         if behind:
-            await self._streams.trim(behind)
-            self._untrimmed -= behind.keys()
+            self._untrimmed -= await self._streams.trim(behind)
+        self._check_away()
         rows = sum(len(batch.changes) for batch in batches)
         if rows:
             self.metrics.count("booking_persisted_rows_total", by=rows)
@@ -312,9 +320,7 @@ class Persister:
         lost, unreadable = set(read.lost), set(read.unreadable)
         if lost:  # or another server is the primary by now, or a restored shard has another epoch
             before = self._positions or {}
-            server = await run_id(self._streams.execute)
-            records, _ = await take_terms(self._streams.execute, self._ledger, server, {})
-            self._positions = positions_of(records)
+            self._positions = positions_of(await take_all_terms(self._streams, self._ledger))
             lost = {shard for shard in lost if self._positions[shard][0] == before[shard][0]}
         if unreadable - self._unreadable:
             await self._fence(unreadable)
@@ -329,6 +335,17 @@ class Persister:
             await self._check_for_lost_commits(read.trimmed_to)
         self._fenced -= self._lost - lost
         self._lost, self._unreadable = lost, unreadable
+
+    def _check_away(self) -> None:
+        """Logs once which shards cannot be read. Those that are back are initialized or verified in the next turn."""
+        away = set(self._streams.away)
+        if gone := away - self._away:
+            reasons = sorted({str(self._streams.away[shard]) for shard in gone})
+            log.warning("these shards cannot be read; the others are", shards=sorted(gone), reasons=reasons)
+        if back := self._away - away:
+            log.info("these shards can be read again", shards=sorted(back))
+            self._positions = None
+        self._away = away
 
     async def _fence(self, shards: Iterable[int]) -> None:
         await self._streams.fence(shards)

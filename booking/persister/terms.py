@@ -1,11 +1,13 @@
 """A primary's term: each shard's epoch names, in SQL and in Redis, the server that the shard is sold from."""
 
+import asyncio
+from collections.abc import Collection
 from dataclasses import replace
 
 from booking.domain.epochs import follows, is_of, next_term
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.script_connection import Acknowledged, Execute
-from booking.inventory.streams import begin_terms, held_epochs, verify_or_fence
+from booking.inventory.streams import ChangeStreams, begin_terms, held_epochs, run_id, verify_or_fence
 from booking.ledger.ledger import Ledger
 from booking.ledger.records import ShardRecord
 
@@ -16,11 +18,12 @@ ROUNDS_MAX = 5
 async def take_terms(
     execute: Execute,
     ledger: Ledger,
+    shards: Collection[int],
     server: str | None,
     acknowledged: Acknowledged,
     seconds_max: float | None = None,
 ) -> tuple[dict[int, ShardRecord], dict[int, str]]:
-    """Verifies the shards of a server, and makes it the primary of those that another server was the primary of.
+    """Verifies these shards of a server, and makes it the primary of those that another server was the primary of.
 
     `server` is its `run_id`; without one, no term begins. Returns the shards as SQL has them after that, and what
     `verify_or_fence` has found. `seconds_max` bounds each question to SQL.
@@ -40,7 +43,7 @@ async def take_terms(
     told = dict[int, str]()
     """What each verification has found; only the first one that finds a loss says what is lost."""
     for _ in range(ROUNDS_MAX):
-        records = await ledger.shards(seconds_max)
+        records = {shard: record for shard, record in (await ledger.shards(seconds_max)).items() if shard in shards}
         held = await held_epochs(execute, records)
         ahead = {shard: held[shard] for shard, record in records.items() if follows(held[shard], record.epoch)}
         positions = {shard: (ahead.get(shard, record.epoch), record.cursor) for shard, record in records.items()}
@@ -58,3 +61,25 @@ async def take_terms(
         changes = {shard: (records[shard], replace(records[shard], epoch=epoch)) for shard, epoch in moved.items()}
         await ledger.replace_shards(changes, seconds_max)
     raise InventoryUnavailable("other processes change the shards at the same time")
+
+
+async def take_all_terms(streams: ChangeStreams, ledger: Ledger) -> dict[int, ShardRecord]:
+    """Does `take_terms` at each known primary that answers, and returns all shards as SQL has them then.
+
+    Raises LedgerUnavailable, and InventoryUnavailable if no primary answers.
+    """
+    topology = streams.topology
+
+    async def take(address: str) -> None:
+        execute = streams.executor(address)
+        await take_terms(execute, ledger, topology.shards_at(address), await run_id(execute), {})
+
+    failed = [
+        error
+        for error in await asyncio.gather(*map(take, topology.addresses()), return_exceptions=True)
+        if error is not None
+    ]
+    for error in failed:
+        if not isinstance(error, InventoryUnavailable) or len(failed) == len(topology.addresses()):
+            raise error
+    return await ledger.shards()

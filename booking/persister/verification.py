@@ -1,14 +1,17 @@
 """Verifies the Redis server behind a new connection, before anything is sold over that connection."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import structlog
 
 from booking.domain.epochs import history_of
 from booking.domain.lags import describe_lost
+from booking.inventory.durability import Durability
 from booking.inventory.errors import ServerUnverified
-from booking.inventory.script_connection import Acknowledged, Argument, Execute
+from booking.inventory.script_connection import Acknowledged, Argument, Execute, ScriptConnection
+from booking.inventory.scripts import all_scripts
 from booking.inventory.streams import Positions, run_id, verify_or_fence
+from booking.inventory.topology import Topology
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
 from booking.persister.bootstrap import positions_of
@@ -34,11 +37,16 @@ class Verifier:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._verified: tuple[str | None, Positions] = (None, {})
+        self._verified: dict[str | None, Positions] = {}
+        """By the `run_id` of a server: the positions of the shards that it has."""
         self._renewed: dict[Argument, str] = {}
+        self._newest: dict[int, str] = {}
+        """Each shard's epoch at its last verification."""
 
-    async def verify_or_fence(self, execute: Execute, acknowledged: Acknowledged) -> Mapping[Argument, str]:
-        """Verifies the server to which `execute` sends its commands. For `ScriptConnection`.
+    async def verify_or_fence(
+        self, execute: Execute, acknowledged: Acknowledged, shards: Collection[int]
+    ) -> Mapping[Argument, str]:
+        """Verifies the server to which `execute` sends its commands, and which has these shards.
 
         It also has to have what this process acknowledged, even if SQL does not have it yet. If another server was the
         primary, this one takes over. Returns the epochs to ask by, each by those of earlier terms.
@@ -48,11 +56,11 @@ class Verifier:
         server = await run_id(execute)
         positions: Positions
         try:
-            records, found = await take_terms(execute, self._ledger, server, acknowledged, DATABASE_SECONDS_MAX)
+            records, found = await take_terms(execute, self._ledger, shards, server, acknowledged, DATABASE_SECONDS_MAX)
             positions = positions_of(records)
         except LedgerError as error:
-            verified, positions = self._verified
-            if server is None or server != verified:
+            positions = self._verified.get(server, {})
+            if server is None or not positions.keys() >= set(shards):
                 raise ServerUnverified(
                     f"the database is away ({error}), and a new connection to Redis has to be compared with it"
                 ) from None
@@ -63,12 +71,28 @@ class Verifier:
             found = await verify_or_fence(execute, positions, acknowledged)
         if lost := [describe_lost(shard, text) for shard, text in found.items() if text]:
             log.error(LOST, lost=lost)
-        for shard, (before, _) in self._verified[1].items():
-            now = positions[shard][0]
+        for shard, (now, _) in positions.items():
+            before = self._newest.get(shard, now)
             if before != now and history_of(before) == history_of(now):
-                self._renewed = {
-                    **{old: now if new == before else new for old, new in self._renewed.items()},
-                    before: now,
-                }
-        self._verified = server, positions
+                self._renewed |= {old: now for old, new in self._renewed.items() if new == before} | {before: now}
+            self._newest[shard] = now
+        self._verified[server] = positions
         return self._renewed
+
+
+def verified_connections(
+    topology: Topology, verifier: Verifier, durability: Durability
+) -> Callable[[str], ScriptConnection]:
+    """Makes a process's connections to the primaries, for `PrimaryBatchers`; each is verified before it sells."""
+    acknowledged: dict[Argument, tuple[Argument, bytes]] = {}
+
+    def connect(address: str) -> ScriptConnection:
+        return ScriptConnection(
+            address,
+            all_scripts(),
+            lambda execute, newest: verifier.verify_or_fence(execute, newest, topology.shards_at(address)),
+            durability,
+            acknowledged,
+        )
+
+    return connect

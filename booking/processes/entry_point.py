@@ -101,26 +101,31 @@ def inspect() -> None:
     """
     from booking.domain.diagnosis import Verdict
     from booking.inventory.errors import AddressUnreadable, CommandRefused, InventoryUnavailable
-    from booking.inventory.inspection import inspect as inspect_server
-    from booking.inventory.inspection import location_of
-    from booking.inventory.server_checks import start_checks
+    from booking.inventory.inspection import inspect_all
+    from booking.inventory.server_checks import check_each, start_checks
 
     settings = _receive_settings()
     variable = "BOOKING_REDIS_SERVER" if settings.embedded_redis else "BOOKING_REDIS_URL"
     deadline = time.monotonic() + INSPECTION_SECONDS
     while True:
-        try:
-            findings = start_checks(asyncio.run(inspect_server(settings.redis_address)))
+        inspected = asyncio.run(inspect_all(settings.redis_address, settings.shards))
+        away = {where: one for where, one in inspected.servers.items() if isinstance(one, InventoryUnavailable)}
+        if wrong := [one for one in away.values() if isinstance(one, AddressUnreadable | CommandRefused)]:
+            raise SettingsError("\n".join(f"{variable}: {one}" for one in wrong))
+        if not away or time.monotonic() > deadline:
             break
-        except (AddressUnreadable, CommandRefused) as error:
-            raise SettingsError(f"{variable}: {error}") from None
-        except InventoryUnavailable as error:
-            if time.monotonic() > deadline:
-                if not settings.embedded_redis:
-                    advice = "start it, or correct the URL (host, port, user, password, redis:// or rediss://)"
-                    _print_error(f"{variable}: {location_of(settings.redis_address)}: {error}; {advice}")
-                return
-            time.sleep(0.1)
+        time.sleep(0.1)
+    for where, error in away.items():
+        if not settings.embedded_redis:
+            advice = "start it, or correct the URL (host, port, user, password, redis:// or rediss://)"
+            _print_error(f"{variable}: {where}: {error}; {advice}")
+    findings = check_each(
+        {
+            where: start_checks(one, inspected.form)
+            for where, one in inspected.servers.items()
+            if not isinstance(one, InventoryUnavailable)
+        }
+    )
     lines = {
         verdict: [f"{variable}: {one.found}; {one.advice}" for one in findings if one.verdict is verdict]
         for verdict in Verdict

@@ -18,15 +18,16 @@ from booking.auth.passwords import Passwords
 from booking.auth.tokens import TokenVerifier, sign_token
 from booking.domain.accounts import Account, Role
 from booking.domain.callers import account_user_id
-from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice, RateLimit
 from booking.inventory.durability import LevelUnavailable, choose
 from booking.inventory.expiry import sweep
 from booking.inventory.password_checks import PasswordChecks
+from booking.inventory.primary_batchers import PrimaryBatchers
 from booking.inventory.reader import InventoryReader
-from booking.inventory.script_connection import ANSWER_SECONDS_MAX, ScriptConnection
-from booking.inventory.scripts import all_scripts
+from booking.inventory.script_connection import ANSWER_SECONDS_MAX
+from booking.inventory.shard_clients import placement
 from booking.inventory.streams import ChangeStreams
+from booking.inventory.topology import open_topology
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
 from booking.metrics import FOLDER, Metrics, MetricsFile
@@ -34,7 +35,7 @@ from booking.operations.read_your_writes import ReadYourWrites
 from booking.operations.restore.naming import name_accounts
 from booking.operations.restore.restoration import lost_shards, restore_empty
 from booking.persister.bootstrap import initialize_shards
-from booking.persister.verification import Verifier
+from booking.persister.verification import Verifier, verified_connections
 from booking.settings import Settings, SettingsError
 from booking.web.access_log import AccessLog, console_line, json_line
 from booking.web.account_tokens import RENEW_SECONDS, AccountTokens
@@ -142,7 +143,12 @@ class Application:
         settings = self._settings
         ledger = Ledger.open(settings.database_address, settings.database_pool)
         stack.push_async_callback(ledger.close)
-        streams = ChangeStreams(settings.redis_address)
+        topology = open_topology(settings.redis_address, settings.shards)
+        stack.push_async_callback(topology.close)
+        await topology.refresh()
+        if topology.form != "server":
+            log.info("where the shards are in Redis", form=topology.form, primaries=placement(topology))
+        streams = ChangeStreams(topology)
         stack.push_async_callback(streams.close)
         await initialize_shards(settings, ledger, streams)
         await name_accounts(settings, ledger, streams)
@@ -153,22 +159,23 @@ class Application:
             read_limit = RateLimit(settings.read_rate_limit_burst, settings.read_rate_limit_per_second)
             auth_limit = RateLimit(settings.auth_rate_limit_per_minute, settings.auth_rate_limit_per_minute / 60)
         try:
-            durability = await choose(settings.redis_address, settings.ack, settings.ack_replicas)
+            durability = await choose(topology, settings.ack, settings.ack_replicas)
         except LevelUnavailable as error:
             raise SettingsError(f"BOOKING_ACK: {error}") from None
         log.info("changes are acknowledged at this level", acknowledged=durability.level)
-        connection = ScriptConnection(
-            settings.redis_address, all_scripts(), Verifier(ledger).verify_or_fence, durability
-        )
         saved: list[ReadYourWrites] = []
         waits = (lambda: saved[0].saved()) if durability.level == "database" else None
-        batcher = CommandBatcher(
-            connection, settings.queue_limit, waits, None if self._load is None else self._load.observe_delay
+        batchers = PrimaryBatchers(
+            topology,
+            verified_connections(topology, Verifier(ledger), durability),
+            settings.queue_limit,
+            waits,
+            None if self._load is None else self._load.observe_delay,
         )
-        office = BoxOffice([batcher], await _epochs(ledger), limit, settings.persister_lag_limit)
+        office = BoxOffice(batchers, await _epochs(ledger), limit, settings.persister_lag_limit)
         stack.push_async_callback(office.close)
-        await office.lags()  # connects now, because the verifier needs the database, which is available
-        reader = InventoryReader(settings.redis_address, settings.shards, ANSWER_SECONDS_MAX)
+        await office.connect()  # now, because the verifier needs the database, which is available
+        reader = InventoryReader(topology, settings.shards, ANSWER_SECONDS_MAX)
         stack.push_async_callback(reader.close)
         read_your_writes = ReadYourWrites(office, ledger)
         saved.append(read_your_writes)
@@ -203,7 +210,7 @@ class Application:
         folder = settings.data_dir / FOLDER
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         metrics_file = MetricsFile(folder)
-        attempts = None if auth_limit is None else Attempts(office, PasswordChecks(batcher, FAILURES), auth_limit)
+        attempts = None if auth_limit is None else Attempts(office, PasswordChecks(batchers, FAILURES), auth_limit)
         find_account = ledger.find_account if settings.has_accounts else None
         account_tokens = AccountTokens(ledger.tokens_ended, ledger.tokens_from)
         await account_tokens.renew()
@@ -222,7 +229,7 @@ class Application:
                 live,
                 accounts if settings.has_accounts else None,
                 HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability, self._is_draining),
-                MetricsEndpoint(office, reader, ledger, batcher, live, self._access_log, metrics_file),
+                MetricsEndpoint(office, reader, ledger, batchers, live, self._access_log, metrics_file),
                 PageEndpoints(office),
             )
         )
@@ -230,7 +237,7 @@ class Application:
             asyncio.create_task(sweep(office), name="sweeper"),
             asyncio.create_task(_follow_epochs(office, ledger), name="epochs"),
             asyncio.create_task(_follow_accounts(account_tokens, live), name="accounts"),
-            asyncio.create_task(_save(self._access_log, self._load, batcher.metrics, metrics_file), name="metrics"),
+            asyncio.create_task(_save(self._access_log, self._load, batchers.metrics, metrics_file), name="metrics"),
         ]
         stack.push_async_callback(_end, tasks)
         # The objects that exist now stay, and requests free theirs when they end. With its defaults, the garbage

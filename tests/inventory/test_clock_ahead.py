@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from booking.domain.lags import Lag
 from booking.domain.outcomes import Status
 from booking.inventory import keys
 from booking.inventory.box_office import RateLimit
@@ -37,7 +38,7 @@ async def test_no_caller_waits_longer_than_a_bucket_takes_to_fill(
 ) -> None:
     async with open_stock(shifted_valkey.address, rate_limit=LIMIT) as stock:
         await stock.sale(EVENT)
-        checks = PasswordChecks(stock.batcher, LIMIT)
+        checks = PasswordChecks(stock.batchers, LIMIT)
 
         async def waits_ms() -> list[int]:
             cancelled = await stock.office.cancel(EVENT, "ann")
@@ -61,7 +62,7 @@ async def test_a_failed_check_given_back_afterwards_leaves_no_wait(
     shifted_valkey: ValkeyServer, clock: ShiftedClock
 ) -> None:
     async with open_stock(shifted_valkey.address) as stock:
-        checks = PasswordChecks(stock.batcher, LIMIT)
+        checks = PasswordChecks(stock.batchers, LIMIT)
         await shift(clock, shifted_valkey, HOUR_SECONDS)
         await checks.begin("ann@example.com", "10.0.0.1")
         await shift(clock, shifted_valkey, 0)
@@ -100,6 +101,7 @@ async def test_the_lag_of_an_entry_written_afterwards_is_its_own_age(
         await stock.redis.xdel(keys.changes(1), ahead)
         await shift(clock, shifted_valkey, 60)
         found = await shard_lags(shifted_valkey.address, {1: (EPOCHS[1], afterwards.decode())})
+        assert isinstance(found[1], Lag)
         for lag in (found[1], (await stock.office.lags())[1]):
             assert 59_000 < lag.oldest_ms < 90_000
 

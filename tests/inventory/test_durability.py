@@ -11,14 +11,13 @@ import pytest
 from redis.asyncio import Redis
 
 from booking.domain.outcomes import Outcome, Status
-from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.durability import REDIS, Durability, LevelUnavailable, choose
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown
 from booking.inventory.script_connection import ScriptConnection
 from booking.inventory.scripts import all_scripts
 from booking.inventory.streams import ChangeStreams
-from tests.fixtures.stock import EPOCHS, Stock, found
+from tests.fixtures.stock import EPOCHS, Stock, found, one_server
 from tests.fixtures.valkey import ValkeyServer, running_valkey
 from tests.fixtures.waiting import eventually_async
 
@@ -33,10 +32,10 @@ async def opened(
     await found(server.address)
     redis: Any = Redis.from_url(server.address, protocol=2)
     connection = ScriptConnection(server.address, all_scripts(), durability=durability)
-    batcher = CommandBatcher(connection, 4_096, saved)
-    office = BoxOffice([batcher], EPOCHS, None, 1_000_000)
+    batchers = one_server(server.address, connection, saved=saved)
+    office = BoxOffice(batchers, EPOCHS, None, 1_000_000)
     try:
-        yield Stock(office, batcher, connection, redis)
+        yield Stock(office, batchers, batchers.of_shard(0), connection, redis)
     finally:
         await office.close()
         await redis.aclose()
@@ -236,11 +235,11 @@ async def test_a_connection_is_closed_if_its_server_has_become_a_replica(tmp_pat
         name.symlink_to(primary.socket)
         await found(primary.address)
         connection = ScriptConnection(f"unix://{name}", all_scripts())
-        batcher = CommandBatcher(connection, 4_096)
-        office = BoxOffice([batcher], EPOCHS, None, 1_000_000)
+        batchers = one_server(f"unix://{name}", connection)
+        office = BoxOffice(batchers, EPOCHS, None, 1_000_000)
         leading: Any = Redis.from_url(primary.address, protocol=2)
         try:
-            stock = Stock(office, batcher, connection, leading)
+            stock = Stock(office, batchers, batchers.of_shard(0), connection, leading)
             await stock.sale(capacity=100)
             await leading.execute_command("WAIT", 1, 5_000)
             await following.execute_command("REPLICAOF", "NO", "ONE")

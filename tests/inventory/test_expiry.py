@@ -152,6 +152,23 @@ async def test_a_redis_that_is_away_is_waited_for(stock: Stock, monkeypatch: pyt
     assert away > 6
 
 
+async def test_a_shard_whose_server_stands_still_delays_the_sweep_of_no_other(
+    stock: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = stock.office.events_to_expire
+
+    async def events_to_expire(shard: int, me: str, lease_ms: int, most: int) -> list[int]:
+        if shard == 0:
+            await asyncio.Event().wait()
+        return await real(shard, me, lease_ms, most)
+
+    monkeypatch.setattr(stock.office, "events_to_expire", events_to_expire)
+    async with sweeping(stock):
+        for event_id in (1, 3, 5):
+            await make_ended_hold(stock, event_id)
+            await until_expired(stock, event_id)
+
+
 async def test_an_unexpected_error_is_logged_and_does_not_end_the_sweeper(
     stock: Stock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -141,7 +141,7 @@ async def test_if_the_server_is_silent_no_caller_waits_on_and_none_queued_is_sen
     await remote.sale()
     exchange, exchanges = remote.connection.exchange, 0
 
-    def counted(calls: Sequence[ScriptCall], answered: Callable[[bool], None]) -> None:
+    def counted(calls: Sequence[ScriptCall], answered: Callable[[bool], None], *_: float) -> None:
         nonlocal exchanges
         exchanges += 1
         exchange(calls, answered)
@@ -305,7 +305,7 @@ async def test_a_full_memory_refuses_bookings_whole_and_still_takes_cancellation
         with pytest.raises(InventoryUnavailable):
             await own.office.book(event_id, "one more")
         assert await contents(own.redis) == before
-    checks, limit = PasswordChecks(own.batcher, RateLimit(9, 1)), RateLimit(9, 1)
+    checks, limit = PasswordChecks(own.batchers, RateLimit(9, 1)), RateLimit(9, 1)
     assert await own.office.take_address_token("10.0.0.1", limit) == 0, "nobody can log in to cancel"
     assert await checks.begin("ann@example.com", "10.0.0.1") == (0, True)
     await checks.end("ann@example.com", "10.0.0.1", drew=True, was_right=True)

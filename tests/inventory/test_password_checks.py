@@ -12,7 +12,7 @@ ANN, HERE, THERE = "ann@example.com", "192.0.2.1", "192.0.2.2"
 
 
 async def test_only_failed_checks_use_an_accounts_bucket(stock: Stock) -> None:
-    checks = PasswordChecks(stock.batcher, SLOW)
+    checks = PasswordChecks(stock.batchers, SLOW)
     for _ in range(20):
         assert await checks.begin(ANN, HERE) == (0, True)
         await checks.end(ANN, HERE, drew=True, was_right=False)
@@ -25,13 +25,13 @@ async def test_only_failed_checks_use_an_accounts_bucket(stock: Stock) -> None:
 
 
 async def test_concurrent_checks_pass_up_to_the_size_of_the_bucket(stock: Stock) -> None:
-    checks = PasswordChecks(stock.batcher, SLOW)
+    checks = PasswordChecks(stock.batchers, SLOW)
     answers = await asyncio.gather(*(checks.begin(ANN, f"192.0.2.{number}") for number in range(40)))
     assert sum(wait_ms == 0 for wait_ms, _ in answers) == 3
 
 
 async def test_an_address_that_has_logged_in_is_never_refused_and_others_are(stock: Stock) -> None:
-    checks = PasswordChecks(stock.batcher, SLOW)
+    checks = PasswordChecks(stock.batchers, SLOW)
     assert await checks.begin(ANN, HERE) == (0, True)
     await checks.end(ANN, HERE, drew=True, was_right=True)
     for _ in range(3):
@@ -44,7 +44,7 @@ async def test_an_address_that_has_logged_in_is_never_refused_and_others_are(sto
 
 
 async def test_redis_stores_no_email_in_plain_text(stock: Stock) -> None:
-    checks = PasswordChecks(stock.batcher, SLOW)
+    checks = PasswordChecks(stock.batchers, SLOW)
     await checks.begin(ANN, HERE)
     await checks.end(ANN, HERE, drew=False, was_right=True)
     names = b" ".join(await stock.redis.keys("booking:rate:*"))

@@ -34,9 +34,10 @@ METHODS = {
     "create": {"create"},
     "changed_events": {"changed_events"},
     "events_to_expire": {"events_to_expire"},
-    "lag": {"lags"},
+    "lag": {"lag"},
+    "claim_event_id": {"next_event_id"},
     "get_event": {"_read"},  # one script for `get_event` and `get_booking`, so that they can share a call
-    "next_event_id": {"next_event_id", "last_event_id"},  # one item, and none
+    "next_event_id": {"_count_event"},
     "take_token": {"take_token"},
     "take_address_token": {"take_address_token"},
     "begin_term": {"begin_terms"},
@@ -263,7 +264,7 @@ async def answers(clean_valkey: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
         for _ in range(2):
             await office.take_token(1, "dan")
             await office.take_address_token("10.0.0.1", RateLimit(1, 0.001))
-        checks = PasswordChecks(stock.batcher, RateLimit(1, 0.001))
+        checks = PasswordChecks(stock.batchers, RateLimit(1, 0.001))
         for _ in range(2):
             await checks.begin("ann@example.com", "10.0.0.1")
         await checks.end("ann@example.com", "10.0.0.1", drew=True, was_right=True)
@@ -286,6 +287,7 @@ async def answers(clean_valkey: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
             rows.setdefault(script, []).extend(
                 await stock.redis.eval(load(script).source, len(names), *names, *arguments)
             )
+        rows["claim_event_id"] = await stock.redis.eval(load("claim_event_id").source, 1, keys.last_event(1), 9)
         version = load("version_records").source
         begin = load("begin_term").source
         rows["begin_term"] = await stock.redis.eval(begin, 1, keys.epoch(1), EPOCHS[1], EPOCHS[1])
@@ -305,6 +307,7 @@ def test_only_reads_may_be_answered_without_a_final_status() -> None:
     assert {script for script in SCRIPTS if not load(script).changes} == {
         "begin_password_check",
         "begin_term",
+        "claim_event_id",
         "changed_events",
         "end_password_check",
         "events_to_expire",

@@ -11,10 +11,10 @@ from booking.domain.model import Event
 from booking.domain.outcomes import EventOutcome, Outcome
 from booking.domain.reference.box_office import ReferenceBoxOffice
 from booking.inventory import keys
-from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.records import stored_epoch
 from booking.inventory.scripts import Script
+from tests.fixtures.stock import one_server
 from tests.model.order import Kind, execution_order
 from tests.model.settable_clock import CLOCK_KEY, RewrittenConnection
 from tests.model.state import StateReader, expected
@@ -70,8 +70,8 @@ class Arena:
         self._redis.close()
 
     async def _open(self) -> BoxOffice:
-        batcher = CommandBatcher(RewrittenConnection(self._address, self._scripts), queue_limit=1_000)
-        return BoxOffice([batcher], EPOCHS, rate_limit=None, unsaved_limit=1_000_000)
+        batchers = one_server(self._address, RewrittenConnection(self._address, self._scripts), queue_limit=1_000)
+        return BoxOffice(batchers, EPOCHS, rate_limit=None, unsaved_limit=1_000_000)
 
     def play(self, scenario: Scenario) -> None:
         """Plays a scenario. Raises Difference at the first step after which the two sides differ."""

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
-from booking.inventory.script_connection import ScriptCall, ScriptConnection
+from booking.inventory.script_connection import ANSWER_SECONDS_MAX, ScriptCall, ScriptConnection
 from booking.inventory.scripts import Script, all_scripts
 
 CLOCK_KEY = b"the-time-in-microseconds"
@@ -41,8 +41,10 @@ class RewrittenConnection(ScriptConnection):
         super().__init__(address, instead.values())
         self._instead = instead
 
-    def exchange(self, calls: Sequence[ScriptCall], answered: Callable[[bool], None]) -> None:
+    def exchange(
+        self, calls: Sequence[ScriptCall], answered: Callable[[bool], None], seconds_max: float = ANSWER_SECONDS_MAX
+    ) -> None:
         """As `ScriptConnection.exchange`."""
         for call in calls:
             call.script = self._instead[call.script.name]
-        super().exchange(calls, answered)
+        super().exchange(calls, answered, seconds_max)

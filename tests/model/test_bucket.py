@@ -13,8 +13,8 @@ from redis import Redis
 from booking.domain.model import Rules
 from booking.domain.outcomes import Status
 from booking.inventory import keys
-from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice, RateLimit
+from tests.fixtures.stock import one_server
 from tests.model.match import EPOCHS
 from tests.model.order import Kind, execution_order
 from tests.model.settable_clock import CLOCK_KEY, RewrittenConnection, scripts_with_settable_clock
@@ -97,8 +97,8 @@ class LimitedOffice:
         self.office = self.runner.run(self._open(address))
 
     async def _open(self, address: str) -> BoxOffice:
-        batcher = CommandBatcher(RewrittenConnection(address, scripts_with_settable_clock()), queue_limit=100)
-        return BoxOffice([batcher], EPOCHS, LIMIT, unsaved_limit=1_000_000)
+        batchers = one_server(address, RewrittenConnection(address, scripts_with_settable_clock()), queue_limit=100)
+        return BoxOffice(batchers, EPOCHS, LIMIT, unsaved_limit=1_000_000)
 
     def close(self) -> None:
         self.runner.run(self.office.close())

@@ -3,8 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from booking.domain.lags import Lag
-from booking.inventory.box_office import BoxOffice
+from booking.inventory.box_office import BoxOffice, KnownLags
 from booking.ledger.ledger import Ledger
 from booking.ledger.records import ShardRecord
 from booking.operations.read_your_writes import CATCH_UP_SECONDS_MAX, POLL_SECONDS, ReadYourWrites
@@ -32,9 +31,9 @@ class Counted:
         self.ledger: Ledger = backend.ledger
         self.asked, self.together, self._under_way = {"redis": 0, "sql": 0}, 0, 0
 
-    async def lags(self) -> list[Lag]:
+    async def known_lags(self) -> KnownLags:
         self.asked["redis"] += 1
-        return await self.office.lags()
+        return await self.office.known_lags()
 
     async def shards(self) -> dict[int, ShardRecord]:
         self.asked["sql"] += 1

@@ -12,20 +12,19 @@ import pytest
 from booking.domain.epochs import history_of, is_of, next_term
 from booking.domain.outcomes import Status
 from booking.inventory import keys
-from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
+from booking.inventory.durability import REDIS
 from booking.inventory.errors import InventoryUnavailable, ShardFenced
 from booking.inventory.reader import InventoryReader
 from booking.inventory.records import stored_epoch
-from booking.inventory.script_connection import ScriptConnection
-from booking.inventory.scripts import all_scripts
 from booking.inventory.streams import ChangeStreams, begin_terms, run_id
+from booking.inventory.topology import open_topology
 from booking.operations.audit.comparison import audit_event
 from booking.persister.bootstrap import initialize_shards
-from booking.persister.verification import Verifier
+from booking.persister.verification import Verifier, verified_connections
 from booking.web.app import _follow_epochs
 from tests.fixtures.backend import Backend
-from tests.fixtures.stock import SHARDS
+from tests.fixtures.stock import SHARDS, one_server
 from tests.fixtures.valkey import ValkeyServer, running_valkey
 from tests.fixtures.waiting import eventually_async
 from tests.persister.test_verification import opened
@@ -40,10 +39,11 @@ def second() -> Any:
 @asynccontextmanager
 async def node(backend: Backend, address: str) -> AsyncIterator[BoxOffice]:
     """What a web worker has to sell by: it follows the epochs in SQL, and verifies new connections."""
-    connection = ScriptConnection(address, all_scripts(), Verifier(backend.ledger).verify_or_fence)
+    topology = open_topology(address, SHARDS)
+    connection = verified_connections(topology, Verifier(backend.ledger), REDIS)(address)
     records = await backend.ledger.shards()
     epochs = [records[shard].epoch for shard in range(SHARDS)]
-    office = BoxOffice([CommandBatcher(connection, 4_096)], epochs, None, 1_000_000)
+    office = BoxOffice(one_server(address, connection), epochs, None, 1_000_000)
     following = asyncio.create_task(_follow_epochs(office, backend.ledger))
     try:
         yield office
@@ -63,7 +63,7 @@ async def is_refused(office: BoxOffice) -> bool:
 async def server_of(address: str) -> str:
     streams = ChangeStreams(address)
     try:
-        found = await run_id(streams.execute)
+        found = await run_id(streams.executor(address))
         assert found is not None
         return found
     finally:
@@ -173,7 +173,7 @@ async def test_a_term_that_began_in_redis_alone_is_finished_by_the_next_process(
         streams = ChangeStreams(clean_valkey)
         try:
             terms = {shard: (record.epoch, next_term(record.epoch, "f" * 40)) for shard, record in records.items()}
-            assert await begin_terms(streams.execute, terms) == list(terms)
+            assert await begin_terms(streams.executor(clean_valkey), terms) == list(terms)
         finally:
             await streams.close()
         await failover.replicate()  # to a replica that is promoted after that

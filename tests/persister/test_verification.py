@@ -12,21 +12,20 @@ from structlog.testing import capture_logs
 from booking.domain.lags import describe_lost
 from booking.domain.outcomes import Outcome, Status
 from booking.inventory import keys
-from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
+from booking.inventory.durability import REDIS
 from booking.inventory.errors import InventoryUnavailable, ShardFenced
 from booking.inventory.reader import InventoryReader
-from booking.inventory.script_connection import ScriptConnection
-from booking.inventory.scripts import all_scripts
 from booking.inventory.streams import ChangeStreams
+from booking.inventory.topology import open_topology
 from booking.ledger.inspection import inspect
 from booking.operations.audit.comparison import audit_event
 from booking.operations.doctor.database import check_shards
 from booking.operations.restore.restoration import lost_shards, restore_empty, restore_shard
-from booking.persister.verification import Verifier
+from booking.persister.verification import Verifier, verified_connections
 from tests.fixtures.backend import Backend, open_backend
 from tests.fixtures.proxy import lossy_proxy
-from tests.fixtures.stock import SHARDS, Stock
+from tests.fixtures.stock import SHARDS, Stock, one_server
 from tests.fixtures.valkey import ValkeyServer, running_valkey
 
 
@@ -68,12 +67,14 @@ async def opened(tmp_path: Path, first: str, second: ValkeyServer) -> AsyncItera
         lossy_proxy(first) as front,
         Redis.from_url(second.address, protocol=2) as there,
     ):
-        connection = ScriptConnection(front.address, all_scripts(), Verifier(backend.ledger).verify_or_fence)
-        batcher = CommandBatcher(connection, 4_096)
+        topology = open_topology(front.address, SHARDS)
+        connection = verified_connections(topology, Verifier(backend.ledger), REDIS)(front.address)
+        batchers = one_server(front.address, connection)
         records = await backend.ledger.shards()
-        office = BoxOffice([batcher], [records[shard].epoch for shard in range(SHARDS)], None, 1_000_000)
+        office = BoxOffice(batchers, [records[shard].epoch for shard in range(SHARDS)], None, 1_000_000)
         try:
-            yield Failover(backend, Stock(office, batcher, connection, there), backend.stock.redis, there), front
+            stock = Stock(office, batchers, batchers.of_shard(0), connection, there)
+            yield Failover(backend, stock, backend.stock.redis, there), front
         finally:
             await office.close()
 

@@ -6,9 +6,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice, RateLimit
-from tests.fixtures.stock import EPOCHS, found
+from tests.fixtures.stock import EPOCHS, found, one_server
 from tests.model.settable_clock import CLOCK_KEY, RewrittenConnection, scripts_with_settable_clock
 
 NOON_MS = 1_800_000_000_000
@@ -19,9 +18,8 @@ async def office_with_clock(address: str, rate_limit: RateLimit | None = None) -
     """A box office whose scripts read a settable clock, and the connection that sets it."""
     await found(address)
     redis: Any = Redis.from_url(address, protocol=2)
-    office = BoxOffice(
-        [CommandBatcher(RewrittenConnection(address, scripts_with_settable_clock()), 100)], EPOCHS, rate_limit, 1_000
-    )
+    connection = RewrittenConnection(address, scripts_with_settable_clock())
+    office = BoxOffice(one_server(address, connection, 100), EPOCHS, rate_limit, 1_000)
     try:
         yield office, redis
     finally:

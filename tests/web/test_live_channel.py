@@ -114,6 +114,34 @@ async def test_a_redis_that_stands_still_does_not_silence_a_stream(monkeypatch: 
 
 
 @pytest.mark.usefixtures("_fast")
+async def test_a_shard_whose_server_stands_still_silences_no_other_shards_stream() -> None:
+    class HalfStillOffice(Office):
+        def shard_of(self, event_id: int) -> int:
+            return event_id % 2
+
+        async def changed_events(self, shard: int, seen: Sequence[Event]) -> list[int]:
+            if shard != EVENT.id % 2:
+                await asyncio.Event().wait()
+            return await super().changed_events(shard, seen)
+
+    office = HalfStillOffice()
+    watch = Watch(cast("BoxOffice", office))
+    still, stream = Stream(), Stream()
+    other = replace(EVENT, id=EVENT.id + 1)
+    listeners = [Listener(one, None, asyncio.get_running_loop().time()) for one in (still, stream)]
+    watch.join(other, listeners[0])
+    watch.join(EVENT, listeners[1])
+    for seq in (3, 4):
+        office.event = replace(EVENT, seq=seq)
+        await eventually_async(
+            lambda: any(f"-{seq}\n".encode() in piece for piece in stream.pieces),  # noqa: B023 - awaited here
+            "the change is told",
+        )
+    watch.leave(other.id, listeners[0])
+    watch.leave(EVENT.id, listeners[1])
+
+
+@pytest.mark.usefixtures("_fast")
 @pytest.mark.parametrize("method", ["get_event", "changed_events"])
 async def test_an_unexpected_error_does_not_end_a_channel_in_silence(
     method: str, monkeypatch: pytest.MonkeyPatch

@@ -4,14 +4,16 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from booking.inventory import keys
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.reader import InventoryReader
+from booking.inventory.reader import InventoryReader, opened_reader
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
 from booking.logs import printable
@@ -21,7 +23,7 @@ from booking.operations.audit.findings import MEANINGS, EventAudit
 from booking.settings import Settings
 
 OK, DIFFERENT, NO_EVENT, UNREADABLE = 0, 1, 2, 3
-"""Exit codes: no difference; a difference; no such event; Redis or SQL could not be read, so the result is unknown."""
+"""Exit codes: no difference; a difference; no such event; SQL, or Redis or a part of it, could not be read."""
 
 
 def audit(settings: Settings, event_ids: Sequence[int], *, as_json: bool) -> int:
@@ -41,7 +43,9 @@ def audit(settings: Settings, event_ids: Sequence[int], *, as_json: bool) -> int
         print(json.dumps([_document(one) for one in audits], indent=2))
     else:
         show(audits, Console())
-    return OK if all(one.ok for one in audits) else DIFFERENT
+    if any(one.differences for one in audits):
+        return DIFFERENT
+    return UNREADABLE if any(one.unread for one in audits) else OK
 
 
 async def read(settings: Settings, event_ids: Sequence[int], console: Console) -> list[EventAudit]:
@@ -49,24 +53,28 @@ async def read(settings: Settings, event_ids: Sequence[int], console: Console) -
     ledger = Ledger.open(settings.database_address)
     try:
         shards = len(await ledger.shards()) or settings.shards
-        reader = InventoryReader(settings.redis_address, shards)
-        try:
+        async with opened_reader(settings.redis_address, shards) as reader:
             ids = list(event_ids) or await _every_event(reader, ledger)
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
                 events = bar.add_task("events", total=len(ids))
                 compared = bar.add_task("bookings compared", total=None)
-                catch_up, audits = CatchUp(ledger), []
+                catch_up, audits = CatchUp(ledger), list[EventAudit]()
+                away: dict[int, InventoryUnavailable] = {}
                 for event_id in ids:
-                    audits.append(
-                        await audit_event(
-                            reader, ledger, event_id, lambda number: bar.advance(compared, number), catch_up
-                        )
-                    )
+                    shard = keys.shard_of(event_id, shards)
+                    if shard not in away:  # which is not waited for again
+                        try:
+                            one = await audit_event(reader, ledger, event_id, partial(bar.advance, compared), catch_up)
+                        except InventoryUnavailable as error:
+                            away[shard] = error
+                    if shard in away:
+                        one = EventAudit(event_id, unread=f"shard {shard}: {away[shard]}")
+                    audits.append(one)
                     bar.advance(events)
+                if audits and all(one.unread for one in audits):
+                    raise next(iter(away.values()))
                 return audits
-        finally:
-            await reader.close()
     finally:
         await ledger.close()
 
@@ -87,6 +95,8 @@ def show(audits: Sequence[EventAudit], console: Console) -> None:
         numbers = [one.redis.get(name) for name in ("tickets_sold", "tickets_held", "available_tickets", "capacity")]
         cells = (one.seq_redis, one.seq_database, *numbers, one.bookings)
         verdict = "[green]clean[/green]" if one.ok else f"[red]{_count(one)} differences[/red]"
+        if one.unread:
+            verdict = "[red]not read[/red]"
         table.add_row(str(one.event_id), *("-" if cell is None else f"{cell:,}" for cell in cells), verdict)
     console.print(table)
     for one in audits:
@@ -97,10 +107,14 @@ def show(audits: Sequence[EventAudit], console: Console) -> None:
             console.print(f"  {MEANINGS[difference.kind]}", markup=False)
         if one.more_differences:
             console.print(f"event {one.event_id}: and {one.more_differences} more")
+        if one.unread:
+            console.print(f"event {one.event_id} could not be read: {one.unread}", markup=False, soft_wrap=True)
         if one.unsettled:
             console.print(f"event {one.event_id}: {one.unsettled} bookings kept changing while they were compared")
-    wrong = sum(not one.ok for one in audits)
-    console.print(f"{len(audits)} events, {wrong} with differences." if wrong else f"{len(audits)} events, all clean.")
+    unread = sum(bool(one.unread) for one in audits)
+    wrong = sum(not one.ok for one in audits) - unread
+    summary = f"{wrong} with differences" if wrong or unread else "all clean"
+    console.print(f"{len(audits)} events, {summary}{f', {unread} not read' if unread else ''}.")
 
 
 def _count(audit: EventAudit) -> int:

@@ -59,10 +59,13 @@ class EventAudit:
     more_differences: int = 0
     """The number of differences beyond DIFFERENCES_MAX."""
 
+    unread: str = ""
+    """Why the event could not be read, so that nothing is known."""
+
     @property
     def ok(self) -> bool:
-        """Whether there is no difference."""
-        return not self.differences
+        """Whether the event could be read, and there is no difference."""
+        return not (self.differences or self.unread)
 
     def find(self, kind: str, user_id: str | None = None, redis: Any = None, database: Any = None) -> None:
         """Notes a difference."""

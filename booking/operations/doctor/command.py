@@ -49,16 +49,16 @@ def diagnose(settings: Settings, environment: Mapping[str, str], service: Servic
 async def examine(settings: Settings, environment: Mapping[str, str], service: Service | None) -> list[Finding]:
     """All findings, in an order for people. Nothing is changed."""
     serving = service is not None
-    readiness, (stock, server), (ledger, database), credentials = await asyncio.gather(
+    readiness, (stock, servers), (ledger, database), credentials = await asyncio.gather(
         check_service(service),
         check_redis(settings, serving=serving),
         check_ledger(settings),
         check_credentials(settings),
     )
-    reachable = server is not None
+    reachable = bool(servers)
     shards = await check_shards(settings, database, reachable=reachable, serving=serving) if database else []
     skews = {
-        "Redis": server.clock_skew_seconds if server is not None else None,
+        "Redis": max((server.clock_skew_seconds for server in servers), key=abs, default=None),
         "the database": database.clock_skew_seconds if database is not None else None,
     }
     return [

@@ -6,6 +6,7 @@ from booking.domain.diagnosis import Finding, fault, ok, warning
 from booking.domain.lags import Lag, describe_lost
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.inspection import shard_lags
+from booking.inventory.shard_clients import describe_away, opened_topology
 from booking.inventory.streams import trimmed_past
 from booking.ledger.errors import DatabaseUnfit, LedgerError
 from booking.ledger.inspection import Database, check_database, inspect, is_there
@@ -50,14 +51,20 @@ async def check_shards(
     if not reachable:
         return [ok(name, f"{len(shards)} in the database; Redis has to run to be compared with it")]
     try:
-        lags = await shard_lags(settings.redis_address, positions_of(shards))
+        async with opened_topology(settings.redis_address, len(shards)) as topology:
+            answers = await shard_lags(topology, positions_of(shards))
     except InventoryUnavailable as error:
         return [fault(name, str(error), "see Redis above")]
+    lags = {shard: lag for shard, lag in answers.items() if isinstance(lag, Lag)}
+    away = {shard: error for shard, error in answers.items() if isinstance(error, InventoryUnavailable)}
+    if not lags:
+        return [fault(name, describe_away(away), "see Redis above")]
     try:
         behind = await _behind(settings, shards, lags)
     except LedgerError as error:
         return [fault(name, str(error), "see database above")]
-    return [_wholeness(lags, behind), _lag(settings, lags, serving=serving)]
+    not_compared = [fault(name, f"not compared: {describe_away(away)}", "see Redis above")] if away else []
+    return [*not_compared, _wholeness(lags, behind), _lag(settings, lags, serving=serving)]
 
 
 async def _behind(settings: Settings, shards: Mapping[int, ShardRecord], lags: Mapping[int, Lag]) -> list[str]:
@@ -89,8 +96,8 @@ def _wholeness(lags: Mapping[int, Lag], behind: list[str]) -> Finding:
     return fault(
         "shards",
         f"Redis lacks changes that SQL has of {', '.join(lost)}: it was emptied, is an old copy, or is the wrong Redis",
-        "nothing is sold from these shards until they are restored: a running persister does so within seconds if Redis is "
-        "only behind, else booking restore; check BOOKING_REDIS_URL first",
+        "nothing is sold from these shards until they are restored: by a running persister within seconds if Redis is "
+        "only behind, else by booking restore; check BOOKING_REDIS_URL first",
     )
 
 

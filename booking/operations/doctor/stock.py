@@ -2,15 +2,17 @@
 
 import re
 import subprocess
+from collections.abc import Sequence
 
 from booking.domain.diagnosis import Finding, fault, ok, warning
 from booking.inventory.append_only_file import examine
 from booking.inventory.durability import LevelUnavailable, choose
 from booking.inventory.embedded import EmbeddedServerFailed, find_program
 from booking.inventory.errors import CommandRefused, InventoryUnavailable
-from booking.inventory.inspection import Server, inspect
+from booking.inventory.inspection import Server, inspect_all
 from booking.inventory.memory import memory_bytes_max
-from booking.inventory.server_checks import check_server, check_version
+from booking.inventory.server_checks import check_each, check_placement, check_server, check_version
+from booking.inventory.shard_clients import opened_topology
 from booking.settings import Settings, SettingsError
 
 PROGRAM_SECONDS_MAX = 5.0
@@ -23,24 +25,42 @@ MEANINGS = {
 }
 
 
-async def check_redis(settings: Settings, *, serving: bool) -> tuple[list[Finding], Server | None]:
-    """The findings, and the server if it answers; `serving`: whether the service runs on the data folder."""
+async def check_redis(settings: Settings, *, serving: bool) -> tuple[list[Finding], list[Server]]:
+    """The findings, and the servers that answer; `serving`: whether the service runs on the data folder."""
     if settings.embedded_redis and not serving:
-        return [_program(settings), _append_only_file(settings)], None
-    try:
-        server = await inspect(settings.redis_address)
-    except CommandRefused as error:
+        return [_program(settings), _append_only_file(settings)], []
+    inspected = await inspect_all(settings.redis_address, settings.shards)
+    servers = {where: one for where, one in inspected.servers.items() if isinstance(one, Server)}
+    findings = [
+        _unusable(settings, where if len(inspected.servers) > 1 else "", inspected.placement.get(where, ()), error)
+        for where, error in inspected.servers.items()
+        if isinstance(error, InventoryUnavailable)
+    ]
+    if not servers:
+        return findings, []
+    if not findings:
+        where = "the embedded server" if settings.embedded_redis else "the server that BOOKING_REDIS_URL names"
+        findings = [ok("Redis", f"{where} answers" if len(servers) == 1 else f"all {len(servers)} primaries answer")]
+    findings += check_placement(inspected.form, inspected.placement, settings.shards)
+    findings += check_each({where: check_server(one, inspected.form) for where, one in servers.items()})
+    return [*findings, await _durability(settings)], list(servers.values())
+
+
+def _unusable(settings: Settings, where: str, shards: Sequence[int], error: InventoryUnavailable) -> Finding:
+    """Why a server cannot be used; `where`: its location if there are others."""
+    place = f"{where}: " if where else ""
+    if isinstance(error, CommandRefused):
         found, _, advice = str(error).rpartition(": ")
-        return [fault("Redis", found, advice)], None
-    except InventoryUnavailable as error:
-        advice = (
-            f"read {settings.data_dir / 'redis.log'}"
-            if settings.embedded_redis
-            else "start it, or correct BOOKING_REDIS_URL (host, port, user, password, redis:// or rediss://)"
-        )
-        return [fault("Redis", str(error), advice)], None
-    where = "the embedded server" if settings.embedded_redis else "the server that BOOKING_REDIS_URL names"
-    return [ok("Redis", f"{where} answers"), *check_server(server), await _durability(settings)], server
+        return fault("Redis", f"{place}{found}", advice)
+    if where and shards:
+        found = f"{place}{error}: the shards {', '.join(map(str, shards))} sell nothing"
+        return fault("Redis", found, "start it, or have one of its replicas promoted")
+    advice = (
+        f"read {settings.data_dir / 'redis.log'}"
+        if settings.embedded_redis
+        else "start it, or correct BOOKING_REDIS_URL (host, port, user, password, redis:// or rediss://)"
+    )
+    return fault("Redis", f"{place}{error}", advice)
 
 
 def _program(settings: Settings) -> Finding:
@@ -78,7 +98,8 @@ def _append_only_file(settings: Settings) -> Finding:
 async def _durability(settings: Settings) -> Finding:
     name = "acknowledged is"
     try:
-        level = (await choose(settings.redis_address, settings.ack, settings.ack_replicas)).level
+        async with opened_topology(settings.redis_address, settings.shards) as topology:
+            level = (await choose(topology, settings.ack, settings.ack_replicas)).level
     except LevelUnavailable as error:
         return fault(name, f"BOOKING_ACK {settings.ack}: {error}", "configure Redis for it, or unset BOOKING_ACK")
     except InventoryUnavailable as error:

@@ -7,6 +7,7 @@ import structlog
 
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.streams import ChangeStreams
+from booking.inventory.topology import Topology
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
 from booking.metrics import Metrics
@@ -25,9 +26,9 @@ acknowledged and Redis lacks, if SQL lacks it, too."""
 log = structlog.get_logger()
 
 
-async def restore_behind(settings: Settings, metrics: Metrics) -> None:
+async def restore_behind(settings: Settings, topology: Topology, metrics: Metrics) -> None:
     """Restores each shard whose stream ends before SQL's cursor, and of which no loss was told. Until cancelled."""
-    ledger, streams = Ledger.open(settings.database_address, 1), ChangeStreams(settings.redis_address)
+    ledger, streams = Ledger.open(settings.database_address, 1), ChangeStreams(topology)
     since = dict[int, float]()
     try:
         while True:

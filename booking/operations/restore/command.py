@@ -4,6 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 
 from rich.console import Console
@@ -14,7 +15,9 @@ from booking.domain.lags import describe_lost
 from booking.inventory import keys
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.reader import InventoryReader
-from booking.inventory.streams import ChangeStreams, trimmed_past
+from booking.inventory.shard_clients import describe_away
+from booking.inventory.streams import ChangeStreams, opened_streams, trimmed_past
+from booking.inventory.topology import Topology
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
 from booking.logs import drain, unwaiting
@@ -26,7 +29,8 @@ from booking.persister.bootstrap import positions_of
 from booking.settings import Settings
 
 DONE, DIFFERENT, REFUSED, UNREADABLE = 0, 1, 2, 3
-"""Exit codes: restored; the audit found differences; not done; Redis or SQL could not be read or written."""
+"""Exit codes: restored; the audit found differences; not done; SQL, or Redis or a part of it, could not be read or
+written."""
 
 LOADING_SECONDS_MAX = 600.0
 """How long a Redis that was just started may load its data; enough for some ten million bookings."""
@@ -51,19 +55,25 @@ def restore(settings: Settings, shards: Sequence[int], *, yes: bool, force: bool
 
 
 async def _restore(settings: Settings, shards: Sequence[int], *, yes: bool, force: bool, console: Console) -> int:
-    ledger, streams = Ledger.open(settings.database_address), ChangeStreams(settings.redis_address)
-    try:
+    async with AsyncExitStack() as stack:
+        ledger = Ledger.open(settings.database_address)
+        stack.push_async_callback(ledger.close)
         known = await ledger.shards()
         unknown = [shard for shard in shards if shard not in known]
         if unknown or not known:
             console.print(f"booking: the database has the shards {_list(known)}, not {_list(unknown)}", markup=False)
             return REFUSED
+        streams = await stack.enter_async_context(opened_streams(settings.redis_address, len(known)))
         await _until_loaded(streams, console)
         lost = await lost_shards(ledger, streams)
-        wanted = [shard for shard in (shards or (known if force else lost)) if force or shard in lost]
+        away = {shard: error for shard, error in streams.away.items() if not shards or shard in shards}
+        if away:
+            console.print(f"booking: these cannot be restored now: {describe_away(away)}", markup=False, soft_wrap=True)
+        wanted = [shard for shard in (shards or known) if shard not in away and (force or shard in lost)]
         if not wanted:
-            console.print("Redis has every change that the database has: there is nothing to restore.")
-            return DONE
+            if not away:
+                console.print("Redis has every change that the database has: there is nothing to restore.")
+            return UNREADABLE if away else DONE
         old = trimmed_past(await streams.trimmed_to(wanted), positions_of(known))
         if old:
             console.print(
@@ -73,27 +83,32 @@ async def _restore(settings: Settings, shards: Sequence[int], *, yes: bool, forc
             if not force:
                 console.print("booking: nothing was changed; --force drops the later bookings", markup=False)
                 return REFUSED
-        whole = [shard for shard in wanted if shard not in lost]
-        console.print(f"Redis has lost the shards {_list(lost)}." if lost else "Redis has lost nothing.")
-        if whole:
-            console.print(
-                f"The shards {_list(whole)} are whole. They are written again all the same. Meanwhile nothing is sold "
-                "from them. Their idempotency keys and counts of refusals are deleted.",
-            )
-        if not yes and not (console.is_terminal and Confirm.ask("Restore them from the database?", console=console)):
-            console.print("booking: nothing was changed; --yes restores without asking")
+        if not _is_confirmed(console, lost, wanted, yes=yes):
             return REFUSED
         try:
             await _restore_each(settings, ledger, streams, wanted, even_if_whole=force, console=console)
         except (InventoryUnavailable, LedgerError) as error:
             raise _Interrupted(str(error)) from None
-        audits = await _audit(settings, ledger, wanted, len(known))
+        audits = await _audit(streams.topology, ledger, wanted, len(known))
         drain(console.file)
         show(audits, Console())
-        return DONE if all(audit.ok for audit in audits) else DIFFERENT
-    finally:
-        await streams.close()
-        await ledger.close()
+        if not all(audit.ok for audit in audits):
+            return DIFFERENT
+        return UNREADABLE if away else DONE
+
+
+def _is_confirmed(console: Console, lost: Sequence[int], wanted: Sequence[int], *, yes: bool) -> bool:
+    whole = [shard for shard in wanted if shard not in lost]
+    console.print(f"Redis has lost the shards {_list(lost)}." if lost else "Redis has lost nothing.")
+    if whole:
+        console.print(
+            f"The shards {_list(whole)} are whole. They are written again all the same. Meanwhile nothing is sold "
+            "from them. Their idempotency keys and counts of refusals are deleted.",
+        )
+    if yes or (console.is_terminal and Confirm.ask("Restore them from the database?", console=console)):
+        return True
+    console.print("booking: nothing was changed; --yes restores without asking")
+    return False
 
 
 async def _restore_each(
@@ -138,8 +153,8 @@ async def _bookings(ledger: Ledger, shard: int, shards: int) -> int:
     return total
 
 
-async def _audit(settings: Settings, ledger: Ledger, restored: Sequence[int], shards: int) -> list[EventAudit]:
-    reader = InventoryReader(settings.redis_address, shards)
+async def _audit(topology: Topology, ledger: Ledger, restored: Sequence[int], shards: int) -> list[EventAudit]:
+    reader = InventoryReader(topology, shards)
     try:
         return [
             await audit_event(reader, ledger, event_id)

@@ -32,7 +32,7 @@ async def name_accounts(settings: Settings, ledger: Ledger, streams: ChangeStrea
     affected = {keys.shard_of(event_id, len(records)) for event_id in events or ()}
     lost = await lost_shards(ledger, streams)
     old = trimmed_past(await streams.trimmed_to(unnamed), positions_of(records))
-    for shard in unnamed.keys() - set(old):
+    for shard in unnamed.keys() - set(old) - streams.away.keys():
         record = unnamed[shard]
         remaining, is_readable = await streams.read_remaining(shard, record.epoch, record.cursor, 1)
         may_hold_accounts = shard in affected or remaining is not None or not is_readable or shard in lost

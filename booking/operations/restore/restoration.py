@@ -58,7 +58,7 @@ class Restored:
 
 
 async def lost_shards(ledger: Ledger, streams: ChangeStreams) -> list[int]:
-    """The shards in Redis that lack changes that SQL has; nothing is sold from them."""
+    """The shards in Redis that lack changes that SQL has; nothing is sold from them. `streams.away` is not known."""
     return await streams.verify_or_fence(positions_of(await ledger.shards()))
 
 
@@ -103,12 +103,13 @@ async def restore_shard(
     records = await ledger.shards()
     fenced_as = f"naming:{records[shard].epoch}" if to_name_accounts else ""
     me = f"{os.getpid()}-{secrets.token_hex(8)}"
-    writer = RestoreWriter(settings.redis_address, shard, len(records), me, fenced_as=fenced_as)
+    writer = RestoreWriter(streams.topology, shard, len(records), me, fenced_as=fenced_as)
     loop = asyncio.get_running_loop()
     end = loop.time() + OTHER_SECONDS_MAX
     try:
         while loop.time() < end:
-            is_lost = shard in await lost_shards(ledger, streams)
+            position = positions_of(await ledger.shards())[shard]
+            is_lost = bool(await streams.verify_or_fence({shard: position}))
             if to_name_accounts:
                 is_named = (await ledger.shards())[shard].accounts_named
                 if is_named or (is_lost and not await writer.has_fenced()):
@@ -177,7 +178,8 @@ class _Restoration:
         bookings = 0
         for event_id in events:
             bookings += await self._restore_event(event_id)
-        epoch, server = secrets.token_hex(8), await run_id(self._streams.execute)
+        execute = self._streams.executor(self._streams.topology.locate(self._shard))
+        epoch, server = secrets.token_hex(8), await run_id(execute)
         if server is not None:
             epoch = next_term(epoch, server)
         if not await self._ledger.replace_shard(self._shard, record, ShardRecord(epoch, RESTORED_CURSOR)):

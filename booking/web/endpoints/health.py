@@ -1,8 +1,7 @@
 """Health checks: whether the process is alive, and whether the service is ready."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, NotRequired
 
 import orjson
@@ -13,8 +12,8 @@ from typing_extensions import TypedDict  # pydantic takes it from here before Py
 from booking.domain.lags import describe_lost
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.durability import Durability
-from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded, ServerUnverified
-from booking.inventory.reader import InventoryReader
+from booking.inventory.errors import Overloaded, ServerUnverified
+from booking.inventory.reader import InventoryReader, Primary
 from booking.ledger.errors import LedgerUnavailable
 from booking.ledger.ledger import Ledger
 from booking.web.response_schemas import Count, documented
@@ -27,6 +26,8 @@ LOST = (
     "Redis has lost changes of these shards that the database has; they sell nothing until they are restored, by "
     "themselves within seconds after a failover to a replica that is only behind, else by `booking restore`"
 )
+
+AWAY = "Redis does not answer for these shards; they sell nothing, and the others do"
 
 UNVERIFIED = "Redis answers, but it cannot be compared with the database, which is away"
 
@@ -56,9 +57,12 @@ class RedisPart(TypedDict):
     """What an acknowledged change has survived (BOOKING_ACK)."""
     lost: NotRequired[list[int]]
     """Shards that sell nothing until they are restored."""
+    away: NotRequired[list[int]]
+    """Shards that sell nothing because their Redis server does not answer, while others do."""
     memory_bytes: NotRequired[Count]
     memory_bytes_max: NotRequired[Count]
-    """Redis's limit (`maxmemory`); 0: none. A full Redis refuses bookings and takes cancellations; it is not ok."""
+    """Redis's limit (`maxmemory`); 0: none. A full Redis refuses bookings and takes cancellations; it is not ok. Of
+    several servers these are the sums."""
     reason: NotRequired[str]
 
 
@@ -133,10 +137,9 @@ class HealthEndpoints:
         return PlainResponse(200, body) if ready else PlainResponse(503, body, RETRY)
 
     async def _redis_and_persister(self) -> tuple[RedisPart, PersisterPart]:
-        try:
-            lags = await self._office.lags()
-        except (InventoryUnavailable, OutcomeUnknown, Overloaded) as error:
-            reason = "Redis does not answer"
+        (lags, errors), servers = await asyncio.gather(self._office.known_lags(), self._reader.primaries())
+        if not lags:
+            error, reason = errors[0], "Redis does not answer"
             if isinstance(error, Overloaded):
                 reason = "overloaded"
             elif isinstance(error, ServerUnverified):
@@ -148,29 +151,39 @@ class HealthEndpoints:
                 "reason": "unknown without Redis",
             }
             return {"ok": False, "reason": reason}, unknown
-        lost = [shard for shard, lag in enumerate(lags) if not lag.whole]
-        redis: RedisPart = {"ok": not lost, "shards": len(lags), "acknowledged": self._level}
-        if lost:
-            gone = [describe_lost(shard, lag.lost) for shard, lag in enumerate(lags) if lag.lost]
-            redis |= {"reason": "; ".join([LOST, *gone]), "lost": lost}
-        with suppress(InventoryUnavailable):  # a managed Redis may not tell
-            redis["memory_bytes"], redis["memory_bytes_max"] = await self._reader.memory_bytes()
-            if 0 < redis["memory_bytes_max"] <= redis["memory_bytes"]:
-                redis["ok"] = False
-                redis.setdefault("reason", FULL)
-        with suppress(InventoryUnavailable):  # as above
-            replicas, needed = await self._reader.replicas()
-            if replicas < max(needed, self._replicas):
-                redis["ok"] = False
-                redis.setdefault("reason", FEW_REPLICAS.format(replicas, max(needed, self._replicas)))
-        seconds = max(lag.oldest_ms for lag in lags) / 1000
-        healthy = seconds <= LAG_SECONDS_MAX and all(lag.entries <= self._unsaved_limit for lag in lags)
+        reasons: list[str] = []
+        redis: RedisPart = {"ok": True, "shards": self._office.shards, "acknowledged": self._level}
+        if errors:
+            redis["away"] = sorted(errors)
+            reasons.append(AWAY)
+        if lost := [shard for shard, lag in lags.items() if not lag.whole]:
+            redis["lost"] = lost
+            reasons += [LOST, *(describe_lost(shard, lag.lost) for shard, lag in lags.items() if lag.lost)]
+        reasons += self._check_servers(redis, [one for one in servers if one.is_up])
+        if reasons:
+            redis |= {"ok": False, "reason": "; ".join(reasons)}
+        seconds = max(lag.oldest_ms for lag in lags.values()) / 1000
+        healthy = seconds <= LAG_SECONDS_MAX and all(lag.entries <= self._unsaved_limit for lag in lags.values())
         persister: PersisterPart = {
             "ok": healthy,
-            "lag_entries": sum(lag.entries for lag in lags),
+            "lag_entries": sum(lag.entries for lag in lags.values()),
             "lag_seconds": seconds,
         }
         return redis, persister
+
+    def _check_servers(self, redis: RedisPart, servers: Sequence[Primary]) -> list[str]:
+        """Adds the memory of the servers. Returns what is wrong with them. A managed one may tell nothing."""
+        if not servers:
+            return []
+        redis["memory_bytes"] = sum(one.memory_bytes for one in servers)
+        limits = [one.memory_bytes_max for one in servers]
+        redis["memory_bytes_max"] = sum(limits) if all(limits) else 0
+        reasons = []
+        if any(0 < one.memory_bytes_max <= one.memory_bytes for one in servers):
+            reasons.append(FULL)
+        few = [(one.replicas, max(one.replicas_min, self._replicas)) for one in servers]
+        reasons += [FEW_REPLICAS.format(found, needed) for found, needed in few if found < needed][:1]
+        return reasons
 
     async def _database(self) -> DatabasePart:
         try:

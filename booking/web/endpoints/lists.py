@@ -8,7 +8,9 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
 from booking.domain.model import Booking, BookingStatus
+from booking.domain.outcomes import Outcome
 from booking.inventory.box_office import BoxOffice
+from booking.inventory.errors import InventoryUnavailable
 from booking.ledger import reports
 from booking.ledger.ledger import Ledger
 from booking.operations.read_your_writes import ReadYourWrites
@@ -98,11 +100,20 @@ class ListEndpoints:
         return self._turns.setdefault(user_id, asyncio.Lock())
 
     async def _with_positions(self, bookings: Sequence[Booking]) -> list[Booking]:
-        """The bookings; waiting ones get their position, which only Redis knows. The reads share batches."""
+        """The bookings; waiting ones get their position, which only Redis knows. The reads share batches.
+
+        One whose shard is away has none.
+        """
         waiting = [booking for booking in bookings if booking.status is BookingStatus.WAITING]
         reads = [self._office.get_booking(booking.event_id, booking.user_id) for booking in waiting]
-        outcomes = await asyncio.gather(*reads)
-        current = {one.id: one for one in (outcome.booking for outcome in outcomes) if one is not None}
+        outcomes = await asyncio.gather(*reads, return_exceptions=True)
+        current: dict[str, Booking] = {}
+        for outcome in outcomes:
+            if isinstance(outcome, Outcome):
+                if outcome.booking is not None:
+                    current[outcome.booking.id] = outcome.booking
+            elif not isinstance(outcome, InventoryUnavailable):
+                raise outcome
         return [current.get(booking.id, booking) for booking in bookings]
 
 

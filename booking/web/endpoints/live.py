@@ -15,6 +15,7 @@ from booking.domain.callers import Caller
 from booking.domain.model import Event
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+from booking.inventory.shard_tasks import ShardTasks
 from booking.logs import ThrottledLogger
 from booking.web.authentication import Credentials
 from booking.web.headers import fields_of
@@ -254,6 +255,7 @@ class Watch:
         self._channels: dict[int, Channel] = {}
         self._turns = asyncio.Semaphore(READS_MAX)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._asking = ShardTasks()
 
     def join(self, event: Event, listener: Listener) -> None:
         """Adds a listener that has been sent `event` to the channel of that event."""
@@ -299,13 +301,19 @@ class Watch:
                 channel.publish(self._turns)
             else:
                 seen.setdefault(self._office.shard_of(channel.event_id), []).append(channel.sent)
-        await asyncio.gather(*(self._publish_changed(shard, events) for shard, events in seen.items()))
+
+        async def publish_changed(shard: int) -> None:
+            try:
+                await self._publish_changed(shard, seen[shard])
+            except UNAVAILABLE:
+                return  # its listeners wait; the other shards may work
+            except Exception as error:  # noqa: BLE001 - logged, and asked again
+                _FAILED.error(exc_info=error)
+
+        await self._asking.start(publish_changed, seen, PERIOD_SECONDS)
 
     async def _publish_changed(self, shard: int, events: Sequence[Event]) -> None:
-        try:
-            changed = await self._office.changed_events(shard, events)
-        except UNAVAILABLE:
-            return  # its listeners wait; the other shards may work
+        changed = await self._office.changed_events(shard, events)
         for event_id in changed:
             channel = self._channels.get(event_id)
             if channel is not None and channel.is_idle(inf):

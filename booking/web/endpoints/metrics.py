@@ -2,17 +2,18 @@
 
 import asyncio
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 
 from starlette.types import Receive, Scope
 
+from booking.domain.lags import Lag
 from booking.domain.model import Event
-from booking.inventory.batcher import CommandBatcher
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
-from booking.inventory.reader import InventoryReader
+from booking.inventory.primary_batchers import PrimaryBatchers
+from booking.inventory.reader import InventoryReader, Primary
 from booking.ledger.errors import LedgerUnavailable
 from booking.ledger.ledger import Ledger
 from booking.metrics import Histogram, Metrics, MetricsFile, escaped, together
@@ -46,12 +47,13 @@ HELP = {
     "booking_persister_up": ("gauge", "1 if booking persist, which tells this itself, has reached Redis and SQL."),
     "booking_queue_commands": ("gauge", "Commands that wait in the worker that responds."),
     "booking_live_listeners": ("gauge", "Open live streams of the worker that responds."),
-    "booking_redis_up": ("gauge", "1 if Redis answers."),
+    "booking_redis_up": ("gauge", "1 if Redis answers; of a cluster, for each primary."),
     "booking_redis_replicas": ("gauge", "Replicas that are connected to Redis."),
     "booking_database_up": ("gauge", "1 if SQL answers."),
     "booking_redis_memory_bytes": ("gauge", "Memory that Redis uses."),
     "booking_redis_memory_bytes_max": ("gauge", "Its limit (maxmemory), above which bookings are refused; 0: none."),
     "booking_shards_lost": ("gauge", "Shards that sell nothing until booking restore."),
+    "booking_shards_away": ("gauge", "Shards that sell nothing because their Redis server does not answer."),
     "booking_stream_lag_entries": ("gauge", "Changes in Redis that SQL does not have yet."),
     "booking_stream_lag_seconds": ("gauge", "Age of the oldest of them."),
     "booking_shard_whole": ("gauge", "1 if the shard sells; 0: Redis has lost data of it."),
@@ -72,7 +74,7 @@ class MetricsEndpoint:
         office: BoxOffice,
         reader: InventoryReader,
         ledger: Ledger,
-        batcher: CommandBatcher,
+        batchers: PrimaryBatchers,
         live: LiveEndpoint,
         access_log: AccessLog,
         file: MetricsFile,
@@ -80,7 +82,7 @@ class MetricsEndpoint:
         self._office = office
         self._reader = reader
         self._ledger = ledger
-        self._batcher = batcher
+        self._batchers = batchers
         self._live = live
         self._access_log = access_log
         self._file = file
@@ -97,40 +99,27 @@ class MetricsEndpoint:
     async def _counters(self) -> Metrics:
         """The counters of all processes. Those of this process are up to date; the others are up to a second old."""
         self._access_log.flush()
-        self._access_log.collect(self._batcher.metrics)
-        await self._file.save(self._batcher.metrics)  # what is shown survives a kill, so that no counter decreases
-        return together([self._batcher.metrics, *await self._file.of_others()])
+        self._access_log.collect(self._batchers.metrics)
+        await self._file.save(self._batchers.metrics)  # what is shown survives a kill, so that no counter decreases
+        return together([self._batchers.metrics, *await self._file.of_others()])
 
     async def _gauges(self) -> dict[tuple[str, str], float]:
         worker = escaped({"pid": os.getpid()})
         gauges: dict[tuple[str, str], float] = {
             ("booking_info", VERSION): 1,
-            ("booking_queue_commands", worker): len(self._batcher),
+            ("booking_queue_commands", worker): len(self._batchers),
             ("booking_live_listeners", worker): self._live.listening,
         }
-        try:
-            lags = await self._office.lags()
-            gauges["booking_redis_up", ""] = 1
-            gauges["booking_shards_lost", ""] = sum(not lag.whole for lag in lags)
-            gauges["booking_stream_lag_entries", ""] = sum(lag.entries for lag in lags)
-            gauges["booking_stream_lag_seconds", ""] = max(lag.oldest_ms for lag in lags) / 1000
-            for shard, lag in enumerate(lags):
-                labels = escaped({"shard": shard})
-                gauges["booking_shard_whole", labels] = lag.whole
-                gauges["booking_shard_lag_entries", labels] = lag.entries
-                gauges["booking_shard_lag_seconds", labels] = lag.oldest_ms / 1000
-            with suppress(InventoryUnavailable):  # a managed Redis may not tell
-                used, most = await self._reader.memory_bytes()
-                gauges["booking_redis_memory_bytes", ""] = used
-                gauges["booking_redis_memory_bytes_max", ""] = most
-                gauges["booking_redis_replicas", ""], _ = await self._reader.replicas()
+        (lags, errors), servers = await asyncio.gather(self._office.known_lags(), self._reader.primaries())
+        gauges |= _of_shards(lags) | _of_servers(servers, errors)
+        with suppress(InventoryUnavailable, OutcomeUnknown, Overloaded):
             last = await self._office.last_event_id()
             for event_id in range(last, max(0, last - EVENTS_MAX), -1):
+                if self._office.shard_of(event_id) in errors:
+                    continue
                 event = await self._office.get_event(event_id)
                 if event is not None:
                     gauges |= _of_event(event) | await self._refusals(event_id)
-        except (InventoryUnavailable, OutcomeUnknown, Overloaded):
-            gauges.setdefault(("booking_redis_up", ""), 0)
         return gauges
 
     async def _database_up(self) -> bool:
@@ -146,6 +135,35 @@ class MetricsEndpoint:
             ("booking_refusals_total", escaped({"event": event_id, "code": code})): count
             for code, count in counted.items()
         }
+
+
+def _of_shards(lags: Mapping[int, Lag]) -> dict[tuple[str, str], float]:
+    gauges: dict[tuple[str, str], float] = {}
+    for shard, lag in lags.items():
+        labels = escaped({"shard": shard})
+        gauges["booking_shard_whole", labels] = lag.whole
+        gauges["booking_shard_lag_entries", labels] = lag.entries
+        gauges["booking_shard_lag_seconds", labels] = lag.oldest_ms / 1000
+    if lags:
+        gauges["booking_shards_lost", ""] = sum(not lag.whole for lag in lags.values())
+        gauges["booking_stream_lag_entries", ""] = sum(lag.entries for lag in lags.values())
+        gauges["booking_stream_lag_seconds", ""] = max(lag.oldest_ms for lag in lags.values()) / 1000
+    return gauges
+
+
+def _of_servers(servers: Sequence[Primary], errors: Mapping[int, Exception]) -> dict[tuple[str, str], float]:
+    """The gauges of each primary. With several, their label is the location; with one, they have no label."""
+    gauges: dict[tuple[str, str], float] = {("booking_shards_away", ""): len(errors)}
+    if not servers:
+        gauges["booking_redis_up", ""] = 0
+    for server in servers:
+        labels = escaped({"primary": server.location}) if len(servers) > 1 else ""
+        gauges["booking_redis_up", labels] = errors.keys().isdisjoint(server.shards)
+        if server.is_up:
+            gauges["booking_redis_memory_bytes", labels] = server.memory_bytes
+            gauges["booking_redis_memory_bytes_max", labels] = server.memory_bytes_max
+            gauges["booking_redis_replicas", labels] = server.replicas
+    return gauges
 
 
 def _of_event(event: Event) -> dict[tuple[str, str], float]:

@@ -44,8 +44,8 @@ async def of_shards(backend: Backend, settings: Settings | None = None) -> dict[
 
 async def test_an_unreachable_redis_is_reported_with_advice(tmp_path: Path) -> None:
     away = Settings(data_dir=tmp_path, redis_url="redis://:hush@127.0.0.1:1")
-    (finding,), server = await check_redis(away, serving=False)
-    assert (finding.verdict, server) == ("fault", None)
+    (finding,), servers = await check_redis(away, serving=False)
+    assert (finding.verdict, servers) == ("fault", [])
     assert "BOOKING_REDIS_URL" in finding.advice
     assert "hush" not in str(finding)
     unreadable = Settings(data_dir=tmp_path, redis_url="redis://:hush@127.0.0.1:1?hush=1")

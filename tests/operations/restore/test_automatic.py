@@ -12,6 +12,7 @@ from booking.domain.outcomes import Status
 from booking.inventory.errors import InventoryUnavailable, ShardFenced
 from booking.inventory.reader import InventoryReader
 from booking.inventory.streams import ChangeStreams
+from booking.inventory.topology import open_topology
 from booking.metrics import Metrics
 from booking.operations.audit.comparison import audit_event
 from booking.operations.restore.automatic import restore_behind
@@ -35,7 +36,7 @@ async def restoring(failover: Failover, address: str) -> AsyncIterator[Metrics]:
     settings = failover.backend.settings.model_copy(update={"redis_url": address})
     failover.backend.settings = settings
     metrics = Metrics()
-    task = asyncio.create_task(restore_behind(settings, metrics))
+    task = asyncio.create_task(restore_behind(settings, open_topology(address, SHARDS), metrics))
     try:
         yield metrics
     finally:
