@@ -89,8 +89,8 @@ def _wholeness(lags: Mapping[int, Lag], behind: list[str]) -> Finding:
     return fault(
         "shards",
         f"Redis lacks changes that SQL has of {', '.join(lost)}: it was emptied, is an old copy, or is the wrong Redis",
-        "nothing is sold from these shards until they are restored: a running persister does so within seconds if Redis is "
-        "only behind, else booking restore; check BOOKING_REDIS_URL first",
+        "nothing is sold from these shards until they are restored: by a running persister within seconds if Redis is "
+        "only behind, else by booking restore; check BOOKING_REDIS_URL first",
     )
 
 
