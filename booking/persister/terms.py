@@ -52,10 +52,10 @@ async def take_terms(
             if server and held[shard] == record.epoch and shard not in found and not is_of(record.epoch, server)
         }
         moved = {shard: epoch for shard, epoch in ahead.items() if shard not in found}
-        # Another process may have begun the term between the two looks at Redis. Only once: a shard with a key of a wrong
-        # type is found each time, and keeps its epoch.
-        unsettled = number == 0 and any(held[shard] == records[shard].epoch for shard in found)
-        if not (begun or moved or unsettled):
+        # Another process may have begun the term between the two looks at Redis. This looks again only once: a shard
+        # with a key of a wrong type is found each time, and keeps its epoch.
+        again = number == 0 and any(held[shard] == records[shard].epoch for shard in found)
+        if not (begun or moved or again):
             return records, told
         moved |= {shard: begun[shard][1] for shard in await begin_terms(execute, begun)}
         changes = {shard: (records[shard], replace(records[shard], epoch=epoch)) for shard, epoch in moved.items()}

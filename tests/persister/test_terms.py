@@ -243,3 +243,10 @@ async def test_a_persister_takes_a_new_term_for_no_loss(sqlite_backend: Backend)
         with capture_logs() as logs:
             assert await persister.consume() == 1
         assert [line for line in logs if line["log_level"] == "error"] == []
+
+
+async def test_a_shard_with_a_key_of_another_type_does_not_stop_the_others(sqlite_backend: Backend) -> None:
+    backend = sqlite_backend
+    await backend.stock.redis.set(keys.changes(1), "something else")
+    async with node(backend, backend.settings.redis_address) as office:
+        assert await office.get_event(2) is None
