@@ -260,7 +260,8 @@ class Persister:
         batches = read.batches
         if all(len(batch.changes) < BATCH_ENTRIES for batch in batches):
             self._drained_at = asked_at
-        await self._check(read)
+        if await self._check(read):
+            return await self.consume()  # also at a stop, when a read without entries would be the last one
         if not (batches or read.trimmed_to):
             await self._check_when_idle(mine)
         if batches:
@@ -315,13 +316,17 @@ class Persister:
             after=batch.after,
         )
 
-    async def _check(self, read: StreamRead) -> None:
-        """Logs each problem once, fences damaged shards, and reads the epochs again if a shard is lost."""
+    async def _check(self, read: StreamRead) -> bool:
+        """Logs each problem once, fences damaged shards, and reads the epochs again if a shard is lost.
+
+        Returns whether a shard that seemed lost has another epoch.
+        """
         lost, unreadable = set(read.lost), set(read.unreadable)
         if lost:  # or another server is the primary by now, or a restored shard has another epoch
             before = self._positions or {}
             self._positions = positions_of(await take_all_terms(self._streams, self._ledger))
-            lost = {shard for shard in lost if self._positions[shard][0] == before[shard][0]}
+            if any(self._positions[shard][0] != before[shard][0] for shard in lost):
+                return True
         if unreadable - self._unreadable:
             await self._fence(unreadable)
         if found := lost - self._lost - self._fenced:
@@ -335,6 +340,7 @@ class Persister:
             await self._check_for_lost_commits(read.trimmed_to)
         self._fenced -= self._lost - lost
         self._lost, self._unreadable = lost, unreadable
+        return False
 
     def _check_away(self) -> None:
         """Logs once which shards cannot be read. Those that are back are initialized or verified in the next turn."""

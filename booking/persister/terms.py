@@ -42,7 +42,7 @@ async def take_terms(
     """
     told = dict[int, str]()
     """What each verification has found; only the first one that finds a loss says what is lost."""
-    for _ in range(ROUNDS_MAX):
+    for number in range(ROUNDS_MAX):
         records = {shard: record for shard, record in (await ledger.shards(seconds_max)).items() if shard in shards}
         held = await held_epochs(execute, records)
         ahead = {shard: held[shard] for shard, record in records.items() if follows(held[shard], record.epoch)}
@@ -55,7 +55,10 @@ async def take_terms(
             if server and held[shard] == record.epoch and shard not in found and not is_of(record.epoch, server)
         }
         moved = {shard: epoch for shard, epoch in ahead.items() if shard not in found}
-        if not (begun or moved):
+        # Another process may have begun the term between the two looks at Redis. This looks again only once: a shard
+        # with a key of a wrong type is found each time, and keeps its epoch.
+        again = number == 0 and any(held[shard] == records[shard].epoch for shard in found)
+        if not (begun or moved or again):
             return records, told
         moved |= {shard: begun[shard][1] for shard in await begin_terms(execute, begun)}
         changes = {shard: (records[shard], replace(records[shard], epoch=epoch)) for shard, epoch in moved.items()}

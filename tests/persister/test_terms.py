@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from booking.domain.epochs import history_of, is_of, next_term
 from booking.domain.outcomes import Status
@@ -21,6 +22,7 @@ from booking.inventory.streams import ChangeStreams, begin_terms, run_id
 from booking.inventory.topology import open_topology
 from booking.operations.audit.comparison import audit_event
 from booking.persister.bootstrap import initialize_shards
+from booking.persister.terms import take_terms
 from booking.persister.verification import Verifier, verified_connections
 from booking.web.app import _follow_epochs
 from tests.fixtures.backend import Backend
@@ -226,3 +228,25 @@ async def test_sql_names_no_server_that_was_verified_against_an_earlier_cursor(
         seen = replace(record, cursor="1-1")
         await failover.backend.ledger.replace_shards({1: (seen, replace(seen, epoch="another"))})
         assert (await failover.backend.ledger.shards())[1] == record
+
+
+async def test_a_persister_takes_a_new_term_for_no_loss(sqlite_backend: Backend) -> None:
+    await sqlite_backend.stock.sale(1, capacity=50)
+    async with sqlite_backend.persister() as persister:
+        assert await persister.consume() == 1
+        await sqlite_backend.stock.office.book(1, "ann")
+        streams = ChangeStreams(sqlite_backend.settings.redis_address)
+        try:  # as if another server had been the primary meanwhile
+            await take_terms(streams.executor(clean_valkey), sqlite_backend.ledger, range(SHARDS), "f" * 40, {})
+        finally:
+            await streams.close()
+        with capture_logs() as logs:
+            assert await persister.consume() == 1
+        assert [line for line in logs if line["log_level"] == "error"] == []
+
+
+async def test_a_shard_with_a_key_of_another_type_does_not_stop_the_others(sqlite_backend: Backend) -> None:
+    backend = sqlite_backend
+    await backend.stock.redis.set(keys.changes(1), "something else")
+    async with node(backend, backend.settings.redis_address) as office:
+        assert await office.get_event(2) is None
