@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope
 from booking.domain.model import Event
 from booking.domain.outcomes import Status
 from booking.inventory.box_office import BoxOffice
+from booking.inventory.errors import InventoryUnavailable
 from booking.web.authentication import Credentials
 from booking.web.etags import has_version, read_if_match
 from booking.web.local_limits import LocalBuckets
@@ -93,7 +94,10 @@ class EventEndpoints:
         return PlainResponse(200, success("Fetched booking", booking_data(outcome.booking)))
 
     async def index(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
-        """`GET /events`: newest first, which means by descending id."""
+        """`GET /events`: newest first, which means by descending id.
+
+        Events whose Redis server does not answer, while others do, are left out; then `up_to_date` is false.
+        """
         self._reads.charge(_address_key(scope))
         page = read_page(scope, event_id_of)
         if page.starting_after is None:
@@ -103,15 +107,23 @@ class EventEndpoints:
         else:
             below = page.starting_after
         events: list[Event] = []
+        complete = True
         while below > 1 and len(events) <= page.limit:
             ids = range(below - 1, max(0, below - 2 - page.limit), -1)
             # One list at a time: a list takes up to a hundred slots of the command queue, and buyers need slots too.
             async with self._listing:
-                found = await asyncio.gather(*map(self._office.get_event, ids))
-            events += [event for event in found if event is not None]
+                found = await asyncio.gather(*map(self._office.get_event, ids), return_exceptions=True)
+            errors = [one for one in found if isinstance(one, BaseException)]
+            for error in errors:
+                if len(errors) == len(found) or not isinstance(error, InventoryUnavailable):
+                    raise error
+            complete = complete and not errors
+            events += [event for event in found if isinstance(event, Event)]
             below = ids[-1]
         data = [event_data(event) for event in events[: page.limit]]
-        return PlainResponse(200, success("Fetched events", data, has_more=len(events) > page.limit))
+        return PlainResponse(
+            200, success("Fetched events", data, has_more=len(events) > page.limit, up_to_date=complete)
+        )
 
     async def _event(self, scope: Scope) -> Event:
         event = await self._office.get_event(read_event_id(scope))

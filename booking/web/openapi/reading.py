@@ -60,7 +60,13 @@ READING = (
             ResponseDoc(
                 200,
                 "A page.",
-                success("Fetched events", list_of(response_schemas.EventData), [examples.EVENT], has_more=HAS_MORE),
+                success(
+                    "Fetched events",
+                    list_of(response_schemas.EventData),
+                    [examples.EVENT],
+                    has_more=HAS_MORE,
+                    up_to_date=UP_TO_DATE,
+                ),
             ),
         ),
         parameters=("limit", "events.starting_after"),
