@@ -24,7 +24,7 @@ def call(service: RunningService, method: str, path: str, user: str = "boss", **
 
 def started_with(service: RunningService) -> dict[str, Any]:
     """The line of the log that says which shards live where."""
-    lines = [json.loads(line) for line in service.output.splitlines() if line.startswith("{")]
+    lines: list[dict[str, Any]] = [json.loads(line) for line in service.output.splitlines() if line.startswith("{")]
     found = [line for line in lines if line.get("event") == "where the shards are in Redis"]
     assert {json.dumps(line["primaries"]) for line in found} == {json.dumps(found[0]["primaries"])}
     return found[0]
@@ -36,7 +36,7 @@ def test_a_dead_primarys_shards_are_named_and_the_others_sold(clean_cluster: Clu
         told = started_with(service)
         assert told["form"] == "cluster"
         assert sorted(shard for own in told["primaries"].values() for shard in own) == list(range(SHARDS))
-        sale = {"event_name": "Opening night", "available_tickets": 10}
+        sale: dict[str, Any] = {"event_name": "Opening night", "available_tickets": 10}
         events = [call(service, "POST", "/initialize", **sale).json()["event_id"] for _ in range(SHARDS)]
         stopped = clean_cluster.nodes[1]
         away = told["primaries"][stopped.location]
