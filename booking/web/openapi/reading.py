@@ -7,7 +7,7 @@ from booking.web.endpoints import health
 from booking.web.endpoints.exports import FORMATS
 from booking.web.openapi import examples
 from booking.web.openapi.operation import JSON, Audience, Content, Operation, ResponseDoc, Tag
-from booking.web.openapi.schemas import HAS_MORE, UP_TO_DATE, list_of, ref, success
+from booking.web.openapi.schemas import HAS_MORE, UNAVAILABLE, UP_TO_DATE, list_of, ref, success
 
 BOOKING = ref(response_schemas.BookingData)
 EVENT = ref(response_schemas.EventData)
@@ -65,7 +65,7 @@ READING = (
                     list_of(response_schemas.EventData),
                     [examples.EVENT],
                     has_more=HAS_MORE,
-                    up_to_date=UP_TO_DATE,
+                    unavailable=UNAVAILABLE,
                 ),
             ),
         ),
