@@ -313,8 +313,12 @@ class Settings(BaseModel):
     def _redis_scheme(cls, value: str | None) -> str | None:
         if value is None:
             return value
-        form = value.partition("://")[0].lower().partition("+")[2]
-        if form not in REDIS_FORMS or not is_url(value, "redis", "rediss", *(() if form else ("unix",))):
+        _, plus, form = value.partition("://")[0].lower().partition("+")
+        if (
+            form not in REDIS_FORMS
+            or bool(plus) != bool(form)
+            or not is_url(value, "redis", "rediss", *(() if form else ("unix",)))
+        ):
             raise ValueError(
                 "has to be a URL that begins with redis://, rediss:// or unix://, or with redis+sentinel:// or "
                 "redis+cluster:// and several hosts (rediss+… for TLS)"

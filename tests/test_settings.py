@@ -25,7 +25,14 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "persist_port": [("1", 1), ("65535", 65_535)],
     "data_dir": [("/srv/booking", Path("/srv/booking"))],
     "redis_url": [
-        (url, url) for url in ("redis://localhost:6379/0", "rediss://user:word@host", "unix:///run/redis.sock")
+        (url, url)
+        for url in (
+            "redis://localhost:6379/0",
+            "rediss://user:word@host",
+            "unix:///run/redis.sock",
+            "redis+sentinel://user:word@a:26379,b,c/tickets",
+            "rediss+cluster://a:7000,b:7001?ssl_ca_certs=/ca.crt",
+        )
     ],
     "redis_server": [("redis-server", "redis-server")],
     "database_url": [
@@ -90,6 +97,8 @@ BAD: dict[str, list[str]] = {
     "redis_url": [
         "localhost:6379",
         "redis+x://localhost",
+        "unix+cluster:///run/redis.sock",
+        "redis+://localhost",
         "http://localhost",
         "redis:localhost",
         "redis://localhost:port",

@@ -8,6 +8,7 @@ from time import monotonic
 from booking.domain.model import Event
 from booking.domain.outcomes import Status
 from booking.inventory.errors import InventoryUnavailable, NotExecuted, OutcomeUnknown, Overloaded, ServerUnverified
+from booking.inventory.keys import shard_in
 from booking.inventory.script_connection import (
     ANSWER_SECONDS_MAX,
     Argument,
@@ -93,14 +94,15 @@ class CommandBatcher:
         self,
         connection: ScriptConnection,
         queue_limit: int,
-        saved: Callable[[], Awaitable[bool]] | None = None,
+        saved: Callable[[int], Awaitable[bool]] | None = None,
         observe_delay: Callable[[float, int], None] | None = None,
         *,
         metrics: Metrics | None = None,
         send_elsewhere: "Callable[[list[Command], list[NotExecuted]], None] | None" = None,
         lost: Callable[[], None] | None = None,
     ) -> None:
-        """`saved` is awaited before changes are answered. It returns whether they are as durable as they have to be.
+        """`saved` is awaited before changes are answered. It returns whether those of a shard are as durable as they
+        have to be.
 
         `observe_delay` is called for each batch, with the seconds that its oldest command has waited and the number of
         its commands. `send_elsewhere` takes over commands that the server has refused before it ran them; without it
@@ -242,9 +244,9 @@ class CommandBatcher:
             else:
                 self._deliver(run, call.answer)
 
-    async def _answer_saved(self, run: list[Command], answer: Rows, saved: Callable[[], Awaitable[bool]]) -> None:
+    async def _answer_saved(self, run: list[Command], answer: Rows, saved: Callable[[int], Awaitable[bool]]) -> None:
         try:
-            is_saved = await saved()
+            is_saved = await saved(shard_in(run[0].prepared.keys[0]))
         except Exception:  # noqa: BLE001 - the waiting callers need an answer after any error
             is_saved = False
         self._deliver(run, answer if is_saved else OutcomeUnknown("not in the database in time"))

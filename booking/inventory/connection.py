@@ -87,6 +87,8 @@ def unavailable(failed: str) -> Iterator[None]:
 
 def reason_of(error: BaseException) -> str:
     """What an operator can change, or the error's type. It holds no secret: redis-py's texts may hold the address."""
+    if "cluster support disabled" in str(error):
+        return "it is in no cluster: begin BOOKING_REDIS_URL with redis:// or rediss://"
     return refusal_of(error) or tls_fault_of(error) or type(error).__name__
 
 

@@ -49,6 +49,11 @@ def all_of_shard(shard: int) -> str:
     return _of_shard(shard, "*")
 
 
+def shard_in(key: bytes) -> int:
+    """The shard of one of a shard's keys, by its hash tag."""
+    return int(key[key.index(b"{") + 1 : key.index(b"}")])
+
+
 def written(changes: bytes) -> bytes:
     """Beside a shard's stream `changes`: a key that is written before each wait for disks or replicas.
 

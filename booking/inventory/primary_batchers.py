@@ -31,7 +31,7 @@ class PrimaryBatchers:
         topology: Topology,
         connect: Callable[[str], ScriptConnection],
         queue_limit: int,
-        saved: Callable[[], Awaitable[bool]] | None = None,
+        saved: Callable[[int], Awaitable[bool]] | None = None,
         observe_delay: Callable[[float, int], None] | None = None,
     ) -> None:
         """`connect` makes the connection to an address. `queue_limit` is each batcher's; see `CommandBatcher`."""

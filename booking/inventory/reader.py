@@ -88,7 +88,9 @@ class InventoryReader:
         if self._clients.topology.form != "cluster":
             names = {0: keys.LAST_EVENT}
         last = 0
-        for shard, (found,) in (await self._clients.ask({one: [("GET", name)] for one, name in names.items()})).items():
+        for shard, (found,) in (
+            await self._clients.ask({one: [("GET", name)] for one, name in names.items()}, "read")
+        ).items():
             if found is not None and not (
                 isinstance(found, bytes) and _is_number(found) and int(found) <= EVENT_IDS_MAX
             ):
@@ -99,7 +101,7 @@ class InventoryReader:
             commands: dict[int, list[Command]] = {}
             for event_id in page:
                 commands.setdefault(self._shard_of(event_id), []).append(("EXISTS", keys.event(event_id, self._shards)))
-            replies = await self._clients.ask(commands)
+            replies = await self._clients.ask(commands, "read")
             there = {shard: iter(numbers) for shard, numbers in replies.items()}
             yield [event_id for event_id in page if next(there.get(self._shard_of(event_id), iter([0])))]
 

@@ -56,14 +56,14 @@ class ShardClients:
         for client in self._clients.values():
             await client.aclose()
 
-    async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
+    async def ask(self, commands: Mapping[int, Sequence[Command]], failed: str = "reached") -> dict[int, list[Any]]:
         """The replies to each shard's commands; an error about one key is a reply. `away` has the shards without one.
 
         Raises InventoryUnavailable if every shard is away. A shard that has moved is asked at its new primary.
         """
-        answers = await self._ask(commands)
+        answers = await self._ask(commands, failed)
         if moved := {shard: commands[shard] for shard, found in answers.items() if isinstance(found, ShardMoved)}:
-            answers |= await self._ask(moved)
+            answers |= await self._ask(moved, failed)
         found: dict[int, list[Any]] = {}
         for shard in commands:
             answer = answers[shard]
@@ -131,7 +131,9 @@ class ShardClients:
         except (RedisError, OSError) as error:
             raise self._told(error, address, failed) from None
 
-    async def _ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any] | InventoryUnavailable]:
+    async def _ask(
+        self, commands: Mapping[int, Sequence[Command]], failed: str
+    ) -> dict[int, list[Any] | InventoryUnavailable]:
         answers: dict[int, list[Any] | InventoryUnavailable] = {}
         by_address: dict[str, dict[int, Sequence[Command]]] = {}
         for shard, its_commands in commands.items():
@@ -139,12 +141,14 @@ class ShardClients:
                 by_address.setdefault(self.topology.locate(shard), {})[shard] = its_commands
             except InventoryUnavailable as error:
                 answers[shard] = error
-        for found in await asyncio.gather(*(self._ask_one(address, some) for address, some in by_address.items())):
+        for found in await asyncio.gather(
+            *(self._ask_one(address, some, failed) for address, some in by_address.items())
+        ):
             answers |= found
         return answers
 
     async def _ask_one(
-        self, address: str, commands: Mapping[int, Sequence[Command]]
+        self, address: str, commands: Mapping[int, Sequence[Command]], failed: str
     ) -> dict[int, list[Any] | InventoryUnavailable]:
         if address in self._probes:
             return dict.fromkeys(commands, self._silent(address))
@@ -156,7 +160,7 @@ class ShardClients:
         try:
             replies = iter(await pipeline.execute(raise_on_error=False))
         except (RedisError, OSError) as error:
-            return dict.fromkeys(commands, self._told(error, address, "reached"))
+            return dict.fromkeys(commands, self._told(error, address, failed))
         answers: dict[int, list[Any] | InventoryUnavailable] = {}
         for shard, its_commands in commands.items():
             own = [next(replies) for _ in its_commands]

@@ -11,7 +11,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.crc import key_slot
 
 from booking.inventory import keys
-from booking.inventory.connection import execute, open_pool, raise_first, unavailable
+from booking.inventory.connection import execute, location_of, open_pool, raise_first, unavailable
 from booking.inventory.errors import InventoryUnavailable
 from booking.logs import ThrottledLogger
 
@@ -181,10 +181,12 @@ class ClusterFinder:
     async def find(self, suspects: Collection[str]) -> Owners:
         """The slots as a node has them that knows of the last failover; if none does, as the best of them has them."""
         best: tuple[int, list[Any], str] | None = None
+        reason = ""
         for node in sorted(self.nodes, key=lambda address: address in suspects):
             try:
                 info, ranges = await _ask(node, [("CLUSTER", "INFO"), ("CLUSTER", "SLOTS")])
-            except InventoryUnavailable:
+            except InventoryUnavailable as error:
+                reason = f"{location_of(node)}: {error}"
                 continue
             fields = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
             epoch = int(fields.get("cluster_current_epoch", 0))
@@ -193,7 +195,7 @@ class ClusterFinder:
             if best is not None and best[0] >= self.epoch:
                 break
         if best is None:
-            raise InventoryUnavailable(f"none of {len(self.nodes)} nodes of the cluster answers")
+            raise InventoryUnavailable(f"none of {len(self.nodes)} nodes of the cluster tells who has what ({reason})")
         self.epoch, ranges, asked = best
         return self._owners(ranges, asked)
 
@@ -227,20 +229,24 @@ class SentinelFinder:
     async def find(self, suspects: Collection[str]) -> Owners:  # noqa: ARG002 - Sentinels are no suspects
         """The primary, once more than half of the Sentinels name it; else that which most of them name."""
         votes = dict[str, int]()
+        reason = ""
         asked = [asyncio.create_task(self._ask(sentinel)) for sentinel in self.sentinels]
         try:
             for answer in asyncio.as_completed(asked):
-                with suppress(InventoryUnavailable):
+                try:
                     location = await answer
-                    votes[location] = votes.get(location, 0) + 1
-                    if 2 * votes[location] > len(asked):
-                        break
+                except InventoryUnavailable as error:
+                    reason = str(error)
+                    continue
+                votes[location] = votes.get(location, 0) + 1
+                if 2 * votes[location] > len(asked):
+                    break
         finally:
             for task in asked:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
         if not votes:
-            raise InventoryUnavailable(f"none of {len(asked)} Sentinels names the primary of {self.name!r}")
+            raise InventoryUnavailable(f"none of {len(asked)} Sentinels names the primary of {self.name!r} ({reason})")
         return [self.url_of(max(votes, key=lambda location: votes[location]))] * SLOTS
 
     async def _ask(self, sentinel: str) -> str:

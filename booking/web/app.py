@@ -164,7 +164,7 @@ class Application:
             raise SettingsError(f"BOOKING_ACK: {error}") from None
         log.info("changes are acknowledged at this level", acknowledged=durability.level)
         saved: list[ReadYourWrites] = []
-        waits = (lambda: saved[0].saved()) if durability.level == "database" else None
+        waits = (lambda shard: saved[0].saved(shard)) if durability.level == "database" else None
         batchers = PrimaryBatchers(
             topology,
             verified_connections(topology, Verifier(ledger), durability),

@@ -26,7 +26,7 @@ SYNCED = ("--appendonly", "yes", "--appendfsync")
 
 @asynccontextmanager
 async def opened(
-    server: ValkeyServer, durability: Durability, saved: Callable[[], Awaitable[bool]] | None = None
+    server: ValkeyServer, durability: Durability, saved: Callable[[int], Awaitable[bool]] | None = None
 ) -> AsyncIterator[Stock]:
     """An inventory whose changes are acknowledged at this level."""
     await found(server.address)
@@ -258,7 +258,7 @@ async def test_at_level_database_an_answer_waits_for_the_commit_or_is_unknown(se
     has_it = asyncio.Event()
     answers: list[bool] = [True, False]
 
-    async def saved() -> bool:
+    async def saved(_shard: int) -> bool:
         await has_it.wait()
         if not answers:
             raise ConnectionError

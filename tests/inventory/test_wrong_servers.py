@@ -173,6 +173,7 @@ async def test_a_sentinel_is_refused_and_the_primary_that_it_watches_named(tmp_p
             assert (
                 f"a Sentinel, which holds no data; name the primary that it watches, 127.0.0.1:{port}, instead" in line
             )
+            assert "or follow its failovers with redis+sentinel://HOSTS/sale" in line
 
 
 async def test_a_node_with_some_slots_of_a_cluster_is_refused_and_one_with_all_is_not(tmp_path: Path) -> None:
@@ -190,6 +191,23 @@ async def test_a_node_with_some_slots_of_a_cluster_is_refused_and_one_with_all_i
         redis.execute_command("CLUSTER", "ADDSLOTSRANGE", 8_001, 16_383)
         eventually(lambda: b"cluster_state:ok" in bytes(redis.execute_command("CLUSTER", "INFO")), "it is ready")
         assert await faults(node.address) == []
+
+
+async def test_a_cluster_or_sentinels_that_cannot_be_asked_are_named_with_the_reason() -> None:
+    port = free_port()
+    with running_valkey("--bind", "127.0.0.1", "--port", str(port)) as server, administered(server) as redis:
+        for form, reason in (
+            ("redis+cluster://127.0.0.1:{}", "it is in no cluster: begin BOOKING_REDIS_URL with redis://"),
+            ("redis+sentinel://127.0.0.1:{}/sale", "none of 1 Sentinels names the primary of 'sale'"),
+            ("redis+sentinel://127.0.0.1:1/sale", "ConnectionError"),
+        ):
+            line = await told_by_doctor(form.format(port))
+            assert line.startswith("none of 1 ")
+            assert reason in line
+        redis.config_set("requirepass", PASSWORD)
+        line = await told_by_doctor(f"redis+cluster://:{PASSWORD}x@127.0.0.1:{port}")
+        assert f"127.0.0.1:{port}: Redis cannot be asked for its topology (AuthenticationError)" in line
+        assert PASSWORD not in line
 
 
 async def test_a_certificate_that_is_not_trusted_is_named_with_the_option_for_its_ca(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope
 from booking.domain.model import Event
 from booking.domain.outcomes import Status
 from booking.inventory.box_office import BoxOffice
+from booking.inventory.errors import InventoryUnavailable
 from booking.web.authentication import Credentials
 from booking.web.etags import has_version, read_if_match
 from booking.web.local_limits import LocalBuckets
@@ -93,7 +94,10 @@ class EventEndpoints:
         return PlainResponse(200, success("Fetched booking", booking_data(outcome.booking)))
 
     async def index(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
-        """`GET /events`: newest first, which means by descending id."""
+        """`GET /events`: newest first, which means by descending id.
+
+        Events whose primary is away are only named; if none can be read, that is the answer.
+        """
         self._reads.charge(_address_key(scope))
         page = read_page(scope, event_id_of)
         if page.starting_after is None:
@@ -102,16 +106,28 @@ class EventEndpoints:
             raise invalid(not_in_list())
         else:
             below = page.starting_after
-        events: list[Event] = []
+        events, unavailable = list[Event](), list[int]()
         while below > 1 and len(events) <= page.limit:
-            ids = range(below - 1, max(0, below - 2 - page.limit), -1)
+            # Some of every shard, so that only a server that has all shards can fail all reads.
+            ids = range(below - 1, max(0, below - 2 - max(page.limit, self._office.shards)), -1)
             # One list at a time: a list takes up to a hundred slots of the command queue, and buyers need slots too.
             async with self._listing:
-                found = await asyncio.gather(*map(self._office.get_event, ids))
-            events += [event for event in found if event is not None]
+                found = await asyncio.gather(*map(self._office.get_event, ids), return_exceptions=True)
+            errors = [error for error in found if isinstance(error, BaseException)]
+            has_read = bool(events) or page.starting_after is not None
+            is_away = len(errors) == len(found) and (not has_read or len(found) >= self._office.shards)
+            if is_away or not all(isinstance(error, InventoryUnavailable) for error in errors):
+                raise errors[0]
+            events += [event for event in found if isinstance(event, Event)]
+            unavailable += [
+                event_id for event_id, event in zip(ids, found, strict=True) if isinstance(event, InventoryUnavailable)
+            ]
             below = ids[-1]
         data = [event_data(event) for event in events[: page.limit]]
-        return PlainResponse(200, success("Fetched events", data, has_more=len(events) > page.limit))
+        has_more = len(events) > page.limit
+        if has_more:
+            unavailable = [event_id for event_id in unavailable if event_id > events[page.limit].id]
+        return PlainResponse(200, success("Fetched events", data, has_more=has_more, unavailable=unavailable))
 
     async def _event(self, scope: Scope) -> Event:
         event = await self._office.get_event(read_event_id(scope))

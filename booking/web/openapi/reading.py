@@ -7,7 +7,7 @@ from booking.web.endpoints import health
 from booking.web.endpoints.exports import FORMATS
 from booking.web.openapi import examples
 from booking.web.openapi.operation import JSON, Audience, Content, Operation, ResponseDoc, Tag
-from booking.web.openapi.schemas import HAS_MORE, UP_TO_DATE, list_of, ref, success
+from booking.web.openapi.schemas import HAS_MORE, UNAVAILABLE, UP_TO_DATE, list_of, ref, success
 
 BOOKING = ref(response_schemas.BookingData)
 EVENT = ref(response_schemas.EventData)
@@ -60,7 +60,13 @@ READING = (
             ResponseDoc(
                 200,
                 "A page.",
-                success("Fetched events", list_of(response_schemas.EventData), [examples.EVENT], has_more=HAS_MORE),
+                success(
+                    "Fetched events",
+                    list_of(response_schemas.EventData),
+                    [examples.EVENT],
+                    has_more=HAS_MORE,
+                    unavailable=UNAVAILABLE,
+                ),
             ),
         ),
         parameters=("limit", "events.starting_after"),

@@ -104,6 +104,14 @@ def list_of(body: type) -> Schema:
 
 BOOLEAN: Schema = {"type": "boolean"}
 HAS_MORE = ({"type": "boolean", "description": "Whether the list goes on after this page."}, False)
+UNAVAILABLE = (
+    {
+        "type": "array",
+        "items": {"type": "integer"},
+        "description": "Events that may belong to this page and cannot be read now: their Redis server is away.",
+    },
+    list[int](),
+)
 UP_TO_DATE = (
     {"type": "boolean", "description": "False if the database had not caught up with Redis in time."},
     True,
