@@ -235,9 +235,10 @@ async def test_a_persister_takes_a_new_term_for_no_loss(sqlite_backend: Backend)
     async with sqlite_backend.persister() as persister:
         assert await persister.consume() == 1
         await sqlite_backend.stock.office.book(1, "ann")
-        streams = ChangeStreams(sqlite_backend.settings.redis_address)
+        address = sqlite_backend.settings.redis_address
+        streams = ChangeStreams(address)
         try:  # as if another server had been the primary meanwhile
-            await take_terms(streams.executor(clean_valkey), sqlite_backend.ledger, range(SHARDS), "f" * 40, {})
+            await take_terms(streams.executor(address), sqlite_backend.ledger, range(SHARDS), "f" * 40, {})
         finally:
             await streams.close()
         with capture_logs() as logs:
