@@ -207,6 +207,7 @@ class Persister:
                 self.health.turned_at = time.monotonic()
                 self.health.is_failing = not isinstance(error, CursorMoved)
                 self._positions = None  # read them again: the commit may have succeeded
+                self._drained_at = time.monotonic()  # what waits behind a failure is no sign of too low a priority
                 if stop.is_set() and not isinstance(error, CursorMoved):
                     log.warning("the persister stops with entries left; the next one consumes them", reason=str(error))
                     return

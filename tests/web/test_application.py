@@ -206,6 +206,10 @@ async def test_readyz_names_the_failing_part(
         refused = await worker.call("POST", "/book", "ann", json={"event_id": lost})
         assert (refused.status_code, refused.json()["code"]) == (503, "inventory_unavailable")
         await redis.set(changes, "planted")
+        parts = (await worker.call("GET", "/readyz")).json()["parts"]
+        assert parts["redis"]["away"] == [event_id % SHARDS]
+        for shard in range(SHARDS):
+            await redis.set(keys.changes(shard), "planted")
         answer = await worker.call("GET", "/readyz")
         assert answer.status_code == 503
         assert answer.json()["parts"]["redis"] == {"ok": False, "reason": "Redis does not answer"}
