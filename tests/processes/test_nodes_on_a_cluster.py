@@ -9,13 +9,26 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.fixtures.cluster import Cluster, running_cluster, running_sentinels
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
 
 EVENTS = 4
-SALE = ("--tickets", "60", "--buyers", "240", "--quantity-max", "2", "--rate", "40", "--idempotent")
+SALE = (
+    "--tickets",
+    "60",
+    "--buyers",
+    "240",
+    "--quantity-max",
+    "2",
+    "--rate",
+    "40",
+    "--idempotent",
+    "--database-seconds",
+    "30",
+)
 
 
 @contextmanager
@@ -67,7 +80,7 @@ def sell(nodes: list[RunningService], meanwhile: Callable[[], None]) -> None:
         eventually(lambda: on_sale(nodes[0]) == EVENTS, "the sales have begun", seconds=60)
         meanwhile()
         for sale in sales:
-            told, _ = sale.communicate(timeout=90)
+            told, _ = sale.communicate(timeout=150)
             assert sale.returncode == 0, told
     finally:
         for sale in sales:
@@ -86,6 +99,7 @@ def fail_over(cluster: Cluster) -> None:
     dead.start()
 
 
+@pytest.mark.timeout(300)
 def test_a_primary_that_dies_costs_no_booking_of_two_nodes_on_a_cluster(postgres_url: str, tmp_path: Path) -> None:
     with (
         running_cluster(3, 1) as cluster,
@@ -94,6 +108,7 @@ def test_a_primary_that_dies_costs_no_booking_of_two_nodes_on_a_cluster(postgres
         sell(nodes, lambda: fail_over(cluster))
 
 
+@pytest.mark.timeout(300)
 def test_two_nodes_follow_the_sentinels_to_the_promoted_replica(postgres_url: str, tmp_path: Path) -> None:
     with (
         running_sentinels() as watched,
