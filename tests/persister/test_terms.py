@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -30,12 +29,6 @@ from tests.fixtures.stock import SHARDS, one_server
 from tests.fixtures.valkey import ValkeyServer, running_valkey
 from tests.fixtures.waiting import eventually_async
 from tests.persister.test_verification import opened
-
-
-@pytest.fixture
-def second() -> Any:
-    with running_valkey() as server:
-        yield server
 
 
 @asynccontextmanager

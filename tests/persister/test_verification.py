@@ -26,7 +26,7 @@ from booking.persister.verification import Verifier, verified_connections
 from tests.fixtures.backend import Backend, open_backend
 from tests.fixtures.proxy import lossy_proxy
 from tests.fixtures.stock import SHARDS, Stock, one_server
-from tests.fixtures.valkey import ValkeyServer, running_valkey
+from tests.fixtures.valkey import ValkeyServer
 
 
 class Failover:
@@ -77,12 +77,6 @@ async def opened(tmp_path: Path, first: str, second: ValkeyServer) -> AsyncItera
             yield Failover(backend, stock, backend.stock.redis, there), front
         finally:
             await office.close()
-
-
-@pytest.fixture
-def second() -> Any:
-    with running_valkey() as server:
-        yield server
 
 
 async def test_what_a_failover_lost_is_told_and_its_ids_are_not_given_twice(

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,15 +18,9 @@ from booking.operations.restore.automatic import restore_behind
 from booking.operations.restore.restoration import restore_shard
 from booking.persister.bootstrap import positions_of
 from tests.fixtures.stock import SHARDS
-from tests.fixtures.valkey import ValkeyServer, running_valkey
+from tests.fixtures.valkey import ValkeyServer
 from tests.fixtures.waiting import eventually_async
 from tests.persister.test_verification import Failover, opened
-
-
-@pytest.fixture
-def second() -> Any:
-    with running_valkey() as server:
-        yield server
 
 
 @asynccontextmanager
