@@ -89,6 +89,8 @@ SOUND: list[Change] = [
     [
         (lambda c: c, None),
         (lambda c: [*c[:3], *c[4:]], "seq 5 instead of 4"),
+        (lambda c: [*c, EventChange(EVENT, 90, ChangeKind.CHANGED, 0, Rules("chaos", 2, 4))], None),
+        (lambda c: [*c, EventChange(EVENT, 90, ChangeKind.CHANGED, 0, Rules("chaos", 3, 4))], "seq 90 instead of 7"),
         (lambda c: [*c, booking(7, ChangeKind.PROMOTED, "cid", 4)], "3 of 2 tickets"),
         (lambda c: [*c[:5], booking(6, ChangeKind.PROMOTED, "cid", 4)], "without being the head"),
         (lambda c: [*c[:5], booking(6, ChangeKind.BOOKED, "dan", 6)], "overtook"),

@@ -58,7 +58,8 @@ async def test_a_replica_behind_sql_sells_on_by_itself(tmp_path: Path, clean_val
                 return False
 
             await eventually_async(sells, "the shard is restored")
-        assert metrics.counters == {("booking_restorations_total", ""): 1}
+            counted = {("booking_restorations_total", ""): 1}
+            await eventually_async(lambda: metrics.counters == counted, "the restoration is counted")
         for user in ("ann", "bob", "cid"):
             assert (await failover.stock.office.book(1, user)).status is Status.ALREADY_BOOKED
         later = await failover.book(1, "eve", "fay")
