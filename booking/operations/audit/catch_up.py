@@ -6,8 +6,13 @@ from booking.inventory import keys
 from booking.ledger.ledger import Ledger
 from booking.ledger.records import EventRecord
 
-STANDSTILL_SECONDS = 5.0
-"""How long a shard's cursor in SQL may stand still before the audit stops waiting."""
+STANDSTILL_SECONDS = 10.0
+"""How long a shard's cursor in SQL may stand still before the audit stops waiting. A persister that is started again
+on a busy machine needs some 6 s."""
+
+TURN_SECONDS = 2.0
+"""How long the audit waits for a change of a shard whose cursor has stood still for so long already: a persister that
+runs applies it by then."""
 
 CATCH_UP_SECONDS_MAX = 30.0
 """How long the audit waits at most, even if the cursor moves."""
@@ -20,8 +25,10 @@ class CatchUp:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._stands: dict[int, tuple[str, float]] = {}
+        """Each shard's cursor, and since when the audit has seen it there."""
         self._stalled: dict[int, str] = {}
-        """Shards that did not catch up, and the cursors at which they stalled."""
+        """Shards that did not catch up, and the cursors at which they stalled. They are not waited for again."""
 
     async def wait_for(self, event_id: int, seq: int) -> EventRecord | None:
         """Waits until the event in SQL has reached `seq`, or for too long; returns it as it is then.
@@ -29,18 +36,19 @@ class CatchUp:
         Raises LedgerError.
         """
         loop = asyncio.get_running_loop()
-        end = loop.time() + CATCH_UP_SECONDS_MAX
-        moved_at, last_cursor = loop.time(), ""
+        begun = loop.time()
         while True:
             record = await self._ledger.event(event_id)
-            if seq_of(record) >= seq or loop.time() > end:
+            now = loop.time()
+            if seq_of(record) >= seq or now - begun > CATCH_UP_SECONDS_MAX:
                 return record
             shards = await self._ledger.shards()
+            for shard, at in shards.items():
+                if self._stands.get(shard, ("", now))[0] != at.cursor:
+                    self._stands[shard] = at.cursor, now
             number = keys.shard_of(event_id, max(1, len(shards)))
-            cursor = shards[number].cursor if number in shards else ""
-            if cursor != last_cursor:
-                moved_at, last_cursor = loop.time(), cursor
-            if loop.time() - moved_at > STANDSTILL_SECONDS:
+            cursor, since = self._stands.get(number, ("", begun))
+            if now - begun > TURN_SECONDS and now - since > STANDSTILL_SECONDS:
                 self._stalled[number] = cursor
             if self._stalled.get(number) == cursor:
                 return record

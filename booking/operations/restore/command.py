@@ -21,6 +21,7 @@ from booking.inventory.topology import Topology
 from booking.ledger.errors import LedgerError
 from booking.ledger.ledger import Ledger
 from booking.logs import drain, unwaiting
+from booking.operations.audit.catch_up import CatchUp
 from booking.operations.audit.command import show
 from booking.operations.audit.comparison import audit_event
 from booking.operations.audit.findings import EventAudit
@@ -154,10 +155,10 @@ async def _bookings(ledger: Ledger, shard: int, shards: int) -> int:
 
 
 async def _audit(topology: Topology, ledger: Ledger, restored: Sequence[int], shards: int) -> list[EventAudit]:
-    reader = InventoryReader(topology, shards)
+    reader, catch_up = InventoryReader(topology, shards), CatchUp(ledger)
     try:
         return [
-            await audit_event(reader, ledger, event_id)
+            await audit_event(reader, ledger, event_id, catch_up=catch_up)
             for event_id in await ledger.event_ids()
             if keys.shard_of(event_id, shards) in restored
         ]

@@ -116,11 +116,17 @@ async def test_each_fault_in_redis_is_found_and_named(backend: Backend, name: st
     assert {found.kind for found in audit.differences} <= MEANINGS.keys()
 
 
+def stop_waiting_after(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Has audits wait only for so long for a cursor that stands still."""
+    monkeypatch.setattr(catch_up, "STANDSTILL_SECONDS", seconds)
+    monkeypatch.setattr(catch_up, "TURN_SECONDS", seconds)
+
+
 @pytest.mark.parametrize("name", SQL_PLANTS)
 async def test_each_fault_in_sql_is_found_and_named(
     backend: Backend, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catch_up, "STANDSTILL_SECONDS", 0.2)
+    stop_waiting_after(monkeypatch, 0.2)
     statement, kind, user = SQL_PLANTS[name]
     await sell(backend)
     if name == "somebody who was overtaken":  # it takes two: one was promoted before, of a later number
@@ -150,7 +156,7 @@ async def test_a_slow_persister_that_makes_progress_is_waited_for(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a restore the persister has many entries to write while buyers are active."""
-    monkeypatch.setattr(catch_up, "STANDSTILL_SECONDS", 0.5)
+    stop_waiting_after(monkeypatch, 0.5)
     monkeypatch.setattr(persister_module, "BATCH_ENTRIES", 4)
     await backend.stock.sale(1, capacity=1_000)
     await asyncio.gather(*(backend.stock.office.book(1, f"buyer-{number}") for number in range(60)))
@@ -184,7 +190,7 @@ async def test_changes_that_sql_does_not_have_yet_are_no_difference(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The persister falls behind while the audit is at work."""
-    monkeypatch.setattr(catch_up, "STANDSTILL_SECONDS", 0.05)
+    stop_waiting_after(monkeypatch, 0.05)
     await sell(backend)
     read = backend.ledger.live_bookings
 
@@ -256,7 +262,7 @@ async def test_a_persister_that_does_not_run_is_waited_for_once_a_shard(
         return await read(event_id)
 
     monkeypatch.setattr(backend.ledger, "event", event)
-    monkeypatch.setattr(catch_up, "STANDSTILL_SECONDS", 0.2)
+    stop_waiting_after(monkeypatch, 0.2)
     reader, shared = InventoryReader(backend.settings.redis_address, SHARDS), catch_up.CatchUp(backend.ledger)
     for event_id in range(1, 4 * SHARDS + 1):
         audit = await audit_event(reader, backend.ledger, event_id, catch_up=shared)
