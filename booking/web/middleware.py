@@ -100,8 +100,14 @@ class ExceptionMiddleware:
 
 
 def failure(error: BaseException, request_id: str, root: str) -> PlainResponse:
-    """The response to an exception."""
-    return problem_response(_problem_for(error, request_id), request_id, root)
+    """The response to an exception, which is without its traceback then.
+
+    The traceback's frames hold tasks that hold the exception. Only the garbage collector would free such a cycle, and
+    after a storm of refusals it stops the worker for a tenth of a second.
+    """
+    response = problem_response(_problem_for(error, request_id), request_id, root)
+    error.__traceback__ = None
+    return response
 
 
 def _problem_for(error: BaseException, request_id: str) -> Problem:
