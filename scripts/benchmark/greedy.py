@@ -12,7 +12,7 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -153,9 +153,12 @@ def kinds(secret: str, event_id: int) -> dict[str, MakeRequest]:
     }  # fmt: skip
 
 
-def storm(url: str, secret: str, event_id: int, seconds: float, connections: int) -> dict[str, Counter[int]]:
-    """Runs all greedy clients for some seconds. Returns their answers by kind and status."""
-    return asyncio.run(_storm(url, kinds(secret, event_id), seconds, connections))
+def storm(
+    url: str, secret: str, event_id: int, seconds: float, connections: int, only: Collection[str] = ()
+) -> dict[str, Counter[int]]:
+    """Runs the greedy clients of all kinds, or of these, for some seconds. Returns their answers by kind and status."""
+    asked = {kind: make for kind, make in kinds(secret, event_id).items() if not only or kind in only}
+    return asyncio.run(_storm(url, asked, seconds, connections))
 
 
 async def _storm(url: str, asked: dict[str, MakeRequest], seconds: float, connections: int) -> dict[str, Counter[int]]:
@@ -220,11 +223,15 @@ def run(
     rate: float,
     cores: set[int] | None = None,
     *,
+    only: Collection[str] = (),
     connections: int = CONNECTIONS,
     rounds: int = ROUNDS,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Outcome:
-    """Measures buyers without and with greedy clients in turn, `seconds` of each altogether. Raises PartError."""
+    """Measures buyers without and with greedy clients in turn, `seconds` of each altogether.
+
+    There is a client of each kind, or of the kinds in `only`. Raises PartError.
+    """
     secret = secrets.token_urlsafe(48)
     outcome = Outcome(rate, seconds)
     with serve(there / "data", secret, settings=settings) as service, _one_process(cores) as pool:
@@ -238,11 +245,11 @@ def run(
 
         # What a worker does once, it has done then: two checks of passwords alone keep 38 MiB.
         buyers(Load(), min(WARMING_SECONDS, seconds / rounds))
-        pool.submit(storm, service.url, secret, sale.event_id, WARMING_SECONDS, connections).result()
+        pool.submit(storm, service.url, secret, sale.event_id, WARMING_SECONDS, connections, only).result()
         outcome.before = Sizes.of(service)
         for _ in range(rounds):
             buyers(outcome.without, seconds / rounds)
-            greedy = pool.submit(storm, service.url, secret, sale.event_id, seconds / rounds + 1, connections)
+            greedy = pool.submit(storm, service.url, secret, sale.event_id, seconds / rounds + 1, connections, only)
             buyers(outcome.beside, seconds / rounds)
             for kind, answers in greedy.result().items():
                 outcome.answers.setdefault(kind, Counter()).update(answers)

@@ -119,15 +119,20 @@ def overload(
     greedy_clients: Annotated[
         bool, typer.Option("--greedy", help="Buyers at --rate (100/s), without and with greedy clients.")
     ] = False,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="With --greedy: only a client of this kind; can be repeated.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file, too.")] = None,
 ) -> None:
     """Finds the rate that a service of its own can carry, then offers ten times as much, open loop.
 
     Each buyer opens a new connection, as in a flash sale. The service has half of the cores and the load the other
     half. Exit code 1 when a mark was missed: p99 of what is accepted, answers other than 503 and 429 with Retry-After
-    for the rest, memory. With --greedy, one client on each kind of endpoint calls as fast as it can, and the marks are
-    the buyers' p99 and memory.
+    for the rest, memory. With --greedy, one client on each kind of endpoint, or on these kinds, calls as
+    fast as it can, and the marks are the buyers' p99 and memory.
     """
+    if unknown := set(kind or ()) - greedy.kinds("", 0).keys():
+        sys.exit(f"there is no kind {', '.join(sorted(unknown))}; there are {', '.join(greedy.kinds('', 0))}")
     progress = Console(stderr=True, highlight=False)
     shown = Console(width=None if sys.stdout.isatty() else TABLE_COLUMNS, highlight=False)
     outcome: Outcome | greedy.Outcome
@@ -135,7 +140,7 @@ def overload(
         if greedy_clients:
             ours, theirs = _halves(os.sched_getaffinity(0))
             with _on(ours):
-                outcome = greedy.run(there, seconds, rate or greedy.RATE, theirs)
+                outcome = greedy.run(there, seconds, rate or greedy.RATE, theirs, only=kind or ())
             greedy.show(outcome, shown)
         else:
             outcome = run(there, rate, seconds, connections, workers, progress, keep_alive=keep_alive)
