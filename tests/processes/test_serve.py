@@ -161,15 +161,16 @@ def test_a_killed_child_process_is_replaced(lasting: RunningService, part: str) 
     assert f"{part} was ended by SIGKILL; starting it again" in lasting.output
 
 
-def test_a_worker_that_dies_is_replaced_by_one_if_service_json_cannot_be_written(tmp_path: Path) -> None:
-    with running_service(tmp_path / "data") as service:
-        no_room = service.data_dir / ".service.json"
-        no_room.mkdir()
-        killed = service.kill("worker-1")
-        eventually(lambda: answers(service, "/readyz"), "another worker answers")
-        assert len(descendants(supervisor_pid(service))) == 3
-        no_room.rmdir()
-        eventually(lambda: service.parts()["worker-1"] != killed, "it is described once there is room")
+def test_a_worker_that_dies_is_replaced_by_one_if_service_json_cannot_be_written(lasting: RunningService) -> None:
+    no_room = lasting.data_dir / ".service.json"
+    no_room.mkdir()
+    killed = lasting.kill("worker-1")
+    eventually(lambda: not is_alive(killed), "it has died")
+    eventually(lambda: len(descendants(supervisor_pid(lasting))) == 4, "another worker takes its place")
+    no_room.rmdir()
+    eventually(lambda: lasting.parts()["worker-1"] != killed, "it is described once there is room")
+    eventually(lambda: answers(lasting, "/readyz"), "all of it is ready again")
+    assert len(descendants(supervisor_pid(lasting))) == 4
 
 
 def scheduling(service: RunningService) -> set[int]:
@@ -181,19 +182,19 @@ def scheduling(service: RunningService) -> set[int]:
         return set()
 
 
-def test_a_persister_that_is_starved_gets_its_priority_back(tmp_path: Path) -> None:
-    with running_service(tmp_path / "data") as service, open_api(service) as api:
-        eventually(lambda: scheduling(service) == {os.SCHED_IDLE}, "it has caught up, and every thread gives way")
-        giving_way = service.kill("persister", signal.SIGSTOP)  # as if other processes used all of the processor
+def test_a_persister_that_is_starved_gets_its_priority_back(lasting: RunningService) -> None:
+    eventually(lambda: scheduling(lasting) == {os.SCHED_IDLE}, "it has caught up, and every thread gives way")
+    giving_way = lasting.kill("persister", signal.SIGSTOP)  # as if other processes used all of the processor
+    with open_api(lasting) as api:
         api.user().book(api.event())
-        eventually(lambda: service.parts().get("persister", giving_way) != giving_way, "another has taken its place")
-        pressing = service.parts()["persister"]
-        eventually(lambda: lag_entries(service) == 0, "it carries what was left lying")
-        assert scheduling(service) == {os.SCHED_OTHER}
-        assert "falls behind; it goes on at normal priority" in service.output
-        service.kill("persister")
-        eventually(lambda: service.parts().get("persister", pressing) != pressing, "a third has taken its place")
-        eventually(lambda: scheduling(service) == {os.SCHED_OTHER}, "nor does the next")
+    eventually(lambda: lasting.parts().get("persister", giving_way) != giving_way, "another has taken its place")
+    pressing = lasting.parts()["persister"]
+    eventually(lambda: lag_entries(lasting) == 0, "it carries what was left lying")
+    assert scheduling(lasting) == {os.SCHED_OTHER}
+    assert "falls behind; it goes on at normal priority" in lasting.output
+    lasting.kill("persister")
+    eventually(lambda: lasting.parts().get("persister", pressing) != pressing, "a third has taken its place")
+    eventually(lambda: scheduling(lasting) == {os.SCHED_OTHER}, "nor does the next")
 
 
 def lag_entries(service: RunningService) -> object:
