@@ -18,6 +18,7 @@ import pytest
 
 from booking.inventory.embedded import find_program
 from tests.contract.api import open_api
+from tests.fixtures.commands import run_command
 from tests.fixtures.process_tree import descendants, is_alive, listens_on_tcp
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
@@ -83,10 +84,7 @@ def test_a_log_that_is_not_read_freezes_no_part_of_the_service(tmp_path: Path) -
 
 def command(service: RunningService, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """One of the other commands, on the service's data folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "booking", *arguments, "--data-dir", str(service.data_dir)],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    return run_command(arguments, {"BOOKING_DATA_DIR": str(service.data_dir)})
 
 
 def book(service: RunningService, event_id: int, user: str) -> int:

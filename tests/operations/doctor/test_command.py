@@ -8,14 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from redis import Redis
+
 from tests.contract.api import open_api
+from tests.fixtures.commands import run_command
 from tests.fixtures.service import RunningService, running_service
 
 
 def booking_doctor(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("BOOKING_", "OTEL_"))}
-    command = [sys.executable, "-m", "booking", "doctor", *arguments]
-    return subprocess.run(command, env=clean | environment, capture_output=True, text=True, timeout=60, check=False)
+    return run_command(["doctor", *arguments], environment)
 
 
 def of(service: RunningService, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -55,14 +56,8 @@ def test_beside_a_running_service_all_is_checked_and_a_fault_is_exit_code_1(tmp_
         assert program["ok"]
         assert program["settings"]["jwt_secret"] == {"value": "(set)", "set": True}
         assert {one["verdict"] for one in program["findings"]} <= {"ok", "warning"}
-        subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                f"import redis; redis.Redis(unix_socket_path='{service.data_dir}/redis.sock').flushall()",
-            ],
-            check=True,
-        )
+        with Redis(unix_socket_path=f"{service.data_dir}/redis.sock") as redis:
+            redis.flushall()
         ill = of(service)
         assert ill.returncode == 1
         assert names(ill.stdout)["shards"] == names(ill.stdout)["service"] == "fault"

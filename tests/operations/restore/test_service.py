@@ -1,10 +1,8 @@
 """A running service whose Redis loses its data or loads an old copy: nothing is sold from wrong data."""
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from redis import Redis
 
 from tests.contract.api import Api, open_api
 from tests.contract.client import Caller
+from tests.fixtures.commands import run_command
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
 
@@ -35,9 +34,7 @@ def book(api: Api, event_id: int, caller: Caller | None = None) -> httpx.Respons
 
 
 def restore(service: RunningService, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "BOOKING_DATA_DIR": str(service.data_dir), "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "booking", "restore", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return run_command(["restore", *arguments], {"BOOKING_DATA_DIR": str(service.data_dir), "NO_COLOR": "1"})
 
 
 def sold_out(api: Api) -> tuple[int, list[Caller]]:
