@@ -9,9 +9,9 @@ from booking.ledger import Ledger
 from tests.fixtures.forks import FORKS
 from tests.ledger.applier import apply, whole_sale
 
-CHANGES = 3_000
+CHANGES = 2_000
 BATCH_SIZE = 40
-KILLS = 5
+KILLS = 4
 
 
 async def start(address: str) -> BaseProcess:
