@@ -20,7 +20,7 @@ from booking.inventory.restore_writer import LeaseLost, RestoreWriter
 from booking.inventory.streams import ChangeStreams
 from booking.operations.audit.comparison import audit_event
 from booking.operations.restore.restoration import Restored, lost_shards, restore_empty, restore_shard
-from tests.fixtures.backend import Backend, open_backend
+from tests.fixtures.backend import Backend, on_sqlite, open_backend
 from tests.fixtures.commands import run_command
 from tests.fixtures.stock import SHARDS, contents
 from tests.fixtures.waiting import eventually_async
@@ -175,6 +175,7 @@ async def test_changes_before_an_unreadable_entry_are_saved(backend: Backend, st
     await check_ann_is_kept(backend, streams, carried=1, discarded=True)
 
 
+@on_sqlite
 @pytest.mark.parametrize("follow", [0, 1, 2, 11, 12])
 async def test_changes_before_a_gap_are_saved(backend: Backend, streams: ChangeStreams, follow: int) -> None:
     await backend.stock.sale(1, capacity=20)
@@ -289,6 +290,7 @@ async def test_a_lease_that_was_lost_ends_a_restoration_before_it_opens_the_shar
     await gone.close()
 
 
+@on_sqlite
 @pytest.mark.parametrize("standing_still", ["fence", "clear", "write_bookings", "write_event", "finish"])
 async def test_a_restoration_that_has_lost_its_lease_leaves_the_shard_alone(
     backend: Backend, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch, standing_still: str
