@@ -160,7 +160,7 @@ async def test_a_slow_persister_that_makes_progress_is_waited_for(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a restore the persister has many entries to write while buyers are active."""
-    stop_waiting_after(monkeypatch, 0.5)
+    stop_waiting_after(monkeypatch, 2.0)
     monkeypatch.setattr(persister_module, "BATCH_ENTRIES", 4)
     await backend.stock.sale(1, capacity=1_000)
     await asyncio.gather(*(backend.stock.office.book(1, f"buyer-{number}") for number in range(60)))
@@ -168,7 +168,7 @@ async def test_a_slow_persister_that_makes_progress_is_waited_for(
     async def carry_slowly() -> None:
         async with backend.persister() as persister:
             while await persister.consume():
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.2)
 
     carrying = asyncio.create_task(carry_slowly())
     async with opened(backend) as audited:

@@ -37,10 +37,21 @@ def restore(service: RunningService, *arguments: str) -> "subprocess.CompletedPr
     return run_command(["restore", *arguments], {"BOOKING_DATA_DIR": str(service.data_dir), "NO_COLOR": "1"})
 
 
+def in_sql(api: Api, event_id: int, bookings: int) -> None:
+    """Waits until the database has so many bookings of an event."""
+
+    def has_them() -> bool:
+        report = api.organizer.get(f"/events/{event_id}/report")
+        totals: dict[str, int] = report.data["totals"]
+        return totals["bookings"] == bookings
+
+    eventually(has_them, "SQL has the bookings")
+
+
 def sold_out(api: Api) -> tuple[int, list[Caller]]:
     """An event whose bookings are in the database, too."""
     event_id, buyers = api.sold_out(available_tickets=3)
-    assert api.organizer.get(f"/events/{event_id}/report").data["totals"]["bookings"] == 3
+    in_sql(api, event_id, 3)
     return event_id, buyers
 
 
@@ -136,7 +147,7 @@ def test_nothing_is_sold_from_an_old_copy_restored_under_a_running_service(
         buyers = api.users(3)
         for buyer in buyers:
             assert buyer.book(event_id).status == 201
-        assert api.organizer.get(f"/events/{event_id}/report").data["totals"]["bookings"] == 3
+        in_sql(api, event_id, 3)
         killed = service.kill("redis")
         files.rename(tmp_path / "gone")  # both at once, before the next one reads them
         copy.rename(files)
