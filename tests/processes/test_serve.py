@@ -180,6 +180,18 @@ def test_a_persister_that_is_starved_gets_its_priority_back(lasting: RunningServ
     eventually(lambda: scheduling(lasting) == {os.SCHED_OTHER}, "nor does the next")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may raise a priority")
+def test_a_stop_gives_the_persister_its_priority_back_for_the_last_entries(tmp_path: Path) -> None:
+    with running_service(tmp_path / "data") as service:
+        eventually(lambda: scheduling(service) == {os.SCHED_IDLE}, "it has caught up, and every thread gives way")
+        persister = service.kill("persister", signal.SIGSTOP)  # as if other processes used all of the processor
+        service.kill("service", signal.SIGTERM)
+        eventually(lambda: os.sched_getscheduler(persister) == os.SCHED_OTHER, "it has normal priority")
+        os.kill(persister, signal.SIGCONT)
+        assert service.stop() == 0
+        assert "killed" not in service.output, "it did not end by itself"
+
+
 def lag_entries(service: RunningService) -> object:
     return httpx.get(f"{service.base_url}/readyz", timeout=5).json()["parts"]["persister"]["lag_entries"]
 
