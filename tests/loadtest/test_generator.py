@@ -60,7 +60,7 @@ async def answering(
         yield f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
     finally:
         server.close()
-        for _ in range(3):
+        for _ in range(10):
             await asyncio.sleep(0)  # a connection that was accepted before has its writer some turns later
         for writer in served.values():
             writer.close()

@@ -484,7 +484,7 @@ LOCALES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("locale", LOCALES, ids=lambda locale: "-".join(locale.values()))
-@pytest.mark.parametrize("arguments", [("--help",), ("loadtest", "--help"), ("openapi",), ("doctor",)])
+@pytest.mark.parametrize("arguments", [("--help",), ("openapi",)])
 def test_no_locale_ends_a_command_with_a_traceback(
     tmp_path: Path, locale: dict[str, Any], arguments: tuple[str, ...]
 ) -> None:
