@@ -165,25 +165,28 @@ def scheduling(service: RunningService) -> set[int]:
         return set()
 
 
-def test_a_persister_that_is_starved_gets_its_priority_back(lasting: RunningService) -> None:
-    eventually(lambda: scheduling(lasting) == {os.SCHED_IDLE}, "it has caught up, and every thread gives way")
-    giving_way = lasting.kill("persister", signal.SIGSTOP)  # as if other processes used all of the processor
-    with open_api(lasting) as api:
+def test_a_persister_that_is_starved_gets_its_priority_back(tmp_path: Path) -> None:
+    with running_service(tmp_path / "data") as service, open_api(service) as api:
+        eventually(lambda: scheduling(service) == {os.SCHED_IDLE}, "it has caught up, and every thread gives way")
+        giving_way = service.kill("persister", signal.SIGSTOP)  # as if other processes used all of the processor
         api.user().book(api.event())
-    eventually(lambda: lasting.parts().get("persister", giving_way) != giving_way, "another has taken its place")
-    pressing = lasting.parts()["persister"]
-    eventually(lambda: lag_entries(lasting) == 0, "it carries what was left lying")
-    assert scheduling(lasting) == {os.SCHED_OTHER}
-    assert "falls behind; it goes on at normal priority" in lasting.output
-    lasting.kill("persister")
-    eventually(lambda: lasting.parts().get("persister", pressing) != pressing, "a third has taken its place")
-    eventually(lambda: scheduling(lasting) == {os.SCHED_OTHER}, "nor does the next")
+        eventually(lambda: service.parts().get("persister", giving_way) != giving_way, "another has taken its place")
+        pressing = service.parts()["persister"]
+        eventually(lambda: lag_entries(service) == 0, "it carries what was left lying")
+        assert scheduling(service) == {os.SCHED_OTHER}
+        assert "falls behind; it goes on at normal priority" in service.output
+        service.kill("persister")
+        eventually(lambda: service.parts().get("persister", pressing) != pressing, "a third has taken its place")
+        eventually(lambda: scheduling(service) == {os.SCHED_OTHER}, "nor does the next")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may raise a priority")
 def test_a_stop_gives_the_persister_its_priority_back_for_the_last_entries(tmp_path: Path) -> None:
+    def has_its_priority() -> bool:  # the normal one if this machine is so busy that it was starved already
+        return scheduling(service) == {os.SCHED_IDLE} or "falls behind" in service.output
+
     with running_service(tmp_path / "data") as service:
-        eventually(lambda: scheduling(service) == {os.SCHED_IDLE}, "it has caught up, and every thread gives way")
+        eventually(has_its_priority, "it has caught up, and every thread gives way")
         persister = service.kill("persister", signal.SIGSTOP)  # as if other processes used all of the processor
         service.kill("service", signal.SIGTERM)
         eventually(lambda: os.sched_getscheduler(persister) == os.SCHED_OTHER, "it has normal priority")

@@ -14,6 +14,7 @@ from booking.operations.audit.findings import EventAudit
 from tests.contract.api import open_api
 from tests.fixtures.commands import run_command
 from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.waiting import eventually
 
 
 def booking_audit(service: RunningService, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -24,6 +25,8 @@ def test_an_audit_reports_differences_advice_and_an_exit_code(tmp_path: Path) ->
     with running_service(tmp_path / "data") as service:
         with open_api(service) as api:
             event_id, (buyer,) = api.sold_out()
+            path = f"/events/{event_id}/audit"
+            eventually(lambda: bool(api.organizer.get(path).data["ok"]), "SQL has the bookings")
             sound = api.organizer.get(f"/events/{event_id}/audit")
             assert (sound.status, sound.data["ok"], sound.data["differences"]) == (200, True, [])
             assert sound.data["capacity"] == sound.data["tickets_sold"] == 1
