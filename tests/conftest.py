@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.fixtures.backend",
+    "tests.fixtures.http_clients",
     "tests.fixtures.postgres",
     "tests.fixtures.seeds",
     "tests.fixtures.service",

@@ -33,6 +33,16 @@ def lower_priority(descriptor: int) -> None:
     _heartbeat(asyncio.get_running_loop(), descriptor)
 
 
+def restore_priority(pid: int) -> None:
+    """Gives every thread of another process normal priority, if this process may: as root, or with CAP_SYS_NICE.
+
+    Without it, the process keeps its low priority.
+    """
+    with suppress(OSError):  # not permitted, or the process has ended
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
+
+
 def _heartbeat(loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
     with suppress(BlockingIOError, BrokenPipeError):
         os.write(descriptor, b".")

@@ -14,7 +14,7 @@ from booking.metrics import FOLDER as METRICS_FOLDER
 from booking.processes.child_process import CannotStart, ChildProcess, Command, describe_end
 from booking.processes.data_folder import DataFolder, DataFolderTaken, LocksMissing
 from booking.processes.listening_sockets import Listeners, answers
-from booking.processes.priority import StarvationWatch
+from booking.processes.priority import StarvationWatch, restore_priority
 from booking.settings import DRAIN_SIGNAL, EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
 
 STOP_ORDER = ((("worker", "migration", "inspection"), 8.0), (("persister",), 9.0), (("redis",), 9.7))
@@ -230,6 +230,9 @@ class Supervisor:
         for names, limit_seconds in STOP_ORDER:
             left_seconds = max(0.1, begun + limit_seconds - loop.time())
             children = [child for child in self._children if child.name.startswith(names)]
+            for child in children:
+                if child.name == "persister" and child.pid is not None:
+                    restore_priority(child.pid)  # it drains the streams now, which a busy machine may hold up too long
             await asyncio.gather(*(child.stop(left_seconds) for child in children))
         self._starvation_watch.close()
         if self._embedded is not None:

@@ -11,7 +11,6 @@ from tests.chaos.faults import FAULTS, FORGETTING_KEYS, FORGETTING_REFUSALS
 from tests.chaos.oracle import Verdict, judge
 
 EVENTS = 4
-BUYERS = 24
 
 LONG_HOLD_SECONDS = 300
 """No hold ends in rounds that lose idempotency keys, because a repeated call would then rightly book again."""
@@ -65,6 +64,8 @@ class ChaosRun:
     faults: Sequence[str]
     seconds: float = 4.0
     """The minimum duration of a round's load."""
+    buyers: int = 24
+    """Those who buy at once in a round."""
     sums: dict[str, Sum] = field(default_factory=dict)
 
     async def play(self, rounds: Callable[[int], bool], say: Callable[[Round], None]) -> list[str]:
@@ -98,7 +99,7 @@ class ChaosRun:
                 keys_forgotten=forgetful,
                 refusals_forgotten=fault in FORGETTING_REFUSALS,
             )
-            for index in range(BUYERS)
+            for index in range(self.buyers)
         ]
         stop = asyncio.Event()
         load = [asyncio.create_task(buyer.play(stop)) for buyer in buyers]

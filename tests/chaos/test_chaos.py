@@ -20,6 +20,7 @@ from tests.fixtures.stock import SHARDS
 
 SEED = 20_261_124
 SELECTION = ("kill-worker", "kill-redis", "flushall", "kill-persister", "script-flush")
+BUYERS = 8
 EVENT = 1
 PATIENCE_SECONDS = 300
 """The bound for a whole run on a busy machine."""
@@ -28,7 +29,7 @@ PATIENCE_SECONDS = 300
 @pytest.mark.timeout(PATIENCE_SECONDS)
 async def test_no_change_is_lost_or_doubled_after_any_fault(tmp_path: Path) -> None:
     async with open_deployment(None, 2, tmp_path, answer_seconds=START_SECONDS_MAX) as deployment:
-        chaos_run = ChaosRun(deployment, SEED, SELECTION, seconds=1.0)
+        chaos_run = ChaosRun(deployment, SEED, SELECTION, seconds=0.5, buyers=BUYERS)
         violations = await chaos_run.play(lambda number: number < len(SELECTION), lambda _: None)
     assert violations == [], f"seed {SEED}"
     assert set(chaos_run.sums) == set(SELECTION)
@@ -41,7 +42,7 @@ async def test_no_change_is_lost_if_postgresql_stops_or_the_clock_goes_back(tmp_
     faults = ("postgres-stopped", "clock-back")
     with running_postgres() as postgres:
         async with open_deployment(postgres.url("postgres"), 2, tmp_path, postgres, START_SECONDS_MAX) as deployment:
-            chaos_run = ChaosRun(deployment, SEED, faults, seconds=1.0)
+            chaos_run = ChaosRun(deployment, SEED, faults, seconds=0.5, buyers=BUYERS)
             violations = await chaos_run.play(lambda number: number < len(faults), lambda _: None)
     assert violations == [], f"seed {SEED}"
     assert all(chaos_run.sums[fault].acknowledged for fault in faults)

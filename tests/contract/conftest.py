@@ -1,4 +1,7 @@
-"""The running services: one without a rate limit for most tests, and others with the settings under test."""
+"""The running services: one without a rate limit for most tests, and others with the settings under test.
+
+The others end with the package: a service that nobody calls still takes some percent of a core.
+"""
 
 from collections.abc import Iterator
 
@@ -18,20 +21,20 @@ def api(service: RunningService) -> Iterator[Api]:
         yield api
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def busy_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A service of two workers with the default rate limits."""
     with serving(tmp_path_factory.mktemp("limits") / "data", {"BOOKING_WORKERS": "2"}) as api:
         yield api
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def outside_key() -> ec.EllipticCurvePrivateKey:
     """The private key of an external identity provider."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def strict_api(tmp_path_factory: pytest.TempPathFactory, outside_key: ec.EllipticCurvePrivateKey) -> Iterator[Api]:
     """A service with an external key, an issuer, an audience, a leeway and two allowed origins."""
     folder = tmp_path_factory.mktemp("strict")

@@ -1,6 +1,5 @@
 """Changes of an account, by its user or by the operator: its tokens end, and its role changes."""
 
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import httpx
 import jwt
 import pytest
 
+from tests.fixtures.commands import run_command
 from tests.fixtures.waiting import eventually
 
 from .api import Api
@@ -24,10 +24,7 @@ FORBIDDEN = (403, "forbidden")
 
 def command(api: Api, *arguments: str, password: str = "", code: int = 0) -> str:
     """Runs `booking user …`, which has to end with this exit code; returns what it printed."""
-    done = subprocess.run(
-        [*api.command, "user", *arguments],
-        input=f"{password}\n", env=api.environment, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = run_command(["user", *arguments], api.environment, f"{password}\n")
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr

@@ -1,11 +1,12 @@
 """The service's own accounts: registering, logging in, and calling with Basic credentials."""
 
 import base64
-import subprocess
 from typing import Any
 
 import jwt
 import pytest
+
+from tests.fixtures.commands import run_command
 
 from .api import Api
 from .client import Answer, Caller, fresh
@@ -200,10 +201,7 @@ def test_a_users_basic_credentials_are_forbidden_on_an_organizers_endpoint(api: 
 
 def test_booking_user_add_makes_an_organizer(api: Api) -> None:
     email = address("organizer")
-    done = subprocess.run(
-        [*api.command, "user", "add", email, "--organizer"],
-        input=f"{PASSWORD}\n", env=api.environment, capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
+    done = run_command(["user", "add", email, "--organizer"], api.environment, f"{PASSWORD}\n")
     assert done.returncode == 0, done.stderr
     new = {"event_name": fresh("event"), "available_tickets": 1}
     assert basic(api, email).post("/initialize", new).status == 201
@@ -217,8 +215,6 @@ def test_an_account_made_an_administrator_may_cancel_anothers_booking_at_once(ap
     owner.book(event_id)
     named = {"event_id": event_id, "user_id": owner.id}
     assert basic(api, email).post("/cancel", named).verdict == (403, "forbidden")
-    subprocess.run(
-        [*api.command, "user", "add", email, "--role", "admin"],
-        input=f"{PASSWORD}\n", env=api.environment, capture_output=True, text=True, timeout=30, check=True,
-    )  # fmt: skip
+    promoted = run_command(["user", "add", email, "--role", "admin"], api.environment, f"{PASSWORD}\n")
+    assert promoted.returncode == 0, promoted.stderr
     assert basic(api, email).post("/cancel", named).status == 200

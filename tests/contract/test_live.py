@@ -200,9 +200,11 @@ def test_one_address_or_one_user_cannot_take_every_place(tmp_path: Path) -> None
     settings = {"BOOKING_LIVE_LIMIT_PER_ADDRESS": "60", "BOOKING_TRUSTED_PROXIES": "127.0.0.1"}
     with running_service(tmp_path / "data", settings) as service, open_api(service) as api, ExitStack() as open_streams:
         event_id = api.event()
+        # One client, because each makes a context of TLS; without bounds, because each stream keeps its connection.
+        limits = httpx.Limits(max_connections=None)
+        client = open_streams.enter_context(httpx.Client(base_url=api.base_url, trust_env=False, limits=limits))
 
         def listen(address: str, user: Caller) -> tuple[int, httpx.Headers]:
-            client = open_streams.enter_context(httpx.Client(base_url=api.base_url, trust_env=False))
             headers = {"X-Forwarded-For": address, "Authorization": user.authorization or ""}
             response = open_streams.enter_context(
                 client.stream("GET", f"/events/{event_id}/live", headers=headers, timeout=PATIENCE_SECONDS)

@@ -13,7 +13,7 @@ from tests.fuzz.__main__ import play
 from tests.fuzz.counter import Tally
 from tests.fuzz.hostile import BODIES, Call, Sender, calls
 
-REQUESTS = 600
+REQUESTS = 300
 PATIENCE_SECONDS = 300
 SEED = 1
 

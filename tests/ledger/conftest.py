@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from booking.ledger import Ledger, migrate
+from booking.ledger import Ledger
+from booking.settings import Settings
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -18,10 +19,15 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def ledger(address: str) -> AsyncIterator[Ledger]:
+def migrated_address(migrated_url: str) -> str:
+    """The same of a database with its tables made."""
+    return Settings.read({"BOOKING_DATABASE_URL": migrated_url}).database_address
+
+
+@pytest.fixture
+async def ledger(migrated_address: str) -> AsyncIterator[Ledger]:
     """A ledger with its tables made, and the shards 0 and 1 in the epochs `first` and `second`."""
-    await migrate(address)
-    ledger = Ledger.open(address)
+    ledger = Ledger.open(migrated_address)
     await ledger.initialize_shards(["first", "second"])
     yield ledger
     await ledger.close()

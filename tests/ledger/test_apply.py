@@ -173,11 +173,11 @@ async def test_a_change_that_exists_already_is_reported_by_event_and_seq(ledger:
     assert (await ledger.shards())[0].cursor == "2-0"
 
 
-async def test_one_of_two_appliers_of_the_same_batch_wins(address: str, ledger: Ledger) -> None:
+async def test_one_of_two_appliers_of_the_same_batch_wins(migrated_address: str, ledger: Ledger) -> None:
     sale = Sale()
     for number in range(300):
         sale.ask(str(number))
-    others = [Ledger.open(address) for _ in range(3)]
+    others = [Ledger.open(migrated_address) for _ in range(3)]
     try:
         outcomes = await asyncio.gather(*(one.apply([sale.all()]) for one in (ledger, *others)), return_exceptions=True)
     finally:
@@ -187,8 +187,10 @@ async def test_one_of_two_appliers_of_the_same_batch_wins(address: str, ledger: 
     assert len(await live(ledger)) == 300
 
 
-async def test_two_appliers_with_shards_in_opposite_order_do_not_deadlock(address: str, ledger: Ledger) -> None:
-    other = Ledger.open(address)
+async def test_two_appliers_with_shards_in_opposite_order_do_not_deadlock(
+    migrated_address: str, ledger: Ledger
+) -> None:
+    other = Ledger.open(migrated_address)
     try:
         for round_ in range(10):
             ones = [ShardBatch(0, "first", f"{round_}-0", f"{round_ + 1}-0", ()),

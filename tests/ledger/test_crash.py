@@ -9,9 +9,9 @@ from booking.ledger import Ledger
 from tests.fixtures.forks import FORKS
 from tests.ledger.applier import apply, whole_sale
 
-CHANGES = 3_000
+CHANGES = 2_000
 BATCH_SIZE = 40
-KILLS = 5
+KILLS = 4
 
 
 async def start(address: str) -> BaseProcess:
@@ -45,12 +45,12 @@ async def check_all_is_there_once(ledger: Ledger) -> None:
 
 
 async def test_an_applier_killed_at_random_moments_leaves_each_change_applied_once(
-    address: str, ledger: Ledger, seed: int
+    migrated_address: str, ledger: Ledger, seed: int
 ) -> None:
     moments = random.Random(seed)
     cursors = []
     for _ in range(KILLS):
-        process = await start(address)
+        process = await start(migrated_address)
         await asyncio.sleep(moments.uniform(0, 0.15))
         process.kill()
         await exit_code(process)
@@ -63,11 +63,11 @@ async def test_an_applier_killed_at_random_moments_leaves_each_change_applied_on
     print(f"killed with the cursor at {cursors}")
     assert cursors == sorted(cursors)
 
-    assert await exit_code(await start(address)) == 0
+    assert await exit_code(await start(migrated_address)) == 0
     await check_all_is_there_once(ledger)
 
 
-async def test_two_appliers_at_once_leave_each_change_applied_once(address: str, ledger: Ledger) -> None:
-    processes = [await start(address) for _ in range(2)]
+async def test_two_appliers_at_once_leave_each_change_applied_once(migrated_address: str, ledger: Ledger) -> None:
+    processes = [await start(migrated_address) for _ in range(2)]
     assert [await exit_code(process) for process in processes] == [0, 0]
     await check_all_is_there_once(ledger)

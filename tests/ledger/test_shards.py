@@ -2,12 +2,11 @@
 
 import asyncio
 
-from booking.ledger import Ledger, ShardRecord, migrate
+from booking.ledger import Ledger, ShardRecord
 
 
-async def test_shards_are_initialized_once_and_then_kept(address: str) -> None:
-    await migrate(address)
-    ledger = Ledger.open(address)
+async def test_shards_are_initialized_once_and_then_kept(migrated_address: str) -> None:
+    ledger = Ledger.open(migrated_address)
     try:
         assert await ledger.shards() == {}
         assert await ledger.initialize_shards([]) == {}
@@ -19,9 +18,8 @@ async def test_shards_are_initialized_once_and_then_kept(address: str) -> None:
         await ledger.close()
 
 
-async def test_concurrent_initializations_get_the_same_shards(address: str) -> None:
-    await migrate(address)
-    ledgers = [Ledger.open(address) for _ in range(4)]
+async def test_concurrent_initializations_get_the_same_shards(migrated_address: str) -> None:
+    ledgers = [Ledger.open(migrated_address) for _ in range(4)]
     try:
         answers = await asyncio.gather(
             *(
@@ -36,9 +34,8 @@ async def test_concurrent_initializations_get_the_same_shards(address: str) -> N
     assert len({record.epoch.split("-")[0] for record in answers[0].values()}) == 1
 
 
-async def test_an_epoch_is_replaced_only_if_its_record_has_not_changed(address: str) -> None:
-    await migrate(address)
-    ledger = Ledger.open(address)
+async def test_an_epoch_is_replaced_only_if_its_record_has_not_changed(migrated_address: str) -> None:
+    ledger = Ledger.open(migrated_address)
     try:
         seen = (await ledger.initialize_shards(["a", "b"]))[1]
         assert await ledger.replace_shard(1, seen, ShardRecord("new", "0-1"))

@@ -215,10 +215,11 @@ async def test_more_calls_than_connections_wait_their_turn(ledger: Ledger) -> No
     assert all(answer.keys() == {0, 1} for answer in answers)
 
 
-async def test_calls_that_wait_too_long_for_a_connection_fail(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_calls_that_wait_too_long_for_a_connection_fail(
+    migrated_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engine_module, "POOL_WAIT_SECONDS", 0.05)
-    await migrate(address)
-    ledger = Ledger.open(address)
+    ledger = Ledger.open(migrated_address)
     async with ledger._connected(), ledger._connected(), ledger._connected(), ledger._connected():
         with pytest.raises(LedgerUnavailable, match="in use"):
             await ledger.shards()
@@ -226,10 +227,11 @@ async def test_calls_that_wait_too_long_for_a_connection_fail(address: str, monk
     await ledger.close()
 
 
-async def test_logins_and_cursors_do_not_wait_for_reports(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_logins_and_cursors_do_not_wait_for_reports(
+    migrated_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engine_module, "POOL_WAIT_SECONDS", 0.05)
-    await migrate(address)
-    ledger = Ledger.open(address, 2)
+    ledger = Ledger.open(migrated_address, 2)
     await ledger.initialize_shards(["first"])
     await ledger.add_account("ada@example.org", "ada@example.org", "hash")
     async with ledger.reading():

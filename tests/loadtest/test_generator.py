@@ -34,10 +34,9 @@ async def answering(
     Yields its address and a counter of its requests.
     """
     requests = [0]
-    writers: list[asyncio.StreamWriter] = []
+    served: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
         while head := await reader.readuntil(b"\r\n\r\n"):
             if b"Content-Length: " in head:
                 await reader.readexactly(int(head.partition(b"Content-Length: ")[2].split(b"\r\n")[0]))
@@ -53,14 +52,19 @@ async def answering(
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
-    server = await asyncio.start_server(serve_until_gone, "127.0.0.1", 0, ssl=tls)
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served[asyncio.create_task(serve_until_gone(reader, writer))] = writer
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
     try:
         yield f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
     finally:
         server.close()
-        for writer in writers:
+        for _ in range(10):
+            await asyncio.sleep(0)  # a connection that was accepted before has its writer some turns later
+        for writer in served.values():
             writer.close()
-        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+        await asyncio.gather(*served, *(writer.wait_closed() for writer in served.values()), return_exceptions=True)
         await server.wait_closed()
 
 
@@ -199,7 +203,7 @@ async def test_waits_for_busy_connections_are_not_counted_as_lateness(
 
 
 async def test_calls_that_find_a_free_connection_have_not_waited() -> None:
-    plan = replace(PLAN, buyers=20, rate=200.0, status_share=0.0, cancel_share=0.0)
+    plan = replace(PLAN, buyers=10, rate=20.0, status_share=0.0, cancel_share=0.0)  # 8 connections, 50 ms apart
     booked = b'{"data": {"id": "1-%d", "quantity": 1, "status": "confirmed"}}'
     async with answering(lambda n: answer(201, booked % (n + 2))) as (url, _):
         generator = await drive(replace(plan, url=url), workload_of(replace(plan, url=url)))

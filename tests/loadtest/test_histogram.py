@@ -2,7 +2,7 @@
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from booking.loadtest.histogram import LATENCY_NS_MAX, Histogram
@@ -17,6 +17,7 @@ def filled(latencies: list[int]) -> Histogram:
     return histogram
 
 
+@settings(deadline=None)
 @given(LATENCIES, st.sampled_from([0.5, 0.9, 0.99, 0.999, 1.0]))
 def test_a_quantile_is_the_latency_that_this_share_did_not_exceed(latencies: list[int], share: float) -> None:
     found = filled(latencies).quantile_ns(share)
@@ -25,6 +26,7 @@ def test_a_quantile_is_the_latency_that_this_share_did_not_exceed(latencies: lis
     assert any(found * 255 / 256 - 1 <= latency <= found for latency in latencies)
 
 
+@settings(deadline=None)
 @given(LATENCIES)
 def test_a_distribution_contains_every_quantile_from_fastest_to_slowest(
     latencies: list[int],
@@ -47,6 +49,7 @@ def test_a_distribution_has_equally_many_points_per_halving_of_the_tail() -> Non
     assert 1 - shares[-2] >= 1 / 1_000 > (1 - shares[-2]) * 0.7, "while any answer is slower"
 
 
+@settings(deadline=None)
 @given(LATENCIES, LATENCIES)
 def test_the_histograms_of_two_processes_add_up(one: list[int], other: list[int]) -> None:
     added = filled(one)

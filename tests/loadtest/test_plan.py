@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from booking.loadtest.plan import address_of, draw_intents
@@ -23,6 +23,7 @@ def test_the_shares_are_close_to_the_requested_ones() -> None:
     assert not any(intent.cancels and intent.again for intent in intents)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(1, 8), st.integers(8, 200))
 def test_every_buyer_and_every_connection_belongs_to_one_process(buyers: int, processes: int, connections: int) -> None:
     plan = replace(PLAN, buyers=buyers, processes=processes)

@@ -13,7 +13,7 @@ from booking.settings import Settings
 from tests.fixtures.service import RunningService, running_service
 from tests.loadtest.sale import PLAN, show_nothing
 
-SALE = replace(PLAN, tickets=200, buyers=1_500, connections=32, timeout_seconds=20.0)
+SALE = replace(PLAN, tickets=150, buyers=900, connections=32, timeout_seconds=20.0)
 SQL_SECONDS_MAX = 30.0
 """How long SQL may take to catch up on a busy machine. The time is measured, not promised, here."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import httptools
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from booking.loadtest.wire import RESPONSE_BYTES_MAX, Requests, UnreadableResponseError, split_response
@@ -16,6 +16,7 @@ from tests.loadtest.sale import PLAN
 WHOLE = b'HTTP/1.1 409 Conflict\r\nETag-Not: ""\r\nContent-Length:  8\r\nRetry-After: 2\r\n\r\n{"a": 1}'
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(WHOLE) - 1))
 def test_an_answer_is_read_only_when_it_is_complete(arrived: int) -> None:
     assert split_response(WHOLE[:arrived]) is None

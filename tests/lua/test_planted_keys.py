@@ -7,7 +7,7 @@ import pytest
 from booking.domain.outcomes import IdempotencyKey, Status
 from booking.inventory import keys
 from booking.inventory.errors import InventoryUnavailable
-from tests.fixtures.stock import SHARDS, Stock, contents
+from tests.fixtures.stock import EPOCHS, SHARDS, Stock, contents
 
 EVENT = 1
 KEYS = dict(zip(keys.EVENT_KEY_NAMES, keys.event_keys(EVENT, SHARDS), strict=True))
@@ -54,22 +54,24 @@ async def prepare(stock: Stock, case: str) -> None:
 
 
 @pytest.mark.parametrize("name", KEYS)
-@pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("case", ["sold", "held", "dead"])
-async def test_a_command_on_a_wrongly_typed_key_does_all_or_nothing(
-    stock: Stock, case: str, verb: str, name: str
-) -> None:
+async def test_a_command_on_a_wrongly_typed_key_does_all_or_nothing(stock: Stock, case: str, name: str) -> None:
     await stock.sale(2)
-    await prepare(stock, case)
-    await plant(stock, name)
-    before = await contents(stock.redis)
-    try:
-        await VERBS[verb](stock)
-    except InventoryUnavailable:
-        assert await contents(stock.redis) == before
-    else:
-        assert verb not in SURE_TO_FAIL.get(name, set())
-        assert (await contents(stock.redis))[KEYS[name]] == before[KEYS[name]], "the planted key was overwritten"
+    before: dict[bytes, bytes] = {}
+    for verb, call in VERBS.items():
+        if await contents(stock.redis) != before:  # the command before this one has changed something
+            await stock.redis.delete(*KEYS.values())
+            await stock.redis.set(KEYS["epoch"], EPOCHS[keys.shard_of(EVENT, SHARDS)])
+            await prepare(stock, case)
+            await plant(stock, name)
+            before = await contents(stock.redis)
+        try:
+            await call(stock)
+        except InventoryUnavailable:
+            assert await contents(stock.redis) == before, verb
+        else:
+            assert verb not in SURE_TO_FAIL.get(name, set())
+            assert (await contents(stock.redis))[KEYS[name]] == before[KEYS[name]], f"{verb} overwrote the planted key"
     # An event of another shard is not affected.
     assert (await stock.office.book(2, "ann")).status is Status.BOOKED
 

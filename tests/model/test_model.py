@@ -9,7 +9,7 @@ from tests.model.search import search
 from tests.model.small_steps import falling_capacities, scripts_of_small_steps, small_scenarios
 
 SEED = os.environ.get("BOOKING_MODEL_SEED", "1")
-STEPS = 2_000
+STEPS = 1_200
 
 
 @pytest.mark.parametrize("part", range(2))

@@ -1,9 +1,7 @@
 """All nodes on one database have one secret for tokens; a node with another one does not start."""
 
-import os
 import secrets
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from booking.ledger.inspection import inspect
 from booking.ledger.migrate import migrate
 from booking.operations.signing_secret import check_signing_secret, compare_signing_secret, replace_signing_secret
 from booking.settings import Settings, SettingsError
+from tests.fixtures.commands import run_command
 from tests.fixtures.service import running_service
 
 
@@ -73,8 +72,7 @@ async def test_neither_the_secret_nor_a_token_follows_from_its_fingerprint(tmp_p
 def test_serve_with_another_secret_is_one_line_and_exit_2(tmp_path: Path) -> None:
     with running_service(tmp_path / "data"):
         pass
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("BOOKING_")}
-    environment |= {
+    environment = {
         "BOOKING_DATA_DIR": str(tmp_path / "data"),
         "BOOKING_PORT": "0",
         "BOOKING_WORKERS": "2",
@@ -82,8 +80,7 @@ def test_serve_with_another_secret_is_one_line_and_exit_2(tmp_path: Path) -> Non
     }
 
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "booking", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return run_command(arguments, environment)
 
     refused = run("serve")
     starting, *told = refused.stderr.splitlines()

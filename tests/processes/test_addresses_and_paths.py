@@ -75,17 +75,18 @@ def address(below_a_path: RunningService, request: pytest.FixtureRequest) -> Ite
 
 def test_every_link_of_a_page_leads_below_the_path(address: str) -> None:
     waiting, seen = [address, f"{address}console", f"{address}docs", f"{address}sale/999"], set[str]()
-    while waiting:
-        url = waiting.pop()
-        if url in seen:
-            continue
-        seen.add(url)
-        answer = httpx.get(url, timeout=20)
-        assert answer.status_code == (404 if "/sale/" in url else 200), url
-        if answer.headers["content-type"].startswith("text/html"):
-            waiting += [urljoin(url, link) for link in re.findall(r'(?:href|src|spec-url)="([^"]+)"', answer.text)]
-        if url.endswith(".js"):
-            waiting += [urljoin(url, f"./{name}") for name in re.findall(r'from "\./([a-z_]+\.js)"', answer.text)]
+    with httpx.Client(timeout=20) as http:
+        while waiting:
+            url = waiting.pop()
+            if url in seen:
+                continue
+            seen.add(url)
+            answer = http.get(url)
+            assert answer.status_code == (404 if "/sale/" in url else 200), url
+            if answer.headers["content-type"].startswith("text/html"):
+                waiting += [urljoin(url, link) for link in re.findall(r'(?:href|src|spec-url)="([^"]+)"', answer.text)]
+            if url.endswith(".js"):
+                waiting += [urljoin(url, f"./{name}") for name in re.findall(r'from "\./([a-z_]+\.js)"', answer.text)]
     assert len(seen) > 60, "pages, scripts, styles, problems"
 
 

@@ -1,8 +1,6 @@
 """The embedded server's memory is full: bookings are refused whole, and people can still log in and cancel."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from redis import Redis
 
 from tests.contract.api import Api, open_api
 from tests.contract.client import fresh
+from tests.fixtures.commands import run_command
 from tests.fixtures.service import running_service
 
 
@@ -56,10 +55,7 @@ def test_readiness_the_metrics_and_doctor_tell_that_redis_is_full(full: tuple[Ap
     assert redis["memory_bytes"] >= redis["memory_bytes_max"] > 0
     assert "bookings are refused" in redis["reason"]
     assert f"booking_redis_memory_bytes_max {redis['memory_bytes_max']}" in api.http.get("/metrics").text
-    doctor = subprocess.run(
-        [sys.executable, "-m", "booking", "doctor", "--json"],
-        env=dict(api.environment), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    doctor = run_command(["doctor", "--json"], api.environment)
     (memory,) = (one for one in json.loads(doctor.stdout)["findings"] if one["name"] == "Redis memory")
     assert memory["verdict"] == "warning"
     assert "BOOKING_REDIS_MEMORY_MB" in memory["advice"]

@@ -38,7 +38,7 @@ async def lose_a_reply(http: httpx.AsyncClient, service: RunningService, proxy: 
     made = await post(http, service, "/initialize", {"event_name": "E", "available_tickets": 5})
     event_id = made.json()["event_id"]
     order = {"event_id": event_id}
-    for _ in range(10):
+    for _ in range(100):
         proxy.lose_after(0, hang=hang)
         lost = await post(http, service, "/book", order, **{"Idempotency-Key": "once"})
         proxy.heal()

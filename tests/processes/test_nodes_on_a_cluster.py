@@ -15,7 +15,7 @@ from tests.fixtures.cluster import Cluster, running_cluster, running_sentinels
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
 
-EVENTS = 4
+EVENTS = 2
 SALE = (
     "--tickets",
     "60",

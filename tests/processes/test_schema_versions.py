@@ -1,9 +1,7 @@
 """Several versions side by side: tables of another version, the version in /metrics, the format of records."""
 
 import asyncio
-import os
 import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,19 +13,14 @@ from booking.inventory import keys
 from booking.ledger import migrate
 from booking.ledger.engine import open_engine
 from booking.ledger.migrate import newest_migration
+from tests.fixtures.commands import run_command
 from tests.fixtures.service import RunningService, running_service
 
-START_SECONDS = 60
 SHARDS = 8
 
 
 def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("BOOKING_")}
-    environment |= {"BOOKING_DATA_DIR": str(folder), "BOOKING_PORT": "0"}
-    return subprocess.run(
-        [sys.executable, "-m", "booking", *arguments],
-        env=environment, capture_output=True, text=True, timeout=START_SECONDS, check=False,
-    )  # fmt: skip
+    return run_command(arguments, {"BOOKING_DATA_DIR": str(folder), "BOOKING_PORT": "0"})
 
 
 async def at(folder: Path, migration: str) -> None:

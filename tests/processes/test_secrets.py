@@ -5,6 +5,7 @@ import base64
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,9 +100,11 @@ def test_no_log_answer_process_or_file_has_a_secret(service: RunningService, pos
     assert len(tree) >= 5
 
     shown = {f"answer {answer.url.path}": answer.content for answer in [*run.answers, failed]}
-    shown |= {f"command line of {pid}": Path(f"/proc/{pid}/cmdline").read_bytes() for pid in tree}
-    children = tree - {service.process.pid}
-    shown |= {f"environment of {pid}": Path(f"/proc/{pid}/environ").read_bytes() for pid in children}
+    for pid in tree:
+        with suppress(FileNotFoundError, ProcessLookupError):  # one may have been replaced since
+            shown[f"command line of {pid}"] = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if pid != service.process.pid:
+                shown[f"environment of {pid}"] = Path(f"/proc/{pid}/environ").read_bytes()
     eventually(lambda: '"status":500' in service.output, "the log has the last request")
     shown |= {"log": service.output.encode()}
     shown |= {

@@ -18,6 +18,7 @@ import pytest
 
 from booking.inventory.embedded import find_program
 from tests.contract.api import open_api
+from tests.fixtures.commands import run_command
 from tests.fixtures.process_tree import descendants, is_alive, listens_on_tcp
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
@@ -30,11 +31,6 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
         yield running
 
 
-def supervisor_pid(service: RunningService) -> int:
-    assert service.process is not None
-    return service.process.pid
-
-
 def answers(service: RunningService, path: str = "/healthz") -> bool:
     try:
         return httpx.get(service.base_url + path, timeout=5).status_code == 200
@@ -44,15 +40,7 @@ def answers(service: RunningService, path: str = "/healthz") -> bool:
 
 def serve(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
     """A `booking serve` that is expected to end by itself."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("BOOKING_")}
-    return subprocess.run(
-        [sys.executable, "-m", "booking", "serve", *arguments],
-        env=clean | {"BOOKING_PORT": "0"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_command(["serve", *arguments], {"BOOKING_PORT": "0", **environment})
 
 
 def test_a_log_that_is_not_read_freezes_no_part_of_the_service(tmp_path: Path) -> None:
@@ -70,10 +58,9 @@ def test_a_log_that_is_not_read_freezes_no_part_of_the_service(tmp_path: Path) -
             assert [user.book(event_id).status for user in api.users(1_000)] == [201] * 1_000
             killed = service.kill("worker-1")
             eventually(lambda: service.parts().get("worker-1", killed) != killed, "a killed worker is replaced")
-            eventually(lambda: answers(service, "/readyz"), "the persister goes on, and the new worker answers")
+            eventually(lambda: answers(service, "/readyz"), "the new worker answers")
+            eventually(lambda: bookings_in_sql(service) == 1_000, "the persister goes on")
         assert service.stop() == 0
-        with closing(sqlite3.connect(service.data_dir / "booking.sqlite3")) as database:
-            assert database.execute("SELECT count(*) FROM bookings").fetchone() == (1_000,)
     finally:
         if service.process is not None:
             service.process.kill()
@@ -81,12 +68,15 @@ def test_a_log_that_is_not_read_freezes_no_part_of_the_service(tmp_path: Path) -
         os.close(reading)
 
 
+def bookings_in_sql(service: RunningService) -> int:
+    with closing(sqlite3.connect(service.data_dir / "booking.sqlite3")) as database:
+        (count,) = database.execute("SELECT count(*) FROM bookings").fetchone()
+        return int(count)
+
+
 def command(service: RunningService, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """One of the other commands, on the service's data folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "booking", *arguments, "--data-dir", str(service.data_dir)],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    return run_command(arguments, {"BOOKING_DATA_DIR": str(service.data_dir)})
 
 
 def book(service: RunningService, event_id: int, user: str) -> int:
@@ -127,7 +117,7 @@ def test_a_damaged_end_of_the_append_only_file_costs_no_sale_that_sql_has(tmp_pa
         with open_api(service) as api:
             assert api.user().book(event_id).status == 201
             assert api.user().book(event_id).status == 202
-        assert command(service, "audit").returncode == 0
+        eventually(lambda: command(service, "audit").returncode == 0, "both sides agree, once SQL has the last changes")
 
 
 def stored_events(service: RunningService) -> list[tuple[str]]:
@@ -147,9 +137,7 @@ def test_the_service_answers_at_the_address_that_it_prints(lasting: RunningServi
 def test_a_second_copy_on_the_same_folder_is_refused_in_one_line(lasting: RunningService) -> None:
     second = serve({"BOOKING_DATA_DIR": str(lasting.data_dir)})
     assert second.returncode == 2
-    assert second.stderr == (
-        f"booking: another booking serve (pid {supervisor_pid(lasting)}) is using {lasting.data_dir}\n"
-    )
+    assert second.stderr == (f"booking: another booking serve (pid {lasting.pid}) is using {lasting.data_dir}\n")
     assert answers(lasting)
 
 
@@ -161,15 +149,16 @@ def test_a_killed_child_process_is_replaced(lasting: RunningService, part: str) 
     assert f"{part} was ended by SIGKILL; starting it again" in lasting.output
 
 
-def test_a_worker_that_dies_is_replaced_by_one_if_service_json_cannot_be_written(tmp_path: Path) -> None:
-    with running_service(tmp_path / "data") as service:
-        no_room = service.data_dir / ".service.json"
-        no_room.mkdir()
-        killed = service.kill("worker-1")
-        eventually(lambda: answers(service, "/readyz"), "another worker answers")
-        assert len(descendants(supervisor_pid(service))) == 3
-        no_room.rmdir()
-        eventually(lambda: service.parts()["worker-1"] != killed, "it is described once there is room")
+def test_a_worker_that_dies_is_replaced_by_one_if_service_json_cannot_be_written(lasting: RunningService) -> None:
+    no_room = lasting.data_dir / ".service.json"
+    no_room.mkdir()
+    killed = lasting.kill("worker-1")
+    eventually(lambda: not is_alive(killed), "it has died")
+    eventually(lambda: len(descendants(lasting.pid)) == 4, "another worker takes its place")
+    no_room.rmdir()
+    eventually(lambda: lasting.parts()["worker-1"] != killed, "it is described once there is room")
+    eventually(lambda: answers(lasting, "/readyz"), "all of it is ready again")
+    eventually(lambda: len(descendants(lasting.pid)) == 4, "no second process takes its place")
 
 
 def scheduling(service: RunningService) -> set[int]:
@@ -196,6 +185,21 @@ def test_a_persister_that_is_starved_gets_its_priority_back(tmp_path: Path) -> N
         eventually(lambda: scheduling(service) == {os.SCHED_OTHER}, "nor does the next")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may raise a priority")
+def test_a_stop_gives_the_persister_its_priority_back_for_the_last_entries(tmp_path: Path) -> None:
+    def has_its_priority() -> bool:  # the normal one if this machine is so busy that it was starved already
+        return scheduling(service) == {os.SCHED_IDLE} or "falls behind" in service.output
+
+    with running_service(tmp_path / "data") as service:
+        eventually(has_its_priority, "it has caught up, and every thread gives way")
+        persister = service.kill("persister", signal.SIGSTOP)  # as if other processes used all of the processor
+        service.kill("service", signal.SIGTERM)
+        eventually(lambda: os.sched_getscheduler(persister) == os.SCHED_OTHER, "it has normal priority")
+        os.kill(persister, signal.SIGCONT)
+        assert service.stop() == 0
+        assert "killed" not in service.output, "it did not end by itself"
+
+
 def lag_entries(service: RunningService) -> object:
     return httpx.get(f"{service.base_url}/readyz", timeout=5).json()["parts"]["persister"]["lag_entries"]
 
@@ -208,7 +212,7 @@ def test_no_connection_is_refused_while_a_worker_is_away(lasting: RunningService
 
 
 def test_no_secret_is_on_a_command_line_or_in_a_child_s_environment(lasting: RunningService) -> None:
-    children = descendants(supervisor_pid(lasting))
+    children = descendants(lasting.pid)
     assert len(children) >= 4
     for pid in children:
         assert lasting.secret.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -235,12 +239,12 @@ def hangups(action: signal.Handlers) -> Iterator[None]:
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_the_service_ends_with_exit_code_0_and_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
+    """At SIGTERM, too: `running_service` checks that at each end of a service."""
     with hangups(signal.SIG_DFL), running_service(tmp_path / "data") as service:
-        children = descendants(supervisor_pid(service))
-        if number is not signal.SIGTERM:
-            os.killpg(supervisor_pid(service), number)  # as a terminal does it
+        children = descendants(service.pid)
+        os.killpg(service.pid, number)  # as a terminal does it
         assert service.stop(number) == 0
         assert [pid for pid in children if is_alive(pid)] == []
         assert not (tmp_path / "data" / "service.json").exists()
@@ -248,7 +252,7 @@ def test_the_service_ends_with_exit_code_0_and_leaves_no_process(tmp_path: Path,
 
 
 def test_with_nohup_the_service_outlives_its_terminal(tmp_path: Path) -> None:
-    with hangups(signal.SIG_IGN), running_service(tmp_path / "data") as service:
+    with hangups(signal.SIG_IGN), running_service(tmp_path / "data", arguments=["--without-persister"]) as service:
         service.kill("service", signal.SIGHUP)
         service.kill("worker-1")
         eventually(lambda: "worker-1 was ended by SIGKILL; starting it again" in service.output, "it goes on")
@@ -267,7 +271,7 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_start_has_the_data(t
         booked = httpx.post(f"{service.base_url}/book", json={"event_id": event}, headers=buyer)
         assert booked.status_code == 201
 
-        children = descendants(supervisor_pid(service))
+        children = descendants(service.pid)
         service.kill("service")
         assert service.stop() == -signal.SIGKILL
         eventually(lambda: not any(is_alive(pid) for pid in children), "nothing of it lives on")
@@ -279,7 +283,7 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_start_has_the_data(t
 
 
 def test_a_second_signal_speeds_up_the_stop(tmp_path: Path) -> None:
-    with running_service(tmp_path / "data") as service:
+    with running_service(tmp_path / "data", arguments=["--without-persister"]) as service:
         service.kill("worker-1", signal.SIGSTOP)  # it cannot react to the first one
         service.kill("service", signal.SIGTERM)
         eventually(lambda: "stopping" in service.output, "the first signal is taken")
@@ -315,7 +319,7 @@ def worker_of(described: Path) -> int:
 
 def test_a_data_folder_with_a_long_path_is_served(tmp_path: Path) -> None:
     data_dir = tmp_path / ("d" * 100) / "data"
-    with running_service(data_dir) as service:
+    with running_service(data_dir, arguments=["--without-persister"]) as service:
         assert answers(service)
         assert not (data_dir / "redis.sock").exists()
 
@@ -323,7 +327,6 @@ def test_a_data_folder_with_a_long_path_is_served(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environment", "lines"),
     [
-        ({"BOOKING_WORKERS": "none"}, ["BOOKING_WORKERS"]),
         ({"BOOKING_PORT": "70000", "BOOKING_LOG_FORMAT": "xml"}, ["BOOKING_PORT", "BOOKING_LOG_FORMAT"]),
         ({"BOOKING_JWT_SECRET": "too-short-to-be-safe"}, ["BOOKING_JWT_SECRET"]),
         ({"BOOKING_DATA_DIR": "/dev/null/data"}, ["BOOKING_DATA_DIR"]),

@@ -10,7 +10,7 @@ from tests.inventory.conftest import stock
 __all__ = ["stock"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service with two workers and no rate limit. A test that kills a process waits until it is replaced."""
     environment = {"BOOKING_RATE_LIMIT": "off", "BOOKING_WORKERS": "2"}

@@ -2,10 +2,8 @@
 
 import io
 import json
-import os
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 
 from redis import Redis
@@ -14,19 +12,21 @@ from rich.console import Console
 from booking.operations.audit.command import show
 from booking.operations.audit.findings import EventAudit
 from tests.contract.api import open_api
+from tests.fixtures.commands import run_command
 from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.waiting import eventually
 
 
 def booking_audit(service: RunningService, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "BOOKING_DATA_DIR": str(service.data_dir), "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "booking", "audit", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return run_command(["audit", *arguments], {"BOOKING_DATA_DIR": str(service.data_dir), "NO_COLOR": "1"})
 
 
 def test_an_audit_reports_differences_advice_and_an_exit_code(tmp_path: Path) -> None:
     with running_service(tmp_path / "data") as service:
         with open_api(service) as api:
             event_id, (buyer,) = api.sold_out()
+            path = f"/events/{event_id}/audit"
+            eventually(lambda: bool(api.organizer.get(path).data["ok"]), "SQL has the bookings")
             sound = api.organizer.get(f"/events/{event_id}/audit")
             assert (sound.status, sound.data["ok"], sound.data["differences"]) == (200, True, [])
             assert sound.data["capacity"] == sound.data["tickets_sold"] == 1
@@ -94,12 +94,9 @@ def test_every_event_of_either_side_is_audited(tmp_path: Path) -> None:
 
 def test_an_unreachable_redis_is_reported_even_without_events(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
-    environment = {**os.environ, "BOOKING_DATA_DIR": str(data_dir), "BOOKING_REDIS_URL": "redis://127.0.0.1:1"}
+    environment = {"BOOKING_DATA_DIR": str(data_dir), "BOOKING_REDIS_URL": "redis://127.0.0.1:1"}
     for command, code in (("migrate", 0), ("audit", 3)):
-        ended = subprocess.run(
-            [sys.executable, "-m", "booking", command],
-            env=environment, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        ended = run_command([command], environment)
         assert ended.returncode == code, ended
     assert ended.stderr.startswith("booking: Redis cannot be read")
     assert ended.stderr.count("\n") == 1

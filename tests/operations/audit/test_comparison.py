@@ -104,9 +104,19 @@ SQL_PLANTS = {
 }  # fmt: skip
 
 
+def stop_waiting_after(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Has audits wait only for so long for a cursor that stands still."""
+    monkeypatch.setattr(catch_up, "STANDSTILL_SECONDS", seconds)
+    monkeypatch.setattr(catch_up, "TURN_SECONDS", seconds)
+
+
 @pytest.mark.parametrize("name", REDIS_PLANTS)
-async def test_each_fault_in_redis_is_found_and_named(backend: Backend, name: str) -> None:
+async def test_each_fault_in_redis_is_found_and_named(
+    sqlite_backend: Backend, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant, kind, user = REDIS_PLANTS[name]
+    stop_waiting_after(monkeypatch, 0.2)
+    backend = sqlite_backend
     await sell(backend)
     await plant(backend)
     async with opened(backend) as audited:
@@ -114,12 +124,6 @@ async def test_each_fault_in_redis_is_found_and_named(backend: Backend, name: st
     assert not audit.ok
     assert (kind, user) in [(found.kind, found.user_id) for found in audit.differences], audit.differences
     assert {found.kind for found in audit.differences} <= MEANINGS.keys()
-
-
-def stop_waiting_after(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Has audits wait only for so long for a cursor that stands still."""
-    monkeypatch.setattr(catch_up, "STANDSTILL_SECONDS", seconds)
-    monkeypatch.setattr(catch_up, "TURN_SECONDS", seconds)
 
 
 @pytest.mark.parametrize("name", SQL_PLANTS)
@@ -156,7 +160,7 @@ async def test_a_slow_persister_that_makes_progress_is_waited_for(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a restore the persister has many entries to write while buyers are active."""
-    stop_waiting_after(monkeypatch, 0.5)
+    stop_waiting_after(monkeypatch, 2.0)
     monkeypatch.setattr(persister_module, "BATCH_ENTRIES", 4)
     await backend.stock.sale(1, capacity=1_000)
     await asyncio.gather(*(backend.stock.office.book(1, f"buyer-{number}") for number in range(60)))
@@ -164,7 +168,7 @@ async def test_a_slow_persister_that_makes_progress_is_waited_for(
     async def carry_slowly() -> None:
         async with backend.persister() as persister:
             while await persister.consume():
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.2)
 
     carrying = asyncio.create_task(carry_slowly())
     async with opened(backend) as audited:

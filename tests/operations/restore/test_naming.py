@@ -22,7 +22,7 @@ from booking.operations.audit.comparison import audit_event
 from booking.operations.restore.naming import name_accounts
 from booking.operations.restore.restoration import lost_shards, restore_empty
 from tests.contract.api import open_api
-from tests.fixtures.backend import Backend
+from tests.fixtures.backend import Backend, on_sqlite
 from tests.fixtures.service import running_service
 from tests.fixtures.stock import SHARDS, contents
 
@@ -144,6 +144,7 @@ async def test_a_database_without_accounts_costs_no_restoration(backend: Backend
     assert [(one.epoch, one.accounts_named) for one in found.values()] == [(one.epoch, True) for one in stood.values()]
 
 
+@on_sqlite
 @pytest.mark.parametrize("step", ["fence", "clear", "write_event", "finish"])
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_an_interrupted_rename_is_finished_by_the_next_start(

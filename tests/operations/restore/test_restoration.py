@@ -20,7 +20,8 @@ from booking.inventory.restore_writer import LeaseLost, RestoreWriter
 from booking.inventory.streams import ChangeStreams
 from booking.operations.audit.comparison import audit_event
 from booking.operations.restore.restoration import Restored, lost_shards, restore_empty, restore_shard
-from tests.fixtures.backend import Backend, open_backend
+from tests.fixtures.backend import Backend, on_sqlite, open_backend
+from tests.fixtures.commands import run_command
 from tests.fixtures.stock import SHARDS, contents
 from tests.fixtures.waiting import eventually_async
 from tests.rules.expired_holds import end_hold
@@ -174,6 +175,7 @@ async def test_changes_before_an_unreadable_entry_are_saved(backend: Backend, st
     await check_ann_is_kept(backend, streams, carried=1, discarded=True)
 
 
+@on_sqlite
 @pytest.mark.parametrize("follow", [0, 1, 2, 11, 12])
 async def test_changes_before_a_gap_are_saved(backend: Backend, streams: ChangeStreams, follow: int) -> None:
     await backend.stock.sale(1, capacity=20)
@@ -288,6 +290,7 @@ async def test_a_lease_that_was_lost_ends_a_restoration_before_it_opens_the_shar
     await gone.close()
 
 
+@on_sqlite
 @pytest.mark.parametrize("standing_still", ["fence", "clear", "write_bookings", "write_event", "finish"])
 async def test_a_restoration_that_has_lost_its_lease_leaves_the_shard_alone(
     backend: Backend, streams: ChangeStreams, monkeypatch: pytest.MonkeyPatch, standing_still: str
@@ -342,24 +345,22 @@ async def test_a_late_restoration_does_not_replace_the_epoch_that_another_has_se
     await check_clean(backend, 1)
 
 
-def command_of(backend: Backend) -> tuple[list[str], dict[str, str]]:
-    environment = {
-        **os.environ,
+def settings_of(backend: Backend) -> dict[str, str]:
+    return {
         "BOOKING_REDIS_URL": backend.settings.redis_address,
         "BOOKING_DATABASE_URL": backend.settings.database_url or "",
         "BOOKING_SHARDS": str(SHARDS),
         "BOOKING_DATA_DIR": str(backend.settings.data_dir),
     }
-    return [sys.executable, "-m", "booking", "restore", "--yes"], environment
 
 
 def restore_by_command(backend: Backend) -> "subprocess.CompletedProcess[str]":
-    command, environment = command_of(backend)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return run_command(["restore", "--yes"], settings_of(backend))
 
 
 def begin_to_restore(backend: Backend) -> "subprocess.Popen[bytes]":
-    command, environment = command_of(backend)
+    command = [sys.executable, "-m", "booking", "restore", "--yes"]
+    environment = os.environ | settings_of(backend)
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
