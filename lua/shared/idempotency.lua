@@ -33,11 +33,11 @@ local function lifetime(status)
   return REFUSAL_MS
 end
 
-local function read_answer(text) -- returns a row and what was asked; nil if it is too old
+local function read_answer(text) -- returns a row and what was asked; or nil, and whether it will count
   local at, request_id, status, number, record, asked = string.match(text, '^.-\n(.-)\n(.-)\n(.-)\n(.-)\n(.-)\n(.*)$')
   at, status = tonumber(at or ''), tonumber(status or '')
   if not (at and status) or now - at >= lifetime(status) then return nil end
-  if at > now and status >= FIRST_REFUSAL then return nil end -- it was decided while the clock was wrong
+  if at > now and status >= FIRST_REFUSAL then return nil, true end -- it was decided while the clock was wrong
   return {status, tonumber(number), record, request_id}, asked
 end
 
@@ -71,7 +71,11 @@ local function store_answers(list, count)
   local mine = answers[list]
   call('RPUSH', list, unpack(mine, #mine - count + 1))
   local first = math.max(1, #mine - ANSWERS_MAX + 1)
-  while not read_answer(mine[first]) do first = first + 1 end -- ends at a new one
+  local row, will_count = read_answer(mine[first])
+  while not (row or will_count) do -- ends at a new one
+    first = first + 1
+    row, will_count = read_answer(mine[first])
+  end
   if first > 1 then call('LTRIM', list, first - 1, -1) end
   if call('PTTL', list) < lasts_ms[list] then call('PEXPIRE', list, lasts_ms[list]) end
 end

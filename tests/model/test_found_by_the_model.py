@@ -1,6 +1,7 @@
 """The smallest scenarios of differences that the search once found between the scripts and the model."""
 
 from booking.domain.model import Rules
+from booking.domain.outcomes import IdempotencyKey
 from tests.model.match import Arena
 from tests.model.steps import START_MS, Book, Cancel, Change, Confirm, Create, Look, Pass, Scenario, Step, Together
 
@@ -35,3 +36,14 @@ def test_a_refused_change_has_still_removed_the_expired_holds(arena: Arena) -> N
     refused = Change(1, {"opens_at": LATE, "closes_at": LATE})
     arena.play(Scenario(ONE_HELD, [Book(1, "ann", 1), Pass(1000), refused, Change(1, {"capacity": 2})]))
     assert arena.steps == 5
+
+
+def test_a_refusal_of_a_clock_ahead_counts_again_once_its_time_has_come(arena: Arena) -> None:
+    ahead: list[Step] = [Pass(500), Cancel(1, "ann", None, IdempotencyKey("K", "r")), Pass(-500)]
+    later: list[Step] = [
+        Book(1, "ann", 1, IdempotencyKey("L", "s")),
+        Pass(2000),
+        Book(1, "ann", 1, IdempotencyKey("K", "t")),
+    ]
+    arena.play(Scenario(ONE_HELD, [*ahead, *later]))
+    assert arena.steps == 7
