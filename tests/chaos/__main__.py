@@ -5,22 +5,39 @@ import json
 import random
 import sys
 import time
-from contextlib import nullcontext
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos.deployment import Deployment, open_deployment
-from tests.chaos.faults import FAULTS
+from tests.chaos.deployment import Deployment, open_embedded, open_on_cluster, open_on_sentinels
+from tests.chaos.failovers import CLUSTER, SENTINEL
+from tests.chaos.faults import EMBEDDED, Fault
 from tests.chaos.rounds import ChaosRun, Round
-from tests.fixtures.postgres import PostgresServer, running_postgres
+from tests.fixtures.postgres import running_postgres
 
 TABLE_COLUMNS = 120
 """Width of the table if the output is not a terminal."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of the service: how it is opened, and what can happen to it."""
+
+    open: Callable[..., AbstractAsyncContextManager[Deployment[Any]]]
+    faults: Mapping[str, Fault]
+    workers: int
+    """Web workers of each node, unless told otherwise."""
+
+
+ALONE = Form(open_embedded, EMBEDDED, 2)
+ON_CLUSTER = Form(open_on_cluster, CLUSTER, 1)
+ON_SENTINELS = Form(open_on_sentinels, SENTINEL, 1)
 
 
 def chaos(
@@ -29,44 +46,59 @@ def chaos(
         int | None, typer.Option(help="Decides the order of operations and faults; always printed.")
     ] = None,
     fault: Annotated[list[str] | None, typer.Option(help="Only this fault; can be repeated.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=16, help="Web workers.")] = 2,
+    cluster: Annotated[
+        bool,
+        typer.Option("--cluster", help="Two nodes on a cluster of three primaries with two replicas each."),
+    ] = False,
+    sentinel: Annotated[
+        bool, typer.Option("--sentinel", help="Two nodes on a primary with two replicas and three Sentinels.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=16, help="Web workers of each node; two, or one of two nodes.")
+    ] = None,
     database_url: Annotated[str | None, typer.Option(help="An empty postgresql:// database; else SQLite.")] = None,
     postgres: Annotated[
-        bool, typer.Option("--postgres", help="Start a PostgreSQL server, and stop it as a fault, too.")
+        bool,
+        typer.Option("--postgres", help="Start a PostgreSQL server, and stop it as a fault, too. Two nodes have one."),
     ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the table to this file.")] = None,
 ) -> None:
     """Runs a load on a real service, breaks the service again and again, and checks the result with the oracle.
 
+    The service has its embedded Redis, unless `--cluster` or `--sentinel` is given. Then two nodes acknowledge what a
+    replica has (BOOKING_ACK=replica).
+
     Exit code 1 if a change was lost or doubled or another rule was violated. Then the seed and the round are printed,
     and the service's folder is kept.
     """
-    unknown = set(fault or ()) - FAULTS.keys()
-    if unknown:
-        sys.exit(f"there is no fault {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}")
+    if cluster and sentinel:
+        sys.exit("one of --cluster and --sentinel")
+    form = ON_CLUSTER if cluster else ON_SENTINELS if sentinel else ALONE
+    if unknown := set(fault or ()) - form.faults.keys():
+        sys.exit(f"there is no fault {', '.join(sorted(unknown))}; there are {', '.join(form.faults)}")
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     console = Console(highlight=False, width=None if sys.stdout.isatty() else TABLE_COLUMNS)
     console.print(f"seed {seed}")
-    with running_postgres() if postgres else nullcontext() as server:
+    faults = {name: form.faults[name] for name in fault or form.faults}
+    starts = postgres or (form is not ALONE and database_url is None)
+    with running_postgres() if starts else nullcontext() as server:
         url = server.url("postgres") if server is not None else database_url
-        faults = fault or list(FAULTS)
-        sys.exit(asyncio.run(run(minutes, seed, faults, workers, url, json_file, console, server)))
+        opened = form.open(url, workers or form.workers, postgres=server)
+        sys.exit(asyncio.run(run(minutes, seed, faults, opened, json_file, console)))
 
 
 async def run(
     minutes: float,
     seed: int,
-    faults: list[str],
-    workers: int,
-    database_url: str | None,
+    faults: Mapping[str, Fault],
+    opened: AbstractAsyncContextManager[Deployment[Any]],
     json_file: Path | None,
     console: Console,
-    postgres: PostgresServer | None = None,
 ) -> int:
     """Runs rounds for this many minutes. Returns the exit code."""
     end = time.monotonic() + 60 * minutes
     try:
-        async with open_deployment(database_url, workers, postgres=postgres) as deployment:
+        async with opened as deployment:
             chaos_run = ChaosRun(deployment, seed, faults)
             try:
                 violations = await chaos_run.play(
@@ -80,7 +112,7 @@ async def run(
     except Violated as found:
         for line in found.violations[:20]:
             console.print(line, style="red", markup=False)
-        console.print(f"{len(found.violations)} violations; the service's files are kept in {found.data_dir}")
+        console.print(f"{len(found.violations)} violations; the service's files are kept in {found.folder}")
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
@@ -88,13 +120,13 @@ async def run(
     return 0
 
 
-def raise_if_violated(violations: list[str], deployment: Deployment) -> None:
+def raise_if_violated(violations: list[str], deployment: Deployment[Any]) -> None:
     """Raises Violated if there are violations, so that the service's folder is kept."""
     if violations:
-        raise Violated(violations, deployment.service.data_dir)
+        raise Violated(violations, deployment.data_dir.parent)
 
 
-def write_json(file: Path, chaos_run: ChaosRun, deployment: Deployment) -> None:
+def write_json(file: Path, chaos_run: ChaosRun, deployment: Deployment[Any]) -> None:
     """Writes the table as JSON."""
     sums = {name: asdict(one) for name, one in chaos_run.sums.items()}
     file.write_text(
@@ -105,10 +137,10 @@ def write_json(file: Path, chaos_run: ChaosRun, deployment: Deployment) -> None:
 class Violated(Exception):
     """The oracle has found violations. The service's folder is kept."""
 
-    def __init__(self, violations: list[str], data_dir: Path) -> None:
+    def __init__(self, violations: list[str], folder: Path) -> None:
         super().__init__(violations)
         self.violations = violations
-        self.data_dir = data_dir
+        self.folder = folder
 
 
 def print_round(console: Console, one: Round, end: float) -> None:
@@ -123,7 +155,7 @@ def print_round(console: Console, one: Round, end: float) -> None:
     )
 
 
-def print_table(console: Console, chaos_run: ChaosRun, deployment: Deployment) -> None:
+def print_table(console: Console, chaos_run: ChaosRun, deployment: Deployment[Any]) -> None:
     """Prints the table of all rounds."""
     table = Table(title=f"seed {chaos_run.seed}", title_justify="left")
     table.add_column("fault")

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.chaos.client import Reply
 from tests.chaos.deployment import Deployment
@@ -49,7 +50,7 @@ class Buyer:
 
     def __init__(
         self,
-        deployment: Deployment,
+        deployment: Deployment[Any],
         name: str,
         events: list[int],
         seed: str,
@@ -57,13 +58,17 @@ class Buyer:
         *,
         keys_forgotten: bool,
         refusals_forgotten: bool,
+        pause_seconds: float,
     ) -> None:
-        """`keys_forgotten`: whether the first answers under idempotency keys may be lost in this round.
+        """`pause_seconds`: after each operation.
+
+        `keys_forgotten`: whether the first answers under idempotency keys may be lost in this round.
 
         `refusals_forgotten`: whether those of them that are refusals may be.
         """
         self._keys_forgotten = keys_forgotten
         self._refusals_forgotten = refusals_forgotten
+        self._pause_seconds = pause_seconds
         self._client = deployment.client
         self._running = deployment.running
         self._chance = random.Random(seed)
@@ -82,6 +87,7 @@ class Buyer:
             user, event_id = self._chance.choice(self._users), self._chance.choice(self._events)
             operation, quantity = self._chance.choice(OPERATIONS), self._chance.randrange(1, 5)
             await self._do(operation, user, event_id, quantity)
+            await asyncio.sleep(self._pause_seconds)
 
     async def _do(self, operation: str, user: str, event_id: int, quantity: int) -> None:
         memory = self.memories.setdefault((user, event_id), Memory(event_id))

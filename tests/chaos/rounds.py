@@ -2,12 +2,13 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.chaos.buyers import Buyer, Memory, Tally
 from tests.chaos.deployment import Deployment
-from tests.chaos.faults import FAULTS, FORGETTING_KEYS, FORGETTING_REFUSALS
+from tests.chaos.faults import FORGETTING_KEYS, FORGETTING_REFUSALS, Fault
 from tests.chaos.oracle import Verdict, judge
 
 EVENTS = 4
@@ -60,9 +61,9 @@ def fault_of(seed: int, number: int, faults: Sequence[str]) -> str:
 class ChaosRun:
     """A run: its seed, its possible faults, and the results of each."""
 
-    deployment: Deployment
+    deployment: Deployment[Any]
     seed: int
-    faults: Sequence[str]
+    faults: Mapping[str, Fault]
     seconds: float = 4.0
     """The minimum duration of a round's load."""
     sums: dict[str, Sum] = field(default_factory=dict)
@@ -83,7 +84,7 @@ class ChaosRun:
     async def round(self, number: int) -> Round:
         """Runs one round. The seed and the number decide the order of its operations and faults."""
         deployment, chance = self.deployment, random.Random(f"{self.seed}/{number}")
-        fault = fault_of(self.seed, number, self.faults)
+        fault = fault_of(self.seed, number, list(self.faults))
         tally = Tally()
         deployment.client.seconds = deployment.client.usual_seconds
         events = [await self._open(chance, fault) for _ in range(EVENTS)]
@@ -97,6 +98,7 @@ class ChaosRun:
                 tally,
                 keys_forgotten=forgetful,
                 refusals_forgotten=fault in FORGETTING_REFUSALS,
+                pause_seconds=BUYERS / deployment.calls_per_second if deployment.calls_per_second else 0,
             )
             for index in range(BUYERS)
         ]
@@ -106,7 +108,7 @@ class ChaosRun:
         broken: list[str] = []
         try:
             await asyncio.sleep(0.3)
-            await asyncio.gather(FAULTS[fault](deployment, chance), asyncio.sleep(self.seconds))
+            await asyncio.gather(self.faults[fault](deployment, chance), asyncio.sleep(self.seconds))
         except (AssertionError, OSError) as error:
             broken.append(f"{fault}: {error!r}")
         finally:

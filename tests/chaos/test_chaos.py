@@ -10,8 +10,9 @@ from booking.domain.model import BookingStatus, Rules, Source
 from booking.inventory.reader import InventoryReader
 from tests.chaos.buyers import Memory
 from tests.chaos.client import START_SECONDS_MAX
-from tests.chaos.deployment import open_deployment
-from tests.chaos.faults import FAULTS
+from tests.chaos.deployment import open_embedded
+from tests.chaos.failovers import CLUSTER, SENTINEL
+from tests.chaos.faults import EMBEDDED
 from tests.chaos.oracle import Verdict, judge, replayed
 from tests.chaos.rounds import ChaosRun, fault_of
 from tests.fixtures.backend import open_backend
@@ -27,8 +28,8 @@ PATIENCE_SECONDS = 300
 
 @pytest.mark.timeout(PATIENCE_SECONDS)
 async def test_no_change_is_lost_or_doubled_after_any_fault(tmp_path: Path) -> None:
-    async with open_deployment(None, 2, tmp_path, answer_seconds=START_SECONDS_MAX) as deployment:
-        chaos_run = ChaosRun(deployment, SEED, SELECTION, seconds=1.0)
+    async with open_embedded(None, folder=tmp_path, answer_seconds=START_SECONDS_MAX) as deployment:
+        chaos_run = ChaosRun(deployment, SEED, {name: EMBEDDED[name] for name in SELECTION}, seconds=1.0)
         violations = await chaos_run.play(lambda number: number < len(SELECTION), lambda _: None)
     assert violations == [], f"seed {SEED}"
     assert set(chaos_run.sums) == set(SELECTION)
@@ -40,8 +41,8 @@ async def test_no_change_is_lost_or_doubled_after_any_fault(tmp_path: Path) -> N
 async def test_no_change_is_lost_if_postgresql_stops_or_the_clock_goes_back(tmp_path: Path) -> None:
     faults = ("postgres-stopped", "clock-back")
     with running_postgres() as postgres:
-        async with open_deployment(postgres.url("postgres"), 2, tmp_path, postgres, START_SECONDS_MAX) as deployment:
-            chaos_run = ChaosRun(deployment, SEED, faults, seconds=1.0)
+        async with open_embedded(postgres.url("postgres"), 2, tmp_path, postgres, START_SECONDS_MAX) as deployment:
+            chaos_run = ChaosRun(deployment, SEED, {name: EMBEDDED[name] for name in faults}, seconds=1.0)
             violations = await chaos_run.play(lambda number: number < len(faults), lambda _: None)
     assert violations == [], f"seed {SEED}"
     assert all(chaos_run.sums[fault].acknowledged for fault in faults)
@@ -105,11 +106,11 @@ def test_the_oracle_finds_every_violation_in_a_history(
 
 
 def test_every_fault_has_a_description() -> None:
-    assert all(fault.__doc__ for fault in FAULTS.values())
+    assert all(fault.__doc__ for faults in (EMBEDDED, CLUSTER, SENTINEL) for fault in faults.values())
 
 
 def test_the_seed_decides_the_order_of_the_faults_and_each_has_its_turn() -> None:
-    faults = list(FAULTS)
+    faults = list(EMBEDDED)
     one, same, other = (
         [fault_of(seed, number, faults) for number in range(2 * len(faults))] for seed in (SEED, SEED, SEED + 1)
     )

@@ -233,10 +233,10 @@ async def test_the_events_of_a_killed_primary_are_back_and_others_never_stop(six
 async def test_a_planned_failover_under_load_fails_no_call(six_nodes: Cluster) -> None:
     async with selling(six_nodes.url) as sale, sale.under_load():
         await sale.sells_on()
-        for node in six_nodes.nodes[3:]:
-            await asyncio.to_thread(six_nodes.promote, node)
+        for node in six_nodes.nodes[:3]:
+            await asyncio.to_thread(six_nodes.fail_over, node)
             await eventually_async(
-                lambda: node.address in sale.topology.addresses(),  # noqa: B023 - awaited here
+                lambda: node.address not in sale.topology.addresses(),  # noqa: B023 - awaited here
                 "the promotion is seen",
             )
             await sale.sells_on()
