@@ -96,9 +96,9 @@ async def run(
     console: Console,
 ) -> int:
     """Runs rounds for this many minutes. Returns the exit code."""
-    end = time.monotonic() + 60 * minutes
     try:
         async with opened as deployment:
+            end = time.monotonic() + 60 * minutes
             chaos_run = ChaosRun(deployment, seed, faults)
             try:
                 violations = await chaos_run.play(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,9 +11,9 @@ from booking.domain.model import BookingStatus, Rules, Source
 from booking.inventory.reader import InventoryReader
 from tests.chaos.buyers import Memory
 from tests.chaos.client import START_SECONDS_MAX
-from tests.chaos.deployment import open_embedded
+from tests.chaos.deployment import open_embedded, open_on_cluster, open_on_sentinels
 from tests.chaos.failovers import CLUSTER, SENTINEL
-from tests.chaos.faults import EMBEDDED
+from tests.chaos.faults import EMBEDDED, Fault
 from tests.chaos.oracle import Verdict, judge, replayed
 from tests.chaos.rounds import ChaosRun, fault_of
 from tests.fixtures.backend import open_backend
@@ -46,6 +47,26 @@ async def test_no_change_is_lost_if_postgresql_stops_or_the_clock_goes_back(tmp_
             violations = await chaos_run.play(lambda number: number < len(faults), lambda _: None)
     assert violations == [], f"seed {SEED}"
     assert all(chaos_run.sums[fault].acknowledged for fault in faults)
+
+
+@pytest.mark.timeout(PATIENCE_SECONDS)
+@pytest.mark.parametrize(
+    ("opened", "faults", "selection"),
+    [
+        (open_on_cluster, CLUSTER, ("kill-primary", "move-slots")),
+        (open_on_sentinels, SENTINEL, ("planned-failover", "kill-service")),
+    ],
+    ids=["cluster", "sentinels"],
+)
+async def test_no_change_of_two_nodes_is_lost_or_doubled_after_a_fault_of_several_servers(
+    opened: Any, faults: dict[str, Fault], selection: tuple[str, ...], tmp_path: Path
+) -> None:
+    with running_postgres() as postgres:
+        async with opened(postgres.url("postgres"), 1, tmp_path, postgres, START_SECONDS_MAX) as deployment:
+            chaos_run = ChaosRun(deployment, SEED, {name: faults[name] for name in selection}, seconds=1.0)
+            violations = await chaos_run.play(lambda number: number < len(selection), lambda _: None)
+    assert violations == [], f"seed {SEED}"
+    assert all(chaos_run.sums[fault].acknowledged for fault in selection)
 
 
 async def test_the_oracle_finds_a_lost_booking_and_a_doubled_booking(clean_valkey: str, tmp_path: Path) -> None:
