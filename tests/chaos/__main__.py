@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tests.chaos.client import ANSWER_SECONDS_MAX
 from tests.chaos.deployment import Deployment, open_embedded, open_on_cluster, open_on_sentinels
 from tests.chaos.failovers import CLUSTER, SENTINEL
 from tests.chaos.faults import EMBEDDED, Fault
@@ -61,12 +62,15 @@ def chaos(
         bool,
         typer.Option("--postgres", help="Start a PostgreSQL server, and stop it as a fault, too. Two nodes have one."),
     ] = False,
+    patience: Annotated[
+        float, typer.Option(min=1, max=60, help="Seconds within which an answer has to come; more on a busy machine.")
+    ] = ANSWER_SECONDS_MAX,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the table to this file.")] = None,
 ) -> None:
     """Runs a load on a real service, breaks the service again and again, and checks the result with the oracle.
 
-    The service has its embedded Redis, unless `--cluster` or `--sentinel` is given. Then two nodes acknowledge what a
-    replica has (BOOKING_ACK=replica).
+    The service has its embedded Redis, unless `--cluster` or `--sentinel` is given. Then two nodes acknowledge what one
+    replica has, or all replicas with Sentinels (BOOKING_ACK=replica).
 
     Exit code 1 if a change was lost or doubled or another rule was violated. Then the seed and the round are printed,
     and the service's folder is kept.
@@ -83,7 +87,7 @@ def chaos(
     starts = postgres or (form is not ALONE and database_url is None)
     with running_postgres() if starts else nullcontext() as server:
         url = server.url("postgres") if server is not None else database_url
-        opened = form.open(url, workers or form.workers, postgres=server)
+        opened = form.open(url, workers or form.workers, postgres=server, answer_seconds=patience)
         sys.exit(asyncio.run(run(minutes, seed, faults, opened, json_file, console)))
 
 

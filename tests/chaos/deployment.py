@@ -37,7 +37,7 @@ LOOK_SECONDS = 0.1
 """Between two looks at all servers of Redis: each takes a connection to every one of them."""
 
 REPLICAS = 2
-"""Of each primary. `BOOKING_ACK=replica` waits for one of them, so sales go on while the other is away."""
+"""Of each primary."""
 
 CALLS_PER_SECOND = 300
 """What buyers ask of two nodes, at most: servers, nodes and buyers share a machine, and a failover has to have time."""
@@ -260,10 +260,13 @@ async def open_on_cluster(
     postgres: PostgresServer | None = None,
     answer_seconds: float = ANSWER_SECONDS_MAX,
 ) -> AsyncIterator[Deployment[Cluster]]:
-    """Runs two nodes on a cluster of three primaries. Folders as in `open_embedded`."""
+    """Runs two nodes on a cluster of three primaries. Folders as in `open_embedded`.
+
+    One replica has to confirm, so sales go on while the other is away. The cluster promotes one that has everything.
+    """
     # An automatic move of replicas between primaries would leave one with fewer than `is_replicated` counts on.
     with running_cluster(3, REPLICAS, "--cluster-allow-replica-migration", "no") as cluster:
-        async with _two_nodes(cluster, database_url, workers, folder, postgres, answer_seconds) as deployment:
+        async with _two_nodes(cluster, 1, database_url, workers, folder, postgres, answer_seconds) as deployment:
             yield deployment
 
 
@@ -275,9 +278,12 @@ async def open_on_sentinels(
     postgres: PostgresServer | None = None,
     answer_seconds: float = ANSWER_SECONDS_MAX,
 ) -> AsyncIterator[Deployment[Watched]]:
-    """Runs two nodes on a primary that three Sentinels watch. Folders as in `open_embedded`."""
+    """Runs two nodes on a primary that three Sentinels watch. Folders as in `open_embedded`.
+
+    All replicas have to confirm. Sentinels promote one while the primary may still sell with the confirmation of another.
+    """
     with running_sentinels(3, REPLICAS) as watched:
-        async with _two_nodes(watched, database_url, workers, folder, postgres, answer_seconds) as deployment:
+        async with _two_nodes(watched, REPLICAS, database_url, workers, folder, postgres, answer_seconds) as deployment:
             yield deployment
 
 
@@ -287,6 +293,7 @@ Replicated = TypeVar("Replicated", Cluster, Watched)
 @asynccontextmanager
 async def _two_nodes(
     redis: Replicated,
+    confirming: int,
     database_url: str | None,
     workers: int,
     folder: Path | None,
@@ -299,7 +306,7 @@ async def _two_nodes(
         "BOOKING_DATABASE_URL": database_url,
         "BOOKING_WORKERS": str(workers),
         "BOOKING_ACK": "replica",
-        "BOOKING_ACK_REPLICAS": "1",
+        "BOOKING_ACK_REPLICAS": str(confirming),
     }
     with _folder(folder) as own:
         nodes = [(own / name, {**environment, "BOOKING_NODE": name}) for name in ("one", "two")]
