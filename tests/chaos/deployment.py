@@ -280,7 +280,7 @@ async def open_on_sentinels(
 ) -> AsyncIterator[Deployment[Watched]]:
     """Runs two nodes on a primary that three Sentinels watch. Folders as in `open_embedded`.
 
-    All replicas have to confirm. Sentinels promote one while the primary may still sell with the confirmation of another.
+    All replicas have to confirm: Sentinels promote one while the primary may still sell with another.
     """
     with running_sentinels(3, REPLICAS) as watched:
         async with _two_nodes(watched, REPLICAS, database_url, workers, folder, postgres, answer_seconds) as deployment:
