@@ -163,7 +163,7 @@ def print_table(console: Console, chaos_run: ChaosRun, deployment: Deployment[An
     """Prints the table of all rounds."""
     table = Table(title=f"seed {chaos_run.seed}", title_justify="left")
     table.add_column("fault")
-    names = ("rounds", "operations", "acknowledged", "unknown", "lost", "doubled", "violations")
+    names = ("rounds", "operations", "acknowledged", "refused", "unknown", "lost", "doubled", "violations")
     for name in names:
         table.add_column(name, justify="right")
     for fault, one in sorted(chaos_run.sums.items()):

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,8 +40,9 @@ class Tally:
 
     operations: int = 0
     acknowledged: int = 0
+    refused: int = 0
+    """Answers 503 after which nothing was changed."""
     unknown: int = 0
-    codes: Counter[str] = field(default_factory=Counter)
 
 
 class Buyer:
@@ -153,8 +153,8 @@ class Buyer:
             self._tally.unknown += 1
         elif 200 <= reply.status < 300:
             self._tally.acknowledged += method == "POST"
-        if reply is not None:
-            self._tally.codes[reply.code or str(reply.status)] += 1
+        else:
+            self._tally.refused += reply.status == 503
         return reply
 
     def _remember(self, path: str, memory: Memory, reply: Reply | None) -> None:

@@ -35,6 +35,7 @@ class Sum:
     rounds: int = 0
     operations: int = 0
     acknowledged: int = 0
+    refused: int = 0
     unknown: int = 0
     lost: int = 0
     doubled: int = 0
@@ -45,6 +46,7 @@ class Sum:
         self.rounds += 1
         self.operations += played.tally.operations
         self.acknowledged += played.tally.acknowledged
+        self.refused += played.tally.refused
         self.unknown += played.tally.unknown
         self.lost += played.verdict.lost
         self.doubled += played.verdict.doubled
