@@ -152,9 +152,9 @@ def print_round(console: Console, one: Round, end: float) -> None:
     left = max(0, end - time.monotonic())
     verdict = "[red]violated[/red]" if one.verdict.faults else "clean"
     done = f"{one.tally.operations:>7,} operations, {one.tally.acknowledged:>6,} acknowledged"
+    failed = f"{one.tally.refused:>5,} refused, {one.tally.unknown:>4} unknown"
     console.print(
-        f"round {one.number:>4}  {one.fault:<16} {done}, {one.tally.unknown:>4} unknown: {verdict}, "
-        f"{left / 60:.1f} min left",
+        f"round {one.number:>4}  {one.fault:<16} {done}, {failed}: {verdict}, {left / 60:.1f} min left",
         soft_wrap=True,
     )
 

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 from tests.chaos.client import Reply
@@ -58,9 +59,9 @@ class Buyer:
         *,
         keys_forgotten: bool,
         refusals_forgotten: bool,
-        pause_seconds: float,
+        seconds: float,
     ) -> None:
-        """`pause_seconds`: after each operation.
+        """`seconds`: from one operation to the next, at least.
 
         `keys_forgotten`: whether the first answers under idempotency keys may be lost in this round.
 
@@ -68,7 +69,7 @@ class Buyer:
         """
         self._keys_forgotten = keys_forgotten
         self._refusals_forgotten = refusals_forgotten
-        self._pause_seconds = pause_seconds
+        self._seconds = seconds
         self._client = deployment.client
         self._running = deployment.running
         self._chance = random.Random(seed)
@@ -82,12 +83,14 @@ class Buyer:
 
     async def play(self, stop: asyncio.Event) -> None:
         """Makes calls until `stop` is set. The order of operations depends only on the seed."""
+        due = monotonic()
         while not stop.is_set():
             await self._running.wait()
             user, event_id = self._chance.choice(self._users), self._chance.choice(self._events)
             operation, quantity = self._chance.choice(OPERATIONS), self._chance.randrange(1, 5)
             await self._do(operation, user, event_id, quantity)
-            await asyncio.sleep(self._pause_seconds)
+            due = max(due + self._seconds, monotonic())
+            await asyncio.sleep(due - monotonic())
 
     async def _do(self, operation: str, user: str, event_id: int, quantity: int) -> None:
         memory = self.memories.setdefault((user, event_id), Memory(event_id))

@@ -39,7 +39,7 @@ LOOK_SECONDS = 0.1
 REPLICAS = 2
 """Of each primary."""
 
-CALLS_PER_SECOND = 300
+CALLS_PER_SECOND = 250
 """What buyers ask of two nodes, at most: servers, nodes and buyers share a machine, and a failover has to have time."""
 
 

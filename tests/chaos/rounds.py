@@ -100,7 +100,7 @@ class ChaosRun:
                 tally,
                 keys_forgotten=forgetful,
                 refusals_forgotten=fault in FORGETTING_REFUSALS,
-                pause_seconds=BUYERS / deployment.calls_per_second if deployment.calls_per_second else 0,
+                seconds=BUYERS / deployment.calls_per_second if deployment.calls_per_second else 0,
             )
             for index in range(BUYERS)
         ]
