@@ -8,7 +8,7 @@ from typing import Any
 
 from booking.inventory import keys
 from tests.chaos.deployment import SHARDS, Deployment
-from tests.chaos.faults import ANYWHERE, KILLS, named
+from tests.chaos.faults import ANYWHERE, named
 from tests.fixtures.cluster import Cluster, Node, Watched
 
 STOPPED_SECONDS = (0.3, 5.0)
@@ -44,10 +44,11 @@ async def kill_replica(deployment: Deployment[Any], chance: random.Random) -> No
 
 
 async def planned_failover(deployment: Deployment[Any], chance: random.Random) -> None:
-    """Replicas take over from their primaries in order, one after the other."""
-    for _ in range(KILLS):
-        await asyncio.to_thread(deployment.redis.fail_over, await _a_primary(deployment, chance))
-        await deployment.until(deployment.redis.is_replicated, "the primary that gave way is a replica")
+    """A replica takes over from its primary, which goes on (CLUSTER FAILOVER, SENTINEL FAILOVER)."""
+    primary = await _a_primary(deployment, chance)
+    await asyncio.sleep(chance.random())
+    await asyncio.to_thread(deployment.redis.fail_over, primary)
+    await deployment.until(deployment.redis.is_replicated, "the primary that gave way is a replica")
 
 
 async def move_slots(deployment: Deployment[Cluster], chance: random.Random) -> None:
