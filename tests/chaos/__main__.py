@@ -179,4 +179,6 @@ def print_table(console: Console, chaos_run: ChaosRun, deployment: Deployment[An
 
 
 if __name__ == "__main__":
-    typer.run(chaos)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)  # it would print all that buyers remember
+    app.command()(chaos)
+    app()

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.chaos.buyers import Buyer, Memory, Tally
-from tests.chaos.deployment import Deployment
+from tests.chaos.client import Reply
+from tests.chaos.deployment import PATIENCE_SECONDS, Deployment
 from tests.chaos.faults import FORGETTING_KEYS, FORGETTING_REFUSALS, Fault
 from tests.chaos.oracle import Verdict, judge
+from tests.fixtures.waiting import eventually_async
 
 EVENTS = 4
 BUYERS = 24
@@ -89,7 +91,10 @@ class ChaosRun:
         fault = fault_of(self.seed, number, list(self.faults))
         tally = Tally()
         deployment.client.seconds = deployment.client.usual_seconds
-        events = [await self._open(chance, fault) for _ in range(EVENTS)]
+        try:
+            events = [await self._open(chance, fault) for _ in range(EVENTS)]
+        except AssertionError as error:
+            return Round(number, fault, tally, Verdict([str(error)]))
         forgetful = fault in FORGETTING_KEYS
         buyers = [
             Buyer(
@@ -144,11 +149,16 @@ class ChaosRun:
             "hold_seconds": chance.choice(holds),
             "waitlist_limit": chance.choice((None, None, 0, 30)),
         }
-        reply = await self.deployment.client.call(
-            "POST", "/initialize", self.deployment.token("organizer", "organizer"), event
-        )
-        assert reply is not None, "no answer to /initialize of a healthy service"
-        assert reply.status == 201, reply
+        organizer = self.deployment.token("organizer", "organizer")
+        reply: Reply | None = None
+
+        async def is_open() -> bool:
+            nonlocal reply
+            reply = await self.deployment.client.call("POST", "/initialize", organizer, event)
+            return reply is not None and reply.status == 201
+
+        await eventually_async(is_open, "an event is opened", PATIENCE_SECONDS)
+        assert reply is not None
         event_id: int = reply.body["event_id"]
         return event_id
 
