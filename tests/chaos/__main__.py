@@ -22,7 +22,7 @@ from tests.chaos.faults import EMBEDDED, Fault
 from tests.chaos.rounds import ChaosRun, Round
 from tests.fixtures.postgres import running_postgres
 
-TABLE_COLUMNS = 120
+TABLE_COLUMNS = 140
 """Width of the table if the output is not a terminal."""
 
 
@@ -132,7 +132,9 @@ def raise_if_violated(violations: list[str], deployment: Deployment[Any]) -> Non
 
 def write_json(file: Path, chaos_run: ChaosRun, deployment: Deployment[Any]) -> None:
     """Writes the table as JSON."""
-    sums = {name: asdict(one) for name, one in chaos_run.sums.items()}
+    sums = {name: asdict(one) | {"p99_ms": one.p99_ms} for name, one in chaos_run.sums.items()}
+    for one in sums.values():
+        del one["elsewhere_seconds"]
     file.write_text(
         json.dumps({"seed": chaos_run.seed, "faults": sums, "kills": deployment.kills}, indent=2), encoding="utf-8"
     )
@@ -160,14 +162,14 @@ def print_round(console: Console, one: Round, end: float) -> None:
 
 
 def print_table(console: Console, chaos_run: ChaosRun, deployment: Deployment[Any]) -> None:
-    """Prints the table of all rounds."""
+    """Prints the table of all rounds. "Elsewhere" are the calls about shards that a fault does not concern."""
     table = Table(title=f"seed {chaos_run.seed}", title_justify="left")
     table.add_column("fault")
     names = ("rounds", "operations", "acknowledged", "refused", "unknown", "lost", "doubled", "violations")
-    for name in names:
+    for name in (*names, "failed elsewhere", "p99 elsewhere, ms"):
         table.add_column(name, justify="right")
     for fault, one in sorted(chaos_run.sums.items()):
-        table.add_row(fault, *(f"{getattr(one, name):,}" for name in names))
+        table.add_row(fault, *(f"{getattr(one, name):,}" for name in (*names, "elsewhere_refused", "p99_ms")))
     table.add_row(
         "all", *(f"{sum(getattr(one, name) for one in chaos_run.sums.values()):,}" for name in names), style="bold"
     )

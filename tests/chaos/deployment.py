@@ -123,6 +123,8 @@ class Deployment(Generic[R]):
     """What buyers ask at most; None: as much as they can."""
     running: asyncio.Event = field(default_factory=asyncio.Event)
     """Buyers pause while it is not set."""
+    broken_shards: set[int] = field(default_factory=set)
+    """The shards that the present fault concerns; empty if it concerns all, or none in particular."""
     kills: dict[str, int] = field(default_factory=dict)
     """How often each kind of process was killed."""
 

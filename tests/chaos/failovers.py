@@ -102,8 +102,10 @@ async def _kill_primary(deployment: Deployment[Any], chance: random.Random) -> N
 
 
 async def _a_primary(deployment: Deployment[Any], chance: random.Random) -> Node:
-    primaries: list[Node] = await asyncio.to_thread(deployment.redis.primaries)
-    return chance.choice(primaries)
+    """A primary by chance, whose shards the fault concerns."""
+    primary: Node = chance.choice(await asyncio.to_thread(deployment.redis.primaries))
+    deployment.broken_shards = {*deployment.topology.shards_at(primary.address)}
+    return primary
 
 
 def _visit(cluster: Cluster, seconds: float) -> None:

@@ -42,6 +42,15 @@ class Sum:
     lost: int = 0
     doubled: int = 0
     violations: int = 0
+    elsewhere_refused: int = 0
+    elsewhere_seconds: list[float] = field(default_factory=list)
+    """As in `Tally`."""
+
+    @property
+    def p99_ms(self) -> int:
+        """The 99th percentile of what calls took about shards that the fault does not concern, in milliseconds."""
+        ordered = sorted(self.elsewhere_seconds)
+        return round(1000 * ordered[len(ordered) * 99 // 100]) if ordered else 0
 
     def add(self, played: Round) -> None:
         """Adds a round."""
@@ -53,6 +62,8 @@ class Sum:
         self.lost += played.verdict.lost
         self.doubled += played.verdict.doubled
         self.violations += len(played.verdict.faults)
+        self.elsewhere_refused += played.tally.elsewhere_refused
+        self.elsewhere_seconds += played.tally.elsewhere_seconds
 
 
 def fault_of(seed: int, number: int, faults: Sequence[str]) -> str:
@@ -90,6 +101,7 @@ class ChaosRun:
         deployment, chance = self.deployment, random.Random(f"{self.seed}/{number}")
         fault = fault_of(self.seed, number, list(self.faults))
         tally = Tally()
+        deployment.broken_shards = set()
         deployment.client.seconds = deployment.client.usual_seconds
         try:
             events = [await self._open(chance, fault) for _ in range(EVENTS)]
