@@ -54,6 +54,13 @@ def chaos(
     sentinel: Annotated[
         bool, typer.Option("--sentinel", help="Two nodes on a primary with two replicas and three Sentinels.")
     ] = False,
+    disk: Annotated[
+        bool,
+        typer.Option(
+            "--disk",
+            help="With --cluster: acknowledge what is on the primary's disk. What a failover loses has to be told.",
+        ),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, max=16, help="Web workers of each node; two, or one of two nodes.")
     ] = None,
@@ -75,8 +82,8 @@ def chaos(
     Exit code 1 if a change was lost or doubled or another rule was violated. Then the seed and the round are printed,
     and the service's folder is kept.
     """
-    if cluster and sentinel:
-        sys.exit("one of --cluster and --sentinel")
+    if (cluster and sentinel) or (disk and not cluster):
+        sys.exit("one of --cluster and --sentinel; --disk belongs to --cluster")
     form = ON_CLUSTER if cluster else ON_SENTINELS if sentinel else ALONE
     if unknown := set(fault or ()) - form.faults.keys():
         sys.exit(f"there is no fault {', '.join(sorted(unknown))}; there are {', '.join(form.faults)}")
@@ -87,7 +94,8 @@ def chaos(
     starts = postgres or (form is not ALONE and database_url is None)
     with running_postgres() if starts else nullcontext() as server:
         url = server.url("postgres") if server is not None else database_url
-        opened = form.open(url, workers or form.workers, postgres=server, answer_seconds=patience)
+        level = {"level": "disk"} if disk else {}
+        opened = form.open(url, workers or form.workers, postgres=server, answer_seconds=patience, **level)
         sys.exit(asyncio.run(run(minutes, seed, faults, opened, json_file, console)))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 from redis.asyncio import Redis
 
+from booking.inventory.durability import Level
 from booking.inventory.reader import InventoryReader
 from booking.inventory.shard_clients import opened_topology
 from booking.inventory.topology import Topology
@@ -119,6 +121,8 @@ class Deployment(Generic[R]):
     redis: R
     postgres: PostgresServer | None = None
     """The database server, if this run started it."""
+    may_lose: bool = False
+    """Whether a failover may lose what was acknowledged. Then the service has to say so."""
     calls_per_second: float | None = None
     """What buyers ask at most; None: as much as they can."""
     running: asyncio.Event = field(default_factory=asyncio.Event)
@@ -197,12 +201,37 @@ class Deployment(Generic[R]):
         """The environment with which the service's own commands find it."""
         return {"BOOKING_DATA_DIR": str(self.data_dir), **self.services[0].environment}
 
-    async def settle(self) -> None:
-        """Waits until Redis has its replicas, every node is ready, and the stream has drained. Raises NotHealed."""
+    async def settle(self) -> set[int]:
+        """Waits until Redis has its replicas, every node is ready, and the stream has drained. Raises NotHealed.
+
+        At a level at which a failover may lose changes, it restores the shards of which the service says so, and
+        returns these.
+        """
         await self.until(self.redis.is_replicated, "every primary of Redis has its replicas")
+        told = await self._restore_lost() if self.may_lose else set[int]()
         for service in self.services:
             await self._settle(service)
         await self.topology.refresh()
+        return told
+
+    async def _restore_lost(self) -> set[int]:
+        """Waits until the service is ready. Whenever it says what is lost, `booking restore` has to follow."""
+        told, new = set[int](), set[int]()
+        async with httpx.AsyncClient(base_url=self.services[0].base_url, timeout=5, trust_env=False) as client:
+
+            async def is_ready_or_tells() -> bool:
+                answer = await client.get("/readyz")
+                reason = answer.json()["parts"]["redis"].get("reason", "")
+                new.update(int(shard) for shard in re.findall(r"shard (\d+): acknowledged changes", reason))
+                return bool(new) or answer.status_code == 200
+
+            while True:
+                await eventually_async(is_ready_or_tells, "the service is ready or says what is lost", PATIENCE_SECONDS)
+                if not new:
+                    return told
+                await self.command("restore", "--yes")
+                told |= new
+                new.clear()
 
     async def _settle(self, service: RunningService) -> None:
         said = "nothing"
@@ -261,14 +290,23 @@ async def open_on_cluster(
     folder: Path | None = None,
     postgres: PostgresServer | None = None,
     answer_seconds: float = ANSWER_SECONDS_MAX,
+    level: Level = "replica",
 ) -> AsyncIterator[Deployment[Cluster]]:
     """Runs two nodes on a cluster of three primaries. Folders as in `open_embedded`.
 
-    One replica has to confirm, so sales go on while the other is away. The cluster promotes one that has everything.
+    One replica has to confirm, so sales go on while the other is away. The cluster promotes one that has everything. At
+    level `disk` none has to.
     """
     # An automatic move of replicas between primaries would leave one with fewer than `is_replicated` counts on.
-    with running_cluster(3, REPLICAS, "--cluster-allow-replica-migration", "no") as cluster:
-        async with _two_nodes(cluster, 1, database_url, workers, folder, postgres, answer_seconds) as deployment:
+    options = ["--cluster-allow-replica-migration", "no"]
+    if level == "disk":
+        options += ["--appendonly", "yes", "--appendfsync", "always"]
+    with running_cluster(3, REPLICAS, *options) as cluster:
+        acknowledged = {"BOOKING_ACK": level, "BOOKING_ACK_REPLICAS": "1"}
+        async with _two_nodes(
+            cluster, acknowledged, database_url, workers, folder, postgres, answer_seconds
+        ) as deployment:
+            deployment.may_lose = level == "disk"
             yield deployment
 
 
@@ -285,7 +323,10 @@ async def open_on_sentinels(
     All replicas have to confirm: Sentinels promote one while the primary may still sell with another.
     """
     with running_sentinels(3, REPLICAS) as watched:
-        async with _two_nodes(watched, REPLICAS, database_url, workers, folder, postgres, answer_seconds) as deployment:
+        acknowledged = {"BOOKING_ACK": "replica", "BOOKING_ACK_REPLICAS": str(REPLICAS)}
+        async with _two_nodes(
+            watched, acknowledged, database_url, workers, folder, postgres, answer_seconds
+        ) as deployment:
             yield deployment
 
 
@@ -295,7 +336,7 @@ Replicated = TypeVar("Replicated", Cluster, Watched)
 @asynccontextmanager
 async def _two_nodes(
     redis: Replicated,
-    confirming: int,
+    acknowledged: Mapping[str, str],
     database_url: str | None,
     workers: int,
     folder: Path | None,
@@ -307,8 +348,7 @@ async def _two_nodes(
         "BOOKING_REDIS_URL": redis.url,
         "BOOKING_DATABASE_URL": database_url,
         "BOOKING_WORKERS": str(workers),
-        "BOOKING_ACK": "replica",
-        "BOOKING_ACK_REPLICAS": str(confirming),
+        **acknowledged,
     }
     with _folder(folder) as own:
         nodes = [(own / name, {**environment, "BOOKING_NODE": name}) for name in ("one", "two")]

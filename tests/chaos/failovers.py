@@ -25,6 +25,25 @@ async def kill_primary(deployment: Deployment[Any], chance: random.Random) -> No
     await deployment.until(deployment.redis.is_replicated, "the killed primary is back as a replica")
 
 
+async def kill_ahead(deployment: Deployment[Any], chance: random.Random) -> None:
+    """A primary is killed whose replicas have not followed it for a while. One of them is promoted all the same."""
+    primary = await _a_primary(deployment, chance)
+    replicas = await asyncio.to_thread(deployment.redis.replicas_of, primary)
+    for replica in replicas:
+        replica.send(signal.SIGSTOP)
+    await asyncio.to_thread(
+        primary.run, "CLIENT", "KILL", "TYPE", "replica"
+    )  # else they find all of it in their sockets
+    await asyncio.sleep(0.5 + chance.random())
+    await asyncio.to_thread(primary.send, signal.SIGKILL)
+    deployment.count_kill("primary")
+    for replica in replicas:
+        replica.send(signal.SIGCONT)
+    await _replaced(deployment, replicas)
+    primary.start()
+    await deployment.until(deployment.redis.is_replicated, "the killed primary is back as a replica")
+
+
 async def stop_primary(deployment: Deployment[Any], chance: random.Random) -> None:
     """A primary is stopped with SIGSTOP. When it goes on, it is still the primary, or does not know that it was."""
     primary = await _a_primary(deployment, chance)
@@ -94,11 +113,15 @@ async def _kill_primary(deployment: Deployment[Any], chance: random.Random) -> N
     await asyncio.sleep(chance.random())
     await asyncio.to_thread(primary.send, signal.SIGKILL)
     deployment.count_kill("primary")
+    await _replaced(deployment, replicas)
+    return primary
+
+
+async def _replaced(deployment: Deployment[Any], replicas: list[Node]) -> None:
     await deployment.until(
         lambda: any(replica.tells("replication", "role:master") for replica in replicas),
         "a replica of the killed primary is promoted",
     )
-    return primary
 
 
 async def _a_primary(deployment: Deployment[Any], chance: random.Random) -> Node:
@@ -125,8 +148,10 @@ def _slots_of_shards(cluster: Cluster, node: Node) -> list[int]:
     return sorted(slots & {*cluster.slots_of(node)})
 
 
-SENTINEL = ANYWHERE | named(kill_primary, stop_primary, kill_replica, planned_failover, kill_sentinel)
+SENTINEL = ANYWHERE | named(kill_primary, kill_ahead, stop_primary, kill_replica, planned_failover, kill_sentinel)
 """Faults of two nodes on a primary that Sentinels watch."""
 
-CLUSTER = ANYWHERE | named(kill_primary, stop_primary, kill_replica, planned_failover, move_slots, move_keys, join_node)
+CLUSTER = ANYWHERE | named(
+    kill_primary, kill_ahead, stop_primary, kill_replica, planned_failover, move_slots, move_keys, join_node
+)
 """Faults of two nodes on a cluster."""

@@ -107,7 +107,7 @@ class ChaosRun:
             events = [await self._open(chance, fault) for _ in range(EVENTS)]
         except AssertionError as error:
             return Round(number, fault, tally, Verdict([str(error)]))
-        forgetful = fault in FORGETTING_KEYS
+        forgetful = self._is_forgetful(fault)
         buyers = [
             Buyer(
                 deployment,
@@ -138,14 +138,18 @@ class ChaosRun:
         verdict = await self._judge(events, buyers, broken)
         return Round(number, fault, tally, verdict)
 
+    def _is_forgetful(self, fault: str) -> bool:
+        """Whether a restoration may follow, which loses the first answers under idempotency keys."""
+        return fault in FORGETTING_KEYS or self.deployment.may_lose
+
     async def _judge(self, events: list[int], buyers: Sequence[Buyer], broken: list[str]) -> Verdict:
         deployment = self.deployment
         memories: list[tuple[str, Memory]] = [
             (user, memory) for buyer in buyers for (user, _), memory in buyer.memories.items()
         ]
         try:
-            await deployment.settle()
-            verdict = await judge(deployment.inventory, deployment.ledger, events, memories)
+            told = await deployment.settle()
+            verdict = await judge(deployment.inventory, deployment.ledger, events, memories, told)
         except AssertionError as error:
             verdict = Verdict([str(error)])
         verdict.faults += broken + deployment.client.violations
@@ -153,7 +157,7 @@ class ChaosRun:
         return verdict
 
     async def _open(self, chance: random.Random, fault: str) -> int:
-        holds = (0, LONG_HOLD_SECONDS) if fault in FORGETTING_KEYS else (0, 1, 60)
+        holds = (0, LONG_HOLD_SECONDS) if self._is_forgetful(fault) else (0, 1, 60)
         event = {
             "event_name": f"chaos {self.seed}",
             "available_tickets": chance.randrange(20, 300),
