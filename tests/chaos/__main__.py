@@ -120,11 +120,8 @@ async def run(
                 print_table(console, chaos_run, deployment)
                 if json_file is not None:
                     write_json(json_file, chaos_run, deployment)
-            raise_if_violated(violations, deployment)
-    except Violated as found:
-        for line in found.violations[:20]:
-            console.print(line, style="red", markup=False)
-        console.print(f"{len(found.violations)} violations; the service's files are kept in {found.folder}")
+            raise_if_violated(console, violations, deployment)
+    except Violated:
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
@@ -132,10 +129,13 @@ async def run(
     return 0
 
 
-def raise_if_violated(violations: list[str], deployment: Deployment[Any]) -> None:
-    """Raises Violated if there are violations, so that the service's folder is kept."""
+def raise_if_violated(console: Console, violations: list[str], deployment: Deployment[Any]) -> None:
+    """Prints the violations. Raises Violated if there are any, so that the service's folder is kept."""
+    for line in violations[:20]:
+        console.print(line, style="red", markup=False)
     if violations:
-        raise Violated(violations, deployment.data_dir.parent)
+        console.print(f"{len(violations)} violations; the service's files are kept in {deployment.data_dir.parent}")
+        raise Violated
 
 
 def write_json(file: Path, chaos_run: ChaosRun, deployment: Deployment[Any]) -> None:
@@ -150,11 +150,6 @@ def write_json(file: Path, chaos_run: ChaosRun, deployment: Deployment[Any]) -> 
 
 class Violated(Exception):
     """The oracle has found violations. The service's folder is kept."""
-
-    def __init__(self, violations: list[str], folder: Path) -> None:
-        super().__init__(violations)
-        self.violations = violations
-        self.folder = folder
 
 
 def print_round(console: Console, one: Round, end: float) -> None:

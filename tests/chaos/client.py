@@ -51,13 +51,18 @@ class HttpClient:
     usual_seconds: float = ANSWER_SECONDS_MAX
     """How long an answer may take while the service runs."""
     seconds: float = ANSWER_SECONDS_MAX
-    """How long an answer may take at present."""
+    """How long an answer may take at present: `starting_seconds` while a part starts that clients wait for."""
     in_flight: int = 0
     """Calls without an answer so far."""
     silences: int = 0
     """Calls whose connection ended before the answer: a worker was killed."""
     _idle: list[Streams] = field(default_factory=list)
     _opened: int = 0
+
+    @property
+    def starting_seconds(self) -> float:
+        """START_SECONDS_MAX, or more on a machine on which every answer may take longer than usual."""
+        return START_SECONDS_MAX * max(1.0, self.usual_seconds / ANSWER_SECONDS_MAX)
 
     async def call(
         self, method: str, path: str, token: str | None, body: Any = None, key: str | None = None

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
 
-from tests.chaos.client import START_SECONDS_MAX
 from tests.chaos.deployment import Deployment, EmbeddedRedis
 from tests.fixtures.service import RunningService
 from tests.fixtures.waiting import eventually_async
@@ -42,7 +41,7 @@ async def nothing(deployment: Deployment[Any], chance: random.Random) -> None:
 
 async def kill_worker(deployment: Deployment[Any], chance: random.Random) -> None:
     """A web worker is killed. Clients of its socket wait until the next worker has started."""
-    deployment.client.seconds = START_SECONDS_MAX
+    deployment.client.seconds = deployment.client.starting_seconds
     for _ in range(KILLS):
         service = deployment.a_node(chance)
         workers = sorted(part for part in service.parts() if part.startswith("worker"))
@@ -206,7 +205,7 @@ async def slow_clients(deployment: Deployment[Any], chance: random.Random) -> No
 
 
 async def _start(deployment: Deployment[Any], service: RunningService) -> None:
-    deployment.client.seconds = START_SECONDS_MAX
+    deployment.client.seconds = deployment.client.starting_seconds
     await asyncio.to_thread(service.start)
     deployment.client.seconds = deployment.client.usual_seconds
 
