@@ -8,6 +8,7 @@ import pytest
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
 from booking.domain.model import BookingStatus, Rules, Source
+from booking.inventory.keys import shard_of
 from booking.inventory.reader import InventoryReader
 from tests.chaos.buyers import Memory
 from tests.chaos.client import START_SECONDS_MAX
@@ -83,6 +84,9 @@ async def test_the_oracle_finds_a_lost_booking_and_a_doubled_booking(clean_valke
         memory.booked.add(999_999)
         lost = await judge(inventory, backend.ledger, [EVENT], [("ann", memory)])
         assert (lost.lost, lost.doubled) == (1, 0)
+        assert lost.faults
+        told = await judge(inventory, backend.ledger, [EVENT], [("ann", memory)], told=[shard_of(EVENT, SHARDS)])
+        assert (told.lost, told.faults) == (1, [])
         doubled = await judge(inventory, backend.ledger, [EVENT], [("ann", Memory(EVENT, attempts=0))])
         assert (doubled.lost, doubled.doubled) == (0, 1)
         async with backend.ledger._writing() as connection:
