@@ -22,7 +22,7 @@ from tests.chaos.faults import EMBEDDED, Fault
 from tests.chaos.rounds import ChaosRun, Round
 from tests.fixtures.postgres import running_postgres
 
-TABLE_COLUMNS = 140
+TABLE_COLUMNS = 160
 """Width of the table if the output is not a terminal."""
 
 
