@@ -21,8 +21,10 @@ ANSWER_SECONDS_MAX = 2.0
 WAIT_MS = 1_000
 """How long disks or replicas may take; a little less than Redis may take for a whole batch."""
 
-CHECK_MS = "1"
-"""How long the check before a batch may take if replicas are missing. If none is, it does not wait."""
+CHECK_MS = "100"
+"""How long the check before a batch may take. It waits only after a write of the connection that no batch confirmed, as
+of a lease or a rate, for the replicas to have it: some milliseconds if they are far away, and all of this if they are
+missing."""
 
 
 class LevelUnavailable(ValueError):

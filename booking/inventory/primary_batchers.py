@@ -7,15 +7,15 @@ from time import monotonic
 
 from booking.inventory.batcher import Command, CommandBatcher, fail
 from booking.inventory.errors import InventoryUnavailable, NotExecuted
-from booking.inventory.script_connection import ANSWER_SECONDS_MAX, ScriptConnection
+from booking.inventory.script_connection import ANSWER_SECONDS_MAX, FEW_REPLICAS, ScriptConnection
 from booking.inventory.topology import Topology
 from booking.metrics import Metrics
 
 SEND_AGAIN_SECONDS = 0.02
 """How long a refused command waits before it is sent again."""
 
-IN_MIGRATION = ("ASK ", "TRYAGAIN")
-"""How the refusals begin that say nothing against the map: the slot's keys are on two servers."""
+MAP_IS_RIGHT = ("ASK ", "TRYAGAIN", FEW_REPLICAS)
+"""How the refusals begin that say nothing against the map: a slot's keys are on two servers, or replicas are away."""
 
 
 class PrimaryBatchers:
@@ -120,7 +120,7 @@ class PrimaryBatchers:
         for text in dict.fromkeys(texts):
             if text.startswith("MOVED"):
                 self.topology.moved(text)
-            elif not text.startswith(IN_MIGRATION):
+            elif not text.startswith(MAP_IS_RIGHT):
                 self.topology.distrust(address)
         if texts[0].startswith("MOVED") and not commands[0].was_refused:
             self._deal(commands, refusals[0])

@@ -39,6 +39,9 @@ Acknowledged = Mapping[Argument, tuple[Argument, bytes]]
 NOT_EXECUTED = ("MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN")
 """How the refusals begin that a server gives before it runs a script, or at the script's first write."""
 
+FEW_REPLICAS = "NOREPLICAS"
+"""How a refusal begins that is Redis's (`min-replicas-to-write`), or this module's (see `Durability.check`)."""
+
 CHANGES = EVENT_KEY_NAMES.index("changes")
 """The place of the shard's stream among the keys of a script that makes changes."""
 
@@ -133,6 +136,7 @@ class ScriptConnection(asyncio.Protocol):
         self._renewed: Mapping[Argument, str] = {}
         """By the epoch of an earlier term: the present one. Calls may have been prepared before the term began."""
         self._fenced_at = -FENCED_SECONDS
+        self._connected_at = 0.0
 
     def exchange(
         self,
@@ -204,11 +208,16 @@ class ScriptConnection(asyncio.Protocol):
         """Sends the calls if there are enough replicas, else only those that make no changes."""
         exchange.checking = False
         due = [call for call in exchange.calls if call.answer is None]
-        if not self._durability.is_confirmed(exchange.last_reply):
+        reply = exchange.last_reply
+        if not self._durability.is_confirmed(reply):
             self._not_durable.error(acknowledged=self._durability.level, changes=0)
+            is_replica = isinstance(reply, hiredis.ReplyError)
+            exchange.must_reconnect |= is_replica
+            few = f"{FEW_REPLICAS} {reply} of {self._durability.replicas} replicas"
+            refusal = self._refusal(f"READONLY {reply}" if is_replica else few)
             for call in due:
                 if call.script.changes:
-                    call.answer = InventoryUnavailable(f"{exchange.last_reply} of {self._durability.replicas} replicas")
+                    call.answer = refusal
             due = [call for call in due if call.answer is None]
         self._send(due)
 
@@ -255,7 +264,13 @@ class ScriptConnection(asyncio.Protocol):
             if text.startswith("FENCED"):
                 call.answer = (NewlyFenced if exchange.must_reconnect else ShardFenced)(text)
             else:
-                call.answer = (NotExecuted if text.startswith(NOT_EXECUTED) else InventoryUnavailable)(text)
+                call.answer = self._refusal(text)
+
+    def _refusal(self, text: str) -> InventoryUnavailable:
+        """What a refusal comes to. The replicas of a server that was just promoted follow it within a second or so."""
+        is_new = monotonic() - self._connected_at < ANSWER_SECONDS_MAX
+        may_pass = text.startswith(NOT_EXECUTED) or (is_new and text.startswith(FEW_REPLICAS))
+        return (NotExecuted if may_pass else InventoryUnavailable)(text)
 
     def _has_to_verify(self, text: str) -> bool:
         """Whether a shard refuses the epoch, and the last verification for that reason was FENCED_SECONDS ago.
@@ -281,7 +296,8 @@ class ScriptConnection(asyncio.Protocol):
             return
         self._exchange = None
         exchange.timer.cancel()
-        if exchange.must_reconnect:
+        # WAIT is an error if the server has become a replica, before or while it waited.
+        if exchange.must_reconnect or isinstance(exchange.last_reply, hiredis.ReplyError):
             self._drop()  # after a failover the address may lead to another server
         if self._is_confirmed(exchange):
             self.acknowledged |= exchange.newest
@@ -360,6 +376,7 @@ class ScriptConnection(asyncio.Protocol):
         self._transport.set_protocol(self)
         self._transport.set_write_buffer_limits(high=0)  # uvloop then writes at once, not at the end of the iteration
         self._reader = hiredis.Reader()
+        self._connected_at = monotonic()
 
 
 def _packed(*words: Argument) -> bytes:

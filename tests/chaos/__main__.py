@@ -5,22 +5,40 @@ import json
 import random
 import sys
 import time
-from contextlib import nullcontext
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos.deployment import Deployment, open_deployment
-from tests.chaos.faults import FAULTS
+from tests.chaos.client import ANSWER_SECONDS_MAX
+from tests.chaos.deployment import Deployment, open_embedded, open_on_cluster, open_on_sentinels
+from tests.chaos.failovers import CLUSTER, SENTINEL
+from tests.chaos.faults import EMBEDDED, Fault
 from tests.chaos.rounds import ChaosRun, Round
-from tests.fixtures.postgres import PostgresServer, running_postgres
+from tests.fixtures.postgres import running_postgres
 
-TABLE_COLUMNS = 120
+TABLE_COLUMNS = 160
 """Width of the table if the output is not a terminal."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of the service: how it is opened, and what can happen to it."""
+
+    open: Callable[..., AbstractAsyncContextManager[Deployment[Any]]]
+    faults: Mapping[str, Fault]
+    workers: int
+    """Web workers of each node, unless told otherwise."""
+
+
+ALONE = Form(open_embedded, EMBEDDED, 2)
+ON_CLUSTER = Form(open_on_cluster, CLUSTER, 1)
+ON_SENTINELS = Form(open_on_sentinels, SENTINEL, 1)
 
 
 def chaos(
@@ -29,44 +47,70 @@ def chaos(
         int | None, typer.Option(help="Decides the order of operations and faults; always printed.")
     ] = None,
     fault: Annotated[list[str] | None, typer.Option(help="Only this fault; can be repeated.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=16, help="Web workers.")] = 2,
+    cluster: Annotated[
+        bool,
+        typer.Option("--cluster", help="Two nodes on a cluster of three primaries with two replicas each."),
+    ] = False,
+    sentinel: Annotated[
+        bool, typer.Option("--sentinel", help="Two nodes on a primary with two replicas and three Sentinels.")
+    ] = False,
+    disk: Annotated[
+        bool,
+        typer.Option(
+            "--disk",
+            help="With --cluster: acknowledge what is on the primary's disk. What a failover loses has to be told.",
+        ),
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=16, help="Web workers of each node; two, or one of two nodes.")
+    ] = None,
     database_url: Annotated[str | None, typer.Option(help="An empty postgresql:// database; else SQLite.")] = None,
     postgres: Annotated[
-        bool, typer.Option("--postgres", help="Start a PostgreSQL server, and stop it as a fault, too.")
+        bool,
+        typer.Option("--postgres", help="Start a PostgreSQL server, and stop it as a fault, too. Two nodes have one."),
     ] = False,
+    patience: Annotated[
+        float, typer.Option(min=1, max=60, help="Seconds within which an answer has to come; more on a busy machine.")
+    ] = ANSWER_SECONDS_MAX,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the table to this file.")] = None,
 ) -> None:
     """Runs a load on a real service, breaks the service again and again, and checks the result with the oracle.
 
+    The service has its embedded Redis, unless `--cluster` or `--sentinel` is given. Then two nodes acknowledge what one
+    replica has, or all replicas with Sentinels (BOOKING_ACK=replica).
+
     Exit code 1 if a change was lost or doubled or another rule was violated. Then the seed and the round are printed,
     and the service's folder is kept.
     """
-    unknown = set(fault or ()) - FAULTS.keys()
-    if unknown:
-        sys.exit(f"there is no fault {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}")
+    if (cluster and sentinel) or (disk and not cluster):
+        sys.exit("one of --cluster and --sentinel; --disk belongs to --cluster")
+    form = ON_CLUSTER if cluster else ON_SENTINELS if sentinel else ALONE
+    if unknown := set(fault or ()) - form.faults.keys():
+        sys.exit(f"there is no fault {', '.join(sorted(unknown))}; there are {', '.join(form.faults)}")
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     console = Console(highlight=False, width=None if sys.stdout.isatty() else TABLE_COLUMNS)
     console.print(f"seed {seed}")
-    with running_postgres() if postgres else nullcontext() as server:
+    faults = {name: form.faults[name] for name in fault or form.faults}
+    starts = postgres or (form is not ALONE and database_url is None)
+    with running_postgres() if starts else nullcontext() as server:
         url = server.url("postgres") if server is not None else database_url
-        faults = fault or list(FAULTS)
-        sys.exit(asyncio.run(run(minutes, seed, faults, workers, url, json_file, console, server)))
+        level = {"level": "disk"} if disk else {}
+        opened = form.open(url, workers or form.workers, postgres=server, answer_seconds=patience, **level)
+        sys.exit(asyncio.run(run(minutes, seed, faults, opened, json_file, console)))
 
 
 async def run(
     minutes: float,
     seed: int,
-    faults: list[str],
-    workers: int,
-    database_url: str | None,
+    faults: Mapping[str, Fault],
+    opened: AbstractAsyncContextManager[Deployment[Any]],
     json_file: Path | None,
     console: Console,
-    postgres: PostgresServer | None = None,
 ) -> int:
     """Runs rounds for this many minutes. Returns the exit code."""
-    end = time.monotonic() + 60 * minutes
     try:
-        async with open_deployment(database_url, workers, postgres=postgres) as deployment:
+        async with opened as deployment:
+            end = time.monotonic() + 60 * minutes
             chaos_run = ChaosRun(deployment, seed, faults)
             try:
                 violations = await chaos_run.play(
@@ -76,11 +120,8 @@ async def run(
                 print_table(console, chaos_run, deployment)
                 if json_file is not None:
                     write_json(json_file, chaos_run, deployment)
-            raise_if_violated(violations, deployment)
-    except Violated as found:
-        for line in found.violations[:20]:
-            console.print(line, style="red", markup=False)
-        console.print(f"{len(found.violations)} violations; the service's files are kept in {found.data_dir}")
+            raise_if_violated(console, violations, deployment)
+    except Violated:
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
@@ -88,15 +129,20 @@ async def run(
     return 0
 
 
-def raise_if_violated(violations: list[str], deployment: Deployment) -> None:
-    """Raises Violated if there are violations, so that the service's folder is kept."""
+def raise_if_violated(console: Console, violations: list[str], deployment: Deployment[Any]) -> None:
+    """Prints the violations. Raises Violated if there are any, so that the service's folder is kept."""
+    for line in violations[:20]:
+        console.print(line, style="red", markup=False)
     if violations:
-        raise Violated(violations, deployment.service.data_dir)
+        console.print(f"{len(violations)} violations; the service's files are kept in {deployment.data_dir.parent}")
+        raise Violated
 
 
-def write_json(file: Path, chaos_run: ChaosRun, deployment: Deployment) -> None:
+def write_json(file: Path, chaos_run: ChaosRun, deployment: Deployment[Any]) -> None:
     """Writes the table as JSON."""
-    sums = {name: asdict(one) for name, one in chaos_run.sums.items()}
+    sums = {name: asdict(one) | {"p99_ms": one.p99_ms} for name, one in chaos_run.sums.items()}
+    for one in sums.values():
+        del one["elsewhere_seconds"]
     file.write_text(
         json.dumps({"seed": chaos_run.seed, "faults": sums, "kills": deployment.kills}, indent=2), encoding="utf-8"
     )
@@ -105,33 +151,28 @@ def write_json(file: Path, chaos_run: ChaosRun, deployment: Deployment) -> None:
 class Violated(Exception):
     """The oracle has found violations. The service's folder is kept."""
 
-    def __init__(self, violations: list[str], data_dir: Path) -> None:
-        super().__init__(violations)
-        self.violations = violations
-        self.data_dir = data_dir
-
 
 def print_round(console: Console, one: Round, end: float) -> None:
     """Prints one line for a round."""
     left = max(0, end - time.monotonic())
     verdict = "[red]violated[/red]" if one.verdict.faults else "clean"
     done = f"{one.tally.operations:>7,} operations, {one.tally.acknowledged:>6,} acknowledged"
+    failed = f"{one.tally.refused:>5,} refused, {one.tally.unknown:>4} unknown"
     console.print(
-        f"round {one.number:>4}  {one.fault:<16} {done}, {one.tally.unknown:>4} unknown: {verdict}, "
-        f"{left / 60:.1f} min left",
+        f"round {one.number:>4}  {one.fault:<16} {done}, {failed}: {verdict}, {left / 60:.1f} min left",
         soft_wrap=True,
     )
 
 
-def print_table(console: Console, chaos_run: ChaosRun, deployment: Deployment) -> None:
-    """Prints the table of all rounds."""
+def print_table(console: Console, chaos_run: ChaosRun, deployment: Deployment[Any]) -> None:
+    """Prints the table of all rounds. "Elsewhere" are the calls about shards that a fault does not concern."""
     table = Table(title=f"seed {chaos_run.seed}", title_justify="left")
     table.add_column("fault")
-    names = ("rounds", "operations", "acknowledged", "unknown", "lost", "doubled", "violations")
-    for name in names:
+    names = ("rounds", "operations", "acknowledged", "refused", "unknown", "lost", "doubled", "violations")
+    for name in (*names, "failed elsewhere", "p99 elsewhere, ms"):
         table.add_column(name, justify="right")
     for fault, one in sorted(chaos_run.sums.items()):
-        table.add_row(fault, *(f"{getattr(one, name):,}" for name in names))
+        table.add_row(fault, *(f"{getattr(one, name):,}" for name in (*names, "elsewhere_refused", "p99_ms")))
     table.add_row(
         "all", *(f"{sum(getattr(one, name) for one in chaos_run.sums.values()):,}" for name in names), style="bold"
     )
@@ -143,4 +184,6 @@ def print_table(console: Console, chaos_run: ChaosRun, deployment: Deployment) -
 
 
 if __name__ == "__main__":
-    typer.run(chaos)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)  # it would print all that buyers remember
+    app.command()(chaos)
+    app()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,19 +43,26 @@ NOT_SENT = Reply(0, {}, None)
 
 @dataclass(slots=True)
 class HttpClient:
-    """A pool of connections to one service. `violations` lists answers that break the contract."""
+    """A pool of connections to a service. `violations` lists answers that break the contract."""
 
-    url: str
+    urls: Sequence[str]
+    """Of its nodes. A call goes to any of them, as behind a proxy."""
     violations: list[str] = field(default_factory=list)
     usual_seconds: float = ANSWER_SECONDS_MAX
     """How long an answer may take while the service runs."""
     seconds: float = ANSWER_SECONDS_MAX
-    """How long an answer may take at present."""
+    """How long an answer may take at present: `starting_seconds` while a part starts that clients wait for."""
     in_flight: int = 0
     """Calls without an answer so far."""
     silences: int = 0
     """Calls whose connection ended before the answer: a worker was killed."""
     _idle: list[Streams] = field(default_factory=list)
+    _opened: int = 0
+
+    @property
+    def starting_seconds(self) -> float:
+        """START_SECONDS_MAX, or more on a machine on which every answer may take longer than usual."""
+        return START_SECONDS_MAX * max(1.0, self.usual_seconds / ANSWER_SECONDS_MAX)
 
     async def call(
         self, method: str, path: str, token: str | None, body: Any = None, key: str | None = None
@@ -97,7 +105,8 @@ class HttpClient:
         self._idle.clear()
 
     async def _connect(self) -> Streams:
-        where = urlsplit(self.url)
+        where = urlsplit(self.urls[self._opened % len(self.urls)])
+        self._opened += 1
         return await asyncio.open_connection(where.hostname, where.port)
 
     def _drop(self, streams: Streams | None) -> None:

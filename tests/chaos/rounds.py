@@ -2,13 +2,16 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.chaos.buyers import Buyer, Memory, Tally
-from tests.chaos.deployment import Deployment
-from tests.chaos.faults import FAULTS, FORGETTING_KEYS, FORGETTING_REFUSALS
+from tests.chaos.client import Reply
+from tests.chaos.deployment import PATIENCE_SECONDS, Deployment
+from tests.chaos.faults import FORGETTING_KEYS, FORGETTING_REFUSALS, Fault
 from tests.chaos.oracle import Verdict, judge
+from tests.fixtures.waiting import eventually_async
 
 EVENTS = 4
 
@@ -33,20 +36,33 @@ class Sum:
     rounds: int = 0
     operations: int = 0
     acknowledged: int = 0
+    refused: int = 0
     unknown: int = 0
     lost: int = 0
     doubled: int = 0
     violations: int = 0
+    elsewhere_refused: int = 0
+    elsewhere_seconds: list[float] = field(default_factory=list)
+    """As in `Tally`."""
+
+    @property
+    def p99_ms(self) -> int:
+        """The 99th percentile of what calls took about shards that the fault does not concern, in milliseconds."""
+        ordered = sorted(self.elsewhere_seconds)
+        return round(1000 * ordered[len(ordered) * 99 // 100]) if ordered else 0
 
     def add(self, played: Round) -> None:
         """Adds a round."""
         self.rounds += 1
         self.operations += played.tally.operations
         self.acknowledged += played.tally.acknowledged
+        self.refused += played.tally.refused
         self.unknown += played.tally.unknown
         self.lost += played.verdict.lost
         self.doubled += played.verdict.doubled
         self.violations += len(played.verdict.faults)
+        self.elsewhere_refused += played.tally.elsewhere_refused
+        self.elsewhere_seconds += played.tally.elsewhere_seconds
 
 
 def fault_of(seed: int, number: int, faults: Sequence[str]) -> str:
@@ -59,9 +75,9 @@ def fault_of(seed: int, number: int, faults: Sequence[str]) -> str:
 class ChaosRun:
     """A run: its seed, its possible faults, and the results of each."""
 
-    deployment: Deployment
+    deployment: Deployment[Any]
     seed: int
-    faults: Sequence[str]
+    faults: Mapping[str, Fault]
     seconds: float = 4.0
     """The minimum duration of a round's load."""
     buyers: int = 24
@@ -84,11 +100,15 @@ class ChaosRun:
     async def round(self, number: int) -> Round:
         """Runs one round. The seed and the number decide the order of its operations and faults."""
         deployment, chance = self.deployment, random.Random(f"{self.seed}/{number}")
-        fault = fault_of(self.seed, number, self.faults)
+        fault = fault_of(self.seed, number, list(self.faults))
         tally = Tally()
+        deployment.broken_shards = set()
         deployment.client.seconds = deployment.client.usual_seconds
-        events = [await self._open(chance, fault) for _ in range(EVENTS)]
-        forgetful = fault in FORGETTING_KEYS
+        try:
+            events = [await self._open(chance, fault) for _ in range(EVENTS)]
+        except AssertionError as error:
+            return Round(number, fault, tally, Verdict([str(error)]))
+        forgetful = self._is_forgetful(fault)
         buyers = [
             Buyer(
                 deployment,
@@ -98,6 +118,7 @@ class ChaosRun:
                 tally,
                 keys_forgotten=forgetful,
                 refusals_forgotten=fault in FORGETTING_REFUSALS,
+                seconds=self.buyers / deployment.calls_per_second if deployment.calls_per_second else 0,
             )
             for index in range(self.buyers)
         ]
@@ -107,7 +128,7 @@ class ChaosRun:
         broken: list[str] = []
         try:
             await asyncio.sleep(0.3)
-            await asyncio.gather(FAULTS[fault](deployment, chance), asyncio.sleep(self.seconds))
+            await asyncio.gather(self.faults[fault](deployment, chance), asyncio.sleep(self.seconds))
         except (AssertionError, OSError) as error:
             broken.append(f"{fault}: {error!r}")
         finally:
@@ -118,14 +139,18 @@ class ChaosRun:
         verdict = await self._judge(events, buyers, broken)
         return Round(number, fault, tally, verdict)
 
+    def _is_forgetful(self, fault: str) -> bool:
+        """Whether a restoration may follow, which loses the first answers under idempotency keys."""
+        return fault in FORGETTING_KEYS or self.deployment.may_lose
+
     async def _judge(self, events: list[int], buyers: Sequence[Buyer], broken: list[str]) -> Verdict:
         deployment = self.deployment
         memories: list[tuple[str, Memory]] = [
             (user, memory) for buyer in buyers for (user, _), memory in buyer.memories.items()
         ]
         try:
-            await deployment.settle()
-            verdict = await judge(deployment.inventory, deployment.ledger, events, memories)
+            told = await deployment.settle()
+            verdict = await judge(deployment.inventory, deployment.ledger, events, memories, told)
         except AssertionError as error:
             verdict = Verdict([str(error)])
         verdict.faults += broken + deployment.client.violations
@@ -133,7 +158,7 @@ class ChaosRun:
         return verdict
 
     async def _open(self, chance: random.Random, fault: str) -> int:
-        holds = (0, LONG_HOLD_SECONDS) if fault in FORGETTING_KEYS else (0, 1, 60)
+        holds = (0, LONG_HOLD_SECONDS) if self._is_forgetful(fault) else (0, 1, 60)
         event = {
             "event_name": f"chaos {self.seed}",
             "available_tickets": chance.randrange(20, 300),
@@ -141,11 +166,16 @@ class ChaosRun:
             "hold_seconds": chance.choice(holds),
             "waitlist_limit": chance.choice((None, None, 0, 30)),
         }
-        reply = await self.deployment.client.call(
-            "POST", "/initialize", self.deployment.token("organizer", "organizer"), event
-        )
-        assert reply is not None, "no answer to /initialize of a healthy service"
-        assert reply.status == 201, reply
+        organizer = self.deployment.token("organizer", "organizer")
+        reply: Reply | None = None
+
+        async def is_open() -> bool:
+            nonlocal reply
+            reply = await self.deployment.client.call("POST", "/initialize", organizer, event)
+            return reply is not None and reply.status == 201
+
+        await eventually_async(is_open, "an event is opened", PATIENCE_SECONDS)
+        assert reply is not None
         event_id: int = reply.body["event_id"]
         return event_id
 

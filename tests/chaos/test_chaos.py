@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
 from booking.domain.model import BookingStatus, Rules, Source
+from booking.inventory.keys import shard_of
 from booking.inventory.reader import InventoryReader
 from tests.chaos.buyers import Memory
 from tests.chaos.client import START_SECONDS_MAX
-from tests.chaos.deployment import open_deployment
-from tests.chaos.faults import FAULTS
+from tests.chaos.deployment import open_embedded, open_on_cluster, open_on_sentinels
+from tests.chaos.failovers import CLUSTER, SENTINEL
+from tests.chaos.faults import EMBEDDED, Fault
 from tests.chaos.oracle import Verdict, judge, replayed
 from tests.chaos.rounds import ChaosRun, fault_of
 from tests.fixtures.backend import open_backend
@@ -28,8 +31,8 @@ PATIENCE_SECONDS = 300
 
 @pytest.mark.timeout(PATIENCE_SECONDS)
 async def test_no_change_is_lost_or_doubled_after_any_fault(tmp_path: Path) -> None:
-    async with open_deployment(None, 2, tmp_path, answer_seconds=START_SECONDS_MAX) as deployment:
-        chaos_run = ChaosRun(deployment, SEED, SELECTION, seconds=0.5, buyers=BUYERS)
+    async with open_embedded(None, folder=tmp_path, answer_seconds=START_SECONDS_MAX) as deployment:
+        chaos_run = ChaosRun(deployment, SEED, {name: EMBEDDED[name] for name in SELECTION}, seconds=0.5, buyers=BUYERS)
         violations = await chaos_run.play(lambda number: number < len(SELECTION), lambda _: None)
     assert violations == [], f"seed {SEED}"
     assert set(chaos_run.sums) == set(SELECTION)
@@ -41,11 +44,33 @@ async def test_no_change_is_lost_or_doubled_after_any_fault(tmp_path: Path) -> N
 async def test_no_change_is_lost_if_postgresql_stops_or_the_clock_goes_back(tmp_path: Path) -> None:
     faults = ("postgres-stopped", "clock-back")
     with running_postgres() as postgres:
-        async with open_deployment(postgres.url("postgres"), 2, tmp_path, postgres, START_SECONDS_MAX) as deployment:
-            chaos_run = ChaosRun(deployment, SEED, faults, seconds=0.5, buyers=BUYERS)
+        async with open_embedded(postgres.url("postgres"), 2, tmp_path, postgres, START_SECONDS_MAX) as deployment:
+            chaos_run = ChaosRun(
+                deployment, SEED, {name: EMBEDDED[name] for name in faults}, seconds=0.5, buyers=BUYERS
+            )
             violations = await chaos_run.play(lambda number: number < len(faults), lambda _: None)
     assert violations == [], f"seed {SEED}"
     assert all(chaos_run.sums[fault].acknowledged for fault in faults)
+
+
+@pytest.mark.timeout(PATIENCE_SECONDS)
+@pytest.mark.parametrize(
+    ("opened", "faults", "selection"),
+    [
+        (open_on_cluster, CLUSTER, ("kill-primary", "move-slots")),
+        (open_on_sentinels, SENTINEL, ("kill-primary",)),
+    ],
+    ids=["cluster", "sentinels"],
+)
+async def test_no_change_of_two_nodes_is_lost_or_doubled_after_a_fault_of_several_servers(
+    opened: Any, faults: dict[str, Fault], selection: tuple[str, ...], tmp_path: Path
+) -> None:
+    with running_postgres() as postgres:
+        async with opened(postgres.url("postgres"), 1, tmp_path, postgres, START_SECONDS_MAX) as deployment:
+            chaos_run = ChaosRun(deployment, SEED, {name: faults[name] for name in selection}, seconds=1.0)
+            violations = await chaos_run.play(lambda number: number < len(selection), lambda _: None)
+    assert violations == [], f"seed {SEED}"
+    assert all(chaos_run.sums[fault].acknowledged for fault in selection)
 
 
 async def test_the_oracle_finds_a_lost_booking_and_a_doubled_booking(clean_valkey: str, tmp_path: Path) -> None:
@@ -62,6 +87,9 @@ async def test_the_oracle_finds_a_lost_booking_and_a_doubled_booking(clean_valke
         memory.booked.add(999_999)
         lost = await judge(inventory, backend.ledger, [EVENT], [("ann", memory)])
         assert (lost.lost, lost.doubled) == (1, 0)
+        assert lost.faults
+        told = await judge(inventory, backend.ledger, [EVENT], [("ann", memory)], told=[shard_of(EVENT, SHARDS)])
+        assert (told.lost, told.faults) == (1, [])
         doubled = await judge(inventory, backend.ledger, [EVENT], [("ann", Memory(EVENT, attempts=0))])
         assert (doubled.lost, doubled.doubled) == (0, 1)
         async with backend.ledger._writing() as connection:
@@ -106,11 +134,11 @@ def test_the_oracle_finds_every_violation_in_a_history(
 
 
 def test_every_fault_has_a_description() -> None:
-    assert all(fault.__doc__ for fault in FAULTS.values())
+    assert all(fault.__doc__ for faults in (EMBEDDED, CLUSTER, SENTINEL) for fault in faults.values())
 
 
 def test_the_seed_decides_the_order_of_the_faults_and_each_has_its_turn() -> None:
-    faults = list(FAULTS)
+    faults = list(EMBEDDED)
     one, same, other = (
         [fault_of(seed, number, faults) for number in range(2 * len(faults))] for seed in (SEED, SEED, SEED + 1)
     )

@@ -11,8 +11,8 @@ import pytest
 from redis.asyncio import Redis
 
 from booking.domain.outcomes import Outcome, Status
-from booking.inventory.box_office import BoxOffice
-from booking.inventory.durability import REDIS, Durability, LevelUnavailable, choose
+from booking.inventory.box_office import BoxOffice, RateLimit
+from booking.inventory.durability import REDIS, Durability, Level, LevelUnavailable, choose
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown
 from booking.inventory.script_connection import ScriptConnection
 from booking.inventory.scripts import all_scripts
@@ -99,17 +99,23 @@ async def replicated() -> AsyncIterator[tuple[ValkeyServer, ValkeyServer, Any]]:
         await leading.config_set("port", _free_port())
         port = (await leading.config_get("port"))["port"]
         await leading.config_set("repl-diskless-sync-delay", 0)
-        await following.execute_command("REPLICAOF", "127.0.0.1", port)
-
-        async def is_connected() -> bool:
-            return bool((await following.info("replication")).get("master_link_status") == "up")
-
-        await eventually_async(is_connected, "the replica is connected to its primary")
         try:
+            await follow(following, int(port))
             yield primary, replica, following
         finally:
             await leading.aclose()
             await following.aclose()
+
+
+async def follow(replica: Any, port: int) -> None:
+    """Has a server replicate the one behind a port. Returns once it is connected."""
+    await replica.execute_command("REPLICAOF", "127.0.0.1", port)
+
+    async def is_connected() -> bool:
+        found = await replica.info("replication")
+        return bool(found["master_port"] == port and found["master_link_status"] == "up")
+
+    await eventually_async(is_connected, "the replica is connected to its primary")
 
 
 def _free_port() -> int:
@@ -192,6 +198,58 @@ async def test_a_replica_that_stops_costs_one_unknown_batch_and_then_nothing_is_
             await eventually_async(sells, "the replica has caught up")
 
 
+@asynccontextmanager
+async def long_link(server: ValkeyServer, seconds: float) -> AsyncIterator[int]:
+    """A port on which a server can be reached, and each message takes so long."""
+    connections = set[asyncio.Task[None]]()
+
+    async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(65_536):
+            await asyncio.sleep(seconds)
+            target.write(data)
+        target.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_unix_connection(server.socket)
+        for source, target in ((reader, to_server), (from_server, writer)):
+            connections.add(asyncio.create_task(pass_on(source, target)))
+
+    link = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield link.sockets[0].getsockname()[1]
+    finally:
+        link.close()
+        await asyncio.gather(*connections)
+
+
+async def ask_on(redis: Any) -> None:
+    """Asks a server one thing after the other."""
+    while True:
+        await redis.ping()
+
+
+async def test_a_replica_that_is_far_away_confirms_a_change_after_any_other_write() -> None:
+    """A lease or a rate is a write of the same connection, too, and no batch has waited for it."""
+    async with replicated() as (primary, _, following), long_link(primary, 0.03) as port:
+        await follow(following, port)
+        async with opened(primary, await choose(primary.address, "replica", 1)) as stock:
+            await stock.sale(capacity=100)
+            addresses = iter(range(1_000))
+            others = asyncio.create_task(ask_on(stock.redis))  # a server without traffic looks at time-outs too late
+
+            async def is_acknowledged() -> bool:
+                await stock.office.take_address_token(f"192.0.2.{next(addresses)}", RateLimit(1, 1))
+                with suppress(InventoryUnavailable):
+                    return (await stock.office.book(1, "ann")).status is Status.BOOKED
+                return False
+
+            try:
+                await eventually_async(is_acknowledged, "a booking is acknowledged", seconds=10)
+            finally:
+                others.cancel()
+                await following.execute_command("REPLICAOF", "NO", "ONE")
+
+
 async def test_sql_gets_no_change_before_the_replicas_have_it() -> None:
     async with replicated() as (primary, replica, _), opened(primary, REDIS) as stock:
         streams = ChangeStreams(primary.address, replicas=1)
@@ -228,13 +286,20 @@ async def test_a_change_whose_durability_was_not_confirmed_is_unknown() -> None:
             replica.process.send_signal(signal.SIGCONT)
 
 
-async def test_a_connection_is_closed_if_its_server_has_become_a_replica(tmp_path: Path) -> None:
-    """The host name may now lead to the promoted server."""
+@pytest.mark.parametrize(
+    ("level", "before", "after"),
+    [("redis", "READONLY", "BOOKED"), ("replica", "WAIT cannot be used with replica", "0 of 1 replicas")],
+)
+async def test_a_connection_is_closed_if_its_server_has_become_a_replica(
+    tmp_path: Path, level: Level, before: str, after: str
+) -> None:
+    """The host name may now lead to the promoted server, which has no replica."""
     name = tmp_path / "redis.sock"
     async with replicated() as (primary, replica, following):
         name.symlink_to(primary.socket)
         await found(primary.address)
-        connection = ScriptConnection(f"unix://{name}", all_scripts())
+        durability = await choose(primary.address, level, 1)
+        connection = ScriptConnection(f"unix://{name}", all_scripts(), durability=durability)
         batchers = one_server(f"unix://{name}", connection)
         office = BoxOffice(batchers, EPOCHS, None, 1_000_000)
         leading: Any = Redis.from_url(primary.address, protocol=2)
@@ -246,9 +311,13 @@ async def test_a_connection_is_closed_if_its_server_has_become_a_replica(tmp_pat
             await leading.execute_command("REPLICAOF", "127.0.0.1", "1")
             name.unlink()
             name.symlink_to(replica.socket)
-            with pytest.raises(InventoryUnavailable, match="READONLY"):
+            with pytest.raises(InventoryUnavailable, match=before):
                 await office.book(1, "ann")
-            assert (await office.book(1, "ann")).status is Status.BOOKED
+            try:
+                found_then = (await office.book(1, "ann")).status.name
+            except InventoryUnavailable as error:
+                found_then = str(error)
+            assert after in found_then
         finally:
             await office.close()
             await leading.aclose()

@@ -133,13 +133,13 @@ async def test_the_primary_is_the_one_that_most_sentinels_name() -> None:
         topology = await opened(watched.url)
         try:
             before = topology.locate(0)
-            assert before == watched.servers[0].address
+            assert before == watched.nodes[0].address
             assert topology.addresses() == [before]
             watched.sentinels[0].send(signal.SIGSTOP)  # it still names the first primary when it goes on
-            watched.servers[0].send(signal.SIGKILL)
+            watched.nodes[0].send(signal.SIGKILL)
             await eventually_async(lambda: topology.locate(0) != before, "the promotion is seen")
             watched.sentinels[0].send(signal.SIGCONT)
             await topology.refresh()
-            assert topology.locate(0) in {node.address for node in watched.servers[1:]}
+            assert topology.locate(0) in {node.address for node in watched.nodes[1:]}
         finally:
             await topology.close()

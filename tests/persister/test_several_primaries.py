@@ -115,23 +115,11 @@ async def test_a_slot_that_moves_is_followed_and_each_change_persisted_once(sale
         first, second, _ = sale.topology.addresses()
         source, target = clean_cluster.node_at(first), clean_cluster.node_at(second)
         moved = sale.topology.shards_at(first)[0]
-        move_slot(source, target, key_slot(keys.epoch(moved)), clean_cluster)
+        clean_cluster.move_keys(source, target, key_slot(keys.epoch(moved)))
         try:
             await eventually_async(lambda: moved in sale.topology.shards_at(second), "the persister has noticed")
             await sale.books_again("bob", EVENTS)
             await eventually_async(lambda: sale.persisted("bob"), "SQL has bob's bookings")
             assert await sale.differences() == {}
         finally:
-            move_slot(target, source, key_slot(keys.epoch(moved)), clean_cluster)
-
-
-def move_slot(source: Node, target: Node, slot: int, cluster: Cluster) -> None:
-    """Moves a slot with its keys from one primary to another."""
-    ids = {node.port: node.run("CLUSTER", "MYID").decode() for node in (source, target)}
-    target.run("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
-    source.run("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])
-    while names := source.run("CLUSTER", "GETKEYSINSLOT", slot, 100):
-        source.run("MIGRATE", "127.0.0.1", target.port, "", 0, 5_000, "KEYS", *names)
-    for node in (target, source):
-        node.run("CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
-    eventually(cluster.is_whole, "every node has heard of it")
+            clean_cluster.move_keys(target, source, key_slot(keys.epoch(moved)))
