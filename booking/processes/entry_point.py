@@ -55,7 +55,8 @@ def web(descriptors: str, *, waits: bool, drains: bool) -> None:
 def persist(watch: int | None) -> None:
     """Runs the persister until SIGTERM; with the lowest priority if a supervisor reads heartbeats from `watch`.
 
-    Exits with EXIT_BEHIND if that leaves it too little processor time.
+    At level `database` its priority is normal, because every buyer waits for it. Exits with EXIT_BEHIND if the lowest
+    priority leaves it too little processor time.
     """
     import uvloop
 
@@ -63,12 +64,16 @@ def persist(watch: int | None) -> None:
     from booking.persister.persister import FallenBehind, run
     from booking.processes.priority import lower_priority
 
-    if watch is None:
-        with suppress(OSError):  # a sandbox may refuse it
-            os.nice(PERSISTER_NICENESS)
-    lower = None if watch is None else partial(lower_priority, watch)
+    settings = _receive_settings()
+    lower = None
+    if settings.ack != "database":
+        if watch is not None:
+            lower = partial(lower_priority, watch)
+        else:
+            with suppress(OSError):  # a sandbox may refuse it
+                os.nice(PERSISTER_NICENESS)
     try:
-        uvloop.run(until_signalled(_receive_settings(), partial(run, lower_priority=lower, restore=restore_behind)))
+        uvloop.run(until_signalled(settings, partial(run, lower_priority=lower, restore=restore_behind)))
     except FallenBehind:
         sys.exit(EXIT_BEHIND)
 

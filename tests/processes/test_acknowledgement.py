@@ -1,5 +1,6 @@
 """BOOKING_ACK, as `booking serve` takes it."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -28,6 +29,8 @@ def test_at_level_database_the_change_is_in_sql_when_the_answer_comes(tmp_path: 
             with closing(sqlite3.connect(service.data_dir / "booking.sqlite3")) as connection:
                 found = connection.execute("SELECT count(*) FROM bookings WHERE user_id = ?", (buyer.id,)).fetchone()
             assert found == (1,), "SQL does not have the acknowledged change"
+        priority = os.sched_getscheduler(service.parts()["persister"])
+        assert priority == os.SCHED_OTHER, "buyers wait for a persister of low priority"
 
 
 @pytest.mark.parametrize(
