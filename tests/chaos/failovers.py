@@ -118,9 +118,9 @@ async def _kill_primary(deployment: Deployment[Any], chance: random.Random) -> N
 
 
 async def _replaced(deployment: Deployment[Any], replicas: list[Node]) -> None:
+    """Waits until one of them is promoted, the others follow it, and no Sentinel leads to the killed primary."""
     await deployment.until(
-        lambda: any(replica.tells("replication", "role:master") for replica in replicas),
-        "a replica of the killed primary is promoted",
+        lambda: deployment.redis.is_led_by_one_of(replicas), "a replica of the killed primary is promoted"
     )
 
 
