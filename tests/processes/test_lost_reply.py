@@ -1,6 +1,7 @@
 """A lost reply of Redis, seen by a client: the outcome is unknown, the change is made once, and a retry gets it."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import httpx
 from tests.fixtures.proxy import LossyProxy, lossy_proxy
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.valkey import running_valkey
+from tests.fixtures.waiting import eventually_async
 
 
 async def post(http: httpx.AsyncClient, service: RunningService, path: str, body: Any, **headers: str) -> Any:
@@ -34,6 +36,10 @@ async def test_a_repeated_call_with_the_same_key_gets_the_outcome(tmp_path: Path
                 await asyncio.to_thread(service.__exit__, None, None, None)
 
 
+async def is_told(http: httpx.AsyncClient, event_id: int) -> bool:
+    return (await http.get(f"/status/{event_id}")).status_code == httpx.codes.OK
+
+
 async def lose_a_reply(http: httpx.AsyncClient, service: RunningService, proxy: LossyProxy, *, hang: bool) -> None:
     made = await post(http, service, "/initialize", {"event_name": "E", "available_tickets": 5})
     event_id = made.json()["event_id"]
@@ -44,7 +50,9 @@ async def lose_a_reply(http: httpx.AsyncClient, service: RunningService, proxy: 
         proxy.heal()
         if lost.json()["code"] != "inventory_unavailable":
             break
-        # A call of the worker's own lost its reply first, and so the booking was never sent.
+        # A call of the worker's own lost its reply first, and so the booking was never sent. The next loss has to wait
+        # for a new connection, whose first replies are those of its verification.
+        await eventually_async(partial(is_told, http, event_id), "the worker has a connection again")
     assert (lost.status_code, lost.json()["code"]) == (503, "outcome_unknown")
     assert int(lost.headers["retry-after"]) >= 1
     again = await post(http, service, "/book", order, **{"Idempotency-Key": "once"})
