@@ -66,8 +66,7 @@ PASSWORD_THREADS = 2
 
 GARBAGE_OBJECTS = 50_000
 """The number of new objects, about 10 MB, after which the garbage collector searches for cycles: for some 90 ms if all
-of them are garbage. With 10,000 a booking costs a quarter more, because bookings under way are searched again and
-again."""
+of them are garbage. With fewer it would search the bookings under way more often."""
 
 METRICS_SECONDS = 1.0
 """The interval at which a worker saves its metrics."""

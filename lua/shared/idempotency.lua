@@ -41,6 +41,11 @@ local function read_answer(text) -- returns a row and what was asked; or nil, an
   return {status, tonumber(number), record, request_id}, asked
 end
 
+local function is_kept(text) -- whether it counts, or will
+  local row, will_count = read_answer(text)
+  return row or will_count
+end
+
 local function earlier_answer(replay, request) -- returns a row, or nil if the key is new
   local mine = answers[KEYS[tonumber(replay)]]
   if #mine == 0 then return nil end
@@ -71,11 +76,7 @@ local function store_answers(list, count)
   local mine = answers[list]
   call('RPUSH', list, unpack(mine, #mine - count + 1))
   local first = math.max(1, #mine - ANSWERS_MAX + 1)
-  local row, will_count = read_answer(mine[first])
-  while not (row or will_count) do -- ends at a new one
-    first = first + 1
-    row, will_count = read_answer(mine[first])
-  end
+  while not is_kept(mine[first]) do first = first + 1 end -- ends at a new one
   if first > 1 then call('LTRIM', list, first - 1, -1) end
   if call('PTTL', list) < lasts_ms[list] then call('PEXPIRE', list, lasts_ms[list]) end
 end
