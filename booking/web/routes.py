@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from booking.web import pages
 from booking.web.endpoints.accounts import AccountEndpoints
+from booking.web.endpoints.changes import ChangeEndpoint
 from booking.web.endpoints.events import EventEndpoints
 from booking.web.endpoints.health import HealthEndpoints
 from booking.web.endpoints.lists import ListEndpoints
@@ -127,6 +128,7 @@ def routes(
     events: EventEndpoints,
     lists: ListEndpoints,
     reports: ReportEndpoints,
+    changes: ChangeEndpoint,
     live: LiveEndpoint,
     accounts: AccountEndpoints | None,
     health: HealthEndpoints,
@@ -151,6 +153,7 @@ def routes(
         _route("/events/{event_id}/booking", GET=events.get_booking),
         _route("/events/{event_id}/details", GET=events.details),
         _sending("/events/{event_id}/bookings", GET=lists.of_event),
+        _route("/events/{event_id}/changes", GET=changes.changes),
         _sending("/events/{event_id}/live", GET=live),
         _route("/events/{event_id}/report", GET=reports.report),
         _route("/events/{event_id}/audit", GET=reports.audit),

@@ -5,10 +5,11 @@ from typing import Any
 
 import orjson
 
+from booking.domain.changes import BookingChange, ChangeKind, EventChange
 from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
 from booking.web.endpoints.exports import COLUMNS, csv_lines, ndjson_lines
 from booking.web.problems import KINDS, Fault, Problem, invalid
-from booking.web.responses import booking_data, details_data, event_data
+from booking.web.responses import booking_data, change_data, details_data, event_data
 from booking.web.times import from_text, to_text
 
 NOON_MS = from_text("2026-11-22T12:00:00.125Z")
@@ -41,6 +42,21 @@ BOOKING = booking_data(_BOOKING)
 HELD = booking_data(_HELD)
 WAITING = booking_data(_WAITING)
 CANCELLED = booking_data(replace(_BOOKING, status=BookingStatus.CANCELLED))
+
+CHANGES = [
+    change_data(change)
+    for change in (
+        EventChange(1, 1, ChangeKind.CREATED, NOON_MS, _EVENT.rules, "account:17"),
+        BookingChange(
+            1, 11, ChangeKind.CANCELLED, NOON_MS, 2, "ada", 2, BookingStatus.CANCELLED, Source.SALE, NOON_MS, None,
+            "account:17", "The second show is cancelled.",
+        ),
+        BookingChange(
+            1, 12, ChangeKind.PROMOTED, NOON_MS, 9, "grace", 2, BookingStatus.HELD, Source.WAITLIST, NOON_MS,
+            NOON_MS + 300 * SECOND_MS, "account:17",
+        ),
+    )
+]  # fmt: skip
 
 CSV = (",".join(COLUMNS) + "\r\n").encode() + csv_lines([_BOOKING, _WAITING])
 NDJSON = ndjson_lines([_BOOKING, _WAITING])

@@ -30,6 +30,7 @@ RESPONSES = (
     response_schemas.EventData,
     response_schemas.DetailsData,
     response_schemas.BookingData,
+    response_schemas.ChangeData,
     response_schemas.WelcomeData,
     response_schemas.ReportData,
     response_schemas.AuditData,
