@@ -6,7 +6,7 @@ told from its first change. Nothing is written when a change is made, so the out
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -33,6 +33,10 @@ SPAN = 100_000
 
 _BEGUN = 0
 """The event id of a cursor that says that its consumer has begun."""
+
+
+Beside = Callable[[AsyncConnection], Awaitable[None]]
+"""Writes more in the transaction that moves cursors."""
 
 
 class LeaseLost(Exception):
@@ -152,8 +156,10 @@ class OutboxLedger:
             for event_id, end in ends.items()
         }
 
-    async def move(self, lease: Lease, moved: Sequence[Cursor]) -> None:
-        """Writes cursors, and renews the lease. Raises LeaseLost, and writes nothing, if another process has it.
+    async def move(self, lease: Lease, moved: Sequence[Cursor], beside: Beside | None = None) -> None:
+        """Writes cursors, what `beside` writes, and renews the lease, in one transaction.
+
+        Raises LeaseLost, and writes nothing, if another process has the lease.
 
         A cursor whose event was replayed meanwhile stays as the replay has left it.
         """
@@ -161,6 +167,8 @@ class OutboxLedger:
             if not await _take_lease(connection, lease):
                 raise LeaseLost
             await write_cursors(connection, moved)
+            if beside is not None:
+                await beside(connection)
 
 
 CURSOR_COLUMNS: tuple[ColumnElement[Any], ...] = (

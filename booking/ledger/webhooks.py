@@ -24,15 +24,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from booking.domain.changes import ChangeKind
+from booking.ledger import service
 from booking.ledger.ledger import Ledger
-from booking.ledger.outbox import CURSOR_COLUMNS, MAIL, WEBHOOKS, Backlog, backlog_of, is_due, skip_to_now
+from booking.ledger.outbox import CURSOR_COLUMNS, MAIL, WEBHOOKS, Backlog, Beside, backlog_of, is_due, skip_to_now
 from booking.ledger.tables import changes, events, outbox_cursors, webhook_deliveries, webhooks
 
 OF_OWNER_MAX = 100
 """Webhooks of one organizer, at most."""
 
 KEPT = 50
-"""Deliveries of a webhook that are kept: the last that failed, and as many of the last that succeeded."""
+"""Deliveries of a webhook that are kept: so many of the last that failed, at places below, and of the others."""
 
 
 class TooManyWebhooks(Exception):
@@ -190,6 +191,11 @@ class WebhookLedger:
 
     # What the dispatcher does
 
+    async def version(self) -> str:
+        """A text that differs after each change of a webhook."""
+        async with self._ledger.reading() as connection:
+            return await service.read(connection, WEBHOOKS) or ""
+
     async def enabled(self) -> list[Webhook]:
         """All webhooks that are enabled."""
         async with self._ledger.reading() as connection:
@@ -228,25 +234,41 @@ class WebhookLedger:
             found: int | None = await connection.scalar(query)
             return found
 
-    async def disable(self, webhook_id: int, reason: str) -> None:
-        """Disables a webhook. Its cursors stay where they are."""
-        async with self._ledger.writing() as connection:
-            enabled = webhooks.c.id == webhook_id, webhooks.c.disabled_reason.is_(None)
-            await connection.execute(update(webhooks).where(*enabled).values(disabled_reason=reason))
-            await _tell(connection)
+    async def newest_places(self) -> dict[tuple[int, bool], int]:
+        """The place of the newest delivery of each webhook, by whether it succeeded."""
+        succeeded = (webhook_deliveries.c.place >= KEPT).label("succeeded")
+        columns = webhook_deliveries.c.webhook_id, webhook_deliveries.c.place, succeeded
+        newest_first = webhook_deliveries.c.at_ms.desc()
+        place = func.row_number().over(partition_by=(columns[0], succeeded), order_by=newest_first).label("nth")
+        found = select(*columns, place).subquery()
+        async with self._ledger.reading() as connection:
+            rows = await connection.execute(select(found).where(found.c.nth == 1))
+            return {(row.webhook_id, bool(row.succeeded)): row.place for row in rows}
 
-    async def record(self, deliveries: Mapping[tuple[int, int], Delivery]) -> None:
-        """Writes deliveries, each by its webhook and place, in place of the one that was there before."""
-        if not deliveries:
-            return
+    @staticmethod
+    def recording(deliveries: Mapping[tuple[int, int], Delivery], disabled: Mapping[int, str]) -> Beside:
+        """Writes deliveries, each by its webhook and place, over the one that was there before.
+
+        And disables webhooks, each with its reason. Their cursors stay where they are.
+        """
         rows = [{"place": place, **asdict(one)} for (_, place), one in sorted(deliveries.items())]
-        async with self._ledger.writing() as connection:
+
+        async def record(connection: AsyncConnection) -> None:
+            for webhook_id, reason in disabled.items():
+                enabled = webhooks.c.id == webhook_id, webhooks.c.disabled_reason.is_(None)
+                await connection.execute(update(webhooks).where(*enabled).values(disabled_reason=reason))
+            if disabled:
+                await _tell(connection)
+            if not rows:
+                return
             upsert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(webhook_deliveries)
             names = [column.name for column in webhook_deliveries.c if column.name not in ("webhook_id", "place")]
             replaced = {name: upsert.excluded[name] for name in names}
             await connection.execute(
                 upsert.on_conflict_do_update(index_elements=["webhook_id", "place"], set_=replaced), rows
             )
+
+        return record
 
     async def remove_leftovers(self) -> None:
         """Removes what was written about a webhook that was removed meanwhile."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+from booking.outbox import webhooks
 from booking.outbox.context import Context
 
 Consume = Callable[[Context], Awaitable[None]]
@@ -11,5 +12,5 @@ It may raise LedgerError at any time: it is then called again a moment later. A 
 its cursor past is told again. Cancelled if another process has the lease by now.
 """
 
-CONSUMERS: dict[str, Consume] = {}
+CONSUMERS: dict[str, Consume] = {"webhooks": webhooks.consume}
 """By name, which is in the log."""

@@ -2,16 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from booking.ledger.outbox import Cursor, Lease, LeaseLost, OutboxLedger
+from booking.domain.changes import Change
+from booking.ledger.outbox import Beside, Cursor, Lease, LeaseLost, OutboxLedger
 from booking.metrics import Metrics
 from booking.settings import Settings
 
 NEWS_SECONDS = 0.2
 """The interval at which the database is asked whether it has new changes. The persister commits as often."""
+
+
+Render = Callable[[Change], Mapping[str, object]]
+"""Makes the JSON of a change, as the feed tells it."""
 
 
 class News:
@@ -21,15 +26,19 @@ class News:
         self._ledger = ledger
         self._seen: object = None
         self._changed = asyncio.Event()
+        self.count = 0
+        """How often there was something new. To be read before the database is."""
 
-    async def wait(self, seconds: float) -> None:
-        """Returns when there is something new since the call, or after `seconds`."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
+    async def wait(self, count: int, seconds: float) -> None:
+        """Returns when there is something new since `count` was read, or after `seconds`."""
+        if self.count == count:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._changed.wait()
 
     def tell(self) -> None:
         """Ends all waits."""
+        self.count += 1
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -54,6 +63,7 @@ class Context:
     stop: asyncio.Event
     """Set when the process is to end."""
     news: News
+    render: Render
     held_until: float = field(default_factory=time.monotonic)
     """Until when this process has the lease for certain, by the monotonic clock."""
 
@@ -69,8 +79,8 @@ class Context:
             raise LeaseLost
         self.held_until = asked_at + self.lease.lease_ms / 1000
 
-    async def move(self, cursors: Sequence[Cursor]) -> None:
-        """Writes cursors, and renews the lease. Raises LeaseLost, LedgerUnavailable."""
+    async def move(self, cursors: Sequence[Cursor], beside: Beside | None = None) -> None:
+        """Writes cursors, what `beside` writes, and renews the lease. Raises LeaseLost, LedgerUnavailable."""
         asked_at = time.monotonic()
-        await self.ledger.move(self.lease, cursors)
+        await self.ledger.move(self.lease, cursors, beside)
         self.held_until = asked_at + self.lease.lease_ms / 1000

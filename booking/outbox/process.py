@@ -18,7 +18,7 @@ from booking.ledger.migrate import check_schema
 from booking.ledger.outbox import Lease, LeaseLost, OutboxLedger
 from booking.metrics import FOLDER, Metrics, MetricsFile
 from booking.outbox.consumers import CONSUMERS, Consume
-from booking.outbox.context import Context, News
+from booking.outbox.context import Context, News, Render
 from booking.settings import Settings, SettingsError
 
 LEASE_MS = 8_000
@@ -53,16 +53,18 @@ class Health:
     """Whether the database could not be asked; True before the first time."""
 
 
-async def run(settings: Settings, stop: asyncio.Event, health: Health | None = None) -> None:
-    """Tells until `stop` is set, whenever no other process does."""
+async def run(settings: Settings, stop: asyncio.Event, render: Render, health: Health | None = None) -> None:
+    """Tells until `stop` is set, whenever no other process does. `render` makes the JSON of a change."""
     ledger = Ledger.open(settings.database_address, CONNECTIONS)
     try:
-        await Outbox(settings, OutboxLedger(ledger), health or Health()).run(stop)
+        await Outbox(settings, OutboxLedger(ledger), render, health or Health()).run(stop)
     finally:
         await ledger.close()
 
 
-async def run_when_migrated(settings: Settings, stop: asyncio.Event, health: Health | None = None) -> None:
+async def run_when_migrated(
+    settings: Settings, stop: asyncio.Event, render: Render, health: Health | None = None
+) -> None:
     """Waits until the database's tables are those of this version, then runs; `booking migrate` may come later.
 
     Raises SettingsError if a newer version has migrated the database, or if it is not fit for the service.
@@ -77,15 +79,16 @@ async def run_when_migrated(settings: Settings, stop: asyncio.Event, health: Hea
             failures = _log_failure(failures, error)
             await _wait(stop, _pause(failures))
         else:
-            await run(settings, stop, health)
+            await run(settings, stop, render, health)
             return
 
 
 class Outbox:
     """One process of the outbox. Of several, one has the lease, and the others wait for it."""
 
-    def __init__(self, settings: Settings, ledger: OutboxLedger, health: Health) -> None:
+    def __init__(self, settings: Settings, ledger: OutboxLedger, render: Render, health: Health) -> None:
         self._settings = settings
+        self._render = render
         self._ledger = ledger
         self._health = health
         holder = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex}"  # an operator sees which process it is
@@ -99,7 +102,13 @@ class Outbox:
         try:
             while not stop.is_set():
                 context = Context(
-                    self._settings, self._ledger, self._lease, self._health.metrics, stop, News(self._ledger)
+                    self._settings,
+                    self._ledger,
+                    self._lease,
+                    self._health.metrics,
+                    stop,
+                    News(self._ledger),
+                    self._render,
                 )
                 try:
                     await context.renew()

@@ -1,8 +1,9 @@
-"""The program of the children of `booking serve`: a web worker, the persister, the migration or the inspection.
+"""The program of the children of `booking serve`: a web worker, the persister, the outbox, the migration or the
+inspection.
 
     python -m booking.processes.entry_point PROGRAM
 
-    web DESCRIPTORS [wait] [drain] | persist [DESCRIPTOR] | migrate | check-schema | inspect
+    web DESCRIPTORS [wait] [drain] | persist [DESCRIPTOR] | notify | migrate | check-schema | inspect
 
 The settings come as JSON on standard input. Their arrival is the permission to go on; imports may run before it.
 """
@@ -25,6 +26,9 @@ EXIT_FAILED = 1
 
 PERSISTER_NICENESS = 5
 """With this niceness it gets a quarter of a busy core, which is enough to consume more than is booked."""
+
+OUTBOX_NICENESS = 10
+"""With this niceness it gets a tenth of a busy core."""
 
 INSPECTION_SECONDS = 1.0
 """How long the inspection waits for a Redis that does not answer."""
@@ -76,6 +80,19 @@ def persist(watch: int | None) -> None:
         uvloop.run(until_signalled(settings, partial(run, lower_priority=lower, restore=restore_behind)))
     except FallenBehind:
         sys.exit(EXIT_BEHIND)
+
+
+def notify() -> None:
+    """Runs the outbox until SIGTERM, at a low priority: no buyer waits for it."""
+    import uvloop
+
+    from booking.outbox.process import run
+    from booking.web.responses import change_data
+
+    settings = _receive_settings()
+    with suppress(OSError):  # a sandbox may refuse it
+        os.nice(OUTBOX_NICENESS)
+    uvloop.run(until_signalled(settings, partial(run, render=change_data)))
 
 
 def migrate(*, only_checks: bool) -> None:
@@ -142,7 +159,7 @@ def inspect() -> None:
 
 
 async def until_signalled(settings: Settings, run: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
-    """Runs the persister until SIGTERM or SIGINT; it then drains the streams and returns."""
+    """Runs the persister or the outbox until SIGTERM or SIGINT; it then ends what it has begun, and returns."""
     from booking import logs
 
     logs.configure(settings.log_format, settings.node)
@@ -165,6 +182,8 @@ def main(arguments: list[str]) -> None:
                 persist(None)
             case ["persist", watch]:
                 persist(int(watch))
+            case ["notify"]:
+                notify()
             case ["migrate"]:
                 migrate(only_checks=False)
             case ["check-schema"]:

@@ -34,6 +34,7 @@ from booking.metrics import FOLDER, Metrics, MetricsFile
 from booking.operations.read_your_writes import ReadYourWrites
 from booking.operations.restore.naming import name_accounts
 from booking.operations.restore.restoration import lost_shards, restore_empty
+from booking.outbox.addresses import Allowed
 from booking.persister.bootstrap import initialize_shards
 from booking.persister.verification import Verifier, verified_connections
 from booking.settings import Settings, SettingsError
@@ -50,6 +51,7 @@ from booking.web.endpoints.live import LiveEndpoint, Places
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
+from booking.web.endpoints.webhooks import WebhookEndpoints
 from booking.web.local_limits import LocalBuckets
 from booking.web.middleware import ExceptionMiddleware, RequestMiddleware
 from booking.web.pages import PageEndpoints
@@ -228,6 +230,8 @@ class Application:
         watch = ChangeWatch(ledger, self._is_stopping)
         stack.push_async_callback(watch.close)
         places = Places(WAITERS_MAX, settings.live_limit_per_address)
+        webhooks = WebhookEndpoints(credentials, office, ledger, reads, Allowed(settings.webhook_allow))
+        stack.push_async_callback(webhooks.close)
         self._routes.serve(
             routes(
                 SaleEndpoints(credentials, office, limit),
@@ -235,6 +239,7 @@ class Application:
                 ListEndpoints(credentials, office, ledger, read_your_writes, reads),
                 ReportEndpoints(credentials, office, ledger, reader, read_your_writes, reads, work),
                 ChangeEndpoint(credentials, office, ledger, reads, watch, pages_of_changes, places),
+                webhooks,
                 live,
                 accounts if settings.has_accounts else None,
                 HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability, self._is_draining),

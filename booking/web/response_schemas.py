@@ -111,6 +111,60 @@ class ChangeData(TypedDict):
 
 
 @documented
+class WebhookData(TypedDict):
+    """A webhook."""
+
+    id: Id
+    owner_id: str
+    """The user id of the organizer who registered it."""
+    url: str
+    kinds: list[ChangeKind]
+    event_id: Id | None
+    """null: it is told of all events that its owner has created."""
+    description: str
+    status: Literal["enabled", "disabled"]
+    disabled_reason: str | None
+    """Why nothing is sent; null if it is enabled."""
+    created_at: Instant
+    secret: NotRequired[str]
+    """With it its messages are signed (Standard Webhooks). Only in the answer that makes it."""
+
+
+@documented
+class DeliveryData(TypedDict):
+    """One attempt to deliver a message."""
+
+    id: str
+    message_id: str
+    """The header `webhook-id`, the same in all attempts."""
+    type: str
+    event_id: Id | None
+    seq: Id | None
+    at: Instant
+    attempt: Id
+    delivered: bool
+    status: int | None
+    """The HTTP status of the answer; null: there was none."""
+    error: str | None
+    """Why it failed."""
+    answer: str | None
+    """How the answer's body begins."""
+    duration_ms: Count
+
+
+@documented
+class TestData(TypedDict):
+    """What became of a test message."""
+
+    message_id: str
+    delivered: bool
+    status: int | None
+    error: str | None
+    answer: str | None
+    duration_ms: Count
+
+
+@documented
 class UserData(TypedDict):
     """An account."""
 

@@ -15,6 +15,7 @@ from booking.web.endpoints.live import LiveEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
+from booking.web.endpoints.webhooks import WebhookEndpoints
 from booking.web.openapi import endpoint as reference
 from booking.web.pages.static_files import static
 from booking.web.responses import Handler, send_response
@@ -129,6 +130,7 @@ def routes(
     lists: ListEndpoints,
     reports: ReportEndpoints,
     changes: ChangeEndpoint,
+    webhooks: WebhookEndpoints,
     live: LiveEndpoint,
     accounts: AccountEndpoints | None,
     health: HealthEndpoints,
@@ -161,6 +163,12 @@ def routes(
         _route("/events/{event_id}", GET=events.get, PATCH=events.change),
         _route("/events", GET=events.index),
         _route("/initialize", POST=events.initialize),
+        _route("/webhooks", GET=webhooks.index, POST=webhooks.add),
+        _route("/webhooks/{webhook_id}", GET=webhooks.get, PATCH=webhooks.change, DELETE=webhooks.remove),
+        _route("/webhooks/{webhook_id}/rotate", POST=webhooks.rotate),
+        _route("/webhooks/{webhook_id}/test", POST=webhooks.test),
+        _route("/webhooks/{webhook_id}/replay", POST=webhooks.replay),
+        _route("/webhooks/{webhook_id}/deliveries", GET=webhooks.deliveries),
         *account_routes,
         _route("/healthz", GET=health.alive),
         _route("/readyz", GET=health.ready),

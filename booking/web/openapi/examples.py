@@ -7,8 +7,11 @@ import orjson
 
 from booking.domain.changes import BookingChange, ChangeKind, EventChange
 from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
+from booking.ledger.webhooks import OF_OWNER_MAX, Delivery, Webhook
 from booking.web.endpoints.exports import COLUMNS, csv_lines, ndjson_lines
+from booking.web.endpoints.webhooks import delivery_data, webhook_data
 from booking.web.problems import KINDS, Fault, Problem, invalid
+from booking.web.request_schemas import DEFAULT_KINDS
 from booking.web.responses import booking_data, change_data, details_data, event_data
 from booking.web.times import from_text, to_text
 
@@ -57,6 +60,24 @@ CHANGES = [
         ),
     )
 ]  # fmt: skip
+
+_WEBHOOK = Webhook(
+    3, "account:17", "https://shop.example.com/hooks", frozenset(DEFAULT_KINDS), None, "The shop",
+    "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None, None, None, NOON_MS,
+)  # fmt: skip
+WEBHOOK = webhook_data(_WEBHOOK)
+NEW_WEBHOOK = webhook_data(_WEBHOOK, with_secret=True)
+DELIVERY = delivery_data(
+    Delivery(3, "3-1-12", 1, 12, "booking.promoted", NOON_MS, 2, 41, 500, "It has answered 500.", "Oops")
+)
+TEST = {
+    "message_id": "3-test-5b1f0c9a2e7d4c11",
+    "delivered": True,
+    "status": 204,
+    "error": None,
+    "answer": None,
+    "duration_ms": 41,
+}
 
 CSV = (",".join(COLUMNS) + "\r\n").encode() + csv_lines([_BOOKING, _WAITING])
 NDJSON = ndjson_lines([_BOOKING, _WAITING])
@@ -117,6 +138,7 @@ PROBLEMS_DATA: dict[str, dict[str, Any]] = {
     "already_booked": {"booking": BOOKING},
     "sale_not_open": {"opens_at": to_text(NOON_MS + 60 * SECOND_MS), "server_time": to_text(NOON_MS)},
     "capacity_below_sold": {"floor": 7},
+    "too_many_webhooks": {"limit": OF_OWNER_MAX},
 }
 """The `data` of a failure, for the codes that have it."""
 

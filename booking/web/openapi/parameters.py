@@ -26,6 +26,7 @@ def _parameter(name: str, place: str, description: str, schema: JsonObject, **mo
 
 PARAMETERS: dict[str, JsonObject] = {
     "event_id": _parameter("event_id", "path", "The event's id.", EVENT_ID, example=1),
+    "webhook_id": _parameter("webhook_id", "path", "The webhook's id.", EVENT_ID, example=3),
     "code": _parameter("code", "path", "A problem's code.", {"type": "string", "enum": sorted(KINDS)}),
     "X-Request-ID": _parameter(
         "X-Request-ID",
@@ -92,6 +93,12 @@ PARAMETERS: dict[str, JsonObject] = {
     ),
     "events.starting_after": _parameter(
         "starting_after", "query", "An event's id: the page begins after that event.", EVENT_ID
+    ),
+    "webhooks.starting_after": _parameter(
+        "starting_after", "query", "A webhook's id: the page begins after that webhook.", EVENT_ID
+    ),
+    "deliveries.starting_after": _parameter(
+        "starting_after", "query", "A delivery's id: the page begins after that delivery.", {"type": "string"}
     ),
     "bookings.starting_after": _parameter(
         "starting_after", "query", "A booking's id: the page begins after that booking.", BOOKING_ID
