@@ -10,7 +10,7 @@
 -- KEYS[9] rates_odd  hash   the same in odd windows
 -- KEYS[*] answers   list    a caller's first answers to idempotency keys; the items have their indexes
 -- ARGV    expected_epoch event_id interval_us burst
--- ITEMS   user caller replay request
+-- ITEMS   user caller reason replay request
 -- USES    clock shard record event tickets budget prune expiry bucket rates idempotency commit
 -- STATUSES CANCELLED LEFT BOOKING_NOT_FOUND EVENT_NOT_FOUND RATE_LIMITED
 -- RETURNS one row for each item: status; number (wait in ms); record; first request id
@@ -29,7 +29,7 @@ if sale then
   load_bookings(owners)
 end
 
-local function cancel(user)
+local function cancel(user, caller, reason)
   expire_own(user)
   local mine = known[user]
   if not mine or mine.status == EXPIRED_LETTER or mine.status == CANCELLED_LETTER then return BOOKING_NOT_FOUND end
@@ -40,23 +40,23 @@ local function cancel(user)
   else
     give_back(user, mine)
   end
-  mine.status, mine.expires = CANCELLED_LETTER, '0'
-  emit(kind, user, mine)
+  mine.status, mine.expires, actor = CANCELLED_LETTER, '0', caller
+  emit(kind, user, mine, reason ~= '' and reason)
   promote() -- also if the head has left: a smaller group behind it may fit
   return status, 0, mine.record
 end
 
-local function decide(user, caller, replay, request)
+local function decide(user, caller, reason, replay, request)
   local wait_ms = spend(caller)
   if wait_ms then return {RATE_LIMITED, wait_ms, '', ''} end
   if not sale then return {EVENT_NOT_FOUND, 0, '', ''} end
   local earlier = replay ~= '0' and earlier_answer(replay, request)
   if earlier then return earlier end
-  return answer(replay, request, cancel(user))
+  return answer(replay, request, cancel(user, caller, reason))
 end
 
-for i, user, caller, replay, request in items() do
-  rows[i] = (is_unread(replay) or must_wait(i)) and send_again() or decide(user, caller, replay, request)
+for i, user, caller, reason, replay, request in items() do
+  rows[i] = (is_unread(replay) or must_wait(i)) and send_again() or decide(user, caller, reason, replay, request)
 end
 if sale then commit() end
 flush()

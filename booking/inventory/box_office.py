@@ -88,11 +88,20 @@ class BoxOffice:
         return self._decide("book", event_id, user_id, (user_id, quantity), key, f"book {quantity}")
 
     def cancel(
-        self, event_id: int, user_id: str, caller_id: str | None = None, key: IdempotencyKey | None = None
+        self,
+        event_id: int,
+        user_id: str,
+        caller_id: str | None = None,
+        key: IdempotencyKey | None = None,
+        reason: str = "",
     ) -> Decision:
-        """Cancels a user's live booking. The freed tickets go to the head of the waiting list in the same step."""
+        """Cancels a user's live booking. The freed tickets go to the head of the waiting list in the same step.
+
+        `reason` is recorded if `caller_id` is another user.
+        """
         caller_id = caller_id or user_id
-        return self._decide("cancel", event_id, caller_id, (user_id, caller_id), key, f"cancel {user_id}")
+        asked = f"cancel {user_id}\n{reason}" if reason else f"cancel {user_id}"
+        return self._decide("cancel", event_id, caller_id, (user_id, caller_id, reason), key, asked)
 
     def confirm(self, event_id: int, user_id: str, key: IdempotencyKey | None = None) -> Decision:
         """Makes a held booking final."""
@@ -125,21 +134,27 @@ class BoxOffice:
         return await self._change_event("create", event_id, head)
 
     async def change(
-        self, event_id: int, rules: Mapping[str, Argument | None], if_match: str | None = None
+        self,
+        event_id: int,
+        rules: Mapping[str, Argument | None],
+        if_match: str | None = None,
+        caller_id: str | None = None,
     ) -> EventOutcome:
         """Changes the named rules. If people wait, a much larger capacity is reached in several atomic steps.
+
+        `caller_id` is recorded as the actor of the change.
 
         With `if_match`, ANY_TAG or `Event.rules_tag`s separated by spaces, it changes them only if they are as in one
         of these versions. Raises OutcomeUnknown if a later step fails.
         """
         items = [part for name, value in rules.items() for part in (name, _or_empty(value))]
-        condition = "" if if_match is None else if_match or NO_TAG
-        outcome = await self._change_event("change", event_id, (condition, *items))
+        condition, caller = "" if if_match is None else if_match or NO_TAG, caller_id or ""
+        outcome = await self._change_event("change", event_id, (condition, caller, *items))
         while outcome.status is Status.MORE_TO_CHANGE:
             if condition not in ("", ANY_TAG) and outcome.event is not None:
                 condition = outcome.event.rules_tag
             try:
-                outcome = await self._change_event("change", event_id, (condition, *items))
+                outcome = await self._change_event("change", event_id, (condition, caller, *items))
             except InventoryUnavailable as error:  # it means "nothing was changed", which earlier steps make false
                 raise OutcomeUnknown(f"changed in part ({error})") from None
             if outcome.status is Status.PRECONDITION_FAILED:

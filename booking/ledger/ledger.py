@@ -1,7 +1,7 @@
 """The ledger: the only access to the database for all other packages."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import chain
 from typing import Any, Self, TypeVar
@@ -237,6 +237,11 @@ class Ledger:
         async with self.reading() as connection:
             return await reads.event(connection, event_id)
 
+    async def seqs(self, event_ids: Collection[int]) -> dict[int, int]:
+        """The `seq` of each of these events (a few thousand at most) that exists."""
+        async with self._connected() as connection:
+            return await reads.seqs(connection, event_ids)
+
     async def event_ids(self) -> list[int]:
         """Every event's id, in order."""
         async with self.reading() as connection:
@@ -360,6 +365,12 @@ class Ledger:
                 yield connection
         finally:
             self._readings.release()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in a transaction that writes, for another module of this package."""
+        async with self._writing() as connection:
+            yield connection
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:

@@ -25,8 +25,8 @@ _BOOKING_COLUMNS = [column.name for column in bookings.columns]
 # are updated: an upsert of both takes 50 % longer.
 _SQLITE_INSERT_CHANGES = """
     INSERT INTO changes (event_id, seq, kind, at_ms, number, user_id, quantity, status, source, created_at_ms,
-        expires_at_ms, rules)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        expires_at_ms, rules, actor, reason)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _SQLITE_INSERT_BOOKINGS = """
     INSERT INTO bookings (event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms,

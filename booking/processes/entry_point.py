@@ -1,6 +1,6 @@
-"""What the children of `booking serve` run: a web worker, the persister, the migration or the inspection.
+"""What the children of `booking serve` run: a web worker, the persister, the outbox, the migration, the inspection.
 
-    web DESCRIPTORS [wait] [drain] | persist [DESCRIPTOR] | migrate | check-schema | inspect
+    web DESCRIPTORS [wait] [drain] | persist [DESCRIPTOR] | notify | migrate | check-schema | inspect
 
 The settings come as JSON on standard input. Their arrival is the permission to go on. The children are forks of the
 supervisor, so everything is imported here, and once.
@@ -28,15 +28,20 @@ from booking.ledger.migrate import check_schema
 from booking.ledger.migrate import migrate as migrate_ledger
 from booking.operations.restore.automatic import restore_behind
 from booking.operations.signing_secret import check_signing_secret
+from booking.outbox import process as outbox
 from booking.persister.persister import FallenBehind, run
 from booking.processes.priority import lower_priority
 from booking.processes.web_server import serve
 from booking.settings import EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
+from booking.web.responses import change_data
 
 EXIT_FAILED = 1
 
 PERSISTER_NICENESS = 5
 """With this niceness it gets a quarter of a busy core, which is enough to consume more than is booked."""
+
+OUTBOX_NICENESS = 10
+"""With this niceness it gets a tenth of a busy core."""
 
 INSPECTION_SECONDS = 1.0
 """How long the inspection waits for a Redis that does not answer."""
@@ -78,6 +83,14 @@ def persist(watch: int | None) -> None:
         uvloop.run(until_signalled(settings, partial(run, lower_priority=lower, restore=restore_behind)))
     except FallenBehind:
         sys.exit(EXIT_BEHIND)
+
+
+def notify() -> None:
+    """Runs the outbox until SIGTERM, at a low priority: no buyer waits for it."""
+    settings = _receive_settings()
+    with suppress(OSError):  # a sandbox may refuse it
+        os.nice(OUTBOX_NICENESS)
+    uvloop.run(until_signalled(settings, partial(outbox.run, render=change_data)))
 
 
 def migrate(*, only_checks: bool) -> None:
@@ -134,7 +147,7 @@ def inspect() -> None:
 
 
 async def until_signalled(settings: Settings, run: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
-    """Runs the persister until SIGTERM or SIGINT; it then drains the streams and returns."""
+    """Runs the persister or the outbox until SIGTERM or SIGINT; it then ends what it has begun, and returns."""
     logs.configure(settings.log_format, settings.node)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -154,6 +167,8 @@ def main(arguments: Sequence[str]) -> None:
                 persist(None)
             case ["persist", watch]:
                 persist(int(watch))
+            case ["notify"]:
+                notify()
             case ["migrate"]:
                 migrate(only_checks=False)
             case ["check-schema"]:

@@ -18,7 +18,7 @@ from booking.processes.listening_sockets import Listeners, answers
 from booking.processes.priority import StarvationWatch, restore_priority
 from booking.settings import DRAIN_SIGNAL, EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
 
-STOP_ORDER = ((("worker", "migration", "inspection"), 8.0), (("persister",), 9.0), (("redis",), 9.7))
+STOP_ORDER = ((("worker", "migration", "inspection"), 8.0), (("persister", "outbox"), 9.0), (("redis",), 9.7))
 """The children in the order in which they stop, and the seconds from the signal after which they are killed. A kill is
 safe: acknowledged changes are on disk, and the persister goes on from its cursor at the next start."""
 
@@ -37,12 +37,14 @@ class StartFailed(Exception):
 class Supervisor:
     """Runs one service on one data folder."""
 
-    def __init__(self, settings: Settings, *, with_persister: bool = True, migrates: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, *, with_persister: bool = True, with_outbox: bool = True, migrates: bool = True
+    ) -> None:
         """Without `migrates`, the start fails if the tables are not those of this version."""
         self._settings = settings
         self._migrates = migrates
         self._settings_json = settings.model_dump_json().encode()
-        self._with_persister = with_persister
+        self._with_persister, self._with_outbox = with_persister, with_outbox
         self._folder = DataFolder(settings.data_dir)
         self._embedded = EmbeddedServer(settings) if settings.embedded_redis else None
         self._listeners: Listeners | None = None
@@ -98,6 +100,7 @@ class Supervisor:
             for number in range(1, self._settings.workers + 1)
         ]
         persisters = [self._child("persister", self._persister_command)] if self._with_persister else []
+        outboxes = [self._child("outbox", partial(self._command, "notify"))] if self._with_outbox else []
         migration = self._child("migration", partial(self._command, "migrate" if self._migrates else "check-schema"))
         is_external = self._settings.redis_url is not None or self._settings.redis_server is not None
         inspections = [self._child("inspection", partial(self._command, "inspect"))] if is_external else []
@@ -115,12 +118,14 @@ class Supervisor:
             child.release()
         self._tasks = [
             asyncio.create_task(child.keep_running(partial(self._may_restart, child)))
-            for child in (*embedded, *persisters, *self._workers)
+            for child in (*embedded, *persisters, *outboxes, *self._workers)
         ]
         self._tasks += [asyncio.create_task(self._starvation_watch.run(child)) for child in persisters]
         await self._first_answer(listeners.url)
         self._answers = True
-        for child in persisters:
+        for child in outboxes:
+            child.launch()  # only now, so that its imports delay nobody's first booking
+        for child in (*persisters, *outboxes):
             child.release()  # only now, so that only one child prints an error about wrong settings
         self._describe()
         report(f"serving on {listeners.url} (Ctrl-C stops it; its files are in {self._settings.data_dir})")

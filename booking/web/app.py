@@ -34,6 +34,7 @@ from booking.metrics import FOLDER, Metrics, MetricsFile
 from booking.operations.read_your_writes import ReadYourWrites
 from booking.operations.restore.naming import name_accounts
 from booking.operations.restore.restoration import lost_shards, restore_empty
+from booking.outbox.addresses import Allowed
 from booking.persister.bootstrap import initialize_shards
 from booking.persister.verification import Verifier, verified_connections
 from booking.settings import Settings, SettingsError
@@ -42,6 +43,7 @@ from booking.web.account_tokens import RENEW_SECONDS, AccountTokens
 from booking.web.authentication import Credentials
 from booking.web.cross_origin import CrossOriginMiddleware
 from booking.web.endpoints.accounts import AccountEndpoints
+from booking.web.endpoints.changes import WAITERS_MAX, ChangeEndpoint, ChangeWatch
 from booking.web.endpoints.events import EventEndpoints
 from booking.web.endpoints.health import HealthEndpoints
 from booking.web.endpoints.lists import ListEndpoints
@@ -49,6 +51,7 @@ from booking.web.endpoints.live import LiveEndpoint, Places
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
+from booking.web.endpoints.webhooks import WebhookEndpoints
 from booking.web.local_limits import LocalBuckets
 from booking.web.middleware import ExceptionMiddleware, RequestMiddleware
 from booking.web.pages import PageEndpoints
@@ -98,13 +101,15 @@ class Application:
         waits: bool = False,
         load: Load | None = None,
         is_draining: Callable[[], bool] = lambda: False,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """With `waits`, it starts even if Redis or the database is away, and responds with 503 until then.
 
-        While `is_draining` returns True, the health checks respond with 503.
+        While `is_draining` returns True, the health checks respond with 503. While `is_stopping` does, no call waits
+        for a change.
         """
         logs.configure(settings.log_format, settings.node)
-        self._is_draining = is_draining
+        self._is_draining, self._is_stopping = is_draining, is_stopping
         self._settings = settings
         self._startup = Startup(self._open, waits=waits)
         self._access_log = AccessLog(
@@ -219,14 +224,22 @@ class Application:
         accounts = AccountEndpoints(ledger, passwords, credentials, account_tokens, sign, attempts)
         live = LiveEndpoint(credentials, office, Places(settings.live_limit, settings.live_limit_per_address))
         reads = LocalBuckets(read_limit, "reads")
-        work = SharedWork()
+        work, pages_of_changes = SharedWork(), SharedWork()
         stack.push_async_callback(work.close)
+        stack.push_async_callback(pages_of_changes.close)
+        watch = ChangeWatch(ledger, self._is_stopping)
+        stack.push_async_callback(watch.close)
+        places = Places(WAITERS_MAX, settings.live_limit_per_address)
+        webhooks = WebhookEndpoints(credentials, office, ledger, reads, Allowed(settings.webhook_allow))
+        stack.push_async_callback(webhooks.close)
         self._routes.serve(
             routes(
                 SaleEndpoints(credentials, office, limit),
                 EventEndpoints(credentials, office, reads),
                 ListEndpoints(credentials, office, ledger, read_your_writes, reads),
                 ReportEndpoints(credentials, office, ledger, reader, read_your_writes, reads, work),
+                ChangeEndpoint(credentials, office, ledger, reads, watch, pages_of_changes, places),
+                webhooks,
                 live,
                 accounts if settings.has_accounts else None,
                 HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability, self._is_draining),
@@ -294,6 +307,7 @@ def create_app(
     waits: bool = False,
     load: Load | None = None,
     is_draining: Callable[[], bool] = lambda: False,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> Application:
     """The application of one web worker, for any ASGI server; `load` is that server's load shedder, if it has one."""
-    return Application(settings, waits=waits, load=load, is_draining=is_draining)
+    return Application(settings, waits=waits, load=load, is_draining=is_draining, is_stopping=is_stopping)

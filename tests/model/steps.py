@@ -49,6 +49,7 @@ class Cancel:
     user_id: str
     caller_id: str | None = None
     key: IdempotencyKey | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,8 @@ one_change = st.one_of([st.fixed_dictionaries({name: values}) for name, values i
 growth = capacities.map(lambda capacity: {"capacity": capacity})
 
 books = st.builds(Book, events, users, quantities, keys)
-cancels = st.builds(Cancel, events, users, weighted((3, st.none()), (1, users)), keys)
+reasons = st.sampled_from(("", "", "sold twice"))
+cancels = st.builds(Cancel, events, users, weighted((3, st.none()), (1, users)), keys, reasons)
 confirms = st.builds(Confirm, events, users, keys)
 looks = st.builds(Look, events)
 own_looks = st.builds(LookBooking, events, users)

@@ -42,13 +42,15 @@ class ReferenceBoxOffice:
         sale.record_rules(ChangeKind.CREATED, now_ms)
         return EventOutcome(Status.CREATED, sale.view(now_ms))
 
-    def change(self, event_id: int, rules: Mapping[str, int | str | None], *, now_ms: int) -> EventOutcome:
+    def change(
+        self, event_id: int, rules: Mapping[str, int | str | None], caller_id: str | None = None, *, now_ms: int
+    ) -> EventOutcome:
         """Changes the named rules. They have the contract's names; times are milliseconds."""
         sale = self._swept(event_id, now_ms)
         if sale is None:
             return EventOutcome(Status.EVENT_NOT_FOUND)
         named = {RULES.get(name, name): bool(value) if name == "paused" else value for name, value in rules.items()}
-        return sale.change(replace(sale.rules, **named), now_ms)  # type: ignore[arg-type]  # each by its own name
+        return sale.change(replace(sale.rules, **named), now_ms, caller_id)  # type: ignore[arg-type]  # each by its own name
 
     def book(
         self, event_id: int, user_id: str, quantity: int = 1, key: IdempotencyKey | None = None, *, now_ms: int
@@ -63,13 +65,14 @@ class ReferenceBoxOffice:
         user_id: str,
         caller_id: str | None = None,
         key: IdempotencyKey | None = None,
+        reason: str = "",
         *,
         now_ms: int,
     ) -> Outcome:
-        """Cancels a user's live booking. The key belongs to the caller, who may be an organizer."""
-        request = ("cancel", user_id)
+        """Cancels a user's live booking. The key belongs to the caller, who may be an organizer with a reason."""
+        caller, request = caller_id or user_id, ("cancel", f"{user_id}\n{reason}")
         return self._decide(
-            event_id, caller_id or user_id, key, request, now_ms, lambda sale: sale.cancel(user_id, now_ms)
+            event_id, caller, key, request, now_ms, lambda sale: sale.cancel(user_id, now_ms, caller, reason or None)
         )
 
     def confirm(self, event_id: int, user_id: str, key: IdempotencyKey | None = None, *, now_ms: int) -> Outcome:

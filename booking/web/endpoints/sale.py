@@ -147,7 +147,7 @@ def _book(office: BoxOffice, order: BookRequest, caller: Caller, key: Idempotenc
 
 def _cancel(office: BoxOffice, order: CancelRequest, caller: Caller, key: IdempotencyKey | None) -> Decision:
     """`POST /cancel`: the caller's own booking, or that of the user whom an organizer names."""
-    return office.cancel(order.event_id, order.user_id or caller.user_id, caller.user_id, key)
+    return office.cancel(order.event_id, order.user_id or caller.user_id, caller.user_id, key, order.reason)
 
 
 def _confirm(office: BoxOffice, order: ConfirmRequest, caller: Caller, key: IdempotencyKey | None) -> Decision:

@@ -165,6 +165,25 @@ READING = (
     ),
     Operation(
         "GET",
+        "/events/{event_id}/changes",
+        "list_changes",
+        Tag.ORGANIZING,
+        Audience.ORGANIZER,
+        "Follow an event's changes, oldest first",
+        (
+            ResponseDoc(
+                200,
+                "The changes after `after`; after a wait without any, an empty list.",
+                success("Fetched changes", list_of(response_schemas.ChangeData), examples.CHANGES, has_more=HAS_MORE),
+            ),
+        ),
+        "What it tells is in the database, so it is never taken back. A client that passes the last `seq` that it has "
+        "as `after` misses nothing.",
+        parameters=("after", "changes.limit", "wait"),
+        reads_database=True,
+    ),
+    Operation(
+        "GET",
         "/events/{event_id}/report",
         "report",
         Tag.ORGANIZING,

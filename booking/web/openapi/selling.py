@@ -92,7 +92,7 @@ SELLING = (
                 success(_message(Status.CANCELLED), BOOKING, examples.CANCELLED),
             ),
         ),
-        "It cancels the caller's own booking; the event's organizer may name a `user_id`.",
+        "It cancels the caller's own booking; the event's organizer may name a `user_id`, and give a `reason`.",
         request_schemas.CancelRequest,
         {"event_id": 1},
         ("Idempotency-Key",),
