@@ -19,6 +19,8 @@ class ChangeKind(StrEnum):
     CANCELLED = "cancelled"
     LEFT = "left"
     EXPIRED = "expired"
+    REDUCED = "reduced"
+    """A part of the tickets was given back. The booking keeps its number, status and place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,10 @@ class BookingChange:
     source: Source
     created_at_ms: int
     expires_at_ms: int | None
+    payment_id: str | None = None
+    """The payment of the booking, if one was begun."""
+    given_back: int = 0
+    """For `REDUCED`: how many tickets were given back; `quantity` is the rest."""
 
 
 @dataclass(frozen=True, slots=True)

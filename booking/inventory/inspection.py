@@ -211,7 +211,7 @@ def _written_ms(entry: Sequence[Any], now_ms: int) -> int:
     if at_ms <= now_ms:
         return at_ms
     try:
-        return read_change(*fields[1::2]).at_ms
+        return read_change(fields[1]).at_ms
     except (KeyError, ValueError, IndexError):
         return now_ms
 

@@ -10,7 +10,7 @@ Records are the values of an event's `bookings`, the middle of a stream's entrie
 idempotency keys. `lua/shared/record.lua` reads and writes them, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
@@ -133,10 +133,14 @@ def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:
     )
 
 
-def read_change(text: bytes, organizer_id: bytes = b"") -> Change:
+NO_FIELDS: Mapping[bytes, bytes] = {}
+
+
+def read_change(text: bytes, fields: Mapping[bytes, bytes] = NO_FIELDS) -> Change:
     """Parses a stream entry: "event seq kind at", followed by a record and its user, or by an event's rules and name.
 
-    `organizer_id` is the entry's second field, which only the creation of an event has.
+    `fields` are the entry's fields, if it has more than `c`, which is `text`: `o` of the creation of an event is its
+    organizer's user id, `p` is the id of a booking's payment, and `q` the number of tickets that were given back of it.
 
     Raises KeyError, ValueError or IndexError.
     """
@@ -154,7 +158,8 @@ def read_change(text: bytes, organizer_id: bytes = b"") -> Change:
             _optional(closes_at),
             paused == b"1",
         )
-        return EventChange(int(event_id), int(seq), kind, int(at_ms), rules, organizer_id.decode() or None)
+        organizer_id = fields.get(b"o", b"").decode() or None
+        return EventChange(int(event_id), int(seq), kind, int(at_ms), rules, organizer_id)
     status, quantity, number, created, source, expires, user_id = rest.removeprefix(_VERSION).split(b" ", 6)
     return BookingChange(
         int(event_id),
@@ -168,6 +173,8 @@ def read_change(text: bytes, organizer_id: bytes = b"") -> Change:
         SOURCES[source],
         int(created),
         int(expires) if status == b"h" else None,
+        fields[b"p"].decode() if b"p" in fields else None,
+        int(fields[b"q"]) if b"q" in fields else 0,
     )
 
 

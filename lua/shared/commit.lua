@@ -27,10 +27,13 @@ local function commit()
   write('HSET', bookings, kept)
   write('ZADD', waiting, queued)
   write('ZADD', holds, held)
-  if created_by then
-    newest_entry = call('XADD', changes, '*', 'c', entries[1], 'o', created_by)
-  else
-    for _, entry in ipairs(entries) do newest_entry = call('XADD', changes, '*', 'c', entry) end
+  for i, entry in ipairs(entries) do
+    local fields = fields_of[i]
+    if fields then
+      newest_entry = call('XADD', changes, '*', 'c', entry, unpack(fields))
+    else
+      newest_entry = call('XADD', changes, '*', 'c', entry)
+    end
   end
   if #entries > 0 then
     call('HSET', event, 'available', sale.available, 'held', sale.held, 'sold', sale.sold, 'bookings', sale.bookings,

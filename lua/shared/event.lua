@@ -8,7 +8,7 @@ local pruned_from -- `prune_from` before this call
 local version, unsaved, waiting_count -- prefix of new records; entries that SQL lacks; users on the waiting list
 local known, touched = {}, {} -- bookings by user, false for none; users whose booking has changed
 local entries = {} -- new entries of the stream
-local created_by -- the user id for the entry of a new event, in a field of its own that an older persister ignores
+local fields_of = {} -- by the index of an entry: its fields besides `c`, which an older persister ignores
 local newest_entry -- the id of the last entry that `commit` has written; nil if it has written none
 local left_waiting, left_holds = {}, {} -- users that `commit` removes from the waiting list, and from the list of holds
 

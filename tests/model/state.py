@@ -119,4 +119,4 @@ def _event(
 
 
 def _changes(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[Change]:
-    return [read_change(*fields.values()) for _, fields in entries]
+    return [read_change(fields[b"c"], fields) for _, fields in entries]

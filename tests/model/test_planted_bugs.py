@@ -71,8 +71,8 @@ SMALL_BUGS = {
         "booking.quantity > sale.capacity then", "booking.quantity >= sale.capacity then"
     ),
     "double work: an item that is left undone was done": Bug(
-        "(is_unread(replay) or must_wait(i)) and send_again() or decide(user, caller, replay, request)",
-        "decide(user, caller, replay, request)\n  if must_wait(i) then rows[i] = send_again() end",
+        "(is_unread(replay) or must_wait(i)) and send_again() or decide(user, quantity, replay, request)",
+        "decide(user, quantity, replay, request)\n  if must_wait(i) then rows[i] = send_again() end",
     ),
 }
 

@@ -123,10 +123,18 @@ class Sale:
         self._put(ChangeKind.JOINED, booking, now_ms)
         return Outcome(Status.JOINED, self.live(user_id))
 
-    def cancel(self, user_id: str, now_ms: int) -> Outcome:
-        """Cancels a user's live booking, and then promotes: tickets may be free, or the head may have left."""
+    def cancel(self, user_id: str, quantity: int | None, now_ms: int) -> Outcome:
+        """Cancels a user's live booking, or gives back `quantity` of its tickets if it has more than that.
+
+        Then it promotes: tickets may be free, and the head may have left or may have become smaller.
+        """
         if self.live(user_id) is None:
             return Outcome(Status.BOOKING_NOT_FOUND)
+        if quantity is not None and quantity < self.bookings[user_id].quantity:
+            rest = replace(self.bookings[user_id], quantity=self.bookings[user_id].quantity - quantity)
+            self._put(ChangeKind.REDUCED, rest, now_ms, given_back=quantity)
+            self._promote(now_ms)
+            return Outcome(Status.REDUCED, self.live(user_id))
         waited = self.bookings[user_id].status is WAITING
         kind = ChangeKind.LEFT if waited else ChangeKind.CANCELLED
         booking = self._remove(kind, user_id, now_ms)
@@ -193,7 +201,7 @@ class Sale:
             self.waiting.remove(user_id)
         return booking
 
-    def _put(self, kind: ChangeKind, booking: Booking, now_ms: int) -> None:
+    def _put(self, kind: ChangeKind, booking: Booking, now_ms: int, given_back: int = 0) -> None:
         """Stores a booking as its user's last one, and appends the change."""
         self.bookings[booking.user_id] = booking
         self.seq += 1
@@ -210,5 +218,6 @@ class Sale:
                 source=booking.source,
                 created_at_ms=booking.created_at_ms,
                 expires_at_ms=booking.expires_at_ms,
+                given_back=given_back,
             )
         )
