@@ -60,6 +60,7 @@ local function book(user, quantity) -- in the contract's order of checks
   if sale.closes_at and now >= sale.closes_at then return SALE_CLOSED end
   local most = math.min(sale.max_per_user, sale.capacity)
   if not (quantity >= 1 and quantity <= most and quantity % 1 == 0) then return QUANTITY_OVER_LIMIT end
+  actor = acting or user
   -- All fields at once: a table that grows field by field costs more than the rest of this function.
   mine = {status = '', quantity = quantity, number = false, record = '', created = now_text, source = SALE_LETTER,
     expires = '0'}

@@ -11,7 +11,7 @@
 -- KEYS[9] rates_odd  hash   the same in odd windows
 -- KEYS[*] answers   list    a caller's first answers to idempotency keys; the items have their indexes
 -- ARGV    expected_epoch event_id interval_us burst caller
--- ITEMS   user quantity replay request
+-- ITEMS   user quantity reason replay request
 -- USES    clock shard record event tickets budget prune expiry bucket rates caller idempotency commit
 -- STATUSES CANCELLED LEFT REDUCED QUANTITY_OVER_LIMIT BOOKING_NOT_FOUND EVENT_NOT_FOUND RATE_LIMITED
 -- RETURNS one row for each item: status; number (position, wait in ms); record; first request id
@@ -31,15 +31,15 @@ if sale then
   load_bookings(owners)
 end
 
-local function reduce(user, booking, quantity) -- gives back a part: the rest keeps its number, status and place
+local function reduce(user, booking, quantity, reason) -- a part: the rest keeps its number, status and place
   booking.quantity = booking.quantity - quantity
   if booking.status == WAITING_LETTER then
     sale.backlog = sale.backlog - quantity
   else
     release(booking, quantity)
   end
-  emit('reduced', user, booking)
-  fields_of[#entries] = {'q', whole(quantity)}
+  emit('reduced', user, booking, reason)
+  add_field('q', whole(quantity))
 end
 
 local function position(booking) -- 0 unless it waits; users who left in this call may have been ahead or behind
@@ -51,15 +51,16 @@ local function position(booking) -- 0 unless it waits; users who left in this ca
   return ahead
 end
 
-local function cancel(user, quantity)
+local function cancel(user, quantity, reason)
   expire_own(user)
+  actor = acting or user
   local mine = known[user]
   if not mine or mine.status == EXPIRED_LETTER or mine.status == CANCELLED_LETTER then return BOOKING_NOT_FOUND end
   local returned = mine.quantity
   if quantity ~= '' then returned = tonumber(quantity) or 0 end
   if not (returned >= 1 and returned % 1 == 0) then return QUANTITY_OVER_LIMIT end
   if returned < mine.quantity then
-    reduce(user, mine, returned)
+    reduce(user, mine, returned, reason ~= '' and reason)
     promote() -- also if it waits: at the head, a smaller group may fit
     return REDUCED, position(mine), mine.record
   end
@@ -71,22 +72,22 @@ local function cancel(user, quantity)
     give_back(user, mine)
   end
   mine.status, mine.expires = CANCELLED_LETTER, '0'
-  emit(kind, user, mine)
+  emit(kind, user, mine, reason ~= '' and reason)
   promote() -- also if the head has left: a smaller group behind it may fit
   return status, 0, mine.record
 end
 
-local function decide(user, quantity, replay, request)
+local function decide(user, quantity, reason, replay, request)
   local wait_ms = spend(acting or user)
   if wait_ms then return {RATE_LIMITED, wait_ms, '', ''} end
   if not sale then return {EVENT_NOT_FOUND, 0, '', ''} end
   local earlier = replay ~= '0' and earlier_answer(replay, request)
   if earlier then return earlier end
-  return answer(replay, request, cancel(user, quantity))
+  return answer(replay, request, cancel(user, quantity, reason))
 end
 
-for i, user, quantity, replay, request in items() do
-  rows[i] = (is_unread(replay) or must_wait(i)) and send_again() or decide(user, quantity, replay, request)
+for i, user, quantity, reason, replay, request in items() do
+  rows[i] = (is_unread(replay) or must_wait(i)) and send_again() or decide(user, quantity, reason, replay, request)
 end
 if sale then commit() end
 flush()

@@ -39,7 +39,7 @@ local function confirm(user)
     sale.held, sale.holding = sale.held - mine.quantity, sale.holding - 1
     sale.sold, sale.bookings = sale.sold + mine.quantity, sale.bookings + 1
     left_holds[#left_holds + 1] = user
-    mine.status, mine.expires = CONFIRMED_LETTER, '0'
+    mine.status, mine.expires, actor = CONFIRMED_LETTER, '0', acting or user
     emit('confirmed', user, mine)
   end
   return CONFIRMED, 0, mine.record

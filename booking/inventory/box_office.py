@@ -115,13 +115,17 @@ class BoxOffice:
         quantity: int | None = None,
         key: IdempotencyKey | None = None,
         acting: Acting | None = None,
+        reason: str = "",
     ) -> Decision:
         """Cancels a user's live booking, or gives back `quantity` of its tickets if it has more than that.
 
-        The freed tickets go to the head of the waiting list in the same step.
+        The freed tickets go to the head of the waiting list in the same step. `reason` is recorded if the caller is
+        another user.
         """
         asked = f"cancel {user_id}" if quantity is None else f"give back {quantity} for {user_id}"
-        return self._decide("cancel", event_id, (user_id, _or_empty(quantity)), key, asked, acting)
+        if reason:
+            asked += f"\n{reason}"
+        return self._decide("cancel", event_id, (user_id, _or_empty(quantity), reason), key, asked, acting)
 
     def confirm(
         self, event_id: int, user_id: str, key: IdempotencyKey | None = None, acting: Acting | None = None
@@ -157,21 +161,27 @@ class BoxOffice:
         return await self._change_event("create", event_id, head)
 
     async def change(
-        self, event_id: int, rules: Mapping[str, Argument | None], if_match: str | None = None
+        self,
+        event_id: int,
+        rules: Mapping[str, Argument | None],
+        if_match: str | None = None,
+        caller_id: str | None = None,
     ) -> EventOutcome:
         """Changes the named rules. If people wait, a much larger capacity is reached in several atomic steps.
+
+        `caller_id` is recorded as the actor of the change.
 
         With `if_match`, ANY_TAG or `Event.rules_tag`s separated by spaces, it changes them only if they are as in one
         of these versions. Raises OutcomeUnknown if a later step fails.
         """
         items = [part for name, value in rules.items() for part in (name, _or_empty(value))]
-        condition = "" if if_match is None else if_match or NO_TAG
-        outcome = await self._change_event("change", event_id, (condition, *items))
+        condition, caller = "" if if_match is None else if_match or NO_TAG, caller_id or ""
+        outcome = await self._change_event("change", event_id, (condition, caller, *items))
         while outcome.status is Status.MORE_TO_CHANGE:
             if condition not in ("", ANY_TAG) and outcome.event is not None:
                 condition = outcome.event.rules_tag
             try:
-                outcome = await self._change_event("change", event_id, (condition, *items))
+                outcome = await self._change_event("change", event_id, (condition, caller, *items))
             except InventoryUnavailable as error:  # it means "nothing was changed", which earlier steps make false
                 raise OutcomeUnknown(f"changed in part ({error})") from None
             if outcome.status is Status.PRECONDITION_FAILED:

@@ -9,8 +9,8 @@ from booking.domain.model import Rules
 from booking.ledger.errors import LedgerConflict
 
 ChangeRow = tuple[
-    int, int, str, int, int | None, str | None, int | None, str | None, str | None, int | None, int | None, str | None,
-    str | None, int | None
+    int, int, str, int, int | None, str | None, int | None, str | None, str | None, int | None, int | None,
+    str | None, str | None, str | None, str | None, int | None,
 ]  # fmt: skip
 """The columns of the table `changes`, in its order."""
 
@@ -60,7 +60,8 @@ def fold(changes: Iterable[Change]) -> Fold:
             created_at_ms, expires_at_ms, at_ms = change.created_at_ms, change.expires_at_ms, change.at_ms
             rows.append(
                 (event_id, seq, change.kind.value, at_ms, number, user_id, quantity, status, source,
-                 created_at_ms, expires_at_ms, None, change.payment_id, change.given_back or None)
+                 created_at_ms, expires_at_ms, None, change.actor, change.reason, change.payment_id,
+                 change.given_back or None)
             )  # fmt: skip
             name = (event_id, number)
             bookings = made if number == seq or name in made else moved
@@ -74,7 +75,7 @@ def fold(changes: Iterable[Change]) -> Fold:
             step.changed = change
             rows.append(
                 (event_id, seq, change.kind.value, change.at_ms, None, change.organizer_id, None, None, None, None,
-                 None, rules_to_text(change.rules), None, None)
+                 None, rules_to_text(change.rules), change.actor, None, None, None)
             )  # fmt: skip
     return folded
 

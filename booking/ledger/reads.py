@@ -1,5 +1,6 @@
 """The queries for users and audits. Long lists are read in pages, so that none is in memory as a whole."""
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Row, desc, func, select, tuple_
@@ -41,6 +42,12 @@ async def event(connection: AsyncConnection, event_id: int) -> EventRecord | Non
         return None
     rules = Rules(**{name: row[name] for name in Rules.__slots__})
     return EventRecord(row["id"], rules, row["created_at_ms"], row["seq"], row["organizer_id"])
+
+
+async def seqs(connection: AsyncConnection, event_ids: Collection[int]) -> dict[int, int]:
+    """The `seq` of each of these events that exists."""
+    found = await connection.execute(select(events.c.id, events.c.seq).where(events.c.id.in_(event_ids)))
+    return {row.id: row.seq for row in found}
 
 
 async def event_ids(connection: AsyncConnection) -> list[int]:
@@ -197,7 +204,7 @@ async def changes_page(connection: AsyncConnection, event_id: int, after_seq: in
         .order_by(changes.c.seq)
         .limit(limit)
     )
-    return [_change(row) for row in rows]
+    return [change_of(row) for row in rows]
 
 
 async def user_page(
@@ -243,10 +250,11 @@ def booking_of(row: Row[int, int, str, int, str, str, int, int | None, str | Non
     )
 
 
-def _change(row: Row[tuple[object, ...]]) -> Change:
+def change_of(row: Row[Any]) -> Change:
+    """A row of `changes` as a change."""
     if row.rules is not None:
         rules = rules_from_text(row.rules)
-        return EventChange(row.event_id, row.seq, ChangeKind(row.kind), row.at_ms, rules, row.user_id)
+        return EventChange(row.event_id, row.seq, ChangeKind(row.kind), row.at_ms, rules, row.user_id, row.actor)
     return BookingChange(
         event_id=row.event_id,
         seq=row.seq,
@@ -259,6 +267,8 @@ def _change(row: Row[tuple[object, ...]]) -> Change:
         source=Source(row.source),
         created_at_ms=row.created_at_ms,
         expires_at_ms=row.expires_at_ms,
+        actor=row.actor,
+        reason=row.reason,
         payment_id=row.payment_id,
         given_back=row.given_back or 0,
     )

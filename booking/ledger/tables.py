@@ -14,7 +14,7 @@ metadata = MetaData(
 SKIPPED = "skipped"
 
 # SQLite assigns ids only in a column of type INTEGER.
-_AccountId = BigInteger().with_variant(Integer(), "sqlite")
+_AssignedId = BigInteger().with_variant(Integer(), "sqlite")
 
 # How far each shard's stream is applied. The number of rows is the service's number of shards.
 shards = Table(
@@ -87,6 +87,11 @@ changes = Table(
     Column("created_at_ms", BigInteger),
     Column("expires_at_ms", BigInteger),
     Column("rules", Text),
+    # The user id that caused a change of a booking, if it is not the booking's own user; empty: the clock. Of a change
+    # of the event: who made it. Null in the rows of versions before this column.
+    Column("actor", Text),
+    # What an organizer who cancelled a booking has said.
+    Column("reason", Text),
     Column("payment_id", Text),
     # For a part that was given back: how many tickets. `quantity` is the rest.
     Column("given_back", SmallInteger),
@@ -127,7 +132,7 @@ service = Table(
 users = Table(
     "users",
     metadata,
-    Column("id", _AccountId, primary_key=True),
+    Column("id", _AssignedId, primary_key=True),
     Column("email", Text, nullable=False),
     Column("email_key", Text, nullable=False, unique=True),
     Column("password_hash", Text, nullable=False),

@@ -25,7 +25,7 @@ _BOOKING_COLUMNS = [column.name for column in bookings.columns]
 # are updated: an upsert of both takes 50 % longer.
 _SQLITE_INSERT_CHANGES = """
     INSERT INTO changes (event_id, seq, kind, at_ms, number, user_id, quantity, status, source, created_at_ms,
-        expires_at_ms, rules, payment_id, given_back)
+        expires_at_ms, rules, actor, reason, payment_id, given_back)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _SQLITE_INSERT_BOOKINGS = """

@@ -26,6 +26,9 @@ from booking.web.problems import Fault, invalid, pointer_to
 INTEGER_MAX = 2**53 - 1
 """The largest integer that every JSON parser reads exactly (RFC 7493)."""
 
+REASON_CHARACTERS_MAX = 500
+"""The longest reason of a cancellation (contract)."""
+
 NO_NUL = r"^[^\x00]*$"
 
 _FORBIDDEN = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202d\u202e"
@@ -91,6 +94,12 @@ Name = Annotated[
     AfterValidator(_visible),
     Field(json_schema_extra={"pattern": VISIBLE_TEXT}),
 ]
+Reason = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=REASON_CHARACTERS_MAX),
+    AfterValidator(_visible),
+    Field(json_schema_extra={"pattern": VISIBLE_TEXT}),
+]
 Capacity = Annotated[int, Field(ge=1, le=CAPACITY_MAX)]
 MaxPerUser = Annotated[int, Field(ge=1, le=MAX_PER_USER_MAX)]
 WaitlistLimit = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
@@ -139,6 +148,8 @@ class CancelRequest(CommandRequest):
 
     quantity: Annotated[int, Field(ge=1, json_schema_extra={"maximum": INTEGER_MAX})] = Field(default_factory=int)
     """The number of tickets to give back; by default, and if it is not less than the booking has, all of them."""
+    reason: Reason = Field(default_factory=str)
+    """What the user is told, and the feed. Ignored if the booking is the caller's own."""
 
 
 class ConfirmRequest(CommandRequest):

@@ -136,8 +136,8 @@ def by_the_scripts(office: BoxOffice, command: Command) -> Awaitable[Answer]:
     match command:
         case Book(event_id, user_id, quantity, key, caller_id):
             return office.book(event_id, user_id, quantity, key, acting(user_id, caller_id))
-        case Cancel(event_id, user_id, quantity, key, caller_id):
-            return office.cancel(event_id, user_id, quantity, key, acting(user_id, caller_id))
+        case Cancel(event_id, user_id, quantity, key, caller_id, reason):
+            return office.cancel(event_id, user_id, quantity, key, acting(user_id, caller_id), reason)
         case Confirm(event_id, user_id, key, caller_id):
             return office.confirm(event_id, user_id, key, acting(user_id, caller_id))
         case Look(event_id):
@@ -147,7 +147,7 @@ def by_the_scripts(office: BoxOffice, command: Command) -> Awaitable[Answer]:
         case Create(event_id, rules):
             return office.create(event_id, rules, ORGANIZER)
         case Change(event_id, changed):
-            return office.change(event_id, changed)
+            return office.change(event_id, changed, caller_id=ORGANIZER)
         case Due(shard):
             return office.events_to_expire(shard, "the only sweeper", SWEEPER_LEASE_MS, most=2)
 
@@ -157,8 +157,8 @@ def by_the_model(model: ReferenceBoxOffice, command: Command, now_ms: int) -> An
     match command:
         case Book(event_id, user_id, quantity, key, caller_id):
             return model.book(event_id, user_id, quantity, key, caller_id, now_ms=now_ms)
-        case Cancel(event_id, user_id, quantity, key, caller_id):
-            return model.cancel(event_id, user_id, quantity, key, caller_id, now_ms=now_ms)
+        case Cancel(event_id, user_id, quantity, key, caller_id, reason):
+            return model.cancel(event_id, user_id, quantity, key, caller_id, reason, now_ms=now_ms)
         case Confirm(event_id, user_id, key, caller_id):
             return model.confirm(event_id, user_id, key, caller_id, now_ms=now_ms)
         case Look(event_id):
@@ -168,7 +168,7 @@ def by_the_model(model: ReferenceBoxOffice, command: Command, now_ms: int) -> An
         case Create(event_id, rules):
             return model.create(event_id, rules, ORGANIZER, now_ms=now_ms)
         case Change(event_id, changed):
-            return model.change(event_id, changed, now_ms=now_ms)
+            return model.change(event_id, changed, ORGANIZER, now_ms=now_ms)
         case Due(shard):
             sales = [sale for sale in model.sales.values() if keys.shard_of(sale.id, SHARDS) == shard]
             firsts = sorted((min(sale.hold_ends())[0], sale.id) for sale in sales if sale.hold_ends())

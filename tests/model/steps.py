@@ -51,6 +51,7 @@ class Cancel:
     quantity: int | None = None
     key: IdempotencyKey | None = None
     caller_id: str | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,9 @@ growth = capacities.map(lambda capacity: {"capacity": capacity})
 
 callers = weighted((9, st.none()), (1, users))
 parts = weighted((3, st.none()), (1, quantities))
+reasons = st.sampled_from(("", "", "sold twice"))
 books = st.builds(Book, events, users, quantities, keys, callers)
-cancels = st.builds(Cancel, events, users, parts, keys, callers)
+cancels = st.builds(Cancel, events, users, parts, keys, weighted((3, st.none()), (1, users)), reasons)
 confirms = st.builds(Confirm, events, users, keys, callers)
 looks = st.builds(Look, events)
 own_looks = st.builds(LookBooking, events, users)

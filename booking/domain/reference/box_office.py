@@ -42,13 +42,15 @@ class ReferenceBoxOffice:
         sale.record_rules(ChangeKind.CREATED, now_ms)
         return EventOutcome(Status.CREATED, sale.view(now_ms))
 
-    def change(self, event_id: int, rules: Mapping[str, int | str | None], *, now_ms: int) -> EventOutcome:
+    def change(
+        self, event_id: int, rules: Mapping[str, int | str | None], caller_id: str | None = None, *, now_ms: int
+    ) -> EventOutcome:
         """Changes the named rules. They have the contract's names; times are milliseconds."""
         sale = self._swept(event_id, now_ms)
         if sale is None:
             return EventOutcome(Status.EVENT_NOT_FOUND)
         named = {RULES.get(name, name): bool(value) if name == "paused" else value for name, value in rules.items()}
-        return sale.change(replace(sale.rules, **named), now_ms)  # type: ignore[arg-type]  # each by its own name
+        return sale.change(replace(sale.rules, **named), now_ms, caller_id)  # type: ignore[arg-type]  # each by its own name
 
     # The key of each of these commands belongs to the caller, who may act for the user.
 
@@ -63,9 +65,9 @@ class ReferenceBoxOffice:
         now_ms: int,
     ) -> Outcome:
         """Gives a user `quantity` tickets (all or none), or a place on the waiting list."""
-        request = ("book", quantity, user_id)
+        caller, request = caller_id or user_id, ("book", quantity, user_id)
         return self._decide(
-            event_id, caller_id or user_id, key, request, now_ms, lambda sale: sale.book(user_id, quantity, now_ms)
+            event_id, caller, key, request, now_ms, lambda sale: sale.book(user_id, quantity, now_ms, caller)
         )
 
     def cancel(
@@ -75,13 +77,19 @@ class ReferenceBoxOffice:
         quantity: int | None = None,
         key: IdempotencyKey | None = None,
         caller_id: str | None = None,
+        reason: str = "",
         *,
         now_ms: int,
     ) -> Outcome:
-        """Cancels a user's live booking, or gives back a part of its tickets."""
-        request = ("cancel", quantity, user_id)
+        """Cancels a user's live booking, or gives back a part of its tickets. Another caller may have a reason."""
+        caller, request = caller_id or user_id, ("cancel", quantity, user_id, reason)
         return self._decide(
-            event_id, caller_id or user_id, key, request, now_ms, lambda sale: sale.cancel(user_id, quantity, now_ms)
+            event_id,
+            caller,
+            key,
+            request,
+            now_ms,
+            lambda sale: sale.cancel(user_id, quantity, now_ms, caller, reason or None),
         )
 
     def confirm(
@@ -94,10 +102,8 @@ class ReferenceBoxOffice:
         now_ms: int,
     ) -> Outcome:
         """Makes a held booking final."""
-        request = ("confirm", user_id)
-        return self._decide(
-            event_id, caller_id or user_id, key, request, now_ms, lambda sale: sale.confirm(user_id, now_ms)
-        )
+        caller, request = caller_id or user_id, ("confirm", user_id)
+        return self._decide(event_id, caller, key, request, now_ms, lambda sale: sale.confirm(user_id, now_ms, caller))
 
     def get_event(self, event_id: int, *, now_ms: int) -> Event | None:
         """The event as it is at `now_ms`; None if there is no such event."""

@@ -56,7 +56,7 @@ class EventEndpoints:
             require_owner(caller, await self._office.get_event(event_id))
         faults: list[Fault] = []
         rules = validate(ChangeRequest, await read_json(scope, receive, faults), faults).changes()
-        outcome = await self._office.change(read_event_id(scope), rules, read_if_match(scope))
+        outcome = await self._office.change(read_event_id(scope), rules, read_if_match(scope), caller.user_id)
         if outcome.status is Status.PRECONDITION_FAILED:
             raise Problem("precondition_failed")
         if outcome.status is Status.CAPACITY_BELOW_SOLD:

@@ -185,7 +185,7 @@ def _cancel(
     office: BoxOffice, order: CancelRequest, user_id: str, key: IdempotencyKey | None, acting: Acting | None
 ) -> Decision:
     """`POST /cancel`."""
-    return office.cancel(order.event_id, user_id, order.quantity or None, key, acting)
+    return office.cancel(order.event_id, user_id, order.quantity or None, key, acting, order.reason)
 
 
 def _confirm(

@@ -99,7 +99,8 @@ SELLING = (
                 success(_message(Status.CANCELLED), BOOKING, examples.CANCELLED),
             ),
         ),
-        f"The rest of a booking, a hold or a place on the waiting list keeps id, status and place. {ACTING}",
+        "The rest of a booking, a hold or a place on the waiting list keeps id, status and place. A call for another "
+        f"user may give a `reason`. {ACTING}",
         request_schemas.CancelRequest,
         {"event_id": 1},
         ("Idempotency-Key",),
