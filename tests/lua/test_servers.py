@@ -131,7 +131,7 @@ def test_a_waiting_list_has_a_limit_that_may_be_0(server: Any) -> None:
     assert [row[0] for row in scripts.book(("ann", 1), ("bob", 1), ("cid", 1), ("dan", 1), ("eve", 1))] == [
         Status.BOOKED, Status.JOINED, Status.JOINED, Status.JOINED, Status.WAITLIST_FULL,
     ]  # fmt: skip
-    assert scripts.run("change", "", "waitlist_limit", 0)[0][0] == Status.CHANGED
+    assert scripts.run("change", "", "", "waitlist_limit", 0)[0][0] == Status.CHANGED
     assert [row[0] for row in scripts.book(("eve", 1), ("bob", 1))] == [Status.SOLD_OUT, Status.ALREADY_WAITING]
 
 
