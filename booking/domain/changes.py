@@ -19,6 +19,8 @@ class ChangeKind(StrEnum):
     CANCELLED = "cancelled"
     LEFT = "left"
     EXPIRED = "expired"
+    REDUCED = "reduced"
+    """A part of the tickets was given back. The booking keeps its number, status and place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,10 @@ class BookingChange:
     """The user id that caused it, if that is not `user_id`; empty: the clock."""
     reason: str | None = None
     """What an organizer who cancelled it has said."""
+    payment_id: str | None = None
+    """The payment of the booking, if one was begun."""
+    given_back: int = 0
+    """For `REDUCED`: how many tickets were given back; `quantity` is the rest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,8 @@ def read_change(text: bytes, more: Mapping[bytes, bytes] = NOTHING_MORE) -> Chan
         int(expires) if status == b"h" else None,
         actor,
         reason,
+        more[b"p"].decode() if b"p" in more else None,
+        int(more[b"q"]) if b"q" in more else 0,
     )
 
 

@@ -28,6 +28,7 @@ BOOKING_COLUMNS = (
     bookings.c.source,
     bookings.c.created_at_ms,
     bookings.c.expires_at_ms,
+    bookings.c.payment_id,
 )
 
 GAPS_MAX = 1_000
@@ -118,7 +119,7 @@ async def span_as_of(connection: AsyncConnection, event_id: int, after: int, upt
     )
     since = [row.number for row in rows if row.seq > seq]
     before = await _last_changes(connection, event_id, since, seq)
-    return [before[row.number] if row.seq > seq else booking_of(row[:8]) for row in rows]
+    return [before[row.number] if row.seq > seq else booking_of(row[: len(BOOKING_COLUMNS)]) for row in rows]
 
 
 async def _last_changes(connection: AsyncConnection, event_id: int, numbers: list[int], seq: int) -> dict[int, Booking]:
@@ -233,11 +234,19 @@ async def live_events(connection: AsyncConnection, user_id: str) -> list[int]:
     return list(await connection.scalars(found.order_by(bookings.c.event_id)))
 
 
-def booking_of(row: Row[int, int, str, int, str, str, int, int | None] | tuple[Any, ...]) -> Booking:
+def booking_of(row: Row[int, int, str, int, str, str, int, int | None, str | None] | tuple[Any, ...]) -> Booking:
     """A row of BOOKING_COLUMNS as a booking."""
-    event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms = row
+    event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms, payment_id = row
     return Booking(
-        event_id, number, user_id, quantity, _STATUSES[status], _SOURCES[source], created_at_ms, expires_at_ms
+        event_id,
+        number,
+        user_id,
+        quantity,
+        _STATUSES[status],
+        _SOURCES[source],
+        created_at_ms,
+        expires_at_ms,
+        payment_id=payment_id,
     )
 
 
@@ -260,4 +269,6 @@ def change_of(row: Row[Any]) -> Change:
         expires_at_ms=row.expires_at_ms,
         actor=row.actor,
         reason=row.reason,
+        payment_id=row.payment_id,
+        given_back=row.given_back or 0,
     )

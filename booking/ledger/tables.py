@@ -61,6 +61,8 @@ bookings = Table(
     Column("expires_at_ms", BigInteger),
     Column("updated_at_ms", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
+    # The payment that was begun for it, or that it was booked for.
+    Column("payment_id", Text),
     # For a user's bookings, read backwards from the newest.
     Index(None, "user_id", "created_at_ms", "event_id", "number"),
     # For an event's bookings of one status in order, and for the counts by status from the index alone.
@@ -91,6 +93,32 @@ changes = Table(
     Column("actor", Text),
     # What an organizer who cancelled a booking has said.
     Column("reason", Text),
+    Column("payment_id", Text),
+    # For a part that was given back: how many tickets. `quantity` is the rest.
+    Column("given_back", SmallInteger),
+    sqlite_with_rowid=False,
+)
+
+# Every payment that was begun, and what it came to: a booking or a refund, once and for all.
+payments = Table(
+    "payments",
+    metadata,
+    Column("event_id", BigInteger, primary_key=True),
+    Column("payment_id", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    # The hold that it was begun for. If the payment came late, the booking that it came to has another number.
+    Column("number", BigInteger, nullable=False),
+    # The change that began it.
+    Column("seq", BigInteger, nullable=False),
+    # A PaymentOutcome; null while it is open.
+    Column("outcome", Text),
+    # The change with which it came to its outcome.
+    Column("outcome_seq", BigInteger),
+    Column("outcome_at_ms", BigInteger),
+    # When, and by whom, a refund that is due was marked as done.
+    Column("done_at_ms", BigInteger),
+    Column("done_by", Text),
+    Index(None, "event_id", "outcome", "outcome_seq"),
     sqlite_with_rowid=False,
 )
 

@@ -145,28 +145,32 @@ class Payload(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
-class BookRequest(Payload):
-    """`POST /book`."""
+class CommandRequest(Payload):
+    """What every command of a buyer has."""
 
     event_id: EventId
+    user_id: UserId = Field(default_factory=str)
+    """The user for whom the event's organizer or a service calls; by default the caller."""
+
+
+class BookRequest(CommandRequest):
+    """`POST /book`."""
+
     quantity: Annotated[int, Field(ge=1, json_schema_extra={"maximum": MAX_PER_USER_MAX})] = 1
     """The number of tickets, all or nothing; at most the event's `max_per_user`."""
 
 
-class CancelRequest(Payload):
-    """`POST /cancel`. It cancels the caller's own booking; an organizer may name another user."""
+class CancelRequest(CommandRequest):
+    """`POST /cancel`."""
 
-    event_id: EventId
-    user_id: UserId = Field(default_factory=str)
-    """The user whose booking an organizer cancels; by default the caller."""
+    quantity: Annotated[int, Field(ge=1, json_schema_extra={"maximum": INTEGER_MAX})] = Field(default_factory=int)
+    """The number of tickets to give back; by default, and if it is not less than the booking has, all of them."""
     reason: Reason = Field(default_factory=str)
     """What the user is told, and the feed. Ignored if the booking is the caller's own."""
 
 
-class ConfirmRequest(Payload):
+class ConfirmRequest(CommandRequest):
     """`POST /confirm`."""
-
-    event_id: EventId
 
 
 def _two_spellings(schema: dict[str, Any]) -> None:

@@ -28,9 +28,9 @@ local function commit()
   write('ZADD', waiting, queued)
   write('ZADD', holds, held)
   for i, entry in ipairs(entries) do
-    local field = added[i]
-    if field then
-      newest_entry = call('XADD', changes, '*', 'c', entry, field[1], field[2])
+    local fields = added[i]
+    if fields then
+      newest_entry = call('XADD', changes, '*', 'c', entry, unpack(fields))
     else
       newest_entry = call('XADD', changes, '*', 'c', entry)
     end

@@ -9,7 +9,7 @@ local prune_actor -- who reduced the capacity; set while `sale.prune_from` is
 local version, unsaved, waiting_count -- prefix of new records; entries that SQL lacks; users on the waiting list
 local known, touched = {}, {} -- bookings by user, false for none; users whose booking has changed
 local entries = {} -- new entries of the stream
-local added = {} -- by the index of an entry: the name and the value of its second field (booking/inventory/records.py)
+local added = {} -- by the index of an entry: its fields besides `c`, as names and values (booking/inventory/records.py)
 local actor -- who causes the changes from now on: a user id, or empty for the clock; each step of a call sets it
 local newest_entry -- the id of the last entry that `commit` has written; nil if it has written none
 local left_waiting, left_holds = {}, {} -- users that `commit` removes from the waiting list, and from the list of holds
@@ -54,8 +54,14 @@ local function log(seq, kind, text)
   entries[#entries + 1] = event_id .. ' ' .. seq .. ' ' .. kind .. ' ' .. now_text .. ' ' .. text
 end
 
+local function add_field(name, value) -- to the newest entry
+  local fields = added[#entries] or {}
+  fields[#fields + 1], fields[#fields + 2] = name, value
+  added[#entries] = fields
+end
+
 local function add_actor(reason) -- to the newest entry
-  added[#entries] = {'a', reason and actor .. '\0' .. reason or actor}
+  add_field('a', reason and actor .. '\0' .. reason or actor)
 end
 
 local function emit(kind, user, booking, reason)

@@ -8,6 +8,7 @@ import pytest
 from booking.domain.changes import Change, actor_of
 from booking.domain.model import Rules
 from booking.inventory import keys
+from booking.inventory.box_office import Acting
 from booking.inventory.streams import ChangeStreams
 from tests.fixtures.stock import EPOCHS, SHARDS, Stock
 from tests.fixtures.waiting import eventually_async
@@ -38,7 +39,7 @@ async def test_an_organizer_who_cancels_is_the_actor_of_all_that_follows(stock: 
     await stock.office.create(EVENT, Rules("one", 1), ADMIN)
     await stock.office.book(EVENT, "ada")
     await stock.office.book(EVENT, "bob")
-    await stock.office.cancel(EVENT, "ada", ADMIN, reason="Sold twice: sorry")
+    await stock.office.cancel(EVENT, "ada", acting=Acting(ADMIN), reason="Sold twice: sorry")
     await stock.office.cancel(EVENT, "bob")
     assert await told(streams) == [
         ("booked", "ada", "ada", None),
@@ -91,6 +92,6 @@ async def test_no_entry_has_more_fields_than_an_older_persister_reads(stock: Sto
     await stock.office.create(EVENT, Rules("one", 1), ADMIN)
     await stock.office.book(EVENT, "ada")
     await stock.office.book(EVENT, "bob")
-    await stock.office.cancel(EVENT, "ada", ADMIN, reason="Sold twice")
+    await stock.office.cancel(EVENT, "ada", acting=Acting(ADMIN), reason="Sold twice")
     entries = await stock.redis.xrange(keys.changes(keys.shard_of(EVENT, SHARDS)))
     assert [len(fields) for _, fields in entries] == [2, 1, 1, 2, 2]

@@ -61,7 +61,8 @@ BUGS = {
         "EXPIRED_LETTER, ''", "EXPIRED_LETTER, actor"
     ),
     "wrong actor: a promotion after a cancel names the buyer who cancelled for another": Bug(
-        "CANCELLED_LETTER, '0', caller", "CANCELLED_LETTER, '0', user"
+        "local function cancel(user, quantity, reason)\n  expire_own(user)\n  actor = acting or user",
+        "local function cancel(user, quantity, reason)\n  expire_own(user)\n  actor = user",
     ),
     "off by one: an event is due only after its end": Bug("due, '-inf', now,", "due, '-inf', now - 1,"),
 }
@@ -79,8 +80,8 @@ SMALL_BUGS = {
         "booking.quantity > sale.capacity then", "booking.quantity >= sale.capacity then"
     ),
     "double work: an item that is left undone was done": Bug(
-        "(is_unread(replay) or must_wait(i)) and send_again() or decide(user, caller, reason, replay, request)",
-        "decide(user, caller, reason, replay, request)\n  if must_wait(i) then rows[i] = send_again() end",
+        "(is_unread(replay) or must_wait(i)) and send_again() or decide(user, quantity, reason, replay, request)",
+        "decide(user, quantity, reason, replay, request)\n  if must_wait(i) then rows[i] = send_again() end",
     ),
 }
 

@@ -99,7 +99,7 @@ class Sale:
         if freed:
             self._promote(now_ms, CLOCK)
 
-    def book(self, user_id: str, quantity: int, now_ms: int) -> Outcome:
+    def book(self, user_id: str, quantity: int, now_ms: int, actor: str) -> Outcome:
         """Gives `quantity` tickets to a user, all or nothing, or a place on the waiting list."""
         rules, had = self.rules, self.live(user_id)
         if had is not None:
@@ -116,30 +116,36 @@ class Sale:
         if not self.waiting and quantity <= self.available:
             booking = self._with_tickets(booking, now_ms)
             status, kind = (Status.HELD, ChangeKind.HELD) if rules.hold_seconds else (Status.BOOKED, ChangeKind.BOOKED)
-            self._put(kind, booking, now_ms, user_id)
+            self._put(kind, booking, now_ms, actor)
             return Outcome(status, booking)
         if rules.waitlist_limit == 0:
             return Outcome(Status.SOLD_OUT)
         if rules.waitlist_limit is not None and self.tickets(WAITING) + quantity > rules.waitlist_limit:
             return Outcome(Status.WAITLIST_FULL)
         self.waiting.append(user_id)
-        self._put(ChangeKind.JOINED, booking, now_ms, user_id)
+        self._put(ChangeKind.JOINED, booking, now_ms, actor)
         return Outcome(Status.JOINED, self.live(user_id))
 
-    def cancel(self, user_id: str, now_ms: int, actor: str, reason: str | None = None) -> Outcome:
-        """Cancels a user's live booking, and then promotes: tickets may be free, or the head may have left.
+    def cancel(self, user_id: str, quantity: int | None, now_ms: int, actor: str, reason: str | None = None) -> Outcome:
+        """Cancels a user's live booking, or gives back `quantity` of its tickets if it has more than that.
 
-        The actor of both is the caller. A reason is recorded if the caller is not the booking's own user.
+        Then it promotes: tickets may be free, and the head may have left or may have become smaller. The actor of both
+        is the caller. A reason is recorded if the caller is not the booking's own user.
         """
         if self.live(user_id) is None:
             return Outcome(Status.BOOKING_NOT_FOUND)
+        if quantity is not None and quantity < self.bookings[user_id].quantity:
+            rest = replace(self.bookings[user_id], quantity=self.bookings[user_id].quantity - quantity)
+            self._put(ChangeKind.REDUCED, rest, now_ms, actor, None if actor == user_id else reason, quantity)
+            self._promote(now_ms, actor)
+            return Outcome(Status.REDUCED, self.live(user_id))
         waited = self.bookings[user_id].status is WAITING
         kind = ChangeKind.LEFT if waited else ChangeKind.CANCELLED
         booking = self._remove(kind, user_id, now_ms, actor, None if actor == user_id else reason)
         self._promote(now_ms, actor)
         return Outcome(Status.LEFT if waited else Status.CANCELLED, booking)
 
-    def confirm(self, user_id: str, now_ms: int) -> Outcome:
+    def confirm(self, user_id: str, now_ms: int, actor: str) -> Outcome:
         """Makes a held booking final."""
         booking = self.bookings.get(user_id)
         if booking is None:
@@ -150,7 +156,7 @@ class Sale:
             return Outcome(Status.STILL_WAITING)
         if booking.status is HELD:
             booking = replace(booking, status=CONFIRMED, expires_at_ms=None)
-            self._put(ChangeKind.CONFIRMED, booking, now_ms, user_id)
+            self._put(ChangeKind.CONFIRMED, booking, now_ms, actor)
         return Outcome(Status.CONFIRMED, booking)
 
     def change(self, rules: Rules, now_ms: int, actor: str | None = None) -> EventOutcome:
@@ -202,7 +208,15 @@ class Sale:
             self.waiting.remove(user_id)
         return booking
 
-    def _put(self, kind: ChangeKind, booking: Booking, now_ms: int, actor: str, reason: str | None = None) -> None:
+    def _put(
+        self,
+        kind: ChangeKind,
+        booking: Booking,
+        now_ms: int,
+        actor: str,
+        reason: str | None = None,
+        given_back: int = 0,
+    ) -> None:
         """Stores a booking as its user's last one, and appends the change."""
         self.bookings[booking.user_id] = booking
         self.seq += 1
@@ -221,5 +235,6 @@ class Sale:
                 expires_at_ms=booking.expires_at_ms,
                 actor=None if actor == booking.user_id else actor,
                 reason=reason,
+                given_back=given_back,
             )
         )

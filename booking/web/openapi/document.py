@@ -52,8 +52,9 @@ SECURITY: dict[str, JsonObject] = {
         "bearerFormat": "JWT",
         "description": "A token from /auth/login, from `booking token`, or from the identity provider that the service "
         'trusts: `sub` is the user id, `exp` is required, `role: "organizer"` opens the organizers\' endpoints, and '
-        "`role: \"admin\"` opens them for every event. An account's `sub` is `account:` and its number; a provider's "
-        "`sub` may not begin so. A provider's subjects get the prefix `BOOKING_JWT_SUBJECT_PREFIX`.",
+        '`role: "admin"` opens them for every event; `role: "service"` is a shop\'s backend, which books, confirms and '
+        "cancels for its buyers, and may do nothing else. An account's `sub` is `account:` and its number; a "
+        "provider's `sub` may not begin so. A provider's subjects get the prefix `BOOKING_JWT_SUBJECT_PREFIX`.",
     },
     "basic": {
         "type": "http",
