@@ -13,6 +13,7 @@ from booking.web.endpoints.lists import ListEndpoints
 from booking.web.endpoints.live import LiveEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
+from booking.web.endpoints.resets import ResetEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
 from booking.web.openapi import endpoint as reference
 from booking.web.pages.static_files import static
@@ -129,11 +130,12 @@ def routes(
     reports: ReportEndpoints,
     live: LiveEndpoint,
     accounts: AccountEndpoints | None,
+    resets: ResetEndpoints | None,
     health: HealthEndpoints,
     metrics: MetricsEndpoint,
     page: pages.PageEndpoints,
 ) -> list[BaseRoute]:
-    """All routes of the service. `accounts` is None if the service has no accounts of its own."""
+    """All routes of the service. `accounts` is None if it has no accounts of its own, `resets` if it sends no mail."""
     account_routes = (
         []
         if accounts is None
@@ -141,7 +143,12 @@ def routes(
             _route("/auth/register", POST=accounts.register),
             _route("/auth/login", POST=accounts.login),
             _route("/auth/password", POST=accounts.change_password),
+            _route("/auth/renew", POST=accounts.renew),
+            _route("/auth/account", DELETE=accounts.remove),
         ]
+    )
+    reset_routes = (
+        [] if resets is None else [_route("/auth/forgot", POST=resets.forgot), _route("/auth/reset", POST=resets.reset)]
     )
     return [
         _route("/book", POST=sale.book),
@@ -159,6 +166,7 @@ def routes(
         _route("/events", GET=events.index),
         _route("/initialize", POST=events.initialize),
         *account_routes,
+        *reset_routes,
         _route("/healthz", GET=health.alive),
         _route("/readyz", GET=health.ready),
         _route("/metrics", GET=metrics),

@@ -43,6 +43,7 @@ export const REFUSALS = {
   unauthenticated: "Your sign-in has ended. Sign in again, and you can go on where you were.",
   invalid_credentials: "That email and password do not belong together. Check both, or create an account.",
   forbidden: "This is for organizers, and this account is not one.",
+  has_live_bookings: "This account has bookings. Give them back first; then it can be removed.",
   email_taken: "There is an account with this email already. Sign in instead.",
   sale_not_open: ({ data }) =>
     data.opens_at ? `The sale has not opened yet. It opens on ${when(data.opens_at)}.` : "The sale has not opened yet.",
