@@ -2,7 +2,7 @@
 
 import time
 
-from sqlalchemy import Row, Text, cast, delete, insert, select, update
+from sqlalchemy import Row, Text, cast, delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -53,6 +53,11 @@ async def page(connection: AsyncConnection, after_id: int, limit: int) -> list[A
         select(*_ACCOUNT).where(users.c.id > after_id, _EXISTS).order_by(users.c.id).limit(limit)
     )
     return [_account(row) for row in rows]
+
+
+async def has_organizer(connection: AsyncConnection) -> bool:
+    """Whether any account is an organizer's or an administrator's."""
+    return bool(await connection.scalar(select(exists().where(users.c.organizer))))
 
 
 async def change(

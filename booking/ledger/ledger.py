@@ -182,6 +182,11 @@ class Ledger:
         async with self._connected() as connection:
             return await accounts.find_by_id(connection, account_id)
 
+    async def has_organizer(self) -> bool:
+        """Whether any account is an organizer's or an administrator's."""
+        async with self._connected() as connection:
+            return await accounts.has_organizer(connection)
+
     async def accounts(self) -> AsyncIterator[Account]:
         """Every account by id, in pages."""
         after_id = 0

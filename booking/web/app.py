@@ -237,7 +237,7 @@ class Application:
                 resets if settings.has_accounts and settings.sends_mail else None,
                 HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability, self._is_draining),
                 MetricsEndpoint(office, reader, ledger, batchers, live, self._access_log, metrics_file),
-                PageEndpoints(office),
+                PageEndpoints(office, sends_mail=settings.has_accounts and settings.sends_mail),
             )
         )
         tasks = [

@@ -177,5 +177,7 @@ def routes(
         _sending("/", GET=page.index),
         _sending("/sale/{event_id}", GET=page.sale),
         _sending("/console", GET=page.console),
+        _sending("/account", GET=page.account),
+        _sending("/reset", GET=page.reset),
         _sending("/static/{path:path}", GET=static),
     ]
