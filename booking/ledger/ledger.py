@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from booking.domain.accounts import Account, Role
 from booking.domain.changes import Change, ShardBatch
 from booking.domain.model import Booking, BookingStatus, Rules
-from booking.ledger import accounts, engine, reads, service, shards, writer
+from booking.ledger import accounts, engine, reads, resets, service, shards, writer
 from booking.ledger.engine import CONNECTIONS_MAX, open_engine
 from booking.ledger.errors import LedgerError, LedgerUnavailable
 from booking.ledger.failures import DuplicateRow, translated_errors
@@ -182,6 +182,11 @@ class Ledger:
         async with self._connected() as connection:
             return await accounts.find_by_id(connection, account_id)
 
+    async def has_organizer(self) -> bool:
+        """Whether any account is an organizer's or an administrator's."""
+        async with self._connected() as connection:
+            return await accounts.has_organizer(connection)
+
     async def accounts(self) -> AsyncIterator[Account]:
         """Every account by id, in pages."""
         after_id = 0
@@ -214,6 +219,27 @@ class Ledger:
         """Erases an account's email and password, and ends its tokens. Returns it as it was; None if there is none."""
         async with self._writing() as connection:
             return await accounts.remove(connection, email_key)
+
+    async def request_reset(self, email_key: str, token_hash: str, nonce: str) -> None:
+        """Writes a request for a new password and its mail, and ends earlier requests for this email.
+
+        Does the same whether or not an account has the email, and nothing after some requests within an hour.
+        """
+        async with self._writing() as connection:
+            await resets.request(connection, email_key, token_hash, nonce)
+
+    async def is_valid_reset(self, token_hash: str) -> bool:
+        """Whether the reset token with this hash may set a password now."""
+        async with self._connected() as connection:
+            return await resets.is_valid(connection, token_hash)
+
+    async def reset_password(self, token_hash: str, password_hash: str) -> Account | None:
+        """Sets the password of the account of a reset token, and ends all of its tokens, this one included.
+
+        Returns None if the token is not valid, or if no account has its email.
+        """
+        async with self._writing() as connection:
+            return await resets.use(connection, token_hash, password_hash)
 
     async def tokens_from(self, account_id: int) -> int:
         """Tokens of this account with an earlier `iat` (seconds since 1970) are not valid; 0 if there is none."""

@@ -228,6 +228,13 @@ async def user_page(
     return [booking_of(row) for row in rows]
 
 
+async def booking(connection: AsyncConnection, event_id: int, number: int) -> Booking | None:
+    """One booking, in any state; None if there is none."""
+    query = select(*BOOKING_COLUMNS).where(bookings.c.event_id == event_id, bookings.c.number == number)
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else booking_of(row)
+
+
 async def live_events(connection: AsyncConnection, user_id: str) -> list[int]:
     """The events that a user has a live booking of, by id."""
     found = select(bookings.c.event_id).where(bookings.c.user_id == user_id, bookings.c.status.in_(LIVE))

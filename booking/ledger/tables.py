@@ -216,3 +216,46 @@ webhook_deliveries = Table(
     Column("answer", Text),
     sqlite_with_rowid=False,
 )
+
+# Mails that wait to be sent, with times by the clock of the process that wrote them. A mail that was sent, or that is
+# of no use any more, is deleted.
+mails = Table(
+    "mails",
+    metadata,
+    Column("id", _AssignedId, primary_key=True),
+    # What the mail tells, and to which account, so that no account is told the same twice.
+    Column("name", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    # The address is read when the mail is sent, so a removed account leaves none here. Null: `data` says to whom.
+    Column("account_id", BigInteger),
+    Column("event_id", BigInteger),
+    Column("data", Text, nullable=False),
+    Column("lane", SmallInteger, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("due_at_ms", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    Column("attempts", SmallInteger, server_default="0", nullable=False),
+    Index(None, "lane", "due_at_ms"),
+)
+
+# Changes of events that all who have a booking are told of, and up to which booking's number they have been.
+mail_rounds = Table(
+    "mail_rounds",
+    metadata,
+    Column("event_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("after_number", BigInteger, nullable=False),
+    Column("data", Text, nullable=False),
+)
+
+# Requests for a new password of the last hour, also for emails that no account has. The newest of an email counts.
+password_resets = Table(
+    "password_resets",
+    metadata,
+    Column("id", _AssignedId, primary_key=True),
+    Column("email_key", Text, nullable=False),
+    Column("token_hash", Text, nullable=False, unique=True),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Index(None, "email_key"),
+    Index(None, "created_at_ms"),
+)

@@ -26,6 +26,7 @@ from booking.inventory.server_checks import check_each, start_checks
 from booking.ledger.errors import DatabaseUnfit, LedgerError, LedgerUnavailable, NotMigrated
 from booking.ledger.migrate import check_schema
 from booking.ledger.migrate import migrate as migrate_ledger
+from booking.operations.accounts import has_organizer
 from booking.operations.restore.automatic import restore_behind
 from booking.operations.signing_secret import check_signing_secret
 from booking.outbox import process as outbox
@@ -96,12 +97,15 @@ def notify() -> None:
 def migrate(*, only_checks: bool) -> None:
     """Migrates the database to the newest tables; with `only_checks`, exits with an error if they are not there.
 
-    Then it compares this node's secret with the one of the other nodes.
+    Then it compares this node's secret with the one of the other nodes, and says how to make an organizer if there is
+    none.
     """
     settings = _receive_settings()
     try:
         asyncio.run((check_schema if only_checks else migrate_ledger)(settings.database_address))
         asyncio.run(check_signing_secret(settings))  # here, so that one process tells it, and not each worker
+        if settings.has_accounts and not asyncio.run(has_organizer(settings.database_address)):
+            _print_error("no account is an organizer's yet; `booking user add EMAIL --organizer` makes one")
     except (ValueError, DatabaseUnfit, NotMigrated) as error:
         raise SettingsError(f"BOOKING_DATABASE_URL: {error}") from None
     except LedgerError as error:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Protocol
@@ -42,7 +41,7 @@ from booking.web.access_log import AccessLog, console_line, json_line
 from booking.web.account_tokens import RENEW_SECONDS, AccountTokens
 from booking.web.authentication import Credentials
 from booking.web.cross_origin import CrossOriginMiddleware
-from booking.web.endpoints.accounts import AccountEndpoints
+from booking.web.endpoints.accounts import RENEWABLE_SECONDS, AccountEndpoints, Doorway
 from booking.web.endpoints.changes import WAITERS_MAX, ChangeEndpoint, ChangeWatch
 from booking.web.endpoints.events import EventEndpoints
 from booking.web.endpoints.health import HealthEndpoints
@@ -50,6 +49,7 @@ from booking.web.endpoints.lists import ListEndpoints
 from booking.web.endpoints.live import LiveEndpoint, Places
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
+from booking.web.endpoints.resets import ResetEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
 from booking.web.endpoints.webhooks import WebhookEndpoints
 from booking.web.local_limits import LocalBuckets
@@ -201,16 +201,19 @@ class Application:
         except ValueError as error:
             raise SettingsError(f"BOOKING_JWT_PUBLIC_KEY or BOOKING_JWT_SECRET: {error}") from None
 
-        def sign(account: Account) -> str:
+        def sign(account: Account, began: float, login_at: int | None) -> str:
+            # Not earlier than tokens are valid from, which is up to a second after the change of the account.
+            issued_at = max(int(began), account.tokens_from)
+            login_at = issued_at if login_at is None else login_at
             return sign_token(
                 secret,
                 account_user_id(account.id),
                 None if account.role is Role.USER else account.role,
-                TOKEN_SECONDS,
+                min(TOKEN_SECONDS, login_at + RENEWABLE_SECONDS - issued_at),
                 issuer=settings.jwt_issuer,
                 audience=settings.jwt_audience,
-                # Not earlier than tokens are valid from, which is up to a second after the change of the account.
-                now=max(time.time(), account.tokens_from),
+                now=issued_at,
+                login_at=login_at,
             )
 
         folder = settings.data_dir / FOLDER
@@ -221,7 +224,9 @@ class Application:
         account_tokens = AccountTokens(ledger.tokens_ended, ledger.tokens_from)
         await account_tokens.renew()
         credentials = Credentials(tokens, passwords, find_account, attempts, account_tokens)
-        accounts = AccountEndpoints(ledger, passwords, credentials, account_tokens, sign, attempts)
+        doorway = Doorway(sign, attempts)
+        accounts = AccountEndpoints(ledger, office, read_your_writes, passwords, credentials, account_tokens, doorway)
+        resets = ResetEndpoints(ledger, passwords, account_tokens, doorway, secret)
         live = LiveEndpoint(credentials, office, Places(settings.live_limit, settings.live_limit_per_address))
         reads = LocalBuckets(read_limit, "reads")
         work, pages_of_changes = SharedWork(), SharedWork()
@@ -242,9 +247,10 @@ class Application:
                 webhooks,
                 live,
                 accounts if settings.has_accounts else None,
+                resets if settings.has_accounts and settings.sends_mail else None,
                 HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability, self._is_draining),
                 MetricsEndpoint(office, reader, ledger, batchers, live, self._access_log, metrics_file),
-                PageEndpoints(office),
+                PageEndpoints(office, sends_mail=settings.has_accounts and settings.sends_mail),
             )
         )
         tasks = [

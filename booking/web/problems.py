@@ -82,6 +82,12 @@ KINDS: dict[str, Kind] = {
         409, "Still waiting", "The booking is on the waiting list and cannot be confirmed yet.", "Wait for a ticket."
     ),
     "email_taken": Kind(409, "Email taken", "An account with this email exists.", "Log in, or use another address."),
+    "has_live_bookings": Kind(
+        409,
+        "Live bookings",
+        "The account has live bookings.",
+        "Cancel them first: data.event_ids names their events. GET /bookings lists them.",
+    ),
     "capacity_below_sold": Kind(
         409,
         "Capacity below what is sold",

@@ -310,6 +310,27 @@ class PasswordRequest(Payload):
     new_password: NewPassword
 
 
+class ForgotRequest(Payload):
+    """`POST /auth/forgot`."""
+
+    email: Email
+
+
+class ResetRequest(Payload):
+    """`POST /auth/reset`."""
+
+    reset_token: str
+    """The token in the link of the mail."""
+    new_password: NewPassword
+
+
+class RemoveRequest(Payload):
+    """`DELETE /auth/account`."""
+
+    password: str
+    """The account's password."""
+
+
 def window_inverted() -> Fault:
     """The fault of a sale that would close before it opens, or at the same time."""
     return Fault("/opens_at", "opens_at has to be before closes_at.")

@@ -178,8 +178,15 @@ class WelcomeData(TypedDict):
     """The result of a successful registration or login."""
 
     token: str
-    """A bearer token, valid for an hour."""
+    """A bearer token, valid for an hour. `POST /auth/renew` makes another of it, up to 24 hours after the login."""
     user: UserData
+
+
+@documented
+class ForgottenData(TypedDict):
+    """The email that was given, whether or not an account has it."""
+
+    email: str
 
 
 @documented

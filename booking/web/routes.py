@@ -14,6 +14,7 @@ from booking.web.endpoints.lists import ListEndpoints
 from booking.web.endpoints.live import LiveEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
+from booking.web.endpoints.resets import ResetEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
 from booking.web.endpoints.webhooks import WebhookEndpoints
 from booking.web.openapi import endpoint as reference
@@ -133,11 +134,12 @@ def routes(
     webhooks: WebhookEndpoints,
     live: LiveEndpoint,
     accounts: AccountEndpoints | None,
+    resets: ResetEndpoints | None,
     health: HealthEndpoints,
     metrics: MetricsEndpoint,
     page: pages.PageEndpoints,
 ) -> list[BaseRoute]:
-    """All routes of the service. `accounts` is None if the service has no accounts of its own."""
+    """All routes of the service. `accounts` is None if it has no accounts of its own, `resets` if it sends no mail."""
     account_routes = (
         []
         if accounts is None
@@ -145,7 +147,12 @@ def routes(
             _route("/auth/register", POST=accounts.register),
             _route("/auth/login", POST=accounts.login),
             _route("/auth/password", POST=accounts.change_password),
+            _route("/auth/renew", POST=accounts.renew),
+            _route("/auth/account", DELETE=accounts.remove),
         ]
+    )
+    reset_routes = (
+        [] if resets is None else [_route("/auth/forgot", POST=resets.forgot), _route("/auth/reset", POST=resets.reset)]
     )
     return [
         _route("/book", POST=sale.book),
@@ -170,6 +177,7 @@ def routes(
         _route("/webhooks/{webhook_id}/replay", POST=webhooks.replay),
         _route("/webhooks/{webhook_id}/deliveries", GET=webhooks.deliveries),
         *account_routes,
+        *reset_routes,
         _route("/healthz", GET=health.alive),
         _route("/readyz", GET=health.ready),
         _route("/metrics", GET=metrics),
@@ -180,5 +188,7 @@ def routes(
         _sending("/", GET=page.index),
         _sending("/sale/{event_id}", GET=page.sale),
         _sending("/console", GET=page.console),
+        _sending("/account", GET=page.account),
+        _sending("/reset", GET=page.reset),
         _sending("/static/{path:path}", GET=static),
     ]

@@ -380,7 +380,8 @@ def test_a_setting_that_contradicts_the_stored_data_is_one_line(lasting: Running
     same = {"BOOKING_DATA_DIR": str(tmp_path / "data"), "BOOKING_JWT_SECRET": lasting.secret}
     ended = serve(same | {"BOOKING_SHARDS": "4"})
     assert ended.returncode == 2
-    starting, refusal = ended.stderr.splitlines()
+    starting, advice, refusal = ended.stderr.splitlines()
+    assert "booking user add EMAIL --organizer" in advice
     assert starting.startswith("booking: starting an embedded Redis")
     assert refusal.startswith("booking: BOOKING_SHARDS: ")
     assert ended.stdout == ""

@@ -134,11 +134,14 @@ WELCOME = {
     "user": {"id": 17, "email": "ada@example.com"},
 }
 
+FORGOTTEN = {"email": "ada@example.com"}
+
 PROBLEMS_DATA: dict[str, dict[str, Any]] = {
     "already_booked": {"booking": BOOKING},
     "sale_not_open": {"opens_at": to_text(NOON_MS + 60 * SECOND_MS), "server_time": to_text(NOON_MS)},
     "capacity_below_sold": {"floor": 7},
     "too_many_webhooks": {"limit": OF_OWNER_MAX},
+    "has_live_bookings": {"event_ids": [1]},
 }
 """The `data` of a failure, for the codes that have it."""
 

@@ -28,6 +28,9 @@ REQUESTS = (
     request_schemas.RegisterRequest,
     request_schemas.LoginRequest,
     request_schemas.PasswordRequest,
+    request_schemas.ForgotRequest,
+    request_schemas.ResetRequest,
+    request_schemas.RemoveRequest,
 )
 RESPONSES = (
     response_schemas.EventData,
@@ -38,6 +41,8 @@ RESPONSES = (
     response_schemas.DeliveryData,
     response_schemas.TestData,
     response_schemas.WelcomeData,
+    response_schemas.UserData,
+    response_schemas.ForgottenData,
     response_schemas.ReportData,
     response_schemas.AuditData,
     health.AliveData,
@@ -138,6 +143,16 @@ PROBLEMS_DATA: dict[str, Schema] = {
     "too_many_webhooks": {
         "required": ["limit"],
         "properties": {"limit": {"type": "integer", "description": "The number that is allowed."}},
+    },
+    "has_live_bookings": {
+        "required": ["event_ids"],
+        "properties": {
+            "event_ids": {
+                "type": "array",
+                "items": {"type": "integer"},
+                "description": "The events of the bookings, by id; the first 100.",
+            }
+        },
     },
     "capacity_below_sold": {
         "required": ["floor"],

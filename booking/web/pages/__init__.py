@@ -23,16 +23,25 @@ class PageEndpoints:
     So thousands of users who reload a page cost only its bytes.
     """
 
-    def __init__(self, office: BoxOffice) -> None:
+    def __init__(self, office: BoxOffice, *, sends_mail: bool = False) -> None:
         self._office = office
+        self._mail = "on" if sends_mail else "off"
 
     async def index(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /`: the list of sales."""
-        await filled("index", root_of(scope)).send(scope, send)
+        await self._page("index", scope).send(scope, send)
 
     async def console(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /console`: the organizer's page. Anyone can load it, but its data need an organizer's token."""
-        await filled("console", root_of(scope)).send(scope, send)
+        await self._page("console", scope).send(scope, send)
+
+    async def account(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+        """`GET /account`: where the user of an account changes it."""
+        await self._page("account", scope).send(scope, send)
+
+    async def reset(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+        """`GET /reset`: where the link of a mail leads, with a token in its fragment; a new password is chosen here."""
+        await self._page("reset", scope).send(scope, send)
 
     async def sale(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /sale/{event_id}`: the buyer's page, or a 404 page if there is no such sale."""
@@ -40,7 +49,10 @@ class PageEndpoints:
         if event_id is None or not await self._may_exist(event_id):
             await filled("no_sale", root_of(scope)).send(scope, send, 404)
         else:
-            await filled("sale", root_of(scope)).send(scope, send)
+            await self._page("sale", scope).send(scope, send)
+
+    def _page(self, name: str, scope: Scope) -> StaticAsset:
+        return filled(name, root_of(scope), mail=self._mail)
 
     async def _may_exist(self, event_id: int) -> bool:
         """Whether there is such an event. True if Redis does not respond, too: the page's script asks again later."""

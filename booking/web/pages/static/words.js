@@ -36,6 +36,26 @@ export function lasting(seconds) {
   return parts.slice(0, 2).map(([amount, unit]) => count(amount, unit)).join(" ") || "a moment";
 }
 
+/** The texts of the forms for accounts. */
+export const ACCOUNT_WORDS = {
+  noAccounts: "This service has no accounts of its own. Sign in where you came from.",
+  noEmail: "Enter an email address, such as ann@example.com.",
+  noPassword: "Enter your password.",
+  shortPassword: "At least 8 characters, please.",
+  passwordHint: "At least 8 characters",
+  forgotLead: "We send you a link with which you choose a new one.",
+  sent: (email) => `If ${email} has an account here, a mail with a link is on its way to it. The link works once, for 30 minutes.`,
+  badLink: "This link does not work any more: it works once, for 30 minutes, and only the newest one counts. Have a new one sent.",
+  noMail: "This service sends no mail, so it cannot send links either. Ask the organizer for a new password.",
+  reset: (email) => `Your new password is set, and you are signed in as ${email}.`,
+  changed: "Your new password is set. You are signed out everywhere else.",
+  wrongPassword: "That is not your password.",
+  removed: "Your account is removed. Nothing of your email or password is kept.",
+  elsewhere: "Your account is not kept by this service, but where you came from. There it can be changed.",
+  makeOrganizer: "The operator of this service makes an account an organizer’s with this command:",
+  noMailSent: "No mail is sent: buyers hear of their tickets on these pages alone. BOOKING_SMTP_URL turns mail on.",
+};
+
 const SOON = "The service cannot do this at the moment, and nothing was changed. Please try again shortly.";
 
 /** The text for each problem code that a buyer can get. Functions are called with the Refusal and the event, or null. */
@@ -43,6 +63,7 @@ export const REFUSALS = {
   unauthenticated: "Your sign-in has ended. Sign in again, and you can go on where you were.",
   invalid_credentials: "That email and password do not belong together. Check both, or create an account.",
   forbidden: "This is for organizers, and this account is not one.",
+  has_live_bookings: "This account has bookings. Give them back first; then it can be removed.",
   email_taken: "There is an account with this email already. Sign in instead.",
   sale_not_open: ({ data }) =>
     data.opens_at ? `The sale has not opened yet. It opens on ${when(data.opens_at)}.` : "The sale has not opened yet.",
