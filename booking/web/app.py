@@ -45,7 +45,8 @@ from booking.web.endpoints.accounts import AccountEndpoints
 from booking.web.endpoints.events import EventEndpoints
 from booking.web.endpoints.health import HealthEndpoints
 from booking.web.endpoints.lists import ListEndpoints
-from booking.web.endpoints.live import LiveEndpoint, Places
+from booking.web.endpoints.live import LiveEndpoint, Places, Watch, end_streams
+from booking.web.endpoints.live_of_user import LiveOfUserEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
@@ -217,7 +218,7 @@ class Application:
         await account_tokens.renew()
         credentials = Credentials(tokens, passwords, find_account, attempts, account_tokens)
         accounts = AccountEndpoints(ledger, passwords, credentials, account_tokens, sign, attempts)
-        live = LiveEndpoint(credentials, office, Places(settings.live_limit, settings.live_limit_per_address))
+        places, watch = Places(settings.live_limit, settings.live_limit_per_address), Watch(office)
         reads = LocalBuckets(read_limit, "reads")
         work = SharedWork()
         stack.push_async_callback(work.close)
@@ -227,17 +228,18 @@ class Application:
                 EventEndpoints(credentials, office, reads),
                 ListEndpoints(credentials, office, ledger, read_your_writes, reads),
                 ReportEndpoints(credentials, office, ledger, reader, read_your_writes, reads, work),
-                live,
+                LiveEndpoint(credentials, office, places, watch),
+                LiveOfUserEndpoint(credentials, office, places, watch, reads, ledger.live_events_of),
                 accounts if settings.has_accounts else None,
                 HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability, self._is_draining),
-                MetricsEndpoint(office, reader, ledger, batchers, live, self._access_log, metrics_file),
+                MetricsEndpoint(office, reader, ledger, batchers, places, self._access_log, metrics_file),
                 PageEndpoints(office),
             )
         )
         tasks = [
             asyncio.create_task(sweep(office), name="sweeper"),
             asyncio.create_task(_follow_epochs(office, ledger), name="epochs"),
-            asyncio.create_task(_follow_accounts(account_tokens, live), name="accounts"),
+            asyncio.create_task(_follow_accounts(account_tokens, watch, credentials), name="accounts"),
             asyncio.create_task(_save(self._access_log, self._load, batchers.metrics, metrics_file), name="metrics"),
         ]
         stack.push_async_callback(_end, tasks)
@@ -266,13 +268,13 @@ async def _follow_epochs(office: BoxOffice, ledger: Ledger) -> None:
             office.use_epochs(await _epochs(ledger))
 
 
-async def _follow_accounts(account_tokens: AccountTokens, live: LiveEndpoint) -> None:
+async def _follow_accounts(account_tokens: AccountTokens, watch: Watch, credentials: Credentials) -> None:
     """Reads which tokens of accounts were ended, and ends their live streams. Runs until it is cancelled."""
     while True:
         await asyncio.sleep(RENEW_SECONDS)
         with contextlib.suppress(LedgerError):
             await account_tokens.renew()
-        live.end_streams()
+        end_streams(watch, credentials)
 
 
 async def _save(access_log: AccessLog, load: Load | None, metrics: Metrics, file: MetricsFile) -> None:
