@@ -34,6 +34,7 @@ export function onChange(listener) {
 
 export const token = () => current?.token ?? null;
 export const email = () => current?.email ?? "";
+export const userId = () => claimsOf(current?.token ?? "").sub ?? "";
 export const isSignedIn = () => current !== null && Boolean(current.token);
 export const isOrganizer = () => isSignedIn() && ["organizer", "admin"].includes(claimsOf(current.token).role);
 
