@@ -378,6 +378,11 @@ class Ledger:
         async with self.reading() as connection:
             return await reads.live_events(connection, user_id)
 
+    async def live_events_of(self, user_ids: Sequence[str], limit: int) -> dict[str, list[int]]:
+        """The events that each of these users has a live booking of, the newest ids first, up to `limit` a user."""
+        async with self.reading() as connection:
+            return await reads.live_events_of(connection, user_ids, limit)
+
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection from the pool, for the caller's own queries. Their errors are raised as the ledger's errors."""

@@ -1,6 +1,6 @@
 """The queries for users and audits. Long lists are read in pages, so that none is in memory as a whole."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Row, desc, func, select, tuple_
@@ -239,6 +239,22 @@ async def live_events(connection: AsyncConnection, user_id: str) -> list[int]:
     """The events that a user has a live booking of, by id."""
     found = select(bookings.c.event_id).where(bookings.c.user_id == user_id, bookings.c.status.in_(LIVE))
     return list(await connection.scalars(found.order_by(bookings.c.event_id)))
+
+
+async def live_events_of(connection: AsyncConnection, user_ids: Sequence[str], limit: int) -> dict[str, list[int]]:
+    """The events that each of these users has a live booking of, the newest ids first, up to `limit` a user."""
+    place = func.row_number().over(partition_by=bookings.c.user_id, order_by=desc(bookings.c.event_id)).label("place")
+    live = select(bookings.c.user_id, bookings.c.event_id, place).where(
+        bookings.c.user_id.in_(user_ids), bookings.c.status.in_(LIVE)
+    )
+    newest = live.subquery()
+    rows = await connection.execute(
+        select(newest.c.user_id, newest.c.event_id).where(newest.c.place <= limit).order_by(desc(newest.c.event_id))
+    )
+    found: dict[str, list[int]] = {}
+    for user_id, event_id in rows:
+        found.setdefault(user_id, []).append(event_id)
+    return found
 
 
 def booking_of(row: Row[int, int, str, int, str, str, int, int | None, str | None] | tuple[Any, ...]) -> Booking:

@@ -12,6 +12,7 @@ from booking.web.endpoints.events import EventEndpoints
 from booking.web.endpoints.health import HealthEndpoints
 from booking.web.endpoints.lists import ListEndpoints
 from booking.web.endpoints.live import LiveEndpoint
+from booking.web.endpoints.live_of_user import LiveOfUserEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.resets import ResetEndpoints
@@ -133,6 +134,7 @@ def routes(
     changes: ChangeEndpoint,
     webhooks: WebhookEndpoints,
     live: LiveEndpoint,
+    live_of_user: LiveOfUserEndpoint,
     accounts: AccountEndpoints | None,
     resets: ResetEndpoints | None,
     health: HealthEndpoints,
@@ -166,6 +168,7 @@ def routes(
         _sending("/events/{event_id}/live", GET=live),
         _route("/events/{event_id}/report", GET=reports.report),
         _route("/events/{event_id}/audit", GET=reports.audit),
+        _sending("/live", GET=live_of_user),
         _route("/bookings", GET=lists.own),
         _route("/events/{event_id}", GET=events.get, PATCH=events.change),
         _route("/events", GET=events.index),

@@ -18,7 +18,7 @@ from booking.ledger.errors import LedgerUnavailable
 from booking.ledger.ledger import Ledger
 from booking.metrics import Histogram, Metrics, MetricsFile, escaped, together
 from booking.web.access_log import AccessLog
-from booking.web.endpoints.live import LiveEndpoint
+from booking.web.endpoints.live import Places
 from booking.web.endpoints.sale import refusals_of
 from booking.web.responses import PlainResponse
 
@@ -81,7 +81,7 @@ class MetricsEndpoint:
         reader: InventoryReader,
         ledger: Ledger,
         batchers: PrimaryBatchers,
-        live: LiveEndpoint,
+        places: Places,
         access_log: AccessLog,
         file: MetricsFile,
     ) -> None:
@@ -89,7 +89,7 @@ class MetricsEndpoint:
         self._reader = reader
         self._ledger = ledger
         self._batchers = batchers
-        self._live = live
+        self._places = places
         self._access_log = access_log
         self._file = file
         self._collecting = asyncio.Lock()
@@ -114,7 +114,7 @@ class MetricsEndpoint:
         gauges: dict[tuple[str, str], float] = {
             ("booking_info", VERSION): 1,
             ("booking_queue_commands", worker): len(self._batchers),
-            ("booking_live_listeners", worker): self._live.listening,
+            ("booking_live_listeners", worker): self._places.taken,
         }
         (lags, errors), servers = await asyncio.gather(self._office.known_lags(), self._reader.primaries())
         gauges |= _of_shards(lags) | _of_servers(servers, errors)

@@ -82,6 +82,10 @@ TEST = {
 CSV = (",".join(COLUMNS) + "\r\n").encode() + csv_lines([_BOOKING, _WAITING])
 NDJSON = ndjson_lines([_BOOKING, _WAITING])
 LIVE = f"retry: 1000\n\nid: {_EVENT.epoch}-5\nevent: availability\ndata: {orjson.dumps(EVENT).decode()}\n\n"
+LIVE_OF_USER = (
+    f"retry: 1000\n\nid: Kx3fT0aQ\nevent: availability\ndata: {orjson.dumps(EVENT).decode()}\n\n"
+    f'id: Kx3fT0aQ\nevent: booking\ndata: {{"event_id":1,"booking":null}}\n\n'
+)
 METRICS = (
     "# HELP booking_requests_total Requests answered.\n# TYPE booking_requests_total counter\n"
     'booking_requests_total{method="POST",route="/book",status="201"} 10000\n'

@@ -5,6 +5,7 @@ from typing import Any
 from booking.domain.model import BookingStatus
 from booking.web.endpoints import changes
 from booking.web.endpoints.exports import FORMATS
+from booking.web.endpoints.live_of_user import EVENTS_MAX
 from booking.web.problems import KINDS
 from booking.web.request_ids import REQUEST_ID_BYTES_MAX
 from booking.web.request_schemas import INTEGER_MAX
@@ -66,6 +67,15 @@ PARAMETERS: dict[str, JsonObject] = {
         "header",
         "The id of the last message received. If nothing has changed since, the first message is left out.",
         {"type": "string"},
+    ),
+    "events": _parameter(
+        "events",
+        "query",
+        f"Ids of events, separated by commas: at most {EVENTS_MAX}; at least one without credentials.",
+        {"type": "array", "items": EVENT_ID, "maxItems": EVENTS_MAX},
+        style="form",
+        explode=False,
+        example=[1, 2],
     ),
     "limit": _parameter(
         "limit",
