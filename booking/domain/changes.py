@@ -1,6 +1,6 @@
 """The entries of the change stream: one for each change of an event or of one of its bookings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from booking.domain.model import BookingStatus, Rules, Source
@@ -55,6 +55,8 @@ class EventChange:
     at_ms: int
     rules: Rules
     organizer_id: str | None = None
+    has_details: bool = field(default=True, compare=False)
+    """False: the entry tells no details. The event has none, or an older version wrote the entry and kept them."""
 
 
 Change = BookingChange | EventChange

@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from booking.domain.details import DETAILS, NO_DETAILS, Detail, Price, detail_to_text
 from booking.domain.epochs import history_of
 from booking.domain.lags import Lag
 from booking.domain.model import Event, Rules
@@ -53,6 +54,14 @@ class RateLimit:
     def interval_us(self) -> int:
         """Microseconds after which one more call is allowed; at least 1."""
         return max(1, round(1_000_000 / self.per_second))
+
+
+class SeenEvent(NamedTuple):
+    """What tells whether an event has changed since it was read; see `Event`."""
+
+    id: int
+    epoch: str
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +131,18 @@ class BoxOffice:
                 for value in (rules.waitlist_limit, rules.opens_at_ms, rules.closes_at_ms, organizer_id)
             ),
         )
-        return await self._change_event("create", event_id, head)
+        items = [part for name in rules.details.members() for part in _rule(name, getattr(rules.details, name))]
+        return await self._change_event("create", event_id, (*head, *items))
 
-    async def change(
-        self, event_id: int, rules: Mapping[str, Argument | None], if_match: str | None = None
-    ) -> EventOutcome:
-        """Changes the named rules. If people wait, a much larger capacity is reached in several atomic steps.
+    async def change(self, event_id: int, rules: Mapping[str, Detail], if_match: str | None = None) -> EventOutcome:
+        """Changes the named rules and details. Times are in milliseconds, and have the names that the scripts use.
+
+        If people wait, a much larger capacity is reached in several atomic steps.
 
         With `if_match`, ANY_TAG or `Event.rules_tag`s separated by spaces, it changes them only if they are as in one
         of these versions. Raises OutcomeUnknown if a later step fails.
         """
-        items = [part for name, value in rules.items() for part in (name, _or_empty(value))]
+        items = [part for name, value in rules.items() for part in _rule(name, value)]
         condition = "" if if_match is None else if_match or NO_TAG
         outcome = await self._change_event("change", event_id, (condition, *items))
         while outcome.status is Status.MORE_TO_CHANGE:
@@ -247,7 +257,7 @@ class BoxOffice:
         age_ms = max(int(waited_ms), round(1000 * (now - since))) if oldest else 0
         return Lag(int(entries), age_ms, whole == 1, bytes(newest).decode(), bytes(lost).decode())
 
-    async def changed_events(self, shard: int, seen: Sequence[Event]) -> list[int]:
+    async def changed_events(self, shard: int, seen: Sequence[Event | SeenEvent]) -> list[int]:
         """The ids of those of a shard's events that may have changed since they were read as in `seen`.
 
         A change that time alone makes is not found. Each call asks for up to WATCHED_MAX events.
@@ -362,6 +372,16 @@ class BoxOffice:
         expected_epoch = self._epochs[keys.shard_of(event_id, self.shards)]
         event_keys = keys.event_keys(event_id, self.shards)[: len(script.header.keys)]
         return PreparedCall(script, event_keys, (expected_epoch, event_id, *head))
+
+
+def _rule(name: str, value: Detail) -> tuple[str, Argument]:
+    """A rule or a detail as the scripts read it."""
+    if name in DETAILS:
+        return name, "" if value == getattr(NO_DETAILS, name) else detail_to_text(value)
+    assert not isinstance(value, Price)
+    if name == "hold_seconds":
+        return "hold_ms", 1_000 * int(value or 0)
+    return name, _or_empty(value)
 
 
 def _or_empty(value: Argument | None) -> Argument:

@@ -8,12 +8,16 @@ missing booking. So a later version may have any format, for example several ite
 
 Records are the values of an event's `bookings`, the middle of a stream's entries, and part of the answers stored under
 idempotency keys. `lua/shared/record.lua` reads and writes them, too.
+
+A stream's entry has the field `c`, whose format every version can read, and may have others, which older versions
+ignore: `o`, the user id that creates an event, and `d`, its details after the change (`domain/details.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
+from booking.domain.details import Details, Visibility, details_from_text, details_to_text
 from booking.domain.epochs import history_of
 from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
 from booking.domain.outcomes import Outcome, Status
@@ -34,6 +38,7 @@ SOURCES = {letter.encode(): source for source, letter in SOURCE_LETTERS.items()}
 OUTCOMES = {int(status): status for status in Status}
 CHANGE_KINDS = {kind.value.encode(): kind for kind in ChangeKind}
 _VERSION = f"{RECORD_VERSION} ".encode()
+NO_FIELDS: Mapping[bytes, bytes] = {}
 EVENT_KINDS = frozenset({ChangeKind.CREATED, ChangeKind.CHANGED})
 
 
@@ -103,7 +108,7 @@ def read_outcome(event_id: int, user_id: str, row: Sequence[Any]) -> Outcome:
 def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:
     """Parses an event's row, as `lua/shared/view.lua` returns it."""
     name, capacity, max_per_user, hold_ms, waitlist_limit, opens_at, closes_at, paused, *rest = row[1:]
-    *numbers, epoch, version, organizer_id = rest
+    *numbers, epoch, version, organizer_id, details, backlog = rest
     available, held, sold, bookings, holding, waiting, seq, created_at, now = map(int, numbers)
     rules = Rules(
         name=bytes(name).decode(),
@@ -114,6 +119,7 @@ def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:
         opens_at_ms=_optional(opens_at),
         closes_at_ms=_optional(closes_at),
         paused=bool(paused),
+        details=details_from_text(bytes(details)),
     )
     return Event(
         id=event_id,
@@ -124,6 +130,7 @@ def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:
         bookings_count=bookings,
         held_count=holding,
         waiting_count=waiting,
+        waiting_tickets=int(backlog),
         seq=seq,
         created_at_ms=created_at,
         now_ms=now,
@@ -133,10 +140,29 @@ def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:
     )
 
 
-def read_change(text: bytes, organizer_id: bytes = b"") -> Change:
-    """Parses a stream entry: "event seq kind at", followed by a record and its user, or by an event's rules and name.
+def detail_fields(details: Details) -> dict[str, int | str]:
+    """The fields of an event's hash for its details, as `lua/shared/details.lua` writes them; none for the defaults."""
+    members = details.members()
+    if not members:
+        return {}
+    return {
+        "details": details_to_text(details),
+        "archived": int(details.visibility is Visibility.ARCHIVED),
+        "offer_ms": members["offer_seconds"] * 1000 if "offer_seconds" in members else "",
+        "payment_ms": members["payment_seconds"] * 1000 if "payment_seconds" in members else "",
+    }
 
-    `organizer_id` is the entry's second field, which only the creation of an event has.
+
+def read_entry(fields: Sequence[bytes]) -> Change:
+    """Parses a stream entry: its fields' names and values in turn. Raises KeyError, ValueError or IndexError."""
+    if len(fields) == 2:  # a plain booking's entry has no other field
+        return read_change(fields[1])
+    named = dict(zip(fields[::2], fields[1::2], strict=True))
+    return read_change(named[b"c"], named)
+
+
+def read_change(text: bytes, more_fields: Mapping[bytes, bytes] = NO_FIELDS) -> Change:
+    """Parses a stream entry: "event seq kind at", followed by a record and its user, or by an event's rules and name.
 
     Raises KeyError, ValueError or IndexError.
     """
@@ -153,8 +179,10 @@ def read_change(text: bytes, organizer_id: bytes = b"") -> Change:
             _optional(opens_at),
             _optional(closes_at),
             paused == b"1",
+            details_from_text(more_fields.get(b"d", b"")),
         )
-        return EventChange(int(event_id), int(seq), kind, int(at_ms), rules, organizer_id.decode() or None)
+        organizer_id = more_fields.get(b"o", b"").decode() or None
+        return EventChange(int(event_id), int(seq), kind, int(at_ms), rules, organizer_id, b"d" in more_fields)
     status, quantity, number, created, source, expires, user_id = rest.removeprefix(_VERSION).split(b" ", 6)
     return BookingChange(
         int(event_id),

@@ -15,7 +15,7 @@ from booking.inventory import keys
 from booking.inventory.connection import raise_first, reason_of
 from booking.inventory.durability import WAIT_MS
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.records import read_change, read_epoch
+from booking.inventory.records import read_entry, read_epoch
 from booking.inventory.script_connection import Acknowledged, Argument, Execute
 from booking.inventory.scripts import load
 from booking.inventory.shard_clients import Command, ShardClients, failures, is_of_one_key, opened_topology
@@ -335,7 +335,7 @@ def _batch(shard: int, epoch: str, cursor: str, entries: Any) -> ShardBatch:
     upto, changes = cursor.encode(), list[Change]()
     for entry_id, fields in entries:
         try:
-            changes.append(read_change(*fields[1::2]))
+            changes.append(read_entry(fields))
         except (KeyError, ValueError, IndexError):
             if not changes:
                 raise

@@ -27,10 +27,12 @@ local function commit()
   write('HSET', bookings, kept)
   write('ZADD', waiting, queued)
   write('ZADD', holds, held)
-  if created_by then
-    newest_entry = call('XADD', changes, '*', 'c', entries[1], 'o', created_by)
-  else
-    for _, entry in ipairs(entries) do newest_entry = call('XADD', changes, '*', 'c', entry) end
+  for i, entry in ipairs(entries) do
+    if more_fields[i] then
+      newest_entry = call('XADD', changes, '*', 'c', entry, unpack(more_fields[i]))
+    else
+      newest_entry = call('XADD', changes, '*', 'c', entry)
+    end
   end
   if #entries > 0 then
     call('HSET', event, 'available', sale.available, 'held', sale.held, 'sold', sale.sold, 'bookings', sale.bookings,

@@ -1,14 +1,14 @@
 -- event: the state of one event during a call. Everything is read and decided first; `commit` writes it last.
 -- NEEDS   clock shard record event bookings waiting changes event_id
 local FIELDS = {'available', 'held', 'sold', 'bookings', 'holding', 'backlog', 'seq', 'capacity', 'max_per_user',
-  'hold_ms', 'paused', 'waitlist_limit', 'opens_at', 'closes_at', 'prune_from'}
+  'hold_ms', 'paused', 'waitlist_limit', 'opens_at', 'closes_at', 'prune_from', 'archived'}
 local NEEDED = 11 -- the first fields, which need a number; the others may be empty
 local sale -- the event's counters and rules by FIELDS; set by `open_event`; nil if there is no such event
 local pruned_from -- `prune_from` before this call
 local version, unsaved, waiting_count -- prefix of new records; entries that SQL lacks; users on the waiting list
 local known, touched = {}, {} -- bookings by user, false for none; users whose booking has changed
 local entries = {} -- new entries of the stream
-local created_by -- the user id for the entry of a new event, in a field of its own that an older persister ignores
+local more_fields = {} -- by an entry's index: fields beside its text, which an older persister ignores
 local newest_entry -- the id of the last entry that `commit` has written; nil if it has written none
 local left_waiting, left_holds = {}, {} -- users that `commit` removes from the waiting list, and from the list of holds
 

@@ -57,6 +57,11 @@ BUGS = {
     "wrong order: tickets found before the dead holds are expired": Bug(
         "if not pruned_from then expire_holds(TICKETS_STEP) end", "overdue_left = false"
     ),
+    "skipped guard: book an archived event": Bug("if sale.archived == 1 then return SALE_CLOSED end", ""),
+    "missing stream entry: a change of details alone": Bug(
+        "if told ~= details_text() then\n  differs = true\n", "if told ~= details_text() then\n"
+    ),
+    "lost detail: a change forgets the others": Bug("read_details()\nlocal told", "local told"),
     "off by one: an event is due only after its end": Bug("due, '-inf', now,", "due, '-inf', now - 1,"),
 }
 

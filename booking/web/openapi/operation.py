@@ -18,6 +18,7 @@ class Audience(StrEnum):
 
     ANYONE = "anyone"
     ANYONE_OR_USER = "anyone; signed-in users also get their own booking"
+    ANYONE_OR_ORGANIZER = "anyone; `mine` is for organizers"
     USER = "signed-in users"
     ORGANIZER = "organizers"
 
@@ -81,7 +82,7 @@ class Operation:
             # A password in the Authorization header is checked and rate-limited, as at a login.
             codes |= {"unauthenticated", "identity_unavailable", "overloaded", "database_unavailable", "rate_limited"}
             codes |= {"inventory_unavailable", "outcome_unknown"}
-        if self.audience is Audience.ORGANIZER:
+        if self.audience in (Audience.ORGANIZER, Audience.ANYONE_OR_ORGANIZER):
             codes.add("forbidden")
         if self.body is not None:
             codes |= {"malformed_json", "unsupported_media_type", "body_too_large", "invalid_request"}
