@@ -43,6 +43,8 @@ events = Table(
     Column("seq", BigInteger, nullable=False),
     # The user id that created the event; null for an event that is older than this column.
     Column("organizer_id", Text),
+    # The details as JSON (domain/details.py); null for an event that is older than this column.
+    Column("details", Text),
 )
 
 # Every booking after its last change. Bookings and changes have no foreign keys to events: the writer updates

@@ -8,7 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from booking.domain.model import Booking, Event
 from booking.web.problems import CONTENT_TYPE, Problem
-from booking.web.response_schemas import BookingData, DetailsData, EventData
+from booking.web.response_schemas import BookingData, DetailsData, EventData, SharedEventData
 from booking.web.times import to_text
 
 JSON = b"application/json"
@@ -87,32 +87,56 @@ def booking_data(booking: Booking) -> BookingData:
 
 def details_data(event: Event) -> DetailsData:
     """The JSON of what the organizer has set. It differs only if `event.rules_tag` does."""
-    rules = event.rules
+    details = event.rules.details
     return {
-        "id": event.id,
-        "name": rules.name,
-        "capacity": rules.capacity,
-        "max_per_user": rules.max_per_user,
-        "hold_seconds": rules.hold_seconds,
-        "waitlist_limit": rules.waitlist_limit,
-        "opens_at": None if rules.opens_at_ms is None else to_text(rules.opens_at_ms),
-        "closes_at": None if rules.closes_at_ms is None else to_text(rules.closes_at_ms),
-        "paused": rules.paused,
-        "created_at": to_text(event.created_at_ms),
+        **_shared_data(event),
+        "description": details.description,
+        "ends_at": _instant(details.ends_at_ms),
+        "price": None
+        if details.price is None
+        else {"amount": details.price.amount, "currency": details.price.currency},
     }
 
 
 def event_data(event: Event) -> EventData:
     """The JSON of an event."""
     return {
-        **details_data(event),
+        **_shared_data(event),
         "available_tickets": event.available,
         "bookings_count": event.bookings_count,
         "held_count": event.held_count,
         "tickets_sold": event.tickets_sold,
         "tickets_held": event.tickets_held,
         "waiting_list_count": event.waiting_count,
+        "waiting_tickets": event.waiting_tickets,
         "state": event.state,
         "seq": event.seq,
+    }
+
+
+def _shared_data(event: Event) -> SharedEventData:
+    """What an event and its details have in common."""
+    rules, details = event.rules, event.rules.details
+    return {
+        "id": event.id,
+        "name": rules.name,
+        "venue": details.venue,
+        "starts_at": _instant(details.starts_at_ms),
+        "time_zone": details.time_zone,
+        "visibility": details.visibility,
+        "capacity": rules.capacity,
+        "max_per_user": rules.max_per_user,
+        "hold_seconds": rules.hold_seconds,
+        "offer_seconds": rules.offer_seconds,
+        "payment_seconds": details.payment_seconds,
+        "waitlist_limit": rules.waitlist_limit,
+        "opens_at": _instant(rules.opens_at_ms),
+        "closes_at": _instant(rules.closes_at_ms),
+        "paused": rules.paused,
+        "created_at": to_text(event.created_at_ms),
         "organizer_id": event.organizer_id,
     }
+
+
+def _instant(milliseconds: int | None) -> str | None:
+    return None if milliseconds is None else to_text(milliseconds)
