@@ -55,9 +55,13 @@ EVENT_COUNTS = (
     "tickets_sold",
     "tickets_held",
     "waiting_list_count",
+    "waiting_tickets",
     "hold_seconds",
+    "offer_seconds",
+    "payment_seconds",
     "seq",
 )
+VISIBILITIES = {"listed", "unlisted", "archived"}
 STATES = {"scheduled", "open", "paused", "closed"}
 STATUSES = {"confirmed", "held", "waiting", "cancelled", "expired"}
 
@@ -144,7 +148,10 @@ def check_event(event: Any) -> None:
     assert event["state"] in STATES
     assert INSTANT.fullmatch(event["created_at"])
     assert event["organizer_id"] is None or isinstance(event["organizer_id"], str)
-    for field in ("opens_at", "closes_at"):
+    for field in ("venue", "time_zone"):
+        assert event[field] is None or isinstance(event[field], str), (field, event)
+    assert event["visibility"] in VISIBILITIES
+    for field in ("opens_at", "closes_at", "starts_at"):
         assert event[field] is None or INSTANT.fullmatch(event[field]), (field, event)
     assert event["capacity"] == event["available_tickets"] + event["tickets_held"] + event["tickets_sold"], event
     assert event["tickets_sold"] >= event["bookings_count"]

@@ -55,7 +55,7 @@ READING = (
         "/events",
         "list_events",
         Tag.READING,
-        Audience.ANYONE,
+        Audience.ANYONE_OR_ORGANIZER,
         "List the events, newest first",
         (
             ResponseDoc(
@@ -70,8 +70,8 @@ READING = (
                 ),
             ),
         ),
-        parameters=("limit", "events.starting_after"),
-        refusals=("rate_limited",),
+        "Without `unlisted` and `archived` events, which only `mine` has.",
+        parameters=("limit", "events.starting_after", "mine"),
     ),
     _event("read_event", "/events/{event_id}", "Read an event"),
     _event("status", "/status/{event_id}", "Read an event, by its older address", refusals=()),

@@ -137,7 +137,8 @@ def test_organizers_calls_ask_for_the_role_and_open_ones_for_nothing() -> None:
     paths = DOCUMENT["paths"]
     assert paths["/initialize"]["post"]["security"] == [{"bearer": ["organizer"]}, {"basic": ["organizer"]}]
     assert paths["/book"]["post"]["security"] == [{"bearer": []}, {"basic": []}]
-    assert paths["/events"]["get"]["security"] == []
+    assert paths["/events/{event_id}"]["get"]["security"] == []
+    assert paths["/events"]["get"]["security"] == [{}, {"bearer": ["organizer"]}, {"basic": ["organizer"]}]
     assert {} in paths["/events/{event_id}/live"]["get"]["security"]
     assert {} in paths["/live"]["get"]["security"]
 
