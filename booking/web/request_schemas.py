@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -185,7 +185,12 @@ DEFAULT_KINDS = (
     ChangeKind.CHANGED,
 )
 """What a webhook is told unless it says otherwise (contract)."""
-WebhookNote = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_no_control)]
+WebhookNote = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=200),
+    AfterValidator(_no_control),
+    Field(json_schema_extra={"pattern": rf"^\s*[^{_FORBIDDEN}]*$"}),
+]
 UserId = Annotated[
     str,
     AfterValidator(_user_id),
@@ -387,6 +392,12 @@ class WebhookChange(Payload):
     description: WebhookNote = ""
     status: Literal["enabled", "disabled"] = "enabled"
     """`enabled` repairs a webhook: it goes on from where it stood, at once."""
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("The body names nothing to change")
+        return self
 
 
 class ReplayRequest(Payload):

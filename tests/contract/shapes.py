@@ -21,6 +21,8 @@ STATUS_OF_CODE = {
     "method_not_allowed": 405,
     "already_booked": 409,
     "capacity_below_sold": 409,
+    "too_many_webhooks": 409,
+    "webhook_not_found": 404,
     "email_taken": 409,
     "has_live_bookings": 409,
     "sold_out": 409,
