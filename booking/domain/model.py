@@ -112,6 +112,8 @@ class Booking:
     """The end of the hold; only if `held`."""
     position: int | None = None
     """The position on the waiting list, from 1; only if `waiting`, and only if the position was read."""
+    ended_at_ms: int | None = field(default=None, compare=False)
+    """When it was cancelled or expired; only in a user's list of bookings."""
 
     @property
     def id(self) -> str:

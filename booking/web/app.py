@@ -50,6 +50,7 @@ from booking.web.endpoints.live_of_user import LiveOfUserEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
+from booking.web.endpoints.tickets import TicketEndpoint
 from booking.web.local_limits import LocalBuckets
 from booking.web.middleware import ExceptionMiddleware, RequestMiddleware
 from booking.web.pages import PageEndpoints
@@ -230,6 +231,7 @@ class Application:
                 ReportEndpoints(credentials, office, ledger, reader, read_your_writes, reads, work),
                 LiveEndpoint(credentials, office, places, watch),
                 LiveOfUserEndpoint(credentials, office, places, watch, reads, ledger.live_events_of),
+                TicketEndpoint(credentials, office, reads),
                 accounts if settings.has_accounts else None,
                 HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability, self._is_draining),
                 MetricsEndpoint(office, reader, ledger, batchers, places, self._access_log, metrics_file),

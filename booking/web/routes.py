@@ -15,6 +15,7 @@ from booking.web.endpoints.live_of_user import LiveOfUserEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
+from booking.web.endpoints.tickets import TicketEndpoint
 from booking.web.openapi import endpoint as reference
 from booking.web.pages.static_files import static
 from booking.web.responses import Handler, send_response
@@ -130,6 +131,7 @@ def routes(
     reports: ReportEndpoints,
     live: LiveEndpoint,
     live_of_user: LiveOfUserEndpoint,
+    ticket: TicketEndpoint,
     accounts: AccountEndpoints | None,
     health: HealthEndpoints,
     metrics: MetricsEndpoint,
@@ -151,6 +153,7 @@ def routes(
         _route("/cancel", POST=sale.cancel),
         _route("/confirm", POST=sale.confirm),
         _route("/events/{event_id}/booking", GET=events.get_booking),
+        _route("/events/{event_id}/ticket.svg", GET=ticket),
         _route("/events/{event_id}/details", GET=events.details),
         _sending("/events/{event_id}/bookings", GET=lists.of_event),
         _sending("/events/{event_id}/live", GET=live),
@@ -171,6 +174,7 @@ def routes(
         _sending("/problems/{code}", GET=pages.problem),
         _sending("/", GET=page.index),
         _sending("/sale/{event_id}", GET=page.sale),
+        _sending("/me", GET=page.me),
         _sending("/console", GET=page.console),
         _sending("/static/{path:path}", GET=static),
     ]

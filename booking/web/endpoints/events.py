@@ -11,9 +11,8 @@ from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable
 from booking.web.authentication import Credentials
 from booking.web.etags import has_version, read_if_match
-from booking.web.local_limits import LocalBuckets
+from booking.web.local_limits import LocalBuckets, address_key
 from booking.web.organizers import require_organizer, require_owner
-from booking.web.password_limits import address_of
 from booking.web.problems import Fault, Problem, invalid
 from booking.web.request_schemas import ChangeRequest, InitializeRequest, validate, window_inverted
 from booking.web.requests import USER, event_id_of, not_in_list, read_event_id, read_json, read_page
@@ -69,7 +68,7 @@ class EventEndpoints:
 
     async def get(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`GET /events/{event_id}`: as `status`, and rate limited."""
-        self._reads.charge(_address_key(scope))
+        self._reads.charge(address_key(scope))
         return await self.status(scope, receive)
 
     async def status(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
@@ -78,7 +77,7 @@ class EventEndpoints:
 
     async def details(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /events/{event_id}/details`: what the organizer has set, without counters."""
-        self._reads.charge(_address_key(scope))
+        self._reads.charge(address_key(scope))
         event = await self._event(scope)
         body = success("Fetched details", details_data(event))
         return _versioned(scope, body, f'"{event.rules_tag}"'.encode())
@@ -98,7 +97,7 @@ class EventEndpoints:
 
         Events whose primary is away are only named; if none can be read, that is the answer.
         """
-        self._reads.charge(_address_key(scope))
+        self._reads.charge(address_key(scope))
         page = read_page(scope, event_id_of)
         if page.starting_after is None:
             below = await self._office.last_event_id() + 1
@@ -150,11 +149,6 @@ class EventEndpoints:
                 self._rendered.clear()
             rendered = self._rendered[event.id] = (version, body, etag)
         return rendered[1], rendered[2]
-
-
-def _address_key(scope: Scope) -> str:
-    """The bucket of a caller without credentials. No user id begins with a zero byte."""
-    return f"\0{address_of(scope)}"
 
 
 def _versioned(scope: Scope, body: bytes, etag: bytes) -> PlainResponse:
