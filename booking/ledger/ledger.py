@@ -1,7 +1,7 @@
 """The ledger: the only access to the database for all other packages."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import chain
 from typing import Any, Self, TypeVar
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from booking.domain.accounts import Account, Role
 from booking.domain.changes import Change, ShardBatch
 from booking.domain.model import Booking, BookingStatus, Rules
-from booking.ledger import accounts, engine, reads, service, shards, writer
+from booking.ledger import accounts, engine, reads, resets, service, shards, writer
 from booking.ledger.engine import CONNECTIONS_MAX, open_engine
 from booking.ledger.errors import LedgerError, LedgerUnavailable
 from booking.ledger.failures import DuplicateRow, translated_errors
@@ -182,6 +182,11 @@ class Ledger:
         async with self._connected() as connection:
             return await accounts.find_by_id(connection, account_id)
 
+    async def has_organizer(self) -> bool:
+        """Whether any account is an organizer's or an administrator's."""
+        async with self._connected() as connection:
+            return await accounts.has_organizer(connection)
+
     async def accounts(self) -> AsyncIterator[Account]:
         """Every account by id, in pages."""
         after_id = 0
@@ -215,6 +220,27 @@ class Ledger:
         async with self._writing() as connection:
             return await accounts.remove(connection, email_key)
 
+    async def request_reset(self, email_key: str, token_hash: str, nonce: str) -> None:
+        """Writes a request for a new password and its mail, and ends earlier requests for this email.
+
+        Does the same whether or not an account has the email, and nothing after some requests within an hour.
+        """
+        async with self._writing() as connection:
+            await resets.request(connection, email_key, token_hash, nonce)
+
+    async def is_valid_reset(self, token_hash: str) -> bool:
+        """Whether the reset token with this hash may set a password now."""
+        async with self._connected() as connection:
+            return await resets.is_valid(connection, token_hash)
+
+    async def reset_password(self, token_hash: str, password_hash: str) -> Account | None:
+        """Sets the password of the account of a reset token, and ends all of its tokens, this one included.
+
+        Returns None if the token is not valid, or if no account has its email.
+        """
+        async with self._writing() as connection:
+            return await resets.use(connection, token_hash, password_hash)
+
     async def tokens_from(self, account_id: int) -> int:
         """Tokens of this account with an earlier `iat` (seconds since 1970) are not valid; 0 if there is none."""
         async with self._connected() as connection:
@@ -237,6 +263,11 @@ class Ledger:
         async with self.reading() as connection:
             return await reads.event(connection, event_id)
 
+    async def seqs(self, event_ids: Collection[int]) -> dict[int, int]:
+        """The `seq` of each of these events (a few thousand at most) that exists."""
+        async with self._connected() as connection:
+            return await reads.seqs(connection, event_ids)
+
     async def event_ids(self) -> list[int]:
         """Every event's id, in order."""
         async with self.reading() as connection:
@@ -257,23 +288,23 @@ class Ledger:
         while after is not None and after < (record.seq if record else 0):
             async with self.reading() as connection:
                 span = await reads.live_span(connection, event_id, after, after + LIVE_SPAN)
-                after = await _next_span(connection, event_id, after, span)
+                after = await _next_span(connection, event_id, after + LIVE_SPAN, span)
             for booking in span:
                 yield booking
 
-    async def bookings_as_of(self, event_id: int, seq: int) -> AsyncIterator[list[Booking]]:
+    async def bookings_as_of(self, event_id: int, seq: int, span: int = LIVE_SPAN) -> AsyncIterator[list[Booking]]:
         """All bookings of an event as they were at its `seq`, by number, in pages and in constant memory.
 
-        Each page is a query of its own, and no connection is held in between; the result is exact all the same. The
-        database has to have reached `seq`.
+        A page covers `span` numbers, so it has at most as many bookings. Each page is a query of its own, and no
+        connection is held in between; the result is exact all the same. The database has to have reached `seq`.
         """
         after: int | None = 0
         while after is not None and after < seq:
             async with self.reading() as connection:
-                span = await reads.span_as_of(connection, event_id, after, after + LIVE_SPAN, seq)
-                after = await _next_span(connection, event_id, after, span)
-            if span:
-                yield span
+                page = await reads.span_as_of(connection, event_id, after, after + span, seq)
+                after = await _next_span(connection, event_id, after + span, page)
+            if page:
+                yield page
 
     async def counts_at(self, event_id: int, seq: int) -> dict[BookingStatus, Count]:
         """The numbers of an event's bookings and of their tickets at its `seq`, for every status."""
@@ -367,6 +398,12 @@ class Ledger:
             self._readings.release()
 
     @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in a transaction that writes, for another module of this package."""
+        async with self._writing() as connection:
+            yield connection
+
+    @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
         with translated_errors():
             async with self._engine.connect() as connection:
@@ -379,9 +416,9 @@ class Ledger:
                 yield connection
 
 
-async def _next_span(connection: AsyncConnection, event_id: int, after: int, span: Sequence[Booking]) -> int | None:
-    """After which number the next span begins. An empty span may be the first of many, after skipped numbers."""
-    if span:
-        return after + LIVE_SPAN
-    number = await reads.next_number(connection, event_id, after + LIVE_SPAN)
+async def _next_span(connection: AsyncConnection, event_id: int, upto: int, page: Sequence[Booking]) -> int | None:
+    """After which number the next page begins. An empty page may be the first of many, after skipped numbers."""
+    if page:
+        return upto
+    number = await reads.next_number(connection, event_id, upto)
     return None if number is None else number - 1

@@ -1,6 +1,6 @@
 """The queries for users and audits. Long lists are read in pages, so that none is in memory as a whole."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,7 @@ BOOKING_COLUMNS = (
     bookings.c.source,
     bookings.c.created_at_ms,
     bookings.c.expires_at_ms,
+    bookings.c.payment_id,
 )
 
 GAPS_MAX = 1_000
@@ -42,6 +43,12 @@ async def event(connection: AsyncConnection, event_id: int) -> EventRecord | Non
         return None
     rules = Rules(**{name: row[name] for name in Rules.__slots__})
     return EventRecord(row["id"], rules, row["created_at_ms"], row["seq"], row["organizer_id"])
+
+
+async def seqs(connection: AsyncConnection, event_ids: Collection[int]) -> dict[int, int]:
+    """The `seq` of each of these events that exists."""
+    found = await connection.execute(select(events.c.id, events.c.seq).where(events.c.id.in_(event_ids)))
+    return {row.id: row.seq for row in found}
 
 
 async def event_ids(connection: AsyncConnection) -> list[int]:
@@ -113,7 +120,7 @@ async def span_as_of(connection: AsyncConnection, event_id: int, after: int, upt
     )
     since = [row.number for row in rows if row.seq > seq]
     before = await _last_changes(connection, event_id, since, seq)
-    return [before[row.number] if row.seq > seq else booking_of(row[:8]) for row in rows]
+    return [before[row.number] if row.seq > seq else booking_of(row[: len(BOOKING_COLUMNS)]) for row in rows]
 
 
 async def _last_changes(connection: AsyncConnection, event_id: int, numbers: list[int], seq: int) -> dict[int, Booking]:
@@ -198,7 +205,7 @@ async def changes_page(connection: AsyncConnection, event_id: int, after_seq: in
         .order_by(changes.c.seq)
         .limit(limit)
     )
-    return [_change(row) for row in rows]
+    return [change_of(row) for row in rows]
 
 
 async def user_page(
@@ -226,6 +233,13 @@ def _with_end(booking: Booking, updated_at_ms: int) -> Booking:
     return booking if booking.status in LIVE else replace(booking, ended_at_ms=updated_at_ms)
 
 
+async def booking(connection: AsyncConnection, event_id: int, number: int) -> Booking | None:
+    """One booking, in any state; None if there is none."""
+    query = select(*BOOKING_COLUMNS).where(bookings.c.event_id == event_id, bookings.c.number == number)
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else booking_of(row)
+
+
 async def live_events(connection: AsyncConnection, user_id: str) -> list[int]:
     """The events that a user has a live booking of, by id."""
     found = select(bookings.c.event_id).where(bookings.c.user_id == user_id, bookings.c.status.in_(LIVE))
@@ -248,18 +262,27 @@ async def live_events_of(connection: AsyncConnection, user_ids: Sequence[str], l
     return found
 
 
-def booking_of(row: Row[int, int, str, int, str, str, int, int | None] | Sequence[Any]) -> Booking:
+def booking_of(row: Row[int, int, str, int, str, str, int, int | None, str | None] | Sequence[Any]) -> Booking:
     """A row of BOOKING_COLUMNS as a booking."""
-    event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms = row
+    event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms, payment_id = row
     return Booking(
-        event_id, number, user_id, quantity, _STATUSES[status], _SOURCES[source], created_at_ms, expires_at_ms
+        event_id,
+        number,
+        user_id,
+        quantity,
+        _STATUSES[status],
+        _SOURCES[source],
+        created_at_ms,
+        expires_at_ms,
+        payment_id=payment_id,
     )
 
 
-def _change(row: Row[tuple[object, ...]]) -> Change:
+def change_of(row: Row[Any]) -> Change:
+    """A row of `changes` as a change."""
     if row.rules is not None:
         rules = rules_from_text(row.rules)
-        return EventChange(row.event_id, row.seq, ChangeKind(row.kind), row.at_ms, rules, row.user_id)
+        return EventChange(row.event_id, row.seq, ChangeKind(row.kind), row.at_ms, rules, row.user_id, row.actor)
     return BookingChange(
         event_id=row.event_id,
         seq=row.seq,
@@ -272,4 +295,8 @@ def _change(row: Row[tuple[object, ...]]) -> Change:
         source=Source(row.source),
         created_at_ms=row.created_at_ms,
         expires_at_ms=row.expires_at_ms,
+        actor=row.actor,
+        reason=row.reason,
+        payment_id=row.payment_id,
+        given_back=row.given_back or 0,
     )

@@ -22,6 +22,7 @@ STATUS_OF_CODE = {
     "already_booked": 409,
     "capacity_below_sold": 409,
     "email_taken": 409,
+    "has_live_bookings": 409,
     "sold_out": 409,
     "still_waiting": 409,
     "waitlist_full": 409,

@@ -19,6 +19,7 @@ from booking.inventory.shard_tasks import ShardTasks
 from booking.logs import ThrottledLogger
 from booking.web.authentication import Credentials
 from booking.web.headers import fields_of
+from booking.web.organizers import require_user
 from booking.web.password_limits import address_of
 from booking.web.problems import Problem
 from booking.web.requests import USER, read_event_id
@@ -446,6 +447,7 @@ async def listening_caller(credentials: Credentials, scope: Scope) -> Caller | N
         return None
     caller = credentials.caller_now(scope) or await credentials.caller(scope)
     scope[USER] = caller.user_id
+    require_user(caller)
     return caller
 
 

@@ -203,6 +203,25 @@ READING = (
     ),
     Operation(
         "GET",
+        "/events/{event_id}/changes",
+        "list_changes",
+        Tag.ORGANIZING,
+        Audience.ORGANIZER,
+        "Follow an event's changes, oldest first",
+        (
+            ResponseDoc(
+                200,
+                "The changes after `after`; after a wait without any, an empty list.",
+                success("Fetched changes", list_of(response_schemas.ChangeData), examples.CHANGES, has_more=HAS_MORE),
+            ),
+        ),
+        "What it tells is in the database, so it is never taken back. A client that passes the last `seq` that it has "
+        "as `after` misses nothing.",
+        parameters=("after", "changes.limit", "wait"),
+        reads_database=True,
+    ),
+    Operation(
+        "GET",
         "/events/{event_id}/report",
         "report",
         Tag.ORGANIZING,
@@ -325,6 +344,8 @@ SERVICE = (
     ),
     _page("/me", "own_tickets_page", "One's own tickets, as a page"),
     _page("/console", "console_page", "The organizer's console, as a page"),
+    _page("/account", "account_page", "The user's own account, as a page"),
+    _page("/reset", "reset_page", "The page behind the link in a mail, where a new password is chosen"),
     _page("/docs", "docs", "This document as a page"),
     _page("/problems", "list_problems", "Every problem's code, as a page"),
     _page("/problems/{code}", "explain_problem", "A problem's code explained to a person", refusals=("not_found",)),

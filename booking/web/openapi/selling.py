@@ -10,10 +10,18 @@ from booking.web.openapi.schemas import ref, success
 BOOKING = ref(response_schemas.BookingData)
 EVENT = ref(response_schemas.EventData)
 WELCOME = ref(response_schemas.WelcomeData)
+USER = ref(response_schemas.UserData)
+FORGOTTEN = ref(response_schemas.ForgottenData)
 EVENT_ID = ({"type": "integer", "minimum": 1}, 1)
 
 COMMAND_CODES = ("event_not_found", "idempotency_key_reused", "rate_limited")
-"""The problem codes that the atomic step of every command has."""
+"""The problem codes that every command has."""
+
+ACTING = (
+    'The event\'s organizer, and a token with `role: "service"`, call for the buyer whom `user_id` names; a service '
+    "has to name one. Rate limit and idempotency keys are the caller's; a service may call a hundred times as often as "
+    "a user."
+)
 
 
 def _message(status: Status) -> str:
@@ -43,7 +51,7 @@ SELLING = (
         ),
         "`quantity` is all or nothing. The waiting list is strict first come, first served: while a user "
         "waits, no later user is served first, even if a smaller quantity would fit. A user "
-        "has at most one live booking of an event.",
+        f"has at most one live booking of an event. {ACTING}",
         request_schemas.BookRequest,
         {"event_id": 1, "quantity": 2},
         ("Idempotency-Key",),
@@ -72,7 +80,7 @@ SELLING = (
                 success(_message(Status.CONFIRMED), BOOKING, examples.BOOKING),
             ),
         ),
-        "A hold ends at its `expires_at`; it cannot be confirmed after that.",
+        f"A hold ends at its `expires_at`; it cannot be confirmed after that. {ACTING}",
         request_schemas.ConfirmRequest,
         {"event_id": 1},
         ("Idempotency-Key",),
@@ -84,19 +92,21 @@ SELLING = (
         "cancel",
         Tag.SALE,
         Audience.USER,
-        "Cancel a booking, or leave the waiting list",
+        "Cancel a booking, leave the waiting list, or give back a part",
         (
             ResponseDoc(
                 200,
-                "Cancelled. Its tickets go to the head of the waiting list in the same atomic step.",
+                "Cancelled; or, if `quantity` is less than the booking has, the rest. The tickets go to the head of "
+                "the waiting list in the same atomic step.",
                 success(_message(Status.CANCELLED), BOOKING, examples.CANCELLED),
             ),
         ),
-        "It cancels the caller's own booking; the event's organizer may name a `user_id`.",
+        "The rest of a booking, a hold or a place on the waiting list keeps id, status and place. A call for another "
+        f"user may give a `reason`. {ACTING}",
         request_schemas.CancelRequest,
         {"event_id": 1},
         ("Idempotency-Key",),
-        (*COMMAND_CODES, "booking_not_found", "forbidden"),
+        (*COMMAND_CODES, "booking_not_found"),
     ),
     Operation(
         "POST",
@@ -189,7 +199,87 @@ SELLING = (
         "a minute on all others. `forbidden` with a token that belongs to no account.",
         request_schemas.PasswordRequest,
         {"password": "correct horse battery staple", "new_password": "a better horse and a better staple"},
-        refusals=("invalid_credentials", "forbidden", "rate_limited", "overloaded", "not_found"),
+        refusals=("invalid_credentials", "rate_limited", "overloaded", "not_found"),
+        reads_database=True,
+    ),
+    Operation(
+        "POST",
+        "/auth/renew",
+        "renewToken",
+        Tag.ACCOUNTS,
+        Audience.USER,
+        "Renew an account's token",
+        (
+            ResponseDoc(
+                200,
+                "The new token is valid for an hour, but not for longer than 24 hours after the login.",
+                success("Renewed successfully", WELCOME, examples.WELCOME),
+            ),
+        ),
+        "Needs a bearer token of an account: a password, and any other token, is `unauthenticated`. The new token has "
+        "the role that the account has now. The old token stays valid.",
+        refusals=("rate_limited", "overloaded", "not_found"),
+        reads_database=True,
+    ),
+    Operation(
+        "POST",
+        "/auth/forgot",
+        "forgotPassword",
+        Tag.ACCOUNTS,
+        Audience.ANYONE,
+        "Have a link for a new password sent",
+        (
+            ResponseDoc(
+                202,
+                "If an account has this email, the mail is on its way.",
+                success("If an account has this email, a mail is on its way.", FORGOTTEN, examples.FORGOTTEN),
+            ),
+        ),
+        "The response is the same, and takes the same time, whether or not an account has this email. The link works "
+        "once and for 30 minutes, and until the next request for the same email; at most six requests an hour count. "
+        "`not_found` if the service sends no mail (`BOOKING_SMTP_URL`).",
+        request_schemas.ForgotRequest,
+        {"email": "ada@example.com"},
+        refusals=("rate_limited", "not_found"),
+        reads_database=True,
+    ),
+    Operation(
+        "POST",
+        "/auth/reset",
+        "resetPassword",
+        Tag.ACCOUNTS,
+        Audience.ANYONE,
+        "Set a new password with the token of a mail",
+        (
+            ResponseDoc(
+                200,
+                "Changed, and signed in.",
+                success("Password changed successfully", WELCOME, examples.WELCOME),
+            ),
+        ),
+        "Every other token of the account ends, as at `POST /auth/password`. `invalid_credentials` if the reset token "
+        "is unknown, used, too old, or followed by another. `not_found` if the service sends no mail.",
+        request_schemas.ResetRequest,
+        {
+            "reset_token": "eW91ciBvd24gdG9rZW4sIGZyb20gdGhlIG1haWw",
+            "new_password": "a better horse and a better staple",
+        },
+        refusals=("invalid_credentials", "rate_limited", "overloaded", "not_found"),
+        reads_database=True,
+    ),
+    Operation(
+        "DELETE",
+        "/auth/account",
+        "removeAccount",
+        Tag.ACCOUNTS,
+        Audience.USER,
+        "Remove an account",
+        (ResponseDoc(200, "Removed.", success("Account removed successfully", USER, examples.WELCOME["user"])),),
+        "Its email and password are erased, and its tokens end. Its bookings stay, under the user id. `forbidden` with "
+        "a token that belongs to no account.",
+        request_schemas.RemoveRequest,
+        {"password": "correct horse battery staple"},
+        refusals=("invalid_credentials", "forbidden", "has_live_bookings", "rate_limited", "overloaded", "not_found"),
         reads_database=True,
     ),
 )

@@ -32,20 +32,29 @@ class PageEndpoints:
     So thousands of users who reload a page cost only its bytes.
     """
 
-    def __init__(self, office: BoxOffice) -> None:
+    def __init__(self, office: BoxOffice, *, sends_mail: bool = False) -> None:
         self._office = office
+        self._mail = "on" if sends_mail else "off"
 
     async def index(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /`: the list of sales."""
-        await _send(scope, send, "index")
+        await _send(scope, send, "index", mail=self._mail)
 
     async def me(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /me`: one's own tickets. Anyone can load the page, but its data need a token."""
-        await _send(scope, send, "me", policy=TICKET_POLICY)
+        await _send(scope, send, "me", policy=TICKET_POLICY, mail=self._mail)
 
     async def console(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /console`: the organizer's page. Anyone can load it, but its data need an organizer's token."""
-        await filled("console", root_of(scope)).send(scope, send)
+        await filled("console", root_of(scope), mail=self._mail).send(scope, send)
+
+    async def account(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+        """`GET /account`: where the user of an account changes it."""
+        await filled("account", root_of(scope), mail=self._mail).send(scope, send)
+
+    async def reset(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+        """`GET /reset`: where the link of a mail leads, with a token in its fragment; a new password is chosen here."""
+        await filled("reset", root_of(scope), mail=self._mail).send(scope, send)
 
     async def sale(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /sale/{event_id}`: the buyer's page, or a 404 page if there is no such sale."""
@@ -53,7 +62,7 @@ class PageEndpoints:
         if event_id is None or not await self._may_exist(event_id):
             await send_missing(scope, send, "event_not_found")
         else:
-            await _send(scope, send, "sale")
+            await _send(scope, send, "sale", mail=self._mail)
 
     async def _may_exist(self, event_id: int) -> bool:
         """Whether there is such an event. True if Redis does not respond, too: the page's script asks again later."""
@@ -65,7 +74,10 @@ class PageEndpoints:
 
 async def send_missing(scope: Scope, send: Send, code: str) -> None:
     """Sends the page that there is nothing at this address, with a link to the sales."""
-    await _send(scope, send, "missing", 404, code=code, cache_control=NO_STORE)
+    language = language_of(scope)
+    shown = code if f"missing.{code}" in TEXTS[language] else "not_found"
+    heading, detail = (escape(text(language, key)) for key in (f"missing.{shown}", f"missing.{shown}_text"))
+    await _send(scope, send, "missing", 404, cache_control=NO_STORE, heading=heading, text=detail, code=code)
 
 
 def wants_html(scope: Scope) -> bool:
@@ -107,18 +119,12 @@ async def _send(
     name: str,
     status: int = 200,
     *,
-    code: str = "",
     policy: bytes = POLICY,
     cache_control: bytes = REVALIDATE,
+    **pieces: str,
 ) -> None:
-    """Sends a page in the language that the client prefers; `code` is the problem that it tells of."""
-    language = language_of(scope)
-    pieces = {}
-    if code:
-        shown = code if f"missing.{code}" in TEXTS[language] else "not_found"
-        heading, detail = (escape(text(language, key)) for key in (f"missing.{shown}", f"missing.{shown}_text"))
-        pieces = {"heading": heading, "text": detail, "code": code}
-    page = filled(name, root_of(scope), language, **pieces)
+    """Sends a page in the language that the client prefers."""
+    page = filled(name, root_of(scope), language_of(scope), **pieces)
     await page.send(scope, send, status, cache_control=cache_control, policy=policy, vary=VARY)
 
 

@@ -31,6 +31,11 @@ ORGANIZING = SIGNED_IN | {"forbidden", "event_not_found"}
 EXPECTED = {
     ("post", "/auth/register"): BODY | {"email_taken", "rate_limited"},
     ("post", "/auth/login"): BODY | {"invalid_credentials", "rate_limited"},
+    ("post", "/auth/renew"): SIGNED_IN | {"rate_limited", "not_found"},
+    ("post", "/auth/password"): BODY | SIGNED_IN | {"invalid_credentials", "forbidden", "rate_limited"},
+    ("post", "/auth/forgot"): BODY | {"rate_limited", "not_found"},
+    ("post", "/auth/reset"): BODY | {"invalid_credentials", "rate_limited", "not_found"},
+    ("delete", "/auth/account"): BODY | SIGNED_IN | {"invalid_credentials", "has_live_bookings", "rate_limited"},
     ("post", "/initialize"): BODY | SIGNED_IN | {"forbidden"},
     ("post", "/book"): BODY
     | SIGNED_IN
