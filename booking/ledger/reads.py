@@ -220,7 +220,7 @@ async def user_page(
 ) -> list[Booking] | None:
     """A user's bookings, newest first; None if `starting_after` is not one of their bookings."""
     newest_first = (bookings.c.created_at_ms, bookings.c.event_id, bookings.c.number)
-    query = select(*BOOKING_COLUMNS).where(bookings.c.user_id == user_id)
+    query = select(*BOOKING_COLUMNS, bookings.c.updated_at_ms).where(bookings.c.user_id == user_id)
     if starting_after is not None:
         event_id, number = starting_after
         at = await connection.execute(
@@ -233,7 +233,11 @@ async def user_page(
             return None
         query = query.where(tuple_(*newest_first) < (created_at_ms, event_id, number))
     rows = await connection.execute(query.order_by(*map(desc, newest_first)).limit(limit))
-    return [booking_of(row) for row in rows]
+    return [_with_end(booking_of(row), updated_at_ms) for *row, updated_at_ms in rows]
+
+
+def _with_end(booking: Booking, updated_at_ms: int) -> Booking:
+    return booking if booking.status in LIVE else replace(booking, ended_at_ms=updated_at_ms)
 
 
 async def booking(connection: AsyncConnection, event_id: int, number: int) -> Booking | None:
@@ -265,7 +269,7 @@ async def live_events_of(connection: AsyncConnection, user_ids: Sequence[str], l
     return found
 
 
-def booking_of(row: Row[int, int, str, int, str, str, int, int | None, str | None] | tuple[Any, ...]) -> Booking:
+def booking_of(row: Row[int, int, str, int, str, str, int, int | None, str | None] | Sequence[Any]) -> Booking:
     """A row of BOOKING_COLUMNS as a booking."""
     event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms, payment_id = row
     return Booking(

@@ -83,6 +83,8 @@ def booking_data(booking: Booking) -> BookingData:
         data["expires_at"] = to_text(booking.expires_at_ms)
     if booking.position is not None:
         data["position"] = booking.position
+    if booking.ended_at_ms is not None:
+        data["ended_at"] = to_text(booking.ended_at_ms)
     return data
 
 
