@@ -101,6 +101,12 @@ def _each_a_network(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _each_one_network(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(map(_is_network, values)):
+        raise ValueError("takes addresses and networks (127.0.0.0/8, ::1)")
+    return values
+
+
 Origins = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_each_an_origin)]
 """Several origins, separated by commas."""
 
@@ -249,6 +255,11 @@ class Settings(BaseModel):
     """The durability of an acknowledged change. Unset: the strongest that Redis provides without waiting."""
     ack_replicas: int = Field(1, ge=1, le=16)
     """Replicas that must have a change before it is acknowledged, if `ack` is `replica`."""
+
+    webhook_allow: Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_each_one_network)] = ()
+    """Addresses and networks that webhooks may reach although they are not public, and without TLS, for trying out."""
+    notify_port: int | None = Field(None, ge=1, le=65_535)
+    """The port of /healthz and /metrics of `booking notify`, on `host`. Unset: it listens nowhere."""
 
     live_limit: int = Field(10_000, ge=1, le=1_000_000)
     """Listeners of /events/{id}/live in one worker; one more gets the error `overloaded`."""

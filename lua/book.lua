@@ -9,9 +9,9 @@
 -- KEYS[8] rates_even hash   caller -> the time at which the bucket is full again, in even windows
 -- KEYS[9] rates_odd  hash   the same in odd windows
 -- KEYS[*] answers   list    a caller's first answers to idempotency keys; the items have their indexes
--- ARGV    expected_epoch event_id interval_us burst unsaved_limit
+-- ARGV    expected_epoch event_id interval_us burst unsaved_limit caller
 -- ITEMS   user quantity replay request
--- USES    clock shard record event tickets budget prune expiry waitlist bucket rates idempotency commit
+-- USES    clock shard record event tickets budget prune expiry waitlist bucket rates caller idempotency commit
 -- STATUSES BOOKED HELD JOINED ALREADY_WAITING ALREADY_BOOKED SALE_PAUSED SALE_NOT_OPEN SALE_CLOSED
 --          QUANTITY_OVER_LIMIT SOLD_OUT WAITLIST_FULL LEDGER_BEHIND EVENT_NOT_FOUND RATE_LIMITED
 -- RETURNS one row for each item: status; number (position, wait in ms, opening time); record or time; first request id
@@ -25,7 +25,7 @@ if failure then return failure end
 unsaved_limit = tonumber(unsaved_limit)
 for _, user in items() do buyers[#buyers + 1] = user end
 load_answers()
-load_buckets(buyers)
+load_callers(buyers)
 if sale then
   prune()
   expire_first()
@@ -60,6 +60,7 @@ local function book(user, quantity) -- in the contract's order of checks
   if sale.closes_at and now >= sale.closes_at then return SALE_CLOSED end
   local most = math.min(sale.max_per_user, sale.capacity)
   if not (quantity >= 1 and quantity <= most and quantity % 1 == 0) then return QUANTITY_OVER_LIMIT end
+  actor = acting or user
   -- All fields at once: a table that grows field by field costs more than the rest of this function.
   mine = {status = '', quantity = quantity, number = false, record = '', created = now_text, source = SALE_LETTER,
     expires = '0'}
@@ -78,7 +79,7 @@ local function book(user, quantity) -- in the contract's order of checks
 end
 
 local function decide(user, quantity, replay, request)
-  local wait_ms = spend(user)
+  local wait_ms = spend(acting or user)
   if wait_ms then return {RATE_LIMITED, wait_ms, '', ''} end
   if not sale then return {EVENT_NOT_FOUND, 0, '', ''} end
   local earlier = replay ~= '0' and earlier_answer(replay, request)

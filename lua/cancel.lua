@@ -1,4 +1,5 @@
--- cancel: cancels bookings of one event, or places on its waiting list, and promotes with the freed tickets at once.
+-- cancel: cancels bookings of one event, or places on its waiting list, or gives back a part of their tickets. It promotes
+-- with the freed tickets at once.
 -- KEYS[1] event     hash    counters and rules
 -- KEYS[2] bookings  hash    user -> record
 -- KEYS[3] waiting   zset    users by the number of their booking, which is join order
@@ -9,30 +10,60 @@
 -- KEYS[8] rates_even hash   caller -> the time at which the bucket is full again, in even windows
 -- KEYS[9] rates_odd  hash   the same in odd windows
 -- KEYS[*] answers   list    a caller's first answers to idempotency keys; the items have their indexes
--- ARGV    expected_epoch event_id interval_us burst
--- ITEMS   user caller replay request
--- USES    clock shard record event tickets budget prune expiry bucket rates idempotency commit
--- STATUSES CANCELLED LEFT BOOKING_NOT_FOUND EVENT_NOT_FOUND RATE_LIMITED
--- RETURNS one row for each item: status; number (wait in ms); record; first request id
+-- ARGV    expected_epoch event_id interval_us burst caller
+-- ITEMS   user quantity reason replay request
+-- USES    clock shard record event tickets budget prune expiry bucket rates caller idempotency commit
+-- STATUSES CANCELLED LEFT REDUCED QUANTITY_OVER_LIMIT BOOKING_NOT_FOUND EVENT_NOT_FOUND RATE_LIMITED
+-- RETURNS one row for each item: status; number (position, wait in ms); record; first request id
 --         then the id of the newest entry, if one was written
--- EVENTS  cancelled left promoted; expired by the expiry before
-local owners, callers, rows = {}, {}, {}
+-- EVENTS  cancelled left reduced promoted; expired by the expiry before
+-- An empty quantity means all tickets of the booking.
+local owners, rows = {}, {}
 
 local failure = open_event()
 if failure then return failure end
-for i, user, caller in items() do owners[i], callers[i] = user, caller end
+for _, user in items() do owners[#owners + 1] = user end
 load_answers()
-load_buckets(callers)
+load_callers(owners)
 if sale then
   prune()
   expire_first()
   load_bookings(owners)
 end
 
-local function cancel(user)
+local function reduce(user, booking, quantity, reason) -- a part: the rest keeps its number, status and place
+  booking.quantity = booking.quantity - quantity
+  if booking.status == WAITING_LETTER then
+    sale.backlog = sale.backlog - quantity
+  else
+    release(booking, quantity)
+  end
+  emit('reduced', user, booking, reason)
+  add_field('q', whole(quantity))
+end
+
+local function position(booking) -- 0 unless it waits; users who left in this call may have been ahead or behind
+  if booking.status ~= WAITING_LETTER then return 0 end
+  local ahead = call('ZCOUNT', waiting, '-inf', booking.number)
+  for _, user in ipairs(left_waiting) do
+    if tonumber(known[user].number) < tonumber(booking.number) then ahead = ahead - 1 end
+  end
+  return ahead
+end
+
+local function cancel(user, quantity, reason)
   expire_own(user)
+  actor = acting or user
   local mine = known[user]
   if not mine or mine.status == EXPIRED_LETTER or mine.status == CANCELLED_LETTER then return BOOKING_NOT_FOUND end
+  local returned = mine.quantity
+  if quantity ~= '' then returned = tonumber(quantity) or 0 end
+  if not (returned >= 1 and returned % 1 == 0) then return QUANTITY_OVER_LIMIT end
+  if returned < mine.quantity then
+    reduce(user, mine, returned, reason ~= '' and reason)
+    promote() -- also if it waits: at the head, a smaller group may fit
+    return REDUCED, position(mine), mine.record
+  end
   local status, kind = CANCELLED, 'cancelled'
   if mine.status == WAITING_LETTER then
     status, kind = LEFT, 'left'
@@ -41,22 +72,22 @@ local function cancel(user)
     give_back(user, mine)
   end
   mine.status, mine.expires = CANCELLED_LETTER, '0'
-  emit(kind, user, mine)
+  emit(kind, user, mine, reason ~= '' and reason)
   promote() -- also if the head has left: a smaller group behind it may fit
   return status, 0, mine.record
 end
 
-local function decide(user, caller, replay, request)
-  local wait_ms = spend(caller)
+local function decide(user, quantity, reason, replay, request)
+  local wait_ms = spend(acting or user)
   if wait_ms then return {RATE_LIMITED, wait_ms, '', ''} end
   if not sale then return {EVENT_NOT_FOUND, 0, '', ''} end
   local earlier = replay ~= '0' and earlier_answer(replay, request)
   if earlier then return earlier end
-  return answer(replay, request, cancel(user))
+  return answer(replay, request, cancel(user, quantity, reason))
 end
 
-for i, user, caller, replay, request in items() do
-  rows[i] = (is_unread(replay) or must_wait(i)) and send_again() or decide(user, caller, replay, request)
+for i, user, quantity, reason, replay, request in items() do
+  rows[i] = (is_unread(replay) or must_wait(i)) and send_again() or decide(user, quantity, reason, replay, request)
 end
 if sale then commit() end
 flush()

@@ -6,7 +6,7 @@
 -- KEYS[5] due       zset    of the shard: events by the end of their first hold
 -- KEYS[6] changes   stream  of the shard: one entry a change
 -- KEYS[7] epoch     string  of the shard
--- ARGV    expected_epoch event_id if_match
+-- ARGV    expected_epoch event_id if_match caller
 -- ITEMS   rule value
 -- USES    clock shard record event tickets budget prune expiry commit view bounds
 -- STATUSES CHANGED MORE_TO_CHANGE EVENT_NOT_FOUND PRECONDITION_FAILED CAPACITY_BELOW_SOLD WINDOW_INVERTED
@@ -25,6 +25,7 @@ end
 prune()
 expire_first()
 
+actor = caller
 local wanted, status, differs = {}, CHANGED, false
 for _, rule in ipairs({'capacity', 'opens_at', 'closes_at'}) do wanted[rule] = sale[rule] end
 for _, rule, value in items() do
@@ -49,7 +50,9 @@ if waiting_count > 0 and wanted.capacity > sale.capacity + CAPACITY_STEP then
   wanted.capacity, status = sale.capacity + CAPACITY_STEP, MORE_TO_CHANGE
 end
 -- No group is larger than max_per_user's bound, so a capacity above it needs no pruning.
-if wanted.capacity < math.min(sale.capacity, BOUNDS.max_per_user[2]) and waiting_count > 0 then sale.prune_from = 0 end
+if wanted.capacity < math.min(sale.capacity, BOUNDS.max_per_user[2]) and waiting_count > 0 then
+  sale.prune_from, prune_actor = 0, caller
+end
 sale.name = call('HGET', event, 'name')
 sale.available = sale.available + wanted.capacity - sale.capacity
 local fields = {}
@@ -62,6 +65,7 @@ if differs then
   local seq = next_seq()
   fields[#fields + 1], fields[#fields + 2] = 'rules_version', seq .. '-' .. now_text
   log(seq, 'changed', rules(sale.name))
+  if caller ~= '' then add_actor() end
 end
 if sale.prune_from then prune() else promote() end
 if sale.prune_from then status = MORE_TO_CHANGE end

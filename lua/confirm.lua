@@ -9,9 +9,9 @@
 -- KEYS[8] rates_even hash   caller -> the time at which the bucket is full again, in even windows
 -- KEYS[9] rates_odd  hash   the same in odd windows
 -- KEYS[*] answers   list    a caller's first answers to idempotency keys; the items have their indexes
--- ARGV    expected_epoch event_id interval_us burst
+-- ARGV    expected_epoch event_id interval_us burst caller
 -- ITEMS   user replay request
--- USES    clock shard record event tickets budget prune expiry bucket rates idempotency commit
+-- USES    clock shard record event tickets budget prune expiry bucket rates caller idempotency commit
 -- STATUSES CONFIRMED BOOKING_NOT_FOUND HOLD_EXPIRED STILL_WAITING EVENT_NOT_FOUND RATE_LIMITED
 -- RETURNS one row for each item: status; number (wait in ms); record; first request id
 --         then the id of the newest entry, if one was written
@@ -22,7 +22,7 @@ local failure = open_event()
 if failure then return failure end
 for _, user in items() do owners[#owners + 1] = user end
 load_answers()
-load_buckets(owners)
+load_callers(owners)
 if sale then
   prune()
   expire_first()
@@ -39,14 +39,14 @@ local function confirm(user)
     sale.held, sale.holding = sale.held - mine.quantity, sale.holding - 1
     sale.sold, sale.bookings = sale.sold + mine.quantity, sale.bookings + 1
     left_holds[#left_holds + 1] = user
-    mine.status, mine.expires = CONFIRMED_LETTER, '0'
+    mine.status, mine.expires, actor = CONFIRMED_LETTER, '0', acting or user
     emit('confirmed', user, mine)
   end
   return CONFIRMED, 0, mine.record
 end
 
 local function decide(user, replay, request)
-  local wait_ms = spend(user)
+  local wait_ms = spend(acting or user)
   if wait_ms then return {RATE_LIMITED, wait_ms, '', ''} end
   if not sale then return {EVENT_NOT_FOUND, 0, '', ''} end
   local earlier = replay ~= '0' and earlier_answer(replay, request)

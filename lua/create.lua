@@ -24,7 +24,7 @@ sale.available = sale.capacity
 if sale.opens_at and sale.closes_at and sale.opens_at >= sale.closes_at then return {{WINDOW_INVERTED}} end
 local seq = next_seq()
 log(seq, 'created', rules(name))
-created_by = organizer_id
+add_field('o', organizer_id)
 call('HSET', event, 'name', name, 'capacity', capacity, 'max_per_user', max_per_user, 'hold_ms', hold_ms,
   'waitlist_limit', waitlist_limit, 'opens_at', opens_at, 'closes_at', closes_at, 'paused', 0, 'created_at', now,
   'rules_version', seq .. '-' .. now_text, 'organizer_id', organizer_id)

@@ -16,6 +16,9 @@ NUMERIC_DATE_MAX = 2**53 - 1
 ORGANIZER, ADMIN = "organizer", "admin"
 """The roles that the organizer's endpoints require: for the caller's own events, and for all events."""
 
+SERVICE = "service"
+"""The role of a shop's backend, which acts for its buyers."""
+
 _URL_ALPHABET = bytes.maketrans(b"+/", b"-_")
 # Back to the standard alphabet. Characters that base64url does not have become one that base64 does not have either, so
 # that encoding the decoded bytes cannot give the same text.
@@ -94,7 +97,7 @@ class PlainTokens:
             and (not self._expected or all(claims.get(name) == text for name, text in self._expected.items()))
         ):
             admin = role == ADMIN
-            return Caller(subject, admin or role == ORGANIZER, admin, issued_at, expires_at + leeway)
+            return Caller(subject, admin or role == ORGANIZER, admin, issued_at, expires_at + leeway, role == SERVICE)
         return None
 
 

@@ -11,7 +11,7 @@ from jwt.algorithms import HMACAlgorithm
 from jwt.types import Options
 
 from booking.auth.key_set import BoundKey, KeySet, KeySetUnavailable, UnknownKey, bind_pem
-from booking.auth.plain_tokens import ADMIN, HEADER, NUMERIC_DATE_MAX, ORGANIZER, PlainTokens, base64url
+from booking.auth.plain_tokens import ADMIN, HEADER, NUMERIC_DATE_MAX, ORGANIZER, SERVICE, PlainTokens, base64url
 from booking.domain.callers import Caller, user_id_fault
 from booking.logs import ThrottledLogger
 from booking.settings import ACCOUNT_PREFIX
@@ -224,4 +224,5 @@ class TokenVerifier:
             admin,
             int(claims.get("iat", 0)),
             int(claims["exp"]) + self._leeway_seconds,
+            role == SERVICE,
         )

@@ -23,8 +23,11 @@ Result = TypeVar("Result")
 def token(
     user: Annotated[str, typer.Option(help="The user's id; an account's is account: and its number.")],
     role: Annotated[
-        Role, typer.Option(help="Organizers make events, and change their own; administrators change all.")
-    ] = Role.USER,
+        Literal["user", "organizer", "admin", "service"],
+        typer.Option(
+            help="Organizers make events, and change their own; administrators change all; a service acts for buyers."
+        ),
+    ] = "user",
     expires_in: Annotated[int, typer.Option(help="Lifetime in seconds.", min=1, max=TOKEN_SECONDS_MAX)] = 3600,
     data_dir: DataDir = None,
 ) -> None:
@@ -44,7 +47,7 @@ def token(
             sign_token(
                 settings.signing_secret(),
                 user,
-                None if role is Role.USER else role.value,
+                None if role == "user" else role,
                 expires_in,
                 issuer=settings.jwt_issuer,
                 audience=settings.jwt_audience,

@@ -29,6 +29,8 @@ class Caller:
     """When the credentials were issued or checked, in seconds since 1970; 0 if a token does not say when."""
     expires_at: float = field(default=math.inf, compare=False)
     """When a token is refused from, in seconds since 1970, with the configured leeway. A password does not expire."""
+    service: bool = False
+    """Whether they act for users in the commands of every event, and may do nothing else. Only a token says so."""
 
     def owns(self, organizer_id: str | None) -> bool:
         """Whether they may see and change the event that `organizer_id` created; None: it has no organizer."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from booking.domain.model import BookingStatus, Rules, Source
+from booking.domain.model import Booking, BookingStatus, Rules, Source
 
 
 class ChangeKind(StrEnum):
@@ -19,6 +19,8 @@ class ChangeKind(StrEnum):
     CANCELLED = "cancelled"
     LEFT = "left"
     EXPIRED = "expired"
+    REDUCED = "reduced"
+    """A part of the tickets was given back. The booking keeps its number, status and place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,22 @@ class BookingChange:
     source: Source
     created_at_ms: int
     expires_at_ms: int | None
+    actor: str | None = None
+    """The user id that caused it, if that is not `user_id`; empty: the clock."""
+    reason: str | None = None
+    """What an organizer who cancelled it has said."""
+    payment_id: str | None = None
+    """The payment of the booking, if one was begun."""
+    given_back: int = 0
+    """For `REDUCED`: how many tickets were given back; `quantity` is the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventChange:
     """The creation (always `seq` 1) or a change of an event by its organizer, with the event's rules after it.
 
-    `organizer_id` is the user id that created the event; only the creation has it.
+    `organizer_id` is the user id that created the event; only the creation has it. `actor` is the user id that changed
+    the event; a creation does not have it.
     """
 
     event_id: int
@@ -55,9 +66,36 @@ class EventChange:
     at_ms: int
     rules: Rules
     organizer_id: str | None = None
+    actor: str | None = None
 
 
 Change = BookingChange | EventChange
+
+
+def booking_of(change: BookingChange) -> Booking:
+    """The booking after a change."""
+    return Booking(
+        change.event_id,
+        change.number,
+        change.user_id,
+        change.quantity,
+        change.status,
+        change.source,
+        change.created_at_ms,
+        change.expires_at_ms,
+    )
+
+
+_FREED = (ChangeKind.PROMOTED, ChangeKind.EXPIRED)
+
+
+def actor_of(change: Change) -> str | None:
+    """The user id whose call caused a change; None: the clock did, or an older version has not recorded it."""
+    if change.actor is not None:
+        return change.actor or None
+    if isinstance(change, EventChange):
+        return change.organizer_id
+    return None if change.kind in _FREED else change.user_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,8 @@ class Booking:
     """The end of the hold; only if `held`."""
     position: int | None = None
     """The position on the waiting list, from 1; only if `waiting`, and only if the position was read."""
+    payment_id: str | None = None
+    """The payment that was begun for it, or that it was booked for; None if there was none."""
 
     @property
     def id(self) -> str:

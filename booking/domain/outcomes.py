@@ -24,6 +24,7 @@ class Status(IntEnum):
     MORE_TO_CHANGE = 10
     FOUND = 11
     SEND_AGAIN = 12
+    REDUCED = 13
 
     EVENT_NOT_FOUND = 20
     BOOKING_NOT_FOUND = 21

@@ -55,6 +55,19 @@ class RateLimit:
         return max(1, round(1_000_000 / self.per_second))
 
 
+UNLIMITED = 0
+"""In place of how many times as large a caller's bucket is: it has no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """A caller who acts for a user: the bucket that is charged and the idempotency keys are the caller's."""
+
+    user_id: str
+    times: int = 1
+    """How many times as large as a user's bucket the caller's is."""
+
+
 @dataclass(frozen=True, slots=True)
 class CachedCall:
     """What all calls of one script for one event share."""
@@ -77,26 +90,49 @@ class BoxOffice:
         self._epochs = epochs
         self._rate_limit = rate_limit
         self._unsaved_limit = unsaved_limit
-        self._cached_calls: dict[tuple[str, int], CachedCall] = {}
+        self._cached_calls: dict[tuple[str, int, Acting | None], CachedCall] = {}
         batchers.topology.on_change(self._cached_calls.clear)
         self._new_ids = asyncio.Lock()
         self._oldest: dict[int, tuple[bytes, float]] = {}
         """By shard: the oldest entry that SQL lacked at the last look, and since when, on the monotonic clock."""
 
-    def book(self, event_id: int, user_id: str, quantity: int = 1, key: IdempotencyKey | None = None) -> Decision:
+    def book(
+        self,
+        event_id: int,
+        user_id: str,
+        quantity: int = 1,
+        key: IdempotencyKey | None = None,
+        acting: Acting | None = None,
+    ) -> Decision:
         """Gives a user `quantity` tickets (all or none), or a place on the waiting list."""
-        return self._decide("book", event_id, user_id, (user_id, quantity), key, f"book {quantity}")
+        asked = f"book {quantity}" if acting is None else f"book {quantity} for {user_id}"
+        return self._decide("book", event_id, (user_id, quantity), key, asked, acting)
 
     def cancel(
-        self, event_id: int, user_id: str, caller_id: str | None = None, key: IdempotencyKey | None = None
+        self,
+        event_id: int,
+        user_id: str,
+        quantity: int | None = None,
+        key: IdempotencyKey | None = None,
+        acting: Acting | None = None,
+        reason: str = "",
     ) -> Decision:
-        """Cancels a user's live booking. The freed tickets go to the head of the waiting list in the same step."""
-        caller_id = caller_id or user_id
-        return self._decide("cancel", event_id, caller_id, (user_id, caller_id), key, f"cancel {user_id}")
+        """Cancels a user's live booking, or gives back `quantity` of its tickets if it has more than that.
 
-    def confirm(self, event_id: int, user_id: str, key: IdempotencyKey | None = None) -> Decision:
+        The freed tickets go to the head of the waiting list in the same step. `reason` is recorded if the caller is
+        another user.
+        """
+        asked = f"cancel {user_id}" if quantity is None else f"give back {quantity} for {user_id}"
+        if reason:
+            asked += f"\n{reason}"
+        return self._decide("cancel", event_id, (user_id, _or_empty(quantity), reason), key, asked, acting)
+
+    def confirm(
+        self, event_id: int, user_id: str, key: IdempotencyKey | None = None, acting: Acting | None = None
+    ) -> Decision:
         """Makes a held booking final."""
-        return self._decide("confirm", event_id, user_id, (user_id,), key, "confirm")
+        asked = "confirm" if acting is None else f"confirm for {user_id}"
+        return self._decide("confirm", event_id, (user_id,), key, asked, acting)
 
     async def get_event(self, event_id: int) -> Event | None:
         """The event as it is now. Callers that ask at the same time share one read and one object."""
@@ -125,34 +161,42 @@ class BoxOffice:
         return await self._change_event("create", event_id, head)
 
     async def change(
-        self, event_id: int, rules: Mapping[str, Argument | None], if_match: str | None = None
+        self,
+        event_id: int,
+        rules: Mapping[str, Argument | None],
+        if_match: str | None = None,
+        caller_id: str | None = None,
     ) -> EventOutcome:
         """Changes the named rules. If people wait, a much larger capacity is reached in several atomic steps.
+
+        `caller_id` is recorded as the actor of the change.
 
         With `if_match`, ANY_TAG or `Event.rules_tag`s separated by spaces, it changes them only if they are as in one
         of these versions. Raises OutcomeUnknown if a later step fails.
         """
         items = [part for name, value in rules.items() for part in (name, _or_empty(value))]
-        condition = "" if if_match is None else if_match or NO_TAG
-        outcome = await self._change_event("change", event_id, (condition, *items))
+        condition, caller = "" if if_match is None else if_match or NO_TAG, caller_id or ""
+        outcome = await self._change_event("change", event_id, (condition, caller, *items))
         while outcome.status is Status.MORE_TO_CHANGE:
             if condition not in ("", ANY_TAG) and outcome.event is not None:
                 condition = outcome.event.rules_tag
             try:
-                outcome = await self._change_event("change", event_id, (condition, *items))
+                outcome = await self._change_event("change", event_id, (condition, caller, *items))
             except InventoryUnavailable as error:  # it means "nothing was changed", which earlier steps make false
                 raise OutcomeUnknown(f"changed in part ({error})") from None
             if outcome.status is Status.PRECONDITION_FAILED:
                 raise OutcomeUnknown("changed in part (another change came in between)")
         return outcome
 
-    async def take_token(self, event_id: int, user_id: str) -> int:
-        """Takes a token from a user's bucket without booking anything. Returns 0, or the milliseconds to wait."""
+    async def take_token(self, event_id: int, user_id: str, times: int = 1) -> int:
+        """Takes a token from a user's bucket, which is `times` as large as usual, without booking anything.
+
+        Returns 0, or the milliseconds to wait.
+        """
         if self._rate_limit is None:
             return 0
-        limit = self._rate_limit
-        buckets = keys.event_keys(event_id, self.shards)[-2:]
-        prepared = PreparedCall(load("take_token"), buckets, (limit.interval_us, limit.burst, user_id))
+        buckets = keys.event_keys(event_id, self.shards)[7:9]
+        prepared = PreparedCall(load("take_token"), buckets, (*_bucket(self._rate_limit, times), user_id))
         return await self._first_number(prepared)
 
     async def take_address_token(self, address: str, limit: RateLimit) -> int:
@@ -301,20 +345,21 @@ class BoxOffice:
         self,
         name: str,
         event_id: int,
-        caller_id: str,
         item: tuple[Argument, ...],
         key: IdempotencyKey | None,
         asked: str,
+        acting: Acting | None,
     ) -> Outcome:
-        cached = self._cached_call(name, event_id)
+        """`item` begins with the user. `asked` is stored with the answer to a key; another text is another request."""
+        cached = self._cached_call(name, event_id, acting)
         replay, request = None, ""
         if key is not None:
-            replay = keys.answers(event_id, self.shards, caller_id)
+            replay = keys.answers(event_id, self.shards, str(item[0]) if acting is None else acting.user_id)
             request = f"{key.key}\n{key.request_id}\n{asked}"
         reply, row = await cached.batcher.submit(cached.prepared, item, replay, request)
         outcome = read_outcome(event_id, str(item[0]), reply.rows[row])
         if outcome.status is Status.EVENT_NOT_FOUND:
-            self._cached_calls.pop((name, event_id), None)
+            self._cached_calls.pop((name, event_id, acting), None)
         return outcome
 
     async def _change_event(self, name: str, event_id: int, head: Sequence[Argument]) -> EventOutcome:
@@ -333,27 +378,28 @@ class BoxOffice:
     def _batcher(self, event_id: int) -> CommandBatcher:
         return self._batchers.of_shard(keys.shard_of(event_id, self.shards))
 
-    def _cached_call(self, name: str, event_id: int) -> CachedCall:
-        cached = self._cached_calls.get((name, event_id))
+    def _cached_call(self, name: str, event_id: int, acting: Acting | None = None) -> CachedCall:
+        cached = self._cached_calls.get((name, event_id, acting))
         if cached is None:
             script = load(name)
-            limit = self._rate_limit
-            limits = {
-                "interval_us": 0 if limit is None else limit.interval_us,
-                "burst": 0 if limit is None else limit.burst,
+            interval_us, burst = _bucket(self._rate_limit, 1 if acting is None else acting.times)
+            head: dict[str, Argument] = {
+                "interval_us": interval_us,
+                "burst": burst,
                 "unsaved_limit": self._unsaved_limit,
+                "caller": "" if acting is None else acting.user_id,
             }
-            prepared = self._prepare(script, event_id, *(limits[name] for name in script.header.arguments[2:]))
+            prepared = self._prepare(script, event_id, *(head[name] for name in script.header.arguments[2:]))
             if len(self._cached_calls) >= CACHED_CALLS_MAX:
                 self._cached_calls.clear()
             cached = CachedCall(self._batcher(event_id), prepared)
-            self._cached_calls[name, event_id] = cached
+            self._cached_calls[name, event_id, acting] = cached
         return cached
 
     def _event_of(self, event_id: int, reply: Reply) -> Event | None:
         if reply.event is None:
             if reply.rows[0][0] == Status.EVENT_NOT_FOUND:  # ids that do not exist must not fill the cache
-                self._cached_calls.pop(("get_event", event_id), None)
+                self._cached_calls.pop(("get_event", event_id, None), None)
             else:
                 reply.event = read_event(event_id, reply.rows[0])
         return reply.event
@@ -362,6 +408,17 @@ class BoxOffice:
         expected_epoch = self._epochs[keys.shard_of(event_id, self.shards)]
         event_keys = keys.event_keys(event_id, self.shards)[: len(script.header.keys)]
         return PreparedCall(script, event_keys, (expected_epoch, event_id, *head))
+
+
+def _bucket(limit: RateLimit | None, times: int) -> tuple[Argument, int]:
+    """The interval and the burst of a bucket that is `times` as large; both are 0 if there is no limit.
+
+    All buckets of an event take equally long to fill, because they are in the same two hashes, which alternate by that
+    time (lua/shared/rates.lua). So the interval may have parts of a microsecond.
+    """
+    if limit is None or times == UNLIMITED:
+        return 0, 0
+    return limit.interval_us if times == 1 else repr(limit.interval_us / times), limit.burst * times
 
 
 def _or_empty(value: Argument | None) -> Argument:

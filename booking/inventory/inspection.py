@@ -15,7 +15,7 @@ from booking.domain.lags import Lag
 from booking.inventory import keys
 from booking.inventory.connection import location_of, open_client, reason_of, refusal_of, tls_fault_of
 from booking.inventory.errors import AddressUnreadable, CommandRefused, InventoryUnavailable
-from booking.inventory.records import read_change, read_epoch, read_lost
+from booking.inventory.records import read_entry, read_epoch, read_lost
 from booking.inventory.scripts import all_scripts
 from booking.inventory.shard_clients import Command, ShardClients, opened_topology, placement
 from booking.inventory.streams import order
@@ -211,7 +211,7 @@ def _written_ms(entry: Sequence[Any], now_ms: int) -> int:
     if at_ms <= now_ms:
         return at_ms
     try:
-        return read_change(*fields[1::2]).at_ms
+        return read_entry(fields).at_ms
     except (KeyError, ValueError, IndexError):
         return now_ms
 

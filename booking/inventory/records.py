@@ -6,11 +6,15 @@ booking. `expires` is 0 unless the booking is held. A record that begins with a 
 the same format without the version. Readers have to know both. A record of any other version is an error, never a
 missing booking. So a later version may have any format, for example several items in place of one quantity.
 
+An entry of the stream has the field `c`, and at most one more: `o`, the organizer of a new event, or `a`, the actor of
+a change if that is not the booking's own user. After the actor and a NUL comes the reason, if one was given; no user id
+holds a NUL. Code of an older version ignores `a`, but cannot read an entry of three fields.
+
 Records are the values of an event's `bookings`, the middle of a stream's entries, and part of the answers stored under
 idempotency keys. `lua/shared/record.lua` reads and writes them, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
@@ -34,6 +38,7 @@ SOURCES = {letter.encode(): source for source, letter in SOURCE_LETTERS.items()}
 OUTCOMES = {int(status): status for status in Status}
 CHANGE_KINDS = {kind.value.encode(): kind for kind in ChangeKind}
 _VERSION = f"{RECORD_VERSION} ".encode()
+NOTHING_MORE: Mapping[bytes, bytes] = {}
 EVENT_KINDS = frozenset({ChangeKind.CREATED, ChangeKind.CHANGED})
 
 
@@ -133,13 +138,23 @@ def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:
     )
 
 
-def read_change(text: bytes, organizer_id: bytes = b"") -> Change:
-    """Parses a stream entry: "event seq kind at", followed by a record and its user, or by an event's rules and name.
+def read_entry(fields: Sequence[bytes]) -> Change:
+    """Parses a stream entry: names and values in turn. Raises KeyError, ValueError or IndexError."""
+    if len(fields) == 2:  # a booking's own user has made the change
+        return read_change(fields[1])
+    more = dict(zip(fields[::2], fields[1::2], strict=True))
+    return read_change(more.pop(b"c"), more)
 
-    `organizer_id` is the entry's second field, which only the creation of an event has.
 
-    Raises KeyError, ValueError or IndexError.
+def read_change(text: bytes, more: Mapping[bytes, bytes] = NOTHING_MORE) -> Change:
+    """Parses the field `c`: "event seq kind at", followed by a record and its user, or by an event's rules and name.
+
+    `more` are the entry's other fields. Raises KeyError, ValueError or IndexError.
     """
+    actor = reason = None
+    if b"a" in more:
+        actor, has_reason, reason_text = more[b"a"].decode().partition("\0")
+        reason = reason_text if has_reason else None
     event_id, seq, kind_text, at_ms, rest = text.split(b" ", 4)
     kind = CHANGE_KINDS[kind_text]
     if kind in EVENT_KINDS:
@@ -154,7 +169,8 @@ def read_change(text: bytes, organizer_id: bytes = b"") -> Change:
             _optional(closes_at),
             paused == b"1",
         )
-        return EventChange(int(event_id), int(seq), kind, int(at_ms), rules, organizer_id.decode() or None)
+        organizer_id = more.get(b"o", b"").decode() or None
+        return EventChange(int(event_id), int(seq), kind, int(at_ms), rules, organizer_id, actor)
     status, quantity, number, created, source, expires, user_id = rest.removeprefix(_VERSION).split(b" ", 6)
     return BookingChange(
         int(event_id),
@@ -168,6 +184,10 @@ def read_change(text: bytes, organizer_id: bytes = b"") -> Change:
         SOURCES[source],
         int(created),
         int(expires) if status == b"h" else None,
+        actor,
+        reason,
+        more[b"p"].decode() if b"p" in more else None,
+        int(more[b"q"]) if b"q" in more else 0,
     )
 
 

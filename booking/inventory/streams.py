@@ -15,7 +15,7 @@ from booking.inventory import keys
 from booking.inventory.connection import raise_first, reason_of
 from booking.inventory.durability import WAIT_MS
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.records import read_change, read_epoch
+from booking.inventory.records import read_entry, read_epoch
 from booking.inventory.script_connection import Acknowledged, Argument, Execute
 from booking.inventory.scripts import load
 from booking.inventory.shard_clients import Command, ShardClients, failures, is_of_one_key, opened_topology
@@ -331,11 +331,11 @@ def trimmed_past(trimmed_to: Mapping[int, str], positions: Positions) -> list[in
 
 
 def _batch(shard: int, epoch: str, cursor: str, entries: Any) -> ShardBatch:
-    """The entries before the first that cannot be parsed. Raises as `read_change` does if that is the first of all."""
+    """The entries before the first that cannot be parsed. Raises as `read_entry` does if that is the first of all."""
     upto, changes = cursor.encode(), list[Change]()
     for entry_id, fields in entries:
         try:
-            changes.append(read_change(*fields[1::2]))
+            changes.append(read_entry(fields))
         except (KeyError, ValueError, IndexError):
             if not changes:
                 raise

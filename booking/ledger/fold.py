@@ -9,11 +9,12 @@ from booking.domain.model import Rules
 from booking.ledger.errors import LedgerConflict
 
 ChangeRow = tuple[
-    int, int, str, int, int | None, str | None, int | None, str | None, str | None, int | None, int | None, str | None
-]
+    int, int, str, int, int | None, str | None, int | None, str | None, str | None, int | None, int | None,
+    str | None, str | None, str | None, str | None, int | None,
+]  # fmt: skip
 """The columns of the table `changes`, in its order."""
 
-BookingRow = tuple[int, int, str, int, str, str, int, int | None, int, int]
+BookingRow = tuple[int, int, str, int, str, str, int, int | None, int, int, str | None]
 """The columns of the table `bookings`, in its order."""
 
 
@@ -59,12 +60,14 @@ def fold(changes: Iterable[Change]) -> Fold:
             created_at_ms, expires_at_ms, at_ms = change.created_at_ms, change.expires_at_ms, change.at_ms
             rows.append(
                 (event_id, seq, change.kind.value, at_ms, number, user_id, quantity, status, source,
-                 created_at_ms, expires_at_ms, None)
+                 created_at_ms, expires_at_ms, None, change.actor, change.reason, change.payment_id,
+                 change.given_back or None)
             )  # fmt: skip
             name = (event_id, number)
             bookings = made if number == seq or name in made else moved
             bookings[name] = (
-                event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms, at_ms, seq
+                event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms, at_ms, seq,
+                change.payment_id,
             )  # fmt: skip
         else:
             if seq == 1:
@@ -72,7 +75,7 @@ def fold(changes: Iterable[Change]) -> Fold:
             step.changed = change
             rows.append(
                 (event_id, seq, change.kind.value, change.at_ms, None, change.organizer_id, None, None, None, None,
-                 None, rules_to_text(change.rules))
+                 None, rules_to_text(change.rules), change.actor, None, None, None)
             )  # fmt: skip
     return folded
 

@@ -1,7 +1,7 @@
 """The ledger: the only access to the database for all other packages."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import chain
 from typing import Any, Self, TypeVar
@@ -263,6 +263,11 @@ class Ledger:
         async with self.reading() as connection:
             return await reads.event(connection, event_id)
 
+    async def seqs(self, event_ids: Collection[int]) -> dict[int, int]:
+        """The `seq` of each of these events (a few thousand at most) that exists."""
+        async with self._connected() as connection:
+            return await reads.seqs(connection, event_ids)
+
     async def event_ids(self) -> list[int]:
         """Every event's id, in order."""
         async with self.reading() as connection:
@@ -283,23 +288,23 @@ class Ledger:
         while after is not None and after < (record.seq if record else 0):
             async with self.reading() as connection:
                 span = await reads.live_span(connection, event_id, after, after + LIVE_SPAN)
-                after = await _next_span(connection, event_id, after, span)
+                after = await _next_span(connection, event_id, after + LIVE_SPAN, span)
             for booking in span:
                 yield booking
 
-    async def bookings_as_of(self, event_id: int, seq: int) -> AsyncIterator[list[Booking]]:
+    async def bookings_as_of(self, event_id: int, seq: int, span: int = LIVE_SPAN) -> AsyncIterator[list[Booking]]:
         """All bookings of an event as they were at its `seq`, by number, in pages and in constant memory.
 
-        Each page is a query of its own, and no connection is held in between; the result is exact all the same. The
-        database has to have reached `seq`.
+        A page covers `span` numbers, so it has at most as many bookings. Each page is a query of its own, and no
+        connection is held in between; the result is exact all the same. The database has to have reached `seq`.
         """
         after: int | None = 0
         while after is not None and after < seq:
             async with self.reading() as connection:
-                span = await reads.span_as_of(connection, event_id, after, after + LIVE_SPAN, seq)
-                after = await _next_span(connection, event_id, after, span)
-            if span:
-                yield span
+                page = await reads.span_as_of(connection, event_id, after, after + span, seq)
+                after = await _next_span(connection, event_id, after + span, page)
+            if page:
+                yield page
 
     async def counts_at(self, event_id: int, seq: int) -> dict[BookingStatus, Count]:
         """The numbers of an event's bookings and of their tickets at its `seq`, for every status."""
@@ -373,6 +378,11 @@ class Ledger:
         async with self.reading() as connection:
             return await reads.live_events(connection, user_id)
 
+    async def live_events_of(self, user_ids: Sequence[str], limit: int) -> dict[str, list[int]]:
+        """The events that each of these users has a live booking of, the newest ids first, up to `limit` a user."""
+        async with self.reading() as connection:
+            return await reads.live_events_of(connection, user_ids, limit)
+
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection from the pool, for the caller's own queries. Their errors are raised as the ledger's errors."""
@@ -406,9 +416,9 @@ class Ledger:
                 yield connection
 
 
-async def _next_span(connection: AsyncConnection, event_id: int, after: int, span: Sequence[Booking]) -> int | None:
-    """After which number the next span begins. An empty span may be the first of many, after skipped numbers."""
-    if span:
-        return after + LIVE_SPAN
-    number = await reads.next_number(connection, event_id, after + LIVE_SPAN)
+async def _next_span(connection: AsyncConnection, event_id: int, upto: int, page: Sequence[Booking]) -> int | None:
+    """After which number the next page begins. An empty page may be the first of many, after skipped numbers."""
+    if page:
+        return upto
+    number = await reads.next_number(connection, event_id, upto)
     return None if number is None else number - 1

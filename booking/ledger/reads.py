@@ -1,5 +1,6 @@
 """The queries for users and audits. Long lists are read in pages, so that none is in memory as a whole."""
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Row, desc, func, select, tuple_
@@ -27,6 +28,7 @@ BOOKING_COLUMNS = (
     bookings.c.source,
     bookings.c.created_at_ms,
     bookings.c.expires_at_ms,
+    bookings.c.payment_id,
 )
 
 GAPS_MAX = 1_000
@@ -40,6 +42,12 @@ async def event(connection: AsyncConnection, event_id: int) -> EventRecord | Non
         return None
     rules = Rules(**{name: row[name] for name in Rules.__slots__})
     return EventRecord(row["id"], rules, row["created_at_ms"], row["seq"], row["organizer_id"])
+
+
+async def seqs(connection: AsyncConnection, event_ids: Collection[int]) -> dict[int, int]:
+    """The `seq` of each of these events that exists."""
+    found = await connection.execute(select(events.c.id, events.c.seq).where(events.c.id.in_(event_ids)))
+    return {row.id: row.seq for row in found}
 
 
 async def event_ids(connection: AsyncConnection) -> list[int]:
@@ -111,7 +119,7 @@ async def span_as_of(connection: AsyncConnection, event_id: int, after: int, upt
     )
     since = [row.number for row in rows if row.seq > seq]
     before = await _last_changes(connection, event_id, since, seq)
-    return [before[row.number] if row.seq > seq else booking_of(row[:8]) for row in rows]
+    return [before[row.number] if row.seq > seq else booking_of(row[: len(BOOKING_COLUMNS)]) for row in rows]
 
 
 async def _last_changes(connection: AsyncConnection, event_id: int, numbers: list[int], seq: int) -> dict[int, Booking]:
@@ -196,7 +204,7 @@ async def changes_page(connection: AsyncConnection, event_id: int, after_seq: in
         .order_by(changes.c.seq)
         .limit(limit)
     )
-    return [_change(row) for row in rows]
+    return [change_of(row) for row in rows]
 
 
 async def user_page(
@@ -233,18 +241,43 @@ async def live_events(connection: AsyncConnection, user_id: str) -> list[int]:
     return list(await connection.scalars(found.order_by(bookings.c.event_id)))
 
 
-def booking_of(row: Row[int, int, str, int, str, str, int, int | None] | tuple[Any, ...]) -> Booking:
+async def live_events_of(connection: AsyncConnection, user_ids: Sequence[str], limit: int) -> dict[str, list[int]]:
+    """The events that each of these users has a live booking of, the newest ids first, up to `limit` a user."""
+    place = func.row_number().over(partition_by=bookings.c.user_id, order_by=desc(bookings.c.event_id)).label("place")
+    live = select(bookings.c.user_id, bookings.c.event_id, place).where(
+        bookings.c.user_id.in_(user_ids), bookings.c.status.in_(LIVE)
+    )
+    newest = live.subquery()
+    rows = await connection.execute(
+        select(newest.c.user_id, newest.c.event_id).where(newest.c.place <= limit).order_by(desc(newest.c.event_id))
+    )
+    found: dict[str, list[int]] = {}
+    for user_id, event_id in rows:
+        found.setdefault(user_id, []).append(event_id)
+    return found
+
+
+def booking_of(row: Row[int, int, str, int, str, str, int, int | None, str | None] | tuple[Any, ...]) -> Booking:
     """A row of BOOKING_COLUMNS as a booking."""
-    event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms = row
+    event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms, payment_id = row
     return Booking(
-        event_id, number, user_id, quantity, _STATUSES[status], _SOURCES[source], created_at_ms, expires_at_ms
+        event_id,
+        number,
+        user_id,
+        quantity,
+        _STATUSES[status],
+        _SOURCES[source],
+        created_at_ms,
+        expires_at_ms,
+        payment_id=payment_id,
     )
 
 
-def _change(row: Row[tuple[object, ...]]) -> Change:
+def change_of(row: Row[Any]) -> Change:
+    """A row of `changes` as a change."""
     if row.rules is not None:
         rules = rules_from_text(row.rules)
-        return EventChange(row.event_id, row.seq, ChangeKind(row.kind), row.at_ms, rules, row.user_id)
+        return EventChange(row.event_id, row.seq, ChangeKind(row.kind), row.at_ms, rules, row.user_id, row.actor)
     return BookingChange(
         event_id=row.event_id,
         seq=row.seq,
@@ -257,4 +290,8 @@ def _change(row: Row[tuple[object, ...]]) -> Change:
         source=Source(row.source),
         created_at_ms=row.created_at_ms,
         expires_at_ms=row.expires_at_ms,
+        actor=row.actor,
+        reason=row.reason,
+        payment_id=row.payment_id,
+        given_back=row.given_back or 0,
     )

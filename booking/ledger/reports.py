@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import case, desc, func, select
+from sqlalchemy import and_, case, desc, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from booking.domain.changes import ChangeKind
@@ -22,7 +22,10 @@ TAKING = (ChangeKind.BOOKED, ChangeKind.HELD, ChangeKind.PROMOTED)
 """Changes that take tickets. A confirmation takes none; it keeps those of its hold."""
 
 GIVING_BACK = (ChangeKind.CANCELLED, ChangeKind.EXPIRED)
-"""Changes that give tickets back. To leave the waiting list gives none back."""
+"""Changes that give tickets back. To leave the waiting list gives none back.
+
+`REDUCED` gives a part back, unless the booking waits.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,10 @@ async def _sold_out(
     delta = case(
         (changes.c.kind.in_([kind.value for kind in TAKING]), changes.c.quantity),
         (changes.c.kind.in_([kind.value for kind in GIVING_BACK]), -changes.c.quantity),
+        (
+            and_(changes.c.kind == ChangeKind.REDUCED.value, changes.c.status != BookingStatus.WAITING.value),
+            -changes.c.given_back,
+        ),
         else_=0,
     )
     running = (

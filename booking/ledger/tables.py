@@ -43,6 +43,7 @@ events = Table(
     Column("seq", BigInteger, nullable=False),
     # The user id that created the event; null for an event that is older than this column.
     Column("organizer_id", Text),
+    Index(None, "organizer_id"),
 )
 
 # Every booking after its last change. Bookings and changes have no foreign keys to events: the writer updates
@@ -60,6 +61,8 @@ bookings = Table(
     Column("expires_at_ms", BigInteger),
     Column("updated_at_ms", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
+    # The payment that was begun for it, or that it was booked for.
+    Column("payment_id", Text),
     # For a user's bookings, read backwards from the newest.
     Index(None, "user_id", "created_at_ms", "event_id", "number"),
     # For an event's bookings of one status in order, and for the counts by status from the index alone.
@@ -85,6 +88,37 @@ changes = Table(
     Column("created_at_ms", BigInteger),
     Column("expires_at_ms", BigInteger),
     Column("rules", Text),
+    # The user id that caused a change of a booking, if it is not the booking's own user; empty: the clock. Of a change
+    # of the event: who made it. Null in the rows of versions before this column.
+    Column("actor", Text),
+    # What an organizer who cancelled a booking has said.
+    Column("reason", Text),
+    Column("payment_id", Text),
+    # For a part that was given back: how many tickets. `quantity` is the rest.
+    Column("given_back", SmallInteger),
+    sqlite_with_rowid=False,
+)
+
+# Every payment that was begun, and what it came to: a booking or a refund, once and for all.
+payments = Table(
+    "payments",
+    metadata,
+    Column("event_id", BigInteger, primary_key=True),
+    Column("payment_id", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    # The hold that it was begun for. If the payment came late, the booking that it came to has another number.
+    Column("number", BigInteger, nullable=False),
+    # The change that began it.
+    Column("seq", BigInteger, nullable=False),
+    # A PaymentOutcome; null while it is open.
+    Column("outcome", Text),
+    # The change with which it came to its outcome.
+    Column("outcome_seq", BigInteger),
+    Column("outcome_at_ms", BigInteger),
+    # When, and by whom, a refund that is due was marked as done.
+    Column("done_at_ms", BigInteger),
+    Column("done_by", Text),
+    Index(None, "event_id", "outcome", "outcome_seq"),
     sqlite_with_rowid=False,
 )
 
@@ -111,6 +145,76 @@ users = Table(
     Column("tokens_from", BigInteger, server_default="0", nullable=False),
     Index(None, "tokens_from"),
     sqlite_autoincrement=True,  # an id is never reused, not even after a deletion
+)
+
+# Which process does what only one may do, until when by the database's clock.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+)
+
+# How far each consumer of the outbox has told of each event: a webhook's id, or `outbox.MAIL`.
+outbox_cursors = Table(
+    "outbox_cursors",
+    metadata,
+    Column("consumer", BigInteger, primary_key=True),
+    Column("event_id", BigInteger, primary_key=True),
+    # The last change that was told, or that its kind excludes.
+    Column("seq", BigInteger, nullable=False),
+    # Counts the replays. What is under way when one begins does not move the cursor any more.
+    Column("replays", Integer, server_default="0", nullable=False),
+    # How often in a row the next change could not be told, since when, and when it is tried again.
+    Column("attempts", Integer, server_default="0", nullable=False),
+    Column("failing_since_ms", BigInteger),
+    Column("retry_at_ms", BigInteger),
+    sqlite_with_rowid=False,
+)
+
+# The secrets are here as they are: each message is signed with them.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", _AssignedId, primary_key=True),
+    Column("owner_id", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    # Separated by spaces.
+    Column("kinds", Text, nullable=False),
+    # Null: all events that the owner has created.
+    Column("event_id", BigInteger),
+    Column("description", Text, nullable=False),
+    Column("secret", Text, nullable=False),
+    # The secret before the last rotation, which signs, too, until then.
+    Column("old_secret", Text),
+    Column("old_secret_until_ms", BigInteger),
+    # Null: it is enabled.
+    Column("disabled_reason", Text),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Index(None, "owner_id"),
+    sqlite_autoincrement=True,
+)
+
+# The last attempts of each webhook. `place` numbers them modulo the number that is kept, failures and successes apart.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("webhook_id", BigInteger, primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("message_id", Text, nullable=False),
+    Column("event_id", BigInteger),
+    Column("seq", BigInteger),
+    Column("type", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    # Null: there was no answer; `error` says why.
+    Column("status", Integer),
+    Column("error", Text),
+    # How the answer's body begins.
+    Column("answer", Text),
+    sqlite_with_rowid=False,
 )
 
 # Mails that wait to be sent, with times by the clock of the process that wrote them. A mail that was sent, or that is

@@ -15,7 +15,7 @@ from booking.ledger.tables import bookings, changes, events, shards
 PARAMETERS_MAX = 10_000
 """Parameters of one statement, at most; the databases' own limits begin at 32,766."""
 
-MovedRow = tuple[int, str, str, int | None, int, int, int, int]
+MovedRow = tuple[int, str, str, int | None, int, int, str | None, int, int]
 """The columns of a booking that a change may update, then its event and number."""
 
 _CHANGE_COLUMNS = [column.name for column in changes.columns]
@@ -25,25 +25,27 @@ _BOOKING_COLUMNS = [column.name for column in bookings.columns]
 # are updated: an upsert of both takes 50 % longer.
 _SQLITE_INSERT_CHANGES = """
     INSERT INTO changes (event_id, seq, kind, at_ms, number, user_id, quantity, status, source, created_at_ms,
-        expires_at_ms, rules)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        expires_at_ms, rules, actor, reason, payment_id, given_back)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _SQLITE_INSERT_BOOKINGS = """
     INSERT INTO bookings (event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms,
-        updated_at_ms, seq)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        updated_at_ms, seq, payment_id)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 # user_id and created_at_ms never change.
 _SQLITE_UPDATE_BOOKINGS = """
-    UPDATE bookings SET quantity = ?, status = ?, source = ?, expires_at_ms = ?, updated_at_ms = ?, seq = ?
+    UPDATE bookings SET quantity = ?, status = ?, source = ?, expires_at_ms = ?, updated_at_ms = ?, seq = ?,
+        payment_id = ?
     WHERE event_id = ? AND number = ?
 """
 _POSTGRESQL_UPDATE_BOOKINGS = """
     UPDATE bookings SET quantity = new.quantity, status = new.status, source = new.source,
-        expires_at_ms = new.expires_at_ms, updated_at_ms = new.updated_at_ms, seq = new.seq
-    FROM unnest($1::smallint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-        $8::bigint[])
-        AS new (quantity, status, source, expires_at_ms, updated_at_ms, seq, event_id, number)
+        expires_at_ms = new.expires_at_ms, updated_at_ms = new.updated_at_ms, seq = new.seq,
+        payment_id = new.payment_id
+    FROM unnest($1::smallint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[],
+        $8::bigint[], $9::bigint[])
+        AS new (quantity, status, source, expires_at_ms, updated_at_ms, seq, payment_id, event_id, number)
     WHERE bookings.event_id = new.event_id AND bookings.number = new.number
 """
 
@@ -73,8 +75,20 @@ async def write(connection: AsyncConnection, folded: Fold) -> None:
     await _write_events(connection, folded.events)
     write_rows = _write_postgresql if connection.dialect.name == "postgresql" else _write_sqlite
     moved = [
-        (quantity, status, source, expires_at_ms, updated_at_ms, seq, event_id, number)
-        for event_id, number, _, quantity, status, source, _, expires_at_ms, updated_at_ms, seq in folded.moved.values()
+        (quantity, status, source, expires_at_ms, updated_at_ms, seq, payment_id, event_id, number)
+        for (
+            event_id,
+            number,
+            _,
+            quantity,
+            status,
+            source,
+            _,
+            expires_at_ms,
+            updated_at_ms,
+            seq,
+            payment_id,
+        ) in folded.moved.values()
     ]
     updated = await write_rows(connection, folded.changes, list(folded.made.values()), moved)
     if updated != len(moved):

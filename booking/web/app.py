@@ -33,6 +33,7 @@ from booking.metrics import FOLDER, Metrics, MetricsFile
 from booking.operations.read_your_writes import ReadYourWrites
 from booking.operations.restore.naming import name_accounts
 from booking.operations.restore.restoration import lost_shards, restore_empty
+from booking.outbox.addresses import Allowed
 from booking.persister.bootstrap import initialize_shards
 from booking.persister.verification import Verifier, verified_connections
 from booking.settings import Settings, SettingsError
@@ -41,14 +42,17 @@ from booking.web.account_tokens import RENEW_SECONDS, AccountTokens
 from booking.web.authentication import Credentials
 from booking.web.cross_origin import CrossOriginMiddleware
 from booking.web.endpoints.accounts import RENEWABLE_SECONDS, AccountEndpoints, Doorway
+from booking.web.endpoints.changes import WAITERS_MAX, ChangeEndpoint, ChangeWatch
 from booking.web.endpoints.events import EventEndpoints
 from booking.web.endpoints.health import HealthEndpoints
 from booking.web.endpoints.lists import ListEndpoints
-from booking.web.endpoints.live import LiveEndpoint, Places
+from booking.web.endpoints.live import LiveEndpoint, Places, Watch, end_streams
+from booking.web.endpoints.live_of_user import LiveOfUserEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.resets import ResetEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
+from booking.web.endpoints.webhooks import WebhookEndpoints
 from booking.web.local_limits import LocalBuckets
 from booking.web.middleware import ExceptionMiddleware, RequestMiddleware
 from booking.web.pages import PageEndpoints
@@ -98,13 +102,15 @@ class Application:
         waits: bool = False,
         load: Load | None = None,
         is_draining: Callable[[], bool] = lambda: False,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """With `waits`, it starts even if Redis or the database is away, and responds with 503 until then.
 
-        While `is_draining` returns True, the health checks respond with 503.
+        While `is_draining` returns True, the health checks respond with 503. While `is_stopping` does, no call waits
+        for a change.
         """
         logs.configure(settings.log_format, settings.node)
-        self._is_draining = is_draining
+        self._is_draining, self._is_stopping = is_draining, is_stopping
         self._settings = settings
         self._startup = Startup(self._open, waits=waits)
         self._access_log = AccessLog(
@@ -222,28 +228,37 @@ class Application:
         doorway = Doorway(sign, attempts)
         accounts = AccountEndpoints(ledger, office, read_your_writes, passwords, credentials, account_tokens, doorway)
         resets = ResetEndpoints(ledger, passwords, account_tokens, doorway, secret)
-        live = LiveEndpoint(credentials, office, Places(settings.live_limit, settings.live_limit_per_address))
+        places, watch = Places(settings.live_limit, settings.live_limit_per_address), Watch(office)
         reads = LocalBuckets(read_limit, "reads")
-        work = SharedWork()
+        work, pages_of_changes = SharedWork(), SharedWork()
         stack.push_async_callback(work.close)
+        stack.push_async_callback(pages_of_changes.close)
+        change_watch = ChangeWatch(ledger, self._is_stopping)
+        stack.push_async_callback(change_watch.close)
+        waiters = Places(WAITERS_MAX, settings.live_limit_per_address)
+        webhooks = WebhookEndpoints(credentials, office, ledger, reads, Allowed(settings.webhook_allow))
+        stack.push_async_callback(webhooks.close)
         self._routes.serve(
             routes(
                 SaleEndpoints(credentials, office, limit),
                 EventEndpoints(credentials, office, reads),
                 ListEndpoints(credentials, office, ledger, read_your_writes, reads),
                 ReportEndpoints(credentials, office, ledger, reader, read_your_writes, reads, work),
-                live,
+                ChangeEndpoint(credentials, office, ledger, reads, change_watch, pages_of_changes, waiters),
+                webhooks,
+                LiveEndpoint(credentials, office, places, watch),
+                LiveOfUserEndpoint(credentials, office, places, watch, reads, ledger.live_events_of),
                 accounts if settings.has_accounts else None,
                 resets if settings.has_accounts and settings.sends_mail else None,
                 HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability, self._is_draining),
-                MetricsEndpoint(office, reader, ledger, batchers, live, self._access_log, metrics_file),
+                MetricsEndpoint(office, reader, ledger, batchers, places, self._access_log, metrics_file),
                 PageEndpoints(office, sends_mail=settings.has_accounts and settings.sends_mail),
             )
         )
         tasks = [
             asyncio.create_task(sweep(office), name="sweeper"),
             asyncio.create_task(_follow_epochs(office, ledger), name="epochs"),
-            asyncio.create_task(_follow_accounts(account_tokens, live), name="accounts"),
+            asyncio.create_task(_follow_accounts(account_tokens, watch, credentials), name="accounts"),
             asyncio.create_task(_save(self._access_log, self._load, batchers.metrics, metrics_file), name="metrics"),
         ]
         stack.push_async_callback(_end, tasks)
@@ -272,13 +287,13 @@ async def _follow_epochs(office: BoxOffice, ledger: Ledger) -> None:
             office.use_epochs(await _epochs(ledger))
 
 
-async def _follow_accounts(account_tokens: AccountTokens, live: LiveEndpoint) -> None:
+async def _follow_accounts(account_tokens: AccountTokens, watch: Watch, credentials: Credentials) -> None:
     """Reads which tokens of accounts were ended, and ends their live streams. Runs until it is cancelled."""
     while True:
         await asyncio.sleep(RENEW_SECONDS)
         with contextlib.suppress(LedgerError):
             await account_tokens.renew()
-        live.end_streams()
+        end_streams(watch, credentials)
 
 
 async def _save(access_log: AccessLog, load: Load | None, metrics: Metrics, file: MetricsFile) -> None:
@@ -300,6 +315,7 @@ def create_app(
     waits: bool = False,
     load: Load | None = None,
     is_draining: Callable[[], bool] = lambda: False,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> Application:
     """The application of one web worker, for any ASGI server; `load` is that server's load shedder, if it has one."""
-    return Application(settings, waits=waits, load=load, is_draining=is_draining)
+    return Application(settings, waits=waits, load=load, is_draining=is_draining, is_stopping=is_stopping)

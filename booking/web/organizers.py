@@ -1,4 +1,4 @@
-"""The checks that a caller is an organizer, and that an event is theirs."""
+"""The checks of what a caller may do: organizers for their own events, services only for users."""
 
 from starlette.types import Scope
 
@@ -17,6 +17,12 @@ async def require_organizer(credentials: Credentials, scope: Scope) -> Caller:
     if not caller.organizer:
         raise Problem("forbidden")
     return caller
+
+
+def require_user(caller: Caller) -> None:
+    """Raises Problem if the caller is a service, which has no bookings and may only act for users."""
+    if caller.service:
+        raise Problem("forbidden", "A service may only book, check out, confirm and cancel for its users.")
 
 
 def require_owner(caller: Caller, event: Event | EventRecord | None) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -19,12 +19,16 @@ from pydantic import (
 from booking.auth.emails import normalise_email
 from booking.domain.accounts import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN
 from booking.domain.callers import USER_ID_CHARACTERS_MAX, user_id_fault
+from booking.domain.changes import ChangeKind
 from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MAX, Rules
 from booking.web import times
 from booking.web.problems import Fault, invalid, pointer_to
 
 INTEGER_MAX = 2**53 - 1
 """The largest integer that every JSON parser reads exactly (RFC 7493)."""
+
+REASON_CHARACTERS_MAX = 500
+"""The longest reason of a cancellation (contract)."""
 
 NO_NUL = r"^[^\x00]*$"
 
@@ -61,10 +65,15 @@ def _no_nul(text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    if _FORBIDDEN_CHARACTER.search(text):
-        raise ValueError("cannot hold a control character, a line break or a bidirectional override")
+    _no_control(text)
     if not _VISIBLE_CHARACTER.search(text):
         raise ValueError("needs a visible character")
+    return text
+
+
+def _no_control(text: str) -> str:
+    if _FORBIDDEN_CHARACTER.search(text):
+        raise ValueError("cannot hold a control character, a line break or a bidirectional override")
     return text
 
 
@@ -91,6 +100,12 @@ Name = Annotated[
     AfterValidator(_visible),
     Field(json_schema_extra={"pattern": VISIBLE_TEXT}),
 ]
+Reason = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=REASON_CHARACTERS_MAX),
+    AfterValidator(_visible),
+    Field(json_schema_extra={"pattern": VISIBLE_TEXT}),
+]
 Capacity = Annotated[int, Field(ge=1, le=CAPACITY_MAX)]
 MaxPerUser = Annotated[int, Field(ge=1, le=MAX_PER_USER_MAX)]
 WaitlistLimit = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
@@ -106,6 +121,17 @@ NewPassword = Annotated[
     AfterValidator(_no_nul),
     Field(json_schema_extra={"pattern": NO_NUL}),
 ]
+Kind = Annotated[ChangeKind, Field(strict=False)]
+Kinds = Annotated[tuple[Kind, ...], Field(strict=False, min_length=1)]
+DEFAULT_KINDS = (
+    ChangeKind.PROMOTED,
+    ChangeKind.EXPIRED,
+    ChangeKind.CANCELLED,
+    ChangeKind.CONFIRMED,
+    ChangeKind.CHANGED,
+)
+"""What a webhook is told unless it says otherwise (contract)."""
+Description = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_no_control)]
 UserId = Annotated[
     str,
     AfterValidator(_user_id),
@@ -119,26 +145,32 @@ class Payload(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
-class BookRequest(Payload):
-    """`POST /book`."""
+class CommandRequest(Payload):
+    """What every command of a buyer has."""
 
     event_id: EventId
+    user_id: UserId = Field(default_factory=str)
+    """The user for whom the event's organizer or a service calls; by default the caller."""
+
+
+class BookRequest(CommandRequest):
+    """`POST /book`."""
+
     quantity: Annotated[int, Field(ge=1, json_schema_extra={"maximum": MAX_PER_USER_MAX})] = 1
     """The number of tickets, all or nothing; at most the event's `max_per_user`."""
 
 
-class CancelRequest(Payload):
-    """`POST /cancel`. It cancels the caller's own booking; an organizer may name another user."""
+class CancelRequest(CommandRequest):
+    """`POST /cancel`."""
 
-    event_id: EventId
-    user_id: UserId = Field(default_factory=str)
-    """The user whose booking an organizer cancels; by default the caller."""
+    quantity: Annotated[int, Field(ge=1, json_schema_extra={"maximum": INTEGER_MAX})] = Field(default_factory=int)
+    """The number of tickets to give back; by default, and if it is not less than the booking has, all of them."""
+    reason: Reason = Field(default_factory=str)
+    """What the user is told, and the feed. Ignored if the booking is the caller's own."""
 
 
-class ConfirmRequest(Payload):
+class ConfirmRequest(CommandRequest):
     """`POST /confirm`."""
-
-    event_id: EventId
 
 
 def _two_spellings(schema: dict[str, Any]) -> None:
@@ -222,6 +254,38 @@ class ChangeRequest(_Named):
         if "event_name" in values:
             values = {"name": values.pop("event_name"), **values}
         return {field: int(value) if field == "paused" else value for field, value in values.items()}
+
+
+class WebhookRequest(Payload):
+    """`POST /webhooks`."""
+
+    url: str
+    """An https:// address on a public network."""
+    kinds: Kinds = DEFAULT_KINDS
+    """The kinds of change that it is told."""
+    event_id: EventId | None = None
+    """The event that it is told of; by default all events that the caller has created, and will create."""
+    description: Description = ""
+
+
+class WebhookChange(Payload):
+    """`PATCH /webhooks/{webhook_id}`: only the given fields change."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    url: str = ""
+    kinds: Kinds = DEFAULT_KINDS
+    description: Description = ""
+    status: Literal["enabled", "disabled"] = "enabled"
+    """`enabled` repairs a webhook: it goes on from where it stood, at once."""
+
+
+class ReplayRequest(Payload):
+    """`POST /webhooks/{webhook_id}/replay`."""
+
+    event_id: EventId
+    after: Annotated[int, Field(ge=0, le=INTEGER_MAX)]
+    """The `seq` after which the changes are told once more; 0: all of them."""
 
 
 class RegisterRequest(Payload):

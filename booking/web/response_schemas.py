@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic takes it from here before Python 3.12
 
+from booking.domain.changes import ChangeKind
 from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MAX, BookingStatus, EventState, Source
 
 documented = with_config(ConfigDict(use_attribute_docstrings=True))
@@ -48,8 +49,8 @@ class EventData(TypedDict):
 
 
 @documented
-class DetailsData(TypedDict):
-    """What the organizer has set. It has no counters, so it changes only if an organizer changes the event."""
+class RulesData(TypedDict):
+    """What the organizer has set, as a change of the event left it."""
 
     id: Id
     name: str
@@ -62,6 +63,12 @@ class DetailsData(TypedDict):
     opens_at: Instant | None
     closes_at: Instant | None
     paused: bool
+
+
+@documented
+class DetailsData(RulesData):
+    """What the organizer has set. It has no counters, so it changes only if an organizer changes the event."""
+
     created_at: Instant
 
 
@@ -82,6 +89,79 @@ class BookingData(TypedDict):
     """The end of the hold; only while the booking is held."""
     position: NotRequired[Id]
     """The position on the waiting list; only while the booking is waiting. 1 is next."""
+
+
+@documented
+class ChangeData(TypedDict):
+    """A change of an event, or of one of its bookings, which is what the change left."""
+
+    event_id: Id
+    seq: Id
+    """Later changes have larger numbers. After a restoration of Redis, numbers may have been skipped."""
+    kind: ChangeKind
+    at: Instant
+    actor: str | None
+    """The user id whose call caused it. null: the end of a hold did. A promotion has the one who freed the tickets."""
+    reason: NotRequired[str]
+    """What an organizer who cancelled the booking has said."""
+    booking: NotRequired[BookingData]
+    """In all kinds but `created` and `changed`."""
+    event: NotRequired[RulesData]
+    """In `created` and `changed`."""
+
+
+@documented
+class WebhookData(TypedDict):
+    """A webhook."""
+
+    id: Id
+    owner_id: str
+    """The user id of the organizer who registered it."""
+    url: str
+    kinds: list[ChangeKind]
+    event_id: Id | None
+    """null: it is told of all events that its owner has created."""
+    description: str
+    status: Literal["enabled", "disabled"]
+    disabled_reason: str | None
+    """Why nothing is sent; null if it is enabled."""
+    created_at: Instant
+    secret: NotRequired[str]
+    """With it its messages are signed (Standard Webhooks). Only in the answer that makes it."""
+
+
+@documented
+class DeliveryData(TypedDict):
+    """One attempt to deliver a message."""
+
+    id: str
+    message_id: str
+    """The header `webhook-id`, the same in all attempts."""
+    type: str
+    event_id: Id | None
+    seq: Id | None
+    at: Instant
+    attempt: Id
+    delivered: bool
+    status: int | None
+    """The HTTP status of the answer; null: there was none."""
+    error: str | None
+    """Why it failed."""
+    answer: str | None
+    """How the answer's body begins."""
+    duration_ms: Count
+
+
+@documented
+class TestData(TypedDict):
+    """What became of a test message."""
+
+    message_id: str
+    delivered: bool
+    status: int | None
+    error: str | None
+    answer: str | None
+    duration_ms: Count
 
 
 @documented

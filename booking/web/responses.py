@@ -6,9 +6,10 @@ from typing import Any
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
-from booking.domain.model import Booking, Event
+from booking.domain.changes import Change, EventChange, actor_of, booking_of
+from booking.domain.model import Booking, Event, Rules
 from booking.web.problems import CONTENT_TYPE, Problem
-from booking.web.response_schemas import BookingData, DetailsData, EventData
+from booking.web.response_schemas import BookingData, ChangeData, DetailsData, EventData, RulesData
 from booking.web.times import to_text
 
 JSON = b"application/json"
@@ -85,11 +86,10 @@ def booking_data(booking: Booking) -> BookingData:
     return data
 
 
-def details_data(event: Event) -> DetailsData:
-    """The JSON of what the organizer has set. It differs only if `event.rules_tag` does."""
-    rules = event.rules
+def rules_data(event_id: int, rules: Rules) -> RulesData:
+    """The JSON of an event's rules."""
     return {
-        "id": event.id,
+        "id": event_id,
         "name": rules.name,
         "capacity": rules.capacity,
         "max_per_user": rules.max_per_user,
@@ -98,8 +98,30 @@ def details_data(event: Event) -> DetailsData:
         "opens_at": None if rules.opens_at_ms is None else to_text(rules.opens_at_ms),
         "closes_at": None if rules.closes_at_ms is None else to_text(rules.closes_at_ms),
         "paused": rules.paused,
-        "created_at": to_text(event.created_at_ms),
     }
+
+
+def details_data(event: Event) -> DetailsData:
+    """The JSON of what the organizer has set. It differs only if `event.rules_tag` does."""
+    return {**rules_data(event.id, event.rules), "created_at": to_text(event.created_at_ms)}
+
+
+def change_data(change: Change) -> ChangeData:
+    """The JSON of a change, as the feed and webhooks tell it."""
+    data: ChangeData = {
+        "event_id": change.event_id,
+        "seq": change.seq,
+        "kind": change.kind,
+        "at": to_text(change.at_ms),
+        "actor": actor_of(change),
+    }
+    if isinstance(change, EventChange):
+        data["event"] = rules_data(change.event_id, change.rules)
+        return data
+    if change.reason is not None:
+        data["reason"] = change.reason
+    data["booking"] = booking_data(booking_of(change))
+    return data
 
 
 def event_data(event: Event) -> EventData:

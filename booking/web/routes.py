@@ -7,14 +7,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from booking.web import pages
 from booking.web.endpoints.accounts import AccountEndpoints
+from booking.web.endpoints.changes import ChangeEndpoint
 from booking.web.endpoints.events import EventEndpoints
 from booking.web.endpoints.health import HealthEndpoints
 from booking.web.endpoints.lists import ListEndpoints
 from booking.web.endpoints.live import LiveEndpoint
+from booking.web.endpoints.live_of_user import LiveOfUserEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.resets import ResetEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
+from booking.web.endpoints.webhooks import WebhookEndpoints
 from booking.web.openapi import endpoint as reference
 from booking.web.pages.static_files import static
 from booking.web.responses import Handler, send_response
@@ -128,7 +131,10 @@ def routes(
     events: EventEndpoints,
     lists: ListEndpoints,
     reports: ReportEndpoints,
+    changes: ChangeEndpoint,
+    webhooks: WebhookEndpoints,
     live: LiveEndpoint,
+    live_of_user: LiveOfUserEndpoint,
     accounts: AccountEndpoints | None,
     resets: ResetEndpoints | None,
     health: HealthEndpoints,
@@ -158,13 +164,21 @@ def routes(
         _route("/events/{event_id}/booking", GET=events.get_booking),
         _route("/events/{event_id}/details", GET=events.details),
         _sending("/events/{event_id}/bookings", GET=lists.of_event),
+        _route("/events/{event_id}/changes", GET=changes.changes),
         _sending("/events/{event_id}/live", GET=live),
         _route("/events/{event_id}/report", GET=reports.report),
         _route("/events/{event_id}/audit", GET=reports.audit),
+        _sending("/live", GET=live_of_user),
         _route("/bookings", GET=lists.own),
         _route("/events/{event_id}", GET=events.get, PATCH=events.change),
         _route("/events", GET=events.index),
         _route("/initialize", POST=events.initialize),
+        _route("/webhooks", GET=webhooks.index, POST=webhooks.add),
+        _route("/webhooks/{webhook_id}", GET=webhooks.get, PATCH=webhooks.change, DELETE=webhooks.remove),
+        _route("/webhooks/{webhook_id}/rotate", POST=webhooks.rotate),
+        _route("/webhooks/{webhook_id}/test", POST=webhooks.test),
+        _route("/webhooks/{webhook_id}/replay", POST=webhooks.replay),
+        _route("/webhooks/{webhook_id}/deliveries", GET=webhooks.deliveries),
         *account_routes,
         *reset_routes,
         _route("/healthz", GET=health.alive),

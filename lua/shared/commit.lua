@@ -27,20 +27,23 @@ local function commit()
   write('HSET', bookings, kept)
   write('ZADD', waiting, queued)
   write('ZADD', holds, held)
-  if created_by then
-    newest_entry = call('XADD', changes, '*', 'c', entries[1], 'o', created_by)
-  else
-    for _, entry in ipairs(entries) do newest_entry = call('XADD', changes, '*', 'c', entry) end
+  for i, entry in ipairs(entries) do
+    local fields = added[i]
+    if fields then
+      newest_entry = call('XADD', changes, '*', 'c', entry, unpack(fields))
+    else
+      newest_entry = call('XADD', changes, '*', 'c', entry)
+    end
   end
   if #entries > 0 then
     call('HSET', event, 'available', sale.available, 'held', sale.held, 'sold', sale.sold, 'bookings', sale.bookings,
       'holding', sale.holding, 'backlog', sale.backlog, 'seq', sale.seq)
   end
   if sale.prune_from then
-    call('HSET', event, 'prune_from', whole(sale.prune_from))
+    call('HSET', event, 'prune_from', whole(sale.prune_from), 'prune_actor', prune_actor)
     call('ZADD', due, now, event_id) -- the sweeper does the next step if no other caller does
   elseif pruned_from or #left_holds + #held > 0 then
-    if pruned_from then call('HDEL', event, 'prune_from') end
+    if pruned_from then call('HDEL', event, 'prune_from', 'prune_actor') end
     local first = call('ZRANGE', holds, 0, 0, 'WITHSCORES')
     if first[1] then call('ZADD', due, first[2], event_id) else call('ZREM', due, event_id) end
   end

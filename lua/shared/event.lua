@@ -5,10 +5,12 @@ local FIELDS = {'available', 'held', 'sold', 'bookings', 'holding', 'backlog', '
 local NEEDED = 11 -- the first fields, which need a number; the others may be empty
 local sale -- the event's counters and rules by FIELDS; set by `open_event`; nil if there is no such event
 local pruned_from -- `prune_from` before this call
+local prune_actor -- who reduced the capacity; set while `sale.prune_from` is
 local version, unsaved, waiting_count -- prefix of new records; entries that SQL lacks; users on the waiting list
 local known, touched = {}, {} -- bookings by user, false for none; users whose booking has changed
 local entries = {} -- new entries of the stream
-local created_by -- the user id for the entry of a new event, in a field of its own that an older persister ignores
+local added = {} -- by the index of an entry: its fields besides `c`, as names and values (booking/inventory/records.py)
+local actor -- who causes the changes from now on: a user id, or empty for the clock; each step of a call sets it
 local newest_entry -- the id of the last entry that `commit` has written; nil if it has written none
 local left_waiting, left_holds = {}, {} -- users that `commit` removes from the waiting list, and from the list of holds
 
@@ -52,7 +54,17 @@ local function log(seq, kind, text)
   entries[#entries + 1] = event_id .. ' ' .. seq .. ' ' .. kind .. ' ' .. now_text .. ' ' .. text
 end
 
-local function emit(kind, user, booking)
+local function add_field(name, value) -- to the newest entry
+  local fields = added[#entries] or {}
+  fields[#fields + 1], fields[#fields + 2] = name, value
+  added[#entries] = fields
+end
+
+local function add_actor(reason) -- to the newest entry
+  add_field('a', reason and actor .. '\0' .. reason or actor)
+end
+
+local function emit(kind, user, booking, reason)
   local seq = next_seq()
   booking.number = booking.number or seq
   -- Inline, because each function call is a percent of a booking's cost.
@@ -60,4 +72,5 @@ local function emit(kind, user, booking)
     booking.created .. ' ' .. booking.source .. ' ' .. booking.expires
   known[user], touched[user] = booking, true
   log(seq, kind, booking.record .. ' ' .. user)
+  if actor ~= user then add_actor(reason) end
 end

@@ -9,7 +9,7 @@ local function expire(user) -- returns the number of freed tickets
   local booking = known[user]
   if not booking or booking.status ~= HELD_LETTER or tonumber(booking.expires) > now then return 0 end
   give_back(user, booking)
-  booking.status = EXPIRED_LETTER
+  booking.status, actor = EXPIRED_LETTER, ''
   emit('expired', user, booking)
   return booking.quantity
 end

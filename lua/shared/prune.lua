@@ -7,6 +7,8 @@ local USERS_STEP = 1000
 
 local function prune()
   if not sale.prune_from then return end
+  prune_actor = prune_actor or call('HGET', event, 'prune_actor') or ''
+  actor = prune_actor
   call('ZSCORE', due, event_id) -- `commit` writes this key: a wrong type has to raise an error now, before any write
   local people = call('ZRANGEBYSCORE', waiting, whole(sale.prune_from), '+inf', 'LIMIT', 0, USERS_STEP)
   load_bookings(people)

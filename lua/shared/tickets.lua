@@ -12,13 +12,22 @@ local function take(user, booking, kind)
   emit(kind, user, booking)
 end
 
-local function give_back(user, booking)
-  sale.available = sale.available + booking.quantity
+local function release(booking, quantity) -- frees tickets of a held or confirmed booking
+  sale.available = sale.available + quantity
   if booking.status == HELD_LETTER then
-    sale.held, sale.holding = sale.held - booking.quantity, sale.holding - 1
+    sale.held = sale.held - quantity
+  else
+    sale.sold = sale.sold - quantity
+  end
+end
+
+local function give_back(user, booking) -- all of its tickets
+  release(booking, booking.quantity)
+  if booking.status == HELD_LETTER then
+    sale.holding = sale.holding - 1
     left_holds[#left_holds + 1] = user
   else
-    sale.sold, sale.bookings = sale.sold - booking.quantity, sale.bookings - 1
+    sale.bookings = sale.bookings - 1
   end
 end
 

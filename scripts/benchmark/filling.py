@@ -41,7 +41,8 @@ class Filler:
 
     def book(self, event_id: int, number: int, name: str, expected: Status, say: Say) -> None:
         """Books for `number` buyers, `name-000000000` and on. Raises PartError if one is answered differently."""
-        script, event_keys = load("book"), keys.event_keys(event_id, self._shards)
+        script = load("book")
+        event_keys = keys.event_keys(event_id, self._shards)[: len(script.header.keys)]
         self._redis.script_load(script.source.decode())
         epoch = read_epoch(self._redis.get(keys.epoch(keys.shard_of(event_id, self._shards))))  # type: ignore[arg-type]  # it is there
         started, news = time.monotonic(), NEWS
@@ -51,7 +52,7 @@ class Filler:
             for at in range(start, end, CALL_ITEMS):
                 users = (f"{name}-{n:09d}" for n in range(at, min(end, at + CALL_ITEMS)))
                 items = [part for user in users for part in (user, 1, 0, "")]
-                arguments = (epoch, event_id, 0, 0, UNLIMITED, *items)
+                arguments = (epoch, event_id, 0, 0, UNLIMITED, "", *items)
                 pipeline.evalsha(script.sha.decode(), len(event_keys), *event_keys, *arguments)  # type: ignore[arg-type]  # bytes and numbers are fine
             for rows in pipeline.execute():
                 if {row[0] for row in rows} != {expected}:

@@ -235,7 +235,7 @@ def test_a_connection_that_breaks_is_made_again(api: Api, sit: Sit) -> None:
     visitor = sit()
     visitor.expected.append("ERR_FAILED")
     tries: list[str] = []
-    visitor.page.route("**/live", lambda route: route.abort() if len(tries) < 3 else route.continue_())
+    visitor.page.route("**/live?*", lambda route: route.abort() if len(tries) < 3 else route.continue_())
     visitor.page.on("requestfailed", lambda request: tries.append(request.url))
     visitor.go(f"/sale/{event_id}")
     expect(visitor.page.locator("#connection")).to_contain_text("The sale cannot be read at the moment.")
@@ -252,7 +252,7 @@ def test_a_page_that_gets_no_stream_asks_instead(api: Api, sit: Sit) -> None:
     visitor = sit(fresh("crowd"))
     visitor.expected.append("status of 503")
     body = '{"code": "overloaded", "detail": "…"}'
-    visitor.page.route("**/live", lambda route: route.fulfill(status=503, body=body))
+    visitor.page.route("**/live?*", lambda route: route.fulfill(status=503, body=body))
     visitor.expected.append("status of 404")  # no booking yet
     visitor.go(f"/sale/{event_id}")
     visitor.page.get_by_role("button", name="Book 1 ticket").click()

@@ -31,10 +31,9 @@ def test_naming_another_users_booking_is_forbidden_and_changes_nothing(api: Api,
     before = state(api, event_id, owner)
     stranger = api.user()
     for key in (None, "the-key"):
-        answer = stranger.post("/cancel", {"event_id": event_id, "user_id": owner.id}, key=key)
-        assert answer.verdict == (403, "forbidden")
-    assert stranger.post("/confirm", {"event_id": event_id, "user_id": owner.id}).status == 422
-    assert stranger.post("/book", {"event_id": event_id, "user_id": owner.id}).status == 422
+        for path in ("/cancel", "/confirm", "/book"):
+            answer = stranger.post(path, {"event_id": event_id, "user_id": owner.id}, key=key)
+            assert answer.verdict == (403, "forbidden")
     assert state(api, event_id, owner) == before
 
 

@@ -56,9 +56,9 @@ async def own(server: ValkeyServer) -> AsyncIterator[Stock]:
 def call(verb: str, event_id: int, *items: Argument) -> ScriptCall:
     """One EVALSHA as the batcher would send it, for items without a rate limit and idempotency key."""
     script = load(verb)
-    head: dict[str, Argument] = {"interval_us": 1, "burst": 1, "unsaved_limit": 1_000_000}
+    head: dict[str, Argument] = {"interval_us": 1, "burst": 1, "unsaved_limit": 1_000_000, "caller": ""}
     arguments = (EPOCHS[event_id % SHARDS], event_id, *(head[name] for name in script.header.arguments[2:]))
-    target = PreparedCall(script, keys.event_keys(event_id, SHARDS), arguments)
+    target = PreparedCall(script, keys.event_keys(event_id, SHARDS)[: len(script.header.keys)], arguments)
     return ScriptCall(target.script, target.keys, [*target.head, *items])
 
 
@@ -201,7 +201,7 @@ async def test_a_script_flushed_during_a_pipeline_runs_once_like_its_neighbours(
         await stock.redis.script_load(load("book").source.decode())
         calls = [
             call("book", 1, "bob", 1, 0, ""),
-            call("cancel", 1, "ann", 0, 0, ""),
+            call("cancel", 1, "ann", "", "", 0, ""),
             call("book", 1, "cid", 1, 0, ""),
         ]
         assert await exchanged(connection, *calls) is False

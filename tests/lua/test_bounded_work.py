@@ -25,12 +25,12 @@ PEOPLE = 2_500
 CHANGES_MAX = 1_500
 """Maximum changes of one call: the work left by earlier calls, its own items, and the promotions after the last."""
 
-HEAD: dict[str, tuple[int, ...]] = {"book": (0, 0, 1_000_000), "cancel": (0, 0), "confirm": (0, 0)}
+HEAD: dict[str, tuple[object, ...]] = {"book": (0, 0, 1_000_000, ""), "cancel": (0, 0, ""), "confirm": (0, 0, "")}
 NEW_COMMAND: dict[str, tuple[object, ...]] = {
     "book": ("late", 1, 0, ""),
-    "cancel": ("waiting-1", "waiting-1", 0, ""),
+    "cancel": ("waiting-1", "", "", 0, ""),
     "confirm": ("owner-0", 0, ""),
-    "change": ("", "capacity", 90),
+    "change": ("", "", "capacity", 90),
     "get_event": ("waiting-1",),
 }
 
@@ -79,7 +79,7 @@ async def test_many_groups_that_cancel_at_once_promote_in_several_calls(stock: S
     users = [f"group-{number}" for number in range(GROUPS)]
     calls = 0
     while users:
-        rows = await call(stock, "cancel", *(part for user in users for part in (user, user, 0, "")))
+        rows = await call(stock, "cancel", *(part for user in users for part in (user, "", "", 0, "")))
         statuses = [row[0] for row in rows]
         done = statuses.count(Status.CANCELLED)
         assert statuses == [Status.CANCELLED] * done + [Status.SEND_AGAIN] * (len(users) - done)
@@ -112,12 +112,12 @@ async def falling(stock: Stock) -> Stock:
     for start in range(0, PEOPLE, 500):
         users = range(start, start + 500)
         await asyncio.gather(*(stock.office.book(EVENT, f"waiting-{user}", 3 - user % 2) for user in users))
-    assert (await call(stock, "change", "", "capacity", 2))[0][0] == Status.MORE_TO_CHANGE
+    assert (await call(stock, "change", "", "", "capacity", 2))[0][0] == Status.MORE_TO_CHANGE
     return stock
 
 
 async def test_a_smaller_capacity_prunes_the_waiting_list_in_steps(falling: Stock) -> None:
-    assert await until_done(falling, "change", "", "capacity", 2) > 1
+    assert await until_done(falling, "change", "", "", "capacity", 2) > 1
     assert await users_with(falling, "left") == [f"waiting-{user}" for user in range(0, PEOPLE, 2)]
     event = await falling.office.get_event(EVENT)
     assert event is not None
@@ -151,7 +151,7 @@ async def test_the_sweeper_is_given_events_with_an_interrupted_change(falling: S
 async def test_a_larger_capacity_promotes_in_steps(stock: Stock) -> None:
     await stock.office.create(EVENT, Rules("Night", 1))
     await book_many(stock, "waiting", PEOPLE)
-    assert await until_done(stock, "change", "", "capacity", PEOPLE) > 1
+    assert await until_done(stock, "change", "", "", "capacity", PEOPLE) > 1
     assert await users_with(stock, "promoted") == [f"waiting-{number}" for number in range(1, PEOPLE)]
 
 

@@ -60,15 +60,15 @@ class ScriptCaller:
 
     def book(self, *buyers: tuple[str, int]) -> list[tuple[int, int, str]]:
         items = [part for user, quantity in buyers for part in (user, quantity, 0, "")]
-        return [(row[0], row[1], row[2].decode()[:3]) for row in self.run("book", 0, 0, 1_000, *items)]
+        return [(row[0], row[1], row[2].decode()[:3]) for row in self.run("book", 0, 0, 1_000, "", *items)]
 
     def cancel(self, *users: str) -> list[int]:
-        items = [part for user in users for part in (user, user, 0, "")]
-        return [row[0] for row in self.run("cancel", 0, 0, *items)]
+        items = [part for user in users for part in (user, "", "", 0, "")]
+        return [row[0] for row in self.run("cancel", 0, 0, "", *items)]
 
     def confirm(self, *users: str) -> list[int]:
         items = [part for user in users for part in (user, 0, "")]
-        return [row[0] for row in self.run("confirm", 0, 0, *items)]
+        return [row[0] for row in self.run("confirm", 0, 0, "", *items)]
 
     def counters(self) -> tuple[int, ...]:
         """Available, held and sold tickets, bookings, holds, waiting users, and seq."""
@@ -131,7 +131,7 @@ def test_a_waiting_list_has_a_limit_that_may_be_0(server: Any) -> None:
     assert [row[0] for row in scripts.book(("ann", 1), ("bob", 1), ("cid", 1), ("dan", 1), ("eve", 1))] == [
         Status.BOOKED, Status.JOINED, Status.JOINED, Status.JOINED, Status.WAITLIST_FULL,
     ]  # fmt: skip
-    assert scripts.run("change", "", "waitlist_limit", 0)[0][0] == Status.CHANGED
+    assert scripts.run("change", "", "", "waitlist_limit", 0)[0][0] == Status.CHANGED
     assert [row[0] for row in scripts.book(("eve", 1), ("bob", 1))] == [Status.SOLD_OUT, Status.ALREADY_WAITING]
 
 

@@ -11,7 +11,7 @@ from booking.domain.model import Event
 from booking.domain.outcomes import EventOutcome, Outcome
 from booking.domain.reference.box_office import ReferenceBoxOffice
 from booking.inventory import keys
-from booking.inventory.box_office import BoxOffice
+from booking.inventory.box_office import Acting, BoxOffice
 from booking.inventory.records import stored_epoch
 from booking.inventory.scripts import Script
 from tests.fixtures.stock import one_server
@@ -117,20 +117,29 @@ class Match:
 
 def kind_of(place: int, command: Command) -> Kind:
     """Commands of equal kinds share a call. Each creation or change of an event is a kind of its own."""
-    if isinstance(command, Look | LookBooking | Due):
-        return None
-    return command.event_id, place if isinstance(command, Create | Change) else type(command)
+    match command:
+        case Look() | LookBooking() | Due():
+            return None
+        case Create() | Change():
+            return command.event_id, place
+        case _:
+            return command.event_id, (type(command), acting(command.user_id, command.caller_id))
+
+
+def acting(user_id: str, caller_id: str | None) -> Acting | None:
+    """The caller, if another one than the user; calls of each share a call of a script."""
+    return None if caller_id in (None, user_id) else Acting(str(caller_id))
 
 
 def by_the_scripts(office: BoxOffice, command: Command) -> Awaitable[Answer]:
     """Does the command with the scripts."""
     match command:
-        case Book(event_id, user_id, quantity, key):
-            return office.book(event_id, user_id, quantity, key)
-        case Cancel(event_id, user_id, caller_id, key):
-            return office.cancel(event_id, user_id, caller_id, key)
-        case Confirm(event_id, user_id, key):
-            return office.confirm(event_id, user_id, key)
+        case Book(event_id, user_id, quantity, key, caller_id):
+            return office.book(event_id, user_id, quantity, key, acting(user_id, caller_id))
+        case Cancel(event_id, user_id, quantity, key, caller_id, reason):
+            return office.cancel(event_id, user_id, quantity, key, acting(user_id, caller_id), reason)
+        case Confirm(event_id, user_id, key, caller_id):
+            return office.confirm(event_id, user_id, key, acting(user_id, caller_id))
         case Look(event_id):
             return office.get_event(event_id)
         case LookBooking(event_id, user_id):
@@ -138,7 +147,7 @@ def by_the_scripts(office: BoxOffice, command: Command) -> Awaitable[Answer]:
         case Create(event_id, rules):
             return office.create(event_id, rules, ORGANIZER)
         case Change(event_id, changed):
-            return office.change(event_id, changed)
+            return office.change(event_id, changed, caller_id=ORGANIZER)
         case Due(shard):
             return office.events_to_expire(shard, "the only sweeper", SWEEPER_LEASE_MS, most=2)
 
@@ -146,12 +155,12 @@ def by_the_scripts(office: BoxOffice, command: Command) -> Awaitable[Answer]:
 def by_the_model(model: ReferenceBoxOffice, command: Command, now_ms: int) -> Answer:
     """Does the command with the reference model."""
     match command:
-        case Book(event_id, user_id, quantity, key):
-            return model.book(event_id, user_id, quantity, key, now_ms=now_ms)
-        case Cancel(event_id, user_id, caller_id, key):
-            return model.cancel(event_id, user_id, caller_id, key, now_ms=now_ms)
-        case Confirm(event_id, user_id, key):
-            return model.confirm(event_id, user_id, key, now_ms=now_ms)
+        case Book(event_id, user_id, quantity, key, caller_id):
+            return model.book(event_id, user_id, quantity, key, caller_id, now_ms=now_ms)
+        case Cancel(event_id, user_id, quantity, key, caller_id, reason):
+            return model.cancel(event_id, user_id, quantity, key, caller_id, reason, now_ms=now_ms)
+        case Confirm(event_id, user_id, key, caller_id):
+            return model.confirm(event_id, user_id, key, caller_id, now_ms=now_ms)
         case Look(event_id):
             return model.get_event(event_id, now_ms=now_ms)
         case LookBooking(event_id, user_id):
@@ -159,7 +168,7 @@ def by_the_model(model: ReferenceBoxOffice, command: Command, now_ms: int) -> An
         case Create(event_id, rules):
             return model.create(event_id, rules, ORGANIZER, now_ms=now_ms)
         case Change(event_id, changed):
-            return model.change(event_id, changed, now_ms=now_ms)
+            return model.change(event_id, changed, ORGANIZER, now_ms=now_ms)
         case Due(shard):
             sales = [sale for sale in model.sales.values() if keys.shard_of(sale.id, SHARDS) == shard]
             firsts = sorted((min(sale.hold_ends())[0], sale.id) for sale in sales if sale.hold_ends())

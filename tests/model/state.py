@@ -11,7 +11,7 @@ from booking.domain.model import Booking, BookingStatus
 from booking.domain.reference.box_office import ReferenceBoxOffice
 from booking.domain.reference.sale import Sale
 from booking.inventory import keys
-from booking.inventory.records import read_change, read_record
+from booking.inventory.records import read_entry, read_record
 from tests.model.steps import EVENTS, SHARDS
 
 
@@ -119,4 +119,4 @@ def _event(
 
 
 def _changes(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[Change]:
-    return [read_change(*fields.values()) for _, fields in entries]
+    return [read_entry([part for field in fields.items() for part in field]) for _, fields in entries]

@@ -33,22 +33,25 @@ LIMIT_MAX = 9_007_199_254_740_991
 
 @dataclass(frozen=True)
 class Book:
-    """Books tickets."""
+    """Books tickets. The caller may act for another user."""
 
     event_id: int
     user_id: str
     quantity: int
     key: IdempotencyKey | None = None
+    caller_id: str | None = None
 
 
 @dataclass(frozen=True)
 class Cancel:
-    """Cancels a booking or leaves the waiting list. The caller may be another user."""
+    """Cancels a booking, leaves the waiting list, or gives back a part."""
 
     event_id: int
     user_id: str
-    caller_id: str | None = None
+    quantity: int | None = None
     key: IdempotencyKey | None = None
+    caller_id: str | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Confirm:
     event_id: int
     user_id: str
     key: IdempotencyKey | None = None
+    caller_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -164,9 +168,12 @@ changes = st.fixed_dictionaries({}, optional=changed_rules).filter(bool)
 one_change = st.one_of([st.fixed_dictionaries({name: values}) for name, values in changed_rules.items()])
 growth = capacities.map(lambda capacity: {"capacity": capacity})
 
-books = st.builds(Book, events, users, quantities, keys)
-cancels = st.builds(Cancel, events, users, weighted((3, st.none()), (1, users)), keys)
-confirms = st.builds(Confirm, events, users, keys)
+callers = weighted((9, st.none()), (1, users))
+parts = weighted((3, st.none()), (1, quantities))
+reasons = st.sampled_from(("", "", "sold twice"))
+books = st.builds(Book, events, users, quantities, keys, callers)
+cancels = st.builds(Cancel, events, users, parts, keys, weighted((3, st.none()), (1, users)), reasons)
+confirms = st.builds(Confirm, events, users, keys, callers)
 looks = st.builds(Look, events)
 own_looks = st.builds(LookBooking, events, users)
 dues = st.builds(Due, st.sampled_from((1, 1, 0)))

@@ -39,7 +39,7 @@ def test_a_refused_change_has_still_removed_the_expired_holds(arena: Arena) -> N
 
 
 def test_a_refusal_of_a_clock_ahead_counts_again_once_its_time_has_come(arena: Arena) -> None:
-    ahead: list[Step] = [Pass(500), Cancel(1, "ann", None, IdempotencyKey("K", "r")), Pass(-500)]
+    ahead: list[Step] = [Pass(500), Cancel(1, "ann", key=IdempotencyKey("K", "r")), Pass(-500)]
     later: list[Step] = [
         Book(1, "ann", 1, IdempotencyKey("L", "s")),
         Pass(2000),

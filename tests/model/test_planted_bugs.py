@@ -57,6 +57,13 @@ BUGS = {
     "wrong order: tickets found before the dead holds are expired": Bug(
         "if not pruned_from then expire_holds(TICKETS_STEP) end", "overdue_left = false"
     ),
+    "wrong actor: an expired hold and what follows name the last caller": Bug(
+        "EXPIRED_LETTER, ''", "EXPIRED_LETTER, actor"
+    ),
+    "wrong actor: a promotion after a cancel names the buyer who cancelled for another": Bug(
+        "local function cancel(user, quantity, reason)\n  expire_own(user)\n  actor = acting or user",
+        "local function cancel(user, quantity, reason)\n  expire_own(user)\n  actor = user",
+    ),
     "off by one: an event is due only after its end": Bug("due, '-inf', now,", "due, '-inf', now - 1,"),
 }
 
@@ -65,14 +72,16 @@ SMALL_BUGS = {
     # These show only if a call leaves work for the next, which takes thousands of users or a step size of one.
     "lost step: pruning goes on behind the next person": Bug("booking.number + 1", "booking.number + 2"),
     "lost step: pruning forgets that there is more": Bug(
-        "call('HSET', event, 'prune_from', whole(sale.prune_from))", "call('HDEL', event, 'prune_from')"
+        "call('HSET', event, 'prune_from', whole(sale.prune_from), 'prune_actor', prune_actor)",
+        "call('HDEL', event, 'prune_from')",
     ),
+    "wrong actor: pruning in a later call has none": Bug("call('HGET', event, 'prune_actor')", "false"),
     "off by one: a group of the whole capacity is pruned": Bug(
         "booking.quantity > sale.capacity then", "booking.quantity >= sale.capacity then"
     ),
     "double work: an item that is left undone was done": Bug(
-        "(is_unread(replay) or must_wait(i)) and send_again() or decide(user, caller, replay, request)",
-        "decide(user, caller, replay, request)\n  if must_wait(i) then rows[i] = send_again() end",
+        "(is_unread(replay) or must_wait(i)) and send_again() or decide(user, quantity, reason, replay, request)",
+        "decide(user, quantity, reason, replay, request)\n  if must_wait(i) then rows[i] = send_again() end",
     ),
 }
 

@@ -20,8 +20,8 @@ CHANGE_MS, REFUSAL_MS = 86_400_000, 600_000
 NOT_RECORDED = {Status.SALE_PAUSED, Status.SALE_NOT_OPEN}
 """Refusals that are no answer to a key: the same call later is decided again (contract)."""
 
-Request = tuple[str, str | int | None]
-"""A command and its argument. Two requests are equal if both are equal."""
+Request = tuple[str | int | None, ...]
+"""A command, its arguments, and the user it is about. Two requests are equal if all of it is equal."""
 
 
 class ReferenceBoxOffice:
@@ -42,40 +42,68 @@ class ReferenceBoxOffice:
         sale.record_rules(ChangeKind.CREATED, now_ms)
         return EventOutcome(Status.CREATED, sale.view(now_ms))
 
-    def change(self, event_id: int, rules: Mapping[str, int | str | None], *, now_ms: int) -> EventOutcome:
+    def change(
+        self, event_id: int, rules: Mapping[str, int | str | None], caller_id: str | None = None, *, now_ms: int
+    ) -> EventOutcome:
         """Changes the named rules. They have the contract's names; times are milliseconds."""
         sale = self._swept(event_id, now_ms)
         if sale is None:
             return EventOutcome(Status.EVENT_NOT_FOUND)
         named = {RULES.get(name, name): bool(value) if name == "paused" else value for name, value in rules.items()}
-        return sale.change(replace(sale.rules, **named), now_ms)  # type: ignore[arg-type]  # each by its own name
+        return sale.change(replace(sale.rules, **named), now_ms, caller_id)  # type: ignore[arg-type]  # each by its own name
+
+    # The key of each of these commands belongs to the caller, who may act for the user.
 
     def book(
-        self, event_id: int, user_id: str, quantity: int = 1, key: IdempotencyKey | None = None, *, now_ms: int
+        self,
+        event_id: int,
+        user_id: str,
+        quantity: int = 1,
+        key: IdempotencyKey | None = None,
+        caller_id: str | None = None,
+        *,
+        now_ms: int,
     ) -> Outcome:
         """Gives a user `quantity` tickets (all or none), or a place on the waiting list."""
-        request = ("book", quantity)
-        return self._decide(event_id, user_id, key, request, now_ms, lambda sale: sale.book(user_id, quantity, now_ms))
+        caller, request = caller_id or user_id, ("book", quantity, user_id)
+        return self._decide(
+            event_id, caller, key, request, now_ms, lambda sale: sale.book(user_id, quantity, now_ms, caller)
+        )
 
     def cancel(
         self,
         event_id: int,
         user_id: str,
-        caller_id: str | None = None,
+        quantity: int | None = None,
         key: IdempotencyKey | None = None,
+        caller_id: str | None = None,
+        reason: str = "",
         *,
         now_ms: int,
     ) -> Outcome:
-        """Cancels a user's live booking. The key belongs to the caller, who may be an organizer."""
-        request = ("cancel", user_id)
+        """Cancels a user's live booking, or gives back a part of its tickets. Another caller may have a reason."""
+        caller, request = caller_id or user_id, ("cancel", quantity, user_id, reason)
         return self._decide(
-            event_id, caller_id or user_id, key, request, now_ms, lambda sale: sale.cancel(user_id, now_ms)
+            event_id,
+            caller,
+            key,
+            request,
+            now_ms,
+            lambda sale: sale.cancel(user_id, quantity, now_ms, caller, reason or None),
         )
 
-    def confirm(self, event_id: int, user_id: str, key: IdempotencyKey | None = None, *, now_ms: int) -> Outcome:
+    def confirm(
+        self,
+        event_id: int,
+        user_id: str,
+        key: IdempotencyKey | None = None,
+        caller_id: str | None = None,
+        *,
+        now_ms: int,
+    ) -> Outcome:
         """Makes a held booking final."""
-        request = ("confirm", None)
-        return self._decide(event_id, user_id, key, request, now_ms, lambda sale: sale.confirm(user_id, now_ms))
+        caller, request = caller_id or user_id, ("confirm", user_id)
+        return self._decide(event_id, caller, key, request, now_ms, lambda sale: sale.confirm(user_id, now_ms, caller))
 
     def get_event(self, event_id: int, *, now_ms: int) -> Event | None:
         """The event as it is at `now_ms`; None if there is no such event."""

@@ -12,6 +12,9 @@ CANCELLED, EXPIRED = BookingStatus.CANCELLED, BookingStatus.EXPIRED
 EXPIRY_STEP = 150
 """Tickets that expire before the freed ones are promoted. Very many overdue holds take several atomic steps."""
 
+CLOCK = ""
+"""The actor of what no call caused."""
+
 CAPACITY_STEP = 800
 """Tickets added in one change while users wait. A larger change takes several atomic steps."""
 
@@ -88,15 +91,15 @@ class Sale:
         freed = 0
         for _, user_id in sorted(end for end in self.hold_ends() if end[0] <= now_ms):
             expired = replace(self.bookings[user_id], status=EXPIRED, expires_at_ms=None)
-            self._put(ChangeKind.EXPIRED, expired, now_ms)
+            self._put(ChangeKind.EXPIRED, expired, now_ms, CLOCK)
             freed += expired.quantity
             if freed >= EXPIRY_STEP:
-                self._promote(now_ms)
+                self._promote(now_ms, CLOCK)
                 freed = 0
         if freed:
-            self._promote(now_ms)
+            self._promote(now_ms, CLOCK)
 
-    def book(self, user_id: str, quantity: int, now_ms: int) -> Outcome:
+    def book(self, user_id: str, quantity: int, now_ms: int, actor: str) -> Outcome:
         """Gives `quantity` tickets to a user, all or nothing, or a place on the waiting list."""
         rules, had = self.rules, self.live(user_id)
         if had is not None:
@@ -113,27 +116,36 @@ class Sale:
         if not self.waiting and quantity <= self.available:
             booking = self._with_tickets(booking, now_ms)
             status, kind = (Status.HELD, ChangeKind.HELD) if rules.hold_seconds else (Status.BOOKED, ChangeKind.BOOKED)
-            self._put(kind, booking, now_ms)
+            self._put(kind, booking, now_ms, actor)
             return Outcome(status, booking)
         if rules.waitlist_limit == 0:
             return Outcome(Status.SOLD_OUT)
         if rules.waitlist_limit is not None and self.tickets(WAITING) + quantity > rules.waitlist_limit:
             return Outcome(Status.WAITLIST_FULL)
         self.waiting.append(user_id)
-        self._put(ChangeKind.JOINED, booking, now_ms)
+        self._put(ChangeKind.JOINED, booking, now_ms, actor)
         return Outcome(Status.JOINED, self.live(user_id))
 
-    def cancel(self, user_id: str, now_ms: int) -> Outcome:
-        """Cancels a user's live booking, and then promotes: tickets may be free, or the head may have left."""
+    def cancel(self, user_id: str, quantity: int | None, now_ms: int, actor: str, reason: str | None = None) -> Outcome:
+        """Cancels a user's live booking, or gives back `quantity` of its tickets if it has more than that.
+
+        Then it promotes: tickets may be free, and the head may have left or may have become smaller. The actor of both
+        is the caller. A reason is recorded if the caller is not the booking's own user.
+        """
         if self.live(user_id) is None:
             return Outcome(Status.BOOKING_NOT_FOUND)
+        if quantity is not None and quantity < self.bookings[user_id].quantity:
+            rest = replace(self.bookings[user_id], quantity=self.bookings[user_id].quantity - quantity)
+            self._put(ChangeKind.REDUCED, rest, now_ms, actor, None if actor == user_id else reason, quantity)
+            self._promote(now_ms, actor)
+            return Outcome(Status.REDUCED, self.live(user_id))
         waited = self.bookings[user_id].status is WAITING
         kind = ChangeKind.LEFT if waited else ChangeKind.CANCELLED
-        booking = self._remove(kind, user_id, now_ms)
-        self._promote(now_ms)
+        booking = self._remove(kind, user_id, now_ms, actor, None if actor == user_id else reason)
+        self._promote(now_ms, actor)
         return Outcome(Status.LEFT if waited else Status.CANCELLED, booking)
 
-    def confirm(self, user_id: str, now_ms: int) -> Outcome:
+    def confirm(self, user_id: str, now_ms: int, actor: str) -> Outcome:
         """Makes a held booking final."""
         booking = self.bookings.get(user_id)
         if booking is None:
@@ -144,40 +156,43 @@ class Sale:
             return Outcome(Status.STILL_WAITING)
         if booking.status is HELD:
             booking = replace(booking, status=CONFIRMED, expires_at_ms=None)
-            self._put(ChangeKind.CONFIRMED, booking, now_ms)
+            self._put(ChangeKind.CONFIRMED, booking, now_ms, actor)
         return Outcome(Status.CONFIRMED, booking)
 
-    def change(self, rules: Rules, now_ms: int) -> EventOutcome:
-        """Replaces the event's rules; equal rules are no change."""
+    def change(self, rules: Rules, now_ms: int, actor: str | None = None) -> EventOutcome:
+        """Replaces the event's rules; equal rules are no change. `actor` is the caller."""
         if is_inverted(rules):
             return EventOutcome(Status.WINDOW_INVERTED)
         if rules.capacity < self.tickets_taken:
             return EventOutcome(Status.CAPACITY_BELOW_SOLD, tickets_taken=self.tickets_taken)
         while self.waiting and rules.capacity > self.rules.capacity + CAPACITY_STEP:
-            self._apply(replace(rules, capacity=self.rules.capacity + CAPACITY_STEP), now_ms)
+            self._apply(replace(rules, capacity=self.rules.capacity + CAPACITY_STEP), now_ms, actor)
         if rules != self.rules:
-            self._apply(rules, now_ms)
+            self._apply(rules, now_ms, actor)
         return EventOutcome(Status.CHANGED, self.view(now_ms))
 
-    def record_rules(self, kind: ChangeKind, now_ms: int) -> None:
+    def record_rules(self, kind: ChangeKind, now_ms: int, actor: str | None = None) -> None:
         """Appends a change of the event itself, with its rules after the change."""
         self.seq += 1
         organizer_id = self.organizer_id if kind is ChangeKind.CREATED else None
-        self.changes.append(EventChange(self.id, self.seq, kind, now_ms, self.rules, organizer_id))
+        self.changes.append(EventChange(self.id, self.seq, kind, now_ms, self.rules, organizer_id, actor))
 
-    def _apply(self, rules: Rules, now_ms: int) -> None:
+    def _apply(self, rules: Rules, now_ms: int, actor: str | None) -> None:
         """Sets the rules, removes users who wait for more tickets than the capacity, and promotes."""
         self.rules = rules
-        self.record_rules(ChangeKind.CHANGED, now_ms)
+        self.record_rules(ChangeKind.CHANGED, now_ms, actor)
         for user_id in [user for user in self.waiting if self.bookings[user].quantity > rules.capacity]:
-            self._remove(ChangeKind.LEFT, user_id, now_ms)
-        self._promote(now_ms)
+            self._remove(ChangeKind.LEFT, user_id, now_ms, actor or CLOCK)
+        self._promote(now_ms, actor or CLOCK)
 
-    def _promote(self, now_ms: int) -> None:
-        """Gives free tickets to the head of the waiting list, until the head does not fit."""
+    def _promote(self, now_ms: int, actor: str) -> None:
+        """Gives free tickets to the head of the waiting list, until the head does not fit.
+
+        The actor is the one whose call freed them.
+        """
         while self.waiting and self.bookings[self.waiting[0]].quantity <= self.available:
             booking = self._with_tickets(self.bookings[self.waiting.pop(0)], now_ms)
-            self._put(ChangeKind.PROMOTED, replace(booking, source=Source.WAITLIST), now_ms)
+            self._put(ChangeKind.PROMOTED, replace(booking, source=Source.WAITLIST), now_ms, actor)
 
     def _with_tickets(self, booking: Booking, now_ms: int) -> Booking:
         """The booking as a hold that begins now, or as a confirmed one if the event has no holds."""
@@ -185,15 +200,23 @@ class Sale:
             return replace(booking, status=HELD, expires_at_ms=now_ms + 1000 * self.rules.hold_seconds)
         return replace(booking, status=CONFIRMED)
 
-    def _remove(self, kind: ChangeKind, user_id: str, now_ms: int) -> Booking:
+    def _remove(self, kind: ChangeKind, user_id: str, now_ms: int, actor: str, reason: str | None = None) -> Booking:
         booking = replace(self.bookings[user_id], status=CANCELLED, expires_at_ms=None)
-        self._put(kind, booking, now_ms)
+        self._put(kind, booking, now_ms, actor, reason)
         del self.bookings[user_id]
         if user_id in self.waiting:
             self.waiting.remove(user_id)
         return booking
 
-    def _put(self, kind: ChangeKind, booking: Booking, now_ms: int) -> None:
+    def _put(
+        self,
+        kind: ChangeKind,
+        booking: Booking,
+        now_ms: int,
+        actor: str,
+        reason: str | None = None,
+        given_back: int = 0,
+    ) -> None:
         """Stores a booking as its user's last one, and appends the change."""
         self.bookings[booking.user_id] = booking
         self.seq += 1
@@ -210,5 +233,8 @@ class Sale:
                 source=booking.source,
                 created_at_ms=booking.created_at_ms,
                 expires_at_ms=booking.expires_at_ms,
+                actor=None if actor == booking.user_id else actor,
+                reason=reason,
+                given_back=given_back,
             )
         )

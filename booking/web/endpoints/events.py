@@ -12,7 +12,7 @@ from booking.inventory.errors import InventoryUnavailable
 from booking.web.authentication import Credentials
 from booking.web.etags import has_version, read_if_match
 from booking.web.local_limits import LocalBuckets
-from booking.web.organizers import require_organizer, require_owner
+from booking.web.organizers import require_organizer, require_owner, require_user
 from booking.web.password_limits import address_of
 from booking.web.problems import Fault, Problem, invalid
 from booking.web.request_schemas import ChangeRequest, InitializeRequest, validate, window_inverted
@@ -56,7 +56,7 @@ class EventEndpoints:
             require_owner(caller, await self._office.get_event(event_id))
         faults: list[Fault] = []
         rules = validate(ChangeRequest, await read_json(scope, receive, faults), faults).changes()
-        outcome = await self._office.change(read_event_id(scope), rules, read_if_match(scope))
+        outcome = await self._office.change(read_event_id(scope), rules, read_if_match(scope), caller.user_id)
         if outcome.status is Status.PRECONDITION_FAILED:
             raise Problem("precondition_failed")
         if outcome.status is Status.CAPACITY_BELOW_SOLD:
@@ -87,6 +87,7 @@ class EventEndpoints:
         """`GET /events/{event_id}/booking`: the caller's own booking."""
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
+        require_user(caller)
         self._reads.charge(caller.user_id)
         outcome = await self._office.get_booking(read_event_id(scope), caller.user_id)
         if outcome.booking is None:

@@ -17,7 +17,7 @@ from booking.operations.read_your_writes import ReadYourWrites
 from booking.web.authentication import Credentials
 from booking.web.endpoints.exports import FORMATS, Exports
 from booking.web.local_limits import LocalBuckets
-from booking.web.organizers import require_organizer, require_owner
+from booking.web.organizers import require_organizer, require_owner, require_user
 from booking.web.problems import Fault, Problem, invalid
 from booking.web.requests import USER, booking_id_of, not_in_list, read_event_id, read_page
 from booking.web.responses import PlainResponse, booking_data, send_response, success
@@ -52,6 +52,7 @@ class ListEndpoints:
         """`GET /bookings`: the caller's bookings in every state, newest first."""
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
+        require_user(caller)
         self._reads.charge(caller.user_id)
         page = read_page(scope, booking_id_of)
         complete = await self._read_your_writes.reach()

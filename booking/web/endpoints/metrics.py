@@ -18,7 +18,7 @@ from booking.ledger.errors import LedgerUnavailable
 from booking.ledger.ledger import Ledger
 from booking.metrics import Histogram, Metrics, MetricsFile, escaped, together
 from booking.web.access_log import AccessLog
-from booking.web.endpoints.live import LiveEndpoint
+from booking.web.endpoints.live import Places
 from booking.web.endpoints.sale import refusals_of
 from booking.web.responses import PlainResponse
 
@@ -45,6 +45,12 @@ HELP = {
     "booking_persister_transactions_total": ("counter", "Transactions that wrote them."),
     "booking_restorations_total": ("counter", "Shards that a persister restored, because Redis was behind SQL."),
     "booking_persister_up": ("gauge", "1 if booking persist, which tells this itself, has reached Redis and SQL."),
+    "booking_outbox_up": ("gauge", "1 if booking notify, which tells this itself, has reached SQL."),
+    "booking_webhook_attempts_total": ("counter", "Messages sent to webhooks, by result: delivered, failed."),
+    "booking_webhook_first_attempt_seconds": ("histogram", "From a change to the first attempt to tell a webhook."),
+    "booking_webhook_backlog_changes": ("gauge", "Changes that a webhook is behind, of any kind."),
+    "booking_webhook_backlog_seconds": ("gauge", "Age of the oldest of them."),
+    "booking_webhooks_disabled": ("gauge", "Webhooks that were disabled because they kept failing."),
     "booking_queue_commands": ("gauge", "Commands that wait in the worker that responds."),
     "booking_live_listeners": ("gauge", "Open live streams of the worker that responds."),
     "booking_redis_up": ("gauge", "1 if Redis answers; of a cluster, for each primary."),
@@ -75,7 +81,7 @@ class MetricsEndpoint:
         reader: InventoryReader,
         ledger: Ledger,
         batchers: PrimaryBatchers,
-        live: LiveEndpoint,
+        places: Places,
         access_log: AccessLog,
         file: MetricsFile,
     ) -> None:
@@ -83,7 +89,7 @@ class MetricsEndpoint:
         self._reader = reader
         self._ledger = ledger
         self._batchers = batchers
-        self._live = live
+        self._places = places
         self._access_log = access_log
         self._file = file
         self._collecting = asyncio.Lock()
@@ -108,7 +114,7 @@ class MetricsEndpoint:
         gauges: dict[tuple[str, str], float] = {
             ("booking_info", VERSION): 1,
             ("booking_queue_commands", worker): len(self._batchers),
-            ("booking_live_listeners", worker): self._live.listening,
+            ("booking_live_listeners", worker): self._places.taken,
         }
         (lags, errors), servers = await asyncio.gather(self._office.known_lags(), self._reader.primaries())
         gauges |= _of_shards(lags) | _of_servers(servers, errors)

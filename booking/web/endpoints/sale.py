@@ -9,18 +9,22 @@ from starlette.types import Receive, Scope
 
 from booking.domain.callers import Caller
 from booking.domain.outcomes import FIRST_REFUSAL, IdempotencyKey, Outcome, Status
-from booking.inventory.box_office import BoxOffice, Decision, RateLimit
+from booking.inventory.box_office import Acting, BoxOffice, Decision, RateLimit
 from booking.web.authentication import Credentials
 from booking.web.local_limits import ALL_EVENTS_TIMES, LocalBuckets
 from booking.web.organizers import require_owner
-from booking.web.problems import KINDS, Fault, Problem
+from booking.web.problems import KINDS, Fault, Problem, invalid
 from booking.web.rate_limits import rate_limited
-from booking.web.request_schemas import BookRequest, CancelRequest, ConfirmRequest, Payload, validate
+from booking.web.request_schemas import BookRequest, CancelRequest, CommandRequest, ConfirmRequest, validate
 from booking.web.requests import REQUEST_ID, USER, read_idempotency_key, read_json
 from booking.web.responses import Header, PlainResponse, booking_data, problem_response, success
 from booking.web.times import to_text
 
-Decide = Callable[[BoxOffice, Any, Caller, IdempotencyKey | None], Decision]
+Decide = Callable[[BoxOffice, Any, str, IdempotencyKey | None, Acting | None], Decision]
+"""Asks for one atomic step: the order, the user that it is about, the caller's key, and the caller if another one."""
+
+SERVICE_TIMES = 100
+"""A service's buckets are this many times as large as a user's (contract)."""
 
 SUCCESSES: dict[Status, tuple[int, str]] = {
     Status.BOOKED: (201, "Ticket booked successfully"),
@@ -30,6 +34,7 @@ SUCCESSES: dict[Status, tuple[int, str]] = {
     Status.CONFIRMED: (200, "Booking confirmed successfully."),
     Status.CANCELLED: (200, "Booking canceled successfully."),
     Status.LEFT: (200, "Removed from the waiting list."),
+    Status.REDUCED: (200, "Tickets given back."),
 }
 REFUSALS: dict[Status, str] = {
     **{status: status.name.lower() for status in Status if status.name.lower() in KINDS},
@@ -56,10 +61,25 @@ class SaleEndpoints:
     """The endpoints of the three commands."""
 
     def __init__(self, credentials: Credentials, office: BoxOffice, limit: RateLimit | None) -> None:
-        all_events = LocalBuckets(None if limit is None else limit.times(ALL_EVENTS_TIMES), "all-events")
-        self.book = CommandEndpoint(credentials, office, limit, all_events, BookRequest, _book)
-        self.cancel = CommandEndpoint(credentials, office, limit, all_events, CancelRequest, _cancel)
-        self.confirm = CommandEndpoint(credentials, office, limit, all_events, ConfirmRequest, _confirm)
+        buckets = Buckets(limit)
+        self.book = CommandEndpoint(credentials, office, buckets, BookRequest, _book)
+        self.cancel = CommandEndpoint(credentials, office, buckets, CancelRequest, _cancel)
+        self.confirm = CommandEndpoint(credentials, office, buckets, ConfirmRequest, _confirm)
+
+
+class Buckets:
+    """The limits of users' and services' commands: those of one event are in Redis, those of all events in memory."""
+
+    def __init__(self, limit: RateLimit | None) -> None:
+        """If `limit`, a user's on one event, is None, there are no limits."""
+        self.users = limit
+        self.services = None if limit is None else limit.times(SERVICE_TIMES)
+        self.users_all_events = _all_events(self.users)
+        self.services_all_events = _all_events(self.services)
+
+
+def _all_events(limit: RateLimit | None) -> LocalBuckets:
+    return LocalBuckets(None if limit is None else limit.times(ALL_EVENTS_TIMES), "all-events")
 
 
 class CommandEndpoint:
@@ -69,15 +89,14 @@ class CommandEndpoint:
         self,
         credentials: Credentials,
         office: BoxOffice,
-        limit: RateLimit | None,
-        all_events: LocalBuckets,
-        payload: type[Payload],
+        buckets: Buckets,
+        payload: type[CommandRequest],
         decide: Decide,
     ) -> None:
         self._credentials = credentials
         self._office = office
-        self._limit = limit
-        self._all_events = all_events
+        self._buckets = buckets
+        self._charge_all_events = buckets.users_all_events.charge
         self._payload = payload
         self._decide = decide
 
@@ -85,49 +104,64 @@ class CommandEndpoint:
         """Handles one request."""
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
-        self._all_events.charge(caller.user_id)
+        if caller.service:
+            self._buckets.services_all_events.charge(caller.user_id)
+        else:
+            self._charge_all_events(caller.user_id)
         body: Any = None
         faults: list[Fault] = []
         try:
             body = await read_json(scope, receive, faults)
             key = read_idempotency_key(scope, faults)
             order = validate(self._payload, body, faults)
+            if caller.service and not order.user_id:
+                raise invalid(Fault("/user_id", "A service has to name the user for whom it calls."))
         except Problem:
-            await self._charge(body, caller.user_id)
+            await self._charge(body, caller)
             raise
-        if isinstance(order, CancelRequest) and order.user_id not in ("", caller.user_id):
-            # Only an organizer may, for their own events; the role must be current.
-            caller = await self._credentials.caller(scope, recheck=True)
-            if not caller.organizer:
-                raise Problem("forbidden", "Only an organizer may cancel somebody else's booking.")
-            if not caller.admin:
-                require_owner(caller, await self._office.get_event(order.event_id))
-        outcome = await self._decide(self._office, order, caller, key)
+        acting = None
+        if caller.service or order.user_id not in ("", caller.user_id):
+            acting = await self._acting(scope, caller, order.event_id)
+        outcome = await self._decide(self._office, order, order.user_id or caller.user_id, key, acting)
         headers: list[Header] = [REPLAYED] if outcome.first_request_id else []
         booking = outcome.booking
         if booking is None or outcome.status >= FIRST_REFUSAL:
             request_id = outcome.first_request_id or scope[REQUEST_ID]
-            return problem_response(self._problem(outcome), request_id, scope.get("root_path", ""), *headers)
+            problem = self._problem(outcome, self._buckets.services if caller.service else self._buckets.users)
+            return problem_response(problem, request_id, scope.get("root_path", ""), *headers)
         status, message = SUCCESSES[outcome.status]
         if status == CREATED:
             root = scope.get("root_path", "")
             headers.append((b"location", f"{root}/events/{booking.event_id}/booking".encode()))
         return PlainResponse(status, success(message, booking_data(booking)), *headers)
 
-    async def _charge(self, body: Any, user_id: str) -> None:
+    async def _acting(self, scope: Scope, caller: Caller, event_id: int) -> Acting:
+        """The caller, who may act for another user. Raises Problem (403) if they may not."""
+        if caller.service:
+            return Acting(caller.user_id, SERVICE_TIMES)
+        caller = await self._credentials.caller(scope, recheck=True)  # the role must be current
+        if not caller.organizer:
+            raise Problem("forbidden", "Only the event's organizer or a service may act for another user.")
+        if not caller.admin:
+            require_owner(caller, await self._office.get_event(event_id))
+        return Acting(caller.user_id)
+
+    async def _charge(self, body: Any, caller: Caller) -> None:
         """Applies the rate limit to a call that does not reach the atomic step.
 
         The rate limit comes before the faults of a body. Raises Problem (429) if the bucket is empty.
         """
         event_id = body.get("event_id") if isinstance(body, dict) else None
-        wait_ms = await self._office.take_token(event_id if type(event_id) is int else NO_EVENT, user_id)
-        if wait_ms and self._limit is not None:
-            raise rate_limited("booking", self._limit, wait_ms)
+        of_event = event_id if type(event_id) is int else NO_EVENT
+        limit, times = (self._buckets.services, SERVICE_TIMES) if caller.service else (self._buckets.users, 1)
+        wait_ms = await self._office.take_token(of_event, caller.user_id, times)
+        if wait_ms and limit is not None:
+            raise rate_limited("booking", limit, wait_ms)
 
-    def _problem(self, outcome: Outcome) -> Problem:
+    def _problem(self, outcome: Outcome, limit: RateLimit | None) -> Problem:
         status = outcome.status
-        if status is Status.RATE_LIMITED and self._limit is not None:
-            return rate_limited("booking", self._limit, outcome.wait_ms)
+        if status is Status.RATE_LIMITED and limit is not None:
+            return rate_limited("booking", limit, outcome.wait_ms)
         if status is Status.ALREADY_BOOKED and outcome.booking is not None:
             return Problem("already_booked", data={"booking": booking_data(outcome.booking)})
         if status is Status.SALE_NOT_OPEN:
@@ -140,16 +174,22 @@ class CommandEndpoint:
         return Problem(REFUSALS[status])
 
 
-def _book(office: BoxOffice, order: BookRequest, caller: Caller, key: IdempotencyKey | None) -> Decision:
+def _book(
+    office: BoxOffice, order: BookRequest, user_id: str, key: IdempotencyKey | None, acting: Acting | None
+) -> Decision:
     """`POST /book`."""
-    return office.book(order.event_id, caller.user_id, order.quantity, key)
+    return office.book(order.event_id, user_id, order.quantity, key, acting)
 
 
-def _cancel(office: BoxOffice, order: CancelRequest, caller: Caller, key: IdempotencyKey | None) -> Decision:
-    """`POST /cancel`: the caller's own booking, or that of the user whom an organizer names."""
-    return office.cancel(order.event_id, order.user_id or caller.user_id, caller.user_id, key)
+def _cancel(
+    office: BoxOffice, order: CancelRequest, user_id: str, key: IdempotencyKey | None, acting: Acting | None
+) -> Decision:
+    """`POST /cancel`."""
+    return office.cancel(order.event_id, user_id, order.quantity or None, key, acting, order.reason)
 
 
-def _confirm(office: BoxOffice, order: ConfirmRequest, caller: Caller, key: IdempotencyKey | None) -> Decision:
+def _confirm(
+    office: BoxOffice, order: ConfirmRequest, user_id: str, key: IdempotencyKey | None, acting: Acting | None
+) -> Decision:
     """`POST /confirm`."""
-    return office.confirm(order.event_id, caller.user_id, key)
+    return office.confirm(order.event_id, user_id, key, acting)

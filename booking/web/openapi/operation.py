@@ -81,8 +81,7 @@ class Operation:
             # A password in the Authorization header is checked and rate-limited, as at a login.
             codes |= {"unauthenticated", "identity_unavailable", "overloaded", "database_unavailable", "rate_limited"}
             codes |= {"inventory_unavailable", "outcome_unknown"}
-        if self.audience is Audience.ORGANIZER:
-            codes.add("forbidden")
+            codes.add("forbidden")  # to a user on an organizer's endpoint, and to a service on most others
         if self.body is not None:
             codes |= {"malformed_json", "unsupported_media_type", "body_too_large", "invalid_request"}
         if self.reads_redis:
@@ -91,7 +90,7 @@ class Operation:
             codes.add("database_unavailable")
         if "{event_id}" in self.path and self.reads_redis:
             codes.add("event_not_found")
-        if "limit" in self.parameters:
+        if not {"limit", "changes.limit"}.isdisjoint(self.parameters):
             codes.add("invalid_request")
         return codes
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from booking.web import response_schemas
 from booking.web.endpoints import health
 from booking.web.endpoints.exports import FORMATS
+from booking.web.endpoints.live_of_user import FIND_SECONDS, UNNAMED_MAX
 from booking.web.openapi import examples
 from booking.web.openapi.operation import JSON, Audience, Content, Operation, ResponseDoc, Tag
 from booking.web.openapi.schemas import HAS_MORE, UNAVAILABLE, UP_TO_DATE, list_of, ref, success
@@ -102,6 +103,31 @@ READING = (
     ),
     Operation(
         "GET",
+        "/live",
+        "listen_to_several",
+        Tag.READING,
+        Audience.ANYONE_OR_USER,
+        "Listen to several events and to all of one's own bookings (Server-Sent Events)",
+        (
+            ResponseDoc(
+                200,
+                "A stream that lasts until the client, the token's `exp` or the server ends it.",
+                text(b"text/event-stream", examples.LIVE_OF_USER),
+            ),
+        ),
+        "`event: availability` with each event that `events` names, at once and then on change, at most 4 a second. "
+        'For a signed-in user also `event: booking` with `{"event_id": …, "booking": … | null}`: for each named event '
+        "at once and on change; for any other event while the user has a live booking of it. Such a booking is told "
+        f"within {FIND_SECONDS:.0f} s of being in the database; of more than {UNNAMED_MAX} the events with the highest "
+        'ids count. `event: gone` with `{"event_id": …}`: there is no such event. `id:` is opaque; a client that '
+        "reconnects with Last-Event-ID and names the same events has missed nothing. A comment every 15 s keeps the "
+        "stream open. Each event after the first takes a token of the bucket for reads.",
+        parameters=("events", "Last-Event-ID"),
+        refusals=("invalid_request", "rate_limited"),
+        reads_database=False,
+    ),
+    Operation(
+        "GET",
         "/events/{event_id}/booking",
         "read_own_booking",
         Tag.READING,
@@ -161,6 +187,25 @@ READING = (
         ),
         "If a spreadsheet would read a csv cell as a formula, an apostrophe is put in front of it.",
         parameters=("limit", "bookings.starting_after", "status", "format"),
+        reads_database=True,
+    ),
+    Operation(
+        "GET",
+        "/events/{event_id}/changes",
+        "list_changes",
+        Tag.ORGANIZING,
+        Audience.ORGANIZER,
+        "Follow an event's changes, oldest first",
+        (
+            ResponseDoc(
+                200,
+                "The changes after `after`; after a wait without any, an empty list.",
+                success("Fetched changes", list_of(response_schemas.ChangeData), examples.CHANGES, has_more=HAS_MORE),
+            ),
+        ),
+        "What it tells is in the database, so it is never taken back. A client that passes the last `seq` that it has "
+        "as `after` misses nothing.",
+        parameters=("after", "changes.limit", "wait"),
         reads_database=True,
     ),
     Operation(

@@ -22,6 +22,9 @@ REQUESTS = (
     request_schemas.ConfirmRequest,
     request_schemas.InitializeRequest,
     request_schemas.ChangeRequest,
+    request_schemas.WebhookRequest,
+    request_schemas.WebhookChange,
+    request_schemas.ReplayRequest,
     request_schemas.RegisterRequest,
     request_schemas.LoginRequest,
     request_schemas.PasswordRequest,
@@ -33,6 +36,10 @@ RESPONSES = (
     response_schemas.EventData,
     response_schemas.DetailsData,
     response_schemas.BookingData,
+    response_schemas.ChangeData,
+    response_schemas.WebhookData,
+    response_schemas.DeliveryData,
+    response_schemas.TestData,
     response_schemas.WelcomeData,
     response_schemas.UserData,
     response_schemas.ForgottenData,
@@ -132,6 +139,10 @@ PROBLEMS_DATA: dict[str, Schema] = {
     "sale_not_open": {
         "required": ["opens_at", "server_time"],
         "properties": {"opens_at": INSTANT, "server_time": INSTANT},
+    },
+    "too_many_webhooks": {
+        "required": ["limit"],
+        "properties": {"limit": {"type": "integer", "description": "The number that is allowed."}},
     },
     "has_live_bookings": {
         "required": ["event_ids"],

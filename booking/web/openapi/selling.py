@@ -15,7 +15,13 @@ FORGOTTEN = ref(response_schemas.ForgottenData)
 EVENT_ID = ({"type": "integer", "minimum": 1}, 1)
 
 COMMAND_CODES = ("event_not_found", "idempotency_key_reused", "rate_limited")
-"""The problem codes that the atomic step of every command has."""
+"""The problem codes that every command has."""
+
+ACTING = (
+    'The event\'s organizer, and a token with `role: "service"`, call for the buyer whom `user_id` names; a service '
+    "has to name one. Rate limit and idempotency keys are the caller's; a service may call a hundred times as often as "
+    "a user."
+)
 
 
 def _message(status: Status) -> str:
@@ -45,7 +51,7 @@ SELLING = (
         ),
         "`quantity` is all or nothing. The waiting list is strict first come, first served: while a user "
         "waits, no later user is served first, even if a smaller quantity would fit. A user "
-        "has at most one live booking of an event.",
+        f"has at most one live booking of an event. {ACTING}",
         request_schemas.BookRequest,
         {"event_id": 1, "quantity": 2},
         ("Idempotency-Key",),
@@ -74,7 +80,7 @@ SELLING = (
                 success(_message(Status.CONFIRMED), BOOKING, examples.BOOKING),
             ),
         ),
-        "A hold ends at its `expires_at`; it cannot be confirmed after that.",
+        f"A hold ends at its `expires_at`; it cannot be confirmed after that. {ACTING}",
         request_schemas.ConfirmRequest,
         {"event_id": 1},
         ("Idempotency-Key",),
@@ -86,19 +92,21 @@ SELLING = (
         "cancel",
         Tag.SALE,
         Audience.USER,
-        "Cancel a booking, or leave the waiting list",
+        "Cancel a booking, leave the waiting list, or give back a part",
         (
             ResponseDoc(
                 200,
-                "Cancelled. Its tickets go to the head of the waiting list in the same atomic step.",
+                "Cancelled; or, if `quantity` is less than the booking has, the rest. The tickets go to the head of "
+                "the waiting list in the same atomic step.",
                 success(_message(Status.CANCELLED), BOOKING, examples.CANCELLED),
             ),
         ),
-        "It cancels the caller's own booking; the event's organizer may name a `user_id`.",
+        "The rest of a booking, a hold or a place on the waiting list keeps id, status and place. A call for another "
+        f"user may give a `reason`. {ACTING}",
         request_schemas.CancelRequest,
         {"event_id": 1},
         ("Idempotency-Key",),
-        (*COMMAND_CODES, "booking_not_found", "forbidden"),
+        (*COMMAND_CODES, "booking_not_found"),
     ),
     Operation(
         "POST",
@@ -191,7 +199,7 @@ SELLING = (
         "a minute on all others. `forbidden` with a token that belongs to no account.",
         request_schemas.PasswordRequest,
         {"password": "correct horse battery staple", "new_password": "a better horse and a better staple"},
-        refusals=("invalid_credentials", "forbidden", "rate_limited", "overloaded", "not_found"),
+        refusals=("invalid_credentials", "rate_limited", "overloaded", "not_found"),
         reads_database=True,
     ),
     Operation(

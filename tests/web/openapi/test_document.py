@@ -54,6 +54,7 @@ EXPECTED = {
     ("get", "/events/{event_id}/report"): ORGANIZING,
     ("get", "/events/{event_id}/audit"): ORGANIZING,
     ("get", "/events/{event_id}/live"): SIGNED_IN | {"event_not_found", "overloaded"},
+    ("get", "/live"): SIGNED_IN | {"invalid_request", "overloaded", "rate_limited"},
     ("get", "/problems/{code}"): {"not_found"},
 }
 """What the contract says of each call's failures, at least."""
@@ -138,6 +139,7 @@ def test_organizers_calls_ask_for_the_role_and_open_ones_for_nothing() -> None:
     assert paths["/book"]["post"]["security"] == [{"bearer": []}, {"basic": []}]
     assert paths["/events"]["get"]["security"] == []
     assert {} in paths["/events/{event_id}/live"]["get"]["security"]
+    assert {} in paths["/live"]["get"]["security"]
 
 
 def test_every_answer_has_a_request_id_and_retryable_ones_a_retry_after() -> None:

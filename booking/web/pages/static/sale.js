@@ -1,6 +1,6 @@
 // The buyer's page: listens to the event and to the buyer's own booking, and books, confirms and cancels.
 
-import { attempt } from "./attempt.js";
+import { Attempt, Clicks } from "./attempt.js";
 import { atMost, now } from "./clock.js";
 import { Countdown } from "./countdown.js";
 import { byId, setText } from "./elements.js";
@@ -14,7 +14,6 @@ import { viewOf } from "./ticket.js";
 import { clockface, count, inWords, number, waitWords, when } from "./words.js";
 
 const TICK_MS = 250;
-const STREAM_DELAY_MS_MAX = 15_000; // under load, the service reads each sale less often
 const POSITION_MS_MIN = 10_000; // between two messages about the position: a long list moves too fast to read out
 const eventId = Number(location.pathname.split("/").pop());
 const stock = new Stock(byId("stock"));
@@ -23,12 +22,11 @@ byId("countdown").append(opening.element);
 
 let event = null;
 let booking; // undefined: not signed in; null: signed in, without a booking
-let streamed; // the booking that the stream sent last
 let reportedPlace = { place: Infinity, at: -Infinity };
 let stateShown = "";
 let view = null;
 let viewKey = "";
-let busy = false;
+let user = session.userId();
 const cancelled = new Set(); // bookings cancelled on this page: later messages about them are out of date
 
 /** The text that is read out when the organizer or the clock changes a sale's state. */
@@ -62,7 +60,7 @@ function draw() {
   document.title = `${titleNews()}${event.name}`;
 }
 
-const keyOf = (one) => (one ? `${one.id} ${one.status} ${one.expires_at}` : String(one));
+const keyOf = (one) => (one ? `${one.id} ${one.status} ${one.quantity} ${one.expires_at}` : String(one));
 
 function drawTicket() {
   const key = keyOf(booking);
@@ -94,9 +92,10 @@ function titleNews() {
 /** Shows the current booking, and reports a change that the buyer did not make on this page. */
 function take(latest) {
   const before = booking;
-  const isOld = latest && (cancelled.has(latest.id) || (before?.id === latest.id && before.status === "confirmed"));
+  const isOld = latest && (cancelled.has(latest.id) || (before?.id === latest.id && before.status === "confirmed" && latest.status !== "confirmed"));
   if (isOld) return;
   booking = latest;
+  live.isPatient = ["waiting", "held"].includes(latest?.status);
   if (keyOf(before) !== keyOf(latest)) says(...newsOf(before, latest)); // the earlier message is out of date
   draw();
 }
@@ -121,48 +120,37 @@ function newsOf(before, latest) {
   return ["Your booking was cancelled: by you in another window, or by the organizer.", false];
 }
 
-/** Makes one change: reports its progress, repeats it safely, and shows a refusal in words. */
-async function act(path, body, doing, done) {
-  if (busy) return;
-  busy = true;
-  const startToken = session.token();
-  complain("");
-  says(doing);
-  byId("ticket").setAttribute("aria-busy", "true");
-  let repeated = false;
-  try {
-    const onWait = (refusal, pause) => {
-      if (session.token() !== startToken) return;
-      repeated = true;
-      says(waitWords(refusal, pause), false);
-    };
-    const { data } = await attempt(path, { event_id: eventId, ...body }, onWait);
-    if (session.token() !== startToken) return;
-    done(data);
-    // The stream only sends differences between two reads: it misses a booking that was made and undone in between.
-    setTimeout(() => session.token() === startToken && keyOf(streamed) !== keyOf(booking) && askAgain(), STREAM_DELAY_MS_MAX);
-  } catch (refusal) {
-    if (session.token() !== startToken) return;
+const clicks = new Clicks({
+  onWait: (refusal, pause) => says(waitWords(refusal, pause), false),
+  onKnown(attempt, data) {
+    attempt.known(data);
+    if (attempt.repeated && attempt.state !== "settled" && !clicks.isBusy) askAgain(); // a repetition returns the first response
+  },
+  onRefused(attempt, refusal) {
     says("");
     complain(inWords(refusal, event));
     if (refusal.code === "already_booked") take(refusal.data.booking);
-    repeated ||= ["hold_expired", "booking_not_found", "still_waiting"].includes(refusal.code);
-  } finally {
-    if (session.token() === startToken) setIdle();
-  }
-  if (repeated) askAgain(); // a repetition returns the first response, which may be out of date
-}
+    if (attempt.repeated || ["hold_expired", "booking_not_found", "still_waiting"].includes(refusal.code)) askAgain();
+  },
+  onUnproven: () => askAgain(),
+  onIdle: () => byId("ticket").removeAttribute("aria-busy"),
+});
 
-function setIdle() {
-  busy = false;
-  byId("ticket").removeAttribute("aria-busy");
+/** Makes one change. It is sent once the outcome of the click before it is known. */
+function act(path, body, isProvenBy, doing, known) {
+  const attempt = new Attempt(path, { event_id: eventId, ...body }, isProvenBy);
+  attempt.known = known;
+  if (!clicks.want(attempt)) return;
+  complain("");
+  says(doing);
+  byId("ticket").setAttribute("aria-busy", "true");
 }
 
 /** Loads the booking again; ignores the response if another user has signed in since. */
 async function askAgain() {
-  const startToken = session.token();
+  const asking = session.userId();
   const latest = await ownBooking(eventId).catch(() => undefined);
-  if (latest !== undefined && session.token() === startToken) take(latest);
+  if (latest !== undefined && session.userId() === asking) take(latest);
 }
 
 const BOOKED = {
@@ -172,20 +160,25 @@ const BOOKED = {
 };
 
 const acts = {
-  book: (quantity) =>
-    act("/book", { quantity }, "Booking…", (data) => {
+  book(quantity) {
+    const before = booking;
+    const isProvenBy = (one) => one !== null && one.id !== before?.id && !cancelled.has(one.id);
+    act("/book", { quantity }, isProvenBy, "Booking…", (data) => {
       take(data);
       says(BOOKED[data.status] ?? "");
-    }),
-  confirm: () =>
-    act("/confirm", {}, "Confirming…", (data) => {
+    });
+  },
+  confirm() {
+    const { id } = booking;
+    act("/confirm", {}, (one) => one?.id === id && one.status === "confirmed", "Confirming…", (data) => {
       take(data);
       says("Confirmed. See you there!");
-    }),
+    });
+  },
   async cancel() {
     const { id, status, quantity } = booking;
     if (!(await ask(QUESTIONS[status](quantity === 1 ? "The ticket" : `All ${count(quantity, "ticket")}`)))) return;
-    await act("/cancel", {}, "One moment…", () => {
+    act("/cancel", {}, (one) => one?.id !== id, "One moment…", () => {
       cancelled.add(id);
       take(null);
       says(status === "waiting" ? "You have left the waiting list." : "Cancelled. The next person in line has it now, or anyone who books.");
@@ -208,7 +201,7 @@ const live = new Live(eventId, {
     draw();
   },
   onBooking(latest) {
-    streamed = latest;
+    clicks.see(latest);
     take(latest);
   },
   onLink: (connected) => setText(byId("connection"), connected ? "" : event === null ? UNREAD : LOST),
@@ -216,12 +209,14 @@ const live = new Live(eventId, {
 });
 
 session.onChange(() => {
-  booking = streamed = undefined;
-  setIdle();
+  if (session.userId() === user && user) return; // the same user, with a new token
+  user = session.userId();
+  booking = undefined;
+  clicks.clear();
+  byId("ticket").removeAttribute("aria-busy");
   if (session.hasEnded()) complain(inWords({ code: "unauthenticated" }));
   else complain("");
   says("");
-  live.restart();
   draw();
   if (!session.isSignedIn() && event) focusForm();
 });
