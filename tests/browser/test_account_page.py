@@ -1,6 +1,7 @@
 """A user's account in the browser: a session that renews itself, a new password, the account's removal."""
 
 import json
+import re
 import time
 from typing import Any
 
@@ -146,3 +147,24 @@ def test_the_console_says_how_an_account_becomes_an_organizers(api: Api, sit: Si
     _, visitor = account(api, sit)
     visitor.go("/console")
     expect(visitor.page.get_by_text("booking user add EMAIL --organizer")).to_be_visible()
+
+
+def test_the_time_of_a_hold_stays_in_sight_while_its_user_signs_in_again(api: Api, sit: Sit) -> None:
+    event_id = api.event(hold_seconds=3_600)
+    now = int(time.time())
+    _, visitor = account(api, sit, auth_time=now + 600 - 86_400)
+    page = visitor.page
+    page.clock.install()
+    visitor.go(f"/sale/{event_id}")
+    page.get_by_role("button", name="Book 1 ticket").click()
+    expect(page.get_by_role("heading", name="Your ticket is held")).to_be_visible()
+    page.clock.fast_forward(400_000)
+    page.get_by_role("button", name="Sign in again").click()
+    ticket = page.locator("#ticket")
+    expect(ticket.get_by_role("heading", name="Sign in to confirm")).to_be_visible()
+    expect(ticket.get_by_role("timer")).to_have_text(re.compile(r"^5\d:\d\d$"))
+    expect(page.get_by_label("Password")).to_be_focused()
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.get_by_role("button", name="Confirm 1 ticket").click()
+    expect(page.get_by_role("heading", name="The ticket is yours")).to_be_visible()

@@ -27,6 +27,7 @@ let stateShown = "";
 let view = null;
 let viewKey = "";
 let user = session.userId();
+let lostHold = null; // what was held when the sign-in ended
 const cancelled = new Set(); // bookings cancelled on this page: later messages about them are out of date
 
 /** The text that is read out when the organizer or the clock changes a sale's state. */
@@ -67,7 +68,7 @@ function drawTicket() {
   if (key !== viewKey) {
     withdraw(); // a yes to leaving the waiting list must not cancel a ticket that has arrived since
     const hadFocus = byId("ticket").contains(document.activeElement);
-    view = viewOf(event, booking, acts);
+    view = viewOf(event, booking, acts, lostHold);
     viewKey = key;
     byId("ticket").replaceChildren(view.element);
     if (hadFocus) view.element.querySelector("h2").focus();
@@ -211,6 +212,7 @@ const live = new Live(eventId, {
 session.onChange(() => {
   if (session.userId() === user && user) return; // the same user, with a new token
   user = session.userId();
+  lostHold = session.hasEnded() && booking?.status === "held" ? booking : null;
   booking = undefined;
   clicks.clear();
   byId("ticket").removeAttribute("aria-busy");

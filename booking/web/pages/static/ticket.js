@@ -6,7 +6,7 @@ import { Countdown } from "./countdown.js";
 import { el, isUsable, setText, setUsable } from "./elements.js";
 import { stateOf, wouldWait } from "./sale_state.js";
 import { signInForm } from "./sign_in.js";
-import { clockface, count, lasting, number, when } from "./words.js";
+import { clockface, count, inWords, lasting, number, when } from "./words.js";
 
 const button = (text, act, kind = "") =>
   el("button", { type: "button", class: kind, onclick: ({ currentTarget }) => isUsable(currentTarget) && act() }, text);
@@ -14,9 +14,12 @@ const heading = (text) => el("h2", { tabindex: -1 }, text);
 const tickets = (booking) => count(booking.quantity, "ticket");
 const stub = (booking) => el("p", { class: "quiet stub" }, `Booking ${booking.id}`);
 
-/** The view for this booking (null: none; undefined: not signed in). `acts` has book, confirm and cancel. */
-export function viewOf(event, booking, acts) {
-  if (booking === undefined) return signedOut();
+/**
+ * The view for this booking (null: none; undefined: not signed in). `acts` has book, confirm and cancel. `hold` is what
+ * was held when the sign-in ended.
+ */
+export function viewOf(event, booking, acts, hold = null) {
+  if (booking === undefined) return signedOut(hold);
   if (booking === null) return offer(event, acts);
   return { held, waiting, confirmed }[booking.status](booking, acts);
 }
@@ -26,9 +29,32 @@ const SIGN_IN = {
   closed: ["Sign in to see your booking", "The sale is over."],
 };
 
-function signedOut() {
+function signedOut(hold) {
+  if (hold) return signInToConfirm(hold);
   const form = signInForm();
   return { element: form.element, show: (event) => form.say(...(SIGN_IN[stateOf(event)] ?? ["Sign in to book", "It takes a moment."])) };
+}
+
+/** The form for a user whose sign-in has ended while tickets are held: the time that is left stays above the fields. */
+function signInToConfirm(hold) {
+  const clock = holdClock(hold);
+  const form = signInForm(clock.element);
+  return {
+    element: form.element,
+    show() {
+      const isOver = clock.show(Date.parse(hold.expires_at)) <= 0;
+      clock.element.hidden = isOver;
+      form.say(isOver ? "Sign in" : "Sign in to confirm", isOver ? inWords({ code: "hold_expired" }) : `${tickets(hold)}: held for you.`);
+    },
+  };
+}
+
+function holdClock(booking) {
+  return new Countdown({
+    label: "Confirm within",
+    spoken: (words) => `${words} left to confirm your booking.`,
+    lengthMs: Math.max(Date.parse(booking.expires_at) - now(), 1),
+  });
 }
 
 function offer(event, acts) {
@@ -74,11 +100,7 @@ function offerOf(event, quantity) {
 
 function held(booking, acts) {
   const left = Date.parse(booking.expires_at) - now();
-  const clock = new Countdown({
-    label: "Confirm within",
-    spoken: (words) => `${words} left to confirm your booking.`,
-    lengthMs: Math.max(left, 1),
-  });
+  const clock = holdClock(booking);
   const confirm = button(`Confirm ${tickets(booking)}`, acts.confirm, "wide");
   const came = booking.source === "waitlist" ? "A place on the waiting list well used." : "Nobody else can take what is held for you.";
   const element = el(
