@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.contract.api import Api
 from tests.contract.client import fresh
+from tests.contract.test_accounts import address, register
 
 from .chromium import PATIENCE_MS, PHONE, WIDE
 from .conftest import Sit
@@ -87,6 +88,11 @@ def sales(api: Api) -> View:
     return View("/", LONG.split()[0])
 
 
+def account_of(api: Api) -> str:
+    user_id: int = register(api, address()).data["user"]["id"]
+    return f"account:{user_id}"
+
+
 VIEWS: dict[str, Callable[[Api], View]] = {
     "list": sales,
     "signed out": lambda api: View(f"/sale/{api.event()}", "Sign in to book"),
@@ -95,6 +101,9 @@ VIEWS: dict[str, Callable[[Api], View]] = {
     "held": held,
     "no sale": lambda _: View("/sale/987654321", "There is no such sale"),
     "console": console,
+    "account": lambda api: View("/account", "Change your password", account_of(api)),
+    "account, signed out": lambda _: View("/account", "Then you can change your password"),
+    "reset": lambda _: View("/reset#token=x", "This service sends no mail"),
     "gate": lambda _: View("/console", "Sign in with an organizer"),
     "problem": lambda _: View("/problems/sold_out", "sold_out"),
     "problems": lambda _: View("/problems", "its meaning never changes"),
@@ -139,7 +148,7 @@ def test_the_reference_docs_show_every_operation_in_the_colours_of_the_system(ap
         expect(element).to_have_css("background-color", ground)
 
 
-@pytest.mark.parametrize("path", ["/", "/sale/0", "/console", "/docs", "/problems", "/problems/sold_out"])
+@pytest.mark.parametrize("path", ["/", "/sale/0", "/console", "/account", "/reset", "/docs", "/problems"])
 def test_every_page_links_to_the_home_page(sit: Sit, path: str) -> None:
     visitor = sit()
     if path == "/sale/0":
@@ -149,7 +158,7 @@ def test_every_page_links_to_the_home_page(sit: Sit, path: str) -> None:
     expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Sales")
 
 
-@pytest.mark.parametrize("path", ["/", "/sale/{event_id}", "/console"])
+@pytest.mark.parametrize("path", ["/", "/sale/{event_id}", "/console", "/account", "/reset"])
 def test_without_scripts_a_page_says_so_and_nothing_else(api: Api, sit: Sit, path: str) -> None:
     event_id = api.event()
     visitor = sit(java_script_enabled=False)
