@@ -118,6 +118,8 @@ class BookingData(TypedDict):
     """The end of the hold; only while the booking is held."""
     position: NotRequired[Id]
     """The position on the waiting list; only while the booking is waiting. 1 is next."""
+    email: NotRequired[str]
+    """The email of the user's account, in lists for the event's organizer."""
 
 
 @documented

@@ -41,9 +41,10 @@ BOOKING = booking_data(_BOOKING)
 HELD = booking_data(_HELD)
 WAITING = booking_data(_WAITING)
 CANCELLED = booking_data(replace(_BOOKING, status=BookingStatus.CANCELLED))
+LISTED = [WAITING, booking_data(replace(_BOOKING, user_id="account:3")) | {"email": "ada@example.com"}]
 
-CSV = (",".join(COLUMNS) + "\r\n").encode() + csv_lines([_BOOKING, _WAITING])
-NDJSON = ndjson_lines([_BOOKING, _WAITING])
+CSV = (",".join(COLUMNS) + "\r\n").encode() + csv_lines(LISTED)
+NDJSON = ndjson_lines(LISTED)
 LIVE = f"retry: 1000\n\nid: {_EVENT.epoch}-5\nevent: availability\ndata: {orjson.dumps(EVENT).decode()}\n\n"
 METRICS = (
     "# HELP booking_requests_total Requests answered.\n# TYPE booking_requests_total counter\n"
