@@ -1,5 +1,6 @@
 """The HTML pages for buyers and organizers: templates that are filled in once, and sent from memory."""
 
+from collections.abc import Mapping
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -7,8 +8,10 @@ from string import Template
 
 from starlette.types import Receive, Scope, Send
 
+from booking.domain.model import Event
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
+from booking.web.pages.about import about
 from booking.web.pages.static_assets import StaticAsset
 from booking.web.pages.static_files import FILES, ROOT, imports_of
 from booking.web.problems import KINDS, Problem
@@ -16,15 +19,20 @@ from booking.web.requests import event_id_of
 
 FOLDER = Path(__file__).parent
 
+RENDERED_MAX = 1_024
+"""Sales whose page is kept in memory until their organizer changes them."""
+
 
 class PageEndpoints:
-    """The pages of a sale. A page holds no event data: it is the same for all users, and its script loads the event.
+    """The pages of a sale. A page holds no counters and nothing of a user: its script loads them.
 
-    So thousands of users who reload a page cost only its bytes.
+    A sale's page holds what its organizer has set, so that a link to it can be previewed. It is rendered once for each
+    change of that. So thousands of users who reload a page cost only its bytes.
     """
 
     def __init__(self, office: BoxOffice) -> None:
         self._office = office
+        self._rendered: dict[int, tuple[tuple[str, str], StaticAsset]] = {}
 
     async def index(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /`: the list of sales."""
@@ -36,18 +44,25 @@ class PageEndpoints:
 
     async def sale(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /sale/{event_id}`: the buyer's page, or a 404 page if there is no such sale."""
-        event_id = event_id_of(scope["path_params"]["event_id"])
-        if event_id is None or not await self._may_exist(event_id):
-            await filled("no_sale", root_of(scope)).send(scope, send, 404)
-        else:
-            await filled("sale", root_of(scope)).send(scope, send)
-
-    async def _may_exist(self, event_id: int) -> bool:
-        """Whether there is such an event. True if Redis does not respond, too: the page's script asks again later."""
+        event_id, root = event_id_of(scope["path_params"]["event_id"]), root_of(scope)
         try:
-            return await self._office.get_event(event_id) is not None
-        except (InventoryUnavailable, OutcomeUnknown, Overloaded):
-            return True
+            event = None if event_id is None else await self._office.get_event(event_id)
+        except (InventoryUnavailable, OutcomeUnknown, Overloaded):  # the page's script asks again later
+            await rendered("sale", root, about(None)).send(scope, send)
+            return
+        if event is None:
+            await filled("no_sale", root).send(scope, send, 404)
+        else:
+            await self._of_event(event, root).send(scope, send)
+
+    def _of_event(self, event: Event, root: str) -> StaticAsset:
+        version = (event.rules_tag, root)
+        known = self._rendered.get(event.id)
+        if known is None or known[0] != version:
+            if len(self._rendered) >= RENDERED_MAX:
+                self._rendered.clear()
+            known = self._rendered[event.id] = (version, rendered("sale", root, about(event)))
+        return known[1]
 
 
 async def problem(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # ASGI's signature
@@ -78,13 +93,21 @@ def root_of(scope: Scope) -> str:
 
 @cache
 def filled(name: str, root: str, **pieces: str) -> StaticAsset:
-    """A page's template, filled with pieces of HTML and with the addresses below `root`. The result is cached."""
-    page = Template((FOLDER / f"{name}.html").read_text(encoding="utf-8"))
+    """A page as `rendered` makes it. The result is cached: only for pages of which there are few."""
+    return rendered(name, root, pieces)
+
+
+def rendered(name: str, root: str, pieces: Mapping[str, str]) -> StaticAsset:
+    """A page's template, filled with pieces of HTML and with the addresses below `root`."""
     script = f"{name}.js"
     preloads = "\n    ".join(
         f'<link rel="modulepreload" href="{root}{ROOT}/{needed}">'
         for needed in (imports_of(script) if script in FILES else ())
     )
-    return StaticAsset.of(
-        "text/html; charset=utf-8", page.substitute(pieces, root=root, static=root + ROOT, preloads=preloads).encode()
-    )
+    places = {**pieces, "root": root, "static": root + ROOT, "preloads": preloads}
+    return StaticAsset.of("text/html; charset=utf-8", _template(name).substitute(places).encode())
+
+
+@cache
+def _template(name: str) -> Template:
+    return Template((FOLDER / f"{name}.html").read_text(encoding="utf-8"))
