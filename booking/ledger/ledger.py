@@ -266,23 +266,23 @@ class Ledger:
         while after is not None and after < (record.seq if record else 0):
             async with self.reading() as connection:
                 span = await reads.live_span(connection, event_id, after, after + LIVE_SPAN)
-                after = await _next_span(connection, event_id, after, span)
+                after = await _next_span(connection, event_id, after + LIVE_SPAN, span)
             for booking in span:
                 yield booking
 
-    async def bookings_as_of(self, event_id: int, seq: int) -> AsyncIterator[list[Booking]]:
+    async def bookings_as_of(self, event_id: int, seq: int, span: int = LIVE_SPAN) -> AsyncIterator[list[Booking]]:
         """All bookings of an event as they were at its `seq`, by number, in pages and in constant memory.
 
-        Each page is a query of its own, and no connection is held in between; the result is exact all the same. The
-        database has to have reached `seq`.
+        A page covers `span` numbers, so it has at most as many bookings. Each page is a query of its own, and no
+        connection is held in between; the result is exact all the same. The database has to have reached `seq`.
         """
         after: int | None = 0
         while after is not None and after < seq:
             async with self.reading() as connection:
-                span = await reads.span_as_of(connection, event_id, after, after + LIVE_SPAN, seq)
-                after = await _next_span(connection, event_id, after, span)
-            if span:
-                yield span
+                page = await reads.span_as_of(connection, event_id, after, after + span, seq)
+                after = await _next_span(connection, event_id, after + span, page)
+            if page:
+                yield page
 
     async def counts_at(self, event_id: int, seq: int) -> dict[BookingStatus, Count]:
         """The numbers of an event's bookings and of their tickets at its `seq`, for every status."""
@@ -383,9 +383,9 @@ class Ledger:
                 yield connection
 
 
-async def _next_span(connection: AsyncConnection, event_id: int, after: int, span: Sequence[Booking]) -> int | None:
-    """After which number the next span begins. An empty span may be the first of many, after skipped numbers."""
-    if span:
-        return after + LIVE_SPAN
-    number = await reads.next_number(connection, event_id, after + LIVE_SPAN)
+async def _next_span(connection: AsyncConnection, event_id: int, upto: int, page: Sequence[Booking]) -> int | None:
+    """After which number the next page begins. An empty page may be the first of many, after skipped numbers."""
+    if page:
+        return upto
+    number = await reads.next_number(connection, event_id, upto)
     return None if number is None else number - 1

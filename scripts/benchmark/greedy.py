@@ -1,6 +1,6 @@
-"""`scripts/overload --greedy`: one greedy client on each kind of endpoint, beside buyers who each come once.
+"""`scripts/overload --greedy`: a greedy client on each kind of endpoint in turn, beside buyers who each come once.
 
-Each greedy client has a token (or a password) and calls its endpoint over several connections as fast as it is
+A greedy client has a token (or a password) and calls its endpoint over several connections as fast as it is
 answered, whatever the answer. Its calls are made to cost as much as possible: new idempotency keys, new event ids.
 """
 
@@ -39,10 +39,10 @@ RATE = 100.0
 """Honest buyers a second, unless another rate is asked for: what they get matters here, and not how many they are."""
 
 CONNECTIONS = 4
-"""Connections of each greedy client. There are over 20 of them, and their process has a core or half of one."""
+"""Connections of each greedy client."""
 
-ROUNDS = 3
-"""With and without are measured in turn, because the machine changes meanwhile."""
+TOGETHER = "together"
+"""The name of the figures of all kinds at once."""
 
 WARMING_SECONDS = 2.0
 
@@ -79,16 +79,17 @@ class Outcome:
     rate: float
     seconds: float
     without: Load = field(default_factory=Load)
-    beside: Load = field(default_factory=Load)
+    """The buyers between the turns of the greedy clients."""
+    beside: dict[str, Load] = field(default_factory=dict)
+    """By kind of endpoint, or TOGETHER: the buyers beside that greedy client."""
     answers: dict[str, Counter[int]] = field(default_factory=dict)
     """By kind of endpoint: the greedy client's answers by status; 0 counts lost connections."""
     before: Sizes | None = None
     after: Sizes | None = None
 
-    @property
-    def ratio(self) -> float:
-        """The buyers' p99 with greedy clients against without."""
-        return self.beside.ms(0.99) / self.without.ms(0.99) if self.without.answered else 0.0
+    def ratio(self, kind: str) -> float:
+        """The buyers' p99 beside a greedy client of this kind against without."""
+        return self.beside[kind].ms(0.99) / self.without.ms(0.99) if self.without.answered else 0.0
 
     def growth(self, name: str) -> int:
         """By how many bytes something has grown."""
@@ -97,9 +98,13 @@ class Outcome:
     @property
     def misses(self) -> list[str]:
         """The marks that were missed."""
-        found = [f"honest buyers: {fault}" for fault in (*self.without.faults, *self.beside.faults)]
-        if self.ratio > RATIO_MAX:
-            found.append(f"the buyers' p99 is {self.ratio:.1f} times what it was, at most {RATIO_MAX:g}")
+        loads = (self.without, *self.beside.values())
+        found = [f"honest buyers: {fault}" for load in loads for fault in load.faults]
+        found += [
+            f"{kind}: the buyers' p99 is {self.ratio(kind):.1f} times what it was"
+            for kind in self.beside
+            if self.ratio(kind) > RATIO_MAX
+        ]
         for name, most in (("redis", REDIS_GROWTH_BYTES_MAX), ("worker", WORKER_GROWTH_BYTES_MAX)):
             if self.growth(name) > most:
                 found.append(f"{name} has grown by {self.growth(name) / 1e6:.0f} MB, at most {most / 1e6:.0f}")
@@ -108,9 +113,10 @@ class Outcome:
     def to_json(self) -> dict[str, object]:
         """Every figure."""
         return {
-            "rate": self.rate, "seconds": self.seconds, "ratio": self.ratio, "greedy": self.answers,
-            "p99_ms": {"without": self.without.ms(0.99), "beside": self.beside.ms(0.99)},
-            "answers": {"without": self.without.statuses, "beside": self.beside.statuses},
+            "rate": self.rate, "seconds": self.seconds, "greedy": self.answers,
+            "p99_ms": {"without": self.without.ms(0.99)} | {kind: load.ms(0.99) for kind, load in self.beside.items()},
+            "answers": {"without": self.without.statuses}
+            | {kind: load.statuses for kind, load in self.beside.items()},
             "bytes": {name: asdict(sizes) for name in ("before", "after") if (sizes := getattr(self, name))},
             "misses": self.misses,
         }  # fmt: skip
@@ -133,16 +139,16 @@ def kinds(secret: str, event_id: int) -> dict[str, MakeRequest]:
     login = {"email": EMAIL, "password": PASSWORD}
     basic = "Basic " + base64.b64encode(f"{EMAIL}:{PASSWORD}".encode()).decode()
     wrong = lambda n: "Basic " + base64.b64encode(f"{EMAIL}:wrong {n}".encode()).decode()  # noqa: E731 - beside `basic`
-    event, organizer = f"/events/{event_id}", "organizer"
-    changing = token("changes", organizer)
+    event, admin = f"/events/{event_id}", "admin"  # an organizer would have to be the event's own
+    changing = token("changes", admin)
     return {
         "book": post("/book"), "cancel": post("/cancel"), "confirm": post("/confirm"),
         "book unknown events": post("/book", many_events=True),
         "own bookings": get("/bookings"), "own booking": get(f"{event}/booking"),
         "events": get("/events?limit=100"), "event": get(event), "status": get(f"/status/{event_id}"),
-        "bookings": get(f"{event}/bookings?limit=100", organizer),
-        "export": get(f"{event}/bookings?format=csv", organizer),
-        "report": get(f"{event}/report", organizer), "audit": get(f"{event}/audit", organizer),
+        "bookings": get(f"{event}/bookings?limit=100", admin),
+        "export": get(f"{event}/bookings?format=csv", admin),
+        "report": get(f"{event}/report", admin), "audit": get(f"{event}/audit", admin),
         "change": lambda n: ("PATCH", event, changing, {"event_name": f"event {n}"}),
         "initialize": lambda n: ("POST", "/initialize", changing, {"event_name": f"{n}", "available_tickets": 1}),
         "login": lambda _: ("POST", "/auth/login", "", login),
@@ -224,16 +230,19 @@ def run(
     cores: set[int] | None = None,
     *,
     only: Collection[str] = (),
+    together: bool = False,
     connections: int = CONNECTIONS,
-    rounds: int = ROUNDS,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Outcome:
     """Measures buyers without and with greedy clients in turn, `seconds` of each altogether.
 
-    There is a client of each kind, or of the kinds in `only`. Raises PartError.
+    There is a client of each kind, or of the kinds in `only`: one after another, or all of them `together`.
+    Raises PartError.
     """
     secret = secrets.token_urlsafe(48)
     outcome = Outcome(rate, seconds)
+    asked = tuple(only) or tuple(kinds("", 0))
+    turns = {TOGETHER: asked} if together else {kind: (kind,) for kind in asked}
     with serve(there / "data", secret, settings=settings) as service, _one_process(cores) as pool:
         sale = service.sale()
         httpx.post(f"{service.url}/auth/register", json={"email": EMAIL, "password": PASSWORD}).raise_for_status()
@@ -244,15 +253,15 @@ def run(
                 load.add(measured.to_json())
 
         # What a worker does once, it has done then: two checks of passwords alone keep 38 MiB.
-        buyers(Load(), min(WARMING_SECONDS, seconds / rounds))
-        pool.submit(storm, service.url, secret, sale.event_id, WARMING_SECONDS, connections, only).result()
+        buyers(Load(), min(WARMING_SECONDS, seconds))
+        pool.submit(storm, service.url, secret, sale.event_id, WARMING_SECONDS, connections, asked).result()
         outcome.before = Sizes.of(service)
-        for _ in range(rounds):
-            buyers(outcome.without, seconds / rounds)
-            greedy = pool.submit(storm, service.url, secret, sale.event_id, seconds / rounds + 1, connections, only)
-            buyers(outcome.beside, seconds / rounds)
-            for kind, answers in greedy.result().items():
-                outcome.answers.setdefault(kind, Counter()).update(answers)
+        lasting = seconds / len(turns)
+        for name, clients in turns.items():  # without and with in turn, because the machine changes meanwhile
+            buyers(outcome.without, lasting)
+            greedy = pool.submit(storm, service.url, secret, sale.event_id, lasting + 1, connections, clients)
+            buyers(outcome.beside.setdefault(name, Load()), lasting)
+            outcome.answers |= greedy.result()
         service.settle()
         outcome.after = Sizes.of(service)
     return outcome
@@ -275,14 +284,15 @@ def _settle_on(cores: set[int] | None) -> None:
 def show(outcome: Outcome, console: Console) -> None:
     """The figures, and the verdict."""
     console.print(f"buyers at {outcome.rate:g}/s for {outcome.seconds:g} s without and as long beside greedy clients")
-    for name, load in (("without", outcome.without), ("beside", outcome.beside)):
-        found = ", ".join(f"{status}: {number:,}" for status, number in sorted(load.statuses.items()))
-        console.print(f"{name:8} p50 {load.ms(0.5):6.1f} ms, p99 {load.ms(0.99):6.1f} ms; answers {found}")
-    console.print(f"p99 beside greedy clients is {outcome.ratio:.2f} times what it is without")
-    for kind, answers in outcome.answers.items():
+    without = outcome.without
+    console.print(f"{'without':20} p50 {without.ms(0.5):5.1f} ms, p99 {without.ms(0.99):5.1f} ms")
+    for kind, load in outcome.beside.items():
         console.print(
-            f"  {kind:20} " + ", ".join(f"{status}: {number:,}" for status, number in sorted(answers.items()))
+            f"{kind:20} p50 {load.ms(0.5):5.1f} ms, p99 {load.ms(0.99):5.1f} ms: {outcome.ratio(kind):.2f} times"
         )
+    for kind, answers in outcome.answers.items():
+        found = ", ".join(f"{status}: {number:,}" for status, number in sorted(answers.items()))
+        console.print(f"  {kind:20} {found}")
     for name in ("redis", "worker", "files"):
         size, grown = getattr(outcome.after, name) / 1e6, outcome.growth(name) / 1e6
         console.print(f"{name:8} {size:8.1f} MB at the end, grown by {grown:.1f} MB")

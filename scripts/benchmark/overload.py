@@ -122,14 +122,15 @@ def overload(
     kind: Annotated[
         list[str] | None, typer.Option(help="With --greedy: only a client of this kind; can be repeated.")
     ] = None,
+    together: Annotated[bool, typer.Option("--together", help="With --greedy: all clients at once.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file, too.")] = None,
 ) -> None:
     """Finds the rate that a service of its own can carry, then offers ten times as much, open loop.
 
     Each buyer opens a new connection, as in a flash sale. The service has half of the cores and the load the other
     half. Exit code 1 when a mark was missed: p99 of what is accepted, answers other than 503 and 429 with Retry-After
-    for the rest, memory. With --greedy, one client on each kind of endpoint, or on these kinds, calls as
-    fast as it can, and the marks are the buyers' p99 and memory.
+    for the rest, memory. With --greedy, a client on each kind of endpoint in turn, or on these kinds, calls
+    as fast as it can, and the marks are the buyers' p99 beside each and memory.
     """
     if unknown := set(kind or ()) - greedy.kinds("", 0).keys():
         sys.exit(f"there is no kind {', '.join(sorted(unknown))}; there are {', '.join(greedy.kinds('', 0))}")
@@ -140,7 +141,7 @@ def overload(
         if greedy_clients:
             ours, theirs = _halves(os.sched_getaffinity(0))
             with _on(ours):
-                outcome = greedy.run(there, seconds, rate or greedy.RATE, theirs, only=kind or ())
+                outcome = greedy.run(there, seconds, rate or greedy.RATE, theirs, only=kind or (), together=together)
             greedy.show(outcome, shown)
         else:
             outcome = run(there, rate, seconds, connections, workers, progress, keep_alive=keep_alive)

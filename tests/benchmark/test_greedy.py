@@ -20,9 +20,10 @@ TIGHT = {
 
 
 def test_greedy_clients_are_limited_and_keep_no_buyer_from_buying(tmp_path: Path) -> None:
-    outcome = greedy.run(tmp_path, seconds=6, rate=20, connections=2, rounds=1, settings=TIGHT)
-    assert outcome.beside.faults == []
-    assert outcome.beside.accepted > 0
+    outcome = greedy.run(tmp_path, seconds=6, rate=20, connections=2, together=True, settings=TIGHT)
+    beside = outcome.beside[greedy.TOGETHER]
+    assert beside.faults == []
+    assert beside.accepted > 0
     silent = [
         kind for kind, answers in outcome.answers.items() if not sum(answers[status] for status in range(200, 504))
     ]
