@@ -11,11 +11,11 @@ from booking.web.times import EPOCH
 DESCRIPTION_CHARACTERS_MAX = 200
 """Characters of a description in the preview of a link; those that show one cut it off there or earlier."""
 
-DIGITS = dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3) | dict.fromkeys(
-    ["BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV"]
-    + ["XAF", "XOF", "XPF"],
-    0,
-)
+DIGITS = {
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"), 0),
+    **dict.fromkeys(("RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
+}
 """Digits after the point of currencies that do not have two (ISO 4217, table A.1)."""
 
 
