@@ -60,7 +60,7 @@ TOLD = Details(
 )
 
 
-def test_the_page_tells_what_the_organizer_has_set_and_what_a_preview_of_its_link_shows() -> None:
+def test_the_page_tells_the_details_and_what_a_preview_of_its_link_shows() -> None:
     pieces = about(replace(EVENT, rules=Rules('The "night" & <more>', 10, details=TOLD)))
     page = rendered("sale", "/below", pieces).body.decode()
     assert "<title>The &quot;night&quot; &amp; &lt;more&gt;</title>" in page
@@ -73,7 +73,7 @@ def test_the_page_tells_what_the_organizer_has_set_and_what_a_preview_of_its_lin
     assert "noindex" not in page
 
 
-def test_a_page_tells_no_more_than_is_known_and_asks_engines_to_leave_out_unlisted_events() -> None:
+def test_a_page_tells_only_what_is_known_and_keeps_unlisted_events_from_engines() -> None:
     plain = about(EVENT)
     assert plain["about"] == ""
     assert "description" not in plain["meta"]
