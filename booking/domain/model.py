@@ -156,10 +156,10 @@ class Booking:
     """The end of the hold; only if `held`."""
     position: int | None = None
     """The position on the waiting list, from 1; only if `waiting`, and only if the position was read."""
-    ended_at_ms: int | None = field(default=None, compare=False)
-    """When it was cancelled or expired; only in a user's list of bookings."""
     payment_id: str | None = None
     """The payment that was begun for it, or that it was booked for; None if there was none."""
+    ended_at_ms: int | None = field(default=None, compare=False)
+    """When it was cancelled or expired; only in a user's list of bookings."""
 
     @property
     def id(self) -> str:

@@ -66,16 +66,16 @@ class PageEndpoints:
 
     async def sale(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /sale/{event_id}`: the buyer's page, or a 404 page if there is no such sale."""
-        event_id = event_id_of(scope["path_params"]["event_id"])
+        event_id, root, language = event_id_of(scope["path_params"]["event_id"]), root_of(scope), language_of(scope)
         try:
             event = None if event_id is None else await self._office.get_event(event_id)
         except (InventoryUnavailable, OutcomeUnknown, Overloaded):  # the page's script asks again later
-            await _send(scope, send, "sale", mail=self._mail, **about(None, language_of(scope)))
+            await filled("sale", root, language, mail=self._mail, **about(None, language)).send(scope, send, vary=VARY)
             return
         if event is None:
             await send_missing(scope, send, "event_not_found")
         else:
-            await self._of_event(event, root_of(scope), language_of(scope)).send(scope, send, vary=VARY)
+            await self._of_event(event, root, language).send(scope, send, vary=VARY)
 
     def _of_event(self, event: Event, root: str, language: str) -> StaticAsset:
         place = (event.id, root, language)
