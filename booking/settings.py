@@ -211,6 +211,9 @@ class Settings(BaseModel):
     accounts: Literal["on", "off"] | None = None
     """Whether the service has its own accounts. Unset: on, unless an outside provider is set."""
 
+    stripe_secret: str | None = Field(None, min_length=16, repr=False)
+    """The signing secret (`whsec_…`) of the endpoint that Stripe sends its events to: /payments/stripe."""
+
     rate_limit: Literal["on", "off"] = "on"
     rate_limit_burst: int = Field(20, ge=1, le=10_000)
     """Calls of one user to one event that may come at once."""

@@ -47,6 +47,7 @@ from booking.web.endpoints.health import HealthEndpoints
 from booking.web.endpoints.lists import ListEndpoints
 from booking.web.endpoints.live import LiveEndpoint, Places
 from booking.web.endpoints.metrics import MetricsEndpoint
+from booking.web.endpoints.payments import PaymentEndpoints
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
 from booking.web.local_limits import LocalBuckets
@@ -229,6 +230,7 @@ class Application:
                 ReportEndpoints(credentials, office, ledger, reader, read_your_writes, reads, work),
                 live,
                 accounts if settings.has_accounts else None,
+                None if settings.stripe_secret is None else PaymentEndpoints(office, settings.stripe_secret),
                 HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability, self._is_draining),
                 MetricsEndpoint(office, reader, ledger, batchers, live, self._access_log, metrics_file),
                 PageEndpoints(office),

@@ -82,6 +82,8 @@ def booking_data(booking: Booking) -> BookingData:
         data["expires_at"] = to_text(booking.expires_at_ms)
     if booking.position is not None:
         data["position"] = booking.position
+    if booking.payment_id is not None:
+        data["payment_id"] = booking.payment_id
     return data
 
 

@@ -12,6 +12,7 @@ from booking.web.endpoints.health import HealthEndpoints
 from booking.web.endpoints.lists import ListEndpoints
 from booking.web.endpoints.live import LiveEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
+from booking.web.endpoints.payments import STRIPE, PaymentEndpoints
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
 from booking.web.openapi import endpoint as reference
@@ -21,7 +22,7 @@ from booking.web.responses import Handler, send_response
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-COMMANDS = frozenset(("/book", "/cancel", "/confirm"))
+COMMANDS = frozenset(("/book", "/cancel", "/checkout", "/confirm"))
 """The commands of buyers. They are sheddable, like reads of an event and of the caller's own booking."""
 
 EVENTS = "/events/"
@@ -129,11 +130,12 @@ def routes(
     reports: ReportEndpoints,
     live: LiveEndpoint,
     accounts: AccountEndpoints | None,
+    payments: PaymentEndpoints | None,
     health: HealthEndpoints,
     metrics: MetricsEndpoint,
     page: pages.PageEndpoints,
 ) -> list[BaseRoute]:
-    """All routes of the service. `accounts` is None if the service has no accounts of its own."""
+    """All routes of the service. `accounts` and `payments` are None if the service has none."""
     account_routes = (
         []
         if accounts is None
@@ -147,6 +149,7 @@ def routes(
         _route("/book", POST=sale.book),
         _route("/status/{event_id}", GET=events.status),
         _route("/cancel", POST=sale.cancel),
+        _route("/checkout", POST=sale.checkout),
         _route("/confirm", POST=sale.confirm),
         _route("/events/{event_id}/booking", GET=events.get_booking),
         _route("/events/{event_id}/details", GET=events.details),
@@ -159,6 +162,7 @@ def routes(
         _route("/events", GET=events.index),
         _route("/initialize", POST=events.initialize),
         *account_routes,
+        *([] if payments is None else [_route(STRIPE, POST=payments.stripe)]),
         _route("/healthz", GET=health.alive),
         _route("/readyz", GET=health.ready),
         _route("/metrics", GET=metrics),
