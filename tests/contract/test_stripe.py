@@ -11,7 +11,7 @@ import stripe
 from .api import Api, serving
 from .client import Answer, Caller
 
-SECRET = "whsec_test_secret_of_this_endpoint"  # noqa: S105  # of the test's own service
+SECRET = "whsec_test_secret_of_this_endpoint"  # of the test's own service
 PATH = "/payments/stripe"
 
 
