@@ -130,6 +130,8 @@ class BookingData(TypedDict):
     """The end of the hold; only while the booking is held."""
     position: NotRequired[Id]
     """The position on the waiting list; only while the booking is waiting. 1 is next."""
+    payment_id: NotRequired[str]
+    """The payment that was begun for the booking, or that it was booked for; only if there is one."""
     ended_at: NotRequired[Instant]
     """When the booking was cancelled, or its hold expired; only in the list of one's own bookings."""
     email: NotRequired[str]

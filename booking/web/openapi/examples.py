@@ -43,6 +43,7 @@ EVENT = event_data(_EVENT)
 DETAILS = details_data(_EVENT)
 BOOKING = booking_data(_BOOKING)
 HELD = booking_data(_HELD)
+CHECKED_OUT = booking_data(replace(_HELD, payment_id="7vV1rS0cQm6gZ3xk9yTq2A"))
 WAITING = booking_data(_WAITING)
 CANCELLED = booking_data(replace(_BOOKING, status=BookingStatus.CANCELLED))
 LISTED = [WAITING, booking_data(replace(_BOOKING, user_id="account:3")) | {"email": "ada@example.com"}]

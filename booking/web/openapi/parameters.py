@@ -62,6 +62,12 @@ PARAMETERS: dict[str, JsonObject] = {
         "The ETag of `GET /events/{event_id}/details`. If the event has been changed since, it is not changed again.",
         {"type": "string"},
     ),
+    "Stripe-Signature": _parameter(
+        "Stripe-Signature",
+        "header",
+        "The time and the signatures of the event, as Stripe sends them.",
+        {"type": "string"},
+    ),
     "Last-Event-ID": _parameter(
         "Last-Event-ID",
         "header",
