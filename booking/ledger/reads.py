@@ -1,14 +1,16 @@
 """The queries for users and audits. Long lists are read in pages, so that none is in memory as a whole."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Row, desc, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
+from booking.domain.details import details_from_text
 from booking.domain.model import Booking, BookingStatus, Rules, Source
-from booking.ledger.fold import rules_from_text
+from booking.ledger.fold import RULE_COLUMNS, rules_from_text
 from booking.ledger.records import Count, EventRecord, SeqGap
 from booking.ledger.tables import SKIPPED, bookings, changes, events
 
@@ -40,7 +42,7 @@ async def event(connection: AsyncConnection, event_id: int) -> EventRecord | Non
     row = (await connection.execute(select(events).where(events.c.id == event_id))).mappings().one_or_none()
     if row is None:
         return None
-    rules = Rules(**{name: row[name] for name in Rules.__slots__})
+    rules = Rules(**{name: row[name] for name in RULE_COLUMNS}, details=details_from_text(row["details"] or ""))
     return EventRecord(row["id"], rules, row["created_at_ms"], row["seq"], row["organizer_id"])
 
 
@@ -135,14 +137,20 @@ async def _last_changes(connection: AsyncConnection, event_id: int, numbers: lis
 
 async def rules_as_of(connection: AsyncConnection, event_id: int, seq: int) -> Rules | None:
     """An event's rules at `seq`; None if it did not exist then."""
-    row = await connection.execute(
+    told = (
         select(changes.c.rules)
         .where(changes.c.event_id == event_id, changes.c.seq <= seq, changes.c.rules.is_not(None))
         .order_by(changes.c.seq.desc())
         .limit(1)
     )
-    text = row.scalar_one_or_none()
-    return None if text is None else rules_from_text(text)
+    text = (await connection.execute(told)).scalar_one_or_none()
+    if text is None:
+        return None
+    rules, has_details = rules_from_text(text)
+    if not has_details:  # the details of an earlier change still hold; in a name the quotes would be escaped
+        text = (await connection.execute(told.where(changes.c.rules.contains('"details":')))).scalar_one_or_none()
+        rules = rules if text is None else replace(rules, details=rules_from_text(text)[0].details)
+    return rules
 
 
 async def live_of(connection: AsyncConnection, event_id: int, users: list[str]) -> dict[str, Booking]:
@@ -212,7 +220,7 @@ async def user_page(
 ) -> list[Booking] | None:
     """A user's bookings, newest first; None if `starting_after` is not one of their bookings."""
     newest_first = (bookings.c.created_at_ms, bookings.c.event_id, bookings.c.number)
-    query = select(*BOOKING_COLUMNS).where(bookings.c.user_id == user_id)
+    query = select(*BOOKING_COLUMNS, bookings.c.updated_at_ms).where(bookings.c.user_id == user_id)
     if starting_after is not None:
         event_id, number = starting_after
         at = await connection.execute(
@@ -225,7 +233,11 @@ async def user_page(
             return None
         query = query.where(tuple_(*newest_first) < (created_at_ms, event_id, number))
     rows = await connection.execute(query.order_by(*map(desc, newest_first)).limit(limit))
-    return [booking_of(row) for row in rows]
+    return [_with_end(booking_of(row), updated_at_ms) for *row, updated_at_ms in rows]
+
+
+def _with_end(booking: Booking, updated_at_ms: int) -> Booking:
+    return booking if booking.status in LIVE else replace(booking, ended_at_ms=updated_at_ms)
 
 
 async def booking(connection: AsyncConnection, event_id: int, number: int) -> Booking | None:
@@ -257,7 +269,7 @@ async def live_events_of(connection: AsyncConnection, user_ids: Sequence[str], l
     return found
 
 
-def booking_of(row: Row[int, int, str, int, str, str, int, int | None, str | None] | tuple[Any, ...]) -> Booking:
+def booking_of(row: Row[int, int, str, int, str, str, int, int | None, str | None] | Sequence[Any]) -> Booking:
     """A row of BOOKING_COLUMNS as a booking."""
     event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms, payment_id = row
     return Booking(
@@ -276,8 +288,9 @@ def booking_of(row: Row[int, int, str, int, str, str, int, int | None, str | Non
 def change_of(row: Row[Any]) -> Change:
     """A row of `changes` as a change."""
     if row.rules is not None:
-        rules = rules_from_text(row.rules)
-        return EventChange(row.event_id, row.seq, ChangeKind(row.kind), row.at_ms, rules, row.user_id, row.actor)
+        rules, has_details = rules_from_text(row.rules)
+        kind = ChangeKind(row.kind)
+        return EventChange(row.event_id, row.seq, kind, row.at_ms, rules, row.user_id, row.actor, has_details)
     return BookingChange(
         event_id=row.event_id,
         seq=row.seq,

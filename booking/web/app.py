@@ -52,6 +52,7 @@ from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.resets import ResetEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
+from booking.web.endpoints.tickets import TicketEndpoint
 from booking.web.endpoints.webhooks import WebhookEndpoints
 from booking.web.local_limits import LocalBuckets
 from booking.web.middleware import ExceptionMiddleware, RequestMiddleware
@@ -248,6 +249,7 @@ class Application:
                 webhooks,
                 LiveEndpoint(credentials, office, places, watch),
                 LiveOfUserEndpoint(credentials, office, places, watch, reads, ledger.live_events_of),
+                TicketEndpoint(credentials, office, reads),
                 accounts if settings.has_accounts else None,
                 resets if settings.has_accounts and settings.sends_mail else None,
                 HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability, self._is_draining),

@@ -17,6 +17,7 @@ from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.resets import ResetEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
+from booking.web.endpoints.tickets import TicketEndpoint
 from booking.web.endpoints.webhooks import WebhookEndpoints
 from booking.web.openapi import endpoint as reference
 from booking.web.pages.static_files import static
@@ -135,6 +136,7 @@ def routes(
     webhooks: WebhookEndpoints,
     live: LiveEndpoint,
     live_of_user: LiveOfUserEndpoint,
+    ticket: TicketEndpoint,
     accounts: AccountEndpoints | None,
     resets: ResetEndpoints | None,
     health: HealthEndpoints,
@@ -162,6 +164,7 @@ def routes(
         _route("/cancel", POST=sale.cancel),
         _route("/confirm", POST=sale.confirm),
         _route("/events/{event_id}/booking", GET=events.get_booking),
+        _route("/events/{event_id}/ticket.svg", GET=ticket),
         _route("/events/{event_id}/details", GET=events.details),
         _sending("/events/{event_id}/bookings", GET=lists.of_event),
         _route("/events/{event_id}/changes", GET=changes.changes),
@@ -190,6 +193,7 @@ def routes(
         _sending("/problems/{code}", GET=pages.problem),
         _sending("/", GET=page.index),
         _sending("/sale/{event_id}", GET=page.sale),
+        _sending("/me", GET=page.me),
         _sending("/console", GET=page.console),
         _sending("/account", GET=page.account),
         _sending("/reset", GET=page.reset),

@@ -25,6 +25,8 @@ FOR_PROGRAMS = {
     "unsupported_media_type",
     "capacity_below_sold",  # the console says it beside the field
     "precondition_failed",
+    "too_many_webhooks",
+    "webhook_not_found",
 }
 """Codes that no click of a buyer can bring about."""
 
@@ -34,9 +36,9 @@ def test_every_refusal_that_a_buyer_can_meet_has_words_of_its_own(api: Api, sit:
     visitor.go("/")
     told: dict[str, str] = visitor.page.evaluate(
         """async (codes) => {
-            const { inWords, REFUSALS } = await import("/static/words.js");
+            const { inWords, hasWords } = await import("/static/words.js");
             const refusal = (code) => ({ code, message: "", data: {}, faults: [], requestId: "an-id", retryAfter: 3 });
-            return Object.fromEntries(codes.map((code) => [code, code in REFUSALS ? inWords(refusal(code)) : ""]));
+            return Object.fromEntries(codes.map((code) => [code, hasWords(code) ? inWords(refusal(code)) : ""]));
         }""",
         sorted(KINDS),
     )

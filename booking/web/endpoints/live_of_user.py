@@ -39,7 +39,7 @@ from booking.web.endpoints.live import (
     until_ended,
 )
 from booking.web.headers import fields_of
-from booking.web.local_limits import LocalBuckets
+from booking.web.local_limits import LocalBuckets, address_key
 from booking.web.password_limits import address_of
 from booking.web.problems import Fault, invalid
 from booking.web.requests import event_id_of
@@ -263,10 +263,9 @@ class LiveOfUserEndpoint:
         """Streams until the client disconnects, its token ends, the server stops, or the client reads too slowly."""
         caller = await listening_caller(self._credentials, scope)
         event_ids = read_event_ids(scope, may_be_empty=caller is not None)
-        address = address_of(scope)
-        with self._places.take(address, None if caller is None else caller.user_id):
+        with self._places.take(address_of(scope), None if caller is None else caller.user_id):
             for _ in event_ids[1:]:  # a stream of one event is bounded by the places alone
-                self._reads.charge(address if caller is None else caller.user_id)
+                self._reads.charge(address_key(scope) if caller is None else caller.user_id)
             found = await read_several(self._office, event_ids, caller)
             errors = [one for one in found if isinstance(one, BaseException)]
             if errors and len(errors) == len(found):

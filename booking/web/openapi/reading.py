@@ -6,6 +6,7 @@ from booking.web import response_schemas
 from booking.web.endpoints import health
 from booking.web.endpoints.exports import FORMATS
 from booking.web.endpoints.live_of_user import FIND_SECONDS, UNNAMED_MAX
+from booking.web.endpoints.tickets import SVG
 from booking.web.openapi import examples
 from booking.web.openapi.operation import JSON, Audience, Content, Operation, ResponseDoc, Tag
 from booking.web.openapi.schemas import HAS_MORE, UNAVAILABLE, UP_TO_DATE, list_of, ref, success
@@ -55,7 +56,7 @@ READING = (
         "/events",
         "list_events",
         Tag.READING,
-        Audience.ANYONE,
+        Audience.ANYONE_OR_ORGANIZER,
         "List the events, newest first",
         (
             ResponseDoc(
@@ -70,8 +71,8 @@ READING = (
                 ),
             ),
         ),
-        parameters=("limit", "events.starting_after"),
-        refusals=("rate_limited",),
+        "Without `unlisted` and `archived` events, which only `mine` has.",
+        parameters=("limit", "events.starting_after", "mine"),
     ),
     _event("read_event", "/events/{event_id}", "Read an event"),
     _event("status", "/status/{event_id}", "Read an event, by its older address", refusals=()),
@@ -134,6 +135,17 @@ READING = (
         Audience.USER,
         "Read one's own live booking, with its position while it waits",
         (ResponseDoc(200, "The booking.", success("Fetched booking", BOOKING, examples.HELD)),),
+        refusals=("booking_not_found",),
+    ),
+    Operation(
+        "GET",
+        "/events/{event_id}/ticket.svg",
+        "show_ticket",
+        Tag.READING,
+        Audience.USER,
+        "Show one's own confirmed booking as a ticket with a QR code",
+        (ResponseDoc(200, "The picture.", text(SVG, examples.SVG)),),
+        "The code holds the booking's id.",
         refusals=("booking_not_found",),
     ),
     Operation(
@@ -330,6 +342,7 @@ SERVICE = (
         "A sale's page for buyers",
         ResponseDoc(404, "A page that says that there is no such sale.", PAGE),
     ),
+    _page("/me", "own_tickets_page", "One's own tickets, as a page"),
     _page("/console", "console_page", "The organizer's console, as a page"),
     _page("/account", "account_page", "The user's own account, as a page"),
     _page("/reset", "reset_page", "The page behind the link in a mail, where a new password is chosen"),

@@ -4,7 +4,7 @@ import { call, ROOT } from "./api.js";
 import { byId, el, field, setFault, setText } from "./elements.js";
 import { keepSession } from "./renewal.js";
 import * as session from "./session.js";
-import { ACCOUNT_WORDS, inWords, lasting } from "./words.js";
+import { ACCOUNT_WORDS, inWords, lasting, t } from "./words.js";
 
 const ENDS_SOON_MS = 5 * 60_000;
 export const PASSWORD_MIN = 8; // characters
@@ -14,11 +14,11 @@ export const SENDS_MAIL = document.documentElement.dataset.mail === "on";
 
 /** What the form does in each mode: its button, where it posts, and the other modes that it offers. */
 const MODES = {
-  signIn: { submit: "Sign in", path: "/auth/login", others: ["register", ...(SENDS_MAIL ? ["forgot"] : [])] },
-  register: { title: "Create an account", submit: "Create account", path: "/auth/register", others: ["signIn"] },
-  forgot: { title: "Forgot your password?", submit: "Send me a link", path: "/auth/forgot", others: ["signIn"] },
+  signIn: { submit: t("form.sign_in"), path: "/auth/login", others: ["register", ...(SENDS_MAIL ? ["forgot"] : [])] },
+  register: { title: t("form.register_title"), submit: t("form.register"), path: "/auth/register", others: ["signIn"] },
+  forgot: { title: t("form.forgot_title"), submit: t("form.forgot"), path: "/auth/forgot", others: ["signIn"] },
 };
-const OFFERS = { signIn: "I have an account", register: "I need an account", forgot: "Forgot your password?" };
+const OFFERS = { signIn: t("form.offer.sign_in"), register: t("form.offer.register"), forgot: t("form.offer.forgot") };
 
 /** A form that signs in, creates an account (which signs in, too), or has a link for a new password sent. */
 export class SignInForm {
@@ -27,7 +27,7 @@ export class SignInForm {
   #lead = "";
   #email = el("input", { id: "email", type: "email", autocomplete: "username", required: true, maxlength: 254 });
   #password = el("input", { id: "password", type: "password", required: true, maxlength: 256 });
-  #passwordField = field("Password", this.#password);
+  #passwordField = field(t("form.password"), this.#password);
   #heading = el("h2", { tabindex: -1 });
   #leadWords = el("p", { class: "quiet" });
   #submit = el("button", { type: "submit" });
@@ -43,7 +43,7 @@ export class SignInForm {
       this.#heading,
       this.#leadWords,
       above,
-      field("Email", this.#email),
+      field(t("form.email"), this.#email),
       this.#passwordField,
       this.#news,
       this.#trouble,
@@ -128,7 +128,7 @@ export class SignInForm {
 /** The form as `element` and `say(title, lead)`. */
 export const signInForm = (above = null) => new SignInForm(above);
 
-const endsIn = (ms) => (ms > 0 ? `Sign-in ends in ${lasting(Math.ceil(ms / 60_000) * 60)}` : "Sign-in has ended");
+const endsIn = (ms) => (ms > 0 ? t("form.ends_in", { time: lasting(Math.ceil(ms / 60_000) * 60) }) : t("form.has_ended"));
 
 /**
  * Keeps the session alive, and the account area up to date: the signed-in user, and a warning in the last five minutes
@@ -142,7 +142,7 @@ export function showAccount(place) {
         ? [
             el("a", { class: "who", href: `${ROOT}/account` }, session.email()),
             soon ? el("span", { class: "chip warn" }, endsIn(session.remaining())) : "",
-            el("button", { type: "button", class: "plain", onclick: soon ? session.end : session.signOut }, soon ? "Sign in again" : "Sign out"),
+            el("button", { type: "button", class: "plain", onclick: soon ? session.end : session.signOut }, t(soon ? "form.again" : "form.sign_out")),
           ]
         : []),
     );
