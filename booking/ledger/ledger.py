@@ -1,7 +1,7 @@
 """The ledger: the only access to the database for all other packages."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import chain
 from typing import Any, Self, TypeVar
@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from booking.domain.accounts import Account, Role
+from booking.domain.callers import account_id_of
 from booking.domain.changes import Change, ShardBatch
 from booking.domain.model import Booking, BookingStatus, Rules
 from booking.ledger import accounts, engine, reads, resets, service, shards, writer
@@ -17,7 +18,7 @@ from booking.ledger.engine import CONNECTIONS_MAX, open_engine
 from booking.ledger.errors import LedgerError, LedgerUnavailable
 from booking.ledger.failures import DuplicateRow, translated_errors
 from booking.ledger.fold import fold
-from booking.ledger.records import Count, EventRecord, SeqGap, ShardRecord
+from booking.ledger.records import AccountEmail, Count, EventRecord, SeqGap, ShardRecord
 
 T = TypeVar("T")
 
@@ -186,6 +187,14 @@ class Ledger:
         """Whether any account is an organizer's or an administrator's."""
         async with self._connected() as connection:
             return await accounts.has_organizer(connection)
+
+    async def emails_of(self, user_ids: Iterable[str]) -> dict[str, AccountEmail]:
+        """By user id: the email of each of these users (a few thousand at most) who has an account here."""
+        account_ids = [account_id for user_id in user_ids if (account_id := account_id_of(user_id)) is not None]
+        if not account_ids:
+            return {}
+        async with self.reading() as connection:
+            return await accounts.emails(connection, account_ids)
 
     async def accounts(self) -> AsyncIterator[Account]:
         """Every account by id, in pages."""

@@ -132,6 +132,8 @@ class BookingData(TypedDict):
     """The position on the waiting list; only while the booking is waiting. 1 is next."""
     ended_at: NotRequired[Instant]
     """When the booking was cancelled, or its hold expired; only in the list of one's own bookings."""
+    email: NotRequired[str]
+    """The email of the user's account, in lists for the event's organizer."""
 
 
 @documented
@@ -149,7 +151,7 @@ class ChangeData(TypedDict):
     """What an organizer who cancelled the booking has said."""
     booking: NotRequired[BookingData]
     """In all kinds but `created` and `changed`."""
-    event: NotRequired[RulesData]
+    event: NotRequired[ToldRulesData]
     """In `created` and `changed`."""
 
 

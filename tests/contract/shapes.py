@@ -166,6 +166,7 @@ def check_booking(booking: Any) -> None:
     assert booking["id"]
     assert type(booking["event_id"]) is int
     assert isinstance(booking["user_id"], str)
+    assert "email" not in booking or booking["user_id"].startswith("account:")
     assert type(booking["quantity"]) is int
     assert 1 <= booking["quantity"] <= 100
     assert booking["status"] in STATUSES

@@ -45,6 +45,7 @@ BOOKING = booking_data(_BOOKING)
 HELD = booking_data(_HELD)
 WAITING = booking_data(_WAITING)
 CANCELLED = booking_data(replace(_BOOKING, status=BookingStatus.CANCELLED))
+LISTED = [WAITING, booking_data(replace(_BOOKING, user_id="account:3")) | {"email": "ada@example.com"}]
 
 CHANGES = [
     change_data(change)
@@ -79,8 +80,8 @@ TEST = {
     "duration_ms": 41,
 }
 
-CSV = (",".join(COLUMNS) + "\r\n").encode() + csv_lines([_BOOKING, _WAITING])
-NDJSON = ndjson_lines([_BOOKING, _WAITING])
+CSV = (",".join(COLUMNS) + "\r\n").encode() + csv_lines(LISTED)
+NDJSON = ndjson_lines(LISTED)
 LIVE = f"retry: 1000\n\nid: {_EVENT.epoch}-5\nevent: availability\ndata: {orjson.dumps(EVENT).decode()}\n\n"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 29 29">…</svg>'
 LIVE_OF_USER = (

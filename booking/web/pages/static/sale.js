@@ -29,8 +29,8 @@ let stateShown = "";
 let view = null;
 let viewKey = "";
 let user = session.userId();
-let lostHold = null; // what was held when the sign-in ended
 let isTrue = () => true; // whether the complaint that is shown is still true
+let lostHold = null; // what was held when the sign-in ended
 const cancelled = new Set(); // bookings cancelled on this page: later messages about them are out of date
 
 const says = (text, good = true) => {

@@ -51,8 +51,10 @@ function signInToConfirm(hold) {
     show() {
       const isOver = clock.show(Date.parse(hold.expires_at)) <= 0;
       clock.element.hidden = isOver;
-      if (isOver) form.say(t("form.sign_in"), inWords({ code: "hold_expired" }));
-      else form.say(t("sign_in.confirm"), t("sign_in.confirm_text", many(hold)));
+      form.say(
+        t(isOver ? "form.sign_in" : "sign_in.confirm"),
+        isOver ? inWords({ code: "hold_expired" }) : t("sign_in.confirm_text", many(hold)),
+      );
     },
   };
 }

@@ -1,0 +1,95 @@
+"""What a sale's page says about its event before any script runs: for people, and for those who are sent its link."""
+
+from datetime import UTC, datetime, timedelta
+from html import escape
+from zoneinfo import ZoneInfo
+
+from booking.domain.details import Details, Price, Visibility
+from booking.domain.model import Event
+from booking.web.pages.languages import text
+from booking.web.times import EPOCH
+
+DESCRIPTION_CHARACTERS_MAX = 200
+"""Characters of a description in the preview of a link; those that show one cut it off there or earlier."""
+
+DIGITS = {
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"), 0),
+    **dict.fromkeys(("RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
+}
+"""Digits after the point of currencies that do not have two (ISO 4217, table A.1)."""
+
+
+def about(event: Event | None, language: str) -> dict[str, str]:
+    """The pieces of HTML for the page's template; without an event those of a page that tells nothing of it."""
+    if event is None:
+        return {"title": escape(text(language, "sale.title")), "meta": "", "about": ""}
+    name, details = event.rules.name, event.rules.details
+    return {"title": escape(name), "meta": _meta(name, details, language), "about": _facts(details, language)}
+
+
+def _meta(name: str, details: Details, language: str) -> str:
+    """The tags that a preview of a link is made from (OpenGraph, ogp.me)."""
+    facts = [fact for _, fact in _named_facts(details, language)]
+    if details.description is not None:
+        facts.append(" ".join(details.description.split()))
+    told = " · ".join(facts)
+    if len(told) > DESCRIPTION_CHARACTERS_MAX:
+        told = told[: DESCRIPTION_CHARACTERS_MAX - 1].rstrip() + "…"
+    tags = [
+        *(
+            f'<meta property="og:{kind}" content="{escape(content)}">'
+            for kind, content in (("type", "website"), ("title", name))
+        ),
+        *((f'<meta name="description" property="og:description" content="{escape(told)}">',) if told else ()),
+        *(('<meta name="robots" content="noindex">',) if details.visibility is not Visibility.LISTED else ()),
+    ]
+    return "\n    ".join(tags)
+
+
+def _facts(details: Details, language: str) -> str:
+    """The part of the page about the event itself; empty if nothing is told."""
+    facts = "".join(
+        f'<dt>{label}</dt><dd dir="auto">{escape(fact)}</dd>' for label, fact in _named_facts(details, language)
+    )
+    listed = f'<dl class="facts">{facts}</dl>' if facts else ""
+    described = details.description and f'<p class="description" dir="auto">{escape(details.description)}</p>'
+    if not (listed or described):
+        return ""
+    label = escape(text(language, "about.heading"))
+    return f'<section class="about" aria-label="{label}">{listed}{described or ""}</section>'
+
+
+def _named_facts(details: Details, language: str) -> list[tuple[str, str]]:
+    told = (
+        ("about.begins", _time(details.starts_at_ms, details.time_zone, language)),
+        ("about.ends", _time(details.ends_at_ms, details.time_zone, language)),
+        ("about.where", details.venue),
+        ("about.price", details.price and price_text(details.price, language)),
+    )
+    return [(escape(text(language, key)), fact) for key, fact in told if fact]
+
+
+def _time(at_ms: int | None, time_zone: str | None, language: str) -> str | None:
+    """A time as `Wednesday, 1 May 2030, 20:00 (Europe/Berlin)`."""
+    if at_ms is None:
+        return None
+    at = EPOCH + timedelta(milliseconds=at_ms)
+    try:
+        local: datetime = at.astimezone(ZoneInfo(time_zone)) if time_zone else at
+    except OverflowError:  # in the first or the last hours of the calendar
+        local = at
+    zone = "UTC" if local.tzinfo is UTC else str(local.tzinfo)
+    weekday = text(language, "calendar.weekdays").split()[local.weekday()]
+    month = text(language, "calendar.months").split()[local.month - 1]
+    form = text(language, "calendar.time")
+    return form.format(weekday=weekday, day=local.day, month=month, year=local.year, time=f"{local:%H:%M}", zone=zone)
+
+
+def price_text(price: Price, language: str) -> str:
+    """A price as `45.00 EUR`; a word for 0."""
+    if not price.amount:
+        return text(language, "about.free")
+    digits = DIGITS.get(price.currency, 2)
+    whole, part = divmod(price.amount, 10**digits)
+    return f"{whole}.{part:0{digits}} {price.currency}" if digits else f"{whole} {price.currency}"
