@@ -26,7 +26,7 @@ _BOOKING_COLUMNS = [column.name for column in bookings.columns]
 _SQLITE_INSERT_CHANGES = """
     INSERT INTO changes (event_id, seq, kind, at_ms, number, user_id, quantity, status, source, created_at_ms,
         expires_at_ms, rules, actor, reason, payment_id, given_back)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _SQLITE_INSERT_BOOKINGS = """
     INSERT INTO bookings (event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms,

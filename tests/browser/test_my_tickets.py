@@ -141,3 +141,22 @@ def test_a_notice_is_given_to_those_who_asked_for_it_and_look_elsewhere(api: Api
     assert page.evaluate("window.told") == [f"A ticket is held for you. {name}: confirm it in time."]
     expect(switch).to_be_hidden()
     assert second.get(f"/events/{event_id}/booking").data["status"] == "held"
+
+
+def test_a_part_of_the_tickets_is_given_back(api: Api, sit: Sit) -> None:
+    name = fresh("part")
+    event_id = api.event(event_name=name, available_tickets=9, max_per_user=4)
+    me = api.user()
+    me.book(event_id, 4)
+    page = (visitor := sit(me.id)).page
+    visitor.go("/me")
+    mine = ticket(page, name)
+    mine.get_by_label("How many do you keep?").select_option("1")
+    mine.get_by_role("button", name="Give back the rest").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Give back 3 tickets?")
+    dialog.get_by_role("button", name="Give it back").click()
+    expect(page.locator("#news")).to_have_text("Changed. You keep 1 ticket.")
+    expect(mine).to_contain_text("1 ticket, booked on")
+    assert api.look(event_id)["available_tickets"] == 8
+    expect(mine.get_by_label("How many do you keep?")).to_have_count(0)

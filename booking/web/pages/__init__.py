@@ -77,7 +77,7 @@ async def send_missing(scope: Scope, send: Send, code: str) -> None:
     language = language_of(scope)
     shown = code if f"missing.{code}" in TEXTS[language] else "not_found"
     heading, detail = (escape(text(language, key)) for key in (f"missing.{shown}", f"missing.{shown}_text"))
-    await _send(scope, send, "missing", 404, cache_control=NO_STORE, heading=heading, text=detail, code=code)
+    await _send(scope, send, "missing", 404, cache_control=NO_STORE, heading=heading, text=detail)
 
 
 def wants_html(scope: Scope) -> bool:
