@@ -55,6 +55,7 @@ local function book(user, quantity) -- in the contract's order of checks
   local mine = known[user]
   if mine and mine.status == WAITING_LETTER then return ALREADY_WAITING, place(mine), mine.record end
   if mine and mine.status ~= EXPIRED_LETTER then return ALREADY_BOOKED, 0, mine.record end
+  if sale.archived == 1 then return SALE_CLOSED end
   if sale.paused == 1 then return SALE_PAUSED end
   if sale.opens_at and now < sale.opens_at then return SALE_NOT_OPEN, sale.opens_at, now_text end
   if sale.closes_at and now >= sale.closes_at then return SALE_CLOSED end

@@ -23,6 +23,8 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "node": [("node-1", "node-1"), ("x" * 253, "x" * 253)],
     "drain_seconds": [("0.5", 0.5), ("300", 300.0)],
     "persist_port": [("1", 1), ("65535", 65_535)],
+    "notify_port": [("1", 1), ("65535", 65_535)],
+    "webhook_allow": [("127.0.0.0/8, ::1", ("127.0.0.0/8", "::1"))],
     "data_dir": [("/srv/booking", Path("/srv/booking"))],
     "redis_url": [
         (url, url)
@@ -102,6 +104,8 @@ BAD: dict[str, list[str]] = {
     "node": ["two words", "line\nbreak", "nöde", "x" * 254],
     "drain_seconds": ["-1", "301", "nan", "soon"],
     "persist_port": ["0", "65536", "http"],
+    "notify_port": ["0", "65536", "http"],
+    "webhook_allow": ["*", "localhost", "10.0.0.1/8"],
     "data_dir": ["~nobody-of-this-name/data", "/srv/\udcff"],
     "redis_url": [
         "localhost:6379",

@@ -1,6 +1,6 @@
 """The entries of the change stream: one for each change of an event or of one of its bookings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from booking.domain.model import Booking, BookingStatus, Rules, Source
@@ -67,6 +67,8 @@ class EventChange:
     rules: Rules
     organizer_id: str | None = None
     actor: str | None = None
+    has_details: bool = field(default=True, compare=False)
+    """False: the entry tells no details. The event has none, or an older version wrote the entry and kept them."""
 
 
 Change = BookingChange | EventChange

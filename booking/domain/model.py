@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from booking.domain.details import NO_DETAILS, Details, Visibility
+
 CAPACITY_MAX = 10_000_000
 """Tickets of one event, at most (contract)."""
 
@@ -51,6 +53,12 @@ class Rules:
     opens_at_ms: int | None = None
     closes_at_ms: int | None = None
     paused: bool = False
+    details: Details = NO_DETAILS
+
+    @property
+    def offer_seconds(self) -> int:
+        """How long the hold of a user is who was promoted from the waiting list; 0: the booking is confirmed."""
+        return self.hold_seconds if self.details.offer_seconds is None else self.details.offer_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,8 @@ class Event:
     seq: int
     created_at_ms: int
     now_ms: int
+    waiting_tickets: int = 0
+    """The tickets that all users on the waiting list wait for."""
     organizer_id: str | None = None
     """The user id that created the event; None for an event that is older than this field."""
     epoch: str = field(default="", compare=False)
@@ -85,8 +95,13 @@ class Event:
 
     @property
     def state(self) -> EventState:
-        """The state at `now_ms`. `PAUSED` comes before the sale's window, as in the checks of `book`."""
+        """The state at `now_ms`. An archived event is `CLOSED`. `PAUSED` comes before the sale's window.
+
+        This is the order of the checks of `book`.
+        """
         rules = self.rules
+        if rules.details.visibility is Visibility.ARCHIVED:
+            return EventState.CLOSED
         if rules.paused:
             return EventState.PAUSED
         if rules.opens_at_ms is not None and self.now_ms < rules.opens_at_ms:

@@ -44,6 +44,7 @@ class Status(IntEnum):
     EVENT_EXISTS = 35
     LEDGER_BEHIND = 36
     PRECONDITION_FAILED = 37
+    DATES_INVERTED = 38
 
 
 UNCHANGED = frozenset({Status.FOUND, Status.SEND_AGAIN})

@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from booking.domain.details import DETAILS, NO_DETAILS, Detail, Price, detail_to_text
 from booking.domain.epochs import history_of
 from booking.domain.lags import Lag
 from booking.domain.model import Event, Rules
@@ -66,6 +67,14 @@ class Acting:
     user_id: str
     times: int = 1
     """How many times as large as a user's bucket the caller's is."""
+
+
+class SeenEvent(NamedTuple):
+    """What tells whether an event has changed since it was read; see `Event`."""
+
+    id: int
+    epoch: str
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,23 +167,26 @@ class BoxOffice:
                 for value in (rules.waitlist_limit, rules.opens_at_ms, rules.closes_at_ms, organizer_id)
             ),
         )
-        return await self._change_event("create", event_id, head)
+        items = [part for name in rules.details.members() for part in _rule(name, getattr(rules.details, name))]
+        return await self._change_event("create", event_id, (*head, *items))
 
     async def change(
         self,
         event_id: int,
-        rules: Mapping[str, Argument | None],
+        rules: Mapping[str, Detail],
         if_match: str | None = None,
         caller_id: str | None = None,
     ) -> EventOutcome:
-        """Changes the named rules. If people wait, a much larger capacity is reached in several atomic steps.
+        """Changes the named rules and details. Times are in milliseconds, and have the names that the scripts use.
+
+        If people wait, a much larger capacity is reached in several atomic steps.
 
         `caller_id` is recorded as the actor of the change.
 
         With `if_match`, ANY_TAG or `Event.rules_tag`s separated by spaces, it changes them only if they are as in one
         of these versions. Raises OutcomeUnknown if a later step fails.
         """
-        items = [part for name, value in rules.items() for part in (name, _or_empty(value))]
+        items = [part for name, value in rules.items() for part in _rule(name, value)]
         condition, caller = "" if if_match is None else if_match or NO_TAG, caller_id or ""
         outcome = await self._change_event("change", event_id, (condition, caller, *items))
         while outcome.status is Status.MORE_TO_CHANGE:
@@ -291,7 +303,7 @@ class BoxOffice:
         age_ms = max(int(waited_ms), round(1000 * (now - since))) if oldest else 0
         return Lag(int(entries), age_ms, whole == 1, bytes(newest).decode(), bytes(lost).decode())
 
-    async def changed_events(self, shard: int, seen: Sequence[Event]) -> list[int]:
+    async def changed_events(self, shard: int, seen: Sequence[Event | SeenEvent]) -> list[int]:
         """The ids of those of a shard's events that may have changed since they were read as in `seen`.
 
         A change that time alone makes is not found. Each call asks for up to WATCHED_MAX events.
@@ -419,6 +431,16 @@ def _bucket(limit: RateLimit | None, times: int) -> tuple[Argument, int]:
     if limit is None or times == UNLIMITED:
         return 0, 0
     return limit.interval_us if times == 1 else repr(limit.interval_us / times), limit.burst * times
+
+
+def _rule(name: str, value: Detail) -> tuple[str, Argument]:
+    """A rule or a detail as the scripts read it."""
+    if name in DETAILS:
+        return name, "" if value == getattr(NO_DETAILS, name) else detail_to_text(value)
+    assert not isinstance(value, Price)
+    if name == "hold_seconds":
+        return "hold_ms", 1_000 * int(value or 0)
+    return name, _or_empty(value)
 
 
 def _or_empty(value: Argument | None) -> Argument:

@@ -29,6 +29,17 @@ Numbers = dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """What Redis stores of an event."""
+
+    numbers: Numbers
+    """Its counters and numeric rules."""
+    organizer_id: str | None
+    details: str
+    """The JSON of its details; empty if it has never had any."""
+
+
+@dataclass(frozen=True, slots=True)
 class Primary:
     """A primary's state; its numbers are 0 unless it `is_up`."""
 
@@ -107,14 +118,17 @@ class InventoryReader:
 
     async def event(self, event_id: int) -> Numbers | None:
         """An event's counters and numeric rules, all as of its `seq`; None if there is no such event."""
-        stored = await self._call(self._shard_of(event_id), lambda redis: redis.hgetall(self._keys(event_id)[0]))
-        return {name.decode(): int(value) for name, value in stored.items() if _is_number(value)} if stored else None
+        found = await self.stored_event(event_id)
+        return None if found is None else found.numbers
 
-    async def organizer_id(self, event_id: int) -> str | None:
-        """The user id that created an event; None if it has none, or if there is no such event."""
-        event, *_ = self._keys(event_id)
-        found = await self._call(self._shard_of(event_id), lambda redis: redis.hget(event, "organizer_id"))
-        return found.decode(errors="replace") if found else None
+    async def stored_event(self, event_id: int) -> StoredEvent | None:
+        """What Redis stores of an event, all as of its `seq`; None if there is no such event."""
+        stored = await self._call(self._shard_of(event_id), lambda redis: redis.hgetall(self._keys(event_id)[0]))
+        if not stored:
+            return None
+        numbers = {name.decode(): int(value) for name, value in stored.items() if _is_number(value)}
+        organizer_id = stored.get(b"organizer_id", b"").decode(errors="replace")
+        return StoredEvent(numbers, organizer_id or None, stored.get(b"details", b"").decode(errors="replace"))
 
     async def sizes(self, event_id: int) -> tuple[int, int, float | None]:
         """The sizes of the waiting list and of the list of holds, and when the event's first hold ends (ms)."""

@@ -6,18 +6,24 @@ booking. `expires` is 0 unless the booking is held. A record that begins with a 
 the same format without the version. Readers have to know both. A record of any other version is an error, never a
 missing booking. So a later version may have any format, for example several items in place of one quantity.
 
-An entry of the stream has the field `c`, and at most one more: `o`, the organizer of a new event, or `a`, the actor of
-a change if that is not the booking's own user. After the actor and a NUL comes the reason, if one was given; no user id
-holds a NUL. Code of an older version ignores `a`, but cannot read an entry of three fields.
-
 Records are the values of an event's `bookings`, the middle of a stream's entries, and part of the answers stored under
 idempotency keys. `lua/shared/record.lua` reads and writes them, too.
+
+A stream's entry has the field `c`, whose format every version can read, and may have others:
+
+- `o`, the user id that creates an event, and `d`, its details after the change (`domain/details.py`);
+- `a`, the actor of a change if that is not the booking's own user, followed by a NUL and the reason, if one was given:
+  no user id holds a NUL;
+- `p`, the id of the booking's payment, and `q`, the number of tickets that were given back of it.
+
+A version that does not know a field ignores it. One from before `a` cannot read an entry of three fields.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
+from booking.domain.details import Details, Visibility, details_from_text, details_to_text
 from booking.domain.epochs import history_of
 from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
 from booking.domain.outcomes import Outcome, Status
@@ -38,7 +44,7 @@ SOURCES = {letter.encode(): source for source, letter in SOURCE_LETTERS.items()}
 OUTCOMES = {int(status): status for status in Status}
 CHANGE_KINDS = {kind.value.encode(): kind for kind in ChangeKind}
 _VERSION = f"{RECORD_VERSION} ".encode()
-NOTHING_MORE: Mapping[bytes, bytes] = {}
+NO_FIELDS: Mapping[bytes, bytes] = {}
 EVENT_KINDS = frozenset({ChangeKind.CREATED, ChangeKind.CHANGED})
 
 
@@ -108,7 +114,7 @@ def read_outcome(event_id: int, user_id: str, row: Sequence[Any]) -> Outcome:
 def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:
     """Parses an event's row, as `lua/shared/view.lua` returns it."""
     name, capacity, max_per_user, hold_ms, waitlist_limit, opens_at, closes_at, paused, *rest = row[1:]
-    *numbers, epoch, version, organizer_id = rest
+    *numbers, epoch, version, organizer_id, details, backlog = rest
     available, held, sold, bookings, holding, waiting, seq, created_at, now = map(int, numbers)
     rules = Rules(
         name=bytes(name).decode(),
@@ -119,6 +125,7 @@ def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:
         opens_at_ms=_optional(opens_at),
         closes_at_ms=_optional(closes_at),
         paused=bool(paused),
+        details=details_from_text(bytes(details)),
     )
     return Event(
         id=event_id,
@@ -129,6 +136,7 @@ def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:
         bookings_count=bookings,
         held_count=holding,
         waiting_count=waiting,
+        waiting_tickets=int(backlog),
         seq=seq,
         created_at_ms=created_at,
         now_ms=now,
@@ -138,15 +146,28 @@ def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:
     )
 
 
+def detail_fields(details: Details) -> dict[str, int | str]:
+    """The fields of an event's hash for its details, as `lua/shared/details.lua` writes them; none for the defaults."""
+    members = details.members()
+    if not members:
+        return {}
+    return {
+        "details": details_to_text(details),
+        "archived": int(details.visibility is Visibility.ARCHIVED),
+        "offer_ms": members["offer_seconds"] * 1000 if "offer_seconds" in members else "",
+        "payment_ms": members["payment_seconds"] * 1000 if "payment_seconds" in members else "",
+    }
+
+
 def read_entry(fields: Sequence[bytes]) -> Change:
-    """Parses a stream entry: names and values in turn. Raises KeyError, ValueError or IndexError."""
-    if len(fields) == 2:  # a booking's own user has made the change
+    """Parses a stream entry: its fields' names and values in turn. Raises KeyError, ValueError or IndexError."""
+    if len(fields) == 2:  # a plain booking's entry has no other field
         return read_change(fields[1])
     more = dict(zip(fields[::2], fields[1::2], strict=True))
-    return read_change(more.pop(b"c"), more)
+    return read_change(more[b"c"], more)
 
 
-def read_change(text: bytes, more: Mapping[bytes, bytes] = NOTHING_MORE) -> Change:
+def read_change(text: bytes, more: Mapping[bytes, bytes] = NO_FIELDS) -> Change:
     """Parses the field `c`: "event seq kind at", followed by a record and its user, or by an event's rules and name.
 
     `more` are the entry's other fields. Raises KeyError, ValueError or IndexError.
@@ -168,9 +189,10 @@ def read_change(text: bytes, more: Mapping[bytes, bytes] = NOTHING_MORE) -> Chan
             _optional(opens_at),
             _optional(closes_at),
             paused == b"1",
+            details_from_text(more.get(b"d", b"")),
         )
         organizer_id = more.get(b"o", b"").decode() or None
-        return EventChange(int(event_id), int(seq), kind, int(at_ms), rules, organizer_id, actor)
+        return EventChange(int(event_id), int(seq), kind, int(at_ms), rules, organizer_id, actor, b"d" in more)
     status, quantity, number, created, source, expires, user_id = rest.removeprefix(_VERSION).split(b" ", 6)
     return BookingChange(
         int(event_id),

@@ -8,7 +8,7 @@ from redis.exceptions import WatchError
 
 from booking.domain.model import Booking, BookingStatus, Rules
 from booking.inventory import keys
-from booking.inventory.records import read_lost, stored_epoch, write_record
+from booking.inventory.records import detail_fields, read_lost, stored_epoch, write_record
 from booking.inventory.shard_clients import ShardClients
 from booking.inventory.topology import Topology
 
@@ -167,6 +167,7 @@ class RestoreWriter:
             "seq": seq,
             **counters,
         }
+        fields |= detail_fields(rules.details)
         if self._largest_waiting.pop(event_id, 0) > rules.capacity:  # a smaller capacity was being applied
             fields["prune_from"] = 0
         with self._clients.using(self._shard, "written") as redis:

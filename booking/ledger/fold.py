@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 from booking.domain.changes import BookingChange, Change, EventChange
+from booking.domain.details import Details
 from booking.domain.model import Rules
 from booking.ledger.errors import LedgerConflict
 
@@ -72,19 +73,33 @@ def fold(changes: Iterable[Change]) -> Fold:
         else:
             if seq == 1:
                 step.created = change
-            step.changed = change
+            if not change.has_details and step.changed is not None:
+                kept = replace(change.rules, details=step.changed.rules.details)
+                step.changed = replace(change, rules=kept, has_details=step.changed.has_details)
+            else:
+                step.changed = change
             rows.append(
                 (event_id, seq, change.kind.value, change.at_ms, None, change.organizer_id, None, None, None, None,
-                 None, rules_to_text(change.rules), change.actor, None, None, None)
+                 None, rules_to_text(change.rules, has_details=change.has_details), change.actor, None, None, None)
             )  # fmt: skip
     return folded
 
 
-def rules_to_text(rules: Rules) -> str:
-    """The rules as JSON, as the table `changes` keeps them."""
-    return json.dumps(asdict(rules), ensure_ascii=False, separators=(",", ":"))
+RULE_COLUMNS = tuple(rule.name for rule in fields(Rules) if rule.name != "details")
+"""The columns of the table `events` that hold one rule each."""
 
 
-def rules_from_text(text: str) -> Rules:
-    """Parses the JSON of `rules_to_text`."""
-    return Rules(**json.loads(text))
+def rules_to_text(rules: Rules, *, has_details: bool = True) -> str:
+    """The rules as JSON, as the table `changes` keeps them. Without `has_details` it tells no details."""
+    members = {name: getattr(rules, name) for name in RULE_COLUMNS}
+    if has_details:
+        members["details"] = rules.details.members()
+    return json.dumps(members, ensure_ascii=False, separators=(",", ":"))
+
+
+def rules_from_text(text: str) -> tuple[Rules, bool]:
+    """Parses the JSON of `rules_to_text`: the rules, and whether it tells details."""
+    members = json.loads(text)
+    details = members.get("details")
+    rules = Rules(**{name: members[name] for name in RULE_COLUMNS}, details=Details.of(details or {}))
+    return rules, details is not None

@@ -8,8 +8,9 @@ from sqlalchemy import Row, desc, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
+from booking.domain.details import details_from_text
 from booking.domain.model import Booking, BookingStatus, Rules, Source
-from booking.ledger.fold import rules_from_text
+from booking.ledger.fold import RULE_COLUMNS, rules_from_text
 from booking.ledger.records import Count, EventRecord, SeqGap
 from booking.ledger.tables import SKIPPED, bookings, changes, events
 
@@ -41,7 +42,7 @@ async def event(connection: AsyncConnection, event_id: int) -> EventRecord | Non
     row = (await connection.execute(select(events).where(events.c.id == event_id))).mappings().one_or_none()
     if row is None:
         return None
-    rules = Rules(**{name: row[name] for name in Rules.__slots__})
+    rules = Rules(**{name: row[name] for name in RULE_COLUMNS}, details=details_from_text(row["details"] or ""))
     return EventRecord(row["id"], rules, row["created_at_ms"], row["seq"], row["organizer_id"])
 
 
@@ -136,14 +137,20 @@ async def _last_changes(connection: AsyncConnection, event_id: int, numbers: lis
 
 async def rules_as_of(connection: AsyncConnection, event_id: int, seq: int) -> Rules | None:
     """An event's rules at `seq`; None if it did not exist then."""
-    row = await connection.execute(
+    told = (
         select(changes.c.rules)
         .where(changes.c.event_id == event_id, changes.c.seq <= seq, changes.c.rules.is_not(None))
         .order_by(changes.c.seq.desc())
         .limit(1)
     )
-    text = row.scalar_one_or_none()
-    return None if text is None else rules_from_text(text)
+    text = (await connection.execute(told)).scalar_one_or_none()
+    if text is None:
+        return None
+    rules, has_details = rules_from_text(text)
+    if not has_details:  # the details of an earlier change still hold; in a name the quotes would be escaped
+        text = (await connection.execute(told.where(changes.c.rules.contains('"details":')))).scalar_one_or_none()
+        rules = rules if text is None else replace(rules, details=rules_from_text(text)[0].details)
+    return rules
 
 
 async def live_of(connection: AsyncConnection, event_id: int, users: list[str]) -> dict[str, Booking]:
@@ -281,8 +288,9 @@ def booking_of(row: Row[int, int, str, int, str, str, int, int | None, str | Non
 def change_of(row: Row[Any]) -> Change:
     """A row of `changes` as a change."""
     if row.rules is not None:
-        rules = rules_from_text(row.rules)
-        return EventChange(row.event_id, row.seq, ChangeKind(row.kind), row.at_ms, rules, row.user_id, row.actor)
+        rules, has_details = rules_from_text(row.rules)
+        kind = ChangeKind(row.kind)
+        return EventChange(row.event_id, row.seq, kind, row.at_ms, rules, row.user_id, row.actor, has_details)
     return BookingChange(
         event_id=row.event_id,
         seq=row.seq,

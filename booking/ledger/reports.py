@@ -123,7 +123,7 @@ async def _capacities(connection: AsyncConnection, event_id: int, seq: int) -> l
     )
     stretches: list[tuple[int, int]] = []
     for first, text in rows:
-        capacity = rules_from_text(text).capacity
+        capacity = rules_from_text(text)[0].capacity
         if not stretches or stretches[-1][1] != capacity:
             stretches.append((first, capacity))
     firsts = [first for first, _ in stretches]

@@ -44,6 +44,8 @@ events = Table(
     # The user id that created the event; null for an event that is older than this column.
     Column("organizer_id", Text),
     Index(None, "organizer_id"),
+    # The details as JSON (domain/details.py); null for an event that is older than this column.
+    Column("details", Text),
 )
 
 # Every booking after its last change. Bookings and changes have no foreign keys to events: the writer updates

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     RowMapping,
-    Select,
+    Subquery,
     and_,
     delete,
     func,
@@ -204,10 +204,7 @@ class WebhookLedger:
 
     async def behind(self, now_ms: int, most: int) -> list[Backlog]:
         """Of each enabled webhook up to `most` events, drawn by chance, of which it has changes to be told now."""
-        scope = union_all(
-            _scope(events.c.organizer_id == webhooks.c.owner_id, webhooks.c.event_id.is_(None)),
-            _scope(events.c.id == webhooks.c.event_id),
-        ).subquery()
+        scope = _scopes()
         mine = and_(outbox_cursors.c.consumer == scope.c.consumer, outbox_cursors.c.event_id == scope.c.event_id)
         # By chance, so that no event has to wait for ever behind `most` others.
         place = func.row_number().over(partition_by=scope.c.consumer, order_by=func.random()).label("place")
@@ -277,12 +274,15 @@ class WebhookLedger:
 
     # What operators see
 
+    async def disabled(self) -> dict[int, str]:
+        """The webhooks that are disabled, each with the reason."""
+        query = select(webhooks.c.id, webhooks.c.disabled_reason).where(webhooks.c.disabled_reason.is_not(None))
+        async with self._ledger.reading() as connection:
+            return {row.id: row.disabled_reason for row in await connection.execute(query)}
+
     async def waiting(self) -> dict[int, Waiting]:
-        """By webhook, disabled ones included: how much it has not been told yet."""
-        scope = union_all(
-            _scope(events.c.organizer_id == webhooks.c.owner_id, webhooks.c.event_id.is_(None), enabled=False),
-            _scope(events.c.id == webhooks.c.event_id, enabled=False),
-        ).subquery()
+        """By webhook that is enabled: how much it has not been told yet."""
+        scope = _scopes()
         mine = and_(outbox_cursors.c.consumer == scope.c.consumer, outbox_cursors.c.event_id == scope.c.event_id)
         seq = func.coalesce(outbox_cursors.c.seq, 0)
         next_at_ms = (
@@ -303,7 +303,7 @@ class WebhookLedger:
         )
         async with self._ledger.reading() as connection:
             found = {row.consumer: Waiting(int(row.changes), row.oldest) for row in await connection.execute(query)}
-            ids = await connection.scalars(select(webhooks.c.id))
+            ids = await connection.scalars(select(webhooks.c.id).where(webhooks.c.disabled_reason.is_(None)))
             return {webhook_id: found.get(webhook_id, Waiting(0, None)) for webhook_id in ids}
 
 
@@ -330,11 +330,16 @@ async def _remove_leftovers(connection: AsyncConnection) -> None:
     await connection.execute(delete(webhook_deliveries).where(webhook_deliveries.c.webhook_id.not_in(ids)))
 
 
-def _scope(*condition: ColumnElement[bool], enabled: bool = True) -> Select[Any]:
-    """The events that webhooks are told of: consumer, event and its `seq`."""
-    only = [webhooks.c.disabled_reason.is_(None)] if enabled else []
+def _scopes() -> Subquery:
+    """The events that enabled webhooks are told of: consumer, event and its `seq`."""
     columns = webhooks.c.id.label("consumer"), events.c.id.label("event_id"), events.c.seq.label("upto")
-    return select(*columns).select_from(webhooks.join(events, and_(*condition))).where(*only)
+    enabled = webhooks.c.disabled_reason.is_(None)
+    of_owner = webhooks.join(events, events.c.organizer_id == webhooks.c.owner_id)
+    of_one = webhooks.join(events, events.c.id == webhooks.c.event_id)
+    return union_all(
+        select(*columns).select_from(of_owner).where(enabled, webhooks.c.event_id.is_(None)),
+        select(*columns).select_from(of_one).where(enabled),
+    ).subquery()
 
 
 def _in_scope(webhook: Webhook) -> ColumnElement[bool]:

@@ -1,14 +1,15 @@
 """Writes folded changes and moves the shards' cursors in the same transaction, so that each change is applied once."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import Text, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from booking.domain.changes import ShardBatch
+from booking.domain.changes import EventChange, ShardBatch
+from booking.domain.details import details_to_text
 from booking.ledger.errors import CursorMoved, LedgerConflict, LedgerError
-from booking.ledger.fold import BookingRow, ChangeRow, EventStep, Fold
+from booking.ledger.fold import RULE_COLUMNS, BookingRow, ChangeRow, EventStep, Fold
 from booking.ledger.records import ShardRecord
 from booking.ledger.tables import bookings, changes, events, shards
 
@@ -102,7 +103,8 @@ async def _write_events(connection: AsyncConnection, steps: dict[int, EventStep]
             "created_at_ms": step.created.at_ms,
             "seq": 0,
             "organizer_id": step.created.organizer_id,
-            **asdict(step.created.rules),
+            "details": details_to_text(step.created.rules.details),
+            **_rules(step.created),
         }
         for event_id, step in steps.items()
         if step.created is not None
@@ -119,17 +121,27 @@ async def _write_events(connection: AsyncConnection, steps: dict[int, EventStep]
     if created:
         await connection.execute(insert(events), created)
     changed = [
-        {"event": event_id, **asdict(step.changed.rules)}
+        {
+            "event": event_id,
+            "told": details_to_text(step.changed.rules.details) if step.changed.has_details else None,
+            **_rules(step.changed),
+        }
         for event_id, step in steps.items()
         if step.changed is not None and step.changed is not step.created
     ]
     if changed:
-        await connection.execute(update(events).where(events.c.id == bindparam("event")), changed)
+        # A change that tells no details keeps them.
+        told = {"details": func.coalesce(bindparam("told", type_=Text), events.c.details)}
+        await connection.execute(update(events).where(events.c.id == bindparam("event")).values(told), changed)
     if steps:
         await connection.execute(
             update(events).where(events.c.id == bindparam("event")).values(seq=bindparam("last")),
             [{"event": event_id, "last": step.last_seq} for event_id, step in steps.items()],
         )
+
+
+def _rules(change: EventChange) -> dict[str, Any]:
+    return {name: getattr(change.rules, name) for name in RULE_COLUMNS}
 
 
 async def first_duplicate(connection: AsyncConnection, folded: Fold) -> LedgerConflict | None:

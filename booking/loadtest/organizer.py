@@ -27,7 +27,7 @@ class Organizer:
 
     def open_sale(self, name: str, tickets: int, quantity_max: int) -> int:
         """Creates the event, and returns its id. Raises UnusableServiceError."""
-        rules: dict[str, object] = {"event_name": name, "available_tickets": tickets}
+        rules: dict[str, object] = {"event_name": name, "available_tickets": tickets, "visibility": "unlisted"}
         if quantity_max > 1:
             rules["max_per_user"] = quantity_max
         status, document = self._call("POST", "/initialize", rules)

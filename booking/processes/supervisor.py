@@ -104,7 +104,7 @@ class Supervisor:
         migration = self._child("migration", partial(self._command, "migrate" if self._migrates else "check-schema"))
         is_external = self._settings.redis_url is not None or self._settings.redis_server is not None
         inspections = [self._child("inspection", partial(self._command, "inspect"))] if is_external else []
-        for child in (migration, *inspections, *self._workers, *persisters):
+        for child in (migration, *inspections, *self._workers, *persisters, *outboxes):
             child.launch()
         migration.release()
         embedded = [await self._start_embedded()] if self._embedded is not None else []
@@ -123,8 +123,6 @@ class Supervisor:
         self._tasks += [asyncio.create_task(self._starvation_watch.run(child)) for child in persisters]
         await self._first_answer(listeners.url)
         self._answers = True
-        for child in outboxes:
-            child.launch()  # only now, so that its imports delay nobody's first booking
         for child in (*persisters, *outboxes):
             child.release()  # only now, so that only one child prints an error about wrong settings
         self._describe()

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -20,9 +20,23 @@ from booking.auth.emails import normalise_email
 from booking.domain.accounts import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN
 from booking.domain.callers import USER_ID_CHARACTERS_MAX, user_id_fault
 from booking.domain.changes import ChangeKind
+from booking.domain.details import (
+    DESCRIPTION_CHARACTERS_MAX,
+    DETAILS,
+    OFFER_SECONDS_MAX,
+    PAYMENT_SECONDS_MAX,
+    PAYMENT_SECONDS_MIN,
+    VENUE_CHARACTERS_MAX,
+    Detail,
+    Details,
+    Price,
+    Visibility,
+)
 from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MAX, Rules
 from booking.web import times
 from booking.web.problems import Fault, invalid, pointer_to
+from booking.web.response_schemas import CURRENCY
+from booking.web.time_zones import FORM, NAME_CHARACTERS_MAX, time_zones
 
 INTEGER_MAX = 2**53 - 1
 """The largest integer that every JSON parser reads exactly (RFC 7493)."""
@@ -54,7 +68,14 @@ VISIBLE_TEXT = rf"^\s*[^{_FORBIDDEN}]*[^{_FORBIDDEN}{_INVISIBLE}][^{_FORBIDDEN}]
 A regular expression of Python and of JavaScript.
 """
 
+_FORBIDDEN_IN_LINES = r"\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u202d\u202e"
+"""The same without line breaks."""
+
+VISIBLE_LINES = VISIBLE_TEXT.replace(_FORBIDDEN, _FORBIDDEN_IN_LINES)
+"""The same for text of several lines."""
+
 _FORBIDDEN_CHARACTER = re.compile(f"[{_FORBIDDEN}]")
+_FORBIDDEN_CHARACTER_IN_LINES = re.compile(f"[{_FORBIDDEN_IN_LINES}]")
 _VISIBLE_CHARACTER = re.compile(f"[^{_FORBIDDEN}{_INVISIBLE}]")
 
 
@@ -65,7 +86,16 @@ def _no_nul(text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    _no_control(text)
+    return _with_visible_character(_no_control(text))
+
+
+def _visible_lines(text: str) -> str:
+    if _FORBIDDEN_CHARACTER_IN_LINES.search(text):
+        raise ValueError("cannot hold a control character or a bidirectional override")
+    return _with_visible_character(text)
+
+
+def _with_visible_character(text: str) -> str:
     if not _VISIBLE_CHARACTER.search(text):
         raise ValueError("needs a visible character")
     return text
@@ -74,6 +104,12 @@ def _visible(text: str) -> str:
 def _no_control(text: str) -> str:
     if _FORBIDDEN_CHARACTER.search(text):
         raise ValueError("cannot hold a control character, a line break or a bidirectional override")
+    return text
+
+
+def _time_zone(text: str) -> str:
+    if text not in time_zones():
+        raise ValueError("has to be the name of a time zone in the IANA database, such as Europe/Berlin")
     return text
 
 
@@ -106,6 +142,24 @@ Reason = Annotated[
     AfterValidator(_visible),
     Field(json_schema_extra={"pattern": VISIBLE_TEXT}),
 ]
+Venue = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=VENUE_CHARACTERS_MAX),
+    AfterValidator(_visible),
+    Field(json_schema_extra={"pattern": VISIBLE_TEXT}),
+]
+Description = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=DESCRIPTION_CHARACTERS_MAX),
+    AfterValidator(_visible_lines),
+    Field(json_schema_extra={"pattern": VISIBLE_LINES}),
+]
+TimeZone = Annotated[
+    str,
+    AfterValidator(_time_zone),
+    Field(json_schema_extra={"maxLength": NAME_CHARACTERS_MAX, "pattern": FORM, "examples": ["Europe/Berlin"]}),
+]
+HoldSeconds = Annotated[int, Field(ge=0, le=HOLD_SECONDS_MAX)]
 Capacity = Annotated[int, Field(ge=1, le=CAPACITY_MAX)]
 MaxPerUser = Annotated[int, Field(ge=1, le=MAX_PER_USER_MAX)]
 WaitlistLimit = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
@@ -131,12 +185,21 @@ DEFAULT_KINDS = (
     ChangeKind.CHANGED,
 )
 """What a webhook is told unless it says otherwise (contract)."""
-Description = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_no_control)]
+WebhookNote = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=200),
+    AfterValidator(_no_control),
+    Field(json_schema_extra={"pattern": rf"^\s*[^{_FORBIDDEN}]*$"}),
+]
 UserId = Annotated[
     str,
     AfterValidator(_user_id),
     Field(json_schema_extra={"minLength": 1, "maxLength": USER_ID_CHARACTERS_MAX, "pattern": NO_NUL}),
 ]
+
+
+_DETAIL_FIELDS = {name.removesuffix("_ms"): name for name in DETAILS}
+"""The fields of a body that are details, and the names of these in `Details`."""
 
 
 class Payload(BaseModel):
@@ -201,7 +264,47 @@ class _Named(Payload):
         return body
 
 
-class InitializeRequest(_Named):
+class PriceRequest(Payload):
+    """What a ticket costs. It is told to buyers; the service does not charge it."""
+
+    amount: Annotated[int, Field(ge=0, le=INTEGER_MAX)]
+    """In the currency's smallest unit, such as cents."""
+    currency: Annotated[str, StringConstraints(pattern=CURRENCY)]
+    """In the form of ISO 4217."""
+
+
+class _Described(_Named):
+    """The details of an event, of which none is required. null sets a detail to its default."""
+
+    description: Description | None = None
+    """Plain text, which may have several lines; surrounding white space is removed."""
+    venue: Venue | None = None
+    starts_at: Time = None
+    """When the event itself begins, in any UTC offset."""
+    ends_at: Time = None
+    """When the event ends; not before `starts_at`."""
+    time_zone: TimeZone | None = None
+    """The name in the IANA database of the zone in which people are told the event's times."""
+    price: PriceRequest | None = None
+    visibility: Literal["listed", "unlisted", "archived"] | None = None
+    """`unlisted`: in no list, but everyone who knows the id can read and book it. `archived`: nothing can be booked."""
+    offer_seconds: Annotated[int, Field(ge=0, le=OFFER_SECONDS_MAX)] | None = None
+    """How long a ticket is held for a user who was promoted from the waiting list; null: `hold_seconds`."""
+    payment_seconds: Annotated[int, Field(ge=PAYMENT_SECONDS_MIN, le=PAYMENT_SECONDS_MAX)] | None = None
+    """How long a hold is once its user has begun to pay; null: 900."""
+
+    def told(self) -> dict[str, Detail]:
+        """The given details by the names of `Details`; None for a default."""
+        given = {field: getattr(self, field) for field in _DETAIL_FIELDS if field in self.model_fields_set}
+        told = {name: given[field] for field, name in _DETAIL_FIELDS.items() if field in given}
+        if self.price is not None:
+            told["price"] = Price(self.price.amount, self.price.currency)
+        if self.visibility is not None:
+            told["visibility"] = Visibility(self.visibility)
+        return told
+
+
+class InitializeRequest(_Described):
     """`POST /initialize`."""
 
     event_name: Name
@@ -210,7 +313,7 @@ class InitializeRequest(_Named):
     """The capacity of the event."""
     max_per_user: MaxPerUser = 1
     """The largest quantity that a user may book."""
-    hold_seconds: Annotated[int, Field(ge=0, le=HOLD_SECONDS_MAX)] = 0
+    hold_seconds: HoldSeconds = 0
     """0: a booking is confirmed at once. Otherwise it is held for this time, and must be confirmed within it."""
     waitlist_limit: WaitlistLimit | None = None
     """The most tickets that waiting users may want together. 0: no waiting list; null: unbounded."""
@@ -220,9 +323,15 @@ class InitializeRequest(_Named):
     """When the sale closes."""
 
     def rules(self) -> Rules:
-        """The event's rules. Raises Problem if the sale would close before it opens."""
+        """The event's rules. Raises Problem if the sale would close, or the event end, before its beginning."""
+        faults = []
         if self.opens_at is not None and self.closes_at is not None and self.opens_at >= self.closes_at:
-            raise invalid(window_inverted())
+            faults.append(window_inverted())
+        if self.starts_at is not None and self.ends_at is not None and self.ends_at < self.starts_at:
+            faults.append(dates_inverted())
+        if faults:
+            raise invalid(*faults)
+        told: dict[str, Any] = {name: value for name, value in self.told().items() if value is not None}
         return Rules(
             name=self.event_name,
             capacity=self.available_tickets,
@@ -231,10 +340,11 @@ class InitializeRequest(_Named):
             waitlist_limit=self.waitlist_limit,
             opens_at_ms=self.opens_at,
             closes_at_ms=self.closes_at,
+            details=Details(**told),
         )
 
 
-class ChangeRequest(_Named):
+class ChangeRequest(_Described):
     """`PATCH /events/{id}`: only the given fields change. null sets a field to its default, if it has one."""
 
     event_name: Name = ""
@@ -245,12 +355,16 @@ class ChangeRequest(_Named):
     paused: bool = False
     waitlist_limit: WaitlistLimit | None = None
     max_per_user: MaxPerUser = 0
+    hold_seconds: HoldSeconds = 0
+    """For holds that begin from then on."""
 
-    def changes(self) -> Mapping[str, str | int | None]:
-        """The given fields, by the names that the scripts use. Raises Problem if there are none."""
-        if not self.model_fields_set:
+    def changes(self) -> Mapping[str, Detail]:
+        """The given fields, by the names that `BoxOffice.change` takes. Raises Problem if there are none."""
+        given = self.model_fields_set
+        if not given:
             raise invalid(Fault("", "The body names nothing to change."))
-        values = {field: getattr(self, field) for field in type(self).model_fields if field in self.model_fields_set}
+        plain = (field for field in type(self).model_fields if field in given and field not in _DETAIL_FIELDS)
+        values = {**{field: getattr(self, field) for field in plain}, **self.told()}
         if "event_name" in values:
             values = {"name": values.pop("event_name"), **values}
         return {field: int(value) if field == "paused" else value for field, value in values.items()}
@@ -265,7 +379,7 @@ class WebhookRequest(Payload):
     """The kinds of change that it is told."""
     event_id: EventId | None = None
     """The event that it is told of; by default all events that the caller has created, and will create."""
-    description: Description = ""
+    description: WebhookNote = ""
 
 
 class WebhookChange(Payload):
@@ -275,9 +389,15 @@ class WebhookChange(Payload):
 
     url: str = ""
     kinds: Kinds = DEFAULT_KINDS
-    description: Description = ""
+    description: WebhookNote = ""
     status: Literal["enabled", "disabled"] = "enabled"
     """`enabled` repairs a webhook: it goes on from where it stood, at once."""
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("The body names nothing to change")
+        return self
 
 
 class ReplayRequest(Payload):
@@ -334,6 +454,11 @@ class RemoveRequest(Payload):
 def window_inverted() -> Fault:
     """The fault of a sale that would close before it opens, or at the same time."""
     return Fault("/opens_at", "opens_at has to be before closes_at.")
+
+
+def dates_inverted() -> Fault:
+    """The fault of an event that would end before it starts."""
+    return Fault("/ends_at", "ends_at cannot be before starts_at.")
 
 
 PayloadType = TypeVar("PayloadType", bound=Payload)

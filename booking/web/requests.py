@@ -71,7 +71,7 @@ async def read_json(scope: Scope, receive: Receive, faults: list[Fault]) -> Any:
         value = _with_numbers_out_of_range(body)
     # Each member has a colon, so only a body with more colons than members can repeat a name.
     if type(value) is dict and body.count(b":") > len(value):
-        faults += [Fault(pointer_to(name), f"{name} is there more than once.") for name in _repeated_names(body)]
+        faults += [Fault(pointer_to(*place), f"{place[-1]} is there more than once.") for place in _repeated(body)]
     return value
 
 
@@ -87,16 +87,27 @@ def _with_numbers_out_of_range(body: bytes) -> Any:
     return value
 
 
-def _repeated_names(body: bytes) -> list[str]:
-    """Names that the outermost object has more than once: parsers differ in which value they use (RFC 8259, section 4).
+def _repeated(body: bytes) -> list[list[str]]:
+    """The places of names that an object has more than once: parsers differ in which value they use (RFC 8259).
 
-    Nested objects are not checked, because no field of the API takes an object.
+    Objects in lists are not checked, because no field of the API takes a list.
     """
     try:
-        names = json.loads(body, object_pairs_hook=lambda pairs: [name for name, _ in pairs])
+        return _repeated_in(json.loads(body, object_pairs_hook=_Members), [])
     except RecursionError:
         raise Problem("malformed_json") from None
-    return [name for name, times in Counter(names).items() if times > 1]
+
+
+class _Members(list[tuple[str, Any]]):
+    """An object of JSON with its members in order, repeated ones included."""
+
+
+def _repeated_in(members: _Members, place: list[str]) -> list[list[str]]:
+    repeated = [[*place, name] for name, times in Counter(name for name, _ in members).items() if times > 1]
+    for name, value in members:
+        if isinstance(value, _Members):
+            repeated += _repeated_in(value, [*place, name])
+    return repeated
 
 
 async def _read_on(receive: Receive, message: Message, body: bytes) -> bytes:

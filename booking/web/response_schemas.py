@@ -6,7 +6,11 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic takes it from here before Python 3.12
 
 from booking.domain.changes import ChangeKind
+from booking.domain.details import OFFER_SECONDS_MAX, PAYMENT_SECONDS_MAX, PAYMENT_SECONDS_MIN, Visibility
 from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MAX, BookingStatus, EventState, Source
+
+CURRENCY = "^[A-Z]{3}$"
+"""A currency in the form of ISO 4217."""
 
 documented = with_config(ConfigDict(use_attribute_docstrings=True))
 """The docstring below a field becomes its description in the schema."""
@@ -16,13 +20,55 @@ Count = Annotated[int, Field(ge=0)]
 Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T21:30:00.125Z"])]
 
 
-@documented
-class EventData(TypedDict):
-    """An event. Always `capacity = available_tickets + tickets_held + tickets_sold`."""
+def described(text: str) -> Any:
+    """The description of a field that several types inherit: pydantic finds no docstring of an inherited one."""
+    return Field(description=text)
+
+
+OrganizerId = Annotated[
+    str | None, described("The user id that created the event. null: it belongs to the administrators.")
+]
+
+
+class RulesData(TypedDict):
+    """What an event, its details and its changes have in common."""
 
     id: Id
     name: str
+    venue: str | None
+    starts_at: Annotated[Instant | None, described("When the event itself begins.")]
+    time_zone: Annotated[str | None, described("The IANA name of the zone in which people are told the event's times.")]
+    visibility: Annotated[
+        Visibility,
+        described("`unlisted` and `archived` events are in no list; nothing can be booked of an `archived` one."),
+    ]
     capacity: Annotated[int, Field(ge=1, le=CAPACITY_MAX)]
+    max_per_user: Annotated[int, Field(ge=1, le=MAX_PER_USER_MAX)]
+    hold_seconds: Annotated[int, Field(ge=0, le=HOLD_SECONDS_MAX), described("0: bookings are confirmed at once.")]
+    offer_seconds: Annotated[
+        int,
+        Field(ge=0, le=OFFER_SECONDS_MAX),
+        described("How long tickets are held for a user from the waiting list. 0: they are confirmed at once."),
+    ]
+    payment_seconds: Annotated[
+        int,
+        Field(ge=PAYMENT_SECONDS_MIN, le=PAYMENT_SECONDS_MAX),
+        described("How long a hold is once its user has begun to pay."),
+    ]
+    waitlist_limit: Annotated[
+        Count | None, described("The most tickets that waiting users may want together; null: unbounded.")
+    ]
+    opens_at: Instant | None
+    closes_at: Instant | None
+    paused: bool
+
+
+@documented
+class EventData(RulesData):
+    """An event. Always `capacity = available_tickets + tickets_held + tickets_sold`."""
+
+    created_at: Instant
+    organizer_id: OrganizerId
     available_tickets: Count
     bookings_count: Count
     """Live confirmed bookings."""
@@ -32,44 +78,39 @@ class EventData(TypedDict):
     tickets_held: Count
     waiting_list_count: Count
     """Entries on the waiting list."""
-    max_per_user: Annotated[int, Field(ge=1, le=MAX_PER_USER_MAX)]
-    hold_seconds: Annotated[int, Field(ge=0, le=HOLD_SECONDS_MAX)]
-    """0: bookings are confirmed at once."""
-    waitlist_limit: Count | None
-    """The most tickets that waiting users may want together; null: unbounded."""
-    opens_at: Instant | None
-    closes_at: Instant | None
-    paused: bool
+    waiting_tickets: Count
+    """The tickets of these entries."""
     state: EventState
     seq: Id
     """Grows by exactly one with each change of the event or its bookings."""
-    created_at: Instant
-    organizer_id: str | None
-    """The user id that created the event. null: it belongs to the administrators."""
 
 
 @documented
-class RulesData(TypedDict):
-    """What the organizer has set, as a change of the event left it."""
+class PriceData(TypedDict):
+    """What a ticket costs. It is told to buyers; the service does not charge it."""
 
-    id: Id
-    name: str
-    capacity: Annotated[int, Field(ge=1, le=CAPACITY_MAX)]
-    max_per_user: Annotated[int, Field(ge=1, le=MAX_PER_USER_MAX)]
-    hold_seconds: Annotated[int, Field(ge=0, le=HOLD_SECONDS_MAX)]
-    """0: bookings are confirmed at once."""
-    waitlist_limit: Count | None
-    """The most tickets that waiting users may want together; null: unbounded."""
-    opens_at: Instant | None
-    closes_at: Instant | None
-    paused: bool
+    amount: Count
+    """In the currency's smallest unit, such as cents."""
+    currency: Annotated[str, Field(pattern=CURRENCY)]
+    """In the form of ISO 4217."""
 
 
 @documented
-class DetailsData(RulesData):
+class ToldRulesData(RulesData):
+    """All that an organizer sets, as a change of the event left it."""
+
+    description: str | None
+    """Plain text, which may have several lines."""
+    ends_at: Instant | None
+    price: PriceData | None
+
+
+@documented
+class DetailsData(ToldRulesData):
     """What the organizer has set. It has no counters, so it changes only if an organizer changes the event."""
 
     created_at: Instant
+    organizer_id: OrganizerId
 
 
 @documented

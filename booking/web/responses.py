@@ -9,7 +9,7 @@ from starlette.types import Message, Receive, Scope, Send
 from booking.domain.changes import Change, EventChange, actor_of, booking_of
 from booking.domain.model import Booking, Event, Rules
 from booking.web.problems import CONTENT_TYPE, Problem
-from booking.web.response_schemas import BookingData, ChangeData, DetailsData, EventData, RulesData
+from booking.web.response_schemas import BookingData, ChangeData, DetailsData, EventData, RulesData, ToldRulesData
 from booking.web.times import to_text
 
 JSON = b"application/json"
@@ -89,23 +89,45 @@ def booking_data(booking: Booking) -> BookingData:
 
 
 def rules_data(event_id: int, rules: Rules) -> RulesData:
-    """The JSON of an event's rules."""
+    """The JSON of an event's rules, without those that only /details and changes tell."""
+    details = rules.details
     return {
         "id": event_id,
         "name": rules.name,
+        "venue": details.venue,
+        "starts_at": _instant(details.starts_at_ms),
+        "time_zone": details.time_zone,
+        "visibility": details.visibility,
         "capacity": rules.capacity,
         "max_per_user": rules.max_per_user,
         "hold_seconds": rules.hold_seconds,
+        "offer_seconds": rules.offer_seconds,
+        "payment_seconds": details.payment_seconds,
         "waitlist_limit": rules.waitlist_limit,
-        "opens_at": None if rules.opens_at_ms is None else to_text(rules.opens_at_ms),
-        "closes_at": None if rules.closes_at_ms is None else to_text(rules.closes_at_ms),
+        "opens_at": _instant(rules.opens_at_ms),
+        "closes_at": _instant(rules.closes_at_ms),
         "paused": rules.paused,
+    }
+
+
+def told_rules_data(event_id: int, rules: Rules) -> ToldRulesData:
+    """The JSON of all that an organizer sets."""
+    details, price = rules.details, rules.details.price
+    return {
+        **rules_data(event_id, rules),
+        "description": details.description,
+        "ends_at": _instant(details.ends_at_ms),
+        "price": None if price is None else {"amount": price.amount, "currency": price.currency},
     }
 
 
 def details_data(event: Event) -> DetailsData:
     """The JSON of what the organizer has set. It differs only if `event.rules_tag` does."""
-    return {**rules_data(event.id, event.rules), "created_at": to_text(event.created_at_ms)}
+    return {
+        **told_rules_data(event.id, event.rules),
+        "created_at": to_text(event.created_at_ms),
+        "organizer_id": event.organizer_id,
+    }
 
 
 def change_data(change: Change) -> ChangeData:
@@ -118,7 +140,7 @@ def change_data(change: Change) -> ChangeData:
         "actor": actor_of(change),
     }
     if isinstance(change, EventChange):
-        data["event"] = rules_data(change.event_id, change.rules)
+        data["event"] = told_rules_data(change.event_id, change.rules)
         return data
     if change.reason is not None:
         data["reason"] = change.reason
@@ -129,14 +151,20 @@ def change_data(change: Change) -> ChangeData:
 def event_data(event: Event) -> EventData:
     """The JSON of an event."""
     return {
-        **details_data(event),
+        **rules_data(event.id, event.rules),
+        "created_at": to_text(event.created_at_ms),
+        "organizer_id": event.organizer_id,
         "available_tickets": event.available,
         "bookings_count": event.bookings_count,
         "held_count": event.held_count,
         "tickets_sold": event.tickets_sold,
         "tickets_held": event.tickets_held,
         "waiting_list_count": event.waiting_count,
+        "waiting_tickets": event.waiting_tickets,
         "state": event.state,
         "seq": event.seq,
-        "organizer_id": event.organizer_id,
     }
+
+
+def _instant(milliseconds: int | None) -> str | None:
+    return None if milliseconds is None else to_text(milliseconds)

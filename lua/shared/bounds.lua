@@ -1,7 +1,9 @@
 -- bounds: the values that an organizer may set (contract). The web checks them first, with better messages; this check
 -- holds for every caller.
 local WHOLE = 9007199254740991 -- 2^53 - 1: a double holds every whole number up to here
-local BOUNDS = {capacity = {1, 10000000}, max_per_user = {1, 100}, paused = {0, 1},
+local BOUNDS = {capacity = {1, 10000000}, max_per_user = {1, 100}, paused = {0, 1}, hold_ms = {0, 86400000},
+  offer_seconds = {0, 604800}, payment_seconds = {60, 3600},
+  starts_at_ms = {-WHOLE, WHOLE}, ends_at_ms = {-WHOLE, WHOLE},
   waitlist_limit = {0, WHOLE, none = true},
   opens_at = {-WHOLE, WHOLE, none = true}, closes_at = {-WHOLE, WHOLE, none = true}}
 

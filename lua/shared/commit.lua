@@ -28,9 +28,8 @@ local function commit()
   write('ZADD', waiting, queued)
   write('ZADD', holds, held)
   for i, entry in ipairs(entries) do
-    local fields = added[i]
-    if fields then
-      newest_entry = call('XADD', changes, '*', 'c', entry, unpack(fields))
+    if more_fields[i] then
+      newest_entry = call('XADD', changes, '*', 'c', entry, unpack(more_fields[i]))
     else
       newest_entry = call('XADD', changes, '*', 'c', entry)
     end

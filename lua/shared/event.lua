@@ -1,7 +1,7 @@
 -- event: the state of one event during a call. Everything is read and decided first; `commit` writes it last.
 -- NEEDS   clock shard record event bookings waiting changes event_id
 local FIELDS = {'available', 'held', 'sold', 'bookings', 'holding', 'backlog', 'seq', 'capacity', 'max_per_user',
-  'hold_ms', 'paused', 'waitlist_limit', 'opens_at', 'closes_at', 'prune_from'}
+  'hold_ms', 'paused', 'waitlist_limit', 'opens_at', 'closes_at', 'prune_from', 'archived'}
 local NEEDED = 11 -- the first fields, which need a number; the others may be empty
 local sale -- the event's counters and rules by FIELDS; set by `open_event`; nil if there is no such event
 local pruned_from -- `prune_from` before this call
@@ -9,7 +9,7 @@ local prune_actor -- who reduced the capacity; set while `sale.prune_from` is
 local version, unsaved, waiting_count -- prefix of new records; entries that SQL lacks; users on the waiting list
 local known, touched = {}, {} -- bookings by user, false for none; users whose booking has changed
 local entries = {} -- new entries of the stream
-local added = {} -- by the index of an entry: its fields besides `c`, as names and values (booking/inventory/records.py)
+local more_fields = {} -- by an entry's index: fields beside its text, as names and values (booking/inventory/records.py)
 local actor -- who causes the changes from now on: a user id, or empty for the clock; each step of a call sets it
 local newest_entry -- the id of the last entry that `commit` has written; nil if it has written none
 local left_waiting, left_holds = {}, {} -- users that `commit` removes from the waiting list, and from the list of holds
@@ -55,9 +55,9 @@ local function log(seq, kind, text)
 end
 
 local function add_field(name, value) -- to the newest entry
-  local fields = added[#entries] or {}
+  local fields = more_fields[#entries] or {}
   fields[#fields + 1], fields[#fields + 2] = name, value
-  added[#entries] = fields
+  more_fields[#entries] = fields
 end
 
 local function add_actor(reason) -- to the newest entry

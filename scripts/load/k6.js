@@ -113,7 +113,7 @@ export function setup() {
   // Names of its own for each run, so that the same sale can be played on.
   const run = `k6-${Date.now().toString(36)}`;
   if (__ENV.EVENT_ID) return { eventId: Number(__ENV.EVENT_ID), run };
-  const body = JSON.stringify({ event_name: `Load test ${run}`, available_tickets: TICKETS });
+  const body = JSON.stringify({ event_name: `Load test ${run}`, available_tickets: TICKETS, visibility: 'unlisted' });
   const response = http.post(`${BASE_URL}/initialize`, body, params('initialize', token(run, 'organizer')));
   if (response.status !== 201) {
     fail(`${BASE_URL} opened no sale: ${response.error || response.status}; is it running, and is the secret its own?`);

@@ -25,6 +25,8 @@ FOR_PROGRAMS = {
     "unsupported_media_type",
     "capacity_below_sold",  # the console says it beside the field
     "precondition_failed",
+    "too_many_webhooks",
+    "webhook_not_found",
 }
 """Codes that no click of a buyer can bring about."""
 

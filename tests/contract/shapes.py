@@ -21,6 +21,8 @@ STATUS_OF_CODE = {
     "method_not_allowed": 405,
     "already_booked": 409,
     "capacity_below_sold": 409,
+    "too_many_webhooks": 409,
+    "webhook_not_found": 404,
     "email_taken": 409,
     "has_live_bookings": 409,
     "sold_out": 409,
@@ -55,9 +57,13 @@ EVENT_COUNTS = (
     "tickets_sold",
     "tickets_held",
     "waiting_list_count",
+    "waiting_tickets",
     "hold_seconds",
+    "offer_seconds",
+    "payment_seconds",
     "seq",
 )
+VISIBILITIES = {"listed", "unlisted", "archived"}
 STATES = {"scheduled", "open", "paused", "closed"}
 STATUSES = {"confirmed", "held", "waiting", "cancelled", "expired"}
 
@@ -144,7 +150,10 @@ def check_event(event: Any) -> None:
     assert event["state"] in STATES
     assert INSTANT.fullmatch(event["created_at"])
     assert event["organizer_id"] is None or isinstance(event["organizer_id"], str)
-    for field in ("opens_at", "closes_at"):
+    for field in ("venue", "time_zone"):
+        assert event[field] is None or isinstance(event[field], str), (field, event)
+    assert event["visibility"] in VISIBILITIES
+    for field in ("opens_at", "closes_at", "starts_at"):
         assert event[field] is None or INSTANT.fullmatch(event[field]), (field, event)
     assert event["capacity"] == event["available_tickets"] + event["tickets_held"] + event["tickets_sold"], event
     assert event["tickets_sold"] >= event["bookings_count"]

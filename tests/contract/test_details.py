@@ -23,9 +23,92 @@ def test_the_details_are_what_the_organizer_has_set(api: Api) -> None:
     event_id = api.event(available_tickets=5, max_per_user=2, hold_seconds=9, waitlist_limit=7)
     event = api.look(event_id)
     found = details(api, event_id).data
-    assert found == {name: event[name] for name in found}
-    assert {"id", "name", "capacity", "hold_seconds", "paused", "opens_at", "closes_at"} <= found.keys()
+    alone = {"description", "ends_at", "price"}
+    assert {name: one for name, one in found.items() if name not in alone} == {
+        name: event[name] for name in found if name not in alone
+    }
+    assert {"id", "name", "capacity", "hold_seconds", "paused", "opens_at", "closes_at", *alone} <= found.keys()
     assert found.keys().isdisjoint({"available_tickets", "tickets_sold", "waiting_list_count", "seq", "state"})
+
+
+TOLD = {
+    "description": "Doors at 7.\nBring a friend.",
+    "venue": "Große Halle",
+    "starts_at": "2030-05-01T18:00:00.000Z",
+    "ends_at": "2030-05-01T20:30:00.000Z",
+    "time_zone": "Europe/Berlin",
+    "price": {"amount": 4_500, "currency": "EUR"},
+    "visibility": "unlisted",
+    "offer_seconds": 600,
+    "payment_seconds": 300,
+}
+DEFAULTS = dict.fromkeys(TOLD) | {"visibility": "listed", "offer_seconds": 0, "payment_seconds": 900}
+IN_EVENT = ("venue", "starts_at", "time_zone", "visibility", "offer_seconds", "payment_seconds", "organizer_id")
+
+
+def test_what_an_organizer_tells_is_told_at_once_and_null_takes_it_back(api: Api) -> None:
+    made = api.initialize(**TOLD)
+    event_id = made.body["event_id"]
+    assert details(api, event_id).data.items() >= TOLD.items()
+    event = api.look(event_id)
+    assert {name: event[name] for name in IN_EVENT} == {
+        name: {**TOLD, "organizer_id": "the-organizer"}[name] for name in IN_EVENT
+    }
+    assert {name: made.data[name] for name in IN_EVENT} == {name: event[name] for name in IN_EVENT}
+    assert "description" not in event, "thousands read it"
+    cleared = api.organizer.change(event_id, **dict.fromkeys(TOLD))
+    assert cleared.status == 200
+    assert details(api, event_id).data.items() >= DEFAULTS.items()
+    for name, value in TOLD.items():
+        assert api.organizer.change(event_id, **{name: value}).status == 200
+        assert details(api, event_id).data[name] == value
+    assert details(api, event_id).data.items() >= TOLD.items()
+
+
+def test_the_offer_is_as_long_as_a_hold_until_it_is_set(api: Api) -> None:
+    event_id = api.event(hold_seconds=90)
+    assert api.look(event_id)["offer_seconds"] == 90
+    assert api.organizer.change(event_id, hold_seconds=120).data["offer_seconds"] == 120
+    assert api.organizer.change(event_id, offer_seconds=7).data["offer_seconds"] == 7
+    assert api.organizer.change(event_id, hold_seconds=60).data["offer_seconds"] == 7
+    assert api.organizer.change(event_id, offer_seconds=None).data["offer_seconds"] == 60
+
+
+def test_dates_that_a_change_would_invert_are_refused(api: Api) -> None:
+    event_id = api.event(starts_at=TOLD["starts_at"], ends_at=TOLD["ends_at"])
+    for field, value in (("ends_at", "2030-05-01T17:59:59.999Z"), ("starts_at", "2030-05-01T20:30:00.001Z")):
+        refused = api.organizer.change(event_id, **{field: value})
+        assert refused.verdict == (422, "invalid_request")
+        assert [fault["pointer"] for fault in refused.body["errors"]] == ["/ends_at"]
+    assert details(api, event_id).data["ends_at"] == TOLD["ends_at"]
+    assert api.organizer.change(event_id, starts_at=TOLD["ends_at"]).status == 200
+
+
+def test_an_archived_event_is_closed_and_its_details_can_be_read(api: Api) -> None:
+    event_id = api.event(available_tickets=5)
+    buyer, late = api.users(2)
+    assert buyer.book(event_id).status == 201
+    assert api.organizer.change(event_id, visibility="archived", paused=True).data["state"] == "closed"
+    assert late.book(event_id).verdict == (403, "sale_closed")
+    assert details(api, event_id).data["visibility"] == "archived"
+    assert buyer.cancel(event_id).status == 200
+    assert api.organizer.change(event_id, visibility=None, paused=False).data["state"] == "open"
+    assert late.book(event_id).status == 201
+
+
+def test_the_waiting_lists_tickets_are_told(api: Api) -> None:
+    event_id, _ = api.sold_out(max_per_user=4, available_tickets=4)
+    api.user().book(event_id, quantity=3)
+    api.user().book(event_id, quantity=1)
+    event = api.look(event_id)
+    assert (event["waiting_list_count"], event["waiting_tickets"]) == (2, 4)
+
+
+def test_a_name_that_a_price_repeats_is_a_fault(api: Api) -> None:
+    raw = b'{"event_name": "Night", "available_tickets": 1, "price": {"amount": 1, "currency": "EUR", "amount": 2}}'
+    answer = api.organizer.call("POST", "/initialize", content=raw)
+    assert answer.verdict == (422, "invalid_request")
+    assert [fault["pointer"] for fault in answer.body["errors"]] == ["/price/amount"]
 
 
 def test_the_tag_of_the_details_moves_only_with_an_organizers_change(api: Api) -> None:

@@ -1,5 +1,7 @@
 """Roles: an organizer sees and changes their own events, an administrator sees and changes all of them."""
 
+from typing import Any
+
 import pytest
 
 from .api import Api
@@ -14,9 +16,9 @@ def organizer(api: Api, role: str = "organizer") -> Caller:
     return api.bearer(user_id, {**api.claims(user_id), "role": role})
 
 
-def event_of(caller: Caller) -> int:
+def event_of(caller: Caller, **fields: Any) -> int:
     """A new event of this organizer, with one ticket."""
-    answer = caller.post("/initialize", {"event_name": fresh("event"), "available_tickets": 1})
+    answer = caller.post("/initialize", {"event_name": fresh("event"), "available_tickets": 1, **fields})
     assert answer.status == 201
     event_id: int = answer.body["event_id"]
     return event_id
@@ -86,3 +88,48 @@ def test_an_event_that_does_not_exist_is_not_found_by_any_organizer(api: Api) ->
             assert caller.get(f"/events/987654/{path}").verdict == (404, "event_not_found")
         assert caller.change(987_654, paused=True).verdict == (404, "event_not_found")
         assert caller.post("/cancel", {"event_id": 987_654, "user_id": "ann"}).verdict == (404, "event_not_found")
+
+
+def listed(caller: Caller, query: str) -> list[int]:
+    """Every id of a list of events, page by page."""
+    ids: list[int] = []
+    while True:
+        answer = caller.get(f"/events?{query}{f'&starting_after={ids[-1]}' if ids else ''}")
+        assert answer.status == 200, answer
+        ids += [event["id"] for event in answer.data]
+        if not answer.body["has_more"]:
+            return ids
+
+
+def test_unlisted_and_archived_events_are_in_no_list_and_readable_by_id(api: Api) -> None:
+    owner = organizer(api)
+    ids = {name: event_of(owner, visibility=name) for name in ("listed", "unlisted", "archived")}
+    for limit in (2, 100):
+        assert set(listed(api.anyone, f"limit={limit}")) & set(ids.values()) == {ids["listed"]}
+        assert set(listed(owner, f"limit={limit}")) & set(ids.values()) == {ids["listed"]}
+    for name, event_id in ids.items():
+        assert api.look(event_id)["visibility"] == name
+    assert api.user().book(ids["unlisted"]).status == 201
+
+
+def test_a_list_shows_a_change_of_visibility_at_once(api: Api) -> None:
+    owner = organizer(api)
+    event_id = event_of(owner)
+    for visibility in ("unlisted", "listed", "archived", None, "unlisted", "archived", None):
+        assert owner.change(event_id, visibility=visibility).status == 200
+        shown = event_id in listed(api.anyone, "limit=100")
+        assert shown is (visibility in (None, "listed")), visibility
+
+
+def test_an_organizer_finds_all_of_their_own_events_and_no_others(api: Api) -> None:
+    owner, other, admin = organizer(api), organizer(api), organizer(api, "admin")
+    ids = [event_of(owner, visibility=name) for name in ("listed", "unlisted", "archived")]
+    others = event_of(other, visibility="archived")
+    for limit in (1, 2, 100):
+        assert listed(owner, f"mine=true&limit={limit}") == ids[::-1]
+        assert listed(other, f"mine=true&limit={limit}") == [others]
+    assert {*ids, others} <= set(listed(admin, "mine=true&limit=100"))
+    assert api.user().get("/events?mine=true").verdict == (403, "forbidden")
+    assert api.anyone.get("/events?mine=true").verdict == (401, "unauthenticated")
+    wrong = api.anyone.get("/events?mine=yes&limit=0")
+    assert [fault["pointer"] for fault in wrong.body["errors"]] == ["?mine", "?limit"]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange, ShardBatch
+from booking.domain.details import NO_DETAILS
 from booking.domain.model import BookingStatus, Rules, Source
 
 OPENING_MS = 1_800_000_000_000
@@ -38,6 +39,13 @@ class Sale:
         self.changes.append(
             EventChange(self.event_id, self.seq + 1, ChangeKind.CHANGED, OPENING_MS + self.seq, self.rules)
         )
+
+    def change_rules_as_before_details(self, **rules: object) -> None:
+        """The entry of an older version tells no details, and leaves them as they are."""
+        self.change_rules(**rules)
+        told = self.changes.pop()
+        assert isinstance(told, EventChange)
+        self.changes.append(replace(told, rules=replace(told.rules, details=NO_DETAILS), has_details=False))
 
     def ask(self, user_id: str, kind: ChangeKind = ChangeKind.BOOKED, quantity: int = 1) -> BookingChange:
         """A new booking."""

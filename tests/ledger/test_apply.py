@@ -2,11 +2,13 @@
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from booking.domain.changes import ChangeKind, ShardBatch
-from booking.domain.model import Booking, BookingStatus, Source
+from booking.domain.details import Details, Price
+from booking.domain.model import Booking, BookingStatus, Rules, Source
 from booking.ledger import (
     Count,
     CursorMoved,
@@ -50,6 +52,40 @@ async def test_a_batch_leaves_its_changes_the_folded_bookings_and_the_cursor(led
         BookingStatus.EXPIRED: Count(1, 2),
     }
     assert await ledger.seq_gaps(1) == []
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [1, 2, 3, 4, 5]], ids=str)
+async def test_a_change_by_an_older_version_keeps_the_details(ledger: Ledger, cuts: list[int]) -> None:
+    told = Details("One.\nTwo.", venue='"details":', price=Price(4_500, "EUR"))
+    sale = Sale(rules=Rules('"details":{"venue":"x"}', 5, details=told))
+    sale.change_rules_as_before_details(capacity=6)
+    sale.change_rules(details=replace(told, venue="Hall 3"))
+    sale.change_rules_as_before_details(capacity=7)
+    sale.change_rules_as_before_details(name="Second night")
+    for start, stop in pairwise([0, *cuts, sale.seq]):
+        await ledger.apply([sale.batch(start, stop)])
+    assert await ledger.event(1) == EventRecord(1, sale.rules, OPENING_MS, 5, "boss")
+    assert [(await ledger.rules_as_of(1, seq)).details.venue for seq in range(1, 6)] == ['"details":'] * 2 + [
+        "Hall 3"
+    ] * 3
+    assert await ledger.rules_as_of(1, 5) == sale.rules
+
+
+async def test_details_that_are_cleared_do_not_come_back(ledger: Ledger) -> None:
+    sale = Sale(rules=Rules("Night", 5, details=Details(venue="Hall 3")))
+    sale.change_rules(details=Details())
+    sale.change_rules_as_before_details(capacity=7)
+    await ledger.apply([sale.all()])
+    assert await ledger.event(1) == EventRecord(1, sale.rules, OPENING_MS, 3, "boss")
+    assert await ledger.rules_as_of(1, 3) == sale.rules
+
+
+async def test_an_event_from_before_there_were_details_has_none(ledger: Ledger) -> None:
+    sale = Sale()
+    await ledger.apply([sale.all()])
+    async with ledger._writing() as connection:
+        await connection.exec_driver_sql("UPDATE events SET details = NULL")
+    assert await ledger.event(1) == EventRecord(1, sale.rules, OPENING_MS, 1, "boss")
 
 
 async def test_a_booking_keeps_what_it_was_while_a_later_batch_moves_it(ledger: Ledger) -> None:

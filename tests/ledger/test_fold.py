@@ -86,7 +86,8 @@ async def test_any_history_in_any_batches_gives_the_same_tables(ledger: Ledger, 
 
 def test_rules_come_back_from_their_text_as_they_were() -> None:
     rules = Rules('Ünï 🎟 "quoted"\n', 10_000_000, 100, 86_400, 0, -1, 2**53, paused=True)
-    assert rules_from_text(rules_to_text(rules)) == rules
+    assert rules_from_text(rules_to_text(rules)) == (rules, True)
+    assert rules_from_text(rules_to_text(rules, has_details=False)) == (rules, False)
 
 
 @pytest.mark.parametrize("seqs", [(2, 4), (2, 2), (3, 2)], ids=["skips", "repeats", "goes back"])

@@ -11,6 +11,7 @@ import fakeredis
 import pytest
 from redis import Redis
 
+from booking.domain.details import DETAILS, Details, Visibility, details_from_text
 from booking.domain.outcomes import Status
 from booking.inventory import keys
 from booking.inventory.scripts import load
@@ -141,3 +142,25 @@ def test_a_shard_with_another_epoch_is_fenced_off(server: Any) -> None:
     server.set(keys.epoch(1), "another")
     with pytest.raises(Exception, match="FENCED"):
         scripts.book(("ann", 1))
+
+
+def test_details_are_told_changed_one_by_one_and_cleared(server: Any) -> None:
+    caller = ScriptCaller(server)
+    items = ("venue", '"Hall \\"3\\", left"', "starts_at_ms", "-62135596800000", "offer_seconds", "90")
+    caller.run("create", "Opening night", 1, 4, 0, "", "", "", "boss", *items)
+    event = keys.event(1, 2)
+    assert (
+        server.hget(event, "details")
+        == b'{\n"venue":"Hall \\"3\\", left",\n"starts_at_ms":-62135596800000,\n"offer_seconds":90\n}'
+    )
+    assert server.hmget(event, "archived", "offer_ms", "payment_ms") == [b"0", b"90000", b""]
+    caller.run("change", "", "", "visibility", '"archived"', "description", '"One.\\nTwo,"', "offer_seconds", "")
+    assert details_from_text(server.hget(event, "details")) == Details(
+        "One.\nTwo,", 'Hall "3", left', -62_135_596_800_000, visibility=Visibility.ARCHIVED
+    )
+    assert server.hmget(event, "archived", "offer_ms", "payment_ms") == [b"1", b"", b""]
+    caller.run("change", "", "", *(part for name in DETAILS for part in (name, "")))
+    assert server.hmget(event, "details", "archived") == [b"{}", b"0"]
+    told = [fields.get(b"d") for _, fields in server.xrange(keys.changes(1))]
+    assert told[0] is not None
+    assert [details_from_text(text or b"").venue for text in told] == ['Hall "3", left', 'Hall "3", left', None]

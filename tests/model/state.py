@@ -7,12 +7,16 @@ from typing import Any
 from redis import Redis
 
 from booking.domain.changes import Change
+from booking.domain.details import Details, details_from_text
 from booking.domain.model import Booking, BookingStatus
 from booking.domain.reference.box_office import ReferenceBoxOffice
 from booking.domain.reference.sale import Sale
 from booking.inventory import keys
-from booking.inventory.records import read_entry, read_record
+from booking.inventory.records import detail_fields, read_entry, read_record
 from tests.model.steps import EVENTS, SHARDS
+
+NO_FIELDS = {"archived": "0", "offer_ms": "", "payment_ms": ""}
+"""What the scripts read of an event that has never had details."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,9 @@ class EventState:
     """One event's keys. Its name and rules are compared through the answers and the stream."""
 
     counters: dict[str, int]
+    details: Details
+    detail_fields: dict[str, str]
+    """The details that the scripts read in another form."""
     bookings: dict[str, Booking]
     waiting: list[str]
     holds: list[tuple[int, str]]
@@ -48,7 +55,9 @@ def expected_event(sale: Sale) -> EventState:
         "created_at": sale.created_at_ms,
     }
     bookings = {user: replace(booking, position=None) for user, booking in sale.bookings.items()}
-    return EventState(counters, bookings, list(sale.waiting), sorted(sale.hold_ends()))
+    details = sale.rules.details
+    fields = {name: str(value) for name, value in detail_fields(details).items() if name != "details"}
+    return EventState(counters, details, NO_FIELDS | fields, bookings, list(sale.waiting), sorted(sale.hold_ends()))
 
 
 def expected(model: ReferenceBoxOffice) -> State:
@@ -112,6 +121,8 @@ def _event(
     names = ("available", "held", "sold", "bookings", "holding", "backlog", "seq", "created_at")
     return EventState(
         {name: int(fields[name.encode()]) for name in names if name.encode() in fields},
+        details_from_text(fields.get(b"details", b"")),
+        {name: fields.get(name.encode(), default.encode()).decode() for name, default in NO_FIELDS.items()},
         {user.decode(): read_record(event_id, user.decode(), text) for user, text in records.items()},
         [user.decode() for user in waiting],
         [(int(end), user.decode()) for user, end in holds],

@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from booking.domain.details import Detail, Details, Price, Visibility
 from booking.domain.model import Rules
 from booking.domain.outcomes import IdempotencyKey
 from booking.domain.reference.box_office import REFUSAL_MS
@@ -92,7 +93,7 @@ class Change:
     """Changes an event's rules."""
 
     event_id: int
-    rules: Mapping[str, int | str | None]
+    rules: Mapping[str, Detail]
 
 
 @dataclass(frozen=True)
@@ -145,15 +146,34 @@ limits = st.sampled_from((None, None, None, None, None, 0, 1, 2, 4, 8, LIMIT_MAX
 most_per_user = st.sampled_from((4, 4, 4, 4, 4, 1, 2, 3, 100))
 moments = weighted((8, st.none()), (1, st.sampled_from(MOMENTS)))
 
+texts = st.sampled_from((None, 'a "quoted" line\nand {"another": 1},\n', "ünï 🎟", '"venue":"x",', "\u2028,"))
+prices = st.sampled_from((None, Price(0, "EUR"), Price(LIMIT_MAX, "JPY")))
+# Mostly listed: of an archived event nothing can be booked.
+visibilities = st.sampled_from((*(Visibility.LISTED,) * 18, Visibility.UNLISTED, Visibility.ARCHIVED))
+hold_lengths = st.sampled_from((0, 0, 1, 1, 1, 2, 86_400))
+dates = st.sampled_from((None, *MOMENTS))
+details = {
+    "description": texts,
+    "venue": texts,
+    "starts_at_ms": dates,
+    "ends_at_ms": dates,
+    "time_zone": st.sampled_from((None, "Europe/Berlin")),
+    "price": prices,
+    "visibility": visibilities,
+}
+starting = {**details, "ends_at_ms": st.none(), "payment_seconds": st.sampled_from((60, 900, 3_600))}
+all_details = weighted((6, st.just(Details())), (1, st.builds(Details, **starting)))
+
 all_rules = st.builds(
     Rules,
     name=names,
     capacity=capacities,
     max_per_user=most_per_user,
-    hold_seconds=st.sampled_from((0, 0, 1, 1, 1, 2, 86_400)),
+    hold_seconds=hold_lengths,
     waitlist_limit=limits,
     opens_at_ms=moments,
     closes_at_ms=moments,
+    details=all_details,
 )
 changed_rules = {
     "name": names,
@@ -163,7 +183,11 @@ changed_rules = {
     "paused": st.sampled_from((0, 0, 0, 1)),
     "waitlist_limit": limits,
     "max_per_user": most_per_user,
+    "hold_seconds": hold_lengths,
 }
+changed_details = st.fixed_dictionaries(
+    {}, optional={**details, "payment_seconds": st.sampled_from((None, 60, 900, 3_600))}
+).filter(bool)
 changes = st.fixed_dictionaries({}, optional=changed_rules).filter(bool)
 one_change = st.one_of([st.fixed_dictionaries({name: values}) for name, values in changed_rules.items()])
 growth = capacities.map(lambda capacity: {"capacity": capacity})
@@ -190,6 +214,7 @@ steps: st.SearchStrategy[Step] = weighted(
     (14, times),
     (4, st.builds(Change, events, one_change)),
     (4, st.builds(Change, events, changes)),
+    (1, st.builds(Change, events, changed_details)),
     (1, st.builds(Create, events, all_rules)),
 )
 

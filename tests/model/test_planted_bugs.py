@@ -64,6 +64,11 @@ BUGS = {
         "local function cancel(user, quantity, reason)\n  expire_own(user)\n  actor = acting or user",
         "local function cancel(user, quantity, reason)\n  expire_own(user)\n  actor = user",
     ),
+    "skipped guard: book an archived event": Bug("if sale.archived == 1 then return SALE_CLOSED end", ""),
+    "missing stream entry: a change of details alone": Bug(
+        "if told ~= details_text() then\n  differs = true\n", "if told ~= details_text() then\n"
+    ),
+    "lost detail: a change forgets the others": Bug("read_details()\nlocal told", "local told"),
     "off by one: an event is due only after its end": Bug("due, '-inf', now,", "due, '-inf', now - 1,"),
 }
 

@@ -1,11 +1,13 @@
 """The scripts enforce every rule of a sale by themselves, without the checks of the web layer."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from booking.domain.model import BookingStatus, Rules
+from booking.domain.details import DETAILS, Detail, Details, Price, Visibility
+from booking.domain.model import BookingStatus, EventState, Rules
 from booking.domain.outcomes import IdempotencyKey, Status
 from booking.inventory import keys
 from booking.inventory.box_office import RateLimit
@@ -241,9 +243,104 @@ async def test_the_script_refuses_a_hold_out_of_its_bounds(stock: Stock, hold_se
     with pytest.raises(InventoryUnavailable, match="hold_ms"):
         await stock.sale(EVENT, hold_seconds=hold_seconds)
     assert await stock.redis.exists(event_key(EVENT, "event")) == 0
+    await stock.sale(EVENT, hold_seconds=1)
+    before = await contents(stock.redis)
+    with pytest.raises(InventoryUnavailable, match="hold_ms"):
+        await stock.office.change(EVENT, {"hold_seconds": hold_seconds})
+    assert await contents(stock.redis) == before
 
 
-@pytest.mark.parametrize("rule", ["available", "sold", "seq", "hold_ms", "refused:27", "anything"])
+DETAILS_OUT_OF_BOUNDS: list[tuple[str, Any]] = [
+    *(("offer_seconds", value) for value in (-1, 604_801, "1.5", "many")),
+    *(("payment_seconds", value) for value in (0, 59, 3_601)),
+    *(("visibility", value) for value in ("hidden", "Listed", 1)),
+    ("starts_at_ms", "noon"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), DETAILS_OUT_OF_BOUNDS)
+async def test_the_script_refuses_a_detail_out_of_its_bounds_and_changes_nothing(
+    stock: Stock, name: str, value: Any
+) -> None:
+    with pytest.raises(InventoryUnavailable, match=name):
+        await stock.sale(EVENT, details=replace(Details(), **{name: value}))
+    assert await stock.redis.exists(event_key(EVENT, "event"), event_key(EVENT, "changes")) == 0
+    await stock.sale(EVENT, details=Details(venue="Hall 3"))
+    before = await contents(stock.redis)
+    with pytest.raises(InventoryUnavailable, match=name):
+        await stock.office.change(EVENT, {"venue": "Hall 4", name: value})
+    assert await contents(stock.redis) == before
+
+
+async def test_an_event_cannot_end_before_it_starts_whichever_is_changed(stock: Stock) -> None:
+    inverted = await stock.office.create(EVENT, Rules("Night", 1, details=Details(starts_at_ms=2, ends_at_ms=1)))
+    assert inverted.status is Status.DATES_INVERTED
+    assert await stock.redis.exists(event_key(EVENT, "event")) == 0
+    await stock.sale(EVENT, details=Details(starts_at_ms=2, ends_at_ms=2))
+    for inverting in ({"ends_at_ms": 1}, {"starts_at_ms": 3}):
+        assert (await stock.office.change(EVENT, inverting)).status is Status.DATES_INVERTED
+    assert (await stock.office.change(EVENT, {"ends_at_ms": None})).status is Status.CHANGED
+    assert (await stock.office.change(EVENT, {"starts_at_ms": 3})).status is Status.CHANGED
+
+
+async def test_a_change_of_details_keeps_the_others_and_those_of_a_later_version(stock: Stock) -> None:
+    await stock.sale(EVENT, details=Details(venue="Hall 3", price=Price(4500, "EUR")))
+    hash_key = event_key(EVENT, "event")
+    later = (await stock.redis.hget(hash_key, "details")).replace(b"{\n", b'{\n"doors_at_ms":17,\n')
+    await stock.redis.hset(hash_key, "details", later)
+    changed = await stock.office.change(EVENT, {"description": "Line 1\nLine 2", "venue": None})
+    assert changed.event is not None
+    assert changed.event.rules.details == Details(description="Line 1\nLine 2", price=Price(4500, "EUR"))
+    assert json.loads(await stock.redis.hget(hash_key, "details"))["doors_at_ms"] == 17
+
+
+async def test_details_that_stay_as_they_are_are_no_change(stock: Stock) -> None:
+    details = Details(venue="Hall 3", visibility=Visibility.UNLISTED)
+    await stock.sale(EVENT, details=details)
+    same: dict[str, Detail] = {name: getattr(details, name) for name in DETAILS}
+    outcome = await stock.office.change(EVENT, same)
+    assert outcome.event is not None
+    assert (outcome.event.seq, outcome.event.rules.details) == (1, details)
+    assert len(await stock.entries(EVENT)) == 1
+
+
+async def test_nothing_can_be_booked_of_an_archived_event_and_the_rest_goes_on(stock: Stock) -> None:
+    await stock.sale(EVENT, capacity=1, hold_seconds=60)
+    assert await ask(stock, "ann") is Status.HELD
+    assert await ask(stock, "bob") is Status.JOINED
+    archived = await stock.office.change(EVENT, {"visibility": Visibility.ARCHIVED, "paused": 1})
+    assert archived.event is not None
+    assert archived.event.state is EventState.CLOSED
+    assert await ask(stock, "cy") is Status.SALE_CLOSED
+    assert await ask(stock, "bob") is Status.ALREADY_WAITING
+    assert (await stock.office.cancel(EVENT, "ann")).status is Status.CANCELLED
+    assert (await stock.office.confirm(EVENT, "bob")).status is Status.CONFIRMED
+    await stock.office.change(EVENT, {"visibility": None, "paused": 0})
+    assert await ask(stock, "cy") is Status.JOINED
+
+
+async def test_a_new_length_of_holds_is_for_holds_from_then_on(stock: Stock) -> None:
+    await stock.sale(EVENT, capacity=2, hold_seconds=60)
+    first = await stock.office.book(EVENT, "ann")
+    assert (await stock.office.change(EVENT, {"hold_seconds": 600})).status is Status.CHANGED
+    second = await stock.office.book(EVENT, "bob")
+    for outcome, seconds in ((first, 60), (second, 600)):
+        assert outcome.booking is not None
+        assert outcome.booking.expires_at_ms == outcome.booking.created_at_ms + 1_000 * seconds
+    assert (await stock.office.get_booking(EVENT, "ann")).booking == first.booking
+    await stock.office.change(EVENT, {"hold_seconds": 0})
+    await stock.office.cancel(EVENT, "bob")
+    assert await ask(stock, "cy") is Status.BOOKED
+
+
+async def test_a_plain_bookings_entry_has_its_text_and_no_other_field(stock: Stock) -> None:
+    await stock.sale(EVENT, details=Details(venue="Hall 3"))
+    await ask(stock, "ann")
+    entries = await stock.redis.xrange(event_key(EVENT, "changes"))
+    assert [sorted(fields) for _, fields in entries] == [[b"c", b"d", b"o"], [b"c"]]
+
+
+@pytest.mark.parametrize("rule", ["available", "sold", "seq", "archived", "details", "refused:27", "anything"])
 async def test_a_change_modifies_no_counter_and_only_changeable_rules(stock: Stock, rule: str) -> None:
     await stock.sale(EVENT)
     before = await contents(stock.redis)

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from booking.domain.details import OFFER_SECONDS_MAX, Details, Price, Visibility
 from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MAX, Rules
 from booking.web.problems import Fault, Problem
 from booking.web.request_schemas import (
     INTEGER_MAX,
+    VISIBLE_LINES,
     VISIBLE_TEXT,
     BookRequest,
     CancelRequest,
@@ -90,6 +92,87 @@ def test_a_field_of_a_new_event_keeps_its_bounds(field: str, good: list[Any], ba
         assert pointers(InitializeRequest, {**NEW, field: value}) == [f"/{field}"]
 
 
+EURO = {"amount": 4_500, "currency": "EUR"}
+
+
+@pytest.mark.parametrize(("payload", "others"), [(InitializeRequest, NEW), (ChangeRequest, {})])
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        (
+            "description",
+            [None, "x" * 5_000, "One.\r\nTwo.\n\n\u2066isolated\u2069"],
+            ["", " \n", "x" * 5_001, "a\tb", "a\0b"],
+        ),
+        ("description", ["a\u2028b"], ["a\u202eb", "\u200b", 1]),
+        ("venue", [None, "x" * 200, " Hall 3 "], ["", " ", "x" * 201, "a\nb", "a\u202db"]),
+        ("starts_at", [None, "2026-11-22T21:30:00+01:00"], ["2026-11-22", 0]),
+        ("ends_at", [None, "2026-11-22T21:30:00+01:00"], ["2026-11-22", 0]),
+        ("time_zone", [None, "UTC", "Europe/Berlin", "America/Argentina/Ushuaia"], ["", "Berlin", "europe/berlin", 1]),
+        ("time_zone", ["Etc/GMT+5"], ["../etc/passwd", "/usr/share/zoneinfo/UTC", "localtime", "Factory", "America"]),
+        ("price", [None, EURO, {"amount": 0, "currency": "JPY"}, {**EURO, "amount": INTEGER_MAX}], [4_500, "45 EUR"]),
+        ("visibility", [None, "listed", "unlisted", "archived"], ["", "Listed", "hidden", 1]),
+        ("offer_seconds", [None, 0, OFFER_SECONDS_MAX], [-1, OFFER_SECONDS_MAX + 1, "60"]),
+        ("payment_seconds", [None, 60, 3_600], [0, 59, 3_601]),
+    ],
+)
+def test_a_detail_keeps_its_bounds_in_a_new_event_and_in_a_change(
+    payload: type[Payload], others: dict[str, Any], field: str, good: list[Any], bad: list[Any]
+) -> None:
+    for value in good:
+        read(payload, {**others, field: value}, ())
+    for value in bad:
+        assert pointers(payload, {**others, field: value}) == [f"/{field}"], value
+
+
+@pytest.mark.parametrize(
+    ("price", "fault"),
+    [
+        ({"amount": -1, "currency": "EUR"}, "amount"),
+        ({"amount": 45.0, "currency": "EUR"}, "amount"),
+        ({"amount": 45, "currency": "eur"}, "currency"),
+        ({"amount": 45, "currency": "EURO"}, "currency"),
+        ({"amount": 45, "currency": "EUR\n"}, "currency"),
+        ({"amount": 45}, "currency"),
+        ({**EURO, "tax": 1}, "tax"),
+    ],
+)
+def test_a_fault_of_a_price_names_the_part_that_is_wrong(price: dict[str, Any], fault: str) -> None:
+    assert pointers(InitializeRequest, {**NEW, "price": price}) == [f"/price/{fault}"]
+    assert pointers(ChangeRequest, {"price": price}) == [f"/price/{fault}"]
+
+
+def test_a_new_events_details_are_what_the_body_says() -> None:
+    body = {
+        **NEW, "description": " Doors at 7.\nBring a friend. ", "venue": "Hall 3", "starts_at": "1970-01-01T00:00:01Z",
+        "ends_at": "1970-01-01T01:00:02+01:00", "time_zone": "Europe/Berlin", "price": EURO, "visibility": "unlisted",
+        "offer_seconds": 600, "payment_seconds": 300,
+    }  # fmt: skip
+    assert validate(InitializeRequest, body).rules().details == Details(
+        "Doors at 7.\nBring a friend.", "Hall 3", 1_000, 2_000, "Europe/Berlin", Price(4_500, "EUR"),
+        Visibility.UNLISTED, 600, 300,
+    )  # fmt: skip
+    assert (
+        validate(InitializeRequest, NEW | dict.fromkeys(("venue", "visibility", "price"))).rules().details == Details()
+    )
+
+
+def test_a_change_of_details_names_what_changes_and_null_is_a_default() -> None:
+    body = {"venue": None, "price": EURO, "starts_at": None, "visibility": "archived", "hold_seconds": 5}
+    assert validate(ChangeRequest, body).changes() == {
+        "venue": None, "price": Price(4_500, "EUR"), "starts_at_ms": None, "visibility": Visibility.ARCHIVED,
+        "hold_seconds": 5,
+    }  # fmt: skip
+
+
+def test_an_event_cannot_end_before_it_starts_and_all_such_faults_are_listed() -> None:
+    at, before = "2026-01-01T00:00:00Z", "2025-12-31T23:59:59.999Z"
+    assert pointers(InitializeRequest, {**NEW, "starts_at": at, "ends_at": before}) == ["/ends_at"]
+    validate(InitializeRequest, {**NEW, "starts_at": at, "ends_at": at}).rules()
+    both = {"opens_at": at, "closes_at": at, "starts_at": at, "ends_at": before}
+    assert pointers(InitializeRequest, {**NEW, **both}) == ["/opens_at", "/ends_at"]
+
+
 def test_a_new_events_rules_are_what_the_body_says() -> None:
     body = {**NEW, "event_name": "  Night ", "hold_seconds": 9, "opens_at": "1970-01-01T00:00:01Z"}
     assert validate(InitializeRequest, body).rules() == Rules("Night", 5, 1, 9, None, 1_000, None)
@@ -118,6 +201,18 @@ def test_the_documented_pattern_of_a_name_is_the_rule_that_is_enforced() -> None
                 assert pattern.search(name), ascii(name)
 
 
+def test_the_documented_pattern_of_a_description_is_the_rule_that_is_enforced() -> None:
+    pattern = re.compile(VISIBLE_LINES)
+    for code in [*range(0x800), *range(0x2000, 0x2100), *range(0xFE00, 0x10000)]:
+        for text in (chr(code), f"a{chr(code)}b"):
+            try:
+                validate(ChangeRequest, {"description": text})
+            except Problem:
+                assert not pattern.search(text), ascii(text)
+            else:
+                assert pattern.search(text), ascii(text)
+
+
 @pytest.mark.parametrize("opens_at", ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.001Z"])
 def test_a_sale_cannot_close_before_it_opens(opens_at: str) -> None:
     assert pointers(InitializeRequest, {**NEW, "opens_at": opens_at, "closes_at": "2026-01-01T00:00:00Z"}) == [
@@ -132,8 +227,8 @@ def test_a_change_names_what_changes_and_nothing_else() -> None:
     assert validate(ChangeRequest, {"opens_at": None, "waitlist_limit": None}).changes() == {
         "opens_at": None, "waitlist_limit": None,
     }  # fmt: skip
-    assert pointers(ChangeRequest, {"hold_seconds": 1}) == ["/hold_seconds"]
-    assert sorted(pointers(ChangeRequest, {"capacity": None, "paused": 1})) == ["/capacity", "/paused"]
+    faults = {"capacity": None, "paused": 1, "hold_seconds": None}
+    assert sorted(pointers(ChangeRequest, faults)) == ["/capacity", "/hold_seconds", "/paused"]
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 129, "a\0b"])

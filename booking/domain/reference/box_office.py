@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from booking.domain.changes import ChangeKind
+from booking.domain.details import DETAILS, NO_DETAILS, Detail
 from booking.domain.model import Event, Rules
 from booking.domain.outcomes import FIRST_REFUSAL, EventOutcome, IdempotencyKey, Outcome, Status
-from booking.domain.reference.sale import Sale, is_inverted
+from booking.domain.reference.sale import Sale, ends_before_it_starts, is_inverted
 
 RULES = {"opens_at": "opens_at_ms", "closes_at": "closes_at_ms"}
 """The rules whose names in a change differ from the names in `Rules`."""
@@ -38,19 +39,27 @@ class ReferenceBoxOffice:
             return EventOutcome(Status.EVENT_EXISTS)
         if is_inverted(rules):
             return EventOutcome(Status.WINDOW_INVERTED)
+        if ends_before_it_starts(rules.details):
+            return EventOutcome(Status.DATES_INVERTED)
         sale = self.sales[event_id] = Sale(event_id, replace(rules, paused=False), now_ms, organizer_id)
         sale.record_rules(ChangeKind.CREATED, now_ms)
         return EventOutcome(Status.CREATED, sale.view(now_ms))
 
     def change(
-        self, event_id: int, rules: Mapping[str, int | str | None], caller_id: str | None = None, *, now_ms: int
+        self, event_id: int, rules: Mapping[str, Detail], caller_id: str | None = None, *, now_ms: int
     ) -> EventOutcome:
-        """Changes the named rules. They have the contract's names; times are milliseconds."""
+        """Changes the named rules and details. They have the contract's names; times are milliseconds."""
         sale = self._swept(event_id, now_ms)
         if sale is None:
             return EventOutcome(Status.EVENT_NOT_FOUND)
         named = {RULES.get(name, name): bool(value) if name == "paused" else value for name, value in rules.items()}
-        return sale.change(replace(sale.rules, **named), now_ms, caller_id)  # type: ignore[arg-type]  # each by its own name
+        told = {
+            name: getattr(NO_DETAILS, name) if (value := named.pop(name)) is None else value
+            for name in DETAILS
+            if name in named
+        }
+        changed = replace(sale.rules, details=replace(sale.rules.details, **told), **named)  # type: ignore[arg-type]  # each by its own name
+        return sale.change(changed, now_ms, caller_id)
 
     # The key of each of these commands belongs to the caller, who may act for the user.
 

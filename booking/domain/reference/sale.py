@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
+from booking.domain.details import Details, Visibility
 from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
 from booking.domain.outcomes import EventOutcome, Outcome, Status
 
@@ -22,6 +23,15 @@ CAPACITY_STEP = 800
 def is_inverted(rules: Rules) -> bool:
     """Whether the sale would close before it opens, or at the same time."""
     return rules.opens_at_ms is not None and rules.closes_at_ms is not None and rules.opens_at_ms >= rules.closes_at_ms
+
+
+def ends_before_it_starts(details: Details) -> bool:
+    """Whether the event would end before it starts."""
+    return (
+        details.starts_at_ms is not None
+        and details.ends_at_ms is not None
+        and details.ends_at_ms < details.starts_at_ms
+    )
 
 
 @dataclass(slots=True)
@@ -80,6 +90,7 @@ class Sale:
             bookings_count=self.count(CONFIRMED),
             held_count=self.count(HELD),
             waiting_count=self.count(WAITING),
+            waiting_tickets=self.tickets(WAITING),
             seq=self.seq,
             created_at_ms=self.created_at_ms,
             now_ms=now_ms,
@@ -104,6 +115,8 @@ class Sale:
         rules, had = self.rules, self.live(user_id)
         if had is not None:
             return Outcome(Status.ALREADY_WAITING if had.status is WAITING else Status.ALREADY_BOOKED, had)
+        if rules.details.visibility is Visibility.ARCHIVED:
+            return Outcome(Status.SALE_CLOSED)
         if rules.paused:
             return Outcome(Status.SALE_PAUSED)
         if rules.opens_at_ms is not None and now_ms < rules.opens_at_ms:
@@ -163,6 +176,8 @@ class Sale:
         """Replaces the event's rules; equal rules are no change. `actor` is the caller."""
         if is_inverted(rules):
             return EventOutcome(Status.WINDOW_INVERTED)
+        if ends_before_it_starts(rules.details):
+            return EventOutcome(Status.DATES_INVERTED)
         if rules.capacity < self.tickets_taken:
             return EventOutcome(Status.CAPACITY_BELOW_SOLD, tickets_taken=self.tickets_taken)
         while self.waiting and rules.capacity > self.rules.capacity + CAPACITY_STEP:

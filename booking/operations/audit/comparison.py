@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from booking.domain.epochs import follows
 from booking.domain.model import Booking, BookingStatus
 from booking.inventory import keys
-from booking.inventory.reader import InventoryReader, Numbers
+from booking.inventory.reader import InventoryReader, StoredEvent
 from booking.inventory.records import is_confirmed, read_record
 from booking.ledger.ledger import Ledger
 from booking.operations.audit.catch_up import CatchUp, seq_of
-from booking.operations.audit.counters import compare_counters, compare_rules
+from booking.operations.audit.counters import compare_counters, compare_details, compare_rules
 from booking.operations.audit.findings import EventAudit, booking_as_json
 
 READS_MAX = 5
@@ -60,31 +60,32 @@ class _Comparison:
         if shard in shards and epoch != shards[shard].epoch and not follows(epoch or "", shards[shard].epoch):
             audit.find("shard_lost", redis=epoch, database=shards[shard].epoch)
             return audit
-        stored = await self._reader.event(self._event_id)
+        found = await self._reader.stored_event(self._event_id)
+        stored = found.numbers if found else None
         record = await self._catch_up.wait_for(self._event_id, stored["seq"] if stored else 0)
         audit.seq_redis = stored["seq"] if stored else None
         audit.seq_database = record.seq if record else None
-        if stored is None or record is None:
+        if found is None or stored is None or record is None:
             if stored or record:
                 audit.find("event_missing", redis=audit.seq_redis, database=audit.seq_database)
             return audit
         if record.seq < stored["seq"]:
             audit.find("seq", redis=stored["seq"], database=record.seq)
             return audit
-        await self._compare_counters(stored)
-        organizer_id = await self._reader.organizer_id(self._event_id)
-        if organizer_id != record.organizer_id:
-            audit.find("organizer", redis=organizer_id, database=record.organizer_id)
+        await self._compare_counters(found)
+        if found.organizer_id != record.organizer_id:
+            audit.find("organizer", redis=found.organizer_id, database=record.organizer_id)
         await self._check_history()
         await self._compare_bookings()
         return audit
 
-    async def _compare_counters(self, stored: Numbers) -> None:
-        seq = stored["seq"]
+    async def _compare_counters(self, found: StoredEvent) -> None:
+        stored, seq = found.numbers, found.numbers["seq"]
         counts = await self._ledger.counts_at(self._event_id, seq)
         rules = await self._ledger.rules_as_of(self._event_id, seq)
         compare_counters(self._audit, stored, counts, rules)
         compare_rules(self._audit, stored, rules)
+        compare_details(self._audit, found, rules.details)
 
     async def _check_history(self) -> None:
         """Checks SQL alone: no change is missing, no user was overtaken, no user has two live bookings."""

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 
+from booking.domain.details import Details, details_from_text, details_to_text
 from booking.domain.model import BookingStatus, Rules
+from booking.inventory.reader import StoredEvent
+from booking.inventory.records import detail_fields
 from booking.ledger.records import Count
 from booking.operations.audit.findings import EventAudit
 
@@ -30,6 +33,22 @@ def compare_rules(audit: EventAudit, stored: Mapping[str, int], rules: Rules) ->
     for name, value in known.items():
         if stored.get(name) != value:
             audit.find("rule", redis={name: stored.get(name)}, database={name: value})
+
+
+def compare_details(audit: EventAudit, found: StoredEvent, details: Details) -> None:
+    """Notes details that differ in `audit`, and those that Redis stores for the scripts in another form."""
+    try:
+        told = details_from_text(found.details)
+    except (KeyError, TypeError, ValueError):
+        told = None
+    if told != details:
+        audit.find("rule", redis={"details": found.details}, database={"details": details_to_text(details)})
+        return
+    expected = detail_fields(details)
+    for name, missing in (("archived", 0), ("offer_ms", ""), ("payment_ms", "")):
+        stored, value = found.numbers.get(name, missing), expected.get(name, missing)
+        if stored != value:
+            audit.find("rule", redis={name: stored}, database={name: value})
 
 
 def compare_counters(

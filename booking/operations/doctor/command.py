@@ -17,6 +17,7 @@ from booking.operations.doctor.credentials import check_credentials
 from booking.operations.doctor.database import check_ledger, check_shards
 from booking.operations.doctor.folder import check_folder, check_service
 from booking.operations.doctor.machine import check_clock, check_open_files
+from booking.operations.doctor.outbox import check_outbox
 from booking.operations.doctor.stock import check_redis
 from booking.operations.signing_secret import compare_signing_secret
 from booking.settings import Settings
@@ -68,6 +69,7 @@ async def examine(settings: Settings, environment: Mapping[str, str], service: S
         *stock,
         *ledger,
         *shards,
+        *await check_outbox(settings, database),
         *credentials,
         *compare_signing_secret(settings, database.signing_secret if database else None),
         check_clock(skews),

@@ -1,8 +1,10 @@
 """Events: organizers create and change them, and anyone can read them."""
 
 import asyncio
+from itertools import islice
 from zlib import crc32
 
+from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope
 
 from booking.domain.model import Event
@@ -10,11 +12,12 @@ from booking.domain.outcomes import Status
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable
 from booking.web.authentication import Credentials
+from booking.web.catalogue import Catalogue
 from booking.web.etags import has_version, read_if_match
 from booking.web.local_limits import LocalBuckets, address_key
 from booking.web.organizers import require_organizer, require_owner, require_user
 from booking.web.problems import Fault, Problem, invalid
-from booking.web.request_schemas import ChangeRequest, InitializeRequest, validate, window_inverted
+from booking.web.request_schemas import ChangeRequest, InitializeRequest, dates_inverted, validate, window_inverted
 from booking.web.requests import USER, event_id_of, not_in_list, read_event_id, read_json, read_page
 from booking.web.responses import PlainResponse, booking_data, details_data, event_data, success
 
@@ -30,6 +33,7 @@ class EventEndpoints:
         self._reads = reads
         self._office = office
         self._listing = asyncio.Lock()
+        self._catalogue = Catalogue(office)
         self._rendered: dict[int, tuple[tuple[object, ...], bytes, bytes]] = {}
 
     async def initialize(self, scope: Scope, receive: Receive) -> PlainResponse:
@@ -41,8 +45,7 @@ class EventEndpoints:
         while outcome.status is Status.EVENT_EXISTS:  # the counter is behind; each try increments it
             outcome = await self._office.create(await self._office.next_event_id(), rules, caller.user_id)
         event = outcome.event
-        if event is None:
-            raise invalid(window_inverted())
+        assert event is not None, "the body's check has refused what the script refuses"
         body = success("Event created successfully", event_data(event), event_id=event.id, eventd=event.id)
         location = f"{scope.get('root_path', '')}/events/{event.id}"
         return PlainResponse(201, body, (b"location", location.encode()))
@@ -62,6 +65,8 @@ class EventEndpoints:
             raise Problem("capacity_below_sold", data={"floor": outcome.tickets_taken})
         if outcome.status is Status.WINDOW_INVERTED:
             raise invalid(window_inverted())
+        if outcome.status is Status.DATES_INVERTED:
+            raise invalid(dates_inverted())
         if outcome.event is None:
             raise Problem("event_not_found")
         return PlainResponse(200, success("Event updated successfully", event_data(outcome.event)))
@@ -94,12 +99,16 @@ class EventEndpoints:
         return PlainResponse(200, success("Fetched booking", booking_data(outcome.booking)))
 
     async def index(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
-        """`GET /events`: newest first, which means by descending id.
+        """`GET /events`: newest first, which means by descending id. With `mine`, what the caller may change.
 
         Events whose primary is away are only named; if none can be read, that is the answer.
         """
-        self._reads.charge(address_key(scope))
-        page = read_page(scope, event_id_of)
+        mine, faults = QueryParams(scope["query_string"]).get("mine", "false"), list[Fault]()
+        caller = await require_organizer(self._credentials, scope) if mine == "true" else None
+        self._reads.charge(address_key(scope) if caller is None else caller.user_id)
+        if mine not in ("true", "false"):
+            faults.append(Fault("?mine", "mine has to be true or false."))
+        page = read_page(scope, event_id_of, faults)
         if page.starting_after is None:
             below = await self._office.last_event_id() + 1
         elif await self._office.get_event(page.starting_after) is None:
@@ -107,9 +116,10 @@ class EventEndpoints:
         else:
             below = page.starting_after
         events, unavailable = list[Event](), list[int]()
-        while below > 1 and len(events) <= page.limit:
-            # Some of every shard, so that only a server that has all shards can fail all reads.
-            ids = range(below - 1, max(0, below - 2 - max(page.limit, self._office.shards)), -1)
+        passed_over = await self._catalogue.passed_over(caller)
+        left = (event_id for event_id in range(below - 1, 0, -1) if event_id not in passed_over)
+        # Some of every shard, so that only a server that has all shards can fail all reads.
+        while len(events) <= page.limit and (ids := list(islice(left, 1 + max(page.limit, self._office.shards)))):
             # One list at a time: a list takes up to a hundred slots of the command queue, and buyers need slots too.
             async with self._listing:
                 found = await asyncio.gather(*map(self._office.get_event, ids), return_exceptions=True)
@@ -118,11 +128,10 @@ class EventEndpoints:
             is_away = len(errors) == len(found) and (not has_read or len(found) >= self._office.shards)
             if is_away or not all(isinstance(error, InventoryUnavailable) for error in errors):
                 raise errors[0]
-            events += [event for event in found if isinstance(event, Event)]
+            events += [event for event in found if isinstance(event, Event) and self._catalogue.shows(event, caller)]
             unavailable += [
                 event_id for event_id, event in zip(ids, found, strict=True) if isinstance(event, InventoryUnavailable)
             ]
-            below = ids[-1]
         data = [event_data(event) for event in events[: page.limit]]
         has_more = len(events) > page.limit
         if has_more:

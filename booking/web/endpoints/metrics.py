@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
@@ -14,8 +15,9 @@ from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.inventory.primary_batchers import PrimaryBatchers
 from booking.inventory.reader import InventoryReader, Primary
-from booking.ledger.errors import LedgerUnavailable
+from booking.ledger.errors import LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger
+from booking.ledger.webhooks import WebhookLedger
 from booking.metrics import Histogram, Metrics, MetricsFile, escaped, together
 from booking.web.access_log import AccessLog
 from booking.web.endpoints.live import Places
@@ -24,6 +26,9 @@ from booking.web.responses import PlainResponse
 
 EVENTS_MAX = 50
 """The newest events, which get metrics of their own. Labels for tens of thousands would overload Prometheus."""
+
+WEBHOOKS_MAX = 100
+"""The newest webhooks, which get metrics of their own."""
 
 VERSION = escaped({"version": version("booking")})
 
@@ -88,6 +93,7 @@ class MetricsEndpoint:
         self._office = office
         self._reader = reader
         self._ledger = ledger
+        self._webhooks = WebhookLedger(ledger)
         self._batchers = batchers
         self._places = places
         self._access_log = access_log
@@ -98,8 +104,10 @@ class MetricsEndpoint:
         """Responds with all metrics, in Prometheus's text format."""
         async with self._collecting:
             metrics = await self._counters()
-            gauges, database_up = await asyncio.gather(self._gauges(), self._database_up())
-            gauges["booking_database_up", ""] = database_up
+            gauges, webhooks, database_up = await asyncio.gather(
+                self._gauges(), self._webhooks_behind(), self._database_up()
+            )
+            gauges |= {("booking_database_up", ""): database_up, **webhooks}
         return PlainResponse(200, "".join(lines(metrics, gauges)).encode(), media_type=CONTENT_TYPE)
 
     async def _counters(self) -> Metrics:
@@ -126,6 +134,20 @@ class MetricsEndpoint:
                 event = await self._office.get_event(event_id)
                 if event is not None:
                     gauges |= _of_event(event) | await self._refusals(event_id)
+        return gauges
+
+    async def _webhooks_behind(self) -> dict[tuple[str, str], float]:
+        """How far the newest webhooks are behind; empty if the database is away."""
+        gauges: dict[tuple[str, str], float] = {}
+        with suppress(LedgerError):
+            waiting = await self._webhooks.waiting()
+            gauges["booking_webhooks_disabled", ""] = len(await self._webhooks.disabled())
+            now_ms = time.time() * 1000
+            for webhook_id in sorted(waiting, reverse=True)[:WEBHOOKS_MAX]:
+                one, labels = waiting[webhook_id], escaped({"webhook": webhook_id})
+                gauges["booking_webhook_backlog_changes", labels] = one.changes
+                age_ms = 0 if one.oldest_ms is None else max(0, now_ms - one.oldest_ms)
+                gauges["booking_webhook_backlog_seconds", labels] = age_ms / 1000
         return gauges
 
     async def _database_up(self) -> bool:

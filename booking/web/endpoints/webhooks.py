@@ -115,8 +115,6 @@ class WebhookEndpoints:
         faults: list[Fault] = []
         wanted = validate(WebhookChange, await read_json(scope, receive, faults), faults)
         given = {name: getattr(wanted, name) for name in wanted.model_fields_set}
-        if not given:
-            raise invalid(Fault("", "The body names nothing to change."))
         if "url" in given:
             self._check_url(wanted.url)
         if "kinds" in given:

@@ -141,9 +141,11 @@ def _operation(operation: Operation) -> JsonObject:
 
 def _security(audience: Audience) -> list[dict[str, list[str]]]:
     """The alternative security schemes; each names the role that it requires."""
-    roles = ["organizer"] if audience is Audience.ORGANIZER else []
+    roles = ["organizer"] if audience in (Audience.ORGANIZER, Audience.ANYONE_OR_ORGANIZER) else []
     signed_in: list[dict[str, list[str]]] = [{"bearer": roles}, {"basic": roles}]
-    return {Audience.ANYONE: [], Audience.ANYONE_OR_USER: [{}, *signed_in]}.get(audience, signed_in)
+    if audience in (Audience.ANYONE_OR_USER, Audience.ANYONE_OR_ORGANIZER):
+        return [{}, *signed_in]
+    return [] if audience is Audience.ANYONE else signed_in
 
 
 def _responses(operation: Operation) -> dict[str, JsonObject]:

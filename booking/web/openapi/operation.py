@@ -18,6 +18,7 @@ class Audience(StrEnum):
 
     ANYONE = "anyone"
     ANYONE_OR_USER = "anyone; signed-in users also get their own booking"
+    ANYONE_OR_ORGANIZER = "anyone; `mine` is for organizers"
     USER = "signed-in users"
     ORGANIZER = "organizers"
 

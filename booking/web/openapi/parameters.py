@@ -113,6 +113,12 @@ PARAMETERS: dict[str, JsonObject] = {
     "bookings.starting_after": _parameter(
         "starting_after", "query", "A booking's id: the page begins after that booking.", BOOKING_ID
     ),
+    "mine": _parameter(
+        "mine",
+        "query",
+        "The organizer's own events, whatever their visibility; an administrator's are all.",
+        {"type": "boolean", "default": False},
+    ),
     "status": _parameter(
         "status",
         "query",

@@ -56,7 +56,7 @@ READING = (
         "/events",
         "list_events",
         Tag.READING,
-        Audience.ANYONE,
+        Audience.ANYONE_OR_ORGANIZER,
         "List the events, newest first",
         (
             ResponseDoc(
@@ -71,8 +71,8 @@ READING = (
                 ),
             ),
         ),
-        parameters=("limit", "events.starting_after"),
-        refusals=("rate_limited",),
+        "Without `unlisted` and `archived` events, which only `mine` has.",
+        parameters=("limit", "events.starting_after", "mine"),
     ),
     _event("read_event", "/events/{event_id}", "Read an event"),
     _event("status", "/status/{event_id}", "Read an event, by its older address", refusals=()),

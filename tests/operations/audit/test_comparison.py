@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from booking.domain.details import Details
 from booking.domain.model import Booking
 from booking.inventory import keys
 from booking.inventory import reader as reader_module
@@ -29,7 +30,8 @@ EVENT, BOOKINGS, WAITING, HOLDS, DUE, *_ = (key.decode() for key in keys.event_k
 async def sell(backend: Backend) -> None:
     """An event with bookings of every kind: confirmed, held, waiting, cancelled and expired, promoted ones included."""
     office = backend.stock.office
-    await backend.stock.sale(1, capacity=6, hold_seconds=3_600)
+    details = Details(venue="Hall 3", payment_seconds=60)
+    await backend.stock.sale(1, capacity=6, hold_seconds=3_600, details=details)
     for user in ("ann", "bob", "cid", "dan"):
         await office.book(1, user, 1)
     for user in ("ann", "bob"):
@@ -85,6 +87,12 @@ REDIS_PLANTS: dict[str, tuple[Callable[[Backend], Awaitable[object]], str, str |
     "another limit": (lambda s: s.stock.redis.hset(EVENT, "max_per_user", 100), "rule", None),
     "a limit that is gone": (lambda s: s.stock.redis.hset(EVENT, "waitlist_limit", "7"), "rule", None),
     "a sale that is stopped": (lambda s: s.stock.redis.hset(EVENT, "paused", 1), "rule", None),
+    "other details": (lambda s: s.stock.redis.hset(EVENT, "details", '{\n"venue":"Hall 4"\n}'), "rule", None),
+    "details that are none": (lambda s: s.stock.redis.hset(EVENT, "details", "what?"), "rule", None),
+    "details that are gone": (lambda s: s.stock.redis.hdel(EVENT, "details"), "rule", None),
+    "an event that is archived": (lambda s: s.stock.redis.hset(EVENT, "archived", 1), "rule", None),
+    "another length of offers": (lambda s: s.stock.redis.hset(EVENT, "offer_ms", 0), "rule", None),
+    "another time to pay": (lambda s: s.stock.redis.hdel(EVENT, "payment_ms"), "rule", None),
     "another organizer": (lambda s: s.stock.redis.hset(EVENT, "organizer_id", "eve"), "organizer", None),
     "an event that is gone": (lambda s: s.stock.redis.delete(EVENT), "event_missing", None),
     "a shard that is another": (lambda s: s.stock.redis.set(keys.epoch(1), "another"), "shard_lost", None),

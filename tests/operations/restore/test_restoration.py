@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from booking.domain.details import Details, Price
 from booking.domain.outcomes import Status
 from booking.inventory import keys
 from booking.inventory.errors import InventoryUnavailable, ShardFenced
@@ -42,14 +43,15 @@ async def sell(backend: Backend, *event_ids: int) -> None:
 
 async def sell_one(backend: Backend, event_id: int) -> None:
     office = backend.stock.office
+    details = Details("One.\nTwo.", starts_at_ms=5, ends_at_ms=2**45, price=Price(4_500, "EUR"), offer_seconds=90)
     await backend.stock.sale(
-        event_id, capacity=6, hold_seconds=60, waitlist_limit=50, opens_at_ms=5, closes_at_ms=2**45
+        event_id, capacity=6, hold_seconds=60, waitlist_limit=50, opens_at_ms=5, closes_at_ms=2**45, details=details
     )
     await office.book(event_id, "late", 1)
     await office.book(event_id, "back", 1)
     for user in ("late", "back"):
         await end_hold(backend.stock, event_id, user)
-    await office.change(event_id, {"name": "Ünter — 99 %", "max_per_user": 5})
+    await office.change(event_id, {"name": "Ünter — 99 %", "max_per_user": 5, "venue": "Große Halle"})
     await office.book(event_id, "back", 2)
     for user in ("ann", "bob", "cid"):
         await office.book(event_id, user, 1)

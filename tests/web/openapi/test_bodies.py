@@ -23,11 +23,21 @@ TEXTS = [
     *("x" * length for length in (0, 1, 7, 8, 128, 129, 200, 201, 256, 257)),
     *("ada@example.com", "2026-11-22T21:30:00Z", "2026-11-22T21:30:00.125+05:30", "2026-02-30T00:00:00Z", "noon"),
     *("a\0b" * 4, "   ", "東京" * 5),
+    *("x" * 5_000, "x" * 5_001, "one\ntwo", "a\tb", "a\u202eb", "Europe/Berlin", "europe/berlin", "unlisted", "EUR"),
 ]
-VALUES: list[Any] = [*NUMBERS, *TEXTS, -1, 1.5, None, True, False, [], {}, [1]]
+PRICES = [
+    {"amount": amount, "currency": currency, **more}
+    for amount in (-1, 0, INTEGER_MAX, INTEGER_MAX + 1, 1.5, None)
+    for currency in ("EUR", "eur", "EURO", "EUR\n", None)
+    for more in ({}, {"tax": 1})
+]
+VALUES: list[Any] = [*NUMBERS, *TEXTS, *PRICES, {"amount": 1}, -1, 1.5, None, True, False, [], {}, [1]]
 
 LENIENT = {"event_id", "quantity"}
 """Fields whose valid numbers only the script can refuse: no such event, over the limit."""
+
+FORM_ONLY = {"time_zone"}
+"""Fields of which the schema knows the form: the valid texts are in a database."""
 
 EXAMPLES = {
     content["schema"]["$ref"].rpartition("/")[2]: content["example"]
@@ -66,6 +76,8 @@ def test_schema_and_service_agree_on_every_value_of_every_field(model: type[Payl
             body = {**others, field: value}
             if field in LENIENT and type(value) is int:
                 assert service_takes(model, body) or not schema_takes(model, body), body
+            elif field in FORM_ONLY:
+                assert schema_takes(model, body) or not service_takes(model, body), body
             else:
                 assert schema_takes(model, body) == service_takes(model, body), body
 
