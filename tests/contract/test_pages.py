@@ -40,10 +40,12 @@ def test_a_page_allows_nothing_inline_and_nothing_from_elsewhere(api: Api, path:
 
 
 def test_a_sale_has_a_page_and_an_unknown_sale_has_an_error_page(api: Api) -> None:
-    event_id = api.event(event_name="Not in the page: it is the same for everyone")
+    event_id = api.event(event_name="One & all", venue="Hall <3>", visibility="unlisted")
     response = api.http.get(f"/sale/{event_id}")
     assert response.status_code == 200
-    assert "Not in the page" not in response.text
+    assert policy(response) == DIRECTIVES
+    assert '<meta property="og:title" content="One &amp; all">' in response.text
+    assert '<dd dir="auto">Hall &lt;3&gt;</dd>' in response.text
     for none in NO_SALE:
         missing = api.http.get(f"/sale/{none}")
         assert (missing.status_code, missing.headers["content-type"]) == (404, "text/html; charset=utf-8")

@@ -1,5 +1,6 @@
 """The HTML pages for buyers and organizers: templates that are filled in once, and sent from memory."""
 
+from collections.abc import Mapping
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -7,9 +8,11 @@ from string import Template
 
 from starlette.types import Receive, Scope, Send
 
+from booking.domain.model import Event
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.web.headers import fields_of
+from booking.web.pages.about import about
 from booking.web.pages.languages import DEFAULT, TEXTS, filled_in, language_of, text, weighted
 from booking.web.pages.static_assets import POLICY, REVALIDATE, StaticAsset
 from booking.web.pages.static_files import ROOT, script_of
@@ -25,16 +28,21 @@ NO_STORE = b"no-store"
 TICKET_POLICY = POLICY.replace(b"img-src 'self'", b"img-src 'self' blob:")
 """The policy of the page that shows tickets: it loads their pictures with the token, which an image's address lacks."""
 
+RENDERED_MAX = 1_024
+"""Sales whose page is kept in memory until their organizer changes them."""
+
 
 class PageEndpoints:
-    """The pages of a sale. A page holds no event data: it is the same for all users, and its script loads the event.
+    """The pages of a sale. A page holds no counters and nothing of a user: its script loads them.
 
-    So thousands of users who reload a page cost only its bytes.
+    A sale's page holds what its organizer has set, so that a link to it can be previewed. It is rendered once for each
+    change of that. So thousands of users who reload a page cost only its bytes.
     """
 
     def __init__(self, office: BoxOffice, *, sends_mail: bool = False) -> None:
         self._office = office
         self._mail = "on" if sends_mail else "off"
+        self._rendered: dict[int, tuple[tuple[str, str, str], StaticAsset]] = {}
 
     async def index(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /`: the list of sales."""
@@ -59,17 +67,29 @@ class PageEndpoints:
     async def sale(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /sale/{event_id}`: the buyer's page, or a 404 page if there is no such sale."""
         event_id = event_id_of(scope["path_params"]["event_id"])
-        if event_id is None or not await self._may_exist(event_id):
+        try:
+            event = None if event_id is None else await self._office.get_event(event_id)
+        except (InventoryUnavailable, OutcomeUnknown, Overloaded):  # the page's script asks again later
+            await self._sale(scope, None).send(scope, send, vary=VARY)
+            return
+        if event is None:
             await send_missing(scope, send, "event_not_found")
         else:
-            await _send(scope, send, "sale", mail=self._mail)
+            await self._of_event(scope, event).send(scope, send, vary=VARY)
 
-    async def _may_exist(self, event_id: int) -> bool:
-        """Whether there is such an event. True if Redis does not respond, too: the page's script asks again later."""
-        try:
-            return await self._office.get_event(event_id) is not None
-        except (InventoryUnavailable, OutcomeUnknown, Overloaded):
-            return True
+    def _of_event(self, scope: Scope, event: Event) -> StaticAsset:
+        """The page of an event, in the language that the client prefers."""
+        version = (event.rules_tag, root_of(scope), language_of(scope))
+        known = self._rendered.get(event.id)
+        if known is None or known[0] != version:
+            if len(self._rendered) >= RENDERED_MAX:
+                self._rendered.clear()
+            known = self._rendered[event.id] = (version, self._sale(scope, event))
+        return known[1]
+
+    def _sale(self, scope: Scope, event: Event | None) -> StaticAsset:
+        language = language_of(scope)
+        return rendered("sale", root_of(scope), language, about(event, language) | {"mail": self._mail})
 
 
 async def send_missing(scope: Scope, send: Send, code: str) -> None:
@@ -130,8 +150,17 @@ async def _send(
 
 @cache
 def filled(name: str, root: str, language: str = DEFAULT, **pieces: str) -> StaticAsset:
-    """A page's template with its texts, with pieces of HTML, and with the addresses below `root`. It is cached."""
-    page = Template(filled_in((FOLDER / f"{name}.html").read_text(encoding="utf-8"), language))
+    """A page as `rendered` makes it. The result is cached: only for pages of which there are few."""
+    return rendered(name, root, language, pieces)
+
+
+def rendered(name: str, root: str, language: str, pieces: Mapping[str, str]) -> StaticAsset:
+    """A page's template with its texts, with pieces of HTML, and with the addresses below `root`."""
     static = root + ROOT
     places = {"root": root, "static": static, "language": language, "script": f"{static}/{script_of(name, language)}"}
-    return StaticAsset.of("text/html; charset=utf-8", page.substitute(pieces, **places).encode())
+    return StaticAsset.of("text/html; charset=utf-8", _template(name, language).substitute(pieces, **places).encode())
+
+
+@cache
+def _template(name: str, language: str) -> Template:
+    return Template(filled_in((FOLDER / f"{name}.html").read_text(encoding="utf-8"), language))
