@@ -160,3 +160,19 @@ def test_a_part_of_the_tickets_is_given_back(api: Api, sit: Sit) -> None:
     expect(mine).to_contain_text("1 ticket, booked on")
     assert api.look(event_id)["available_tickets"] == 8
     expect(mine.get_by_label("How many do you keep?")).to_have_count(0)
+
+
+def test_a_ticket_says_when_and_where_and_goes_into_a_calendar(api: Api, sit: Sit) -> None:
+    name = fresh("night")
+    event_id = api.event(
+        event_name=name, starts_at="2030-05-01T18:00:00Z", time_zone="Europe/Berlin", venue="Große Halle"
+    )
+    me = api.user()
+    me.book(event_id)
+    page = (visitor := sit(me.id, timezone_id="America/New_York")).page
+    visitor.go("/me")
+    mine = ticket(page, name)
+    expect(mine).to_contain_text("Wednesday, 1 May 2030 at 20:00 CEST · Große Halle")
+    with page.expect_download() as download:
+        mine.get_by_role("link", name="Add to calendar").click()
+    assert "DTSTART:20300501T180000Z" in download.value.path().read_text(encoding="utf-8")
