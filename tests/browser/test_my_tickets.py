@@ -28,7 +28,7 @@ NOTICES = """() => {
 }"""
 
 
-def ticket(page: Page, name: str) -> Locator:
+def ticket(page: Page | Locator, name: str) -> Locator:
     """The booking of the event of this name."""
     return page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=name))
 
@@ -54,9 +54,9 @@ def test_every_booking_is_listed_with_what_became_of_it(api: Api, sit: Sit) -> N
     expect(ticket(page, names["held"]).get_by_role("button", name="Confirm 1 ticket")).to_be_visible()
     expect(ticket(page, names["waited"])).to_contain_text("Your place is 1.")
     before = page.get_by_role("region", name="Before")
-    expect(ticket(before, names["given"])).to_contain_text("1 ticket, cancelled on")  # type: ignore[arg-type]
-    expect(ticket(before, names["lapsed"])).to_contain_text("not confirmed in time")  # type: ignore[arg-type]
-    expect(ticket(before, names["offered"])).to_contain_text("Your offer of 1 ticket ran out on")  # type: ignore[arg-type]
+    expect(ticket(before, names["given"])).to_contain_text("1 ticket, cancelled on")
+    expect(ticket(before, names["lapsed"])).to_contain_text("not confirmed in time")
+    expect(ticket(before, names["offered"])).to_contain_text("Your offer of 1 ticket ran out on")
 
 
 def test_a_ticket_is_confirmed_shown_and_given_back(api: Api, sit: Sit) -> None:
