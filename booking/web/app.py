@@ -42,6 +42,7 @@ from booking.web.account_tokens import RENEW_SECONDS, AccountTokens
 from booking.web.authentication import Credentials
 from booking.web.cross_origin import CrossOriginMiddleware
 from booking.web.endpoints.accounts import RENEWABLE_SECONDS, AccountEndpoints, Doorway
+from booking.web.endpoints.calendar import CalendarEndpoint
 from booking.web.endpoints.changes import WAITERS_MAX, ChangeEndpoint, ChangeWatch
 from booking.web.endpoints.events import EventEndpoints
 from booking.web.endpoints.health import HealthEndpoints
@@ -251,6 +252,7 @@ class Application:
                 LiveEndpoint(credentials, office, places, watch),
                 LiveOfUserEndpoint(credentials, office, places, watch, reads, ledger.live_events_of),
                 TicketEndpoint(credentials, office, reads),
+                CalendarEndpoint(office, reads),
                 accounts if settings.has_accounts else None,
                 resets if settings.has_accounts and settings.sends_mail else None,
                 None if settings.stripe_secret is None else PaymentEndpoints(office, settings.stripe_secret),

@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from booking.web import pages
 from booking.web.endpoints.accounts import AccountEndpoints
+from booking.web.endpoints.calendar import CalendarEndpoint
 from booking.web.endpoints.changes import ChangeEndpoint
 from booking.web.endpoints.events import EventEndpoints
 from booking.web.endpoints.health import HealthEndpoints
@@ -138,6 +139,7 @@ def routes(
     live: LiveEndpoint,
     live_of_user: LiveOfUserEndpoint,
     ticket: TicketEndpoint,
+    calendar: CalendarEndpoint,
     accounts: AccountEndpoints | None,
     resets: ResetEndpoints | None,
     payments: PaymentEndpoints | None,
@@ -168,6 +170,7 @@ def routes(
         _route("/confirm", POST=sale.confirm),
         _route("/events/{event_id}/booking", GET=events.get_booking),
         _route("/events/{event_id}/ticket.svg", GET=ticket),
+        _route("/events/{event_id}/calendar.ics", GET=calendar),
         _route("/events/{event_id}/details", GET=events.details),
         _sending("/events/{event_id}/bookings", GET=lists.of_event),
         _route("/events/{event_id}/changes", GET=changes.changes),

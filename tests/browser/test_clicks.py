@@ -24,7 +24,7 @@ def losing_the_request(route: Route) -> None:
     route.abort("connectionreset")
 
 
-def test_a_booking_whose_answers_are_lost_is_proven_by_the_stream_and_can_be_confirmed(api: Api, sit: Sit) -> None:
+def test_a_booking_whose_answers_are_lost_is_proven_by_the_stream(api: Api, sit: Sit) -> None:
     event_id = api.event(hold_seconds=600)
     visitor = sit(fresh("proof"))
     visitor.expected.append(LOST)

@@ -28,7 +28,7 @@ NOTICES = """() => {
 }"""
 
 
-def ticket(page: Page, name: str) -> Locator:
+def ticket(page: Page | Locator, name: str) -> Locator:
     """The booking of the event of this name."""
     return page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=name))
 
@@ -54,9 +54,9 @@ def test_every_booking_is_listed_with_what_became_of_it(api: Api, sit: Sit) -> N
     expect(ticket(page, names["held"]).get_by_role("button", name="Confirm 1 ticket")).to_be_visible()
     expect(ticket(page, names["waited"])).to_contain_text("Your place is 1.")
     before = page.get_by_role("region", name="Before")
-    expect(ticket(before, names["given"])).to_contain_text("1 ticket, cancelled on")  # type: ignore[arg-type]
-    expect(ticket(before, names["lapsed"])).to_contain_text("not confirmed in time")  # type: ignore[arg-type]
-    expect(ticket(before, names["offered"])).to_contain_text("Your offer of 1 ticket ran out on")  # type: ignore[arg-type]
+    expect(ticket(before, names["given"])).to_contain_text("1 ticket, cancelled on")
+    expect(ticket(before, names["lapsed"])).to_contain_text("not confirmed in time")
+    expect(ticket(before, names["offered"])).to_contain_text("Your offer of 1 ticket ran out on")
 
 
 def test_a_ticket_is_confirmed_shown_and_given_back(api: Api, sit: Sit) -> None:
@@ -141,3 +141,38 @@ def test_a_notice_is_given_to_those_who_asked_for_it_and_look_elsewhere(api: Api
     assert page.evaluate("window.told") == [f"A ticket is held for you. {name}: confirm it in time."]
     expect(switch).to_be_hidden()
     assert second.get(f"/events/{event_id}/booking").data["status"] == "held"
+
+
+def test_a_part_of_the_tickets_is_given_back(api: Api, sit: Sit) -> None:
+    name = fresh("part")
+    event_id = api.event(event_name=name, available_tickets=9, max_per_user=4)
+    me = api.user()
+    me.book(event_id, 4)
+    page = (visitor := sit(me.id)).page
+    visitor.go("/me")
+    mine = ticket(page, name)
+    mine.get_by_label("How many do you keep?").select_option("1")
+    mine.get_by_role("button", name="Give back the rest").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Give back 3 tickets?")
+    dialog.get_by_role("button", name="Give it back").click()
+    expect(page.locator("#news")).to_have_text("Changed. You keep 1 ticket.")
+    expect(mine).to_contain_text("1 ticket, booked on")
+    assert api.look(event_id)["available_tickets"] == 8
+    expect(mine.get_by_label("How many do you keep?")).to_have_count(0)
+
+
+def test_a_ticket_says_when_and_where_and_goes_into_a_calendar(api: Api, sit: Sit) -> None:
+    name = fresh("night")
+    event_id = api.event(
+        event_name=name, starts_at="2030-05-01T18:00:00Z", time_zone="Europe/Berlin", venue="Große Halle"
+    )
+    me = api.user()
+    me.book(event_id)
+    page = (visitor := sit(me.id, timezone_id="America/New_York")).page
+    visitor.go("/me")
+    mine = ticket(page, name)
+    expect(mine).to_contain_text("Wednesday, 1 May 2030 at 20:00 CEST · Große Halle")
+    with page.expect_download() as download:
+        mine.get_by_role("link", name="Add to calendar").click()
+    assert "DTSTART:20300501T180000Z" in download.value.path().read_text(encoding="utf-8")

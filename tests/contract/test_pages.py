@@ -144,6 +144,30 @@ def test_a_confirmed_booking_has_a_ticket_that_no_one_else_gets(api: Api) -> Non
     assert me.get("/events/987654321/ticket.svg").verdict == (404, "event_not_found")
 
 
+def test_an_event_with_a_time_has_an_entry_for_calendars(api: Api) -> None:
+    text = "Doors at 7; bring a friend, " * 9 + "ü" * 40
+    event_id = api.event(
+        event_name="Night, of the museum",
+        starts_at="2026-10-25T02:30:00+01:00",
+        ends_at="2026-10-25T04:00:00+01:00",
+        time_zone="Europe/Berlin",
+        venue="Große Halle",
+        description=f"{text}\nSecond line",
+    )
+    answer = api.http.get(f"/events/{event_id}/calendar.ics")
+    assert answer.headers["content-type"] == "text/calendar; charset=utf-8"
+    lines = answer.text.split("\r\n")
+    assert max(len(line.encode()) for line in lines) <= 75
+    unfolded = answer.text.replace("\r\n ", "").split("\r\n")
+    assert "DTSTART:20261025T013000Z" in unfolded, "the second 2:30 of that night, in winter time"
+    assert "DTEND:20261025T030000Z" in unfolded
+    assert "SUMMARY:Night\\, of the museum" in unfolded
+    assert "LOCATION:Große Halle" in unfolded
+    assert f"DESCRIPTION:{text}\\nSecond line".replace(",", "\\,").replace(";", "\\;") in unfolded
+    assert api.anyone.get(f"/events/{api.event()}/calendar.ics").verdict == (404, "not_found")
+    assert api.anyone.get("/events/987654321/calendar.ics").verdict == (404, "event_not_found")
+
+
 def test_the_list_of_own_bookings_says_when_each_ended(api: Api) -> None:
     event_id = api.event()
     me = api.user()

@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from booking.domain.details import Details, Visibility
 
 from booking.domain.changes import BookingChange, ChangeKind
+from booking.domain.details import Details, Visibility
 from booking.domain.mails import LANES, Lane, MailKind
 from booking.domain.model import Booking, BookingStatus, Rules, Source
 from booking.ledger.mail_changes import Round

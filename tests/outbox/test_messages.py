@@ -4,8 +4,8 @@ from dataclasses import replace
 from email.message import EmailMessage
 
 import pytest
-from booking.domain.details import Details
 
+from booking.domain.details import Details
 from booking.domain.mails import Facts, Mail, MailKind
 from booking.domain.model import Booking, BookingStatus, Rules, Source
 from booking.domain.reset_tokens import new_nonce, reset_token

@@ -14,10 +14,13 @@ from .asgi import scope
 
 NAMES = re.compile(r"\{(\w+)\}")
 USED = re.compile(r'\bt\(\s*(?:[^"`()]*\? )?"([a-z_.]+)"')
-QUOTED = re.compile(r'"([a-z_]+(?:\.[a-z_]+)+)"')
+QUOTED = re.compile(r"""["']([a-z_]+(?:\.[a-z_]+)+)["']""")
 BEGINNINGS = re.compile(r"`([a-z_.]+\.)\$\{")
 
-SOURCES = {path: path.read_text(encoding="utf-8") for path in [*STATIC.glob("*.js"), *Path(FOLDER).glob("*.html")]}
+SOURCES = {
+    path: path.read_text(encoding="utf-8")
+    for path in [*STATIC.glob("*.js"), *Path(FOLDER).glob("*.html"), FOLDER / "about.py"]
+}
 
 
 def names(text: Any) -> set[str]:

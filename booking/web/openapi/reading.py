@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from booking.web import response_schemas
 from booking.web.endpoints import health
+from booking.web.endpoints.calendar import MEDIA_TYPE
 from booking.web.endpoints.exports import FORMATS
 from booking.web.endpoints.live_of_user import FIND_SECONDS, UNNAMED_MAX
 from booking.web.endpoints.tickets import SVG
@@ -136,6 +137,24 @@ READING = (
         "Read one's own live booking, with its position while it waits",
         (ResponseDoc(200, "The booking.", success("Fetched booking", BOOKING, examples.HELD)),),
         refusals=("booking_not_found",),
+    ),
+    Operation(
+        "GET",
+        "/events/{event_id}/calendar.ics",
+        "calendar_entry",
+        Tag.READING,
+        Audience.ANYONE,
+        "Read an event as an entry for a calendar",
+        (
+            ResponseDoc(
+                200,
+                "An iCalendar file; its times are in UTC.",
+                text(MEDIA_TYPE, examples.CALENDAR),
+                ("Content-Disposition",),
+            ),
+        ),
+        "`not_found` if the organizer has not told when the event begins.",
+        refusals=("not_found", "rate_limited"),
     ),
     Operation(
         "GET",

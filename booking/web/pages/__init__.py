@@ -58,34 +58,38 @@ class PageEndpoints:
 
     async def account(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /account`: where the user of an account changes it."""
-        await _send(scope, send, "account", mail=self._mail)
+        await filled("account", root_of(scope), mail=self._mail).send(scope, send)
 
     async def reset(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /reset`: where the link of a mail leads, with a token in its fragment; a new password is chosen here."""
-        await _send(scope, send, "reset", mail=self._mail)
+        await filled("reset", root_of(scope), mail=self._mail).send(scope, send)
 
     async def sale(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /sale/{event_id}`: the buyer's page, or a 404 page if there is no such sale."""
-        event_id, root, language = event_id_of(scope["path_params"]["event_id"]), root_of(scope), language_of(scope)
+        event_id = event_id_of(scope["path_params"]["event_id"])
         try:
             event = None if event_id is None else await self._office.get_event(event_id)
         except (InventoryUnavailable, OutcomeUnknown, Overloaded):  # the page's script asks again later
-            await filled("sale", root, language, mail=self._mail, **about(None, language)).send(scope, send, vary=VARY)
+            await self._sale(scope, None).send(scope, send, vary=VARY)
             return
         if event is None:
             await send_missing(scope, send, "event_not_found")
         else:
-            await self._of_event(event, root, language).send(scope, send, vary=VARY)
+            await self._of_event(scope, event).send(scope, send, vary=VARY)
 
-    def _of_event(self, event: Event, root: str, language: str) -> StaticAsset:
-        place = (event.id, root, language)
-        version, page = self._rendered.get(place, ("", None))
-        if page is None or version != event.rules_tag:
+    def _of_event(self, scope: Scope, event: Event) -> StaticAsset:
+        """The page of an event, in the language that the client prefers."""
+        place = (event.id, root_of(scope), language_of(scope))
+        known = self._rendered.get(place)
+        if known is None or known[0] != event.rules_tag:
             if len(self._rendered) >= RENDERED_MAX:
                 self._rendered.clear()
-            page = rendered("sale", root, language, {"mail": self._mail, **about(event, language)})
-            self._rendered[place] = (event.rules_tag, page)
-        return page
+            known = self._rendered[place] = (event.rules_tag, self._sale(scope, event))
+        return known[1]
+
+    def _sale(self, scope: Scope, event: Event | None) -> StaticAsset:
+        language = language_of(scope)
+        return rendered("sale", root_of(scope), language, about(event, language) | {"mail": self._mail})
 
 
 async def send_missing(scope: Scope, send: Send, code: str) -> None:
@@ -93,7 +97,7 @@ async def send_missing(scope: Scope, send: Send, code: str) -> None:
     language = language_of(scope)
     shown = code if f"missing.{code}" in TEXTS[language] else "not_found"
     heading, detail = (escape(text(language, key)) for key in (f"missing.{shown}", f"missing.{shown}_text"))
-    await _send(scope, send, "missing", 404, cache_control=NO_STORE, heading=heading, text=detail, code=code)
+    await _send(scope, send, "missing", 404, cache_control=NO_STORE, heading=heading, text=detail)
 
 
 def wants_html(scope: Scope) -> bool:

@@ -6,8 +6,11 @@ from zoneinfo import ZoneInfo
 
 from booking.domain.details import Details, Price, Visibility
 from booking.domain.model import Event
-from booking.web.pages.languages import text
+from booking.web.pages.languages import DEFAULT, text
 from booking.web.times import EPOCH
+
+Facts = list[tuple[str, str]]
+"""What is told of an event: each with its label."""
 
 DESCRIPTION_CHARACTERS_MAX = 200
 """Characters of a description in the preview of a link; those that show one cut it off there or earlier."""
@@ -20,20 +23,21 @@ DIGITS = {
 """Digits after the point of currencies that do not have two (ISO 4217, table A.1)."""
 
 
-def about(event: Event | None, language: str) -> dict[str, str]:
+def about(event: Event | None, language: str = DEFAULT) -> dict[str, str]:
     """The pieces of HTML for the page's template; without an event those of a page that tells nothing of it."""
     if event is None:
         return {"title": escape(text(language, "sale.title")), "meta": "", "about": ""}
     name, details = event.rules.name, event.rules.details
-    return {"title": escape(name), "meta": _meta(name, details, language), "about": _facts(details, language)}
+    facts = _named_facts(details, language)
+    return {"title": escape(name), "meta": _meta(name, details, facts), "about": _about(details, facts, language)}
 
 
-def _meta(name: str, details: Details, language: str) -> str:
+def _meta(name: str, details: Details, facts: Facts) -> str:
     """The tags that a preview of a link is made from (OpenGraph, ogp.me)."""
-    facts = [fact for _, fact in _named_facts(details, language)]
+    parts = [told for _, told in facts]
     if details.description is not None:
-        facts.append(" ".join(details.description.split()))
-    told = " · ".join(facts)
+        parts.append(" ".join(details.description.split()))
+    told = " · ".join(parts)
     if len(told) > DESCRIPTION_CHARACTERS_MAX:
         told = told[: DESCRIPTION_CHARACTERS_MAX - 1].rstrip() + "…"
     tags = [
@@ -47,49 +51,59 @@ def _meta(name: str, details: Details, language: str) -> str:
     return "\n    ".join(tags)
 
 
-def _facts(details: Details, language: str) -> str:
+def _about(details: Details, facts: Facts, language: str) -> str:
     """The part of the page about the event itself; empty if nothing is told."""
-    facts = "".join(
-        f'<dt>{label}</dt><dd dir="auto">{escape(fact)}</dd>' for label, fact in _named_facts(details, language)
-    )
-    listed = f'<dl class="facts">{facts}</dl>' if facts else ""
+    rows = "".join(f'<dt>{escape(label)}</dt><dd dir="auto">{escape(told)}</dd>' for label, told in facts)
+    listed = f'<dl class="facts">{rows}</dl>' if rows else ""
     described = details.description and f'<p class="description" dir="auto">{escape(details.description)}</p>'
     if not (listed or described):
         return ""
-    label = escape(text(language, "about.heading"))
+    label = escape(text(language, "about.label"))
     return f'<section class="about" aria-label="{label}">{listed}{described or ""}</section>'
 
 
-def _named_facts(details: Details, language: str) -> list[tuple[str, str]]:
+def _named_facts(details: Details, language: str) -> Facts:
+    starts, ends = (
+        None if at_ms is None else _time(at_ms, details.time_zone, language)
+        for at_ms in (details.starts_at_ms, details.ends_at_ms)
+    )
     told = (
-        ("about.begins", _time(details.starts_at_ms, details.time_zone, language)),
-        ("about.ends", _time(details.ends_at_ms, details.time_zone, language)),
+        ("about.begins", starts),
+        ("about.ends", ends),
         ("about.where", details.venue),
         ("about.price", details.price and price_text(details.price, language)),
     )
-    return [(escape(text(language, key)), fact) for key, fact in told if fact]
+    return [(text(language, label), fact) for label, fact in told if fact]
 
 
-def _time(at_ms: int | None, time_zone: str | None, language: str) -> str | None:
-    """A time as `Wednesday, 1 May 2030, 20:00 (Europe/Berlin)`."""
-    if at_ms is None:
-        return None
+def _time(at_ms: int, time_zone: str | None, language: str) -> str:
+    """A time as `Wednesday, 1 May 2030, 20:00 CEST (Europe/Berlin)`.
+
+    The zone's abbreviation tells apart the two hours at the end of summer time.
+    """
     at = EPOCH + timedelta(milliseconds=at_ms)
     try:
         local: datetime = at.astimezone(ZoneInfo(time_zone)) if time_zone else at
     except OverflowError:  # in the first or the last hours of the calendar
         local = at
-    zone = "UTC" if local.tzinfo is UTC else str(local.tzinfo)
-    weekday = text(language, "calendar.weekdays").split()[local.weekday()]
-    month = text(language, "calendar.months").split()[local.month - 1]
-    form = text(language, "calendar.time")
-    return form.format(weekday=weekday, day=local.day, month=month, year=local.year, time=f"{local:%H:%M}", zone=zone)
+    shown = text(language, "about.time").format(
+        weekday=text(language, "about.weekdays").split()[local.weekday()],
+        day=local.day,
+        month=text(language, "about.months").split()[local.month - 1],
+        year=local.year,
+        time=f"{local:%H:%M %Z}",
+    )
+    return shown if local.tzinfo is UTC else f"{shown} ({local.tzinfo})"
 
 
-def price_text(price: Price, language: str) -> str:
-    """A price as `45.00 EUR`; a word for 0."""
+def price_text(price: Price, language: str = DEFAULT) -> str:
+    """A price as `45.00 EUR`; `free` for 0."""
     if not price.amount:
         return text(language, "about.free")
     digits = DIGITS.get(price.currency, 2)
     whole, part = divmod(price.amount, 10**digits)
-    return f"{whole}.{part:0{digits}} {price.currency}" if digits else f"{whole} {price.currency}"
+    return (
+        f"{whole}{text(language, 'about.point')}{part:0{digits}} {price.currency}"
+        if digits
+        else f"{whole} {price.currency}"
+    )

@@ -65,13 +65,18 @@ function note(event) {
   for (const row of rows.values()) if (row.booking.event_id === event.id) row.show(row.booking);
 }
 
+const newestFirst = () =>
+  [...rows.values()].sort((one, other) => other.booking.created_at.localeCompare(one.booking.created_at));
+
 function draw() {
-  const sorted = [...rows.values()].sort((one, other) => other.booking.created_at.localeCompare(one.booking.created_at));
+  const sorted = newestFirst();
   for (const [id, wanted] of [["now", true], ["before", false]]) {
     const list = byId(id).querySelector("ul");
     const elements = sorted.filter(({ booking }) => isLive(booking) === wanted).map(({ element }) => element);
     // Elements that are there stay: one that is moved would lose the focus.
-    elements.forEach((element, place) => list.children[place] === element || list.insertBefore(element, list.children[place] ?? null));
+    elements.forEach((element, place) => {
+      if (list.children[place] !== element) list.insertBefore(element, list.children[place] ?? null);
+    });
     while (list.children.length > elements.length) list.lastChild.remove();
     byId(id).hidden = !elements.length;
   }
@@ -92,7 +97,8 @@ async function load(after = null) {
   clearTimeout(again);
   const limit = after ? PAGE : Math.min(PAGE_MAX, Math.max(PAGE, rows.size));
   try {
-    const { data, has_more: more, up_to_date: complete } = await call("GET", `/bookings?limit=${limit}${after ? `&starting_after=${after}` : ""}`);
+    const path = `/bookings?limit=${limit}${after ? `&starting_after=${after}` : ""}`;
+    const { data, has_more: more, up_to_date: complete } = await call("GET", path);
     if (asking !== user) return;
     loaded = complete || data.length > 0;
     if (after || rows.size <= data.length) byId("older").hidden = !more;
@@ -108,7 +114,10 @@ async function load(after = null) {
   }
 }
 
-const liveEvents = () => [...new Set([...rows.values()].map(({ booking }) => booking).filter(isLive).map((booking) => booking.event_id))];
+const liveEvents = () => {
+  const live = [...rows.values()].map(({ booking }) => booking).filter(isLive);
+  return [...new Set(live.map((booking) => booking.event_id))].slice(0, NAMED_MAX);
+};
 
 const live = new Live(
   null,
@@ -123,7 +132,7 @@ const live = new Live(
     onLink: (connected) => setText(byId("connection"), connected ? "" : t("sale.lost")),
     onGone() {},
   },
-  () => liveEvents().slice(0, NAMED_MAX),
+  liveEvents,
 );
 
 function begin() {
@@ -138,7 +147,7 @@ function begin() {
 const form = signInForm();
 form.say(t("me.sign_in"), t("me.sign_in_text"));
 byId("login").append(form.element);
-byId("older").addEventListener("click", () => load([...rows.values()].map(({ booking }) => booking).sort((one, other) => one.created_at.localeCompare(other.created_at))[0].id));
+byId("older").addEventListener("click", () => load(newestFirst().at(-1).booking.id));
 session.onChange(() => {
   if (session.userId() === user && user) return; // the same user, with a new token
   user = session.userId();

@@ -11,6 +11,8 @@ import { inWords, number, t, tickets, waitWords, when } from "./words.js";
 
 const COLOURS = { confirmed: "good", held: "warn", waiting: "soon", cancelled: "done", expired: "done" };
 
+const PICTURE_MS_MAX = 15_000;
+
 export const isLive = ({ status }) => ["confirmed", "held", "waiting"].includes(status);
 
 const button = (text, act, kind = "plain") =>
@@ -101,13 +103,15 @@ export class MyTicket {
     if (!isLive(this.#booking)) return [];
     if (status === "held") {
       const left = Date.parse(this.#booking.expires_at) - now();
-      this.#countdown = new Countdown({ label: t("held.clock"), spoken: (time) => t("held.spoken", { time }), lengthMs: Math.max(left, 1) });
+      const spoken = (time) => t("held.spoken", { time });
+      this.#countdown = new Countdown({ label: t("held.clock"), spoken, lengthMs: Math.max(left, 1) });
       this.#confirm = button(t("held.confirm", { count: quantity }), () => this.#confirmIt(), "");
       const back = button(t("held.give_back", { count: quantity }), () => this.#cancel());
       return [this.#countdown.element, el("div", { class: "buttons" }, this.#confirm, back)];
     }
     if (status === "waiting") return [el("div", { class: "buttons" }, button(t("waiting.leave"), () => this.#cancel()))];
-    const calendar = el("a", { class: "button plain", href: `${ROOT}/events/${this.#booking.event_id}/calendar.ics`, download: true }, t("me.calendar"));
+    const file = `${ROOT}/events/${this.#booking.event_id}/calendar.ics`;
+    const calendar = el("a", { class: "button plain", href: file, download: true }, t("me.calendar"));
     return [
       el(
         "div",
@@ -127,9 +131,11 @@ export class MyTicket {
     for (let kept = quantity - 1; kept >= 1; kept -= 1) choice.append(el("option", { value: kept }, number(kept)));
     const act = async () => {
       const kept = Number(choice.value);
-      const words = { title: t("me.fewer_ask", { tickets: tickets(quantity - kept) }), text: t("me.fewer_text", { tickets: tickets(kept) }) };
-      if (!(await ask({ ...words, yes: t("ask.give_back_yes"), no: t("ask.keep") }))) return;
-      this.#act("/cancel", { quantity: quantity - kept }, (one) => one?.id === id && one.quantity === kept, "doing.cancel", (rest) => {
+      const title = t("me.fewer_ask", { tickets: tickets(quantity - kept) });
+      const text = t("me.fewer_text", { tickets: tickets(kept) });
+      if (!(await ask({ title, text, yes: t("ask.give_back_yes"), no: t("ask.keep") }))) return;
+      const isProvenBy = (one) => one?.id === id && one.quantity === kept;
+      this.#act("/cancel", { quantity: quantity - kept }, isProvenBy, "doing.cancel", (rest) => {
         this.#page.take(rest);
         this.#page.say(t("news.reduced", { tickets: tickets(rest.quantity) }));
       });
@@ -169,7 +175,8 @@ export class MyTicket {
   async #showPicture() {
     const dialog = byId("picture");
     try {
-      const response = await request("GET", `/events/${this.#booking.event_id}/ticket.svg`, { signal: AbortSignal.timeout(15_000) });
+      const signal = AbortSignal.timeout(PICTURE_MS_MAX);
+      const response = await request("GET", `/events/${this.#booking.event_id}/ticket.svg`, { signal });
       const address = URL.createObjectURL(await response.blob());
       const done = el("button", { type: "button", class: "wide", autofocus: true, onclick: () => dialog.close() }, t("me.close"));
       dialog.replaceChildren(

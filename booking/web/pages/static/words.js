@@ -9,9 +9,9 @@ export const locale = navigator.languages.find((one) => one.split("-")[0] === la
 
 const whole = new Intl.NumberFormat(locale);
 const plural = new Intl.PluralRules(locale);
-const MOMENT = { weekday: "long", year: "numeric", month: "long", day: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short" };
-const STAMP = { year: "numeric", month: "short", day: "numeric", hour: "numeric", minute: "2-digit", second: "2-digit", timeZoneName: "short" };
 const HOUR = { hour: "numeric", minute: "2-digit", timeZoneName: "short" };
+const MOMENT = { ...HOUR, weekday: "long", year: "numeric", month: "long", day: "numeric" };
+const STAMP = { ...HOUR, year: "numeric", month: "short", day: "numeric", second: "2-digit" };
 const formats = new Map();
 
 export const number = (value) => whole.format(value);
