@@ -101,8 +101,8 @@ def test_a_page_is_one_round_of_files(api: Api, language: str) -> None:
 def test_a_page_speaks_the_language_that_its_visitor_prefers(api: Api) -> None:
     for path in ("/", "/me", f"/sale/{api.event()}", "/sale/0"):
         english, german = (api.http.get(path, headers={"Accept-Language": one}) for one in ("fr", "de-CH, en;q=0.7"))
-        assert '<html lang="en">' in english.text
-        assert '<html lang="de">' in german.text
+        assert '<html lang="en"' in english.text
+        assert '<html lang="de"' in german.text
         assert english.headers["etag"] != german.headers["etag"]
         assert "accept-language" in german.headers["vary"]
 
