@@ -231,6 +231,8 @@ class Settings(BaseModel):
     """The sender of mails: `tickets@example.com` or `Tickets <tickets@example.com>`."""
     public_url: str | None = None
     """The address at which users reach the service, for the links in mails; BOOKING_ROOT_PATH is a part of it."""
+    stripe_secret: str | None = Field(None, min_length=16, repr=False)
+    """The signing secret (`whsec_…`) of the endpoint that Stripe sends its events to: /payments/stripe."""
 
     rate_limit: Literal["on", "off"] = "on"
     rate_limit_burst: int = Field(20, ge=1, le=10_000)

@@ -67,10 +67,10 @@ local function book(user, quantity) -- in the contract's order of checks
     expires = '0'}
   if fits(quantity) then
     if sale.hold_ms > 0 then
-      take(user, mine, 'held')
+      take(user, mine, 'held', sale.hold_ms)
       return HELD, 0, mine.record
     end
-    take(user, mine, 'booked')
+    take(user, mine, 'booked', 0)
     return BOOKED, 0, mine.record
   end
   if sale.waitlist_limit == 0 then return SOLD_OUT end

@@ -9,16 +9,17 @@
 -- KEYS[7] epoch     string  of the shard
 -- KEYS[8] rates_even hash   caller -> the time at which the bucket is full again, in even windows
 -- KEYS[9] rates_odd  hash   the same in odd windows
+-- KEYS[10] payments hash    user -> their payments
 -- KEYS[*] answers   list    a caller's first answers to idempotency keys; the items have their indexes
 -- ARGV    expected_epoch event_id interval_us burst caller
--- ITEMS   user quantity reason replay request
--- USES    clock shard record event tickets budget prune expiry bucket rates caller idempotency commit
+-- ITEMS   user quantity reason payment replay request
+-- USES    clock shard record event tickets budget prune expiry bucket rates caller payments idempotency commit
 -- STATUSES CANCELLED LEFT REDUCED QUANTITY_OVER_LIMIT BOOKING_NOT_FOUND EVENT_NOT_FOUND RATE_LIMITED
 -- RETURNS one row for each item: status; number (position, wait in ms); record; first request id
 --         then the id of the newest entry, if one was written
 -- EVENTS  cancelled left reduced promoted; expired by the expiry before
--- An empty quantity means all tickets of the booking.
-local owners, rows = {}, {}
+-- An empty quantity means all tickets of the booking. With a payment only the hold that it was begun for is released.
+local owners, payers, rows = {}, {}, {}
 
 local failure = open_event()
 if failure then return failure end
@@ -29,6 +30,16 @@ if sale then
   prune()
   expire_first()
   load_bookings(owners)
+  for _, user in items() do
+    if has_payment(user) then payers[#payers + 1] = user end
+  end
+  load_payments(payers)
+end
+
+local function open_payment(user, booking) -- the one that was begun for it, if it has not come to an outcome
+  local payment = booking.payment and find_payment(user, booking.payment)
+  if payment and payment.state == OPEN_LETTER then return payment end
+  return nil
 end
 
 local function reduce(user, booking, quantity, reason) -- a part: the rest keeps its number, status and place
@@ -40,6 +51,11 @@ local function reduce(user, booking, quantity, reason) -- a part: the rest keeps
   end
   emit('reduced', user, booking, reason)
   add_field('q', whole(quantity))
+  local payment = open_payment(user, booking)
+  if payment then
+    payment.quantity = booking.quantity
+    remember(user, payment)
+  end
 end
 
 local function position(booking) -- 0 unless it waits; users who left in this call may have been ahead or behind
@@ -51,11 +67,12 @@ local function position(booking) -- 0 unless it waits; users who left in this ca
   return ahead
 end
 
-local function cancel(user, quantity, reason)
+local function cancel(user, quantity, reason, id)
   expire_own(user)
   actor = acting or user
   local mine = known[user]
   if not mine or mine.status == EXPIRED_LETTER or mine.status == CANCELLED_LETTER then return BOOKING_NOT_FOUND end
+  if id ~= '' and (mine.status ~= HELD_LETTER or mine.payment ~= id) then return BOOKING_NOT_FOUND end
   local returned = mine.quantity
   if quantity ~= '' then returned = tonumber(quantity) or 0 end
   if not (returned >= 1 and returned % 1 == 0) then return QUANTITY_OVER_LIMIT end
@@ -71,25 +88,33 @@ local function cancel(user, quantity, reason)
   else
     give_back(user, mine)
   end
+  local payment = open_payment(user, mine)
+  if payment then
+    payment.state = RELEASED_LETTER
+    remember(user, payment)
+  end
   mine.status, mine.expires = CANCELLED_LETTER, '0'
   emit(kind, user, mine, reason ~= '' and reason)
   promote() -- also if the head has left: a smaller group behind it may fit
   return status, 0, mine.record
 end
 
-local function decide(user, quantity, reason, replay, request)
+local function decide(user, quantity, reason, payment, replay, request)
   local wait_ms = spend(acting or user)
   if wait_ms then return {RATE_LIMITED, wait_ms, '', ''} end
   if not sale then return {EVENT_NOT_FOUND, 0, '', ''} end
   local earlier = replay ~= '0' and earlier_answer(replay, request)
   if earlier then return earlier end
-  return answer(replay, request, cancel(user, quantity, reason))
+  return answer(replay, request, cancel(user, quantity, reason, payment))
 end
 
-for i, user, quantity, reason, replay, request in items() do
-  rows[i] = (is_unread(replay) or must_wait(i)) and send_again() or decide(user, quantity, reason, replay, request)
+for i, user, quantity, reason, payment, replay, request in items() do
+  rows[i] = (is_unread(replay) or must_wait(i)) and send_again() or decide(user, quantity, reason, payment, replay, request)
 end
-if sale then commit() end
+if sale then
+  commit()
+  keep_payments()
+end
 flush()
 rows[#rows + 1] = newest_entry
 return rows

@@ -19,6 +19,10 @@ class ChangeKind(StrEnum):
     CANCELLED = "cancelled"
     LEFT = "left"
     EXPIRED = "expired"
+    CHECKOUT = "checkout"
+    """The user has begun to pay for a hold."""
+    REFUND_DUE = "refund_due"
+    """A payment came too late for its tickets. The booking, which has ended, stays as it is."""
     REDUCED = "reduced"
     """A part of the tickets was given back. The booking keeps its number, status and place."""
 

@@ -14,6 +14,9 @@ MAX_PER_USER_MAX = 100
 HOLD_SECONDS_MAX = 86_400
 """The longest hold, in seconds (contract)."""
 
+PAYMENTS_MAX = 32
+"""The payments of a user on an event that are remembered: the last ones, for as long as the event exists."""
+
 
 class BookingStatus(StrEnum):
     """The status of a booking. The first three are live: a user has at most one live booking of an event."""
@@ -30,6 +33,15 @@ class Source(StrEnum):
 
     SALE = "sale"
     WAITLIST = "waitlist"
+
+
+class PaymentOutcome(StrEnum):
+    """What a payment came to. It comes to one of them once, and that never changes."""
+
+    BOOKING = "booking"
+    """A booking was confirmed for it, in time or late. What becomes of the booking later is another matter."""
+    REFUND_DUE = "refund_due"
+    """It came too late for its tickets, so the money has to be given back."""
 
 
 class EventState(StrEnum):
@@ -59,6 +71,23 @@ class Rules:
     def offer_seconds(self) -> int:
         """How long the hold of a user is who was promoted from the waiting list; 0: the booking is confirmed."""
         return self.hold_seconds if self.details.offer_seconds is None else self.details.offer_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A payment that was begun for a hold, and what is known of the hold: the provider may tell of it much later."""
+
+    id: str
+    user_id: str
+    number: int
+    """The hold's."""
+    quantity: int
+    created_at_ms: int
+    source: Source
+    outcome: PaymentOutcome | None = None
+    """None while it is open."""
+    was_cancelled: bool = False
+    """Whether its hold was cancelled; only while it is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +156,10 @@ class Booking:
     """The end of the hold; only if `held`."""
     position: int | None = None
     """The position on the waiting list, from 1; only if `waiting`, and only if the position was read."""
-    ended_at_ms: int | None = field(default=None, compare=False)
-    """When it was cancelled or expired; only in a user's list of bookings."""
     payment_id: str | None = None
     """The payment that was begun for it, or that it was booked for; None if there was none."""
+    ended_at_ms: int | None = field(default=None, compare=False)
+    """When it was cancelled or expired; only in a user's list of bookings."""
 
     @property
     def id(self) -> str:

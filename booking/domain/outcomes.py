@@ -25,6 +25,7 @@ class Status(IntEnum):
     FOUND = 11
     SEND_AGAIN = 12
     REDUCED = 13
+    CHECKED_OUT = 14
 
     EVENT_NOT_FOUND = 20
     BOOKING_NOT_FOUND = 21
@@ -45,6 +46,9 @@ class Status(IntEnum):
     LEDGER_BEHIND = 36
     PRECONDITION_FAILED = 37
     DATES_INVERTED = 38
+    PAYMENT_MISMATCH = 39
+    REFUND_DUE = 40
+    """Refused; the refund is recorded, once for each payment."""
 
 
 UNCHANGED = frozenset({Status.FOUND, Status.SEND_AGAIN})

@@ -54,7 +54,7 @@ class HttpProtocol(asyncio.Protocol):
         self._app = cast("App", config.loaded_app)
         self._root_path, self._app_state = config.root_path, app_state
         self._loop = _loop or asyncio.get_running_loop()
-        self._reader = RequestReader(self._take, worker.body_bytes_max)
+        self._reader = RequestReader(self._take, worker.body_bytes_max, worker.larger_bodies)
         self._queue: deque[Request] = deque()
         """Whole requests behind the one that is being answered."""
         self._queued_bytes = 0

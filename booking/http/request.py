@@ -1,7 +1,8 @@
 """Reading: bytes become whole requests, or a rejection; nothing runs before a request is whole."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from urllib.parse import unquote
 
 import httptools
@@ -14,6 +15,8 @@ the application like any other; a body of 16 KiB in chunks of one byte brings 80
 
 REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)( \S+ HTTP/1\.[01]\r\n)")
 """A request line with any method that RFC 9110, section 9.1, allows."""
+
+NO_LARGER_BODIES: Mapping[str, int] = MappingProxyType({})
 
 UPGRADE_FIELDS = frozenset((b"upgrade", b"http2-settings"))
 """Fields, and options of Connection, of a request that asks for another protocol."""
@@ -72,12 +75,18 @@ class RequestReader:
 
     A body of more than `body_bytes_max` bytes is delivered early: empty if its Content-Length says so, else cut at one
     byte more than the limit. The application sees either, and refuses it in its own order of checks. Such a request is
-    the last one of its connection.
+    the last one of its connection. A path in `larger_bodies` has its own limit.
     """
 
-    def __init__(self, deliver: Callable[[Request], None], body_bytes_max: int) -> None:
+    def __init__(
+        self,
+        deliver: Callable[[Request], None],
+        body_bytes_max: int,
+        larger_bodies: Mapping[str, int] = NO_LARGER_BODIES,
+    ) -> None:
         self._deliver = deliver
         self._body_bytes_max = body_bytes_max
+        self._larger_bodies = larger_bodies
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._request: Request | None = None
         """The request whose head is complete and whose body is coming."""
@@ -172,9 +181,12 @@ class RequestReader:
             request.rejection = MALFORMED
         declared = fields.get(b"content-length")  # by the parser it is a number; zeros before it may be thousands
         if request.rejection is not None or (
-            declared is not None and int(declared.lstrip(b"0") or b"0") > self._body_bytes_max
+            declared is not None and self._exceeds(request, int(declared.lstrip(b"0") or b"0"))
         ):
             self._deliver_early(request)
+
+    def _exceeds(self, request: Request, size: int) -> bool:
+        return size > self._body_bytes_max and size > self._larger_bodies.get(request.path, 0)
 
     def _check_fields(self, request: Request) -> None:
         """Rejects a head that servers could read in two ways (RFC 9112, sections 3.2 and 6.1), and notes Expect."""
@@ -193,8 +205,9 @@ class RequestReader:
         if request is None:
             return
         request.body += body
-        if len(request.body) > self._body_bytes_max and self._parser is not None:
-            request.body = request.body[: self._body_bytes_max + 1]
+        if self._exceeds(request, len(request.body)) and self._parser is not None:
+            limit = max(self._body_bytes_max, self._larger_bodies.get(request.path, 0))
+            request.body = request.body[: limit + 1]
             self._deliver_early(request)
 
     def on_message_complete(self) -> None:

@@ -2,12 +2,13 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from booking.http.headers import CONNECTION_CLOSE, Header, header_lines, status_line
 from booking.http.load_shedding import LoadShedder
+from booking.http.request import NO_LARGER_BODIES
 
 SWEEP_SECONDS = 1.0
 """The time between two looks at the deadlines of all connections."""
@@ -46,15 +47,18 @@ class HttpWorker:
         body_bytes_max: int,
         keep_alive_seconds: float,
         listeners: Sequence[socket.socket] = (),
+        larger_bodies: Mapping[str, int] = NO_LARGER_BODIES,
     ) -> None:
         """`reject` makes the response of a code for a request with these fields.
 
         `is_sheddable` says of a method and a path whether such a request takes a slot, and may be turned away.
         `listeners` are the listening sockets, if connections are to be accepted faster than the event loop does.
+        `larger_bodies` has the paths whose bodies may be larger, and how large.
         """
         self.reject = reject
         self.is_sheddable = is_sheddable
         self.body_bytes_max = body_bytes_max
+        self.larger_bodies = larger_bodies
         self.keep_alive_seconds = keep_alive_seconds
         self.shedder = LoadShedder()
         self.is_stopping = False

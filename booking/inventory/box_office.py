@@ -1,6 +1,7 @@
 """The commands of a sale, one method for each script: it builds the call, awaits its row and parses it."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ CACHED_CALLS_MAX = 65_536
 
 ANY_TAG, NO_TAG = "*", "-"
 """In place of versions of an event's rules: every version, as `lua/change.lua` reads it, and none."""
+
+PAYMENT_ID_BYTES = 16
+"""Random bytes of a payment's id, so that nobody can guess it."""
 
 WATCHED_MAX = 500
 """Events that one call asks about, which takes Redis some 0.3 ms."""
@@ -125,23 +129,54 @@ class BoxOffice:
         key: IdempotencyKey | None = None,
         acting: Acting | None = None,
         reason: str = "",
+        payment_id: str = "",
     ) -> Decision:
         """Cancels a user's live booking, or gives back `quantity` of its tickets if it has more than that.
 
         The freed tickets go to the head of the waiting list in the same step. `reason` is recorded if the caller is
-        another user.
+        another user. With a `payment_id` it releases only the hold that this payment was begun for.
         """
         asked = f"cancel {user_id}" if quantity is None else f"give back {quantity} for {user_id}"
-        if reason:
+        if reason or payment_id:
             asked += f"\n{reason}"
-        return self._decide("cancel", event_id, (user_id, _or_empty(quantity), reason), key, asked, acting)
+        if payment_id:
+            asked += f"\n{payment_id}"
+        item = user_id, _or_empty(quantity), reason, payment_id
+        return self._decide("cancel", event_id, item, key, asked, acting)
+
+    def check_out(
+        self,
+        event_id: int,
+        user_id: str,
+        key: IdempotencyKey | None = None,
+        acting: Acting | None = None,
+        payment_id: str = "",
+    ) -> Decision:
+        """Begins the payment of a hold: extends the hold once, and gives it the payment's id.
+
+        `payment_id` is that id, if the hold has none yet; by default one that nobody can guess.
+        """
+        asked = "checkout" if acting is None else f"checkout for {user_id}"
+        payment_id = payment_id or secrets.token_urlsafe(PAYMENT_ID_BYTES)
+        return self._decide("checkout", event_id, (user_id, payment_id), key, asked, acting)
 
     def confirm(
-        self, event_id: int, user_id: str, key: IdempotencyKey | None = None, acting: Acting | None = None
+        self,
+        event_id: int,
+        user_id: str,
+        key: IdempotencyKey | None = None,
+        acting: Acting | None = None,
+        payment_id: str = "",
+        late: bool = False,
     ) -> Decision:
-        """Makes a held booking final."""
+        """Makes a held booking final. `payment_id`, if it is not empty, has to be the hold's.
+
+        If it is `late`, a payment for a hold that has ended comes to a booking or to a refund.
+        """
         asked = "confirm" if acting is None else f"confirm for {user_id}"
-        return self._decide("confirm", event_id, (user_id,), key, asked, acting)
+        if payment_id or late:
+            asked += f"\n{payment_id} {late}"
+        return self._decide("confirm", event_id, (user_id, payment_id, int(late)), key, asked, acting)
 
     async def get_event(self, event_id: int) -> Event | None:
         """The event as it is now. Callers that ask at the same time share one read and one object."""

@@ -8,8 +8,22 @@ from functools import lru_cache
 from hashlib import sha256
 
 PREFIX = "booking"
-EVENT_KEY_NAMES = ("event", "bookings", "waiting", "holds", "due", "changes", "epoch", "rates_even", "rates_odd")
-"""The names of the first KEYS of every script about an event, as in its header; some scripts stop after `epoch`."""
+EVENT_KEY_NAMES = (
+    "event",
+    "bookings",
+    "waiting",
+    "holds",
+    "due",
+    "changes",
+    "epoch",
+    "rates_even",
+    "rates_odd",
+    "payments",
+)
+"""The names of the first KEYS of every script about an event, as in its header.
+
+Some scripts stop after `epoch`, and some after the rates.
+"""
 
 
 def _of_shard(shard: int, name: object) -> str:
@@ -97,6 +111,7 @@ def event_keys(event_id: int, shards: int) -> tuple[bytes, ...]:
         epoch(shard),
         own + b":rates:even",
         own + b":rates:odd",
+        own + b":payments",
     )
 
 

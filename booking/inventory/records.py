@@ -1,6 +1,8 @@
 """The records in Redis: their format, and how bookings, events and changes are parsed from them.
 
-A booking's record is "1 status quantity number created source expires". It begins with the version of its format.
+A booking's record is "1 status quantity number created source expires". It begins with the version of its format. That
+of a booking with a payment is "2 status quantity number created source expires payment": only these have version 2, so
+that code which does not know it reads all others.
 Status and source are letters, and times are milliseconds. `number` is the event's `seq` at the change that created the
 booking. `expires` is 0 unless the booking is held. A record that begins with a letter is older than versions; it has
 the same format without the version. Readers have to know both. A record of any other version is an error, never a
@@ -25,11 +27,14 @@ from typing import Any
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
 from booking.domain.details import Details, Visibility, details_from_text, details_to_text
 from booking.domain.epochs import history_of
-from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
+from booking.domain.model import Booking, BookingStatus, Event, Payment, PaymentOutcome, Rules, Source
 from booking.domain.outcomes import Outcome, Status
 
 RECORD_VERSION = "1"
 """What a record begins with."""
+
+PAYMENT_VERSION = "2"
+"""What the record of a booking with a payment begins with."""
 
 STATUS_LETTERS = {
     BookingStatus.CONFIRMED: "c",
@@ -43,7 +48,10 @@ STATUSES = {letter.encode(): status for status, letter in STATUS_LETTERS.items()
 SOURCES = {letter.encode(): source for source, letter in SOURCE_LETTERS.items()}
 OUTCOMES = {int(status): status for status in Status}
 CHANGE_KINDS = {kind.value.encode(): kind for kind in ChangeKind}
+PAYMENT_LETTERS = {"OPEN": "o", "RELEASED": "k", "PAID": "b", "REFUND": "r"}
+"""The states of a payment in the hash `payments`: open; open, and its hold was cancelled; a booking; a refund."""
 _VERSION = f"{RECORD_VERSION} ".encode()
+_PAYMENT_VERSION = f"{PAYMENT_VERSION} ".encode()
 NO_FIELDS: Mapping[bytes, bytes] = {}
 EVENT_KINDS = frozenset({ChangeKind.CREATED, ChangeKind.CHANGED})
 
@@ -70,20 +78,28 @@ def read_lost(stored: bytes) -> str:
 
 def is_confirmed(record: bytes) -> bool:
     """Whether a record of either form is a confirmed booking's. Reads no more of it than that."""
-    return record.removeprefix(_VERSION).startswith(b"c")
+    return record.removeprefix(_VERSION).removeprefix(_PAYMENT_VERSION).startswith(b"c")
 
 
 def write_record(booking: Booking) -> str:
-    """A booking's record in this version's format."""
+    """A booking's record in the first of this version's formats that can hold it."""
     status, source = STATUS_LETTERS[booking.status], SOURCE_LETTERS[booking.source]
     expires = booking.expires_at_ms if booking.status is BookingStatus.HELD else 0
     fields = (status, booking.quantity, booking.number, booking.created_at_ms, source, expires or 0)
+    if booking.payment_id is not None:
+        return f"{PAYMENT_VERSION} {' '.join(map(str, fields))} {booking.payment_id}"
     return f"{RECORD_VERSION} {' '.join(map(str, fields))}"
 
 
 def read_record(event_id: int, user_id: str, text: bytes, position: int | None = None) -> Booking:
-    """Parses a record of either format. Raises ValueError or KeyError for a record of a later version."""
-    status, quantity, number, created, source, expires = text.removeprefix(_VERSION).split(b" ")
+    """Parses a record of any format. Raises ValueError or KeyError for a record of a later version."""
+    payment_id = None
+    if text.startswith(_PAYMENT_VERSION):
+        _, *fields, payment = text.split(b" ")
+        payment_id = payment.decode()
+    else:
+        fields = text.removeprefix(_VERSION).split(b" ")
+    status, quantity, number, created, source, expires = fields
     return Booking(
         event_id,
         int(number),
@@ -94,7 +110,40 @@ def read_record(event_id: int, user_id: str, text: bytes, position: int | None =
         int(created),
         int(expires) if status == b"h" else None,
         position,
+        payment_id,
     )
+
+
+def write_payments(payments: Sequence[Payment]) -> str:
+    """A user's payments as one text, as `lua/shared/payments.lua` describes it."""
+    return "\n".join(
+        f"{one.id} {_payment_letter(one)} {one.number} {one.quantity} {one.created_at_ms} {SOURCE_LETTERS[one.source]}"
+        for one in payments
+    )
+
+
+def read_payments(user_id: str, text: bytes) -> list[Payment]:
+    """Parses the text of `write_payments`. Raises ValueError or KeyError."""
+    payments = []
+    for line in text.decode().split("\n"):
+        payment_id, letter, number, quantity, created, source = line.split(" ")
+        outcome, was_cancelled = _PAYMENT_STATES[letter]
+        of_hold = int(number), int(quantity), int(created), SOURCES[source.encode()]
+        payments.append(Payment(payment_id, user_id, *of_hold, outcome, was_cancelled))
+    return payments
+
+
+_PAYMENT_STATES = {
+    PAYMENT_LETTERS["OPEN"]: (None, False),
+    PAYMENT_LETTERS["RELEASED"]: (None, True),
+    PAYMENT_LETTERS["PAID"]: (PaymentOutcome.BOOKING, False),
+    PAYMENT_LETTERS["REFUND"]: (PaymentOutcome.REFUND_DUE, False),
+}
+
+
+def _payment_letter(payment: Payment) -> str:
+    state = payment.outcome, payment.outcome is None and payment.was_cancelled
+    return next(letter for letter, meaning in _PAYMENT_STATES.items() if meaning == state)
 
 
 def read_outcome(event_id: int, user_id: str, row: Sequence[Any]) -> Outcome:

@@ -1,14 +1,14 @@
 """Writes a shard into Redis again from SQL. The epoch is written last, so that nothing is sold from it before."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from redis.exceptions import WatchError
 
-from booking.domain.model import Booking, BookingStatus, Rules
+from booking.domain.model import Booking, BookingStatus, Payment, Rules
 from booking.inventory import keys
-from booking.inventory.records import detail_fields, read_lost, stored_epoch, write_record
+from booking.inventory.records import detail_fields, read_lost, stored_epoch, write_payments, write_record
 from booking.inventory.shard_clients import ShardClients
 from booking.inventory.topology import Topology
 
@@ -141,6 +141,12 @@ class RestoreWriter:
                 pipeline.zadd(waiting, places)
             if ends:
                 pipeline.zadd(holds, ends)
+
+    async def write_payments(self, event_id: int, payments: Mapping[str, Sequence[Payment]]) -> None:
+        """Writes what is remembered of users' payments. Raises LeaseLost."""
+        *_, key = self._keys(event_id)
+        async with self._under_lease() as pipeline:
+            pipeline.hset(key, mapping={user: write_payments(mine) for user, mine in payments.items()})
 
     async def write_event(
         self,

@@ -7,7 +7,13 @@ from functools import cache
 from pathlib import Path
 
 from booking.domain.outcomes import FIRST_REFUSAL, UNCHANGED, Status
-from booking.inventory.records import RECORD_VERSION, SOURCE_LETTERS, STATUS_LETTERS
+from booking.inventory.records import (
+    PAYMENT_LETTERS,
+    PAYMENT_VERSION,
+    RECORD_VERSION,
+    SOURCE_LETTERS,
+    STATUS_LETTERS,
+)
 
 HEADER_LINE = re.compile(r"^--\s+(?:(KEYS\[(?:\d+|\*)\]|[A-Z]{3,})\s+)?(.*)$")
 
@@ -117,6 +123,10 @@ def _bindings(header: Header, statuses: tuple[Status, ...]) -> str:
     if "record" in header.uses:
         letters = [(each.name, letter) for each, letter in (*STATUS_LETTERS.items(), *SOURCE_LETTERS.items())]
         lines.append(_locals([f"{name}_LETTER" for name, _ in letters], [f"'{letter}'" for _, letter in letters]))
+        lines.append(f"local PAYMENT_VERSION = '{PAYMENT_VERSION}'")
+    if "payments" in header.uses:
+        names = [f"{name}_LETTER" for name in PAYMENT_LETTERS]
+        lines.append(_locals(names, [f"'{letter}'" for letter in PAYMENT_LETTERS.values()]))
     lines.append(_locals(header.arguments, [f"ARGV[{i + 1}]" for i in range(len(header.arguments))]))
     if statuses:
         lines.append(_locals([status.name for status in statuses], [str(int(status)) for status in statuses]))

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from booking.domain.accounts import Account, Role
 from booking.domain.callers import account_user_id
 from booking.ledger.errors import EmailTaken
+from booking.ledger.records import AccountEmail
 from booking.ledger.tables import bookings, changes, password_resets, users
 from booking.settings import ACCOUNT_PREFIX
 
@@ -45,6 +46,12 @@ async def find_by_id(connection: AsyncConnection, account_id: int) -> Account | 
     """The account with this id; None if there is none, or if it was removed."""
     row = (await connection.execute(select(*_ACCOUNT).where(users.c.id == account_id, _EXISTS))).one_or_none()
     return None if row is None else _account(row)
+
+
+async def emails(connection: AsyncConnection, account_ids: list[int]) -> dict[str, AccountEmail]:
+    """The emails of these accounts, by user id; a removed account has none."""
+    found = select(users.c.id, users.c.email, users.c.email_key).where(users.c.id.in_(account_ids), _EXISTS)
+    return {account_user_id(row.id): AccountEmail(row.email, row.email_key) for row in await connection.execute(found)}
 
 
 async def page(connection: AsyncConnection, after_id: int, limit: int) -> list[Account]:

@@ -8,6 +8,7 @@ from booking.domain.changes import BookingChange, Change, EventChange
 from booking.domain.details import Details
 from booking.domain.model import Rules
 from booking.ledger.errors import LedgerConflict
+from booking.ledger.payments import PaymentSteps, fold_payment
 
 ChangeRow = tuple[
     int, int, str, int, int | None, str | None, int | None, str | None, str | None, int | None, int | None,
@@ -40,6 +41,7 @@ class Fold:
     moved: dict[tuple[int, int], BookingRow] = field(default_factory=dict)
     """Bookings that existed before these changes, by event and number."""
     events: dict[int, EventStep] = field(default_factory=dict)
+    payments: PaymentSteps = field(default_factory=dict)
 
 
 def fold(changes: Iterable[Change]) -> Fold:
@@ -70,6 +72,8 @@ def fold(changes: Iterable[Change]) -> Fold:
                 event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms, at_ms, seq,
                 change.payment_id,
             )  # fmt: skip
+            if change.payment_id is not None:
+                fold_payment(folded.payments, change, change.payment_id)
         else:
             if seq == 1:
                 step.created = change

@@ -1,7 +1,7 @@
 """The ledger: the only access to the database for all other packages."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import chain
 from typing import Any, Self, TypeVar
@@ -10,14 +10,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from booking.domain.accounts import Account, Role
+from booking.domain.callers import account_id_of
 from booking.domain.changes import Change, ShardBatch
-from booking.domain.model import Booking, BookingStatus, Rules
-from booking.ledger import accounts, engine, reads, resets, service, shards, writer
+from booking.domain.model import PAYMENTS_MAX, Booking, BookingStatus, Payment, Rules
+from booking.ledger import accounts, engine, payments, reads, resets, service, shards, writer
 from booking.ledger.engine import CONNECTIONS_MAX, open_engine
 from booking.ledger.errors import LedgerError, LedgerUnavailable
 from booking.ledger.failures import DuplicateRow, translated_errors
 from booking.ledger.fold import fold
-from booking.ledger.records import Count, EventRecord, SeqGap, ShardRecord
+from booking.ledger.records import AccountEmail, Count, EventRecord, SeqGap, ShardRecord
 
 T = TypeVar("T")
 
@@ -187,6 +188,14 @@ class Ledger:
         async with self._connected() as connection:
             return await accounts.has_organizer(connection)
 
+    async def emails_of(self, user_ids: Iterable[str]) -> dict[str, AccountEmail]:
+        """By user id: the email of each of these users (a few thousand at most) who has an account here."""
+        account_ids = [account_id for user_id in user_ids if (account_id := account_id_of(user_id)) is not None]
+        if not account_ids:
+            return {}
+        async with self.reading() as connection:
+            return await accounts.emails(connection, account_ids)
+
     async def accounts(self) -> AsyncIterator[Account]:
         """Every account by id, in pages."""
         after_id = 0
@@ -305,6 +314,26 @@ class Ledger:
                 after = await _next_span(connection, event_id, after + span, page)
             if page:
                 yield page
+
+    async def payments(self, event_id: int) -> AsyncIterator[dict[str, list[Payment]]]:
+        """The last payments of each user of an event, up to PAYMENTS_MAX, in the order in which they were begun.
+
+        In pages, like `live_bookings`; each user is in one of them.
+        """
+        after, mine, is_last = ("", 0), list[Payment](), False
+        while not is_last:
+            async with self.reading() as connection:
+                page = await payments.page(connection, event_id, after, LIVE_SPAN)
+            whole, is_last = dict[str, list[Payment]](), len(page) < LIVE_SPAN
+            for seq, payment in page:
+                if mine and mine[-1].user_id != payment.user_id:
+                    whole[mine[-1].user_id], mine = mine[-PAYMENTS_MAX:], []
+                mine.append(payment)
+                after = payment.user_id, seq
+            if is_last and mine:
+                whole[mine[-1].user_id] = mine[-PAYMENTS_MAX:]
+            if whole:
+                yield whole
 
     async def counts_at(self, event_id: int, seq: int) -> dict[BookingStatus, Count]:
         """The numbers of an event's bookings and of their tickets at its `seq`, for every status."""

@@ -185,23 +185,23 @@ _PAGES_SQLITE = text("""
     SELECT changes.*
     FROM json_each(:spans) AS span
     JOIN changes ON changes.event_id = json_extract(span.value, '$[0]') AND changes.seq IN (
-        SELECT some.seq FROM changes AS some
-        WHERE some.event_id = json_extract(span.value, '$[0]') AND some.seq > json_extract(span.value, '$[1]')
-            AND some.seq <= json_extract(span.value, '$[2]') AND some.kind IN (SELECT value FROM json_each(:kinds))
-        ORDER BY some.seq LIMIT :most
+        SELECT one.seq FROM changes AS one
+        WHERE one.event_id = json_extract(span.value, '$[0]') AND one.seq > json_extract(span.value, '$[1]')
+            AND one.seq <= json_extract(span.value, '$[2]') AND one.kind IN (SELECT value FROM json_each(:kinds))
+        ORDER BY one.seq LIMIT :most
     )
     ORDER BY changes.event_id, changes.seq
 """)
 _PAGES_POSTGRESQL = text("""
-    SELECT some.*
+    SELECT one.*
     FROM unnest(CAST(:ids AS bigint[]), CAST(:afters AS bigint[]), CAST(:uptos AS bigint[])) AS span (id, after, upto)
     CROSS JOIN LATERAL (
         SELECT * FROM changes
         WHERE changes.event_id = span.id AND changes.seq > span.after AND changes.seq <= span.upto
             AND changes.kind = ANY (CAST(:kinds AS text[]))
         ORDER BY changes.seq LIMIT :most
-    ) AS some
-    ORDER BY some.event_id, some.seq
+    ) AS one
+    ORDER BY one.event_id, one.seq
 """)
 
 _NOW_MS = {

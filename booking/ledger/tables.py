@@ -120,7 +120,9 @@ payments = Table(
     # When, and by whom, a refund that is due was marked as done.
     Column("done_at_ms", BigInteger),
     Column("done_by", Text),
-    Index(None, "event_id", "outcome", "outcome_seq"),
+    # For what is remembered of each user, and for the refunds that are due.
+    Index(None, "event_id", "user_id", "seq"),
+    Index("ix_payments_outcome", "event_id", "outcome", "outcome_seq"),
     sqlite_with_rowid=False,
 )
 

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from booking.domain.changes import EventChange, ShardBatch
 from booking.domain.details import details_to_text
+from booking.ledger import payments
 from booking.ledger.errors import CursorMoved, LedgerConflict, LedgerError
 from booking.ledger.fold import RULE_COLUMNS, BookingRow, ChangeRow, EventStep, Fold
 from booking.ledger.records import ShardRecord
@@ -94,6 +95,7 @@ async def write(connection: AsyncConnection, folded: Fold) -> None:
     updated = await write_rows(connection, folded.changes, list(folded.made.values()), moved)
     if updated != len(moved):
         raise LedgerError(f"{len(moved) - updated} changes are of bookings that do not exist")
+    await payments.write(connection, folded.payments)
 
 
 async def _write_events(connection: AsyncConnection, steps: dict[int, EventStep]) -> None:

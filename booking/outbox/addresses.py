@@ -13,8 +13,8 @@ Address = IPv4Address | IPv6Address
 _NAT64 = IPv6Network("64:ff9b::/96")
 """Addresses that hold an IPv4 address in their last bits (RFC 6052)."""
 
-_COMPATIBLE = IPv6Network("::/96")
-"""The same in the deprecated form of RFC 4291, section 2.5.5.1."""
+_SPECIAL = IPv4Network("192.0.0.0/24")
+"""IETF protocol assignments (RFC 6890), of which Python 3.11 takes some for public."""
 
 
 class Refused(Exception):
@@ -83,25 +83,21 @@ def check_address(address: Address, allowed: Allowed, *, is_https: bool) -> None
     """Checks an address that is about to be connected to. Raises Refused."""
     if allowed.includes(address):
         return
-    inner = _within(address)
     if not is_https:
         raise Refused(f"{address} is not in BOOKING_WEBHOOK_ALLOW, and only those may be reached without TLS.")
-    if not all(_is_public(one) for one in (address, inner)):
+    if not _is_public(address):
         raise Refused(f"{address} is not a public address.")
 
 
-def _within(address: Address) -> Address:
-    """The IPv4 address that an IPv6 address leads to; any other address itself."""
-    if isinstance(address, IPv4Address):
-        return address
-    if address in _NAT64 or address in _COMPATIBLE:
-        return IPv4Address(int(address) & 0xFFFF_FFFF)
-    teredo = address.teredo
-    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None) or address
-
-
 def _is_public(address: Address) -> bool:
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return True  # what it leads to is checked instead
-    is_local = isinstance(address, IPv6Address) and address.is_site_local
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified or is_local)
+    if isinstance(address, IPv4Address):
+        is_special = address.is_multicast or address.is_reserved or address in _SPECIAL
+        return address.is_global and not is_special
+    if address.ipv4_mapped is not None:
+        return _is_public(address.ipv4_mapped)
+    if address in _NAT64:
+        return _is_public(IPv4Address(int(address) & 0xFFFF_FFFF))
+    # Tunnels to IPv4 addresses are no longer in use: 6to4 (RFC 7526) and Teredo.
+    is_tunnel = address.sixtofour is not None or address.teredo is not None
+    is_special = address.is_multicast or address.is_reserved or address.is_site_local or is_tunnel
+    return address.is_global and not is_special

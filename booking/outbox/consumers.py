@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from booking.outbox import webhooks
+from booking.outbox import mail, webhooks
 from booking.outbox.context import Context
 
 Consume = Callable[[Context], Awaitable[None]]
@@ -12,5 +12,5 @@ It may raise LedgerError at any time: it is then called again a moment later. A 
 its cursor past is told again. Cancelled if another process has the lease by now.
 """
 
-CONSUMERS: dict[str, Consume] = {"webhooks": webhooks.consume}
+CONSUMERS: dict[str, Consume] = {"webhooks": webhooks.consume, "mail": mail.consume}
 """By name, which is in the log."""

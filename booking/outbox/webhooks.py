@@ -86,7 +86,7 @@ class Endpoint:
     refusal: str = ""
     waiting: deque[Run] = field(default_factory=deque)
     active: set[int] = field(default_factory=set)
-    """The events that are on their way or wait for it."""
+    """The events that wait, are on their way, or whose cursor is not written yet: what the database says is old."""
     sending: int = 0
     sending_max: int = 2
     page_max: int = 16
@@ -121,6 +121,8 @@ class Dispatcher:
         self._moved: list[Cursor] = []
         self._deliveries: dict[tuple[int, int], Delivery] = {}
         self._disabled: dict[int, str] = {}
+        self._ended: list[tuple[Endpoint, int]] = []
+        """Events that are not on their way any more, and whose cursors are not written yet."""
         self._places: dict[tuple[int, bool], int] = {}
         self._sending = 0
         self._held_up: deque[Endpoint] = deque()
@@ -134,7 +136,7 @@ class Dispatcher:
         while not context.stop.is_set():
             begun, news = time.monotonic(), context.news.count
             has_more = await self._round()
-            if has_more or self._tasks or self._moved:
+            if has_more or self._tasks or self._ended:
                 await asyncio.sleep(max(0.0, begun + (0.0 if has_more else ROUND_SECONDS) - time.monotonic()))
             else:
                 await context.news.wait(news, await self._idle_seconds())
@@ -206,8 +208,11 @@ class Dispatcher:
         moved, self._moved = self._moved, []
         deliveries, self._deliveries = self._deliveries, {}
         disabled, self._disabled = self._disabled, {}
+        ended, self._ended = self._ended, []
         if moved or deliveries or disabled:
             await self._context.move(moved, self._ledger.recording(deliveries, disabled))
+        for endpoint, event_id in ended:
+            endpoint.active.discard(event_id)
 
     async def _reload(self) -> None:
         """Reads the webhooks again if one has changed. What is on its way to one that changed ends with its message."""
@@ -284,7 +289,7 @@ class Dispatcher:
             if cursor is not run.cursor:
                 self._moved.append(cursor)
             endpoint.ahead -= left
-            endpoint.active.discard(run.cursor.event_id)
+            self._ended.append((endpoint, run.cursor.event_id))
             endpoint.sending -= 1
             self._sending -= 1
             self._pump(endpoint)

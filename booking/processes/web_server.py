@@ -17,6 +17,7 @@ from booking.http.worker import HttpWorker, Rejection
 from booking.processes.listening_sockets import BACKLOG
 from booking.settings import DRAIN_SIGNAL, Settings, SettingsError
 from booking.web.app import create_app
+from booking.web.endpoints.payments import STRIPE, STRIPE_BODY_BYTES_MAX
 from booking.web.rejections import Rejections
 from booking.web.requests import BODY_BYTES_MAX
 from booking.web.root_path import without_root
@@ -64,6 +65,7 @@ def http_worker(settings: Settings, listeners: Sequence[socket.socket]) -> HttpW
         lambda code, headers: Rejection(*rejections(code, headers)),
         (lambda method, path: is_sheddable(method, without_root(path, root))) if root else is_sheddable,
         body_bytes_max=BODY_BYTES_MAX,
+        larger_bodies=dict.fromkeys((STRIPE, root + STRIPE), STRIPE_BODY_BYTES_MAX),
         keep_alive_seconds=KEEP_ALIVE_SECONDS,
         listeners=listeners,
     )

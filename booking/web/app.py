@@ -50,6 +50,7 @@ from booking.web.endpoints.lists import ListEndpoints
 from booking.web.endpoints.live import LiveEndpoint, Places, Watch, end_streams
 from booking.web.endpoints.live_of_user import LiveOfUserEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
+from booking.web.endpoints.payments import PaymentEndpoints
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.resets import ResetEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
@@ -254,6 +255,7 @@ class Application:
                 CalendarEndpoint(office, reads),
                 accounts if settings.has_accounts else None,
                 resets if settings.has_accounts and settings.sends_mail else None,
+                None if settings.stripe_secret is None else PaymentEndpoints(office, settings.stripe_secret),
                 HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability, self._is_draining),
                 MetricsEndpoint(office, reader, ledger, batchers, places, self._access_log, metrics_file),
                 PageEndpoints(office, sends_mail=settings.has_accounts and settings.sends_mail),

@@ -23,6 +23,12 @@ KINDS: dict[str, Kind] = {
     "malformed_request": Kind(
         400, "No HTTP request", "What was sent is no HTTP request.", "Check the proxies between you and the service."
     ),
+    "invalid_signature": Kind(
+        400,
+        "Wrong signature",
+        "The Stripe-Signature is missing, wrong or too old.",
+        "Check that BOOKING_STRIPE_SECRET is the signing secret of this endpoint, and that the clocks agree.",
+    ),
     "malformed_json": Kind(
         400, "Malformed JSON", "The body is not JSON.", "Send one JSON object, as UTF-8 and without a byte order mark."
     ),
@@ -80,6 +86,18 @@ KINDS: dict[str, Kind] = {
     ),
     "still_waiting": Kind(
         409, "Still waiting", "The booking is on the waiting list and cannot be confirmed yet.", "Wait for a ticket."
+    ),
+    "payment_mismatch": Kind(
+        409,
+        "Another payment",
+        "This is not the payment of the booking.",
+        "Name the payment_id that POST /checkout has given. Of each user and event the last 32 are known.",
+    ),
+    "refund_due": Kind(
+        409,
+        "A refund is due",
+        "The payment came too late: its tickets are gone. The money has to be given back.",
+        "Give it back. The refund is recorded once; the buyer may book again.",
     ),
     "email_taken": Kind(409, "Email taken", "An account with this email exists.", "Log in, or use another address."),
     "has_live_bookings": Kind(

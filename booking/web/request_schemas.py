@@ -46,6 +46,11 @@ REASON_CHARACTERS_MAX = 500
 
 NO_NUL = r"^[^\x00]*$"
 
+PAYMENT_ID = "^[!-~]+$"
+"""A payment's id: visible ASCII characters, so that it is one word in a record. The service's own have 22."""
+
+PAYMENT_ID_CHARACTERS_MAX = 128
+
 _FORBIDDEN = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202d\u202e"
 """Control characters, line breaks, and the two characters that override the direction of text (UAX 9, section 2.2).
 
@@ -202,6 +207,9 @@ _DETAIL_FIELDS = {name.removesuffix("_ms"): name for name in DETAILS}
 """The fields of a body that are details, and the names of these in `Details`."""
 
 
+PaymentId = Annotated[str, Field(min_length=1, max_length=PAYMENT_ID_CHARACTERS_MAX, pattern=PAYMENT_ID)]
+
+
 class Payload(BaseModel):
     """A JSON object without unknown fields. A value is not converted from another type."""
 
@@ -232,8 +240,17 @@ class CancelRequest(CommandRequest):
     """What the user is told, and the feed. Ignored if the booking is the caller's own."""
 
 
+class CheckoutRequest(CommandRequest):
+    """`POST /checkout`."""
+
+
 class ConfirmRequest(CommandRequest):
     """`POST /confirm`."""
+
+    payment_id: PaymentId = Field(default_factory=str)
+    """The payment that was made. If it is named, it has to be that of the booking."""
+    late: bool = False
+    """Whether a payment for a hold that has ended comes to a booking or a refund; otherwise it is `hold_expired`."""
 
 
 def _two_spellings(schema: dict[str, Any]) -> None:

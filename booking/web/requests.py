@@ -50,19 +50,10 @@ async def read_json(scope: Scope, receive: Receive, faults: list[Fault]) -> Any:
 
     Repeated names are added to `faults`, so that they are reported together with other faults.
     """
-    fields = fields_of(scope)
-    media_type = fields.get(b"content-type", JSON)
+    media_type = fields_of(scope).get(b"content-type", JSON)
     if media_type != JSON and not _is_json(media_type):
         raise Problem("unsupported_media_type")
-    declared_too_large = int(fields.get(b"content-length", b"").lstrip(b"0") or b"0") > BODY_BYTES_MAX
-    body = b""
-    if not declared_too_large:
-        message = await receive()
-        body = message.get("body", b"")
-        if message.get("more_body") or message["type"] == "http.disconnect":  # never on our own server
-            body = await _read_on(receive, message, body)
-    if declared_too_large or len(body) > BODY_BYTES_MAX:
-        raise Problem("body_too_large", headers=[(b"connection", b"close")])
+    body = await read_body(scope, receive)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -73,6 +64,24 @@ async def read_json(scope: Scope, receive: Receive, faults: list[Fault]) -> Any:
     if type(value) is dict and body.count(b":") > len(value):
         faults += [Fault(pointer_to(*place), f"{place[-1]} is there more than once.") for place in _repeated(body)]
     return value
+
+
+async def read_body(scope: Scope, receive: Receive, bytes_max: int = BODY_BYTES_MAX) -> bytes:
+    """The whole body. Raises Problem if it has more than `bytes_max` bytes, and ClientGone."""
+    declared_too_large = int(fields_of(scope).get(b"content-length", b"").lstrip(b"0") or b"0") > bytes_max
+    body = b""
+    if not declared_too_large:
+        message = await receive()
+        body = message.get("body", b"")
+        if message.get("more_body") or message["type"] == "http.disconnect":  # never on our own server
+            body = await _read_on(receive, message, body, bytes_max)
+    if declared_too_large or len(body) > bytes_max:
+        raise Problem(
+            "body_too_large",
+            f"The body is larger than {bytes_max // 1024} KiB.",
+            headers=[(b"connection", b"close")],
+        )
+    return body
 
 
 def _with_numbers_out_of_range(body: bytes) -> Any:
@@ -110,9 +119,9 @@ def _repeated_in(members: _Members, place: list[str]) -> list[list[str]]:
     return repeated
 
 
-async def _read_on(receive: Receive, message: Message, body: bytes) -> bytes:
-    """The whole body that begins with `message`. Reading stops soon after BODY_BYTES_MAX. Raises ClientGone."""
-    while message.get("more_body") and len(body) <= BODY_BYTES_MAX:
+async def _read_on(receive: Receive, message: Message, body: bytes, bytes_max: int) -> bytes:
+    """The whole body that begins with `message`. Reading stops soon after `bytes_max`. Raises ClientGone."""
+    while message.get("more_body") and len(body) <= bytes_max:
         message = await receive()
         body += message.get("body", b"")
     if message["type"] == "http.disconnect":

@@ -130,8 +130,12 @@ class BookingData(TypedDict):
     """The end of the hold; only while the booking is held."""
     position: NotRequired[Id]
     """The position on the waiting list; only while the booking is waiting. 1 is next."""
+    payment_id: NotRequired[str]
+    """The payment that was begun for the booking, or that it was booked for; only if there is one."""
     ended_at: NotRequired[Instant]
     """When the booking was cancelled, or its hold expired; only in the list of one's own bookings."""
+    email: NotRequired[str]
+    """The email of the user's account, in lists for the event's organizer."""
 
 
 @documented
@@ -149,7 +153,7 @@ class ChangeData(TypedDict):
     """What an organizer who cancelled the booking has said."""
     booking: NotRequired[BookingData]
     """In all kinds but `created` and `changed`."""
-    event: NotRequired[RulesData]
+    event: NotRequired[ToldRulesData]
     """In `created` and `changed`."""
 
 

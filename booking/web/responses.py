@@ -85,6 +85,8 @@ def booking_data(booking: Booking) -> BookingData:
         data["position"] = booking.position
     if booking.ended_at_ms is not None:
         data["ended_at"] = to_text(booking.ended_at_ms)
+    if booking.payment_id is not None:
+        data["payment_id"] = booking.payment_id
     return data
 
 

@@ -15,6 +15,7 @@ from booking.web.endpoints.lists import ListEndpoints
 from booking.web.endpoints.live import LiveEndpoint
 from booking.web.endpoints.live_of_user import LiveOfUserEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
+from booking.web.endpoints.payments import STRIPE, PaymentEndpoints
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.resets import ResetEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
@@ -27,7 +28,7 @@ from booking.web.responses import Handler, send_response
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-COMMANDS = frozenset(("/book", "/cancel", "/confirm"))
+COMMANDS = frozenset(("/book", "/cancel", "/checkout", "/confirm"))
 """The commands of buyers. They are sheddable, like reads of an event and of the caller's own booking."""
 
 EVENTS = "/events/"
@@ -141,11 +142,12 @@ def routes(
     calendar: CalendarEndpoint,
     accounts: AccountEndpoints | None,
     resets: ResetEndpoints | None,
+    payments: PaymentEndpoints | None,
     health: HealthEndpoints,
     metrics: MetricsEndpoint,
     page: pages.PageEndpoints,
 ) -> list[BaseRoute]:
-    """All routes of the service. `accounts` is None if it has no accounts of its own, `resets` if it sends no mail."""
+    """All routes of the service. `accounts`, `resets` and `payments` are None if the service does not offer them."""
     account_routes = (
         []
         if accounts is None
@@ -164,6 +166,7 @@ def routes(
         _route("/book", POST=sale.book),
         _route("/status/{event_id}", GET=events.status),
         _route("/cancel", POST=sale.cancel),
+        _route("/checkout", POST=sale.checkout),
         _route("/confirm", POST=sale.confirm),
         _route("/events/{event_id}/booking", GET=events.get_booking),
         _route("/events/{event_id}/ticket.svg", GET=ticket),
@@ -187,6 +190,7 @@ def routes(
         _route("/webhooks/{webhook_id}/deliveries", GET=webhooks.deliveries),
         *account_routes,
         *reset_routes,
+        *([] if payments is None else [_route(STRIPE, POST=payments.stripe)]),
         _route("/healthz", GET=health.alive),
         _route("/readyz", GET=health.ready),
         _route("/metrics", GET=metrics),

@@ -1,7 +1,7 @@
 -- event: the state of one event during a call. Everything is read and decided first; `commit` writes it last.
 -- NEEDS   clock shard record event bookings waiting changes event_id
 local FIELDS = {'available', 'held', 'sold', 'bookings', 'holding', 'backlog', 'seq', 'capacity', 'max_per_user',
-  'hold_ms', 'paused', 'waitlist_limit', 'opens_at', 'closes_at', 'prune_from', 'archived'}
+  'hold_ms', 'paused', 'waitlist_limit', 'opens_at', 'closes_at', 'prune_from', 'archived', 'offer_ms', 'payment_ms'}
 local NEEDED = 11 -- the first fields, which need a number; the others may be empty
 local sale -- the event's counters and rules by FIELDS; set by `open_event`; nil if there is no such event
 local pruned_from -- `prune_from` before this call
@@ -73,4 +73,8 @@ local function emit(kind, user, booking, reason)
   known[user], touched[user] = booking, true
   log(seq, kind, booking.record .. ' ' .. user)
   if actor ~= user then add_actor(reason) end
+  if booking.payment then
+    booking.record = with_payment(booking.record, booking.payment)
+    add_field('p', booking.payment)
+  end
 end

@@ -35,7 +35,7 @@ local function expire_own(user) -- before a command about a booking whose hold m
 end
 
 local function expire_first() -- before every command
-  if sale.prune_from or sale.holding + sale.hold_ms == 0 then return end
+  if sale.prune_from or sale.holding + sale.hold_ms + (sale.offer_ms or 0) == 0 then return end
   overdue_left = true
   call('ZSCORE', due, event_id) -- `commit` writes this key: a wrong type has to raise an error now, before any write
   if not pruned_from then expire_holds(TICKETS_STEP) end -- pruning has used this call's budget

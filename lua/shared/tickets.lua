@@ -1,9 +1,9 @@
 -- tickets: takes them, gives them back, and promotes the head of the waiting list.
 -- NEEDS   event
-local function take(user, booking, kind)
+local function take(user, booking, kind, hold_ms) -- for a hold of this length; 0: they are booked at once
   sale.available = sale.available - booking.quantity
-  if sale.hold_ms > 0 then
-    booking.status, booking.expires = HELD_LETTER, whole(now + sale.hold_ms)
+  if hold_ms > 0 then
+    booking.status, booking.expires = HELD_LETTER, whole(now + hold_ms)
     sale.held, sale.holding = sale.held + booking.quantity, sale.holding + 1
   else
     booking.status, booking.expires = CONFIRMED_LETTER, '0'
@@ -54,7 +54,7 @@ local function promote() -- strictly in join order: if the head does not fit, al
       if booking.quantity > sale.available then return end
       leave_waitlist(user, booking)
       booking.source = WAITLIST_LETTER
-      take(user, booking, 'promoted')
+      take(user, booking, 'promoted', sale.offer_ms or sale.hold_ms)
     end
     head = head + 1
   end

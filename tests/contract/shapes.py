@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 STATUS_OF_CODE = {
+    "invalid_signature": 400,
     "malformed_json": 400,
     "invalid_credentials": 401,
     "unauthenticated": 401,
@@ -25,6 +26,8 @@ STATUS_OF_CODE = {
     "webhook_not_found": 404,
     "email_taken": 409,
     "has_live_bookings": 409,
+    "payment_mismatch": 409,
+    "refund_due": 409,
     "sold_out": 409,
     "still_waiting": 409,
     "waitlist_full": 409,
@@ -166,6 +169,7 @@ def check_booking(booking: Any) -> None:
     assert booking["id"]
     assert type(booking["event_id"]) is int
     assert isinstance(booking["user_id"], str)
+    assert "email" not in booking or booking["user_id"].startswith("account:")
     assert type(booking["quantity"]) is int
     assert 1 <= booking["quantity"] <= 100
     assert booking["status"] in STATUSES
@@ -181,3 +185,5 @@ def check_booking(booking: Any) -> None:
         assert booking["position"] >= 1
     else:
         assert booking.get("position") is None, booking
+    assert isinstance(booking.get("payment_id", ""), str)
+    assert booking["status"] != "waiting" or "payment_id" not in booking

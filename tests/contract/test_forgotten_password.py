@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from booking.auth.reset_tokens import reset_token
+from booking.domain.reset_tokens import reset_token
 
 from .api import Api, serving
 from .client import Answer

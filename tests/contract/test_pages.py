@@ -7,7 +7,7 @@ import pytest
 
 from .api import Api
 
-PAGES = ["/", "/console", "/problems/sold_out"]
+PAGES = ["/", "/console", "/account", "/reset", "/problems/sold_out"]
 """The pages with the strictest policy."""
 DIRECTIVES = {
     "default-src 'none'",
@@ -87,7 +87,7 @@ def test_the_files_of_a_page_are_cached_for_ever_under_versioned_addresses(api: 
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_a_page_is_one_round_of_files(api: Api, language: str) -> None:
     """One style sheet, one script that imports nothing, and the icon: on a slow network, they come together."""
-    for path in ("/", "/me", "/console", f"/sale/{api.event()}"):
+    for path in ("/", "/me", "/account", "/reset", "/console", f"/sale/{api.event()}"):
         page = api.http.get(path, headers={"Accept-Language": language})
         links = [link.rpartition("/")[2] for link in LINK.findall(page.text)]
         own = "en" if path == "/console" else language
@@ -99,7 +99,7 @@ def test_a_page_is_one_round_of_files(api: Api, language: str) -> None:
 
 
 def test_a_page_speaks_the_language_that_its_visitor_prefers(api: Api) -> None:
-    for path in ("/", "/me", f"/sale/{api.event()}", "/sale/0"):
+    for path in ("/", "/me", "/account", "/reset", f"/sale/{api.event()}", "/sale/0"):
         english, german = (api.http.get(path, headers={"Accept-Language": one}) for one in ("fr", "de-CH, en;q=0.7"))
         assert '<html lang="en"' in english.text
         assert '<html lang="de"' in german.text

@@ -201,7 +201,7 @@ async def test_a_script_flushed_during_a_pipeline_runs_once_like_its_neighbours(
         await stock.redis.script_load(load("book").source.decode())
         calls = [
             call("book", 1, "bob", 1, 0, ""),
-            call("cancel", 1, "ann", "", "", 0, ""),
+            call("cancel", 1, "ann", "", "", "", 0, ""),
             call("book", 1, "cid", 1, 0, ""),
         ]
         assert await exchanged(connection, *calls) is False

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import func, select, update
 
-from booking.auth.reset_tokens import hash_of, new_nonce, reset_token
+from booking.domain.reset_tokens import hash_of, new_nonce, reset_token
 from booking.ledger import Ledger
 from booking.ledger.resets import KEPT_MS, LIFETIME_MS, REQUESTS_MAX
 from booking.ledger.tables import mails, metadata, password_resets

@@ -25,11 +25,17 @@ PEOPLE = 2_500
 CHANGES_MAX = 1_500
 """Maximum changes of one call: the work left by earlier calls, its own items, and the promotions after the last."""
 
-HEAD: dict[str, tuple[object, ...]] = {"book": (0, 0, 1_000_000, ""), "cancel": (0, 0, ""), "confirm": (0, 0, "")}
+HEAD: dict[str, tuple[object, ...]] = {
+    "book": (0, 0, 1_000_000, ""),
+    "cancel": (0, 0, ""),
+    "confirm": (0, 0, ""),
+    "checkout": (0, 0, ""),
+}
 NEW_COMMAND: dict[str, tuple[object, ...]] = {
     "book": ("late", 1, 0, ""),
-    "cancel": ("waiting-1", "", "", 0, ""),
-    "confirm": ("owner-0", 0, ""),
+    "cancel": ("waiting-1", "", "", "", 0, ""),
+    "confirm": ("owner-0", "", 0, 0, ""),
+    "checkout": ("owner-0", "p", 0, ""),
     "change": ("", "", "capacity", 90),
     "get_event": ("waiting-1",),
 }
@@ -79,7 +85,7 @@ async def test_many_groups_that_cancel_at_once_promote_in_several_calls(stock: S
     users = [f"group-{number}" for number in range(GROUPS)]
     calls = 0
     while users:
-        rows = await call(stock, "cancel", *(part for user in users for part in (user, "", "", 0, "")))
+        rows = await call(stock, "cancel", *(part for user in users for part in (user, "", "", "", 0, "")))
         statuses = [row[0] for row in rows]
         done = statuses.count(Status.CANCELLED)
         assert statuses == [Status.CANCELLED] * done + [Status.SEND_AGAIN] * (len(users) - done)
@@ -171,7 +177,7 @@ async def test_expired_holds_are_removed_in_steps_by_any_command(stock: Stock, v
     assert sorted(await users_with(stock, "expired")) == sorted(f"owner-{number}" for number in range(PEOPLE))
 
 
-@pytest.mark.parametrize("verb", ["book", "cancel", "confirm"])
+@pytest.mark.parametrize("verb", ["book", "cancel", "confirm", "check_out"])
 async def test_many_callers_with_many_answers_are_read_in_several_calls(stock: Stock, verb: str) -> None:
     await stock.sale(EVENT, capacity=1_000, hold_seconds=60)
     callers = [f"caller-{number}" for number in range(200)]
@@ -194,4 +200,4 @@ async def test_many_callers_with_many_answers_are_read_in_several_calls(stock: S
 
 def asked(verb: str, caller: str) -> str:
     """What a call asks for, as it is stored with its answer."""
-    return {"book": "book 1", "cancel": f"cancel {caller}", "confirm": "confirm"}[verb]
+    return {"book": "book 1", "cancel": f"cancel {caller}", "confirm": "confirm", "check_out": "checkout"}[verb]

@@ -17,6 +17,7 @@ VERBS: dict[str, CommandEndpoint] = {
     "book": lambda stock: stock.office.book(EVENT, "new"),
     "cancel": lambda stock: stock.office.cancel(EVENT, "ann"),
     "leave": lambda stock: stock.office.cancel(EVENT, "cid"),
+    "checkout": lambda stock: stock.office.check_out(EVENT, "ann"),
     "confirm": lambda stock: stock.office.confirm(EVENT, "ann"),
     "enlarge": lambda stock: stock.office.change(EVENT, {"capacity": 5}),
     "get_event": lambda stock: stock.office.get_event(EVENT),
@@ -25,10 +26,11 @@ VERBS: dict[str, CommandEndpoint] = {
 SURE_TO_FAIL = {
     # The keys that each command needs, with and without holds.
     "event": set(VERBS),
-    "bookings": {"book", "cancel", "leave", "confirm", "enlarge", "get_booking"},
+    "bookings": {"book", "cancel", "leave", "checkout", "confirm", "enlarge", "get_booking"},
     "waiting": set(VERBS),
     "changes": set(VERBS),
     "epoch": set(VERBS),
+    "payments": {"checkout"},
 }
 
 

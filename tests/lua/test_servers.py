@@ -64,11 +64,11 @@ class ScriptCaller:
         return [(row[0], row[1], row[2].decode()[:3]) for row in self.run("book", 0, 0, 1_000, "", *items)]
 
     def cancel(self, *users: str) -> list[int]:
-        items = [part for user in users for part in (user, "", "", 0, "")]
+        items = [part for user in users for part in (user, "", "", "", 0, "")]
         return [row[0] for row in self.run("cancel", 0, 0, "", *items)]
 
     def confirm(self, *users: str) -> list[int]:
-        items = [part for user in users for part in (user, 0, "")]
+        items = [part for user in users for part in (user, "", 0, 0, "")]
         return [row[0] for row in self.run("confirm", 0, 0, "", *items)]
 
     def counters(self) -> tuple[int, ...]:

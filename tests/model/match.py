@@ -26,6 +26,7 @@ from tests.model.steps import (
     Book,
     Cancel,
     Change,
+    CheckOut,
     Command,
     Confirm,
     Create,
@@ -136,10 +137,13 @@ def by_the_scripts(office: BoxOffice, command: Command) -> Awaitable[Answer]:
     match command:
         case Book(event_id, user_id, quantity, key, caller_id):
             return office.book(event_id, user_id, quantity, key, acting(user_id, caller_id))
-        case Cancel(event_id, user_id, quantity, key, caller_id, reason):
-            return office.cancel(event_id, user_id, quantity, key, acting(user_id, caller_id), reason)
-        case Confirm(event_id, user_id, key, caller_id):
-            return office.confirm(event_id, user_id, key, acting(user_id, caller_id))
+        case Cancel(event_id, user_id, quantity, key, caller_id, reason, payment_id):
+            caller = acting(user_id, caller_id)
+            return office.cancel(event_id, user_id, quantity, key, caller, reason, payment_id or "")
+        case CheckOut(event_id, user_id, payment_id, key, caller_id):
+            return office.check_out(event_id, user_id, key, acting(user_id, caller_id), payment_id)
+        case Confirm(event_id, user_id, key, caller_id, payment_id, late):
+            return office.confirm(event_id, user_id, key, acting(user_id, caller_id), payment_id or "", late)
         case Look(event_id):
             return office.get_event(event_id)
         case LookBooking(event_id, user_id):
@@ -157,10 +161,12 @@ def by_the_model(model: ReferenceBoxOffice, command: Command, now_ms: int) -> An
     match command:
         case Book(event_id, user_id, quantity, key, caller_id):
             return model.book(event_id, user_id, quantity, key, caller_id, now_ms=now_ms)
-        case Cancel(event_id, user_id, quantity, key, caller_id, reason):
-            return model.cancel(event_id, user_id, quantity, key, caller_id, reason, now_ms=now_ms)
-        case Confirm(event_id, user_id, key, caller_id):
-            return model.confirm(event_id, user_id, key, caller_id, now_ms=now_ms)
+        case Cancel(event_id, user_id, quantity, key, caller_id, reason, payment_id):
+            return model.cancel(event_id, user_id, quantity, key, caller_id, reason, payment_id, now_ms=now_ms)
+        case CheckOut(event_id, user_id, payment_id, key, caller_id):
+            return model.check_out(event_id, user_id, payment_id, key, caller_id, now_ms=now_ms)
+        case Confirm(event_id, user_id, key, caller_id, payment_id, late):
+            return model.confirm(event_id, user_id, key, caller_id, payment_id, late, now_ms=now_ms)
         case Look(event_id):
             return model.get_event(event_id, now_ms=now_ms)
         case LookBooking(event_id, user_id):

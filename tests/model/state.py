@@ -8,11 +8,11 @@ from redis import Redis
 
 from booking.domain.changes import Change
 from booking.domain.details import Details, details_from_text
-from booking.domain.model import Booking, BookingStatus
+from booking.domain.model import Booking, BookingStatus, Payment
 from booking.domain.reference.box_office import ReferenceBoxOffice
 from booking.domain.reference.sale import Sale
 from booking.inventory import keys
-from booking.inventory.records import detail_fields, read_entry, read_record
+from booking.inventory.records import detail_fields, read_entry, read_payments, read_record
 from tests.model.steps import EVENTS, SHARDS
 
 NO_FIELDS = {"archived": "0", "offer_ms": "", "payment_ms": ""}
@@ -30,6 +30,7 @@ class EventState:
     bookings: dict[str, Booking]
     waiting: list[str]
     holds: list[tuple[int, str]]
+    payments: dict[str, list[Payment]]
 
 
 @dataclass
@@ -57,7 +58,9 @@ def expected_event(sale: Sale) -> EventState:
     bookings = {user: replace(booking, position=None) for user, booking in sale.bookings.items()}
     details = sale.rules.details
     fields = {name: str(value) for name, value in detail_fields(details).items() if name != "details"}
-    return EventState(counters, details, NO_FIELDS | fields, bookings, list(sale.waiting), sorted(sale.hold_ends()))
+    waiting, holds = list(sale.waiting), sorted(sale.hold_ends())
+    payments = {user: list(mine) for user, mine in sale.payments.items()}
+    return EventState(counters, details, NO_FIELDS | fields, bookings, waiting, holds, payments)
 
 
 def expected(model: ReferenceBoxOffice) -> State:
@@ -85,22 +88,23 @@ class StateReader:
         """Reads the whole state in one exchange."""
         pipeline = self._redis.pipeline(transaction=False)
         for event_id in EVENTS:
-            event, bookings, waiting, holds, *_ = keys.event_keys(event_id, SHARDS)
+            event, bookings, waiting, holds, *_, payments = keys.event_keys(event_id, SHARDS)
             pipeline.hgetall(event)
             pipeline.hgetall(bookings)
             pipeline.zrange(waiting, 0, -1)
             pipeline.zrange(holds, 0, -1, withscores=True)
+            pipeline.hgetall(payments)
         for shard in range(SHARDS):
             pipeline.zrange(keys.due(shard), 0, -1, withscores=True)
             pipeline.xrange(keys.changes(shard), b"(" + self._last[shard])
         replies: list[Any] = pipeline.execute()
         state = State()
         for i, event_id in enumerate(EVENTS):
-            found = _event(event_id, *replies[4 * i : 4 * i + 4])
+            found = _event(event_id, *replies[5 * i : 5 * i + 5])
             if found is not None:
                 state.events[event_id] = found
         for shard in range(SHARDS):
-            due, entries = replies[4 * len(EVENTS) + 2 * shard :][:2]
+            due, entries = replies[5 * len(EVENTS) + 2 * shard :][:2]
             state.due |= {int(event_id): int(end) for event_id, end in due}
             if entries:
                 self._last[shard] = entries[-1][0]
@@ -115,8 +119,9 @@ def _event(
     records: dict[bytes, bytes],
     waiting: list[bytes],
     holds: list[tuple[bytes, float]],
+    payments: dict[bytes, bytes],
 ) -> EventState | None:
-    if not (fields or records or waiting or holds):
+    if not (fields or records or waiting or holds or payments):
         return None
     names = ("available", "held", "sold", "bookings", "holding", "backlog", "seq", "created_at")
     return EventState(
@@ -126,6 +131,7 @@ def _event(
         {user.decode(): read_record(event_id, user.decode(), text) for user, text in records.items()},
         [user.decode() for user in waiting],
         [(int(end), user.decode()) for user, end in holds],
+        {user.decode(): read_payments(user.decode(), text) for user, text in payments.items()},
     )
 
 

@@ -53,16 +53,30 @@ class Cancel:
     key: IdempotencyKey | None = None
     caller_id: str | None = None
     reason: str = ""
+    payment_id: str | None = None
+
+
+@dataclass(frozen=True)
+class CheckOut:
+    """Begins the payment of a hold."""
+
+    event_id: int
+    user_id: str
+    payment_id: str
+    key: IdempotencyKey | None = None
+    caller_id: str | None = None
 
 
 @dataclass(frozen=True)
 class Confirm:
-    """Confirms a hold."""
+    """Confirms a hold, or tells of a payment that comes late."""
 
     event_id: int
     user_id: str
     key: IdempotencyKey | None = None
     caller_id: str | None = None
+    payment_id: str | None = None
+    late: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,7 @@ class Due:
     shard: int
 
 
-Command = Due | Book | Cancel | Confirm | Look | LookBooking | Create | Change
+Command = Due | Book | Cancel | CheckOut | Confirm | Look | LookBooking | Create | Change
 
 
 @dataclass(frozen=True)
@@ -196,15 +210,23 @@ callers = weighted((9, st.none()), (1, users))
 parts = weighted((3, st.none()), (1, quantities))
 reasons = st.sampled_from(("", "", "sold twice"))
 books = st.builds(Book, events, users, quantities, keys, callers)
-cancels = st.builds(Cancel, events, users, parts, keys, weighted((3, st.none()), (1, users)), reasons)
-confirms = st.builds(Confirm, events, users, keys, callers)
+payments = st.sampled_from("pqr")
+"""Few, so that later steps name earlier ones. A user's ids may repeat, which random ones never do."""
+named = weighted((2, st.none()), (3, payments))
+released = weighted((9, st.none()), (1, payments))
+cancels = st.builds(Cancel, events, users, parts, keys, weighted((3, st.none()), (1, users)), reasons, released)
+checkouts = st.builds(CheckOut, events, users, payments, keys, callers)
+confirms = st.builds(Confirm, events, users, keys, callers, named, st.sampled_from((False, False, True)))
 looks = st.builds(Look, events)
 own_looks = st.builds(LookBooking, events, users)
 dues = st.builds(Due, st.sampled_from((1, 1, 0)))
-commands = weighted((12, books), (6, cancels), (5, confirms), (2, looks), (3, own_looks), (2, dues))
+commands = weighted((12, books), (6, cancels), (3, checkouts), (6, confirms), (2, looks), (3, own_looks), (2, dues))
 together = weighted(
     # Adjacent commands of one kind, which the batcher puts into one call, and a mixture, which it does not.
-    *((1, st.lists(kind, min_size=2, max_size=TOGETHER_MAX)) for kind in (books, cancels, confirms, looks | own_looks)),
+    *(
+        (1, st.lists(kind, min_size=2, max_size=TOGETHER_MAX))
+        for kind in (books, cancels, checkouts, confirms, looks | own_looks)
+    ),
     (2, st.lists(weighted((9, commands), (1, st.builds(Change, events, growth))), min_size=2, max_size=TOGETHER_MAX)),
 ).map(lambda drawn: Together(tuple(drawn)))
 times = st.sampled_from((500, 500, 500, 1000, 1000, 1000, 1000, 2000, 5000, 1, 999, -500, REFUSAL_MS)).map(Pass)

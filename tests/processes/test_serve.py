@@ -131,7 +131,7 @@ def test_the_service_answers_at_the_address_that_it_prints(lasting: RunningServi
     assert answers(lasting)
     assert described["url"] == lasting.base_url
     assert described["port"] == httpx.URL(lasting.base_url).port
-    assert set(described["parts"]) == {"worker-1", "worker-2", "persister", "redis"}
+    assert set(described["parts"]) == {"worker-1", "worker-2", "persister", "outbox", "redis"}
     assert f"serving on {lasting.base_url}" in lasting.output
 
 
@@ -142,7 +142,7 @@ def test_a_second_copy_on_the_same_folder_is_refused_in_one_line(lasting: Runnin
     assert answers(lasting)
 
 
-@pytest.mark.parametrize("part", ["worker-1", "persister", "redis"])
+@pytest.mark.parametrize("part", ["worker-1", "persister", "outbox", "redis"])
 def test_a_killed_child_process_is_replaced(lasting: RunningService, part: str) -> None:
     killed = lasting.kill(part)
     eventually(lambda: lasting.parts().get(part, killed) != killed, f"{part} has been started again")
@@ -155,11 +155,11 @@ def test_a_worker_that_dies_is_replaced_by_one_if_service_json_cannot_be_written
     no_room.mkdir()
     killed = lasting.kill("worker-1")
     eventually(lambda: not is_alive(killed), "it has died")
-    eventually(lambda: len(descendants(lasting.pid)) == 4, "another worker takes its place")
+    eventually(lambda: len(descendants(lasting.pid)) == 5, "another worker takes its place")
     no_room.rmdir()
     eventually(lambda: lasting.parts()["worker-1"] != killed, "it is described once there is room")
     eventually(lambda: answers(lasting, "/readyz"), "all of it is ready again")
-    eventually(lambda: len(descendants(lasting.pid)) == 4, "no second process takes its place")
+    eventually(lambda: len(descendants(lasting.pid)) == 5, "no second process takes its place")
 
 
 def scheduling(service: RunningService) -> set[int]:
@@ -389,7 +389,7 @@ def test_a_setting_that_contradicts_the_stored_data_is_one_line(lasting: Running
 
 def test_the_persister_may_be_a_process_of_its_own(tmp_path: Path) -> None:
     with running_service(tmp_path / "data", arguments=["--without-persister"]) as service:
-        assert set(service.parts()) == {"worker-1", "redis"}
+        assert set(service.parts()) == {"worker-1", "redis", "outbox"}
         environment = {**os.environ, "BOOKING_DATA_DIR": str(service.data_dir)}
         with subprocess.Popen([sys.executable, "-m", "booking", "persist"], env=environment) as persister:
             organizer = {"Authorization": f"Bearer {service.token('boss', 'organizer')}"}

@@ -12,7 +12,8 @@ def event_key(event_id: int, name: str) -> bytes:
 async def end_hold(stock: Stock, event_id: int, user: str) -> None:
     """Moves the end of the user's hold to the year 1970."""
     bookings = event_key(event_id, "bookings")
-    record = await stock.redis.hget(bookings, user)
-    await stock.redis.hset(bookings, user, record.rpartition(b" ")[0] + b" 1")
+    fields = (await stock.redis.hget(bookings, user)).split(b" ")
+    fields[6 if fields[0].isdigit() else 5] = b"1"  # a payment may follow
+    await stock.redis.hset(bookings, user, b" ".join(fields))
     await stock.redis.zadd(event_key(event_id, "holds"), {user: 1})
     await stock.redis.zadd(event_key(event_id, "due"), {event_id: 1})

@@ -18,7 +18,7 @@ CONTRACT = {
     "internal_error": 500, "inventory_unavailable": 503, "outcome_unknown": 503, "overloaded": 503,
 }  # fmt: skip
 OF_EVENTS = {Status.CREATED, Status.CHANGED, Status.MORE_TO_CHANGE, *UNCHANGED}
-OF_ORGANIZERS = {Status.CAPACITY_BELOW_SOLD, Status.WINDOW_INVERTED, Status.EVENT_EXISTS}
+OF_ORGANIZERS = {Status.CAPACITY_BELOW_SOLD, Status.WINDOW_INVERTED, Status.DATES_INVERTED, Status.EVENT_EXISTS}
 
 
 def test_every_code_of_the_contract_has_its_status() -> None:

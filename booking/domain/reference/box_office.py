@@ -87,18 +87,35 @@ class ReferenceBoxOffice:
         key: IdempotencyKey | None = None,
         caller_id: str | None = None,
         reason: str = "",
+        payment_id: str | None = None,
         *,
         now_ms: int,
     ) -> Outcome:
         """Cancels a user's live booking, or gives back a part of its tickets. Another caller may have a reason."""
-        caller, request = caller_id or user_id, ("cancel", quantity, user_id, reason)
+        caller, request = caller_id or user_id, ("cancel", quantity, user_id, reason, payment_id)
         return self._decide(
             event_id,
             caller,
             key,
             request,
             now_ms,
-            lambda sale: sale.cancel(user_id, quantity, now_ms, caller, reason or None),
+            lambda sale: sale.cancel(user_id, quantity, payment_id, now_ms, caller, reason or None),
+        )
+
+    def check_out(
+        self,
+        event_id: int,
+        user_id: str,
+        payment_id: str,
+        key: IdempotencyKey | None = None,
+        caller_id: str | None = None,
+        *,
+        now_ms: int,
+    ) -> Outcome:
+        """Begins the payment of a hold. `payment_id` is its id if the hold has none yet."""
+        caller, request = caller_id or user_id, ("checkout", user_id)
+        return self._decide(
+            event_id, caller, key, request, now_ms, lambda sale: sale.check_out(user_id, payment_id, now_ms, caller)
         )
 
     def confirm(
@@ -107,12 +124,16 @@ class ReferenceBoxOffice:
         user_id: str,
         key: IdempotencyKey | None = None,
         caller_id: str | None = None,
+        payment_id: str | None = None,
+        late: bool = False,
         *,
         now_ms: int,
     ) -> Outcome:
-        """Makes a held booking final."""
-        caller, request = caller_id or user_id, ("confirm", user_id)
-        return self._decide(event_id, caller, key, request, now_ms, lambda sale: sale.confirm(user_id, now_ms, caller))
+        """Makes a held booking final, or brings a late payment to its outcome."""
+        caller, request = caller_id or user_id, ("confirm", user_id, payment_id, late)
+        return self._decide(
+            event_id, caller, key, request, now_ms, lambda sale: sale.confirm(user_id, payment_id, late, now_ms, caller)
+        )
 
     def get_event(self, event_id: int, *, now_ms: int) -> Event | None:
         """The event as it is at `now_ms`; None if there is no such event."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
 from booking.domain.details import Details, Visibility
-from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
+from booking.domain.model import PAYMENTS_MAX, Booking, BookingStatus, Event, Payment, PaymentOutcome, Rules, Source
 from booking.domain.outcomes import EventOutcome, Outcome, Status
 
 CONFIRMED, HELD, WAITING = BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING
@@ -47,6 +47,8 @@ class Sale:
     """By user: live bookings, and expired holds of users who have not booked again."""
     waiting: list[str] = field(default_factory=list)
     """The waiting users, in the order in which they joined."""
+    payments: dict[str, list[Payment]] = field(default_factory=dict)
+    """By user: the last payments that they have begun, in that order."""
     changes: list[Change] = field(default_factory=list)
 
     def tickets(self, status: BookingStatus) -> int:
@@ -127,7 +129,7 @@ class Sale:
             return Outcome(Status.QUANTITY_OVER_LIMIT)
         booking = Booking(self.id, self.seq + 1, user_id, quantity, WAITING, Source.SALE, now_ms)
         if not self.waiting and quantity <= self.available:
-            booking = self._with_tickets(booking, now_ms)
+            booking = self._with_tickets(booking, rules.hold_seconds, now_ms)
             status, kind = (Status.HELD, ChangeKind.HELD) if rules.hold_seconds else (Status.BOOKED, ChangeKind.BOOKED)
             self._put(kind, booking, now_ms, actor)
             return Outcome(status, booking)
@@ -139,27 +141,44 @@ class Sale:
         self._put(ChangeKind.JOINED, booking, now_ms, actor)
         return Outcome(Status.JOINED, self.live(user_id))
 
-    def cancel(self, user_id: str, quantity: int | None, now_ms: int, actor: str, reason: str | None = None) -> Outcome:
+    def cancel(
+        self,
+        user_id: str,
+        quantity: int | None,
+        payment_id: str | None,
+        now_ms: int,
+        actor: str,
+        reason: str | None = None,
+    ) -> Outcome:
         """Cancels a user's live booking, or gives back `quantity` of its tickets if it has more than that.
 
-        Then it promotes: tickets may be free, and the head may have left or may have become smaller. The actor of both
-        is the caller. A reason is recorded if the caller is not the booking's own user.
+        With a `payment_id` it releases only the hold that this payment was begun for. Then it promotes: tickets may be
+        free, and the head may have left or may have become smaller. The actor of both is the caller. A reason is
+        recorded if the caller is not the booking's own user.
         """
-        if self.live(user_id) is None:
+        booking = self.bookings.get(user_id)
+        if booking is None or booking.status is EXPIRED:
             return Outcome(Status.BOOKING_NOT_FOUND)
-        if quantity is not None and quantity < self.bookings[user_id].quantity:
-            rest = replace(self.bookings[user_id], quantity=self.bookings[user_id].quantity - quantity)
+        if payment_id is not None and (booking.status is not HELD or booking.payment_id != payment_id):
+            return Outcome(Status.BOOKING_NOT_FOUND)
+        payment = self._find_payment(user_id, booking.payment_id)
+        if quantity is not None and quantity < booking.quantity:
+            rest = replace(booking, quantity=booking.quantity - quantity)
+            if payment is not None and payment.outcome is None:
+                self._remember(payment, replace(payment, quantity=rest.quantity))
             self._put(ChangeKind.REDUCED, rest, now_ms, actor, None if actor == user_id else reason, quantity)
             self._promote(now_ms, actor)
             return Outcome(Status.REDUCED, self.live(user_id))
-        waited = self.bookings[user_id].status is WAITING
+        if payment is not None and payment.outcome is None:
+            self._remember(payment, replace(payment, was_cancelled=True))
+        waited = booking.status is WAITING
         kind = ChangeKind.LEFT if waited else ChangeKind.CANCELLED
         booking = self._remove(kind, user_id, now_ms, actor, None if actor == user_id else reason)
         self._promote(now_ms, actor)
         return Outcome(Status.LEFT if waited else Status.CANCELLED, booking)
 
-    def confirm(self, user_id: str, now_ms: int, actor: str) -> Outcome:
-        """Makes a held booking final."""
+    def check_out(self, user_id: str, payment_id: str, now_ms: int, actor: str) -> Outcome:
+        """Begins the payment of a hold: extends the hold once, and gives it the payment's id."""
         booking = self.bookings.get(user_id)
         if booking is None:
             return Outcome(Status.BOOKING_NOT_FOUND)
@@ -167,10 +186,84 @@ class Sale:
             return Outcome(Status.HOLD_EXPIRED)
         if booking.status is WAITING:
             return Outcome(Status.STILL_WAITING)
-        if booking.status is HELD:
-            booking = replace(booking, status=CONFIRMED, expires_at_ms=None)
-            self._put(ChangeKind.CONFIRMED, booking, now_ms, actor)
-        return Outcome(Status.CONFIRMED, booking)
+        if booking.status is HELD and booking.payment_id is None:
+            expires_at_ms = max(booking.expires_at_ms or 0, now_ms + 1000 * self.rules.details.payment_seconds)
+            booking = replace(booking, payment_id=payment_id, expires_at_ms=expires_at_ms)
+            self._put(ChangeKind.CHECKOUT, booking, now_ms, actor)
+            self._remember(None, self._payment(payment_id, booking))
+        return Outcome(Status.CHECKED_OUT, booking)
+
+    def confirm(self, user_id: str, payment_id: str | None, late: bool, now_ms: int, actor: str) -> Outcome:
+        """Makes a held booking final. If it is `late`, a payment for a hold that has ended comes to its outcome."""
+        booking = self.bookings.get(user_id)
+        is_live = booking is not None and booking.status is not EXPIRED
+        if booking is not None and is_live and payment_id in (None, booking.payment_id):
+            if booking.status is WAITING:
+                return Outcome(Status.STILL_WAITING)
+            if booking.status is HELD:
+                booking = replace(booking, status=CONFIRMED, expires_at_ms=None)
+                self._put(ChangeKind.CONFIRMED, booking, now_ms, actor)
+                payment = self._find_payment(user_id, booking.payment_id)
+                if payment is not None:
+                    self._remember(payment, replace(payment, outcome=PaymentOutcome.BOOKING))
+            return Outcome(Status.CONFIRMED, booking)
+        if late:
+            payment = self._find_payment(user_id, payment_id)
+            if payment_id is None and booking is not None:  # of the hold that has expired
+                own_id = booking.payment_id or f"{self.id}-{booking.number}"
+                payment = self._find_payment(user_id, own_id) or self._payment(own_id, booking)
+            if payment is not None:
+                return self._settle(payment, now_ms, actor)
+        if booking is None:
+            return Outcome(Status.BOOKING_NOT_FOUND)
+        if payment_id not in (None, booking.payment_id):
+            return Outcome(Status.PAYMENT_MISMATCH)
+        return Outcome(Status.HOLD_EXPIRED)
+
+    def _settle(self, payment: Payment, now_ms: int, actor: str) -> Outcome:
+        """A payment for a hold that has ended comes to a booking or to a refund, once and for all.
+
+        The tickets must be free, nobody may wait who would be overtaken, and the user may have no other live booking.
+        """
+        if payment.outcome is PaymentOutcome.BOOKING:  # which was cancelled later
+            return Outcome(Status.BOOKING_NOT_FOUND)
+        if payment.outcome is PaymentOutcome.REFUND_DUE:
+            return Outcome(Status.REFUND_DUE)
+        before = self.bookings.get(payment.user_id)
+        is_free = not self.waiting and payment.quantity <= self.available
+        if is_free and (before is None or before.status is EXPIRED):
+            booking = Booking(
+                self.id,
+                self.seq + 1,
+                payment.user_id,
+                payment.quantity,
+                CONFIRMED,
+                Source.SALE,
+                now_ms,
+                payment_id=payment.id,
+            )
+            self._put(ChangeKind.BOOKED, booking, now_ms, actor)
+            self._remember(payment, replace(payment, outcome=PaymentOutcome.BOOKING, was_cancelled=False))
+            return Outcome(Status.CONFIRMED, booking)
+        ended = Booking(
+            self.id,
+            payment.number,
+            payment.user_id,
+            payment.quantity,
+            CANCELLED if payment.was_cancelled else EXPIRED,
+            payment.source,
+            payment.created_at_ms,
+            payment_id=payment.id,
+        )
+        self._record(ChangeKind.REFUND_DUE, ended, now_ms, actor)
+        self._remember(payment, replace(payment, outcome=PaymentOutcome.REFUND_DUE, was_cancelled=False))
+        return Outcome(Status.REFUND_DUE)
+
+    def _payment(self, payment_id: str, booking: Booking) -> Payment:
+        """A payment that is begun for a hold."""
+        return Payment(
+            payment_id, booking.user_id, booking.number, booking.quantity, booking.created_at_ms, booking.source
+        )
 
     def change(self, rules: Rules, now_ms: int, actor: str | None = None) -> EventOutcome:
         """Replaces the event's rules; equal rules are no change. `actor` is the caller."""
@@ -206,14 +299,28 @@ class Sale:
         The actor is the one whose call freed them.
         """
         while self.waiting and self.bookings[self.waiting[0]].quantity <= self.available:
-            booking = self._with_tickets(self.bookings[self.waiting.pop(0)], now_ms)
+            booking = self._with_tickets(self.bookings[self.waiting.pop(0)], self.rules.offer_seconds, now_ms)
             self._put(ChangeKind.PROMOTED, replace(booking, source=Source.WAITLIST), now_ms, actor)
 
-    def _with_tickets(self, booking: Booking, now_ms: int) -> Booking:
-        """The booking as a hold that begins now, or as a confirmed one if the event has no holds."""
-        if self.rules.hold_seconds:
-            return replace(booking, status=HELD, expires_at_ms=now_ms + 1000 * self.rules.hold_seconds)
+    def _with_tickets(self, booking: Booking, hold_seconds: int, now_ms: int) -> Booking:
+        """The booking as a hold that begins now, or as a confirmed one if such holds have no length."""
+        if hold_seconds:
+            return replace(booking, status=HELD, expires_at_ms=now_ms + 1000 * hold_seconds)
         return replace(booking, status=CONFIRMED)
+
+    def _find_payment(self, user_id: str, payment_id: str | None) -> Payment | None:
+        """A payment that a user has begun, if it is remembered; of several with one id the last."""
+        mine = self.payments.get(user_id, [])
+        return next((payment for payment in reversed(mine) if payment.id == payment_id), None)
+
+    def _remember(self, was: Payment | None, payment: Payment) -> None:
+        """Stores a payment in place of what it was, or as its user's last one."""
+        mine = self.payments.setdefault(payment.user_id, [])
+        if was in mine:
+            mine[len(mine) - 1 - mine[::-1].index(was)] = payment
+        else:
+            mine.append(payment)
+            del mine[:-PAYMENTS_MAX]
 
     def _remove(self, kind: ChangeKind, user_id: str, now_ms: int, actor: str, reason: str | None = None) -> Booking:
         booking = replace(self.bookings[user_id], status=CANCELLED, expires_at_ms=None)
@@ -234,6 +341,18 @@ class Sale:
     ) -> None:
         """Stores a booking as its user's last one, and appends the change."""
         self.bookings[booking.user_id] = booking
+        self._record(kind, booking, now_ms, actor, reason, given_back)
+
+    def _record(
+        self,
+        kind: ChangeKind,
+        booking: Booking,
+        now_ms: int,
+        actor: str,
+        reason: str | None = None,
+        given_back: int = 0,
+    ) -> None:
+        """Appends a change of a booking."""
         self.seq += 1
         self.changes.append(
             BookingChange(
@@ -250,6 +369,7 @@ class Sale:
                 expires_at_ms=booking.expires_at_ms,
                 actor=None if actor == booking.user_id else actor,
                 reason=reason,
+                payment_id=booking.payment_id,
                 given_back=given_back,
             )
         )

@@ -220,6 +220,8 @@ class _Restoration:
             await self._writer.write_bookings(event_id, span)
             _count(live, span)
             self._progress(len(span))
+        async for payments in self._ledger.payments(event_id):
+            await self._writer.write_payments(event_id, payments)
         (sold_bookings, sold), (held_bookings, held), (waiting_bookings, backlog) = live.values()
         counters = {
             "available": record.rules.capacity - sold - held,

@@ -17,6 +17,7 @@ from booking.inventory.primary_batchers import PrimaryBatchers
 from booking.inventory.reader import InventoryReader, Primary
 from booking.ledger.errors import LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger
+from booking.ledger.mails import MailQueue
 from booking.ledger.webhooks import WebhookLedger
 from booking.metrics import Histogram, Metrics, MetricsFile, escaped, together
 from booking.web.access_log import AccessLog
@@ -56,6 +57,13 @@ HELP = {
     "booking_webhook_backlog_changes": ("gauge", "Changes that a webhook is behind, of any kind."),
     "booking_webhook_backlog_seconds": ("gauge", "Age of the oldest of them."),
     "booking_webhooks_disabled": ("gauge", "Webhooks that were disabled because they kept failing."),
+    "booking_mails_total": (
+        "counter",
+        "Mails by kind, and by what became of them: sent, deferred, refused, given_up, …",
+    ),
+    "booking_mail_server_failures_total": ("counter", "Connections to the mail server that failed."),
+    "booking_mail_backlog": ("gauge", "Mails that are to be sent by now, by lane."),
+    "booking_mail_backlog_seconds": ("gauge", "Since when the oldest of them is to be sent."),
     "booking_queue_commands": ("gauge", "Commands that wait in the worker that responds."),
     "booking_live_listeners": ("gauge", "Open live streams of the worker that responds."),
     "booking_redis_up": ("gauge", "1 if Redis answers; of a cluster, for each primary."),
@@ -108,6 +116,7 @@ class MetricsEndpoint:
                 self._gauges(), self._webhooks_behind(), self._database_up()
             )
             gauges |= {("booking_database_up", ""): database_up, **webhooks}
+            gauges |= await self._mail_backlog()
         return PlainResponse(200, "".join(lines(metrics, gauges)).encode(), media_type=CONTENT_TYPE)
 
     async def _counters(self) -> Metrics:
@@ -156,6 +165,17 @@ class MetricsEndpoint:
         except LedgerUnavailable:
             return False
         return True
+
+    async def _mail_backlog(self) -> dict[tuple[str, str], float]:
+        gauges: dict[tuple[str, str], float] = {}
+        with suppress(LedgerUnavailable):
+            for lane, (mails, oldest_ms) in (
+                await MailQueue(self._ledger).backlog(time.time_ns() // 1_000_000)
+            ).items():
+                labels = escaped({"lane": lane.name.lower()})
+                gauges["booking_mail_backlog", labels] = mails
+                gauges["booking_mail_backlog_seconds", labels] = oldest_ms / 1_000
+        return gauges
 
     async def _refusals(self, event_id: int) -> dict[tuple[str, str], float]:
         counted = refusals_of(await self._reader.event(event_id) or {})

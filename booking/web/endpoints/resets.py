@@ -6,8 +6,8 @@ from starlette.types import Receive, Scope
 
 from booking.auth.emails import email_key
 from booking.auth.passwords import Passwords
-from booking.auth.reset_tokens import CHARACTERS_MAX, hash_of, new_nonce, reset_token
 from booking.domain.callers import account_user_id
+from booking.domain.reset_tokens import CHARACTERS_MAX, hash_of, new_nonce, reset_token
 from booking.ledger.ledger import Ledger
 from booking.web.account_tokens import AccountTokens
 from booking.web.endpoints.accounts import Doorway

@@ -1,4 +1,4 @@
-"""The hot path: book, cancel and confirm, from the request to its response."""
+"""The hot path: book, check out, confirm and cancel, from the request to its response."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -15,7 +15,14 @@ from booking.web.local_limits import ALL_EVENTS_TIMES, LocalBuckets
 from booking.web.organizers import require_owner
 from booking.web.problems import KINDS, Fault, Problem, invalid
 from booking.web.rate_limits import rate_limited
-from booking.web.request_schemas import BookRequest, CancelRequest, CommandRequest, ConfirmRequest, validate
+from booking.web.request_schemas import (
+    BookRequest,
+    CancelRequest,
+    CheckoutRequest,
+    CommandRequest,
+    ConfirmRequest,
+    validate,
+)
 from booking.web.requests import REQUEST_ID, USER, read_idempotency_key, read_json
 from booking.web.responses import Header, PlainResponse, booking_data, problem_response, success
 from booking.web.times import to_text
@@ -31,6 +38,7 @@ SUCCESSES: dict[Status, tuple[int, str]] = {
     Status.HELD: (201, "Ticket booked successfully"),
     Status.JOINED: (202, "No tickets available. User added to waiting list."),
     Status.ALREADY_WAITING: (202, "No tickets available. User added to waiting list."),
+    Status.CHECKED_OUT: (200, "Checkout started."),
     Status.CONFIRMED: (200, "Booking confirmed successfully."),
     Status.CANCELLED: (200, "Booking canceled successfully."),
     Status.LEFT: (200, "Removed from the waiting list."),
@@ -58,12 +66,13 @@ def refusals_of(stored: Mapping[str, int]) -> dict[str, int]:
 
 
 class SaleEndpoints:
-    """The endpoints of the three commands."""
+    """The endpoints of the four commands."""
 
     def __init__(self, credentials: Credentials, office: BoxOffice, limit: RateLimit | None) -> None:
         buckets = Buckets(limit)
         self.book = CommandEndpoint(credentials, office, buckets, BookRequest, _book)
         self.cancel = CommandEndpoint(credentials, office, buckets, CancelRequest, _cancel)
+        self.checkout = CommandEndpoint(credentials, office, buckets, CheckoutRequest, _check_out)
         self.confirm = CommandEndpoint(credentials, office, buckets, ConfirmRequest, _confirm)
 
 
@@ -188,8 +197,15 @@ def _cancel(
     return office.cancel(order.event_id, user_id, order.quantity or None, key, acting, order.reason)
 
 
+def _check_out(
+    office: BoxOffice, order: CheckoutRequest, user_id: str, key: IdempotencyKey | None, acting: Acting | None
+) -> Decision:
+    """`POST /checkout`."""
+    return office.check_out(order.event_id, user_id, key, acting)
+
+
 def _confirm(
     office: BoxOffice, order: ConfirmRequest, user_id: str, key: IdempotencyKey | None, acting: Acting | None
 ) -> Decision:
     """`POST /confirm`."""
-    return office.confirm(order.event_id, user_id, key, acting)
+    return office.confirm(order.event_id, user_id, key, acting, order.payment_id, order.late)

@@ -43,8 +43,10 @@ EVENT = event_data(_EVENT)
 DETAILS = details_data(_EVENT)
 BOOKING = booking_data(_BOOKING)
 HELD = booking_data(_HELD)
+CHECKED_OUT = booking_data(replace(_HELD, payment_id="7vV1rS0cQm6gZ3xk9yTq2A"))
 WAITING = booking_data(_WAITING)
 CANCELLED = booking_data(replace(_BOOKING, status=BookingStatus.CANCELLED))
+LISTED = [WAITING, booking_data(replace(_BOOKING, user_id="account:3")) | {"email": "ada@example.com"}]
 
 CHANGES = [
     change_data(change)
@@ -79,8 +81,8 @@ TEST = {
     "duration_ms": 41,
 }
 
-CSV = (",".join(COLUMNS) + "\r\n").encode() + csv_lines([_BOOKING, _WAITING])
-NDJSON = ndjson_lines([_BOOKING, _WAITING])
+CSV = (",".join(COLUMNS) + "\r\n").encode() + csv_lines(LISTED)
+NDJSON = ndjson_lines(LISTED)
 LIVE = f"retry: 1000\n\nid: {_EVENT.epoch}-5\nevent: availability\ndata: {orjson.dumps(EVENT).decode()}\n\n"
 CALENDAR = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\n…END:VCALENDAR\r\n"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 29 29">…</svg>'

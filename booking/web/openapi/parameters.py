@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from booking.domain.model import BookingStatus
 from booking.web.endpoints import changes
 from booking.web.endpoints.exports import FORMATS
+from booking.web.endpoints.lists import ORDERS, SEARCH_CHARACTERS_MAX, STATUSES
 from booking.web.endpoints.live_of_user import EVENTS_MAX
 from booking.web.problems import KINDS
 from booking.web.request_ids import REQUEST_ID_BYTES_MAX
-from booking.web.request_schemas import INTEGER_MAX
+from booking.web.request_schemas import INTEGER_MAX, NO_NUL
 from booking.web.requests import EVENT_ID_DIGITS_MAX, KEY_BYTES_MAX, LIMIT_DEFAULT, LIMIT_MAX
 
 JsonObject = dict[str, Any]
@@ -60,6 +60,12 @@ PARAMETERS: dict[str, JsonObject] = {
         "If-Match",
         "header",
         "The ETag of `GET /events/{event_id}/details`. If the event has been changed since, it is not changed again.",
+        {"type": "string"},
+    ),
+    "Stripe-Signature": _parameter(
+        "Stripe-Signature",
+        "header",
+        "The time and the signatures of the event, as Stripe sends them.",
         {"type": "string"},
     ),
     "Last-Event-ID": _parameter(
@@ -122,8 +128,20 @@ PARAMETERS: dict[str, JsonObject] = {
     "status": _parameter(
         "status",
         "query",
-        "Only bookings in this state.",
-        {"type": "string", "enum": [str(one) for one in BookingStatus]},
+        "Only bookings in this state; `ended`: cancelled or expired.",
+        {"type": "string", "enum": list(STATUSES)},
+    ),
+    "q": _parameter(
+        "q",
+        "query",
+        "Only bookings of users whose user id, or whose account's email, begins like this.",
+        {"type": "string", "minLength": 1, "maxLength": SEARCH_CHARACTERS_MAX, "pattern": NO_NUL},
+    ),
+    "order": _parameter(
+        "order",
+        "query",
+        "`oldest` first begins at the head of the waiting list.",
+        {"type": "string", "enum": list(ORDERS), "default": "newest"},
     ),
     "format": _parameter(
         "format",

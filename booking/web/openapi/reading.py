@@ -205,7 +205,7 @@ READING = (
                     **success(
                         "Fetched bookings",
                         list_of(response_schemas.BookingData),
-                        [examples.WAITING, examples.BOOKING],
+                        examples.LISTED,
                         has_more=HAS_MORE,
                         seq=SEQ,
                         up_to_date=UP_TO_DATE,
@@ -216,8 +216,9 @@ READING = (
                 ("X-Event-Seq", "Content-Disposition"),
             ),
         ),
-        "If a spreadsheet would read a csv cell as a formula, an apostrophe is put in front of it.",
-        parameters=("limit", "bookings.starting_after", "status", "format"),
+        "Users who have an account here are listed with their `email`. If a spreadsheet would read a csv cell as a "
+        "formula, an apostrophe is put in front of it. A file is ordered from the oldest booking to the newest.",
+        parameters=("limit", "bookings.starting_after", "status", "q", "order", "format"),
         reads_database=True,
     ),
     Operation(

@@ -19,6 +19,7 @@ SCHEMAS = "#/components/schemas/"
 REQUESTS = (
     request_schemas.BookRequest,
     request_schemas.CancelRequest,
+    request_schemas.CheckoutRequest,
     request_schemas.ConfirmRequest,
     request_schemas.InitializeRequest,
     request_schemas.ChangeRequest,

@@ -5,7 +5,7 @@ from booking.web import request_schemas, response_schemas
 from booking.web.endpoints.sale import SUCCESSES
 from booking.web.openapi import examples
 from booking.web.openapi.operation import Audience, Operation, ResponseDoc, Tag
-from booking.web.openapi.schemas import ref, success
+from booking.web.openapi.schemas import Schema, ref, success
 
 BOOKING = ref(response_schemas.BookingData)
 EVENT = ref(response_schemas.EventData)
@@ -13,6 +13,12 @@ WELCOME = ref(response_schemas.WelcomeData)
 USER = ref(response_schemas.UserData)
 FORGOTTEN = ref(response_schemas.ForgottenData)
 EVENT_ID = ({"type": "integer", "minimum": 1}, 1)
+
+STRIPE_OUTCOME: Schema = {
+    "type": ["object", "null"],
+    "required": ["outcome"],
+    "properties": {"outcome": {"type": "string"}},
+}
 
 COMMAND_CODES = ("event_not_found", "idempotency_key_reused", "rate_limited")
 """The problem codes that every command has."""
@@ -68,6 +74,28 @@ SELLING = (
     ),
     Operation(
         "POST",
+        "/checkout",
+        "checkout",
+        Tag.SALE,
+        Audience.USER,
+        "Begin to pay for a hold",
+        (
+            ResponseDoc(
+                200,
+                "The hold has a `payment_id`, and lasts for the event's `payment_seconds` from now, or as long as "
+                "before if that is longer. Once it has one, and once it is confirmed, a further call changes nothing.",
+                success(_message(Status.CHECKED_OUT), BOOKING, examples.CHECKED_OUT),
+            ),
+        ),
+        "The service calls no payment provider. It hears of a payment by `/confirm` or by Stripe's events, and says "
+        f"what the payment came to. {ACTING}",
+        request_schemas.CheckoutRequest,
+        {"event_id": 1},
+        ("Idempotency-Key",),
+        (*COMMAND_CODES, "booking_not_found", "hold_expired", "still_waiting"),
+    ),
+    Operation(
+        "POST",
         "/confirm",
         "confirm",
         Tag.SALE,
@@ -80,11 +108,37 @@ SELLING = (
                 success(_message(Status.CONFIRMED), BOOKING, examples.BOOKING),
             ),
         ),
-        f"A hold ends at its `expires_at`; it cannot be confirmed after that. {ACTING}",
+        "A hold ends at its `expires_at`; it cannot be confirmed after that. With `late`, a payment for a hold that "
+        "has ended in any way comes to an outcome, once and for all: to a new booking, if its tickets are free, nobody "
+        "waits who would be overtaken, and the buyer has no other booking; else to `refund_due`, which is recorded "
+        "once. The last 32 payments of a user are known for as long as the event exists. Check a refund with the "
+        f"provider: the buyer may have called, too. {ACTING}",
         request_schemas.ConfirmRequest,
         {"event_id": 1},
         ("Idempotency-Key",),
-        (*COMMAND_CODES, "booking_not_found", "hold_expired", "still_waiting"),
+        (*COMMAND_CODES, "booking_not_found", "hold_expired", "still_waiting", "payment_mismatch", "refund_due"),
+    ),
+    Operation(
+        "POST",
+        "/payments/stripe",
+        "stripe_event",
+        Tag.SALE,
+        Audience.ANYONE,
+        "Take an event from Stripe",
+        (
+            ResponseDoc(
+                200,
+                "Received, or ignored: then `data` is null. `outcome` says what the event came to: `confirmed`, "
+                "`refund_due`, `cancelled`, or that there is no such booking or payment.",
+                success("Event received.", STRIPE_OUTCOME, {"outcome": "confirmed"}),
+            ),
+        ),
+        "The body is Stripe's event, up to 64 KiB, signed with `BOOKING_STRIPE_SECRET`; without that setting: "
+        "`not_found`. The `metadata` of its object names `event_id`, `user_id` and `payment_id`, as text. "
+        "`checkout.session.completed` that is `paid` confirms, late if need be; `checkout.session.expired` and "
+        "`payment_intent.payment_failed` release the hold. All other events are ignored.",
+        parameters=("Stripe-Signature",),
+        refusals=("invalid_signature", "malformed_json", "body_too_large", "not_found"),
     ),
     Operation(
         "POST",

@@ -42,7 +42,7 @@ class PageEndpoints:
     def __init__(self, office: BoxOffice, *, sends_mail: bool = False) -> None:
         self._office = office
         self._mail = "on" if sends_mail else "off"
-        self._rendered: dict[int, tuple[tuple[str, str, str], StaticAsset]] = {}
+        self._rendered: dict[tuple[int, str, str], tuple[str, StaticAsset]] = {}
 
     async def index(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /`: the list of sales."""
@@ -79,12 +79,12 @@ class PageEndpoints:
 
     def _of_event(self, scope: Scope, event: Event) -> StaticAsset:
         """The page of an event, in the language that the client prefers."""
-        version = (event.rules_tag, root_of(scope), language_of(scope))
-        known = self._rendered.get(event.id)
-        if known is None or known[0] != version:
+        place = (event.id, root_of(scope), language_of(scope))
+        known = self._rendered.get(place)
+        if known is None or known[0] != event.rules_tag:
             if len(self._rendered) >= RENDERED_MAX:
                 self._rendered.clear()
-            known = self._rendered[event.id] = (version, self._sale(scope, event))
+            known = self._rendered[place] = (event.rules_tag, self._sale(scope, event))
         return known[1]
 
     def _sale(self, scope: Scope, event: Event | None) -> StaticAsset:

@@ -44,7 +44,15 @@ EXPECTED = {
     | {"already_booked", "sold_out", "waitlist_full", "quantity_over_limit"}
     | {"sale_not_open", "sale_closed", "sale_paused"},
     ("post", "/cancel"): BODY | SIGNED_IN | STEP | {"booking_not_found", "forbidden"},
-    ("post", "/confirm"): BODY | SIGNED_IN | STEP | {"booking_not_found", "hold_expired", "still_waiting"},
+    ("post", "/checkout"): BODY
+    | SIGNED_IN
+    | STEP
+    | {"booking_not_found", "hold_expired", "still_waiting", "forbidden"},
+    ("post", "/confirm"): BODY
+    | SIGNED_IN
+    | STEP
+    | {"booking_not_found", "hold_expired", "still_waiting", "refund_due"},
+    ("post", "/payments/stripe"): {"invalid_signature", "malformed_json", "body_too_large", "not_found"},
     ("patch", "/events/{event_id}"): BODY | ORGANIZING | {"capacity_below_sold", "precondition_failed"},
     ("get", "/status/{event_id}"): {"event_not_found"},
     ("get", "/events/{event_id}"): {"event_not_found", "rate_limited"},

@@ -33,11 +33,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("event_id", "payment_id", name="pk_payments"),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_payments_event_id", "payments", ["event_id", "outcome", "outcome_seq"])
+    op.create_index("ix_payments_event_id", "payments", ["event_id", "user_id", "seq"])
+    op.create_index("ix_payments_outcome", "payments", ["event_id", "outcome", "outcome_seq"])
 
 
 def downgrade() -> None:
     """Removes them. It forgets which payments are to be refunded."""
+    op.drop_index("ix_payments_outcome", "payments")
     op.drop_index("ix_payments_event_id", "payments")
     op.drop_table("payments")
     op.drop_column("changes", "given_back")

@@ -5,7 +5,7 @@ import { CURRENT, NEW, passwordForm } from "./password_form.js";
 import { ask } from "./question.js";
 import * as session from "./session.js";
 import { showAccount, signInForm } from "./sign_in.js";
-import { ACCOUNT_WORDS, inWords } from "./words.js";
+import { ACCOUNT_WORDS, inWords, t } from "./words.js";
 
 let shown = null; // whose account is shown
 
@@ -14,11 +14,11 @@ const wrongPassword = (refusal) => (refusal.code === "invalid_credentials" ? ACC
 function forms() {
   const email = session.email();
   const change = passwordForm({
-    title: "Change your password",
-    lead: "You are signed out on all other devices.",
+    title: t("account.change"),
+    lead: t("account.change_text"),
     email,
     asks: [CURRENT, NEW],
-    submit: "Change the password",
+    submit: t("account.change_button"),
     path: "/auth/password",
     onDone(data) {
       session.renew(session.token(), data.token);
@@ -27,15 +27,15 @@ function forms() {
     onRefused: wrongPassword,
   });
   const remove = passwordForm({
-    title: "Remove your account",
-    lead: "Your email and your password are erased. What you have booked has to be given back first.",
+    title: t("account.remove"),
+    lead: t("account.remove_text"),
     email,
     asks: [CURRENT],
-    submit: "Remove the account",
+    submit: t("account.remove_button"),
     danger: true,
     method: "DELETE",
     path: "/auth/account",
-    confirm: () => ask({ title: "Remove your account?", text: `${email} could not sign in any more. This cannot be undone.`, yes: "Remove it", no: "Keep it" }),
+    confirm: () => ask({ title: t("account.remove_question"), text: t("account.remove_question_text", { email }), yes: t("account.remove_yes"), no: t("account.remove_no") }),
     onDone() {
       session.signOut();
       setText(byId("news"), ACCOUNT_WORDS.removed);
@@ -53,7 +53,7 @@ function show() {
   if (user) byId("content").replaceChildren(...(session.hasAccount() ? forms() : [el("p", {}, ACCOUNT_WORDS.elsewhere)]));
   else {
     const form = signInForm();
-    form.say("Sign in", "Then you can change your password, or remove your account.");
+    form.say(t("form.sign_in"), t("account.sign_in_text"));
     byId("content").replaceChildren(form.element);
   }
 }

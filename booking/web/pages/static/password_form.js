@@ -3,10 +3,10 @@
 import { call } from "./api.js";
 import { el, field, setFault, setText } from "./elements.js";
 import { PASSWORD_MIN } from "./sign_in.js";
-import { ACCOUNT_WORDS, inWords } from "./words.js";
+import { ACCOUNT_WORDS, inWords, t } from "./words.js";
 
-export const CURRENT = { id: "password", label: "Your password", autocomplete: "current-password", least: 1 };
-export const NEW = { id: "new_password", label: "New password", autocomplete: "new-password", least: PASSWORD_MIN };
+export const CURRENT = { id: "password", label: t("account.your_password"), autocomplete: "current-password", least: 1 };
+export const NEW = { id: "new_password", label: t("account.new_password"), autocomplete: "new-password", least: PASSWORD_MIN };
 
 /**
  * A form that sends its passwords, with `more` fields, by `method` to `path`. `asks` is a list of CURRENT and NEW.

@@ -5,24 +5,24 @@ import { byId, el, setText } from "./elements.js";
 import { NEW, passwordForm } from "./password_form.js";
 import * as session from "./session.js";
 import { SENDS_MAIL, showAccount, SignInForm } from "./sign_in.js";
-import { ACCOUNT_WORDS } from "./words.js";
+import { ACCOUNT_WORDS, t } from "./words.js";
 
 /** The token is in the fragment, which browsers send to no server. */
 const tokenOf = () => new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
 
 function showChoice() {
   const form = passwordForm({
-    title: "Choose a new password",
-    lead: "It ends all sign-ins of before, on every device.",
+    title: t("reset.heading"),
+    lead: t("reset.text"),
     asks: [NEW],
-    submit: "Set the password",
+    submit: t("reset.button"),
     path: "/auth/reset",
     more: { reset_token: tokenOf() },
     onDone(data) {
       history.replaceState(null, "", location.pathname); // the token is used
       session.begin(data.token, data.user.email);
       setText(byId("news"), ACCOUNT_WORDS.reset(data.user.email));
-      byId("content").replaceChildren(el("p", {}, el("a", { class: "button", href: `${ROOT}/` }, "See all sales")));
+      byId("content").replaceChildren(el("p", {}, el("a", { class: "button", href: `${ROOT}/` }, t("missing.link"))));
     },
     onRefused(refusal) {
       if (refusal.code === "not_found") return ACCOUNT_WORDS.noMail;

@@ -30,6 +30,7 @@ let view = null;
 let viewKey = "";
 let user = session.userId();
 let isTrue = () => true; // whether the complaint that is shown is still true
+let lostHold = null; // what was held when the sign-in ended
 const cancelled = new Set(); // bookings cancelled on this page: later messages about them are out of date
 
 const says = (text, good = true) => {
@@ -82,7 +83,7 @@ function drawTicket() {
   if (key !== viewKey) {
     withdraw(); // a yes to leaving the waiting list must not cancel a ticket that has arrived since
     const hadFocus = byId("ticket").contains(document.activeElement);
-    view = viewOf(event, booking, acts);
+    view = viewOf(event, booking, acts, lostHold);
     viewKey = key;
     byId("ticket").replaceChildren(view.element);
     if (hadFocus) view.element.querySelector("h2").focus();
@@ -228,6 +229,7 @@ const live = new Live(eventId, {
 session.onChange(() => {
   if (session.userId() === user && user) return; // the same user, with a new token
   user = session.userId();
+  lostHold = session.hasEnded() && booking?.status === "held" ? booking : null;
   booking = undefined;
   clicks.clear();
   byId("ticket").removeAttribute("aria-busy");

@@ -7,7 +7,7 @@ import { Countdown } from "./countdown.js";
 import { el, isUsable, setText, setUsable } from "./elements.js";
 import { stateOf, wouldWait } from "./sale_state.js";
 import { signInForm } from "./sign_in.js";
-import { clockface, lasting, number, t, when } from "./words.js";
+import { clockface, inWords, lasting, number, t, when } from "./words.js";
 
 const button = (text, act, kind = "") =>
   el("button", { type: "button", class: kind, onclick: ({ currentTarget }) => isUsable(currentTarget) && act() }, text);
@@ -16,9 +16,12 @@ const many = (booking) => ({ count: booking.quantity });
 const stub = (booking) =>
   el("p", { class: "quiet stub" }, t("booking.id", { id: booking.id }), " · ", el("a", { href: `${ROOT}/me` }, t("page.my_tickets")));
 
-/** The view for this booking (null: none; undefined: not signed in). `acts` has book, confirm and cancel. */
-export function viewOf(event, booking, acts) {
-  if (booking === undefined) return signedOut();
+/**
+ * The view for this booking (null: none; undefined: not signed in). `acts` has book, confirm and cancel. `hold` is what
+ * was held when the sign-in ended.
+ */
+export function viewOf(event, booking, acts, hold = null) {
+  if (booking === undefined) return signedOut(hold);
   if (booking === null) return offer(event, acts);
   return { held, waiting, confirmed }[booking.status](booking, acts);
 }
@@ -33,9 +36,35 @@ function signInWords(event) {
   return event.waitlist_limit === 0 ? ["sign_in.see", "sign_in.sold_out_text"] : ["sign_in.join", "offer.list"];
 }
 
-function signedOut() {
+function signedOut(hold) {
+  if (hold) return signInToConfirm(hold);
   const form = signInForm();
   return { element: form.element, show: (event) => form.say(...signInWords(event).map((key) => t(key))) };
+}
+
+/** The form for a user whose sign-in has ended while tickets are held: the time that is left stays above the fields. */
+function signInToConfirm(hold) {
+  const clock = holdClock(hold);
+  const form = signInForm(clock.element);
+  return {
+    element: form.element,
+    show() {
+      const isOver = clock.show(Date.parse(hold.expires_at)) <= 0;
+      clock.element.hidden = isOver;
+      form.say(
+        t(isOver ? "form.sign_in" : "sign_in.confirm"),
+        isOver ? inWords({ code: "hold_expired" }) : t("sign_in.confirm_text", many(hold)),
+      );
+    },
+  };
+}
+
+function holdClock(booking) {
+  return new Countdown({
+    label: t("held.clock"),
+    spoken: (time) => t("held.spoken", { time }),
+    lengthMs: Math.max(Date.parse(booking.expires_at) - now(), 1),
+  });
 }
 
 function offer(event, acts) {
@@ -83,11 +112,7 @@ function offerOf(event, quantity) {
 
 function held(booking, acts) {
   const left = Date.parse(booking.expires_at) - now();
-  const clock = new Countdown({
-    label: t("held.clock"),
-    spoken: (time) => t("held.spoken", { time }),
-    lengthMs: Math.max(left, 1),
-  });
+  const clock = holdClock(booking);
   const confirm = button(t("held.confirm", many(booking)), acts.confirm, "wide");
   const until = el("p", { class: "quiet" });
   const element = el(

@@ -6,10 +6,9 @@ the database has no valid one.
 """
 
 import secrets
+from base64 import urlsafe_b64encode
 from hashlib import sha256
 from hmac import digest
-
-from booking.auth.plain_tokens import base64url
 
 NONCE_BYTES = 32
 """256 bits, all of which the token depends on."""
@@ -28,7 +27,7 @@ def new_nonce() -> str:
 
 def reset_token(secret: bytes, nonce: str) -> str:
     """The token of a nonce, for the link in the mail."""
-    return base64url(digest(secret, _PURPOSE + nonce.encode("ascii"), "sha256")).decode()
+    return urlsafe_b64encode(digest(secret, _PURPOSE + nonce.encode("ascii"), "sha256")).rstrip(b"=").decode()
 
 
 def hash_of(token: str) -> str:

@@ -2,8 +2,8 @@
 
 import re
 
-from booking.auth.reset_tokens import CHARACTERS_MAX, hash_of, new_nonce, reset_token
 from booking.auth.tokens import InvalidToken, TokenVerifier
+from booking.domain.reset_tokens import CHARACTERS_MAX, hash_of, new_nonce, reset_token
 
 SECRET = b"the secret of these tests, of more than 32 bytes"
 
