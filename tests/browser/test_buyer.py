@@ -113,7 +113,9 @@ def unknown(route: Route) -> None:
     route.fulfill(status=503, headers={"Retry-After": "1"}, content_type="application/problem+json", body=body)
 
 
-@pytest.mark.parametrize(("fails", "words"), [(losing_the_request, "No answer yet."), (unknown, "its answer got lost.")])
+@pytest.mark.parametrize(
+    ("fails", "words"), [(losing_the_request, "No answer yet."), (unknown, "its answer got lost.")]
+)
 def test_a_click_whose_answer_is_lost_is_repeated_and_counts_once(api: Api, sit: Sit, fails: Any, words: str) -> None:
     event_id = api.event(available_tickets=3)
     visitor = sit(fresh("lost"))
