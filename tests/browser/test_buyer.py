@@ -102,9 +102,8 @@ def walk_to(visitor: Visitor, name: str, *, backwards: bool = False) -> None:
     raise AssertionError(f"no way to {name!r} by keyboard")
 
 
-def losing_the_answer(route: Route) -> None:
-    """The service gets the request and decides; its answer never arrives."""
-    route.fetch()
+def losing_the_request(route: Route) -> None:
+    """The service gets nothing, which the page cannot tell from a lost answer."""
     route.abort("connectionreset")
 
 
@@ -114,7 +113,9 @@ def unknown(route: Route) -> None:
     route.fulfill(status=503, headers={"Retry-After": "1"}, content_type="application/problem+json", body=body)
 
 
-@pytest.mark.parametrize(("fails", "words"), [(losing_the_answer, "No answer yet."), (unknown, "its answer got lost.")])
+@pytest.mark.parametrize(
+    ("fails", "words"), [(losing_the_request, "No answer yet."), (unknown, "its answer got lost.")]
+)
 def test_a_click_whose_answer_is_lost_is_repeated_and_counts_once(api: Api, sit: Sit, fails: Any, words: str) -> None:
     event_id = api.event(available_tickets=3)
     visitor = sit(fresh("lost"))

@@ -58,11 +58,11 @@ class PageEndpoints:
 
     async def account(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /account`: where the user of an account changes it."""
-        await filled("account", root_of(scope), mail=self._mail).send(scope, send)
+        await _send(scope, send, "account", mail=self._mail)
 
     async def reset(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /reset`: where the link of a mail leads, with a token in its fragment; a new password is chosen here."""
-        await filled("reset", root_of(scope), mail=self._mail).send(scope, send)
+        await _send(scope, send, "reset", mail=self._mail)
 
     async def sale(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /sale/{event_id}`: the buyer's page, or a 404 page if there is no such sale."""
