@@ -86,11 +86,20 @@ def mine(api: Api) -> View:
     return View("/me", "Leave the waiting list", me.id, german="Warteliste verlassen")
 
 
-def console(api: Api) -> View:
+def console(api: Api, part: str = "", drawn: str = "Sold out; 2 people wait") -> View:
     event_id, _ = api.sold_out(available_tickets=2, event_name=LONG, hold_seconds=600)
     for user in api.users(2):
         user.book(event_id)
-    return View(f"/console#sale-{event_id}", "Redis and the database agree.", "the-organizer", "organizer")
+    return View(f"/console#sale-{event_id}{part}", drawn, "the-organizer", "organizer")
+
+
+def told(api: Api) -> View:
+    price, dates = (
+        {"amount": 4_500, "currency": "EUR"},
+        {"starts_at": "2030-05-01T18:00:00Z", "time_zone": "Asia/Kolkata"},
+    )
+    event_id = api.event(description=f"Doors at 7.\n\n{LONG}", venue=LONG[:190], price=price, **dates)
+    return View(f"/sale/{event_id}", "Doors at 7.")
 
 
 def sales(api: Api) -> View:
@@ -104,11 +113,12 @@ VIEWS: dict[str, Callable[[Api], View]] = {
     "scheduled": scheduled,
     "waiting": waiting,
     "held": held,
-    "no sale": lambda _: View("/sale/987654321", "There is no such sale", german="Diesen Verkauf gibt es nicht"),
-    "nothing": lambda _: View("/nothing", "nothing at this address", german="gibt es nichts"),
-    "my tickets": mine,
-    "my sign-in": lambda _: View("/me", "Sign in to see your tickets", german="um Ihre Tickets zu sehen"),
+    "no sale": lambda _: View("/sale/987654321", "There is no such sale"),
+    "details": told,
+    "details": told,
     "console": console,
+    "people": lambda api: console(api, "/people", "Export these as CSV"),
+    "records": lambda api: console(api, "/records", "The books balance"),
     "gate": lambda _: View("/console", "Sign in with an organizer"),
     "problem": lambda _: View("/problems/sold_out", "sold_out"),
     "problems": lambda _: View("/problems", "its meaning never changes"),

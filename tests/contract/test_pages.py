@@ -86,13 +86,14 @@ def test_the_files_of_a_page_are_cached_for_ever_under_versioned_addresses(api: 
 
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_a_page_is_one_round_of_files(api: Api, language: str) -> None:
-    """One style sheet, one script that imports nothing, and the icon: on a slow network, they come together."""
+    """Styles, one script that imports nothing, and the icon: on a slow network, they come together."""
     for path in ("/", "/me", "/account", "/reset", "/console", f"/sale/{api.event()}"):
         page = api.http.get(path, headers={"Accept-Language": language})
         links = [link.rpartition("/")[2] for link in LINK.findall(page.text)]
         own = "en" if path == "/console" else language
         name = {"/": "index"}.get(path, path.split("/")[1])
-        assert sorted(links) == sorted(["icon.svg", "pages.css", f"{name}.{own}.js"])
+        styles = ["pages.css", *(["console.css"] if path == "/console" else [])]
+        assert sorted(links) == sorted(["icon.svg", *styles, f"{name}.{own}.js"])
         script = api.http.get(f"/static/{name}.{own}.js")
         assert script.headers["content-type"] == "text/javascript; charset=utf-8"
         assert not re.search(r"^(import|export)\b|\bimport\(", script.text, re.MULTILINE)

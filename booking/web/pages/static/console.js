@@ -20,9 +20,7 @@ function rowOf(event) {
   return {
     link,
     element: el("li", {}, link),
-    isOwn: false,
     show(latest) {
-      this.isOwn = session.owns(latest);
       setText(name, latest.name);
       showChip(chip, latest);
       setText(about, `${number(latest.tickets_sold)} of ${number(latest.capacity)} sold`);
@@ -31,11 +29,12 @@ function rowOf(event) {
   };
 }
 
-const list = new SalesList(rowOf, (words) => {
+const report = (words) => {
   if (!session.isOrganizer()) return;
   setText(byId("trouble"), words);
   choose();
-});
+};
+const list = new SalesList(rowOf, report, { query: "mine=true&", isActive: session.isOrganizer });
 
 /** Shows the health of the service: its parts, and how far SQL is behind Redis. If a part fails, /readyz has status 503. */
 async function showHealth() {
@@ -57,20 +56,22 @@ async function showHealth() {
   byId("health").className = `health chip ${isReady ? "good" : "bad"}`;
 }
 
+/** Opens what the address names: a sale, and one of its parts. */
 function choose() {
-  if (!location.hash && list.rows.size) {
-    const own = [...list.rows.keys()].filter((id) => list.rows.get(id).isOwn);
-    history.replaceState(null, "", `#sale-${Math.max(...(own.length ? own : list.rows.keys()))}`);
-  }
-  const id = Number(/^#sale-(\d+)$/.exec(location.hash)?.[1]);
+  if (!location.hash && list.rows.size) history.replaceState(null, "", `#sale-${Math.max(...list.rows.keys())}`);
+  const [, text, part = "sale"] = /^#sale-(\d+)(?:\/(people|records))?$/.exec(location.hash) ?? [];
+  const id = Number(text);
   for (const [other, row] of list.rows) {
     if (other === id) row.link.setAttribute("aria-current", "true");
     else row.link.removeAttribute("aria-current");
   }
-  if (shown?.id === id) return;
+  if (shown?.id === id) return shown.part === part || shown.open(part);
   shown?.close();
   shown = null;
-  if (id && session.isOrganizer()) shown = new ConsoleSale(byId("detail"), id, (event) => list.rows.get(id)?.show(event));
+  if (id && session.isOrganizer()) {
+    shown = new ConsoleSale(byId("detail"), id, (event) => list.rows.get(id)?.show(event));
+    shown.open(part);
+  }
   else byId("detail").replaceChildren(el("p", { class: "quiet" }, list.rows.size ? "Choose a sale, or create one." : "There are no sales yet. Create the first."));
 }
 
@@ -93,7 +94,7 @@ async function enter() {
 }
 
 byId("create").addEventListener("click", () =>
-  openForm(null, (event) => {
+  openForm((event) => {
     list.load();
     location.hash = `sale-${event.id}`;
   }),

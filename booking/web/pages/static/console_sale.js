@@ -1,17 +1,18 @@
-// One sale in the console: live counters, a chart by minute, waiting list, report and audit.
+// One sale in the console: its sale with live counters, its people, and its records.
 
-import { call, Refusal, request, ROOT } from "./api.js";
+import { call, ROOT } from "./api.js";
 import { drawPulse, MinutesChart } from "./charts.js";
 import { now } from "./clock.js";
 import { el, setText } from "./elements.js";
 import { Live } from "./live.js";
-import { Report } from "./report.js";
-import { openForm } from "./sale_form.js";
-import { showChip } from "./sale_state.js";
+import { People } from "./people.js";
+import { ask } from "./question.js";
+import { Records } from "./records.js";
+import { openChange } from "./sale_form.js";
+import { showChip, stateOf } from "./sale_state.js";
 import { owns } from "./session.js";
 import { StockBar } from "./stock.js";
-import { WaitingList } from "./waiting_list.js";
-import { briefly, count, inWords, number, when } from "./words.js";
+import { count, inWords, number, when } from "./words.js";
 
 const COUNTERS = [
   ["available_tickets", "Free"],
@@ -19,6 +20,7 @@ const COUNTERS = [
   ["tickets_sold", "Sold"],
   ["waiting_list_count", "Waiting"],
 ];
+const PARTS = [["sale", "Sale"], ["people", "People"], ["records", "Records"]];
 const MINUTES_SHOWN = 15;
 const PULSE_SECONDS = 60;
 const REFRESH_MS_MIN = 5_000;
@@ -32,48 +34,61 @@ const button = (text, act) => el("button", { type: "button", class: "plain", onc
 export class ConsoleSale {
   #event = null;
   #closed = false;
+  part = "sale";
   #pulse = [];
   #reportedSeq = -1;
-  #perMinute = [];
+  #head = { seq: -1, quantity: 0 }; // of the waiting list
+  #report = null;
   #drawnMinute = 0;
   #values = COUNTERS.map(() => el("dd", { class: "figure" }));
   #bar = new StockBar();
   #name = el("h2", { tabindex: -1, dir: "auto" });
   #chip = el("span");
+  #sentence = el("p", { class: "sentence", role: "status" });
   #rules = el("p", { class: "quiet" });
   #message = el("p", { class: "notice", role: "status" });
   #pause = button("Pause", () => this.#togglePause());
-  #change = button("Change", () => openForm(this.#event, this.#take));
+  #closeNow = button("Close now", () => this.#endSale());
+  #endList = button("End the waiting list", () => this.#endWaitingList());
+  #change = button("Change", () => openChange(this.id, this.#take).catch((refusal) => this.#say(inWords(refusal))));
   #notYours = el("p", { class: "quiet" });
   #pulseWords = el("p", { class: "quiet" });
   #pulsePicture = el("div");
   #minutes = new MinutesChart("Bookings, waiting list and cancellations a minute, over the last 15 minutes");
-  #waiting = new WaitingList();
-  #report = new Report();
-  #audit = el("div");
+  #people;
+  #records;
 
   constructor(place, eventId, onChange) {
     this.id = eventId;
     this.onChange = onChange;
-    const forOwner = [
-      section("The last 15 minutes", el("div", { class: "now" }, this.#pulseWords, this.#pulsePicture), this.#minutes.element),
-      section("Waiting list", this.#waiting.element),
-      section("Report", this.#report.element, el("div", { class: "buttons" }, button("Export as CSV", () => this.#export("csv")), button("Export as NDJSON", () => this.#export("ndjson")))),
-      section("Audit", this.#audit, el("div", { class: "buttons" }, button("Audit again", () => this.#runAudit()))),
-    ];
-    this.#forOwner = [this.#pause, this.#change, ...forOwner];
-    this.#parts = [
-      el("div", { class: "headline" }, this.#name, this.#chip),
-      this.#rules,
-      el("div", { class: "buttons" }, this.#pause, this.#change, el("a", { class: "button plain", href: `${ROOT}/sale/${eventId}` }, "Buyer’s page")),
-      this.#notYours,
-      this.#message,
-      el("dl", { class: "counters" }, ...COUNTERS.map(([, name], at) => el("div", {}, el("dt", {}, name), this.#values[at]))),
-      this.#bar.element,
-      ...forOwner,
-    ];
-    this.#showParts(false);
-    place.replaceChildren(...this.#parts);
+    this.#people = new People(eventId);
+    this.#records = new Records(eventId);
+    const address = new URL(`${ROOT}/sale/${eventId}`, location.href).href;
+    const link = el("input", { id: "sale-link", readonly: true, value: address, onfocus: ({ target }) => target.select() });
+    const share = el("div", { class: "field share" }, el("label", { for: "sale-link" }, "Link to share"), link, button("Copy", () => this.#copy(address)));
+    const chart = section("The last 15 minutes", el("div", { class: "now" }, this.#pulseWords, this.#pulsePicture), this.#minutes.element);
+    this.#links = PARTS.map(([part, label]) => el("a", { href: `#sale-${eventId}${part === "sale" ? "" : `/${part}`}` }, label));
+    this.#tabs = el("nav", { class: "parts", "aria-label": "Parts of the sale" }, ...this.#links);
+    this.#ofPart = {
+      sale: [
+        this.#sentence,
+        this.#rules,
+        el("div", { class: "buttons" }, this.#pause, this.#closeNow, this.#endList, this.#change, el("a", { class: "button plain", href: `${ROOT}/sale/${eventId}` }, "Buyer’s page")),
+        this.#notYours,
+        el("dl", { class: "counters" }, ...COUNTERS.map(([, name], at) => el("div", {}, el("dt", {}, name), this.#values[at]))),
+        this.#bar.element,
+        share,
+        chart,
+      ],
+      people: [this.#people.element],
+      records: this.#records.elements,
+    };
+    this.#forOwner = [this.#tabs, chart];
+    this.#ownerButtons = [this.#pause, this.#closeNow, this.#endList, this.#change];
+    const parts = Object.values(this.#ofPart).flat();
+    this.parts = [el("div", { class: "headline" }, this.#name, this.#chip), this.#tabs, ...parts];
+    place.replaceChildren(...this.parts.slice(0, 2), this.#message, ...parts);
+    this.#showParts();
     this.#live = new Live(eventId, {
       onEvent: this.#take,
       onBooking() {},
@@ -84,7 +99,11 @@ export class ConsoleSale {
   }
 
   #parts;
+  #ofPart;
+  #links;
+  #tabs;
   #forOwner;
+  #ownerButtons;
   #live;
   #second;
 
@@ -94,44 +113,69 @@ export class ConsoleSale {
     clearInterval(this.#second);
   }
 
+  /** Shows a part: `sale`, `people` or `records`. */
+  open(part) {
+    this.part = part;
+    this.#say("");
+    this.#showParts();
+    if (this.#event === null || !owns(this.#event)) return;
+    if (this.#report !== null) this.#drawReport();
+    if (part === "people") this.#people.refresh(this.#event);
+    if (part === "records") this.#records.audit();
+  }
+
   #say(text, good = false) {
     this.#message.classList.toggle("good", good);
     setText(this.#message, text);
   }
 
-  /** Shows all parts, or only the message, while the sale is not loaded yet. */
-  #showParts(all) {
-    for (const part of this.#parts) part.hidden = !all && part !== this.#message;
+  /** Shows the open part, or only the message while the sale is not loaded yet. */
+  #showParts() {
+    const isOwn = this.#event !== null && owns(this.#event);
+    const open = isOwn ? this.part : "sale";
+    for (const part of this.parts) part.hidden = this.#event === null;
+    for (const [part, elements] of Object.entries(this.#ofPart)) for (const one of elements) one.hidden ||= part !== open;
+    for (const one of this.#forOwner) one.hidden ||= !isOwn;
+    for (const one of this.#ownerButtons) one.hidden = !isOwn;
+    if (isOwn) this.#showState();
+    PARTS.forEach(([part], at) => (part === open ? this.#links[at].setAttribute("aria-current", "page") : this.#links[at].removeAttribute("aria-current")));
   }
 
   #take = (event) => {
     const isFirst = this.#event === null;
     this.#event = event;
     if (isFirst) {
-      this.#showParts(true);
       if (owns(event)) {
         this.#refresh();
-        this.#runAudit();
       } else {
-        for (const part of this.#forOwner) part.hidden = true;
         const owner = event.organizer_id === null ? "the administrators" : "another organizer";
         setText(this.#notYours, `This sale belongs to ${owner}. You can neither change it nor see its bookings.`);
       }
+      this.open(this.part);
     }
     setText(this.#name, event.name);
-    showChip(this.#chip, event);
     setText(this.#rules, rulesOf(event));
     setText(this.#pause, event.paused ? "Resume" : "Pause");
     COUNTERS.forEach(([key], at) => setText(this.#values[at], number(event[key])));
     this.#bar.show(event);
+    this.#showState();
     this.onChange(event);
   };
+
+  #showState() {
+    const state = stateOf(this.#event);
+    showChip(this.#chip, this.#event);
+    setText(this.#sentence, sentenceOf(this.#event, this.#head.quantity));
+    if (!owns(this.#event)) return;
+    this.#closeNow.hidden = !["open", "paused"].includes(state);
+    this.#endList.hidden = this.#event.waitlist_limit === 0 || state === "closed";
+  }
 
   /** Updates the rate once a second. Changes of a sale are numbered, so the difference of numbers is the rate. */
   #updateRate() {
     if (this.#event === null) return;
-    showChip(this.#chip, this.#event);
-    if (this.#drawnMinute && this.#drawnMinute !== Math.floor(now() / 60_000)) this.#drawMinutes();
+    this.#showState();
+    if (this.part === "sale" && this.#drawnMinute && this.#drawnMinute !== Math.floor(now() / 60_000)) this.#drawMinutes();
     this.#pulse = [...this.#pulse, this.#event.seq].slice(-PULSE_SECONDS - 1);
     const rates = this.#pulse.slice(1).map((seq, at) => seq - this.#pulse[at]);
     const recent = rates.slice(-10);
@@ -140,7 +184,7 @@ export class ConsoleSale {
     drawPulse(this.#pulsePicture, Array(PULSE_SECONDS - rates.length).fill(0).concat(rates), "Changes a second over the last minute");
   }
 
-  /** Loads the report after changes. The longer a report takes, the longer the pause after it. */
+  /** Loads what the live event does not tell, after changes. The longer it takes, the longer the pause after it. */
   async #refresh() {
     while (!this.#closed) {
       const began = performance.now();
@@ -148,13 +192,13 @@ export class ConsoleSale {
       if (!document.hidden && seq !== this.#reportedSeq) {
         try {
           const { data } = await call("GET", `/events/${this.id}/report`);
-          this.#perMinute = data.per_minute;
-          this.#drawMinutes();
-          this.#report.show(data);
-          await this.#waiting.load(this.id);
+          this.#report = data;
+          this.#drawReport();
+          await this.#readHead();
+          if (this.part === "people") this.#people.refresh(this.#event);
           this.#reportedSeq = seq;
         } catch {
-          this.#report.showError();
+          this.#records.showError();
         }
       }
       const pause = Math.max(REFRESH_MS_MIN, PAUSE_FACTOR * (performance.now() - began));
@@ -162,49 +206,79 @@ export class ConsoleSale {
     }
   }
 
+  /** The size of the group at the head of the waiting list: tickets may be kept for it. */
+  async #readHead() {
+    const { seq, available_tickets: free, waiting_list_count: waiting } = this.#event;
+    if (!free || !waiting || seq === this.#head.seq) return;
+    const { data } = await call("GET", `/events/${this.id}/bookings?status=waiting&order=oldest&limit=1`);
+    this.#head = { seq, quantity: data[0]?.quantity ?? 0 };
+    this.#showState();
+  }
+
+  /** Draws what is visible: a chart needs its width. */
+  #drawReport() {
+    if (this.part === "records") this.#records.show(this.#report);
+    if (this.part === "sale") this.#drawMinutes();
+  }
+
   #drawMinutes() {
-    this.#minutes.show(this.#perMinute, now() - (MINUTES_SHOWN - 1) * 60_000, now());
+    this.#minutes.show(this.#report.per_minute, now() - (MINUTES_SHOWN - 1) * 60_000, now());
     this.#drawnMinute = Math.floor(now() / 60_000);
   }
 
-  async #togglePause() {
+  async #patch(body, done) {
     try {
-      const paused = !this.#event.paused;
-      this.#take((await call("PATCH", `/events/${this.id}`, { body: { paused } })).data);
-      this.#say(paused ? "Paused: nobody can book until you resume. Confirming and cancelling go on." : "The sale goes on.", true);
+      this.#take((await call("PATCH", `/events/${this.id}`, { body })).data);
+      this.#say(done, true);
     } catch (refusal) {
       this.#say(inWords(refusal));
     }
   }
 
-  /** A link cannot send the token, so the file is loaded by fetch and then saved through a link to the data. */
-  async #export(format) {
-    this.#say("Preparing the file…");
-    try {
-      const response = await request("GET", `/events/${this.id}/bookings?format=${format}`);
-      const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? `event-${this.id}.${format}`;
-      const url = URL.createObjectURL(await response.blob().catch(() => Promise.reject(new Refusal("no_answer"))));
-      el("a", { href: url, download: name }).click();
-      setTimeout(() => URL.revokeObjectURL(url), 60_000);
-      this.#say(`${name} is in your downloads.`, true);
-    } catch (refusal) {
-      this.#say(inWords(refusal));
-    }
+  #togglePause() {
+    const paused = !this.#event.paused;
+    return this.#patch({ paused }, paused ? "Paused: nobody can book until you resume. Confirming and cancelling go on." : "The sale goes on.");
   }
 
-  async #runAudit() {
-    this.#audit.setAttribute("aria-busy", "true");
-    try {
-      const { data } = await call("GET", `/events/${this.id}/audit`);
-      const verdict = data.ok ? "Redis and the database agree." : `${count(data.differences.length, "difference")} between Redis and the database.`;
-      const compared = `${count(data.bookings_compared, "booking")} compared, up to change ${number(data.seq_database ?? 0)} of ${number(data.seq_redis ?? 0)}, on ${briefly(now())}.`;
-      const found = data.differences.map((one) => el("li", {}, `${one.meaning} User ${one.user_id}: ${one.redis} in Redis, ${one.database} in the database.`));
-      this.#audit.replaceChildren(el("p", { class: `notice ${data.ok ? "good" : "bad"}` }, verdict), el("p", { class: "quiet" }, compared), el("ul", {}, ...found));
-    } catch (refusal) {
-      this.#audit.replaceChildren(el("p", { class: "notice bad" }, inWords(refusal)));
-    }
-    this.#audit.removeAttribute("aria-busy");
+  async #endSale() {
+    const text = "From now on nobody can book. Confirming, cancelling and the waiting list go on.";
+    if (!(await ask({ title: "Close the sale?", text, yes: "Close it", no: "Leave it open" }))) return;
+    await this.#patch({ closes_at: new Date(now()).toISOString() }, "Closed. “Change” opens it again, with another closing time.");
   }
+
+  async #endWaitingList() {
+    const stay = this.#event.waiting_list_count ? ` ${count(this.#event.waiting_list_count, "person who waits keeps the place", "people who wait keep their places")}.` : "";
+    if (!(await ask({ title: "End the waiting list?", text: `Nobody can join it any more.${stay}`, yes: "End it", no: "Leave it open" }))) return;
+    await this.#patch({ waitlist_limit: 0 }, "Ended: nobody can join the waiting list any more.");
+  }
+
+  async #copy(address) {
+    try {
+      await navigator.clipboard.writeText(address);
+      this.#say("The link is copied.", true);
+    } catch {
+      this.#say("The browser did not copy it. Select the link, and copy it from there.");
+    }
+  }
+}
+
+/** The state of the sale in one sentence. `head` is the quantity of the first one who waits, 0 if it is not known. */
+export function sentenceOf(event, head) {
+  const { available_tickets: free, waiting_list_count: waiting, waiting_tickets: wanted, waitlist_limit: limit } = event;
+  const state = stateOf(event);
+  if (event.visibility === "archived") return "Archived: nothing can be booked.";
+  if (state === "scheduled") return `Opens ${when(event.opens_at)}.`;
+  if (state === "paused") return "Paused: nobody can book until you resume.";
+  if (state === "closed") return `Closed since ${when(event.closes_at)}.`;
+  if (!waiting && free) return `On sale: ${number(free)} of ${count(event.capacity, "ticket")} left.`;
+  if (free) {
+    const group = head ? `a group of ${number(head)}` : "the group";
+    return `Sold out; ${count(free, "ticket is", "tickets are")} kept for ${group} at the front.`;
+  }
+  if (!waiting) return limit === 0 ? "Sold out, without a waiting list." : "Sold out; nobody is waiting yet.";
+  const line = `${count(waiting, "person waits", "people wait")} for ${count(wanted, "ticket")}`;
+  const full = limit !== null && wanted >= limit ? (limit === 0 ? ", and nobody can join" : ", and the waiting list is full") : "";
+  return `Sold out; ${line}${full}.`;
 }
 
 function rulesOf(event) {
@@ -212,8 +286,10 @@ function rulesOf(event) {
     count(event.capacity, "ticket"),
     `at most ${number(event.max_per_user)} a person`,
     event.hold_seconds ? `${number(event.hold_seconds)} s to confirm` : "booked at once",
+    event.offer_seconds === event.hold_seconds ? null : `${number(event.offer_seconds)} s from the waiting list`,
     event.waitlist_limit === null ? "waiting list without end" : event.waitlist_limit ? `waiting list up to ${number(event.waitlist_limit)}` : "no waiting list",
     event.opens_at ? `opens ${when(event.opens_at)}` : null,
     event.closes_at ? `closes ${when(event.closes_at)}` : null,
+    event.visibility === "listed" ? null : event.visibility,
   ].filter(Boolean).join(" · ");
 }

@@ -10,6 +10,7 @@ const CHIPS = { scheduled: "soon", open: "good", paused: "warn", closed: "done",
 
 /** `scheduled`, `open`, `paused` or `closed`: the state from the service, or a later one by the clock. */
 export function stateOf(event) {
+  if (event.visibility === "archived") return "closed";
   if (event.paused) return "paused";
   const byClock =
     event.closes_at !== null && now() >= Date.parse(event.closes_at) ? "closed"

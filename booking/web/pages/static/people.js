@@ -1,0 +1,146 @@
+// The people of a sale: one table from the server, by state, with a search.
+
+import { call } from "./api.js";
+import { el, scrollTable, setText } from "./elements.js";
+import { ask } from "./question.js";
+import { saveExport } from "./save_export.js";
+import { briefly, count, inWords, number } from "./words.js";
+
+const PAGE = 50;
+const PAGE_MAX = 100; // the most items of one call
+const SEARCH_MS = 300; // after the last letter
+
+// Each filter: its value of `status`, its label, and the event's counter of its bookings.
+const FILTERS = [
+  ["", "All"],
+  ["confirmed", "Booked", "bookings_count"],
+  ["held", "Held", "held_count"],
+  ["waiting", "Waiting", "waiting_list_count"],
+  ["ended", "Ended"],
+];
+const STATES = { confirmed: "booked", held: "held", waiting: "in line", cancelled: "cancelled", expired: "expired" };
+const LIVE = ["confirmed", "held", "waiting"];
+
+/** The table in `element`. It is loaded by `load()`, and loaded again by `refresh(event)` while its first page is shown. */
+export class People {
+  #eventId;
+  #status = "";
+  #rows = [];
+  #hasMore = false;
+  #turn = 0;
+  #seq = -1;
+  #filters;
+  #search = el("input", { id: "people-search", type: "search", maxlength: 254, autocomplete: "off", spellcheck: "false", oninput: () => this.#searchSoon() });
+  #body = el("tbody");
+  #table = scrollTable("People", ["Person", "Tickets", "State", "Since", "Cancel"], this.#body);
+  #note = el("p", { class: "quiet", role: "status" });
+  #message = el("p", { class: "notice", role: "status" });
+  #more = el("button", { type: "button", class: "plain", hidden: true, onclick: () => this.load(true) }, "More");
+  #timer;
+
+  constructor(eventId) {
+    this.#eventId = eventId;
+    this.#filters = FILTERS.map(([status, label]) =>
+      el("button", { type: "button", class: "plain", "aria-pressed": String(status === ""), onclick: () => this.#choose(status) }, label),
+    );
+    const save = (format, label) => el("button", { type: "button", class: "plain", onclick: () => this.#export(format) }, label);
+    this.element = el(
+      "section",
+      { class: "people" },
+      el("h3", {}, "People"),
+      el("div", { class: "buttons filters", role: "group", "aria-label": "Which people" }, ...this.#filters),
+      el("div", { class: "field" }, el("label", { for: "people-search" }, "Find"), el("span", { class: "hint" }, "The beginning of an e-mail address or a user id."), this.#search),
+      this.#message,
+      this.#table,
+      this.#note,
+      el("div", { class: "buttons" }, this.#more, save("csv", "Export these as CSV"), save("ndjson", "Export these as NDJSON")),
+    );
+  }
+
+  #choose(status) {
+    this.#status = status;
+    FILTERS.forEach(([value], at) => this.#filters[at].setAttribute("aria-pressed", String(value === status)));
+    this.load();
+  }
+
+  #searchSoon() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.load(), SEARCH_MS);
+  }
+
+  /** What is asked for: the waiting list from its head, all others from the newest. */
+  #query() {
+    const text = this.#search.value.trim();
+    return new URLSearchParams({ ...(this.#status ? { status: this.#status } : {}), ...(text ? { q: text } : {}) });
+  }
+
+  /** Loads the table again, or with `more` the rows behind the last one. */
+  async load(more = false) {
+    const turn = ++this.#turn;
+    const query = this.#query();
+    if (this.#status === "waiting") query.set("order", "oldest");
+    query.set("limit", more ? PAGE : Math.min(PAGE_MAX, Math.max(PAGE, this.#rows.length)));
+    if (more) query.set("starting_after", this.#rows.at(-1).id);
+    try {
+      const { data, has_more: hasMore } = await call("GET", `/events/${this.#eventId}/bookings?${query}`);
+      if (turn !== this.#turn) return; // another filter was chosen meanwhile
+      this.#rows = more ? [...this.#rows, ...data] : data;
+      this.#hasMore = hasMore;
+      this.#draw();
+    } catch (refusal) {
+      if (turn === this.#turn) setText(this.#note, inWords(refusal));
+    }
+  }
+
+  /** Shows the counts, and loads the table again if the sale has changed. Rows after the first pages are left as they are. */
+  refresh(event) {
+    FILTERS.forEach(([, label, counter], at) => setText(this.#filters[at], counter ? `${label} ${number(event[counter])}` : label));
+    if (event.seq === this.#seq || this.#rows.length > PAGE_MAX) return;
+    this.#seq = event.seq;
+    this.load();
+  }
+
+  #draw() {
+    const focused = this.#body.contains(document.activeElement) ? document.activeElement.dataset.booking : null;
+    this.#body.replaceChildren(...this.#rows.map((booking) => this.#rowOf(booking)));
+    if (focused) this.#body.querySelector(`[data-booking="${focused}"]`)?.focus();
+    this.#table.hidden = !this.#rows.length;
+    this.#more.hidden = !this.#hasMore;
+    setText(this.#note, this.#rows.length ? "" : this.#search.value.trim() ? "Nobody is found." : "Nobody is here.");
+  }
+
+  #rowOf(booking) {
+    const { id, position, user_id: user, email, quantity, status, created_at: since, expires_at: until } = booking;
+    const who = email ?? user;
+    const cancel = LIVE.includes(status)
+      ? el("button", { type: "button", class: "plain", "data-booking": id, "aria-label": `Cancel ${who}`, onclick: () => this.#cancel(booking) }, "Cancel")
+      : null;
+    const state = position ? `place ${number(position)} in line` : until ? `held until ${briefly(until)}` : STATES[status];
+    const person = [el("span", { class: "who" }, who), email ? el("span", { class: "quiet" }, user) : null];
+    // Roles, because on a phone the rows are no table rows to CSS, and then to screen readers neither.
+    const cells = [person, [count(quantity, "ticket")], [state], [el("span", { class: "quiet" }, briefly(since))], [cancel]];
+    return el("tr", { role: "row" }, ...cells.map((children) => el("td", { role: "cell" }, ...children.filter(Boolean))));
+  }
+
+  async #cancel({ user_id: user, email, quantity, status }) {
+    const what = status === "waiting" ? "This place on the waiting list" : count(quantity, "ticket");
+    const next = status === "waiting" ? "is given up." : "goes to the head of the waiting list, or on sale again.";
+    if (!(await ask({ title: `Cancel for ${email ?? user}?`, text: `${what} ${next}`, yes: "Cancel it", no: "Keep it" }))) return;
+    try {
+      const { message } = await call("POST", "/cancel", { body: { event_id: this.#eventId, user_id: user } });
+      this.#say(`${email ?? user}: ${message}`, true);
+      await this.load();
+    } catch (refusal) {
+      this.#say(inWords(refusal));
+    }
+  }
+
+  #say(text, good = false) {
+    this.#message.classList.toggle("good", good);
+    setText(this.#message, text);
+  }
+
+  #export(format) {
+    return saveExport(this.#eventId, format, this.#query(), (...said) => this.#say(...said));
+  }
+}
