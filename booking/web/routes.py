@@ -180,5 +180,6 @@ def routes(
         _sending("/", GET=page.index),
         _sending("/sale/{event_id}", GET=page.sale),
         _sending("/console", GET=page.console),
+        _sending("/console/webhooks", GET=page.webhooks),
         _sending("/static/{path:path}", GET=static),
     ]

@@ -82,6 +82,12 @@ def console(api: Api) -> View:
     return View(f"/console#sale-{event_id}", "Redis and the database agree.", "the-organizer", "organizer")
 
 
+def webhooks(api: Api) -> View:
+    answer = api.organizer.post("/webhooks", {"url": f"https://shop.invalid/{LONG.split()[0]}", "description": LONG})
+    assert answer.status == 201
+    return View("/console/webhooks", "shop.invalid", "the-organizer", "organizer")
+
+
 def sales(api: Api) -> View:
     api.event(event_name=LONG)
     return View("/", LONG.split()[0])
@@ -96,6 +102,7 @@ VIEWS: dict[str, Callable[[Api], View]] = {
     "no sale": lambda _: View("/sale/987654321", "There is no such sale"),
     "console": console,
     "gate": lambda _: View("/console", "Sign in with an organizer"),
+    "webhooks": webhooks,
     "problem": lambda _: View("/problems/sold_out", "sold_out"),
     "problems": lambda _: View("/problems", "its meaning never changes"),
 }

@@ -8,7 +8,7 @@ import pytest
 
 from .api import Api
 
-PAGES = ["/", "/console", "/problems/sold_out"]
+PAGES = ["/", "/console", "/console/webhooks", "/problems/sold_out"]
 DIRECTIVES = {
     "default-src 'none'",
     "script-src 'self'",

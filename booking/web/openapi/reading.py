@@ -305,6 +305,7 @@ SERVICE = (
         ResponseDoc(404, "A page that says that there is no such sale.", PAGE),
     ),
     _page("/console", "console_page", "The organizer's console, as a page"),
+    _page("/console/webhooks", "webhooks_page", "The organizer's webhooks, as a page"),
     _page("/docs", "docs", "This document as a page"),
     _page("/problems", "list_problems", "Every problem's code, as a page"),
     _page("/problems/{code}", "explain_problem", "A problem's code explained to a person", refusals=("not_found",)),

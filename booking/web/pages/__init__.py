@@ -34,6 +34,10 @@ class PageEndpoints:
         """`GET /console`: the organizer's page. Anyone can load it, but its data need an organizer's token."""
         await filled("console", root_of(scope)).send(scope, send)
 
+    async def webhooks(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+        """`GET /console/webhooks`: the organizer's page for webhooks."""
+        await filled("webhooks", root_of(scope)).send(scope, send)
+
     async def sale(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /sale/{event_id}`: the buyer's page, or a 404 page if there is no such sale."""
         event_id = event_id_of(scope["path_params"]["event_id"])
