@@ -204,5 +204,6 @@ def routes(
         _sending("/console", GET=page.console),
         _sending("/account", GET=page.account),
         _sending("/reset", GET=page.reset),
+        _sending("/console/webhooks", GET=page.webhooks),
         _sending("/static/{path:path}", GET=static),
     ]

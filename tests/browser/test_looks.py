@@ -102,6 +102,12 @@ def told(api: Api) -> View:
     return View(f"/sale/{event_id}", "Doors at 7.")
 
 
+def webhooks(api: Api) -> View:
+    answer = api.organizer.post("/webhooks", {"url": f"https://shop.invalid/{LONG.split()[0]}", "description": LONG})
+    assert answer.status == 201
+    return View("/console/webhooks", "shop.invalid", "the-organizer", "organizer")
+
+
 def sales(api: Api) -> View:
     api.event(event_name=LONG)
     return View("/", LONG.split()[0], german=LONG.split()[0])
@@ -115,11 +121,11 @@ VIEWS: dict[str, Callable[[Api], View]] = {
     "held": held,
     "no sale": lambda _: View("/sale/987654321", "There is no such sale"),
     "details": told,
-    "details": told,
     "console": console,
     "people": lambda api: console(api, "/people", "Export these as CSV"),
     "records": lambda api: console(api, "/records", "The books balance"),
     "gate": lambda _: View("/console", "Sign in with an organizer"),
+    "webhooks": webhooks,
     "problem": lambda _: View("/problems/sold_out", "sold_out"),
     "problems": lambda _: View("/problems", "its meaning never changes"),
 }

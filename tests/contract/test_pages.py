@@ -7,7 +7,7 @@ import pytest
 
 from .api import Api
 
-PAGES = ["/", "/console", "/account", "/reset", "/problems/sold_out"]
+PAGES = ["/", "/console", "/console/webhooks", "/account", "/reset", "/problems/sold_out"]
 """The pages with the strictest policy."""
 DIRECTIVES = {
     "default-src 'none'",

@@ -366,6 +366,7 @@ SERVICE = (
     _page("/console", "console_page", "The organizer's console, as a page"),
     _page("/account", "account_page", "The user's own account, as a page"),
     _page("/reset", "reset_page", "The page behind the link in a mail, where a new password is chosen"),
+    _page("/console/webhooks", "webhooks_page", "The organizer's webhooks, as a page"),
     _page("/docs", "docs", "This document as a page"),
     _page("/problems", "list_problems", "Every problem's code, as a page"),
     _page("/problems/{code}", "explain_problem", "A problem's code explained to a person", refusals=("not_found",)),

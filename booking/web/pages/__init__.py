@@ -64,6 +64,10 @@ class PageEndpoints:
         """`GET /reset`: where the link of a mail leads, with a token in its fragment; a new password is chosen here."""
         await _send(scope, send, "reset", mail=self._mail)
 
+    async def webhooks(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+        """`GET /console/webhooks`: the organizer's page for webhooks."""
+        await filled("webhooks", root_of(scope), mail=self._mail).send(scope, send)
+
     async def sale(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /sale/{event_id}`: the buyer's page, or a 404 page if there is no such sale."""
         event_id = event_id_of(scope["path_params"]["event_id"])
