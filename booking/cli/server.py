@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import sys
+from contextlib import suppress
 from functools import partial
 from typing import Annotated
 
@@ -31,7 +32,10 @@ def serve(
         bool, typer.Option("--without-persister", help="Do not write to SQL: a separate `booking persist` does.")
     ] = False,
     without_outbox: Annotated[
-        bool, typer.Option("--without-outbox", help="Do not call webhooks: a separate `booking notify` does.")
+        bool,
+        typer.Option(
+            "--without-outbox", help="Neither call webhooks nor send mails: a separate `booking notify` does."
+        ),
     ] = False,
     no_migrate: Annotated[
         bool,
@@ -128,17 +132,19 @@ def persist(data_dir: DataDir = None) -> None:
 
 
 def notify(data_dir: DataDir = None) -> None:
-    """Call the webhooks of organizers until Ctrl-C or SIGTERM, for `booking serve --without-outbox`.
+    """Call webhooks and send mails until Ctrl-C or SIGTERM, for `booking serve --without-outbox`.
 
-    One of any number does it at a time, and another one goes on if that is killed. It needs the database alone. It
-    waits for the tables of its version (`booking migrate`), and exits with code 2 if a newer version has migrated them.
+    One of any number does it at a time, and another one goes on if that is killed. It needs the database, and for mails
+    (BOOKING_SMTP_URL) the nodes' BOOKING_JWT_SECRET, which makes the links for a new password. It waits for the tables of its version (`booking migrate`), and exits with code 2 if a newer version has migrated them.
     With BOOKING_NOTIFY_PORT it answers /healthz and /metrics on that port.
 
         BOOKING_DATABASE_URL=postgresql://shop@db/shop booking notify
     """
     import uvloop
 
+    from booking.ledger.errors import LedgerError
     from booking.logs import never_wait
+    from booking.operations.signing_secret import check_signing_secret
     from booking.outbox.process import Health, run_when_migrated
     from booking.processes.entry_point import until_signalled
     from booking.processes.health import OUTBOX, serving_health
@@ -149,6 +155,9 @@ def notify(data_dir: DataDir = None) -> None:
     never_wait()
     try:
         health = Health()
+        if settings.sends_mail:
+            with suppress(LedgerError):  # the database is away; each mail is compared, too
+                asyncio.run(check_signing_secret(settings))
         with serving_health(settings, health, OUTBOX):
             uvloop.run(until_signalled(settings, partial(run_when_migrated, health=health, render=change_data)))
     except SettingsError as error:

@@ -7,8 +7,9 @@ from hashlib import sha256
 
 from booking.domain.mails import Mail, MailKind
 from booking.domain.model import Booking, BookingStatus, Rules
-from booking.domain.reset_tokens import reset_token
+from booking.domain.reset_tokens import hash_of, reset_token
 from booking.ledger.mails import Reader
+from booking.ledger.resets import token_hash_of
 from booking.outbox.mail_texts import language
 
 LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING)
@@ -27,6 +28,8 @@ class Messages:
         """The message for its reader; None if it is of no use any more."""
         if mail.kind is MailKind.RESET:
             token = reset_token(self._secret, str(mail.facts["nonce"]))
+            if hash_of(token) != token_hash_of(mail):
+                raise ValueError("this process has another BOOKING_JWT_SECRET than the one that took the request")
             return self._message(
                 mail, reader, "reset", {"until": self._moment(mail.expires_at_ms)}, f"reset#token={token}"
             )

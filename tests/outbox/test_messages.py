@@ -8,7 +8,7 @@ import pytest
 from booking.domain.details import Details
 from booking.domain.mails import Facts, Mail, MailKind
 from booking.domain.model import Booking, BookingStatus, Rules, Source
-from booking.domain.reset_tokens import new_nonce, reset_token
+from booking.domain.reset_tokens import hash_of, new_nonce, reset_token
 from booking.ledger.mails import Reader
 from booking.outbox.mail_texts import Language
 from booking.outbox.messages import Messages
@@ -93,12 +93,16 @@ def test_a_change_of_the_event_is_told_as_it_is_now() -> None:
 
 def test_a_reset_leads_to_its_page_with_the_token_in_the_fragment() -> None:
     nonce = new_nonce()
-    message = message_of(mail(MailKind.RESET, nonce=nonce), None, None)
+    asked = replace(mail(MailKind.RESET, nonce=nonce), name=f"reset-{hash_of(reset_token(SECRET, nonce))}")
+    message = message_of(asked, None, None)
     text, html = parts(message)
     link = f"https://shop.example/tickets/reset#token={reset_token(SECRET, nonce)}"
     assert f"\n{link}\n" in text
     assert link in html
     assert message["Subject"] == "Choose a new password"
+    other = Messages("tickets@example.com", "https://shop.example", SECRET[::-1])
+    with pytest.raises(ValueError, match="BOOKING_JWT_SECRET"):
+        other.of(asked, Reader("account:3", "ann@example.com"))
 
 
 def test_a_mail_has_the_same_message_id_at_each_attempt_and_another_than_other_mails() -> None:
