@@ -6,6 +6,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ async def test_nothing_is_missing_or_out_of_order_while_processes_and_receiver_a
         for _ in range(ROUNDS):
             await books.book(EVENTS, times=chance.randrange(1, 6))
             seen = len(receiver.messages)
-            await eventually_async(lambda seen=seen: len(receiver.messages) > seen, "deliveries go on", 60)
+            await eventually_async(partial(receiver.has_more_than, seen), "deliveries go on", 60)
             killed = chance.randrange(2)
             processes[killed].send_signal(signal.SIGKILL)
             processes[killed].wait(60)
@@ -197,7 +198,7 @@ async def test_a_stop_repeats_nothing_that_was_answered(
     for times in range(1, 4):
         with notifying(environment, tmp_path):
             await books.book(EVENTS, times=5)
-            eventually(lambda times=times: len(receiver.messages) > 100 * (times - 1) + 10, "it tells")
+            eventually(partial(receiver.has_more_than, 100 * (times - 1) + 10), "it tells")
     with notifying(environment, tmp_path):
         await eventually_async(lambda: set(receiver.told) == books.places, "all is told")
     assert len(receiver.messages) == len(books.places)
