@@ -40,7 +40,7 @@ function newForm() {
   const url = input("url", { type: "url", inputmode: "url", placeholder: "https://shop.example/hooks" });
   const description = input("description", { maxlength: 200 });
   const boxes = KINDS.map((kind, place) => input(`kind-${kind}`, { type: "checkbox", value: kind, checked: place < DEFAULT_KINDS }));
-  const kinds = el("fieldset", {}, el("legend", {}, "It is told when something was"), ...boxes.flatMap((box) => [box, el("label", { for: box.id }, box.value)]));
+  const kinds = el("fieldset", {}, el("legend", {}, "It is told of changes of these kinds"), el("div", { class: "choices" }, ...boxes.map((box) => el("label", { class: "choice" }, box, box.value))));
   byId("new").replaceChildren(
     el("h2", {}, "New webhook"),
     field("Address", url, "https, and reachable from the internet"),
