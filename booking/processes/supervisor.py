@@ -11,7 +11,8 @@ from functools import partial
 
 from booking.inventory.embedded import EmbeddedServer, EmbeddedServerFailed
 from booking.metrics import FOLDER as METRICS_FOLDER
-from booking.processes.child_process import CannotStart, ChildProcess, Command, describe_end
+from booking.processes import entry_point
+from booking.processes.child_process import CannotStart, ChildProcess, Command, Forked, describe_end
 from booking.processes.data_folder import DataFolder, DataFolderTaken, LocksMissing
 from booking.processes.listening_sockets import Listeners, answers
 from booking.processes.priority import StarvationWatch, restore_priority
@@ -87,7 +88,7 @@ class Supervisor:
             raise StartFailed(f"BOOKING_DATA_DIR: {error.filename}: {error.strerror}", EXIT_WRONG_SETTING) from None
 
     async def _start(self) -> None:
-        """Starts all children at the same time: the workers import modules while Redis and SQL are prepared."""
+        """Starts all children at the same time; each waits until it is released."""
         listeners = self._prepare()
         engine = "an embedded Redis, " if self._embedded is not None else ""
         persister = "the persister" if self._with_persister else "no persister"
@@ -165,26 +166,24 @@ class Supervisor:
         configuration, log = self._embedded.configuration, str(self._embedded.log)
         return Command(arguments, configuration, pass_fds=(self._folder.lock,), log=log)
 
-    def _web_command(self, listeners: Listeners, worker: int) -> Command:
+    def _web_command(self, listeners: Listeners, worker: int) -> Forked:
         descriptors = [listener.fileno() for listener in listeners.of(worker)]
         # If no other worker serves, this one has to answer even if Redis or the database cannot be reached.
         waits = ["wait"] if self._answers and not any(child.is_steady for child in self._workers) else []
         drains = ["drain"] if self._stop_requested.is_set() else []
         return self._command("web", ",".join(map(str, descriptors)), *waits, *drains, pass_fds=tuple(descriptors))
 
-    def _persister_command(self) -> Command:
+    def _persister_command(self) -> Forked:
         if not self._starvation_watch.has_low_priority:
             return self._command("persist")
         return self._command(
             "persist", str(self._starvation_watch.descriptor), pass_fds=(self._starvation_watch.descriptor,)
         )
 
-    def _command(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Command:
-        return Command(
-            (sys.executable, "-m", "booking.processes.entry_point", *arguments), self._settings_json, pass_fds
-        )
+    def _command(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Forked:
+        return Forked(partial(entry_point.main, arguments), self._settings_json, pass_fds)
 
-    def _child(self, name: str, command: Callable[[], Command]) -> ChildProcess:
+    def _child(self, name: str, command: Callable[[], Command | Forked]) -> ChildProcess:
         child = ChildProcess(name, command, report, self._describe)
         self._children.append(child)
         return child

@@ -45,7 +45,8 @@ def serve(environment: dict[str, str], *arguments: str) -> "subprocess.Completed
 
 def test_a_log_that_is_not_read_freezes_no_part_of_the_service(tmp_path: Path) -> None:
     reading, writing = os.pipe()
-    service = RunningService(tmp_path / "data", "s" * 48, {"BOOKING_RATE_LIMIT": "off"}, output_to=writing)
+    pipe = Path(f"/proc/{os.getpid()}/fd/{writing}")
+    service = RunningService(tmp_path / "data", "s" * 48, {"BOOKING_RATE_LIMIT": "off"}, output_to=pipe)
     try:
         service.start()
         os.set_blocking(writing, False)
@@ -305,7 +306,8 @@ def test_the_service_works_and_stops_with_a_closed_output(tmp_path: Path) -> Non
             before = json.loads(described.read_bytes())
             os.kill(before["parts"]["worker-1"], signal.SIGKILL)
             eventually(lambda: worker_of(described) != before["parts"]["worker-1"], "another worker is started")
-            assert httpx.get(f"{before['url']}/readyz", timeout=30).status_code == 200
+            ready = f"{before['url']}/readyz"
+            eventually(lambda: httpx.get(ready, timeout=30).status_code == 200, "it is ready")
             process.terminate()
             assert process.wait(30) == 0
         finally:
