@@ -120,7 +120,7 @@ export class ConsoleSale {
     this.#showParts();
     if (this.#event === null || !owns(this.#event)) return;
     if (this.#report !== null) this.#drawReport();
-    if (part === "people") this.#people.refresh(this.#event);
+    if (part === "people") this.#people.follow(this.#event);
     if (part === "records") this.#records.audit();
   }
 
@@ -158,6 +158,7 @@ export class ConsoleSale {
     setText(this.#pause, event.paused ? "Resume" : "Pause");
     COUNTERS.forEach(([key], at) => setText(this.#values[at], number(event[key])));
     this.#bar.show(event);
+    if (this.part === "people" && owns(event)) this.#people.follow(event);
     this.#showState();
     this.onChange(event);
   };
@@ -195,7 +196,6 @@ export class ConsoleSale {
           this.#report = data;
           this.#drawReport();
           await this.#readHead();
-          if (this.part === "people") this.#people.refresh(this.#event);
           this.#reportedSeq = seq;
         } catch {
           this.#records.showError();

@@ -9,6 +9,8 @@ import { briefly, count, inWords, number } from "./words.js";
 const PAGE = 50;
 const PAGE_MAX = 100; // the most items of one call
 const SEARCH_MS = 300; // after the last letter
+const PAUSE_MS_MIN = 1_000; // between two loadings of what has changed
+const PAUSE_FACTOR = 5; // the pause is at least 5 times as long as the loading took
 
 // Each filter: its value of `status`, its label, and the event's counter of its bookings.
 const FILTERS = [
@@ -21,7 +23,7 @@ const FILTERS = [
 const STATES = { confirmed: "booked", held: "held", waiting: "in line", cancelled: "cancelled", expired: "expired" };
 const LIVE = ["confirmed", "held", "waiting"];
 
-/** The table in `element`. It is loaded by `load()`, and loaded again by `refresh(event)` while its first page is shown. */
+/** The table in `element`. It is loaded by `load()`, and by `follow(event)` if the sale has changed. */
 export class People {
   #eventId;
   #status = "";
@@ -29,6 +31,8 @@ export class People {
   #hasMore = false;
   #turn = 0;
   #seq = -1;
+  #following = null;
+  #pausesUntil = 0;
   #filters;
   #search = el("input", { id: "people-search", type: "search", maxlength: 254, autocomplete: "off", spellcheck: "false", oninput: () => this.#searchSoon() });
   #body = el("tbody");
@@ -92,12 +96,17 @@ export class People {
     }
   }
 
-  /** Shows the counts, and loads the table again if the sale has changed. Rows after the first pages are left as they are. */
-  refresh(event) {
+  /** Shows the counts, and soon loads the table again if the sale has changed. A very long table is left as it is. */
+  follow(event) {
     FILTERS.forEach(([, label, counter], at) => setText(this.#filters[at], counter ? `${label} ${number(event[counter])}` : label));
     if (event.seq === this.#seq || this.#rows.length > PAGE_MAX) return;
     this.#seq = event.seq;
-    this.load();
+    this.#following ??= setTimeout(async () => {
+      this.#following = null;
+      const began = performance.now();
+      await this.load();
+      this.#pausesUntil = performance.now() + Math.max(PAUSE_MS_MIN, PAUSE_FACTOR * (performance.now() - began));
+    }, Math.max(0, this.#pausesUntil - performance.now()));
   }
 
   #draw() {
