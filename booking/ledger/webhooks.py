@@ -23,17 +23,22 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from booking.domain.callers import account_id_of
 from booking.domain.changes import ChangeKind
 from booking.ledger import service
 from booking.ledger.ledger import Ledger
 from booking.ledger.outbox import CURSOR_COLUMNS, MAIL, WEBHOOKS, Backlog, Beside, backlog_of, is_due, skip_to_now
-from booking.ledger.tables import changes, events, outbox_cursors, webhook_deliveries, webhooks
+from booking.ledger.tables import changes, events, outbox_cursors, users, webhook_deliveries, webhooks
 
 OF_OWNER_MAX = 100
 """Webhooks of one organizer, at most."""
 
 KEPT = 50
 """Deliveries of a webhook that are kept: so many of the last that failed, at places below, and of the others."""
+
+
+NO_ORGANIZER = "Its owner is no organizer any more."
+"""Why a webhook is disabled after a change of its owner's account."""
 
 
 class TooManyWebhooks(Exception):
@@ -201,6 +206,23 @@ class WebhookLedger:
         async with self._ledger.reading() as connection:
             rows = await connection.execute(select(webhooks).where(webhooks.c.disabled_reason.is_(None)))
             return [_webhook(row) for row in rows.mappings()]
+
+    async def disable_of_others(self) -> None:
+        """Disables the webhooks of accounts that are no organizers any more: they may not see the events either."""
+        async with self._ledger.writing() as connection:
+            owners = await connection.scalars(
+                select(webhooks.c.owner_id).distinct().where(webhooks.c.disabled_reason.is_(None))
+            )
+            by_account = {account_id_of(owner_id): owner_id for owner_id in owners}
+            by_account.pop(None, None)  # only the provider knows what users of an outside provider may do
+            ids = [account_id for account_id in by_account if account_id is not None]
+            if not ids:
+                return
+            still = await connection.scalars(select(users.c.id).where(users.c.id.in_(ids), users.c.organizer))
+            if others := by_account.keys() - set(still):
+                theirs = webhooks.c.owner_id.in_([by_account[account_id] for account_id in others])
+                await connection.execute(update(webhooks).where(theirs).values(disabled_reason=NO_ORGANIZER))
+                await _tell(connection)
 
     async def behind(self, now_ms: int, most: int) -> list[Backlog]:
         """Of each enabled webhook up to `most` events, drawn by chance, of which it has changes to be told now."""

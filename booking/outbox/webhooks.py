@@ -40,6 +40,9 @@ ROUND_SECONDS = 0.2
 IDLE_SECONDS = 30.0
 """Between two rounds while there is nothing new."""
 
+OWNERS_SECONDS = 10.0
+"""Between two checks that the owners of webhooks are organizers. It takes up to IDLE_SECONDS while nothing is new."""
+
 SENDING_MAX = 32
 """Messages to one webhook on their way at a time. It grows up to here with each success, and a failure makes it 1."""
 
@@ -124,6 +127,7 @@ class Dispatcher:
         self._ended: list[tuple[Endpoint, int]] = []
         """Events that are not on their way any more, and whose cursors are not written yet."""
         self._places: dict[tuple[int, bool], int] = {}
+        self._checked_at = -OWNERS_SECONDS
         self._sending = 0
         self._held_up: deque[Endpoint] = deque()
         """Those that could send more, if SENDING_IN_ALL_MAX were not reached."""
@@ -161,6 +165,9 @@ class Dispatcher:
     async def _round(self) -> bool:
         """One round. Returns whether the next one has something to do at once."""
         await self._save()
+        if time.monotonic() - self._checked_at > OWNERS_SECONDS:
+            self._checked_at = time.monotonic()
+            await self._ledger.disable_of_others()
         await self._reload()
         room = CHANGES_MAX - sum(one.ahead for one in self._endpoints.values() if not one.is_failing)
         if not self._endpoints:

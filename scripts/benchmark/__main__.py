@@ -19,6 +19,7 @@ from rich.console import Console
 
 from scripts.benchmark import against as comparison
 from scripts.benchmark.listening import listeners, too_few_files
+from scripts.benchmark.outbox import outbox
 from scripts.benchmark.processes import PartError
 from scripts.benchmark.report import Report, show
 from scripts.benchmark.service import CHECKOUT
@@ -36,6 +37,7 @@ PARTS = {
     large: ("large",),
     restore: ("restore",),
     listeners: ("listeners",),
+    outbox: ("outbox",),
 }
 """What measures which rows, in the order of the run."""
 

@@ -60,10 +60,6 @@ class Receiver:
         """The event and `seq` of each message, once each, in the order in which they first came."""
         return list(dict.fromkeys(message.place for message in list(self.messages) if "seq" in message.body["data"]))
 
-    def has_more_than(self, number: int) -> bool:
-        """Whether more than this number of messages have come, repetitions included."""
-        return len(self.messages) > number
-
     def in_order(self) -> bool:
         """Whether each event's changes came in order, repetitions apart."""
         by_event: dict[int, list[int]] = defaultdict(list)

@@ -76,6 +76,11 @@ def notifying(environment: Mapping[str, str], tmp_path: Path) -> Iterator[Forked
     assert code in STOPPED, (tmp_path / "notify.log").read_text()
 
 
+def has_more(receiver: Receiver, seen: int) -> bool:
+    """Whether more messages than these have come."""
+    return len(receiver.messages) > seen
+
+
 def same_ids(receiver: Receiver) -> bool:
     """Whether each change came under one id, however often it came."""
     ids: dict[tuple[int, int], set[str]] = {}
@@ -95,8 +100,7 @@ async def test_nothing_is_missing_or_out_of_order_while_processes_and_receiver_a
     try:
         for _ in range(ROUNDS):
             await books.book(EVENTS, times=chance.randrange(1, 6))
-            seen = len(receiver.messages)
-            await eventually_async(partial(receiver.has_more_than, seen), "deliveries go on", 60)
+            await eventually_async(partial(has_more, receiver, len(receiver.messages)), "deliveries go on", 60)
             killed = chance.randrange(2)
             processes[killed].send_signal(signal.SIGKILL)
             processes[killed].wait(60)
@@ -198,7 +202,7 @@ async def test_a_stop_repeats_nothing_that_was_answered(
     for times in range(1, 4):
         with notifying(environment, tmp_path):
             await books.book(EVENTS, times=5)
-            eventually(partial(receiver.has_more_than, 100 * (times - 1) + 10), "it tells")
+            eventually(partial(has_more, receiver, 100 * (times - 1) + 10), "it tells")
     with notifying(environment, tmp_path):
         await eventually_async(lambda: set(receiver.told) == books.places, "all is told")
     assert len(receiver.messages) == len(books.places)

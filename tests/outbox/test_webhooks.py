@@ -7,6 +7,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from tests.contract.api import Api
 from tests.contract.client import Answer, Caller, fresh
+from tests.fixtures.commands import run_command
 from tests.fixtures.waiting import eventually
 from tests.outbox.receiver import Receiver, receiving
 
@@ -271,3 +272,17 @@ def test_a_webhook_with_a_fault_is_refused_with_its_place(organizer: Caller, bod
     answer = organizer.post("/webhooks", body)
     assert answer.verdict == (422, "invalid_request")
     assert answer.pointers == {pointer}
+
+
+def test_the_webhooks_of_an_account_end_with_its_role(api: Api, receiver: Receiver) -> None:
+    email, password = f"{fresh('boss')}@example.com", "correct horse battery staple"
+    assert api.anyone.post("/auth/register", {"email": email, "password": password}).status == 201
+    environment = {**api.environment}
+    assert run_command(["user", "promote", email], environment).returncode == 0
+    answer = api.anyone.post("/auth/login", {"email": email, "password": password})
+    boss = api.with_token(answer.data["token"], f"account:{answer.data['user']['id']}")
+    webhook = register(boss, receiver, kinds=["created"])
+    assert run_command(["user", "demote", email], environment).returncode == 0
+    admin = api.bearer("an-admin", {**api.claims("an-admin"), "role": "admin"})
+    eventually(lambda: call(admin, "GET", webhook).data["status"] == "disabled", "it is disabled")
+    assert call(admin, "GET", webhook).data["disabled_reason"] == "Its owner is no organizer any more."
