@@ -135,8 +135,9 @@ def notify(data_dir: DataDir = None) -> None:
     """Call webhooks and send mails until Ctrl-C or SIGTERM, for `booking serve --without-outbox`.
 
     One of any number does it at a time, and another one goes on if that is killed. It needs the database, and for mails
-    (BOOKING_SMTP_URL) the nodes' BOOKING_JWT_SECRET, which makes the links for a new password. It waits for the tables of its version (`booking migrate`), and exits with code 2 if a newer version has migrated them.
-    With BOOKING_NOTIFY_PORT it answers /healthz and /metrics on that port.
+    (BOOKING_SMTP_URL) the nodes' BOOKING_JWT_SECRET, which makes the links for a new password. It waits for the tables
+    of its version (`booking migrate`), and exits with code 2 if a newer version has migrated them. With
+    BOOKING_NOTIFY_PORT it answers /healthz and /metrics on that port.
 
         BOOKING_DATABASE_URL=postgresql://shop@db/shop booking notify
     """
