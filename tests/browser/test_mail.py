@@ -86,7 +86,7 @@ def test_a_forgotten_password_is_chosen_anew_by_the_link_of_a_mail(
     expect(again.page.get_by_role("button", name="Send me a link")).to_be_visible()
 
 
-def test_a_promoted_buyer_with_every_tab_closed_follows_the_mail_and_confirms_in_time(
+def test_a_promoted_buyer_without_a_tab_follows_the_mail_and_confirms_in_time(
     mails: Mailing, browser: Browser, windows: list[Visitor]
 ) -> None:
     event_id, (holder,) = mails.api.sold_out(hold_seconds=300, event_name=fresh("Encore"))

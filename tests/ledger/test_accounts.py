@@ -105,3 +105,13 @@ def test_an_account_shows_neither_email_nor_hash() -> None:
     assert repr(Account(7, "ada@example.org", "$argon2id$", organizer=True)) == (
         "Account(id=7, organizer=True, admin=False, tokens_from=0)"
     )
+
+
+async def test_an_organizer_is_one_who_may_create_events_now(ledger: Ledger) -> None:
+    await ledger.add_account("a@example.org", "a@example.org", "hash")
+    assert not await ledger.has_organizer()
+    for role in (Role.ORGANIZER, Role.ADMIN):
+        await ledger.change_account("a@example.org", role=role)
+        assert await ledger.has_organizer()
+    await ledger.remove_account("a@example.org")
+    assert not await ledger.has_organizer()

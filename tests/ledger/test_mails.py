@@ -104,7 +104,7 @@ async def test_the_database_leaves_out_what_calls_for_no_mail(ledger: Ledger) ->
     assert (first.upto, len(first.changes)) == (page.changes[0].seq, 1)
 
 
-async def test_the_rules_before_and_after_a_change_have_the_details_that_an_older_version_left(ledger: Ledger) -> None:
+async def test_rules_around_a_change_have_the_details_that_an_older_version_left(ledger: Ledger) -> None:
     sale, _ = await sold(ledger)
     sale.change_rules_as_before_details(name="A third night")
     await ledger.apply([sale.batch(sale.seq - 1, sale.seq)])

@@ -63,7 +63,7 @@ def test_a_hold_that_is_about_to_end_is_told_of_only_if_it_is_still_held(mails: 
     assert mails.subjects(confirmed) == mails.subjects(gave_back) == []
 
 
-def test_a_buyer_is_told_why_the_organizer_cancelled_and_not_what_they_did_themselves(mails: Mailing) -> None:
+def test_a_buyer_is_told_why_the_organizer_cancelled_but_not_what_they_did(mails: Mailing) -> None:
     event_id = mails.api.event(available_tickets=1)
     owner, waiting, other = mails.buyer("owner"), mails.buyer("waiting"), mails.buyer("other")
     for buyer in (owner, waiting, other):
