@@ -159,6 +159,24 @@ def drain(stream: object) -> None:
         stream.drain()
 
 
+def restore_streams() -> None:
+    """The reverse of `never_wait`, once all lines are written, or after DRAIN_SECONDS for each stream."""
+    for stream in _streams.values():
+        stream.drain()
+    _forget_streams()
+
+
+def _forget_streams() -> None:
+    _streams.clear()
+    for name in ("stdout", "stderr"):
+        if isinstance(getattr(sys, name), LogStream):
+            setattr(sys, name, getattr(sys, f"__{name}__"))
+
+
+# The threads that write do not exist in a fork, and their locks may be held.
+os.register_at_fork(after_in_child=_forget_streams)
+
+
 def never_wait() -> None:
     """Makes standard output and standard error LogStreams: for processes whose output is a log.
 

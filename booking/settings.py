@@ -6,6 +6,7 @@ import secrets
 import signal
 import socket
 from collections.abc import Mapping
+from email.utils import getaddresses
 from hashlib import sha256
 from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -21,6 +22,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 JWT_SECRET_BYTES_MIN = 32
@@ -52,6 +54,12 @@ QUEUED_PER_SHARD = 4
 
 REDIS_FORMS = ("", "sentinel", "cluster")
 """What may follow + in the scheme of Redis's URL: what leads to the servers."""
+
+SMTP_PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
+"""The schemes of BOOKING_SMTP_URL, and their ports (RFC 5321, 8314 and 6409)."""
+
+SENDER = re.compile(r"[^@\s<>,;:\"]+@[^@\s<>,;:\"]+")
+"""What the address of a sender looks like. The mail server decides whether it is one."""
 
 SECRET_BYTES = 48
 """Random bytes in a new secret, which is written as base64url."""
@@ -90,6 +98,12 @@ def _each_an_origin(values: tuple[str, ...]) -> tuple[str, ...]:
 def _each_a_network(values: tuple[str, ...]) -> tuple[str, ...]:
     if not all(value == ANY or _is_network(value) for value in values):
         raise ValueError(f"takes addresses and networks (10.0.0.7, 10.0.0.0/8) or {ANY}")
+    return values
+
+
+def _each_one_network(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(map(_is_network, values)):
+        raise ValueError("takes addresses and networks (127.0.0.0/8, ::1)")
     return values
 
 
@@ -211,6 +225,12 @@ class Settings(BaseModel):
     accounts: Literal["on", "off"] | None = None
     """Whether the service has its own accounts. Unset: on, unless an outside provider is set."""
 
+    smtp_url: str | None = Field(None, repr=False)
+    """The server that takes mails to accounts. Unset: none are sent. With it, the two below have to be set."""
+    mail_from: str | None = None
+    """The sender of mails: `tickets@example.com` or `Tickets <tickets@example.com>`."""
+    public_url: str | None = None
+    """The address at which users reach the service, for the links in mails; BOOKING_ROOT_PATH is a part of it."""
     stripe_secret: str | None = Field(None, min_length=16, repr=False)
     """The signing secret (`whsec_…`) of the endpoint that Stripe sends its events to: /payments/stripe."""
 
@@ -237,6 +257,11 @@ class Settings(BaseModel):
     """The durability of an acknowledged change. Unset: the strongest that Redis provides without waiting."""
     ack_replicas: int = Field(1, ge=1, le=16)
     """Replicas that must have a change before it is acknowledged, if `ack` is `replica`."""
+
+    webhook_allow: Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_each_one_network)] = ()
+    """Addresses and networks that webhooks may reach although they are not public, and without TLS, for trying out."""
+    notify_port: int | None = Field(None, ge=1, le=65_535)
+    """The port of /healthz and /metrics of `booking notify`, on `host`. Unset: it listens nowhere."""
 
     live_limit: int = Field(10_000, ge=1, le=1_000_000)
     """Listeners of /events/{id}/live in one worker; one more gets the error `overloaded`."""
@@ -311,6 +336,47 @@ class Settings(BaseModel):
             raise ValueError(f"must not begin with {ACCOUNT_PREFIX}, which is for the service's own accounts")
         return value
 
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp_scheme(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        if not is_url(value, *SMTP_PORTS) or value.partition("://")[0].lower() not in SMTP_PORTS:
+            raise ValueError("has to be a URL that begins with smtp://, smtps:// or smtp+starttls://")
+        url = urlsplit(value)
+        if not url.hostname or url.path not in ("", "/") or url.query or url.fragment:
+            raise ValueError("has to name a host, and nothing after the port (smtps://USER:PASSWORD@mail.example.com)")
+        if (url.username is None) != (url.password is None):
+            raise ValueError("has to have both a user and a password, or neither; in both, write @ as %40 and : as %3A")
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _sender(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        addresses = [address for _, address in getaddresses([value])]
+        if set(value) & set("\r\n\0") or len(addresses) != 1 or not SENDER.fullmatch(addresses[0]):
+            raise ValueError("has to be an address (tickets@example.com or Tickets <tickets@example.com>)")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _where_pages_are(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        url = urlsplit(value)
+        if not is_url(value, "https", "http") or not url.hostname or url.query or url.fragment or url.username:
+            raise ValueError("has to be the URL of the first page (https://tickets.example.com)")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _all_for_mail(self) -> "Settings":
+        missing = [_variable(name) for name in ("mail_from", "public_url") if getattr(self, name) is None]
+        if self.smtp_url is not None and missing:
+            raise ValueError(f"BOOKING_SMTP_URL: needs {' and '.join(missing)}, too")
+        return self
+
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, value: str | None) -> str | None:
@@ -363,7 +429,8 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise SettingsError(
                 "\n".join(
-                    f"{_variable(str(fault['loc'][0]))}: {fault['msg'].removeprefix('Value error, ')}"
+                    (f"{_variable(str(fault['loc'][0]))}: " if fault["loc"] else "")
+                    + fault["msg"].removeprefix("Value error, ")
                     for fault in error.errors(include_url=False, include_input=False)
                 )
             ) from None
@@ -414,6 +481,11 @@ class Settings(BaseModel):
     def has_accounts(self) -> bool:
         """Whether the service has its own accounts: `/auth/*`, and HTTP Basic."""
         return self.accounts == "on" or (self.accounts is None and not self.has_outside_provider)
+
+    @property
+    def sends_mail(self) -> bool:
+        """Whether accounts get mail."""
+        return self.smtp_url is not None
 
     @property
     def embedded_redis(self) -> bool:

@@ -23,6 +23,8 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "node": [("node-1", "node-1"), ("x" * 253, "x" * 253)],
     "drain_seconds": [("0.5", 0.5), ("300", 300.0)],
     "persist_port": [("1", 1), ("65535", 65_535)],
+    "notify_port": [("1", 1), ("65535", 65_535)],
+    "webhook_allow": [("127.0.0.0/8, ::1", ("127.0.0.0/8", "::1"))],
     "data_dir": [("/srv/booking", Path("/srv/booking"))],
     "redis_url": [
         (url, url)
@@ -57,6 +59,16 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "jwt_leeway_seconds": [("0", 0), ("300", 300)],
     "jwt_subject_prefix": [("idp:", "idp:"), ("acc", "acc"), ("x" * 64, "x" * 64)],
     "accounts": [("on", "on"), ("off", "off")],
+    "smtp_url": [
+        (url, url)
+        for url in ("smtp://127.0.0.1:2525", "smtps://user:p%40ss@mail.example.com", "smtp+starttls://[::1]:587/")
+    ],
+    "mail_from": [(text, text) for text in ("a@example.com", "Tickets <a@example.com>", '"A, B" <a@localhost>')],
+    "public_url": [
+        ("https://tickets.example.com/", "https://tickets.example.com"),
+        ("http://127.0.0.1:8000/shop", "http://127.0.0.1:8000/shop"),
+    ],
+    "stripe_secret": [(text, text) for text in ("whsec_" + "x" * 10, "whsec_" + "x" * 32)],
     "rate_limit": [("on", "on"), ("off", "off")],
     "rate_limit_burst": [("1", 1), ("10000", 10_000)],
     "rate_limit_per_second": [("0.5", 0.5), ("10000", 10_000.0)],
@@ -93,6 +105,8 @@ BAD: dict[str, list[str]] = {
     "node": ["two words", "line\nbreak", "nöde", "x" * 254],
     "drain_seconds": ["-1", "301", "nan", "soon"],
     "persist_port": ["0", "65536", "http"],
+    "notify_port": ["0", "65536", "http"],
+    "webhook_allow": ["*", "localhost", "10.0.0.1/8"],
     "data_dir": ["~nobody-of-this-name/data", "/srv/\udcff"],
     "redis_url": [
         "localhost:6379",
@@ -114,6 +128,25 @@ BAD: dict[str, list[str]] = {
     "jwt_leeway_seconds": ["-1", "301"],
     "jwt_subject_prefix": ["account:", "account:idp:", "x" * 65],
     "accounts": ["yes", "ON"],
+    "stripe_secret": ["whsec_", "x" * 15],
+    "smtp_url": [
+        "relay.example.com",
+        "http://mail.example.com",
+        "smtp+ssl://mail.example.com",
+        "smtp://",
+        "smtp://mail.example.com:port",
+        "smtp://user@mail.example.com",
+        "smtp://mail.example.com/path",
+        "smtp://mail.example.com?tls=no",
+    ],
+    "mail_from": ["tickets", "a@b@c", "Tickets <a@example.com>\nBcc: x@example.com", "a@example.com, b@example.com"],
+    "public_url": [
+        "shop.example.com",
+        "ftp://a.example",
+        "https://",
+        "https://a.example/?x=1",
+        "https://u@a.example",
+    ],
     "rate_limit": ["yes", "OFF"],
     "rate_limit_burst": ["0", "10001"],
     "rate_limit_per_second": ["0", "-1", "10001", "nan", "inf"],
@@ -141,6 +174,12 @@ BAD: dict[str, list[str]] = {
 }
 
 
+COMPANIONS = {
+    "smtp_url": {"BOOKING_MAIL_FROM": "a@example.com", "BOOKING_PUBLIC_URL": "https://tickets.example.com"},
+}
+"""Settings that another needs."""
+
+
 def variable(name: str) -> str:
     return f"BOOKING_{name.upper()}"
 
@@ -151,7 +190,7 @@ def read(**environment: str) -> Settings:
 
 @pytest.mark.parametrize(("name", "text", "value"), [(name, *case) for name, cases in GOOD.items() for case in cases])
 def test_a_setting_is_read_from_its_variable(name: str, text: str, value: object) -> None:
-    assert getattr(read(**{variable(name): text}), name) == value
+    assert getattr(read(**{variable(name): text}, **COMPANIONS.get(name, {})), name) == value
 
 
 def test_every_setting_has_its_cases_here() -> None:
@@ -197,6 +236,18 @@ def test_an_odd_number_is_a_usable_value_or_one_line(text: str) -> None:
         outcome = outcome_of(name, text)
         usable = isinstance(outcome, int | float) and 0 <= outcome <= 1.5
         assert usable or re.fullmatch(rf"{variable(name)}: .+", str(outcome))
+
+
+def test_mail_needs_a_server_a_sender_and_an_address_for_its_links() -> None:
+    assert not read(**COMPANIONS["smtp_url"]).sends_mail
+    assert read(BOOKING_SMTP_URL="smtp://localhost", **COMPANIONS["smtp_url"]).sends_mail
+    for missing in COMPANIONS["smtp_url"]:
+        others = {name: text for name, text in COMPANIONS["smtp_url"].items() if name != missing}
+        with pytest.raises(SettingsError) as raised:
+            read(BOOKING_SMTP_URL="smtp://localhost", **others)
+        assert str(raised.value) == f"BOOKING_SMTP_URL: needs {missing}, too"
+    with pytest.raises(SettingsError, match=r"^BOOKING_SMTP_URL: needs BOOKING_MAIL_FROM and BOOKING_PUBLIC_URL, too$"):
+        read(BOOKING_SMTP_URL="smtp://localhost")
 
 
 def test_a_queue_has_room_for_every_shard() -> None:
@@ -252,6 +303,9 @@ def test_no_secret_is_in_what_settings_print(tmp_path: Path) -> None:
         BOOKING_JWT_SECRET=SECRET,
         BOOKING_REDIS_URL="redis://:hush-redis@localhost",
         BOOKING_DATABASE_URL="postgresql://user:hush-database@localhost/db",
+        BOOKING_SMTP_URL="smtp://user:hush-mail@localhost",
+        BOOKING_STRIPE_SECRET="whsec_hush-hush-hush",
+        **COMPANIONS["smtp_url"],
     )
     assert "hush" not in f"{settings!r} {settings}"
     assert SECRET not in f"{settings!r} {settings}"
@@ -260,6 +314,7 @@ def test_no_secret_is_in_what_settings_print(tmp_path: Path) -> None:
             BOOKING_JWT_SECRET="hush-and-too-short",
             BOOKING_REDIS_URL="redes://:hush@localhost",
             BOOKING_DATABASE_URL="postgresql://user:hush@localhost:port/db",
+            BOOKING_SMTP_URL="smtp://hush@localhost",
         )
     assert "hush" not in str(raised.value)
     assert raised.value.__cause__ is None

@@ -26,4 +26,9 @@ def email_key(text: str) -> str:
 
     Raises ValueError if `text` is not an address.
     """
-    return unicodedata.normalize("NFC", normalise_email(text).casefold())
+    return comparable(normalise_email(text))
+
+
+def comparable(text: str) -> str:
+    """An address, or its beginning, in the form in which addresses are compared."""
+    return unicodedata.normalize("NFC", text.casefold())

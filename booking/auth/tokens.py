@@ -22,6 +22,9 @@ SECRET_BYTES_MIN = 32
 TOKEN_BYTES_MAX = 8192
 """A longer token is refused unread. Many servers limit a whole request head to this size."""
 
+LOGIN_TIME = "auth_time"
+"""The claim that says when the user proved who they are (OpenID Connect Core 1.0, section 2)."""
+
 # `iat` is only information (RFC 7519, section 4.1.6): a token is valid even if its issuer's clock is a little fast.
 _OPTIONS: Options = {"require": ["exp", "sub"], "enforce_minimum_key_length": True, "verify_iat": False}
 
@@ -54,19 +57,30 @@ def sign_token(
     issuer: str | None = None,
     audience: str | None = None,
     now: float | None = None,
+    login_at: int | None = None,
 ) -> str:
     """An HS256 token for `subject` that expires `lifetime_seconds` after `now` (seconds since 1970; default: now).
 
-    Raises ValueError if the subject cannot be a user's id.
+    `login_at` (seconds since 1970) is when its user proved who they are. Raises ValueError if the subject cannot be a
+    user's id.
     """
     fault = user_id_fault(subject)
     if fault is not None:
         raise ValueError(f"the subject {fault}")
     issued_at = int(time.time() if now is None else now)
     claims = {"sub": subject, "iat": issued_at, "exp": issued_at + lifetime_seconds}
-    claims |= {name: value for name, value in (("role", role), ("iss", issuer), ("aud", audience)) if value is not None}
+    more = (("role", role), ("iss", issuer), ("aud", audience), (LOGIN_TIME, login_at))
+    claims |= {name: value for name, value in more if value is not None}
     signed = HEADER + b"." + base64url(orjson.dumps(claims))
     return (signed + b"." + base64url(digest(secret, signed, "sha256"))).decode()
+
+
+def login_at(token: bytes) -> int | None:
+    """When the user of a token, which was verified before, proved who they are; None if it does not say so."""
+    seconds = jwt.decode(token, options={"verify_signature": False}).get(LOGIN_TIME)
+    if not isinstance(seconds, int | float) or not abs(seconds) <= NUMERIC_DATE_MAX:
+        return None
+    return int(seconds)
 
 
 class TokenVerifier:

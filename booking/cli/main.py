@@ -15,7 +15,7 @@ from booking.cli.accounts import add_user, demote, list_users, promote, remove, 
 from booking.cli.invocation import EXIT_BROKEN_PIPE, EXIT_CODES, EXIT_STOPPED
 from booking.cli.operations import audit, doctor, restore, rotate_secret
 from booking.cli.schema import openapi
-from booking.cli.server import migrate, persist, serve
+from booking.cli.server import migrate, notify, persist, serve
 
 SERVER_PANEL, OPERATIONS_PANEL, TRIAL_PANEL = "Run the service", "Operate it", "Accounts, and trying it out"
 LOADTEST = "loadtest"
@@ -88,7 +88,7 @@ for name, of_accounts in (
     user.command(name, help=unwrapped(of_accounts))(of_accounts)
 app.add_typer(user, name="user", rich_help_panel=TRIAL_PANEL)
 for panel, commands in (
-    (SERVER_PANEL, (serve, migrate, persist)),
+    (SERVER_PANEL, (serve, migrate, persist, notify)),
     (OPERATIONS_PANEL, (doctor, audit, restore, rotate_secret)),
     (TRIAL_PANEL, (token, openapi)),
 ):

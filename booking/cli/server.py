@@ -1,6 +1,7 @@
-"""The commands that run the service or a part of it: `serve`, `migrate`, `persist`."""
+"""The commands that run the service or a part of it: `serve`, `migrate`, `persist`, `notify`."""
 
 import asyncio
+import gc
 import sys
 from functools import partial
 from typing import Annotated
@@ -29,12 +30,15 @@ def serve(
     without_persister: Annotated[
         bool, typer.Option("--without-persister", help="Do not write to SQL: a separate `booking persist` does.")
     ] = False,
+    without_outbox: Annotated[
+        bool, typer.Option("--without-outbox", help="Do not call webhooks: a separate `booking notify` does.")
+    ] = False,
     no_migrate: Annotated[
         bool,
         typer.Option("--no-migrate", help="Do not change tables: exit with code 2 if they are of another version."),
     ] = False,
 ) -> None:
-    """Serve: web workers, the persister, and an embedded Redis unless BOOKING_REDIS_URL names one.
+    """Serve: web workers, the persister, the outbox, and an embedded Redis unless BOOKING_REDIS_URL names one.
 
     A process that dies is started again. Ctrl-C or SIGTERM finishes the running requests and ends with exit code 0. A
     Redis that would evict bookings when its memory is full is refused (exit code 2).
@@ -42,13 +46,19 @@ def serve(
         booking serve --port 8080 --workers 2
         BOOKING_REDIS_URL=redis://cache:6379 BOOKING_DATABASE_URL=postgresql://shop@db/shop booking serve
     """
+    settings = read_settings(host=host, port=port, workers=workers, data_dir=data_dir)
+    gc.disable()  # the imports of all child processes leave no garbage; collections took a quarter of their time
     from booking.logs import never_wait
     from booking.processes.supervisor import StartFailed, Supervisor
 
-    settings = read_settings(host=host, port=port, workers=workers, data_dir=data_dir)
+    gc.freeze()  # a collection in a child would copy the memory that it shares with the supervisor
+    gc.enable()
     never_wait()
     try:
-        code = asyncio.run(Supervisor(settings, with_persister=not without_persister, migrates=not no_migrate).run())
+        supervisor = Supervisor(
+            settings, with_persister=not without_persister, with_outbox=not without_outbox, migrates=not no_migrate
+        )
+        code = asyncio.run(supervisor.run())
     except StartFailed as error:
         fail(str(error), error.exit_code)
     sys.exit(code)
@@ -103,7 +113,7 @@ def persist(data_dir: DataDir = None) -> None:
     from booking.operations.restore.automatic import restore_behind
     from booking.persister.persister import Health, run_when_migrated
     from booking.processes.entry_point import until_signalled
-    from booking.processes.persister_health import serving_health
+    from booking.processes.health import PERSISTER, serving_health
 
     settings = read_settings(data_dir=data_dir)
     check_database_address(settings)
@@ -111,7 +121,35 @@ def persist(data_dir: DataDir = None) -> None:
     never_wait()
     try:
         health = Health()
-        with serving_health(settings, health):
+        with serving_health(settings, health, PERSISTER):
             uvloop.run(until_signalled(settings, partial(run_when_migrated, health=health, restore=restore_behind)))
+    except SettingsError as error:
+        fail(str(error))
+
+
+def notify(data_dir: DataDir = None) -> None:
+    """Call the webhooks of organizers until Ctrl-C or SIGTERM, for `booking serve --without-outbox`.
+
+    One of any number does it at a time, and another one goes on if that is killed. It needs the database alone. It
+    waits for the tables of its version (`booking migrate`), and exits with code 2 if a newer version has migrated them.
+    With BOOKING_NOTIFY_PORT it answers /healthz and /metrics on that port.
+
+        BOOKING_DATABASE_URL=postgresql://shop@db/shop booking notify
+    """
+    import uvloop
+
+    from booking.logs import never_wait
+    from booking.outbox.process import Health, run_when_migrated
+    from booking.processes.entry_point import until_signalled
+    from booking.processes.health import OUTBOX, serving_health
+    from booking.web.responses import change_data
+
+    settings = read_settings(data_dir=data_dir)
+    check_database_address(settings)
+    never_wait()
+    try:
+        health = Health()
+        with serving_health(settings, health, OUTBOX):
+            uvloop.run(until_signalled(settings, partial(run_when_migrated, health=health, render=change_data)))
     except SettingsError as error:
         fail(str(error))

@@ -158,6 +158,8 @@ class Booking:
     """The position on the waiting list, from 1; only if `waiting`, and only if the position was read."""
     payment_id: str | None = None
     """The payment that was begun for it, or that it was booked for; None if there was none."""
+    ended_at_ms: int | None = field(default=None, compare=False)
+    """When it was cancelled or expired; only in a user's list of bookings."""
 
     @property
     def id(self) -> str:

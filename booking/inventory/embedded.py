@@ -6,10 +6,10 @@ import os
 import platform
 import shutil
 import stat
-import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from booking.inventory import append_only_file
 from booking.inventory.memory import memory_bytes_max
@@ -79,6 +79,13 @@ timeout 0
 
 class EmbeddedServerFailed(Exception):
     """The embedded server cannot run. The message says why and has the last lines of its log."""
+
+
+class Pollable(Protocol):
+    """A process that can be asked whether it has ended, as subprocess.Popen."""
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
 
 
 class EmbeddedServer:
@@ -163,7 +170,7 @@ class EmbeddedServer:
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
             self.log.replace(self.log.with_name("redis.log.1"))
 
-    async def wait_until_ready(self, process: subprocess.Popen[bytes], report: Callable[[str], None]) -> None:
+    async def wait_until_ready(self, process: Pollable, report: Callable[[str], None]) -> None:
         """Returns when the server answers PING. Meanwhile it calls `report` if loading the data takes long.
 
         Raises EmbeddedServerFailed if the process ends first or opens no socket within READY_SECONDS.

@@ -2,14 +2,15 @@
 
 import time
 
-from sqlalchemy import Row, Text, cast, insert, select, update
+from sqlalchemy import Row, Text, cast, delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from booking.domain.accounts import Account, Role
 from booking.domain.callers import account_user_id
 from booking.ledger.errors import EmailTaken
-from booking.ledger.tables import bookings, changes, users
+from booking.ledger.records import AccountEmail
+from booking.ledger.tables import bookings, changes, password_resets, users
 from booking.settings import ACCOUNT_PREFIX
 
 _ACCOUNT = (users.c.id, users.c.email, users.c.password_hash, users.c.organizer, users.c.admin, users.c.tokens_from)
@@ -47,6 +48,12 @@ async def find_by_id(connection: AsyncConnection, account_id: int) -> Account | 
     return None if row is None else _account(row)
 
 
+async def emails(connection: AsyncConnection, account_ids: list[int]) -> dict[str, AccountEmail]:
+    """The emails of these accounts, by user id; a removed account has none."""
+    found = select(users.c.id, users.c.email, users.c.email_key).where(users.c.id.in_(account_ids), _EXISTS)
+    return {account_user_id(row.id): AccountEmail(row.email, row.email_key) for row in await connection.execute(found)}
+
+
 async def page(connection: AsyncConnection, after_id: int, limit: int) -> list[Account]:
     """The accounts with an id greater than `after_id`, by id."""
     rows = await connection.execute(
@@ -55,13 +62,18 @@ async def page(connection: AsyncConnection, after_id: int, limit: int) -> list[A
     return [_account(row) for row in rows]
 
 
+async def has_organizer(connection: AsyncConnection) -> bool:
+    """Whether any account is an organizer's or an administrator's."""
+    return bool(await connection.scalar(select(exists().where(users.c.organizer))))
+
+
 async def change(
     connection: AsyncConnection, email_key: str, password_hash: str | None, role: Role | None, old_hash: str | None
 ) -> Account | None:
     """Sets the values that are not None, and returns the account; None if there is no such account.
 
     With `old_hash`, returns None if the account has another hash by now. A new password, and a role that may do less
-    than the one before, end all tokens of the account.
+    than the one before, end all tokens of the account. A new password also ends the requests for one.
     """
     account = await _find_for_update(connection, email_key)
     if account is None or old_hash not in (None, account.password_hash):
@@ -69,6 +81,7 @@ async def change(
     values: dict[str, object] = {}
     if password_hash is not None:
         values["password_hash"] = password_hash
+        await _end_resets(connection, email_key)
     if role is not None:
         values |= _flags(role)
     roles = list(Role)
@@ -80,10 +93,12 @@ async def change(
 async def remove(connection: AsyncConnection, email_key: str) -> Account | None:
     """Erases the email and the password of an account, and ends its tokens; None if there is no such account.
 
-    The row stays, because it says since when no token is valid. Returns the account as it was.
+    It ends the requests for a new password, too: another account may have the email later. The row stays,
+    because it says since when no token is valid. Returns the account as it was.
     """
     account = await _find_for_update(connection, email_key)
     if account is not None:
+        await _end_resets(connection, email_key)
         erased = {"email": "", "email_key": f"removed:{account.id}", "password_hash": "", **_flags(Role.USER)}
         await _update(connection, account, {**erased, "tokens_from": _next_tokens_from(account)})
     return account
@@ -115,6 +130,10 @@ async def name(connection: AsyncConnection, event_id: int) -> None:
         is_bare = table.c.user_id.in_(select(cast(users.c.id, Text)))
         named = update(table).where(table.c.event_id == event_id, is_bare)
         await connection.execute(named.values(user_id=ACCOUNT_PREFIX + table.c.user_id))
+
+
+async def _end_resets(connection: AsyncConnection, email_key: str) -> None:
+    await connection.execute(delete(password_resets).where(password_resets.c.email_key == email_key))
 
 
 async def _find_for_update(connection: AsyncConnection, email_key: str) -> Account | None:

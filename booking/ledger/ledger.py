@@ -1,7 +1,7 @@
 """The ledger: the only access to the database for all other packages."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import chain
 from typing import Any, Self, TypeVar
@@ -10,14 +10,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from booking.domain.accounts import Account, Role
+from booking.domain.callers import account_id_of
 from booking.domain.changes import Change, ShardBatch
 from booking.domain.model import PAYMENTS_MAX, Booking, BookingStatus, Payment, Rules
-from booking.ledger import accounts, engine, payments, reads, service, shards, writer
+from booking.ledger import accounts, engine, payments, reads, resets, service, shards, writer
 from booking.ledger.engine import CONNECTIONS_MAX, open_engine
 from booking.ledger.errors import LedgerError, LedgerUnavailable
 from booking.ledger.failures import DuplicateRow, translated_errors
 from booking.ledger.fold import fold
-from booking.ledger.records import Count, EventRecord, SeqGap, ShardRecord
+from booking.ledger.records import AccountEmail, Count, EventRecord, SeqGap, ShardRecord
 
 T = TypeVar("T")
 
@@ -182,6 +183,19 @@ class Ledger:
         async with self._connected() as connection:
             return await accounts.find_by_id(connection, account_id)
 
+    async def has_organizer(self) -> bool:
+        """Whether any account is an organizer's or an administrator's."""
+        async with self._connected() as connection:
+            return await accounts.has_organizer(connection)
+
+    async def emails_of(self, user_ids: Iterable[str]) -> dict[str, AccountEmail]:
+        """By user id: the email of each of these users (a few thousand at most) who has an account here."""
+        account_ids = [account_id for user_id in user_ids if (account_id := account_id_of(user_id)) is not None]
+        if not account_ids:
+            return {}
+        async with self.reading() as connection:
+            return await accounts.emails(connection, account_ids)
+
     async def accounts(self) -> AsyncIterator[Account]:
         """Every account by id, in pages."""
         after_id = 0
@@ -215,6 +229,27 @@ class Ledger:
         async with self._writing() as connection:
             return await accounts.remove(connection, email_key)
 
+    async def request_reset(self, email_key: str, token_hash: str, nonce: str) -> None:
+        """Writes a request for a new password and its mail, and ends earlier requests for this email.
+
+        Does the same whether or not an account has the email, and nothing after some requests within an hour.
+        """
+        async with self._writing() as connection:
+            await resets.request(connection, email_key, token_hash, nonce)
+
+    async def is_valid_reset(self, token_hash: str) -> bool:
+        """Whether the reset token with this hash may set a password now."""
+        async with self._connected() as connection:
+            return await resets.is_valid(connection, token_hash)
+
+    async def reset_password(self, token_hash: str, password_hash: str) -> Account | None:
+        """Sets the password of the account of a reset token, and ends all of its tokens, this one included.
+
+        Returns None if the token is not valid, or if no account has its email.
+        """
+        async with self._writing() as connection:
+            return await resets.use(connection, token_hash, password_hash)
+
     async def tokens_from(self, account_id: int) -> int:
         """Tokens of this account with an earlier `iat` (seconds since 1970) are not valid; 0 if there is none."""
         async with self._connected() as connection:
@@ -236,6 +271,11 @@ class Ledger:
         """One event with its rules; None if there is no such event."""
         async with self.reading() as connection:
             return await reads.event(connection, event_id)
+
+    async def seqs(self, event_ids: Collection[int]) -> dict[int, int]:
+        """The `seq` of each of these events (a few thousand at most) that exists."""
+        async with self._connected() as connection:
+            return await reads.seqs(connection, event_ids)
 
     async def event_ids(self) -> list[int]:
         """Every event's id, in order."""
@@ -367,6 +407,11 @@ class Ledger:
         async with self.reading() as connection:
             return await reads.live_events(connection, user_id)
 
+    async def live_events_of(self, user_ids: Sequence[str], limit: int) -> dict[str, list[int]]:
+        """The events that each of these users has a live booking of, the newest ids first, up to `limit` a user."""
+        async with self.reading() as connection:
+            return await reads.live_events_of(connection, user_ids, limit)
+
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection from the pool, for the caller's own queries. Their errors are raised as the ledger's errors."""
@@ -380,6 +425,12 @@ class Ledger:
                 yield connection
         finally:
             self._readings.release()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in a transaction that writes, for another module of this package."""
+        async with self._writing() as connection:
+            yield connection
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:

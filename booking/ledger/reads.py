@@ -1,6 +1,6 @@
 """The queries for users and audits. Long lists are read in pages, so that none is in memory as a whole."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -220,7 +220,7 @@ async def user_page(
 ) -> list[Booking] | None:
     """A user's bookings, newest first; None if `starting_after` is not one of their bookings."""
     newest_first = (bookings.c.created_at_ms, bookings.c.event_id, bookings.c.number)
-    query = select(*BOOKING_COLUMNS).where(bookings.c.user_id == user_id)
+    query = select(*BOOKING_COLUMNS, bookings.c.updated_at_ms).where(bookings.c.user_id == user_id)
     if starting_after is not None:
         event_id, number = starting_after
         at = await connection.execute(
@@ -233,7 +233,18 @@ async def user_page(
             return None
         query = query.where(tuple_(*newest_first) < (created_at_ms, event_id, number))
     rows = await connection.execute(query.order_by(*map(desc, newest_first)).limit(limit))
-    return [booking_of(row) for row in rows]
+    return [_with_end(booking_of(row), updated_at_ms) for *row, updated_at_ms in rows]
+
+
+def _with_end(booking: Booking, updated_at_ms: int) -> Booking:
+    return booking if booking.status in LIVE else replace(booking, ended_at_ms=updated_at_ms)
+
+
+async def booking(connection: AsyncConnection, event_id: int, number: int) -> Booking | None:
+    """One booking, in any state; None if there is none."""
+    query = select(*BOOKING_COLUMNS).where(bookings.c.event_id == event_id, bookings.c.number == number)
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else booking_of(row)
 
 
 async def live_events(connection: AsyncConnection, user_id: str) -> list[int]:
@@ -242,7 +253,23 @@ async def live_events(connection: AsyncConnection, user_id: str) -> list[int]:
     return list(await connection.scalars(found.order_by(bookings.c.event_id)))
 
 
-def booking_of(row: Row[int, int, str, int, str, str, int, int | None, str | None] | tuple[Any, ...]) -> Booking:
+async def live_events_of(connection: AsyncConnection, user_ids: Sequence[str], limit: int) -> dict[str, list[int]]:
+    """The events that each of these users has a live booking of, the newest ids first, up to `limit` a user."""
+    place = func.row_number().over(partition_by=bookings.c.user_id, order_by=desc(bookings.c.event_id)).label("place")
+    live = select(bookings.c.user_id, bookings.c.event_id, place).where(
+        bookings.c.user_id.in_(user_ids), bookings.c.status.in_(LIVE)
+    )
+    newest = live.subquery()
+    rows = await connection.execute(
+        select(newest.c.user_id, newest.c.event_id).where(newest.c.place <= limit).order_by(desc(newest.c.event_id))
+    )
+    found: dict[str, list[int]] = {}
+    for user_id, event_id in rows:
+        found.setdefault(user_id, []).append(event_id)
+    return found
+
+
+def booking_of(row: Row[int, int, str, int, str, str, int, int | None, str | None] | Sequence[Any]) -> Booking:
     """A row of BOOKING_COLUMNS as a booking."""
     event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms, payment_id = row
     return Booking(

@@ -1,6 +1,6 @@
 """The ledger's results that are not types of the domain."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from booking.domain.model import Rules
 
@@ -42,3 +42,13 @@ class SeqGap:
 
     first: int
     last: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountEmail:
+    """The email of an account."""
+
+    email: str = field(repr=False)
+    """As the user entered it."""
+    key: str = field(repr=False)
+    """In the form in which emails are compared."""

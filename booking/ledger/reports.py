@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import and_, case, desc, func, select
+from sqlalchemy import Text, and_, case, cast, desc, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from booking.domain.changes import ChangeKind
@@ -11,7 +11,9 @@ from booking.domain.model import Booking, BookingStatus
 from booking.ledger.fold import rules_from_text
 from booking.ledger.ledger import Ledger
 from booking.ledger.reads import BOOKING_COLUMNS, booking_of
-from booking.ledger.tables import bookings, changes
+from booking.ledger.records import AccountEmail
+from booking.ledger.tables import bookings, changes, users
+from booking.settings import ACCOUNT_PREFIX
 
 MINUTE_MS = 60_000
 
@@ -133,25 +135,49 @@ async def _capacities(connection: AsyncConnection, event_id: int, seq: int) -> l
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a user id, or the email of its account, begins with."""
+
+    text: str
+    email_key: str
+    """The same in the form in which emails are compared."""
+
+    def finds(self, user_id: str, email: AccountEmail | None) -> bool:
+        """Whether the search finds a user."""
+        return user_id.startswith(self.text) or (email is not None and email.key.startswith(self.email_key))
+
+
 async def page(
     ledger: Ledger,
     event_id: int,
     statuses: Sequence[BookingStatus],
     limit: int,
-    below: int | None = None,
+    after: int | None = None,
+    *,
+    search: Search | None = None,
+    oldest_first: bool = False,
 ) -> list[Booking] | None:
-    """An event's bookings, newest first, below the number `below`. None if the event has no booking of this number.
+    """An event's bookings, newest first, after the number `after`. None if the event has no booking of this number.
 
-    A booking keeps its number for ever, so pages neither skip nor repeat one.
+    A booking keeps its number for ever, so pages neither skip nor repeat one. The oldest booking that waits is the head
+    of the waiting list.
     """
     query = select(*BOOKING_COLUMNS).where(bookings.c.event_id == event_id)
     async with ledger.reading() as connection:
-        if below is not None:
-            there = select(bookings.c.number).where(bookings.c.event_id == event_id, bookings.c.number == below)
+        if after is not None:
+            there = select(bookings.c.number).where(bookings.c.event_id == event_id, bookings.c.number == after)
             if (await connection.execute(there)).one_or_none() is None:
                 return None
-            query = query.where(bookings.c.number < below)
+            query = query.where(bookings.c.number > after if oldest_first else bookings.c.number < after)
         if len(statuses) < len(BookingStatus):
             query = query.where(bookings.c.status.in_([status.value for status in statuses]))
-        rows = await connection.execute(query.order_by(desc(bookings.c.number)).limit(limit))
+        if search is not None:
+            # Not LIKE: to SQLite it is the same in capitals.
+            of_email = func.substr(users.c.email_key, 1, len(search.email_key)) == search.email_key
+            accounts = select(literal(ACCOUNT_PREFIX) + cast(users.c.id, Text)).where(of_email, users.c.email != "")
+            begins_so = func.substr(bookings.c.user_id, 1, len(search.text)) == search.text
+            query = query.where(begins_so | bookings.c.user_id.in_(accounts))
+        order = bookings.c.number if oldest_first else desc(bookings.c.number)
+        rows = await connection.execute(query.order_by(order).limit(limit))
         return [booking_of(row) for row in rows]

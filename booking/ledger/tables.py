@@ -43,6 +43,7 @@ events = Table(
     Column("seq", BigInteger, nullable=False),
     # The user id that created the event; null for an event that is older than this column.
     Column("organizer_id", Text),
+    Index(None, "organizer_id"),
     # The details as JSON (domain/details.py); null for an event that is older than this column.
     Column("details", Text),
 )
@@ -148,4 +149,117 @@ users = Table(
     Column("tokens_from", BigInteger, server_default="0", nullable=False),
     Index(None, "tokens_from"),
     sqlite_autoincrement=True,  # an id is never reused, not even after a deletion
+)
+
+# Which process does what only one may do, until when by the database's clock.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+)
+
+# How far each consumer of the outbox has told of each event: a webhook's id, or `outbox.MAIL`.
+outbox_cursors = Table(
+    "outbox_cursors",
+    metadata,
+    Column("consumer", BigInteger, primary_key=True),
+    Column("event_id", BigInteger, primary_key=True),
+    # The last change that was told, or that its kind excludes.
+    Column("seq", BigInteger, nullable=False),
+    # Counts the replays. What is under way when one begins does not move the cursor any more.
+    Column("replays", Integer, server_default="0", nullable=False),
+    # How often in a row the next change could not be told, since when, and when it is tried again.
+    Column("attempts", Integer, server_default="0", nullable=False),
+    Column("failing_since_ms", BigInteger),
+    Column("retry_at_ms", BigInteger),
+    sqlite_with_rowid=False,
+)
+
+# The secrets are here as they are: each message is signed with them.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", _AssignedId, primary_key=True),
+    Column("owner_id", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    # Separated by spaces.
+    Column("kinds", Text, nullable=False),
+    # Null: all events that the owner has created.
+    Column("event_id", BigInteger),
+    Column("description", Text, nullable=False),
+    Column("secret", Text, nullable=False),
+    # The secret before the last rotation, which signs, too, until then.
+    Column("old_secret", Text),
+    Column("old_secret_until_ms", BigInteger),
+    # Null: it is enabled.
+    Column("disabled_reason", Text),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Index(None, "owner_id"),
+    sqlite_autoincrement=True,
+)
+
+# The last attempts of each webhook. `place` numbers them modulo the number that is kept, failures and successes apart.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("webhook_id", BigInteger, primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("message_id", Text, nullable=False),
+    Column("event_id", BigInteger),
+    Column("seq", BigInteger),
+    Column("type", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    # Null: there was no answer; `error` says why.
+    Column("status", Integer),
+    Column("error", Text),
+    # How the answer's body begins.
+    Column("answer", Text),
+    sqlite_with_rowid=False,
+)
+
+# Mails that wait to be sent, with times by the clock of the process that wrote them. A mail that was sent, or that is
+# of no use any more, is deleted.
+mails = Table(
+    "mails",
+    metadata,
+    Column("id", _AssignedId, primary_key=True),
+    # What the mail tells, and to which account, so that no account is told the same twice.
+    Column("name", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    # The address is read when the mail is sent, so a removed account leaves none here. Null: `data` says to whom.
+    Column("account_id", BigInteger),
+    Column("event_id", BigInteger),
+    Column("data", Text, nullable=False),
+    Column("lane", SmallInteger, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("due_at_ms", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    Column("attempts", SmallInteger, server_default="0", nullable=False),
+    Index(None, "lane", "due_at_ms"),
+)
+
+# Changes of events that all who have a booking are told of, and up to which booking's number they have been.
+mail_rounds = Table(
+    "mail_rounds",
+    metadata,
+    Column("event_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("after_number", BigInteger, nullable=False),
+    Column("data", Text, nullable=False),
+)
+
+# Requests for a new password of the last hour, also for emails that no account has. The newest of an email counts.
+password_resets = Table(
+    "password_resets",
+    metadata,
+    Column("id", _AssignedId, primary_key=True),
+    Column("email_key", Text, nullable=False),
+    Column("token_hash", Text, nullable=False, unique=True),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Index(None, "email_key"),
+    Index(None, "created_at_ms"),
 )

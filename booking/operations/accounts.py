@@ -37,6 +37,15 @@ async def require_database(address: str) -> None:
         )
 
 
+async def has_organizer(address: str) -> bool:
+    """Whether an account may create events. Raises LedgerError."""
+    ledger = Ledger.open(address)
+    try:
+        return await ledger.has_organizer()
+    finally:
+        await ledger.close()
+
+
 async def add_account(address: str, email: str, password: str, role: Role) -> str:
     """Adds an account to the database at `address`, or sets the password of the one with this email.
 

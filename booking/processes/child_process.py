@@ -1,21 +1,29 @@
-"""A child process of the supervisor: it is started again whenever it dies, until it is stopped."""
+"""A child process of the supervisor: it is started again whenever it dies, until it is stopped.
+
+It is a program of its own, or a fork, which starts quickly because everything is imported already.
+"""
 
 import asyncio
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+
+from booking.logs import restore_streams
 
 STEADY_SECONDS = 10.0
 """A child that lived this long counts as healthy: its next restart is immediate."""
 
 BACKOFF_SECONDS = (0.0, 0.2, 0.5, 1.0)
-"""Waits before the first, second, … restart in a row; the last one repeats. A child starts in some 0.6 s, so it is back
-within 2 s, however often it is killed."""
+"""Waits before the first, second, … restart in a row; the last one repeats. So a child is back within 2 s, however
+often it is killed."""
 
 INHERITED = (
     "HOME", "LANG", "LANGUAGE", "LOCALE_ARCHIVE", "LOCPATH", "LOGNAME", "NO_COLOR", "PATH", "PGPASSFILE", "TERM",
@@ -24,7 +32,7 @@ INHERITED = (
 INHERITED_PREFIXES = ("COVERAGE_", "LC_", "LD_", "PGSSL", "PYTHON", "SSL_CERT_")
 """The environment variables that children inherit. Settings are not among them: children read them from a pipe."""
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -43,22 +51,85 @@ class Command:
     """A file for standard output and standard error; None: the supervisor's."""
 
 
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """A function that a fork of this process runs, its standard input, and the file descriptors it keeps."""
+
+    run: Callable[[], None]
+    standard_input: bytes = b""
+    pass_fds: tuple[int, ...] = ()
+
+
+class Fork:
+    """A running fork, with the part of subprocess.Popen's interface that is used here.
+
+    A fork has no event loop, no thread and no signal handler of this process, and no file descriptor except the
+    standard ones and those in `pass_fds`.
+    """
+
+    def __init__(self, name: str, forked: Forked) -> None:
+        reader, writer = os.pipe()
+        self.stdin = os.fdopen(writer, "wb")
+        self._process = multiprocessing.get_context("fork").Process(
+            target=_run_fork, args=(name, forked, reader, os.getpid()), name=name, daemon=True
+        )
+        # A signal that arrived before the fork has reset its handlers would be taken for one to this process.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            os.close(reader)
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid or 0
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code; None while it runs."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """The exit code; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self) -> int | None:
+        """Waits until it has ended, and returns the exit code."""
+        self._process.join()
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Sends it a signal, if it runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Sends it SIGKILL, if it runs."""
+        self.send_signal(signal.SIGKILL)
+
+
 class ChildProcess:
-    """Runs a command; `keep_running` starts it again when it dies.
+    """Runs a command or a fork; `keep_running` starts it again when it dies.
 
     `command` is called at each start. It raises CannotStart or OSError if the child cannot be started.
     """
 
     def __init__(
-        self, name: str, command: Callable[[], Command], report: Callable[[str], None], changed: Callable[[], None]
+        self,
+        name: str,
+        command: Callable[[], Command | Forked],
+        report: Callable[[str], None],
+        changed: Callable[[], None],
     ) -> None:
         self.name = name
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Fork | None = None
         self.deaths = 0
         """Deaths in a row, each within STEADY_SECONDS of the start."""
         self.deaths_in_all = 0
         self._make_command = command
-        self._command: Command | None = None
+        self._command: Command | Forked | None = None
         self._report = report
         self._changed = changed
         self._ended = asyncio.Event()
@@ -81,12 +152,12 @@ class ChildProcess:
         lived_long = not self.deaths_in_all or time.monotonic() - self._started_at >= STEADY_SECONDS
         return self.pid is not None and lived_long
 
-    def launch(self) -> subprocess.Popen[bytes]:
+    def launch(self) -> "subprocess.Popen[bytes] | Fork":
         """Starts the process, which then waits for its standard input; `release` writes that. Raises as `command`."""
-        self._command = self._make_command()
+        command = self._command = self._make_command()
         self._ended.clear()
         self._started_at = time.monotonic()
-        self.process = _launch(self._command)
+        self.process = _launch(command) if isinstance(command, Command) else Fork(self.name, command)
         self._changed()
         return self.process
 
@@ -177,15 +248,6 @@ def children_environment() -> dict[str, str]:
 
 
 def _launch(command: Command) -> subprocess.Popen[bytes]:
-    parent = os.getpid()
-
-    def die_with_parent() -> None:
-        # Linux only (no other system has prctl): if the supervisor is killed by SIGKILL, its children end, too.
-        if hasattr(_libc, "prctl"):
-            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(1)
-
     output = None
     if command.log is not None:
         output = os.open(command.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -201,8 +263,42 @@ def _launch(command: Command) -> subprocess.Popen[bytes]:
             pass_fds=command.pass_fds,
             env=children_environment(),
             process_group=0,
-            preexec_fn=die_with_parent,
+            preexec_fn=partial(_die_with, os.getpid()),
         )
     finally:
         if output is not None:
             os.close(output)
+
+
+def _run_fork(name: str, forked: Forked, standard_input: int, parent: int) -> None:
+    """Begins in a fork, with all signals blocked. Makes it as independent of this process as a new program."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
+    _die_with(parent)
+    if hasattr(_libc, "prctl"):
+        _libc.prctl(PR_SET_NAME, name.encode())  # in `ps -e` and `top`; 15 bytes at most
+    os.setpgid(0, 0)  # see _launch
+    os.dup2(standard_input, 0)
+    sys.stdin = os.fdopen(0, closefd=False)
+    first = 3
+    for kept in sorted(forked.pass_fds):
+        os.closerange(first, kept)
+        first = kept + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+    for variable in os.environ.keys() - children_environment().keys():
+        del os.environ[variable]
+    try:
+        forked.run()
+    finally:
+        restore_streams()  # a fork ends without the functions of atexit, but it may print a traceback
+
+
+def _die_with(parent: int) -> None:
+    """Linux only (no other system has prctl): if the supervisor is killed by SIGKILL, its children end, too."""
+    if hasattr(_libc, "prctl"):
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)

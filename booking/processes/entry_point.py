@@ -1,30 +1,48 @@
-"""The program of the children of `booking serve`: a web worker, the persister, the migration or the inspection.
+"""What the children of `booking serve` run: a web worker, the persister, the outbox, the migration, the inspection.
 
-    python -m booking.processes.entry_point PROGRAM
+    web DESCRIPTORS [wait] [drain] | persist [DESCRIPTOR] | notify | migrate | check-schema | inspect
 
-    web DESCRIPTORS [wait] [drain] | persist [DESCRIPTOR] | migrate | check-schema | inspect
-
-The settings come as JSON on standard input. Their arrival is the permission to go on; imports may run before it.
+The settings come as JSON on standard input. Their arrival is the permission to go on. The children are forks of the
+supervisor, so everything is imported here, and once.
 """
 
 import asyncio
-import gc
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 
-from booking.logs import never_wait
+import uvloop
+
+from booking import logs
+from booking.domain.diagnosis import Verdict
+from booking.inventory.errors import AddressUnreadable, CommandRefused, InventoryUnavailable
+from booking.inventory.inspection import inspect_all
+from booking.inventory.server_checks import check_each, start_checks
+from booking.ledger.errors import DatabaseUnfit, LedgerError, LedgerUnavailable, NotMigrated
+from booking.ledger.migrate import check_schema
+from booking.ledger.migrate import migrate as migrate_ledger
+from booking.operations.accounts import has_organizer
+from booking.operations.restore.automatic import restore_behind
+from booking.operations.signing_secret import check_signing_secret
+from booking.outbox import process as outbox
+from booking.persister.persister import FallenBehind, run
+from booking.processes.priority import lower_priority
+from booking.processes.web_server import serve
 from booking.settings import EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
+from booking.web.responses import change_data
 
 EXIT_FAILED = 1
 
 PERSISTER_NICENESS = 5
 """With this niceness it gets a quarter of a busy core, which is enough to consume more than is booked."""
+
+OUTBOX_NICENESS = 10
+"""With this niceness it gets a tenth of a busy core."""
 
 INSPECTION_SECONDS = 1.0
 """How long the inspection waits for a Redis that does not answer."""
@@ -36,10 +54,6 @@ def web(descriptors: str, *, waits: bool, drains: bool) -> None:
     If Redis or the database cannot be reached at the start, the process exits; with `waits` it serves, and answers with
     the problem until they are back. `drains`: the service is about to stop.
     """
-    from booking.inventory.errors import InventoryUnavailable
-    from booking.ledger.errors import LedgerUnavailable
-    from booking.processes.web_server import serve
-
     settings = _receive_settings()
     with ExitStack() as stack:
         listeners = [
@@ -58,12 +72,6 @@ def persist(watch: int | None) -> None:
     At level `database` its priority is normal, because every buyer waits for it. Exits with EXIT_BEHIND if the lowest
     priority leaves it too little processor time.
     """
-    import uvloop
-
-    from booking.operations.restore.automatic import restore_behind
-    from booking.persister.persister import FallenBehind, run
-    from booking.processes.priority import lower_priority
-
     settings = _receive_settings()
     lower = None
     if settings.ack != "database":
@@ -78,20 +86,26 @@ def persist(watch: int | None) -> None:
         sys.exit(EXIT_BEHIND)
 
 
+def notify() -> None:
+    """Runs the outbox until SIGTERM, at a low priority: no buyer waits for it."""
+    settings = _receive_settings()
+    with suppress(OSError):  # a sandbox may refuse it
+        os.nice(OUTBOX_NICENESS)
+    uvloop.run(until_signalled(settings, partial(outbox.run, render=change_data)))
+
+
 def migrate(*, only_checks: bool) -> None:
     """Migrates the database to the newest tables; with `only_checks`, exits with an error if they are not there.
 
-    Then it compares this node's secret with the one of the other nodes.
+    Then it compares this node's secret with the one of the other nodes, and says how to make an organizer if there is
+    none.
     """
-    from booking.ledger.errors import DatabaseUnfit, LedgerError, NotMigrated
-    from booking.ledger.migrate import check_schema
-    from booking.ledger.migrate import migrate as migrate_ledger
-    from booking.operations.signing_secret import check_signing_secret
-
     settings = _receive_settings()
     try:
         asyncio.run((check_schema if only_checks else migrate_ledger)(settings.database_address))
         asyncio.run(check_signing_secret(settings))  # here, so that one process tells it, and not each worker
+        if settings.has_accounts and not asyncio.run(has_organizer(settings.database_address)):
+            _print_error("no account is an organizer's yet; `booking user add EMAIL --organizer` makes one")
     except (ValueError, DatabaseUnfit, NotMigrated) as error:
         raise SettingsError(f"BOOKING_DATABASE_URL: {error}") from None
     except LedgerError as error:
@@ -104,11 +118,6 @@ def inspect() -> None:
 
     If Redis cannot be reached, that is printed and is no error: the web workers wait for it a little longer.
     """
-    from booking.domain.diagnosis import Verdict
-    from booking.inventory.errors import AddressUnreadable, CommandRefused, InventoryUnavailable
-    from booking.inventory.inspection import inspect_all
-    from booking.inventory.server_checks import check_each, start_checks
-
     settings = _receive_settings()
     variable = "BOOKING_REDIS_SERVER" if settings.embedded_redis else "BOOKING_REDIS_URL"
     deadline = time.monotonic() + INSPECTION_SECONDS
@@ -142,9 +151,7 @@ def inspect() -> None:
 
 
 async def until_signalled(settings: Settings, run: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
-    """Runs the persister until SIGTERM or SIGINT; it then drains the streams and returns."""
-    from booking import logs
-
+    """Runs the persister or the outbox until SIGTERM or SIGINT; it then ends what it has begun, and returns."""
     logs.configure(settings.log_format, settings.node)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -153,10 +160,9 @@ async def until_signalled(settings: Settings, run: Callable[[Settings, asyncio.E
     await run(settings, stop)
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Runs the named program. If settings are wrong, prints a line for each and exits with EXIT_WRONG_SETTING."""
-    never_wait()
-    gc.disable()  # imports leave no garbage, and the collections during them took a quarter of a worker's start
+    logs.never_wait()
     try:
         match arguments:
             case ["web", descriptors, *words]:
@@ -165,6 +171,8 @@ def main(arguments: list[str]) -> None:
                 persist(None)
             case ["persist", watch]:
                 persist(int(watch))
+            case ["notify"]:
+                notify()
             case ["migrate"]:
                 migrate(only_checks=False)
             case ["check-schema"]:
@@ -179,15 +187,10 @@ def main(arguments: list[str]) -> None:
 
 
 def _receive_settings() -> Settings:
-    """Waits for the settings. The large imports are done by then."""
-    gc.enable()
+    """Waits for the settings."""
     return Settings.model_validate_json(sys.stdin.buffer.read())
 
 
 def _print_error(message: str) -> None:
     for line in message.splitlines():
         print(f"booking: {line}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

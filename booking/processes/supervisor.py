@@ -11,13 +11,14 @@ from functools import partial
 
 from booking.inventory.embedded import EmbeddedServer, EmbeddedServerFailed
 from booking.metrics import FOLDER as METRICS_FOLDER
-from booking.processes.child_process import CannotStart, ChildProcess, Command, describe_end
+from booking.processes import entry_point
+from booking.processes.child_process import CannotStart, ChildProcess, Command, Forked, describe_end
 from booking.processes.data_folder import DataFolder, DataFolderTaken, LocksMissing
 from booking.processes.listening_sockets import Listeners, answers
 from booking.processes.priority import StarvationWatch, restore_priority
 from booking.settings import DRAIN_SIGNAL, EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
 
-STOP_ORDER = ((("worker", "migration", "inspection"), 8.0), (("persister",), 9.0), (("redis",), 9.7))
+STOP_ORDER = ((("worker", "migration", "inspection"), 8.0), (("persister", "outbox"), 9.0), (("redis",), 9.7))
 """The children in the order in which they stop, and the seconds from the signal after which they are killed. A kill is
 safe: acknowledged changes are on disk, and the persister goes on from its cursor at the next start."""
 
@@ -36,12 +37,14 @@ class StartFailed(Exception):
 class Supervisor:
     """Runs one service on one data folder."""
 
-    def __init__(self, settings: Settings, *, with_persister: bool = True, migrates: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, *, with_persister: bool = True, with_outbox: bool = True, migrates: bool = True
+    ) -> None:
         """Without `migrates`, the start fails if the tables are not those of this version."""
         self._settings = settings
         self._migrates = migrates
         self._settings_json = settings.model_dump_json().encode()
-        self._with_persister = with_persister
+        self._with_persister, self._with_outbox = with_persister, with_outbox
         self._folder = DataFolder(settings.data_dir)
         self._embedded = EmbeddedServer(settings) if settings.embedded_redis else None
         self._listeners: Listeners | None = None
@@ -87,7 +90,7 @@ class Supervisor:
             raise StartFailed(f"BOOKING_DATA_DIR: {error.filename}: {error.strerror}", EXIT_WRONG_SETTING) from None
 
     async def _start(self) -> None:
-        """Starts all children at the same time: the workers import modules while Redis and SQL are prepared."""
+        """Starts all children at the same time; each waits until it is released."""
         listeners = self._prepare()
         engine = "an embedded Redis, " if self._embedded is not None else ""
         persister = "the persister" if self._with_persister else "no persister"
@@ -97,10 +100,11 @@ class Supervisor:
             for number in range(1, self._settings.workers + 1)
         ]
         persisters = [self._child("persister", self._persister_command)] if self._with_persister else []
+        outboxes = [self._child("outbox", partial(self._command, "notify"))] if self._with_outbox else []
         migration = self._child("migration", partial(self._command, "migrate" if self._migrates else "check-schema"))
         is_external = self._settings.redis_url is not None or self._settings.redis_server is not None
         inspections = [self._child("inspection", partial(self._command, "inspect"))] if is_external else []
-        for child in (migration, *inspections, *self._workers, *persisters):
+        for child in (migration, *inspections, *self._workers, *persisters, *outboxes):
             child.launch()
         migration.release()
         embedded = [await self._start_embedded()] if self._embedded is not None else []
@@ -114,12 +118,12 @@ class Supervisor:
             child.release()
         self._tasks = [
             asyncio.create_task(child.keep_running(partial(self._may_restart, child)))
-            for child in (*embedded, *persisters, *self._workers)
+            for child in (*embedded, *persisters, *outboxes, *self._workers)
         ]
         self._tasks += [asyncio.create_task(self._starvation_watch.run(child)) for child in persisters]
         await self._first_answer(listeners.url)
         self._answers = True
-        for child in persisters:
+        for child in (*persisters, *outboxes):
             child.release()  # only now, so that only one child prints an error about wrong settings
         self._describe()
         report(f"serving on {listeners.url} (Ctrl-C stops it; its files are in {self._settings.data_dir})")
@@ -165,26 +169,24 @@ class Supervisor:
         configuration, log = self._embedded.configuration, str(self._embedded.log)
         return Command(arguments, configuration, pass_fds=(self._folder.lock,), log=log)
 
-    def _web_command(self, listeners: Listeners, worker: int) -> Command:
+    def _web_command(self, listeners: Listeners, worker: int) -> Forked:
         descriptors = [listener.fileno() for listener in listeners.of(worker)]
         # If no other worker serves, this one has to answer even if Redis or the database cannot be reached.
         waits = ["wait"] if self._answers and not any(child.is_steady for child in self._workers) else []
         drains = ["drain"] if self._stop_requested.is_set() else []
         return self._command("web", ",".join(map(str, descriptors)), *waits, *drains, pass_fds=tuple(descriptors))
 
-    def _persister_command(self) -> Command:
+    def _persister_command(self) -> Forked:
         if not self._starvation_watch.has_low_priority:
             return self._command("persist")
         return self._command(
             "persist", str(self._starvation_watch.descriptor), pass_fds=(self._starvation_watch.descriptor,)
         )
 
-    def _command(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Command:
-        return Command(
-            (sys.executable, "-m", "booking.processes.entry_point", *arguments), self._settings_json, pass_fds
-        )
+    def _command(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Forked:
+        return Forked(partial(entry_point.main, arguments), self._settings_json, pass_fds)
 
-    def _child(self, name: str, command: Callable[[], Command]) -> ChildProcess:
+    def _child(self, name: str, command: Callable[[], Command | Forked]) -> ChildProcess:
         child = ChildProcess(name, command, report, self._describe)
         self._children.append(child)
         return child

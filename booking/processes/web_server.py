@@ -46,7 +46,9 @@ async def _serve(settings: Settings, listeners: Sequence[socket.socket], *, wait
     asyncio.get_running_loop().add_signal_handler(DRAIN_SIGNAL, draining.set)
     if drains:
         draining.set()
-    app = create_app(settings, waits=waits, load=worker.shedder, is_draining=draining.is_set)
+    app = create_app(
+        settings, waits=waits, load=worker.shedder, is_draining=draining.is_set, is_stopping=lambda: worker.is_stopping
+    )
     for number in (signal.SIGTERM, signal.SIGINT):  # for the start; while it serves, uvicorn has its own handlers
         asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
     async with app.lifespan():

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Protocol
@@ -34,6 +33,7 @@ from booking.metrics import FOLDER, Metrics, MetricsFile
 from booking.operations.read_your_writes import ReadYourWrites
 from booking.operations.restore.naming import name_accounts
 from booking.operations.restore.restoration import lost_shards, restore_empty
+from booking.outbox.addresses import Allowed
 from booking.persister.bootstrap import initialize_shards
 from booking.persister.verification import Verifier, verified_connections
 from booking.settings import Settings, SettingsError
@@ -41,15 +41,21 @@ from booking.web.access_log import AccessLog, console_line, json_line
 from booking.web.account_tokens import RENEW_SECONDS, AccountTokens
 from booking.web.authentication import Credentials
 from booking.web.cross_origin import CrossOriginMiddleware
-from booking.web.endpoints.accounts import AccountEndpoints
+from booking.web.endpoints.accounts import RENEWABLE_SECONDS, AccountEndpoints, Doorway
+from booking.web.endpoints.calendar import CalendarEndpoint
+from booking.web.endpoints.changes import WAITERS_MAX, ChangeEndpoint, ChangeWatch
 from booking.web.endpoints.events import EventEndpoints
 from booking.web.endpoints.health import HealthEndpoints
 from booking.web.endpoints.lists import ListEndpoints
-from booking.web.endpoints.live import LiveEndpoint, Places
+from booking.web.endpoints.live import LiveEndpoint, Places, Watch, end_streams
+from booking.web.endpoints.live_of_user import LiveOfUserEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.payments import PaymentEndpoints
 from booking.web.endpoints.reports import ReportEndpoints
+from booking.web.endpoints.resets import ResetEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
+from booking.web.endpoints.tickets import TicketEndpoint
+from booking.web.endpoints.webhooks import WebhookEndpoints
 from booking.web.local_limits import LocalBuckets
 from booking.web.middleware import ExceptionMiddleware, RequestMiddleware
 from booking.web.pages import PageEndpoints
@@ -99,13 +105,15 @@ class Application:
         waits: bool = False,
         load: Load | None = None,
         is_draining: Callable[[], bool] = lambda: False,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """With `waits`, it starts even if Redis or the database is away, and responds with 503 until then.
 
-        While `is_draining` returns True, the health checks respond with 503.
+        While `is_draining` returns True, the health checks respond with 503. While `is_stopping` does, no call waits
+        for a change.
         """
         logs.configure(settings.log_format, settings.node)
-        self._is_draining = is_draining
+        self._is_draining, self._is_stopping = is_draining, is_stopping
         self._settings = settings
         self._startup = Startup(self._open, waits=waits)
         self._access_log = AccessLog(
@@ -197,16 +205,19 @@ class Application:
         except ValueError as error:
             raise SettingsError(f"BOOKING_JWT_PUBLIC_KEY or BOOKING_JWT_SECRET: {error}") from None
 
-        def sign(account: Account) -> str:
+        def sign(account: Account, began: float, login_at: int | None) -> str:
+            # Not earlier than tokens are valid from, which is up to a second after the change of the account.
+            issued_at = max(int(began), account.tokens_from)
+            login_at = issued_at if login_at is None else login_at
             return sign_token(
                 secret,
                 account_user_id(account.id),
                 None if account.role is Role.USER else account.role,
-                TOKEN_SECONDS,
+                min(TOKEN_SECONDS, login_at + RENEWABLE_SECONDS - issued_at),
                 issuer=settings.jwt_issuer,
                 audience=settings.jwt_audience,
-                # Not earlier than tokens are valid from, which is up to a second after the change of the account.
-                now=max(time.time(), account.tokens_from),
+                now=issued_at,
+                login_at=login_at,
             )
 
         folder = settings.data_dir / FOLDER
@@ -217,29 +228,43 @@ class Application:
         account_tokens = AccountTokens(ledger.tokens_ended, ledger.tokens_from)
         await account_tokens.renew()
         credentials = Credentials(tokens, passwords, find_account, attempts, account_tokens)
-        accounts = AccountEndpoints(ledger, passwords, credentials, account_tokens, sign, attempts)
-        live = LiveEndpoint(credentials, office, Places(settings.live_limit, settings.live_limit_per_address))
+        doorway = Doorway(sign, attempts)
+        accounts = AccountEndpoints(ledger, office, read_your_writes, passwords, credentials, account_tokens, doorway)
+        resets = ResetEndpoints(ledger, passwords, account_tokens, doorway, secret)
+        places, watch = Places(settings.live_limit, settings.live_limit_per_address), Watch(office)
         reads = LocalBuckets(read_limit, "reads")
-        work = SharedWork()
+        work, pages_of_changes = SharedWork(), SharedWork()
         stack.push_async_callback(work.close)
+        stack.push_async_callback(pages_of_changes.close)
+        change_watch = ChangeWatch(ledger, self._is_stopping)
+        stack.push_async_callback(change_watch.close)
+        waiters = Places(WAITERS_MAX, settings.live_limit_per_address)
+        webhooks = WebhookEndpoints(credentials, office, ledger, reads, Allowed(settings.webhook_allow))
+        stack.push_async_callback(webhooks.close)
         self._routes.serve(
             routes(
                 SaleEndpoints(credentials, office, limit),
                 EventEndpoints(credentials, office, reads),
                 ListEndpoints(credentials, office, ledger, read_your_writes, reads),
                 ReportEndpoints(credentials, office, ledger, reader, read_your_writes, reads, work),
-                live,
+                ChangeEndpoint(credentials, office, ledger, reads, change_watch, pages_of_changes, waiters),
+                webhooks,
+                LiveEndpoint(credentials, office, places, watch),
+                LiveOfUserEndpoint(credentials, office, places, watch, reads, ledger.live_events_of),
+                TicketEndpoint(credentials, office, reads),
+                CalendarEndpoint(office, reads),
                 accounts if settings.has_accounts else None,
+                resets if settings.has_accounts and settings.sends_mail else None,
                 None if settings.stripe_secret is None else PaymentEndpoints(office, settings.stripe_secret),
                 HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability, self._is_draining),
-                MetricsEndpoint(office, reader, ledger, batchers, live, self._access_log, metrics_file),
-                PageEndpoints(office),
+                MetricsEndpoint(office, reader, ledger, batchers, places, self._access_log, metrics_file),
+                PageEndpoints(office, sends_mail=settings.has_accounts and settings.sends_mail),
             )
         )
         tasks = [
             asyncio.create_task(sweep(office), name="sweeper"),
             asyncio.create_task(_follow_epochs(office, ledger), name="epochs"),
-            asyncio.create_task(_follow_accounts(account_tokens, live), name="accounts"),
+            asyncio.create_task(_follow_accounts(account_tokens, watch, credentials), name="accounts"),
             asyncio.create_task(_save(self._access_log, self._load, batchers.metrics, metrics_file), name="metrics"),
         ]
         stack.push_async_callback(_end, tasks)
@@ -268,13 +293,13 @@ async def _follow_epochs(office: BoxOffice, ledger: Ledger) -> None:
             office.use_epochs(await _epochs(ledger))
 
 
-async def _follow_accounts(account_tokens: AccountTokens, live: LiveEndpoint) -> None:
+async def _follow_accounts(account_tokens: AccountTokens, watch: Watch, credentials: Credentials) -> None:
     """Reads which tokens of accounts were ended, and ends their live streams. Runs until it is cancelled."""
     while True:
         await asyncio.sleep(RENEW_SECONDS)
         with contextlib.suppress(LedgerError):
             await account_tokens.renew()
-        live.end_streams()
+        end_streams(watch, credentials)
 
 
 async def _save(access_log: AccessLog, load: Load | None, metrics: Metrics, file: MetricsFile) -> None:
@@ -296,6 +321,7 @@ def create_app(
     waits: bool = False,
     load: Load | None = None,
     is_draining: Callable[[], bool] = lambda: False,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> Application:
     """The application of one web worker, for any ASGI server; `load` is that server's load shedder, if it has one."""
-    return Application(settings, waits=waits, load=load, is_draining=is_draining)
+    return Application(settings, waits=waits, load=load, is_draining=is_draining, is_stopping=is_stopping)

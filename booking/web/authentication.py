@@ -13,9 +13,9 @@ from typing import Any
 
 from booking.auth.emails import email_key
 from booking.auth.passwords import Passwords
-from booking.auth.tokens import InvalidToken, TokenVerifier
+from booking.auth.tokens import InvalidToken, TokenVerifier, login_at
 from booking.domain.accounts import Account
-from booking.domain.callers import Caller, account_user_id
+from booking.domain.callers import Caller, account_id_of, account_user_id
 from booking.settings import ACCOUNT_PREFIX
 from booking.web.account_tokens import AccountTokens
 from booking.web.headers import fields_of
@@ -140,6 +140,21 @@ class Credentials:
             raise Unauthenticated("The email or the password is wrong.", (BASIC_CHALLENGE,))
         return password_caller
 
+    async def renewable(self, scope: Scope) -> tuple[Caller, int]:
+        """The account's caller of a token, and when its user logged in, in seconds since 1970.
+
+        That is when the token was issued if it does not say so. Raises Unauthenticated for a password and for a token
+        of no account, and as `caller` does.
+        """
+        is_bearer, value = self._authorization(scope)
+        if not is_bearer:
+            raise Unauthenticated("Only a token can be renewed.", (BEARER_CHALLENGE,))
+        caller = await self.caller(scope)
+        if account_id_of(caller.user_id) is None:
+            raise Unauthenticated("Only a token of an account of this service can be renewed.", (BEARER_CHALLENGE,))
+        at = login_at(value)
+        return caller, caller.issued_at if at is None else at
+
     def was_ended(self, caller: Caller) -> bool:
         """Whether a change of the account has ended the credentials of a caller, as far as this worker knows."""
         return self._account_tokens is not None and self._account_tokens.verdict(caller) is False
@@ -203,11 +218,12 @@ class Credentials:
         found = None if self._cached_caller(key) is None else self._cache[key]
         if found is None or self._find_account is None:
             return None
+        began = time.time()
         account = await self._find_account(found.email_key)
         if account is None or account.password_hash != found.password_hash:
             self._cache.pop(key, None)
             return None
-        caller = _caller_of(account)
+        caller = _caller_of(account, began)
         if key in self._cache:
             self._cache[key] = replace(found, caller=caller)
         return caller
@@ -229,11 +245,12 @@ class Credentials:
     async def _check(self, key: bytes, email: str, password: str, address: str) -> Caller | None:
         if self._attempts is not None:
             await self._attempts.charge(address)
+        began = time.time()
         account = await self.account(email, password, address)
         if account is None:
             self._cache.pop(key, None)
             return None
-        caller = _caller_of(account)
+        caller = _caller_of(account, began)
         until = self._clock() + CACHE_SECONDS
         self._cache[key] = _CachedCredentials(caller, until, email_key(email), account.password_hash)
         self._cache.move_to_end(key)
@@ -258,13 +275,28 @@ def _email_and_password(encoded: bytes) -> tuple[str, str]:
     return email, password
 
 
-def _caller_of(account: Account) -> Caller:
-    """The caller of an account whose password was right just now."""
-    issued_at = max(int(time.time()), account.tokens_from)
+def _caller_of(account: Account, began: float) -> Caller:
+    """The caller of an account whose password was right.
+
+    The account was read after `began` (seconds since 1970), so a change of it that came after the reading ends these
+    credentials, too.
+    """
+    issued_at = max(int(began), account.tokens_from)
     return Caller(account_user_id(account.id), account.organizer, account.admin, issued_at)
 
 
 _ENDED = InvalidToken("the account has been changed since the token was issued; log in again")
+_OLD = InvalidToken("the login was too long ago; log in again")
+
+
+def ended() -> Unauthenticated:
+    """The error for a token that a change of its account has ended."""
+    return _bad_token(_ENDED)
+
+
+def too_old() -> Unauthenticated:
+    """The error for a token that cannot be renewed any more."""
+    return _bad_token(_OLD)
 
 
 def _bad_token(error: InvalidToken) -> Unauthenticated:

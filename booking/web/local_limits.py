@@ -4,7 +4,10 @@ import time
 from collections.abc import Callable
 from math import ceil
 
+from starlette.types import Scope
+
 from booking.inventory.box_office import RateLimit
+from booking.web.password_limits import address_of
 from booking.web.rate_limits import rate_limited
 
 CALLERS_MAX = 50_000
@@ -49,3 +52,8 @@ class LocalBuckets:
 
     def __len__(self) -> int:
         return len(self._current) + len(self._previous)
+
+
+def address_key(scope: Scope) -> str:
+    """The bucket of a caller without credentials. No user id begins with a zero byte."""
+    return f"\0{address_of(scope)}"

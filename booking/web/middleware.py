@@ -16,10 +16,11 @@ from booking.logs import ThrottledLogger
 from booking.web.access_log import AccessLog
 from booking.web.authentication import Unauthenticated
 from booking.web.headers import fields_of
+from booking.web.pages import send_missing, wants_html
 from booking.web.problems import Problem
 from booking.web.request_ids import RequestIds
 from booking.web.requests import REQUEST_ID, ClientGone
-from booking.web.responses import PlainResponse, problem_response, send_response
+from booking.web.responses import problem_response, send_response
 
 STATUS_CLIENT_GONE = 499
 """The logged status of a request whose client disconnected before its response. nginx uses the same number."""
@@ -75,7 +76,7 @@ class RequestMiddleware:
             if STATUS in scope:
                 status = scope[STATUS]
                 raise  # a part of the response is sent already; the server closes the connection
-            await send_response(scope, send_with_id, failure(error, request_id, scope.get("root_path", "")))
+            await send_failure(scope, send_with_id, error)
             status = scope[STATUS]
         finally:
             self._access_log.write(scope, status, (perf_counter_ns() - began_ns) // 1000, request_id)
@@ -96,18 +97,21 @@ class ExceptionMiddleware:
         except (Exception, CancelledError) as error:
             if scope["type"] != "http" or STATUS in scope:
                 raise
-            await send_response(scope, send, failure(error, scope[REQUEST_ID], scope.get("root_path", "")))
+            await send_failure(scope, send, error)
 
 
-def failure(error: BaseException, request_id: str, root: str) -> PlainResponse:
-    """The response to an exception, which is without its traceback then.
+async def send_failure(scope: Scope, send: Send, error: BaseException) -> None:
+    """Sends the response to an exception, which is without its traceback then.
 
     The traceback's frames hold tasks that hold the exception. Only the garbage collector would free such a cycle, and
     after a storm of refusals it stops the worker for a tenth of a second.
     """
-    response = problem_response(_problem_for(error, request_id), request_id, root)
+    problem = _problem_for(error, scope[REQUEST_ID])
     error.__traceback__ = None
-    return response
+    if problem.kind.status == 404 and scope["method"] in ("GET", "HEAD") and wants_html(scope):
+        await send_missing(scope, send, problem.code)
+    else:
+        await send_response(scope, send, problem_response(problem, scope[REQUEST_ID], scope.get("root_path", "")))
 
 
 def _problem_for(error: BaseException, request_id: str) -> Problem:

@@ -57,6 +57,9 @@ KINDS: dict[str, Kind] = {
     ),
     "not_found": Kind(404, "No such page", "There is nothing at this address.", "Check the path, slashes included."),
     "event_not_found": Kind(404, "No such event", "There is no event with this id.", "GET /events lists the events."),
+    "webhook_not_found": Kind(
+        404, "No such webhook", "There is no webhook with this id.", "GET /webhooks lists your webhooks."
+    ),
     "booking_not_found": Kind(
         404,
         "No booking",
@@ -97,6 +100,12 @@ KINDS: dict[str, Kind] = {
         "Give it back. The refund is recorded once; the buyer may book again.",
     ),
     "email_taken": Kind(409, "Email taken", "An account with this email exists.", "Log in, or use another address."),
+    "has_live_bookings": Kind(
+        409,
+        "Live bookings",
+        "The account has live bookings.",
+        "Cancel them first: data.event_ids names their events. GET /bookings lists them.",
+    ),
     "capacity_below_sold": Kind(
         409,
         "Capacity below what is sold",
@@ -109,6 +118,9 @@ KINDS: dict[str, Kind] = {
         "Changed meanwhile",
         "The event has been changed since the version that If-Match names.",
         "Read GET /events/{id}/details, and send its ETag as If-Match.",
+    ),
+    "too_many_webhooks": Kind(
+        409, "Too many webhooks", "You have as many webhooks as are allowed.", "Remove one that is not needed."
     ),
     "body_too_large": Kind(413, "Body too large", "The body is larger than 16 KiB.", "No call needs more than that."),
     "unsupported_media_type": Kind(

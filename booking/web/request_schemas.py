@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,7 @@ from pydantic import (
 from booking.auth.emails import normalise_email
 from booking.domain.accounts import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN
 from booking.domain.callers import USER_ID_CHARACTERS_MAX, user_id_fault
+from booking.domain.changes import ChangeKind
 from booking.domain.details import (
     DESCRIPTION_CHARACTERS_MAX,
     DETAILS,
@@ -90,9 +91,7 @@ def _no_nul(text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    if _FORBIDDEN_CHARACTER.search(text):
-        raise ValueError("cannot hold a control character, a line break or a bidirectional override")
-    return _with_visible_character(text)
+    return _with_visible_character(_no_control(text))
 
 
 def _visible_lines(text: str) -> str:
@@ -104,6 +103,12 @@ def _visible_lines(text: str) -> str:
 def _with_visible_character(text: str) -> str:
     if not _VISIBLE_CHARACTER.search(text):
         raise ValueError("needs a visible character")
+    return text
+
+
+def _no_control(text: str) -> str:
+    if _FORBIDDEN_CHARACTER.search(text):
+        raise ValueError("cannot hold a control character, a line break or a bidirectional override")
     return text
 
 
@@ -174,6 +179,22 @@ NewPassword = Annotated[
     StringConstraints(min_length=PASSWORD_CHARACTERS_MIN, max_length=PASSWORD_CHARACTERS_MAX),
     AfterValidator(_no_nul),
     Field(json_schema_extra={"pattern": NO_NUL}),
+]
+Kind = Annotated[ChangeKind, Field(strict=False)]
+Kinds = Annotated[tuple[Kind, ...], Field(strict=False, min_length=1)]
+DEFAULT_KINDS = (
+    ChangeKind.PROMOTED,
+    ChangeKind.EXPIRED,
+    ChangeKind.CANCELLED,
+    ChangeKind.CONFIRMED,
+    ChangeKind.CHANGED,
+)
+"""What a webhook is told unless it says otherwise (contract)."""
+WebhookNote = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=200),
+    AfterValidator(_no_control),
+    Field(json_schema_extra={"pattern": rf"^\s*[^{_FORBIDDEN}]*$"}),
 ]
 UserId = Annotated[
     str,
@@ -366,6 +387,44 @@ class ChangeRequest(_Described):
         return {field: int(value) if field == "paused" else value for field, value in values.items()}
 
 
+class WebhookRequest(Payload):
+    """`POST /webhooks`."""
+
+    url: str
+    """An https:// address on a public network."""
+    kinds: Kinds = DEFAULT_KINDS
+    """The kinds of change that it is told."""
+    event_id: EventId | None = None
+    """The event that it is told of; by default all events that the caller has created, and will create."""
+    description: WebhookNote = ""
+
+
+class WebhookChange(Payload):
+    """`PATCH /webhooks/{webhook_id}`: only the given fields change."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    url: str = ""
+    kinds: Kinds = DEFAULT_KINDS
+    description: WebhookNote = ""
+    status: Literal["enabled", "disabled"] = "enabled"
+    """`enabled` repairs a webhook: it goes on from where it stood, at once."""
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("The body names nothing to change")
+        return self
+
+
+class ReplayRequest(Payload):
+    """`POST /webhooks/{webhook_id}/replay`."""
+
+    event_id: EventId
+    after: Annotated[int, Field(ge=0, le=INTEGER_MAX)]
+    """The `seq` after which the changes are told once more; 0: all of them."""
+
+
 class RegisterRequest(Payload):
     """`POST /auth/register`."""
 
@@ -386,6 +445,27 @@ class PasswordRequest(Payload):
     password: str
     """The current password."""
     new_password: NewPassword
+
+
+class ForgotRequest(Payload):
+    """`POST /auth/forgot`."""
+
+    email: Email
+
+
+class ResetRequest(Payload):
+    """`POST /auth/reset`."""
+
+    reset_token: str
+    """The token in the link of the mail."""
+    new_password: NewPassword
+
+
+class RemoveRequest(Payload):
+    """`DELETE /auth/account`."""
+
+    password: str
+    """The account's password."""
 
 
 def window_inverted() -> Fault:

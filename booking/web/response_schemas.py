@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic takes it from here before Python 3.12
 
+from booking.domain.changes import ChangeKind
 from booking.domain.details import OFFER_SECONDS_MAX, PAYMENT_SECONDS_MAX, PAYMENT_SECONDS_MIN, Visibility
 from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MAX, BookingStatus, EventState, Source
 
@@ -24,8 +25,13 @@ def described(text: str) -> Any:
     return Field(description=text)
 
 
-class SharedEventData(TypedDict):
-    """What an event and its details have in common."""
+OrganizerId = Annotated[
+    str | None, described("The user id that created the event. null: it belongs to the administrators.")
+]
+
+
+class RulesData(TypedDict):
+    """What an event, its details and its changes have in common."""
 
     id: Id
     name: str
@@ -55,16 +61,14 @@ class SharedEventData(TypedDict):
     opens_at: Instant | None
     closes_at: Instant | None
     paused: bool
-    created_at: Instant
-    organizer_id: Annotated[
-        str | None, described("The user id that created the event. null: it belongs to the administrators.")
-    ]
 
 
 @documented
-class EventData(SharedEventData):
+class EventData(RulesData):
     """An event. Always `capacity = available_tickets + tickets_held + tickets_sold`."""
 
+    created_at: Instant
+    organizer_id: OrganizerId
     available_tickets: Count
     bookings_count: Count
     """Live confirmed bookings."""
@@ -92,13 +96,21 @@ class PriceData(TypedDict):
 
 
 @documented
-class DetailsData(SharedEventData):
-    """What the organizer has set. It has no counters, so it changes only if an organizer changes the event."""
+class ToldRulesData(RulesData):
+    """All that an organizer sets, as a change of the event left it."""
 
     description: str | None
     """Plain text, which may have several lines."""
     ends_at: Instant | None
     price: PriceData | None
+
+
+@documented
+class DetailsData(ToldRulesData):
+    """What the organizer has set. It has no counters, so it changes only if an organizer changes the event."""
+
+    created_at: Instant
+    organizer_id: OrganizerId
 
 
 @documented
@@ -120,6 +132,83 @@ class BookingData(TypedDict):
     """The position on the waiting list; only while the booking is waiting. 1 is next."""
     payment_id: NotRequired[str]
     """The payment that was begun for the booking, or that it was booked for; only if there is one."""
+    ended_at: NotRequired[Instant]
+    """When the booking was cancelled, or its hold expired; only in the list of one's own bookings."""
+    email: NotRequired[str]
+    """The email of the user's account, in lists for the event's organizer."""
+
+
+@documented
+class ChangeData(TypedDict):
+    """A change of an event, or of one of its bookings, which is what the change left."""
+
+    event_id: Id
+    seq: Id
+    """Later changes have larger numbers. After a restoration of Redis, numbers may have been skipped."""
+    kind: ChangeKind
+    at: Instant
+    actor: str | None
+    """The user id whose call caused it. null: the end of a hold did. A promotion has the one who freed the tickets."""
+    reason: NotRequired[str]
+    """What an organizer who cancelled the booking has said."""
+    booking: NotRequired[BookingData]
+    """In all kinds but `created` and `changed`."""
+    event: NotRequired[ToldRulesData]
+    """In `created` and `changed`."""
+
+
+@documented
+class WebhookData(TypedDict):
+    """A webhook."""
+
+    id: Id
+    owner_id: str
+    """The user id of the organizer who registered it."""
+    url: str
+    kinds: list[ChangeKind]
+    event_id: Id | None
+    """null: it is told of all events that its owner has created."""
+    description: str
+    status: Literal["enabled", "disabled"]
+    disabled_reason: str | None
+    """Why nothing is sent; null if it is enabled."""
+    created_at: Instant
+    secret: NotRequired[str]
+    """With it its messages are signed (Standard Webhooks). Only in the answer that makes it."""
+
+
+@documented
+class DeliveryData(TypedDict):
+    """One attempt to deliver a message."""
+
+    id: str
+    message_id: str
+    """The header `webhook-id`, the same in all attempts."""
+    type: str
+    event_id: Id | None
+    seq: Id | None
+    at: Instant
+    attempt: Id
+    delivered: bool
+    status: int | None
+    """The HTTP status of the answer; null: there was none."""
+    error: str | None
+    """Why it failed."""
+    answer: str | None
+    """How the answer's body begins."""
+    duration_ms: Count
+
+
+@documented
+class TestData(TypedDict):
+    """What became of a test message."""
+
+    message_id: str
+    delivered: bool
+    status: int | None
+    error: str | None
+    answer: str | None
+    duration_ms: Count
 
 
 @documented
@@ -136,8 +225,15 @@ class WelcomeData(TypedDict):
     """The result of a successful registration or login."""
 
     token: str
-    """A bearer token, valid for an hour."""
+    """A bearer token, valid for an hour. `POST /auth/renew` makes another of it, up to 24 hours after the login."""
     user: UserData
+
+
+@documented
+class ForgottenData(TypedDict):
+    """The email that was given, whether or not an account has it."""
+
+    email: str
 
 
 @documented

@@ -6,9 +6,10 @@ from typing import Any
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
-from booking.domain.model import Booking, Event
+from booking.domain.changes import Change, EventChange, actor_of, booking_of
+from booking.domain.model import Booking, Event, Rules
 from booking.web.problems import CONTENT_TYPE, Problem
-from booking.web.response_schemas import BookingData, DetailsData, EventData, SharedEventData
+from booking.web.response_schemas import BookingData, ChangeData, DetailsData, EventData, RulesData, ToldRulesData
 from booking.web.times import to_text
 
 JSON = b"application/json"
@@ -82,45 +83,18 @@ def booking_data(booking: Booking) -> BookingData:
         data["expires_at"] = to_text(booking.expires_at_ms)
     if booking.position is not None:
         data["position"] = booking.position
+    if booking.ended_at_ms is not None:
+        data["ended_at"] = to_text(booking.ended_at_ms)
     if booking.payment_id is not None:
         data["payment_id"] = booking.payment_id
     return data
 
 
-def details_data(event: Event) -> DetailsData:
-    """The JSON of what the organizer has set. It differs only if `event.rules_tag` does."""
-    details = event.rules.details
+def rules_data(event_id: int, rules: Rules) -> RulesData:
+    """The JSON of an event's rules, without those that only /details and changes tell."""
+    details = rules.details
     return {
-        **_shared_data(event),
-        "description": details.description,
-        "ends_at": _instant(details.ends_at_ms),
-        "price": None
-        if details.price is None
-        else {"amount": details.price.amount, "currency": details.price.currency},
-    }
-
-
-def event_data(event: Event) -> EventData:
-    """The JSON of an event."""
-    return {
-        **_shared_data(event),
-        "available_tickets": event.available,
-        "bookings_count": event.bookings_count,
-        "held_count": event.held_count,
-        "tickets_sold": event.tickets_sold,
-        "tickets_held": event.tickets_held,
-        "waiting_list_count": event.waiting_count,
-        "waiting_tickets": event.waiting_tickets,
-        "state": event.state,
-        "seq": event.seq,
-    }
-
-
-def _shared_data(event: Event) -> SharedEventData:
-    """What an event and its details have in common."""
-    rules, details = event.rules, event.rules.details
-    return {
-        "id": event.id,
+        "id": event_id,
         "name": rules.name,
         "venue": details.venue,
         "starts_at": _instant(details.starts_at_ms),
@@ -135,8 +109,62 @@ def _shared_data(event: Event) -> SharedEventData:
         "opens_at": _instant(rules.opens_at_ms),
         "closes_at": _instant(rules.closes_at_ms),
         "paused": rules.paused,
+    }
+
+
+def told_rules_data(event_id: int, rules: Rules) -> ToldRulesData:
+    """The JSON of all that an organizer sets."""
+    details, price = rules.details, rules.details.price
+    return {
+        **rules_data(event_id, rules),
+        "description": details.description,
+        "ends_at": _instant(details.ends_at_ms),
+        "price": None if price is None else {"amount": price.amount, "currency": price.currency},
+    }
+
+
+def details_data(event: Event) -> DetailsData:
+    """The JSON of what the organizer has set. It differs only if `event.rules_tag` does."""
+    return {
+        **told_rules_data(event.id, event.rules),
         "created_at": to_text(event.created_at_ms),
         "organizer_id": event.organizer_id,
+    }
+
+
+def change_data(change: Change) -> ChangeData:
+    """The JSON of a change, as the feed and webhooks tell it."""
+    data: ChangeData = {
+        "event_id": change.event_id,
+        "seq": change.seq,
+        "kind": change.kind,
+        "at": to_text(change.at_ms),
+        "actor": actor_of(change),
+    }
+    if isinstance(change, EventChange):
+        data["event"] = told_rules_data(change.event_id, change.rules)
+        return data
+    if change.reason is not None:
+        data["reason"] = change.reason
+    data["booking"] = booking_data(booking_of(change))
+    return data
+
+
+def event_data(event: Event) -> EventData:
+    """The JSON of an event."""
+    return {
+        **rules_data(event.id, event.rules),
+        "created_at": to_text(event.created_at_ms),
+        "organizer_id": event.organizer_id,
+        "available_tickets": event.available,
+        "bookings_count": event.bookings_count,
+        "held_count": event.held_count,
+        "tickets_sold": event.tickets_sold,
+        "tickets_held": event.tickets_held,
+        "waiting_list_count": event.waiting_count,
+        "waiting_tickets": event.waiting_tickets,
+        "state": event.state,
+        "seq": event.seq,
     }
 
 

@@ -7,14 +7,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from booking.web import pages
 from booking.web.endpoints.accounts import AccountEndpoints
+from booking.web.endpoints.calendar import CalendarEndpoint
+from booking.web.endpoints.changes import ChangeEndpoint
 from booking.web.endpoints.events import EventEndpoints
 from booking.web.endpoints.health import HealthEndpoints
 from booking.web.endpoints.lists import ListEndpoints
 from booking.web.endpoints.live import LiveEndpoint
+from booking.web.endpoints.live_of_user import LiveOfUserEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.payments import STRIPE, PaymentEndpoints
 from booking.web.endpoints.reports import ReportEndpoints
+from booking.web.endpoints.resets import ResetEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
+from booking.web.endpoints.tickets import TicketEndpoint
+from booking.web.endpoints.webhooks import WebhookEndpoints
 from booking.web.openapi import endpoint as reference
 from booking.web.pages.static_files import static
 from booking.web.responses import Handler, send_response
@@ -128,14 +134,20 @@ def routes(
     events: EventEndpoints,
     lists: ListEndpoints,
     reports: ReportEndpoints,
+    changes: ChangeEndpoint,
+    webhooks: WebhookEndpoints,
     live: LiveEndpoint,
+    live_of_user: LiveOfUserEndpoint,
+    ticket: TicketEndpoint,
+    calendar: CalendarEndpoint,
     accounts: AccountEndpoints | None,
+    resets: ResetEndpoints | None,
     payments: PaymentEndpoints | None,
     health: HealthEndpoints,
     metrics: MetricsEndpoint,
     page: pages.PageEndpoints,
 ) -> list[BaseRoute]:
-    """All routes of the service. `accounts` and `payments` are None if the service has none."""
+    """All routes of the service. `accounts`, `resets` and `payments` are None if the service does not offer them."""
     account_routes = (
         []
         if accounts is None
@@ -143,7 +155,12 @@ def routes(
             _route("/auth/register", POST=accounts.register),
             _route("/auth/login", POST=accounts.login),
             _route("/auth/password", POST=accounts.change_password),
+            _route("/auth/renew", POST=accounts.renew),
+            _route("/auth/account", DELETE=accounts.remove),
         ]
+    )
+    reset_routes = (
+        [] if resets is None else [_route("/auth/forgot", POST=resets.forgot), _route("/auth/reset", POST=resets.reset)]
     )
     return [
         _route("/book", POST=sale.book),
@@ -152,16 +169,27 @@ def routes(
         _route("/checkout", POST=sale.checkout),
         _route("/confirm", POST=sale.confirm),
         _route("/events/{event_id}/booking", GET=events.get_booking),
+        _route("/events/{event_id}/ticket.svg", GET=ticket),
+        _route("/events/{event_id}/calendar.ics", GET=calendar),
         _route("/events/{event_id}/details", GET=events.details),
         _sending("/events/{event_id}/bookings", GET=lists.of_event),
+        _route("/events/{event_id}/changes", GET=changes.changes),
         _sending("/events/{event_id}/live", GET=live),
         _route("/events/{event_id}/report", GET=reports.report),
         _route("/events/{event_id}/audit", GET=reports.audit),
+        _sending("/live", GET=live_of_user),
         _route("/bookings", GET=lists.own),
         _route("/events/{event_id}", GET=events.get, PATCH=events.change),
         _route("/events", GET=events.index),
         _route("/initialize", POST=events.initialize),
+        _route("/webhooks", GET=webhooks.index, POST=webhooks.add),
+        _route("/webhooks/{webhook_id}", GET=webhooks.get, PATCH=webhooks.change, DELETE=webhooks.remove),
+        _route("/webhooks/{webhook_id}/rotate", POST=webhooks.rotate),
+        _route("/webhooks/{webhook_id}/test", POST=webhooks.test),
+        _route("/webhooks/{webhook_id}/replay", POST=webhooks.replay),
+        _route("/webhooks/{webhook_id}/deliveries", GET=webhooks.deliveries),
         *account_routes,
+        *reset_routes,
         *([] if payments is None else [_route(STRIPE, POST=payments.stripe)]),
         _route("/healthz", GET=health.alive),
         _route("/readyz", GET=health.ready),
@@ -172,6 +200,9 @@ def routes(
         _sending("/problems/{code}", GET=pages.problem),
         _sending("/", GET=page.index),
         _sending("/sale/{event_id}", GET=page.sale),
+        _sending("/me", GET=page.me),
         _sending("/console", GET=page.console),
+        _sending("/account", GET=page.account),
+        _sending("/reset", GET=page.reset),
         _sending("/static/{path:path}", GET=static),
     ]

@@ -94,8 +94,8 @@ def test_nothing_of_a_sale_is_asked_for_or_can_be_changed_before_it_is_known(api
     asked: list[str] = []
     waiting: list[Route] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.route("**/live", lambda route: waiting.append(route))
-    with page.expect_request("**/live"):
+    page.route("**/live?*", lambda route: waiting.append(route))
+    with page.expect_request("**/live?*"):
         visitor.go(f"/console#sale-{event_id}")
     expect(page.get_by_role("button", name="Change")).to_be_hidden()
     ask_last(page)

@@ -185,12 +185,12 @@ def test_every_phase_of_a_sale_is_announced(api: Api, sit: Sit) -> None:
     event_id = api.event(opens_at=(datetime.now(UTC) + timedelta(seconds=6)).isoformat())
     stream = f"event: availability\ndata: {json.dumps(api.look(event_id))}\n\n"
     page = (visitor := sit()).page
-    page.route("**/live", lambda route: route.fulfill(body=stream, headers={"Date": formatdate(usegmt=True)}))
+    page.route("**/live?*", lambda route: route.fulfill(body=stream, headers={"Date": formatdate(usegmt=True)}))
     visitor.go(f"/sale/{event_id}")
     expect(page.locator("#state")).to_have_text("Opens soon")
     spoken = page.locator("#milestone")
     expect(spoken).to_have_text("The sale is open.")
-    page.unroute("**/live")
+    page.unroute("**/live?*")
     for change, words in (
         ({"paused": True}, "The sale is paused."),
         ({"paused": False}, "The sale is open."),
@@ -209,6 +209,6 @@ def test_a_computer_that_wakes_up_reads_the_state_again(api: Api, sit: Sit) -> N
     visitor.go(f"/sale/{event_id}")
     expect(page.locator(".left")).to_contain_text("1 of 1")
     for ends in ("window.slept = 600_000", "dispatchEvent(new Event('online'))"):
-        with page.expect_response("**/live"):
+        with page.expect_response("**/live?*"):
             page.evaluate(ends)
     expect(page.locator("#connection")).to_be_empty()

@@ -54,25 +54,36 @@ class View:
     drawn: str
     user: str | None = None
     role: str | None = None
+    german: str = ""
+    """What is there in German; empty for a page that is in English only."""
 
 
 def scheduled(api: Api) -> View:
     event_id = api.event(opens_at="2099-01-01T00:00:00Z", event_name=LONG, max_per_user=4, available_tickets=9)
-    return View(f"/sale/{event_id}", "How many?", fresh("me"))
+    return View(f"/sale/{event_id}", "How many?", fresh("me"), german="Wie viele?")
 
 
 def waiting(api: Api) -> View:
     me = api.user()
     event_id, _ = api.sold_out()
     me.book(event_id)
-    return View(f"/sale/{event_id}", "You are next.", me.id)
+    return View(f"/sale/{event_id}", "You are next.", me.id, german="als Nächstes dran")
 
 
 def held(api: Api) -> View:
     me = api.user()
     event_id = api.event(hold_seconds=600)
     me.book(event_id)
-    return View(f"/sale/{event_id}", "Confirm 1 ticket", me.id)
+    return View(f"/sale/{event_id}", "Confirm 1 ticket", me.id, german="1 Ticket bestätigen")
+
+
+def mine(api: Api) -> View:
+    me = api.user()
+    for fields in ({"max_per_user": 3, "available_tickets": 9}, {"hold_seconds": 600}, {"hold_seconds": 1}):
+        me.book(api.event(event_name=LONG, **fields), 3 if "max_per_user" in fields else 1)
+    event_id, _ = api.sold_out()
+    me.book(event_id)
+    return View("/me", "Leave the waiting list", me.id, german="Warteliste verlassen")
 
 
 def console(api: Api) -> View:
@@ -84,16 +95,19 @@ def console(api: Api) -> View:
 
 def sales(api: Api) -> View:
     api.event(event_name=LONG)
-    return View("/", LONG.split()[0])
+    return View("/", LONG.split()[0], german=LONG.split()[0])
 
 
 VIEWS: dict[str, Callable[[Api], View]] = {
     "list": sales,
-    "signed out": lambda api: View(f"/sale/{api.event()}", "Sign in to book"),
+    "signed out": lambda api: View(f"/sale/{api.event()}", "Sign in to book", german="Anmelden und buchen"),
     "scheduled": scheduled,
     "waiting": waiting,
     "held": held,
-    "no sale": lambda _: View("/sale/987654321", "There is no such sale"),
+    "no sale": lambda _: View("/sale/987654321", "There is no such sale", german="Diesen Verkauf gibt es nicht"),
+    "nothing": lambda _: View("/nothing", "nothing at this address", german="gibt es nichts"),
+    "my tickets": mine,
+    "my sign-in": lambda _: View("/me", "Sign in to see your tickets", german="um Ihre Tickets zu sehen"),
     "console": console,
     "gate": lambda _: View("/console", "Sign in with an organizer"),
     "problem": lambda _: View("/problems/sold_out", "sold_out"),
@@ -101,15 +115,19 @@ VIEWS: dict[str, Callable[[Api], View]] = {
 }
 
 
+@pytest.mark.parametrize("locale", ["en-GB", "de-DE"])
 @pytest.mark.parametrize("name", VIEWS)
-def test_every_page_is_accessible_on_every_screen(api: Api, sit: Sit, name: str) -> None:
+def test_every_page_is_accessible_on_every_screen(api: Api, sit: Sit, name: str, locale: str) -> None:
     view = VIEWS[name](api)
-    visitor = sit(view.user, view.role)
-    if name == "no sale":
+    drawn = view.drawn if locale == "en-GB" else view.german
+    if not drawn:
+        pytest.skip("this page is in English only")
+    visitor = sit(view.user, view.role, locale=locale)
+    if name in ("no sale", "nothing"):
         visitor.expected.append("status of 404")
     page = visitor.page
     visitor.go(view.path)
-    page.get_by_text(view.drawn).first.wait_for()
+    page.get_by_text(drawn).first.wait_for()
     for screen, size, colours in LOOKS:
         page.set_viewport_size(size)  # type: ignore[arg-type]  # a mapping with these very keys
         page.emulate_media(color_scheme=colours)  # type: ignore[arg-type]  # one of two words
@@ -139,7 +157,7 @@ def test_the_reference_docs_show_every_operation_in_the_colours_of_the_system(ap
         expect(element).to_have_css("background-color", ground)
 
 
-@pytest.mark.parametrize("path", ["/", "/sale/0", "/console", "/docs", "/problems", "/problems/sold_out"])
+@pytest.mark.parametrize("path", ["/", "/sale/0", "/me", "/console", "/docs", "/problems", "/problems/sold_out"])
 def test_every_page_links_to_the_home_page(sit: Sit, path: str) -> None:
     visitor = sit()
     if path == "/sale/0":
@@ -149,7 +167,7 @@ def test_every_page_links_to_the_home_page(sit: Sit, path: str) -> None:
     expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Sales")
 
 
-@pytest.mark.parametrize("path", ["/", "/sale/{event_id}", "/console"])
+@pytest.mark.parametrize("path", ["/", "/sale/{event_id}", "/me", "/console"])
 def test_without_scripts_a_page_says_so_and_nothing_else(api: Api, sit: Sit, path: str) -> None:
     event_id = api.event()
     visitor = sit(java_script_enabled=False)

@@ -22,7 +22,10 @@ STATUS_OF_CODE = {
     "method_not_allowed": 405,
     "already_booked": 409,
     "capacity_below_sold": 409,
+    "too_many_webhooks": 409,
+    "webhook_not_found": 404,
     "email_taken": 409,
+    "has_live_bookings": 409,
     "payment_mismatch": 409,
     "refund_due": 409,
     "sold_out": 409,
@@ -166,6 +169,7 @@ def check_booking(booking: Any) -> None:
     assert booking["id"]
     assert type(booking["event_id"]) is int
     assert isinstance(booking["user_id"], str)
+    assert "email" not in booking or booking["user_id"].startswith("account:")
     assert type(booking["quantity"]) is int
     assert 1 <= booking["quantity"] <= 100
     assert booking["status"] in STATUSES

@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+from urllib.parse import quote
 
 import pytest
 
 from .api import Api
+from .client import fresh
 
 
 def ids(answer_data: list[dict[str, object]]) -> list[object]:
@@ -67,6 +69,89 @@ def test_an_events_bookings_are_listed_by_status_in_pages_without_gaps(api: Api)
     assert api.organizer.get(f"{path}?starting_after={event_id}-999").status == 422
     wrong = api.organizer.get(f"{path}?status=lost&format=xls&limit=0")
     assert [fault["pointer"] for fault in wrong.body["errors"]] == ["?status", "?format", "?limit"]
+
+
+def downloaded(api: Api, event_id: int, query: str) -> str:
+    """A file of an event's bookings."""
+    headers = {"Authorization": api.organizer.authorization or ""}
+    response = api.http.get(f"/events/{event_id}/bookings?{query}", headers=headers)
+    assert response.status_code == 200
+    return response.text
+
+
+@pytest.fixture
+def searched(api: Api) -> tuple[int, str, list[str]]:
+    """An event, a word in no other test's data, and its bookings' user ids: two of accounts."""
+    word = fresh("Äx")
+    event_id = api.event(available_tickets=3)
+    accounts = []
+    for email in (f"{word}-One@example.com", f"two-{word}@example.com"):
+        answer = api.anyone.post("/auth/register", {"email": email, "password": "correct horse battery"})
+        assert answer.status == 201, answer
+        caller = api.with_token(answer.data["token"], f"account:{answer.data['user']['id']}")
+        accounts.append(caller)
+    callers = [api.user(f"{word}-three"), accounts[0], api.user(f"four-{word}"), accounts[1]]
+    for caller in callers:
+        assert caller.book(event_id).status in (201, 202)
+    return event_id, word, [caller.id for caller in callers]
+
+
+def test_an_organizer_finds_buyers_by_the_beginning_of_their_id_or_email(
+    api: Api, searched: tuple[int, str, list[str]]
+) -> None:
+    event_id, word, users = searched
+
+    def found(q: str, more: str = "") -> list[str]:
+        answer = api.organizer.get(f"/events/{event_id}/bookings?q={quote(q)}{more}")
+        assert answer.status == 200, answer
+        rows = downloaded(api, event_id, f"format=ndjson&q={quote(q)}{more}").splitlines()
+        listed = [booking["user_id"] for booking in answer.data]
+        assert [json.loads(row)["user_id"] for row in rows] == listed[::-1], "a file has the same, oldest first"
+        return listed
+
+    assert found(word) == [users[1], users[0]]
+    assert found(word.upper()) == [users[1]], "an email has no case, a user id has one"
+    assert found(f"{word}-one@example.com") == [users[1]]
+    assert found(f"two-{word}") == [users[3]]
+    assert found(users[3]) == [users[3]]
+    assert found(f"two-{word}", "&status=waiting") == [users[3]]
+    assert found(f"two-{word}", "&status=confirmed") == []
+    for nobody in ("%", "_", f"%{word}", f"{word}%", "\\", "'", '"'):
+        assert found(nobody) == []
+
+
+def test_an_organizer_sees_the_email_of_a_buyer_with_an_account_and_a_buyer_does_not(
+    api: Api, searched: tuple[int, str, list[str]]
+) -> None:
+    event_id, word, users = searched
+    emails = {users[1]: f"{word}-One@example.com", users[3]: f"two-{word}@example.com"}
+    for booking in api.organizer.get(f"/events/{event_id}/bookings").data:
+        assert booking.get("email") == emails.get(booking["user_id"])
+    for row in downloaded(api, event_id, "format=ndjson").splitlines():
+        assert json.loads(row).get("email") == emails.get(json.loads(row)["user_id"])
+    for cells in csv.DictReader(io.StringIO(downloaded(api, event_id, "format=csv"), newline="")):
+        assert cells["email"] == emails.get(cells["user_id"], "")
+    buyer = api.user(users[0])
+    assert "email" not in buyer.get("/bookings").data[0]
+    assert "email" not in buyer.booking(event_id).data
+
+
+def test_the_waiting_list_can_be_read_from_its_head(api: Api) -> None:
+    event_id, _ = api.sold_out()
+    waiting = api.users(5)
+    for user in waiting:
+        user.book(event_id)
+    path = f"/events/{event_id}/bookings?status=waiting&order=oldest&limit=2"
+    first = api.organizer.get(path)
+    second = api.organizer.get(f"{path}&starting_after={first.data[-1]['id']}")
+    assert [one["user_id"] for one in (*first.data, *second.data)] == [user.id for user in waiting[:4]]
+    assert [one["position"] for one in (*first.data, *second.data)] == [1, 2, 3, 4]
+    assert (first.body["has_more"], second.body["has_more"]) == (True, True)
+    waiting[1].cancel(event_id)
+    ended = api.organizer.get(f"/events/{event_id}/bookings?status=ended")
+    assert [one["user_id"] for one in ended.data] == [waiting[1].id]
+    wrong = api.organizer.get(f"/events/{event_id}/bookings?q=&order=any&limit=0")
+    assert [fault["pointer"] for fault in wrong.body["errors"]] == ["?q", "?order", "?limit"]
 
 
 @pytest.mark.parametrize("beginning", ["=", "+", "-", "@"])

@@ -34,18 +34,23 @@ class Listening:
         self.response = response
         self._lines = response.iter_lines()
 
-    def next(self) -> tuple[str, int, Any]:
-        """The next event: its name, the seq in its id, and its data. Comments are skipped."""
+    def message(self) -> tuple[str, Any]:
+        """The next message: its name and its data. Comments are skipped."""
         fields: dict[str, str] = {}
         for line in self._lines:
             name, _, value = line.partition(": ")
             if line == "" and "data" in fields:
                 self.id = fields["id"]
-                epoch, seq = self.id.split("-")
-                assert re.fullmatch("[0-9a-f]{16}", epoch)
-                return fields["event"], int(seq), json.loads(fields["data"])
+                return fields["event"], json.loads(fields["data"])
             fields[name] = value
         raise AssertionError("the stream has ended")
+
+    def next(self) -> tuple[str, int, Any]:
+        """The next message: its name, the seq in its id, and its data."""
+        name, data = self.message()
+        epoch, seq = self.id.split("-")
+        assert re.fullmatch("[0-9a-f]{16}", epoch)
+        return name, int(seq), data
 
     def until(self, name: str, wanted: Any) -> Any:
         """The data of the first event of this name for which `wanted` is true."""

@@ -1,13 +1,10 @@
 """The configurations of HAProxy and nginx, as they are in scripts/deploy, with the addresses of this machine."""
 
-import os
-import shutil
 import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,87 +12,16 @@ import httpx
 import orjson
 import pytest
 
-from booking.processes.listening_sockets import bind
+from tests.fixtures.front_proxies import free_port, haproxy, nginx
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
 
-DEPLOY = Path(__file__).parents[2] / "scripts" / "deploy"
 BUYERS = 30
 CONNECTIONS_MAX = 5
 """Connections over which a proxy may send the calls of BUYERS, one after the other."""
 
 CALLS_MAX = 5_000
 """Calls during a stop, which takes some seconds."""
-
-
-def free_port() -> int:
-    with bind("127.0.0.1", 0) as free:
-        port: int = free.getsockname()[1]
-        return port
-
-
-def replaced(text: str, *pairs: tuple[str, str]) -> str:
-    """The text with each first part replaced; each has to be in it."""
-    for old, new in pairs:
-        assert old in text, old
-        text = text.replace(old, new)
-    return text
-
-
-@contextmanager
-def haproxy(folder: Path, first: int, second: int) -> Iterator[str]:
-    """Runs HAProxy in front of two ports; yields its URL."""
-    port = free_port()
-    text = replaced(
-        (DEPLOY / "haproxy.cfg").read_text(),
-        ("bind :8080", f"bind 127.0.0.1:{port}"),
-        ("node-1:8000", f"127.0.0.1:{first}"),
-        ("node-2:8000", f"127.0.0.1:{second}"),
-    )
-    (folder / "haproxy.cfg").write_text(text)
-    with running([program("haproxy"), "-db", "-f", str(folder / "haproxy.cfg")], port):
-        yield f"http://127.0.0.1:{port}"
-
-
-@contextmanager
-def nginx(folder: Path, first: int, second: int) -> Iterator[str]:
-    """Runs nginx in front of two ports; yields its URL."""
-    port = free_port()
-    text = replaced(
-        (DEPLOY / "nginx.conf").read_text(),
-        ("listen 8080", f"listen 127.0.0.1:{port}"),
-        ("node-1:8000", f"127.0.0.1:{first}"),
-        ("node-2:8000", f"127.0.0.1:{second}"),
-        ("/tmp/", f"{folder}/"),
-    )
-    (folder / "nginx.conf").write_text(text)
-    user = "user root;" if os.geteuid() == 0 else ""  # another one could not enter the test's folder
-    command = [program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", f"daemon off; {user}"]
-    with running([*command, "-e", "stderr"], port):
-        yield f"http://127.0.0.1:{port}"
-
-
-def program(name: str) -> str:
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
-@contextmanager
-def running(command: list[str], port: int) -> Iterator[None]:
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            eventually(lambda: process.poll() is not None or is_open(port), f"{command[0]} listens")
-            assert process.poll() is None, process.stderr and process.stderr.read()
-            yield
-        finally:
-            process.terminate()
-
-
-def is_open(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 PROXIES = {"haproxy": haproxy, "nginx": nginx}

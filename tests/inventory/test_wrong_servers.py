@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from booking.inventory.server_checks import start_checks
 from booking.inventory.streams import ChangeStreams
 from booking.operations.doctor.stock import check_redis
 from booking.settings import Settings
+from tests.fixtures.commands import run_child
 from tests.fixtures.tls import front, make_authority
 from tests.fixtures.valkey import ValkeyServer, running_valkey
 from tests.fixtures.waiting import eventually
@@ -43,11 +43,8 @@ async def told_by_doctor(address: str) -> str:
 
 def told_at_the_start(address: str, folder: Path) -> str:
     """The lines that `booking serve` ends with; they are the inspection's."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "booking.processes.entry_point", "inspect"],
-        input=Settings(redis_url=address, data_dir=folder).model_dump_json(),
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    settings = Settings(redis_url=address, data_dir=folder)
+    ended = run_child(["inspect"], settings.model_dump_json())
     assert ended.returncode == 2, ended.stderr
     assert PASSWORD not in ended.stderr
     return ended.stderr

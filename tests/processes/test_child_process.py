@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from booking.logs import never_wait
 from booking.processes import child_process as children
-from booking.processes.child_process import ChildProcess, Command, describe_end
+from booking.processes.child_process import ChildProcess, Command, Fork, Forked, describe_end
 from tests.fixtures.process_tree import is_alive
 from tests.fixtures.waiting import eventually, eventually_async
 
@@ -184,12 +185,92 @@ async def test_a_child_s_environment_holds_no_settings(
     assert "LD_LIBRARY_PATH=/opt/python/lib" in seen
 
 
-def test_a_child_dies_with_a_supervisor_that_is_killed() -> None:
+@pytest.fixture
+def make_fork() -> Iterator[Callable[..., Fork]]:
+    """Starts forks, and kills them at the end."""
+    made: list[Fork] = []
+
+    def make(run: Callable[[], None], *pass_fds: int) -> Fork:
+        made.append(Fork("a fork", Forked(run, pass_fds=pass_fds)))
+        return made[-1]
+
+    yield make
+    for fork in made:
+        fork.kill()
+        fork.wait()
+        fork.stdin.close()
+
+
+async def test_a_fork_has_no_setting_descriptor_loop_or_handler_of_its_supervisor(
+    make_fork: Callable[..., Fork], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BOOKING_JWT_SECRET", "hidden")
+    reading, writing = os.pipe()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
+
+    def tell() -> None:
+        async def running() -> int:
+            return len(asyncio.all_tasks())
+
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+        assert "BOOKING_JWT_SECRET" not in os.environ
+        descriptors = {int(name) for name in os.listdir("/proc/self/fd")}  # noqa: PTH208 - names are enough
+        assert len(descriptors - {0, 1, 2, writing}) == 1, "only the folder that is read just now"
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+        assert asyncio.run(running()) == 1
+        assert os.getpgid(0) == os.getpid()
+        os.write(writing, b"all of it")
+
+    try:
+        fork = make_fork(tell, writing)
+        await asyncio.to_thread(fork.wait)
+        os.close(writing)
+        assert (os.read(reading, 100), fork.returncode) == (b"all of it", 0)
+    finally:
+        os.close(reading)
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+
+
+def test_a_fork_that_raises_prints_a_traceback_and_exits_with_code_1(
+    make_fork: Callable[..., Fork], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        never_wait()
+        raise ValueError("a fault")
+
+    fork = make_fork(fail)
+    fork.wait()
+    assert fork.returncode == 1
+    assert "ValueError: a fault" in capfd.readouterr().err
+
+
+def test_all_lines_of_a_fork_s_log_are_written_before_it_ends(
+    make_fork: Callable[..., Fork], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def talk() -> None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)  # instead of pytest's, whose descriptor a fork does not keep
+        never_wait()
+        for number in range(1_000):
+            print(f"line {number}")
+        sys.exit(3)
+
+    fork = make_fork(talk)
+    fork.wait()
+    assert fork.returncode == 3
+    assert capfd.readouterr().out.splitlines() == [f"line {number}" for number in range(1_000)]
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["Command((sys.executable, '-c', 'import time; time.sleep(600)'))", "Forked(lambda: time.sleep(600))"],
+    ids=["program", "fork"],
+)
+def test_a_child_dies_with_a_supervisor_that_is_killed(command: str) -> None:
     program = (
         "import sys, time\n"
-        "from booking.processes.child_process import ChildProcess, Command\n"
-        "command = Command((sys.executable, '-c', 'import time; time.sleep(600)'))\n"
-        "part = ChildProcess('part', lambda: command, print, print)\n"
+        "from booking.processes.child_process import ChildProcess, Command, Forked\n"
+        f"part = ChildProcess('part', lambda: {command}, print, print)\n"
         "print(part.launch().pid, flush=True)\n"
         "time.sleep(600)\n"
     )

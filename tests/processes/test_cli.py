@@ -343,7 +343,7 @@ def test_a_terminal_prompts_twice_and_shows_no_password(tmp_path: Path, second: 
 
 
 COMMANDS = (
-    "serve", "migrate", "persist", "doctor", "audit", "restore", "rotate-secret",
+    "serve", "migrate", "persist", "notify", "doctor", "audit", "restore", "rotate-secret",
     "token", "openapi", "user", "loadtest",
 )  # fmt: skip
 

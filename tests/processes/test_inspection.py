@@ -13,8 +13,9 @@ from redis import Redis
 
 from booking.inventory import inspection
 from booking.inventory.errors import InventoryUnavailable
-from booking.processes import entry_point as worker
+from booking.processes import entry_point
 from booking.settings import Settings, SettingsError
+from tests.fixtures.commands import run_child
 from tests.fixtures.valkey import running_valkey
 from tests.inventory.test_server_checks import GOOD
 
@@ -47,10 +48,7 @@ def test_a_server_that_refuses_the_password_is_a_wrong_setting(tmp_path: Path) -
         with Redis.from_url(server.address, protocol=2) as client:
             client.config_set("requirepass", "another")
         settings = Settings(redis_url=f"{server.address}?password=s3cret-word", data_dir=tmp_path)
-        ended = subprocess.run(
-            [sys.executable, "-m", "booking.processes.entry_point", "inspect"],
-            input=settings.model_dump_json(), capture_output=True, text=True, timeout=90, check=False,
-        )  # fmt: skip
+        ended = run_child(["inspect"], settings.model_dump_json())
     assert ended.returncode == 2
     assert ended.stderr == "booking: BOOKING_REDIS_URL: Redis refuses the password or the user name\n"
 
@@ -72,7 +70,7 @@ def inspected(monkeypatch: pytest.MonkeyPatch, told: Any, settings: Settings) ->
 
     monkeypatch.setattr(inspection, "inspect", inspect)
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(settings.model_dump_json().encode())))
-    worker.inspect()
+    entry_point.inspect()
 
 
 def test_a_vulnerable_server_causes_one_warning_that_names_its_setting(
@@ -96,7 +94,7 @@ def test_a_vulnerable_server_causes_one_warning_that_names_its_setting(
 def test_a_server_that_is_away_is_named_without_its_password_and_left_to_the_workers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(worker, "INSPECTION_SECONDS", 0.0)
+    monkeypatch.setattr(entry_point, "INSPECTION_SECONDS", 0.0)
     for address, place in (
         ("redis://shop:s3cret-word@cache", "cache:6379"),
         ("rediss://:s3cret-word@10.0.0.7:7000/3", "10.0.0.7:7000"),

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from booking.persister.persister import Health
+from booking.processes.health import PERSISTER, STALLED_SECONDS, serving_health
 from booking.processes.listening_sockets import bind
-from booking.processes.persister_health import STALLED_SECONDS, serving_health
 from booking.settings import Settings
 from tests.fixtures.service import running_service
 from tests.fixtures.waiting import eventually
@@ -123,7 +123,7 @@ def is_up(port: int) -> bool:
 def test_a_persister_that_stands_still_is_not_healthy(tmp_path: Path, port: int) -> None:
     settings = Settings(data_dir=tmp_path, persist_port=port)
     health = Health()
-    with serving_health(settings, health):
+    with serving_health(settings, health, PERSISTER):
         assert answer(port, "/healthz")[0] == 200
         health.turned_at = time.monotonic() - STALLED_SECONDS - 1
         assert answer(port, "/healthz") == (503, '{"status":"stalled"}')

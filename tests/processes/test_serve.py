@@ -45,7 +45,8 @@ def serve(environment: dict[str, str], *arguments: str) -> "subprocess.Completed
 
 def test_a_log_that_is_not_read_freezes_no_part_of_the_service(tmp_path: Path) -> None:
     reading, writing = os.pipe()
-    service = RunningService(tmp_path / "data", "s" * 48, {"BOOKING_RATE_LIMIT": "off"}, output_to=writing)
+    pipe = Path(f"/proc/{os.getpid()}/fd/{writing}")
+    service = RunningService(tmp_path / "data", "s" * 48, {"BOOKING_RATE_LIMIT": "off"}, output_to=pipe)
     try:
         service.start()
         os.set_blocking(writing, False)
@@ -130,7 +131,7 @@ def test_the_service_answers_at_the_address_that_it_prints(lasting: RunningServi
     assert answers(lasting)
     assert described["url"] == lasting.base_url
     assert described["port"] == httpx.URL(lasting.base_url).port
-    assert set(described["parts"]) == {"worker-1", "worker-2", "persister", "redis"}
+    assert set(described["parts"]) == {"worker-1", "worker-2", "persister", "outbox", "redis"}
     assert f"serving on {lasting.base_url}" in lasting.output
 
 
@@ -141,7 +142,7 @@ def test_a_second_copy_on_the_same_folder_is_refused_in_one_line(lasting: Runnin
     assert answers(lasting)
 
 
-@pytest.mark.parametrize("part", ["worker-1", "persister", "redis"])
+@pytest.mark.parametrize("part", ["worker-1", "persister", "outbox", "redis"])
 def test_a_killed_child_process_is_replaced(lasting: RunningService, part: str) -> None:
     killed = lasting.kill(part)
     eventually(lambda: lasting.parts().get(part, killed) != killed, f"{part} has been started again")
@@ -154,11 +155,11 @@ def test_a_worker_that_dies_is_replaced_by_one_if_service_json_cannot_be_written
     no_room.mkdir()
     killed = lasting.kill("worker-1")
     eventually(lambda: not is_alive(killed), "it has died")
-    eventually(lambda: len(descendants(lasting.pid)) == 4, "another worker takes its place")
+    eventually(lambda: len(descendants(lasting.pid)) == 5, "another worker takes its place")
     no_room.rmdir()
     eventually(lambda: lasting.parts()["worker-1"] != killed, "it is described once there is room")
     eventually(lambda: answers(lasting, "/readyz"), "all of it is ready again")
-    eventually(lambda: len(descendants(lasting.pid)) == 4, "no second process takes its place")
+    eventually(lambda: len(descendants(lasting.pid)) == 5, "no second process takes its place")
 
 
 def scheduling(service: RunningService) -> set[int]:
@@ -305,7 +306,8 @@ def test_the_service_works_and_stops_with_a_closed_output(tmp_path: Path) -> Non
             before = json.loads(described.read_bytes())
             os.kill(before["parts"]["worker-1"], signal.SIGKILL)
             eventually(lambda: worker_of(described) != before["parts"]["worker-1"], "another worker is started")
-            assert httpx.get(f"{before['url']}/readyz", timeout=30).status_code == 200
+            ready = f"{before['url']}/readyz"
+            eventually(lambda: httpx.get(ready, timeout=30).status_code == 200, "it is ready")
             process.terminate()
             assert process.wait(30) == 0
         finally:
@@ -378,7 +380,8 @@ def test_a_setting_that_contradicts_the_stored_data_is_one_line(lasting: Running
     same = {"BOOKING_DATA_DIR": str(tmp_path / "data"), "BOOKING_JWT_SECRET": lasting.secret}
     ended = serve(same | {"BOOKING_SHARDS": "4"})
     assert ended.returncode == 2
-    starting, refusal = ended.stderr.splitlines()
+    starting, advice, refusal = ended.stderr.splitlines()
+    assert "booking user add EMAIL --organizer" in advice
     assert starting.startswith("booking: starting an embedded Redis")
     assert refusal.startswith("booking: BOOKING_SHARDS: ")
     assert ended.stdout == ""
@@ -386,7 +389,7 @@ def test_a_setting_that_contradicts_the_stored_data_is_one_line(lasting: Running
 
 def test_the_persister_may_be_a_process_of_its_own(tmp_path: Path) -> None:
     with running_service(tmp_path / "data", arguments=["--without-persister"]) as service:
-        assert set(service.parts()) == {"worker-1", "redis"}
+        assert set(service.parts()) == {"worker-1", "redis", "outbox"}
         environment = {**os.environ, "BOOKING_DATA_DIR": str(service.data_dir)}
         with subprocess.Popen([sys.executable, "-m", "booking", "persist"], env=environment) as persister:
             organizer = {"Authorization": f"Bearer {service.token('boss', 'organizer')}"}

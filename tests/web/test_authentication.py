@@ -182,6 +182,26 @@ async def test_a_fresh_read_sees_a_new_role_and_a_new_password(setup: Setup) -> 
     assert setup.credentials.caller_now(request) is None
 
 
+@pytest.mark.parametrize("recheck", [False, True])
+async def test_credentials_are_as_old_as_the_reading_of_the_account(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, recheck: bool
+) -> None:
+    request = basic(EMAIL, PASSWORD)
+    if recheck:
+        await setup.credentials.caller(request)
+    now = [5_000.0]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    find = setup.find
+
+    async def find_slowly(key: str) -> Account | None:
+        account = await find(key)
+        now[0] += 3  # meanwhile the account is changed, which ends all credentials of before 5,002
+        return account
+
+    monkeypatch.setattr(setup.credentials, "_find_account", find_slowly)
+    assert (await setup.credentials.caller(request, recheck=recheck)).issued_at == 5_000
+
+
 async def test_an_unknown_email_and_a_wrong_password_cost_the_same_work(setup: Setup) -> None:
     for email in (EMAIL, "nobody@example.com", "not an email", "a@b", ""):
         before = setup.checks

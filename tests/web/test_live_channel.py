@@ -16,7 +16,7 @@ from booking.inventory.errors import Overloaded
 from booking.logs import ThrottledLogger
 from booking.web.authentication import Credentials
 from booking.web.endpoints import live
-from booking.web.endpoints.live import Listener, LiveEndpoint, Places, Watch
+from booking.web.endpoints.live import Connection, Listener, LiveEndpoint, Places, Watch
 from booking.web.responses import EXTENSION
 from tests.fixtures.waiting import eventually_async
 from tests.web.asgi import scope
@@ -72,15 +72,22 @@ class Listening:
     def __init__(self, office: object, user: str | None = None) -> None:
         self.stream = Stream()
         self._watch = Watch(cast("BoxOffice", office))
-        caller = None if user is None else Caller(user, organizer=False)
-        self._listener = Listener(self.stream, caller, asyncio.get_running_loop().time())
+        self._listener = listener(self.stream, user)
+        self._connected = self._watch.connected(self._listener.connection)
 
     def __enter__(self) -> Stream:
+        self._connected.__enter__()
         self._watch.join(EVENT, self._listener)
         return self.stream
 
     def __exit__(self, *_: object) -> None:
         self._watch.leave(EVENT.id, self._listener)
+        self._connected.__exit__(None, None, None)
+
+
+def listener(stream: Stream, user: str | None = None) -> Listener:
+    caller = None if user is None else Caller(user, organizer=False)
+    return Listener(Connection(stream, caller, asyncio.get_running_loop().time()))
 
 
 @pytest.fixture
@@ -128,7 +135,7 @@ async def test_a_shard_whose_server_stands_still_silences_no_other_shards_stream
     watch = Watch(cast("BoxOffice", office))
     still, stream = Stream(), Stream()
     other = replace(EVENT, id=EVENT.id + 1)
-    listeners = [Listener(one, None, asyncio.get_running_loop().time()) for one in (still, stream)]
+    listeners = [listener(one) for one in (still, stream)]
     watch.join(other, listeners[0])
     watch.join(EVENT, listeners[1])
     for seq in (3, 4):
@@ -181,17 +188,17 @@ async def test_a_listener_who_joins_just_after_the_last_one_left_is_told(monkeyp
     monkeypatch.setattr(live, "PERIOD_SECONDS", 0.01)
     office = Office()
     watch = Watch(cast("BoxOffice", cast("Any", office)))
-    gone = Listener(Stream(), None, 0)
+    gone = listener(Stream())
     watch.join(EVENT, gone)
     running = set(asyncio.all_tasks())
     watch.leave(EVENT.id, gone)
     await eventually_async(lambda: any(task.done() for task in running), "a task has ended, and others have not")
     stream = Stream()
-    listener = Listener(stream, None, asyncio.get_running_loop().time())
-    watch.join(EVENT, listener)
+    late = listener(stream)
+    watch.join(EVENT, late)
     office.event = replace(EVENT, seq=3)
     await eventually_async(lambda: any(b"-3\n" in piece for piece in stream.pieces), "the change is told")
-    watch.leave(EVENT.id, listener)
+    watch.leave(EVENT.id, late)
 
 
 @pytest.mark.usefixtures("_fast")
@@ -207,12 +214,12 @@ async def test_events_that_do_not_change_cost_one_call_for_all_of_them() -> None
             raise AssertionError("it has not changed")
 
     watch = Watch(cast("BoxOffice", cast("Any", CountingOffice())))
-    listeners = [Listener(Stream(), None, asyncio.get_running_loop().time()) for _ in range(500)]
-    for number, listener in enumerate(listeners, start=1):
-        watch.join(replace(EVENT, id=number), listener)
+    listeners = [listener(Stream()) for _ in range(500)]
+    for number, one in enumerate(listeners, start=1):
+        watch.join(replace(EVENT, id=number), one)
     await eventually_async(lambda: len(calls) > 2, "it asks")
-    for number, listener in enumerate(listeners, start=1):
-        watch.leave(number, listener)
+    for number, one in enumerate(listeners, start=1):
+        watch.leave(number, one)
     assert set(calls) == {500}
 
 
@@ -234,7 +241,7 @@ class CrossingOffice:
 async def test_a_new_listener_with_an_older_state_gets_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "PERIOD_SECONDS", 0.01)
     office = cast("BoxOffice", cast("Any", CrossingOffice()))
-    endpoint = LiveEndpoint(cast("Credentials", None), office, Places(2, 2))
+    endpoint = LiveEndpoint(cast("Credentials", None), office, Places(2, 2), Watch(office))
     heard: list[Stream] = []
 
     async def listen() -> None:
@@ -251,20 +258,20 @@ async def test_a_new_listener_with_an_older_state_gets_the_rest(monkeypatch: pyt
         await endpoint(request, receive, send)
 
     async with asyncio.TaskGroup() as group:
-        listeners = [group.create_task(listen())]
+        tasks = [group.create_task(listen())]
         await eventually_async(lambda: bool(heard and heard[0].pieces), "the first listens")
-        listeners.append(group.create_task(listen(), name="newcomer"))
+        tasks.append(group.create_task(listen(), name="newcomer"))
         await eventually_async(
             lambda: any(b"id: -3" in piece for one in heard[1:] for piece in one.pieces), "the newcomer is told"
         )
-        for listener in listeners:
-            listener.cancel()
+        for task in tasks:
+            task.cancel()
     assert b"id: -2" in heard[1].pieces[0]
 
 
 async def test_the_limit_of_listeners_holds_however_many_connect_at_once() -> None:
     office = cast("BoxOffice", cast("Any", Office()))
-    endpoint = LiveEndpoint(cast("Credentials", None), office, Places(2, 5))
+    endpoint = LiveEndpoint(cast("Credentials", None), office, places := Places(2, 5), Watch(office))
 
     async def receive() -> Any:
         await asyncio.Event().wait()
@@ -277,11 +284,11 @@ async def test_the_limit_of_listeners_holds_however_many_connect_at_once() -> No
     await eventually_async(lambda: sum(one.done() for one in listeners) == 3, "three of five are refused")
     done = [one for one in listeners if one.done()]
     listening = [one for one in listeners if not one.done()]
-    assert endpoint.listening == 2
+    assert places.taken == 2
     assert {getattr(one.exception(), "detail", None) for one in done} == {
         "As many as can be served listen already. Try again in a moment."
     }
     for one in listening:
         one.cancel()
     await asyncio.gather(*listening, return_exceptions=True)
-    assert endpoint.listening == 0
+    assert places.taken == 0

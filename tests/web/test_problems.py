@@ -11,13 +11,14 @@ CONTRACT = {
     "malformed_json": 400, "unauthenticated": 401, "invalid_credentials": 401, "forbidden": 403, "sale_not_open": 403,
     "sale_closed": 403, "sale_paused": 403, "not_found": 404, "event_not_found": 404, "booking_not_found": 404,
     "method_not_allowed": 405, "already_booked": 409, "sold_out": 409, "waitlist_full": 409, "still_waiting": 409,
-    "email_taken": 409, "capacity_below_sold": 409, "hold_expired": 410, "precondition_failed": 412,
+    "email_taken": 409, "has_live_bookings": 409, "capacity_below_sold": 409, "hold_expired": 410,
+    "precondition_failed": 412,
     "body_too_large": 413, "unsupported_media_type": 415, "invalid_request": 422, "quantity_over_limit": 422,
     "idempotency_key_reused": 422, "rate_limited": 429,
     "internal_error": 500, "inventory_unavailable": 503, "outcome_unknown": 503, "overloaded": 503,
 }  # fmt: skip
 OF_EVENTS = {Status.CREATED, Status.CHANGED, Status.MORE_TO_CHANGE, *UNCHANGED}
-OF_ORGANIZERS = {Status.CAPACITY_BELOW_SOLD, Status.WINDOW_INVERTED, Status.EVENT_EXISTS}
+OF_ORGANIZERS = {Status.CAPACITY_BELOW_SOLD, Status.WINDOW_INVERTED, Status.DATES_INVERTED, Status.EVENT_EXISTS}
 
 
 def test_every_code_of_the_contract_has_its_status() -> None:

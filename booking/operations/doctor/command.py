@@ -17,6 +17,8 @@ from booking.operations.doctor.credentials import check_credentials
 from booking.operations.doctor.database import check_ledger, check_shards
 from booking.operations.doctor.folder import check_folder, check_service
 from booking.operations.doctor.machine import check_clock, check_open_files
+from booking.operations.doctor.mail import check_mail
+from booking.operations.doctor.outbox import check_outbox
 from booking.operations.doctor.stock import check_redis
 from booking.operations.signing_secret import compare_signing_secret
 from booking.settings import Settings
@@ -49,11 +51,12 @@ def diagnose(settings: Settings, environment: Mapping[str, str], service: Servic
 async def examine(settings: Settings, environment: Mapping[str, str], service: Service | None) -> list[Finding]:
     """All findings, in an order for people. Nothing is changed."""
     serving = service is not None
-    readiness, (stock, servers), (ledger, database), credentials = await asyncio.gather(
+    readiness, (stock, servers), (ledger, database), credentials, mail = await asyncio.gather(
         check_service(service),
         check_redis(settings, serving=serving),
         check_ledger(settings),
         check_credentials(settings),
+        check_mail(settings),
     )
     reachable = bool(servers)
     shards = await check_shards(settings, database, reachable=reachable, serving=serving) if database else []
@@ -68,7 +71,9 @@ async def examine(settings: Settings, environment: Mapping[str, str], service: S
         *stock,
         *ledger,
         *shards,
+        *await check_outbox(settings, database),
         *credentials,
+        *mail,
         *compare_signing_secret(settings, database.signing_secret if database else None),
         check_clock(skews),
         check_open_files(settings),

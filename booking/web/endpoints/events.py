@@ -14,9 +14,8 @@ from booking.inventory.errors import InventoryUnavailable
 from booking.web.authentication import Credentials
 from booking.web.catalogue import Catalogue
 from booking.web.etags import has_version, read_if_match
-from booking.web.local_limits import LocalBuckets
+from booking.web.local_limits import LocalBuckets, address_key
 from booking.web.organizers import require_organizer, require_owner, require_user
-from booking.web.password_limits import address_of
 from booking.web.problems import Fault, Problem, invalid
 from booking.web.request_schemas import ChangeRequest, InitializeRequest, dates_inverted, validate, window_inverted
 from booking.web.requests import USER, event_id_of, not_in_list, read_event_id, read_json, read_page
@@ -74,7 +73,7 @@ class EventEndpoints:
 
     async def get(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`GET /events/{event_id}`: as `status`, and rate limited."""
-        self._reads.charge(_address_key(scope))
+        self._reads.charge(address_key(scope))
         return await self.status(scope, receive)
 
     async def status(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
@@ -83,7 +82,7 @@ class EventEndpoints:
 
     async def details(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
         """`GET /events/{event_id}/details`: what the organizer has set, without counters."""
-        self._reads.charge(_address_key(scope))
+        self._reads.charge(address_key(scope))
         event = await self._event(scope)
         body = success("Fetched details", details_data(event))
         return _versioned(scope, body, f'"{event.rules_tag}"'.encode())
@@ -106,7 +105,7 @@ class EventEndpoints:
         """
         mine, faults = QueryParams(scope["query_string"]).get("mine", "false"), list[Fault]()
         caller = await require_organizer(self._credentials, scope) if mine == "true" else None
-        self._reads.charge(_address_key(scope) if caller is None else caller.user_id)
+        self._reads.charge(address_key(scope) if caller is None else caller.user_id)
         if mine not in ("true", "false"):
             faults.append(Fault("?mine", "mine has to be true or false."))
         page = read_page(scope, event_id_of, faults)
@@ -160,11 +159,6 @@ class EventEndpoints:
                 self._rendered.clear()
             rendered = self._rendered[event.id] = (version, body, etag)
         return rendered[1], rendered[2]
-
-
-def _address_key(scope: Scope) -> str:
-    """The bucket of a caller without credentials. No user id begins with a zero byte."""
-    return f"\0{address_of(scope)}"
 
 
 def _versioned(scope: Scope, body: bytes, etag: bytes) -> PlainResponse:

@@ -6,15 +6,18 @@ Memory is constant, even if the client reads slowly.
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import orjson
 from starlette.types import Receive, Send
 
 from booking.domain.model import Booking, BookingStatus
 from booking.ledger.ledger import Ledger
+from booking.ledger.records import AccountEmail
+from booking.ledger.reports import Search
 from booking.web.problems import Problem
 from booking.web.requests import until_disconnected
+from booking.web.response_schemas import BookingData
 from booking.web.responses import booking_data
 
 EXPORTS_MAX = 2
@@ -34,13 +37,14 @@ COLUMNS = (
     "created_at",
     "expires_at",
     "position",
+    "email",
     "payment_id",
 )
 
 FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A spreadsheet reads a cell that begins with one of these as a formula (OWASP, CSV injection)."""
 
-Lines = Callable[[Sequence[Booking]], bytes]
+Lines = Callable[[Sequence[BookingData]], bytes]
 
 
 class Exports:
@@ -58,6 +62,7 @@ class Exports:
         seq: int,
         kind: str,
         statuses: Sequence[BookingStatus],
+        search: Search | None,
     ) -> None:
         """Sends the event's bookings at `seq`, ordered by number. The database must have reached `seq`.
 
@@ -78,7 +83,7 @@ class Exports:
             ]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": first, "more_body": True})
-            async for chunk in self._chunks(event_id, seq, frozenset(statuses), lines):
+            async for chunk in self._chunks(event_id, seq, frozenset(statuses), search, lines):
                 if disconnected.done():
                     return
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -88,7 +93,7 @@ class Exports:
             disconnected.cancel()
 
     async def _chunks(
-        self, event_id: int, seq: int, statuses: frozenset[BookingStatus], lines: Lines
+        self, event_id: int, seq: int, statuses: frozenset[BookingStatus], search: Search | None, lines: Lines
     ) -> AsyncIterator[bytes]:
         waiting = 0  # bookings come by number, which is the order of the waiting list, so counting gives the position
         async for span in self._ledger.bookings_as_of(event_id, seq, SPAN):
@@ -96,25 +101,35 @@ class Exports:
                 if booking.status is BookingStatus.WAITING:
                     waiting += 1
                     booking.position = waiting
-            chunk = lines([booking for booking in span if booking.status in statuses])
-            if chunk:
-                yield chunk
+            wanted = [booking for booking in span if booking.status in statuses]
+            emails = await self._ledger.emails_of(booking.user_id for booking in wanted)
+            if search is not None:
+                wanted = [one for one in wanted if search.finds(one.user_id, emails.get(one.user_id))]
+            if wanted:
+                yield lines([listed_data(booking, emails) for booking in wanted])
             await asyncio.sleep(0)  # lets the event loop serve bookings in between
 
 
-def csv_lines(bookings: Sequence[Booking]) -> bytes:
+def listed_data(booking: Booking, emails: Mapping[str, AccountEmail]) -> BookingData:
+    """The JSON of a booking for the event's organizer."""
+    data = booking_data(booking)
+    if booking.user_id in emails:
+        data["email"] = emails[booking.user_id].email
+    return data
+
+
+def csv_lines(bookings: Sequence[BookingData]) -> bytes:
     """Lines of CSV (RFC 4180) with the fields of COLUMNS. They are safe to open in a spreadsheet."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
-    for booking in bookings:
-        data = booking_data(booking)
+    for data in bookings:
         writer.writerow([_escape_formula(str(data.get(name, ""))) for name in COLUMNS])
     return text.getvalue().encode()
 
 
-def ndjson_lines(bookings: Sequence[Booking]) -> bytes:
+def ndjson_lines(bookings: Sequence[BookingData]) -> bytes:
     """One JSON object a line. Each is a booking in the same form as in other responses."""
-    return b"".join([orjson.dumps(booking_data(booking), option=orjson.OPT_APPEND_NEWLINE) for booking in bookings])
+    return b"".join([orjson.dumps(data, option=orjson.OPT_APPEND_NEWLINE) for data in bookings])
 
 
 def _escape_formula(cell: str) -> str:

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
+from booking.auth.emails import comparable
 from booking.domain.model import Booking, BookingStatus
 from booking.domain.outcomes import Outcome
 from booking.inventory.box_office import BoxOffice
@@ -15,7 +17,7 @@ from booking.ledger import reports
 from booking.ledger.ledger import Ledger
 from booking.operations.read_your_writes import ReadYourWrites
 from booking.web.authentication import Credentials
-from booking.web.endpoints.exports import FORMATS, Exports
+from booking.web.endpoints.exports import FORMATS, Exports, listed_data
 from booking.web.local_limits import LocalBuckets
 from booking.web.organizers import require_organizer, require_owner, require_user
 from booking.web.problems import Fault, Problem, invalid
@@ -23,6 +25,27 @@ from booking.web.requests import USER, booking_id_of, not_in_list, read_event_id
 from booking.web.responses import PlainResponse, booking_data, send_response, success
 
 JSON = "json"
+
+STATUSES: dict[str, tuple[BookingStatus, ...]] = {
+    **{str(status): (status,) for status in BookingStatus},
+    "ended": (BookingStatus.CANCELLED, BookingStatus.EXPIRED),
+}
+"""The values of `status`, and the states of which each lists the bookings."""
+
+ORDERS = ("newest", "oldest")
+
+SEARCH_CHARACTERS_MAX = 254
+"""The longest `q`: an email has at most as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """The part of an event's bookings that is requested."""
+
+    statuses: tuple[BookingStatus, ...]
+    format: str
+    search: reports.Search | None
+    oldest_first: bool
 
 
 class ListEndpoints:
@@ -72,7 +95,7 @@ class ListEndpoints:
         event = await self._office.get_event(event_id)
         require_owner(caller, event)
         faults: list[Fault] = []
-        statuses, kind = _read_filter(scope, faults)
+        wanted = _read_filter(scope, faults)
         page = read_page(scope, booking_id_of, faults)
         if event is None:
             raise Problem("event_not_found")
@@ -80,19 +103,28 @@ class ListEndpoints:
         async with self._turn(caller.user_id):
             record = await self._ledger.event(event_id)
         seq = min(event.seq, record.seq if record else 0)
-        if kind != JSON:
-            await self._exports.send(receive, send, event_id, seq, kind, statuses)
+        if wanted.format != JSON:
+            await self._exports.send(receive, send, event_id, seq, wanted.format, wanted.statuses, wanted.search)
             return
-        below = None
+        after = None
         if page.starting_after is not None:
-            of_event, below = page.starting_after
+            of_event, after = page.starting_after
             if of_event != event_id:
                 raise invalid(not_in_list())
         async with self._turn(caller.user_id):
-            found = await reports.page(self._ledger, event_id, statuses, page.limit + 1, below)
+            found = await reports.page(
+                self._ledger,
+                event_id,
+                wanted.statuses,
+                page.limit + 1,
+                after,
+                search=wanted.search,
+                oldest_first=wanted.oldest_first,
+            )
+            emails = await self._ledger.emails_of(booking.user_id for booking in found or ())
         if found is None:
             raise invalid(not_in_list())
-        data = [booking_data(booking) for booking in await self._with_positions(found[: page.limit])]
+        data = [listed_data(booking, emails) for booking in await self._with_positions(found[: page.limit])]
         body = success("Fetched bookings", data, has_more=len(found) > page.limit, seq=seq, up_to_date=complete)
         await send_response(scope, send, PlainResponse(200, body))
 
@@ -118,14 +150,21 @@ class ListEndpoints:
         return [current.get(booking.id, booking) for booking in bookings]
 
 
-def _read_filter(scope: Scope, faults: list[Fault]) -> tuple[list[BookingStatus], str]:
-    """The requested states and format. Faults of the query are added to `faults`."""
+def _read_filter(scope: Scope, faults: list[Fault]) -> Filter:
+    """The requested part of a list. Faults of the query are added to `faults`."""
     query = QueryParams(scope["query_string"])
-    status, kind = query.get("status"), query.get("format", JSON)
-    if status is not None and status not in list(BookingStatus):
-        faults.append(Fault("?status", f"status has to be one of {', '.join(BookingStatus)}."))
-    if kind != JSON and kind not in FORMATS:
+    status, kind, text, order = (query.get(name) for name in ("status", "format", "q", "order"))
+    if status is not None and status not in STATUSES:
+        faults.append(Fault("?status", f"status has to be one of {', '.join(STATUSES)}."))
+    if kind is not None and kind != JSON and kind not in FORMATS:
         faults.append(Fault("?format", f"format has to be one of {', '.join((JSON, *FORMATS))}."))
-    if faults or status is None:
-        return list(BookingStatus), kind
-    return [BookingStatus(status)], kind
+    if text is not None and not (1 <= len(text) <= SEARCH_CHARACTERS_MAX and "\0" not in text):
+        faults.append(Fault("?q", f"q has to have 1 to {SEARCH_CHARACTERS_MAX} characters, and no NUL."))
+    if order is not None and order not in ORDERS:
+        faults.append(Fault("?order", f"order has to be one of {', '.join(ORDERS)}."))
+    return Filter(
+        STATUSES.get(status or "", tuple(BookingStatus)),
+        kind or JSON,
+        None if text is None else reports.Search(text, comparable(text)),
+        order == "oldest",
+    )

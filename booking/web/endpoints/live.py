@@ -23,7 +23,6 @@ from booking.web.organizers import require_user
 from booking.web.password_limits import address_of
 from booking.web.problems import Problem
 from booking.web.requests import USER, read_event_id
-from booking.web.response_schemas import BookingData
 from booking.web.responses import EXTENSION, booking_data, event_data
 
 PERIOD_SECONDS = 0.25
@@ -62,8 +61,8 @@ SLICE = 200
 STREAM_SECONDS_MAX = 86_400.0
 """A stream ends with its token, and after a day at the latest. Its client then reconnects with a valid token."""
 
-RETRY_MS = 1_000
-"""How long a client waits before it reconnects."""
+RETRY = b"retry: 1000\n\n"
+"""A client waits so many milliseconds before it reconnects."""
 
 COMMENT = b":\n\n"
 
@@ -144,15 +143,24 @@ class SentStream:
             self._unread -= len(chunk)
 
 
-class Listener:
-    """One connection, and the booking that was last sent to it."""
+class Message:
+    """An event as it is sent to all its listeners. It is rendered once."""
 
-    __slots__ = ("booking", "caller", "sent_at", "stream")
+    def __init__(self, event: Event) -> None:
+        self.event = event
+        self.text = b"event: availability\ndata: " + orjson.dumps(event_data(event)) + b"\n\n"
+        """Without an id."""
+        self.with_id = _with_id(self.text, event)
+
+
+class Connection:
+    """One open stream, and who has opened it."""
+
+    __slots__ = ("caller", "sent_at", "stream")
 
     def __init__(self, stream: Stream, caller: Caller | None, now: float) -> None:
         self.stream = stream
         self.caller = caller
-        self.booking = b""
         self.sent_at = now
 
     def push(self, text: bytes, now: float) -> None:
@@ -160,6 +168,33 @@ class Listener:
         self.sent_at = now
         if self.stream.write(text) > BUFFER_BYTES_MAX:
             self.stream.abort()
+
+    def is_idle(self, now: float) -> bool:
+        """Whether it needs a comment before the next check."""
+        return now + COMMENT_CHECK_SECONDS - self.sent_at >= COMMENT_SECONDS
+
+
+class Listener:
+    """A connection that listens to one event, and the booking of that event that was last sent to it."""
+
+    __slots__ = ("booking", "connection")
+
+    def __init__(self, connection: Connection, booking: bytes = b"") -> None:
+        self.connection = connection
+        self.booking = booking
+
+    def send_event(self, message: Message, now: float) -> None:
+        """Sends the event."""
+        self.connection.push(message.with_id, now)
+
+    def send_booking(self, event: Event, booking: bytes, now: float) -> None:
+        """Sends the caller's booking of the event: its JSON, or null."""
+        self.booking = booking
+        self.connection.push(_with_id(booking_text(booking), event), now)
+
+    def end(self) -> None:
+        """The event does not exist any more. The client connects again and is told so."""
+        self.connection.stream.abort()
 
 
 class Channel:
@@ -197,12 +232,13 @@ class Channel:
                 began = self._loop.time()  # again: a wait for other channels is no reason for a longer pause
                 event = await self._office.get_event(self.event_id)
             if event is None:  # an older copy was restored that does not have it
-                self._end()
+                for listener in list(self.listeners):
+                    listener.end()
                 return
             is_new = self.sent is None or _version(event) != _version(self.sent)
             self._take(event)
             if is_new:
-                await self._send_all(availability(event))
+                await self._send_all(Message(event))
                 await self._send_bookings(event)
             self._failures = 0
         except UNAVAILABLE:
@@ -212,7 +248,7 @@ class Channel:
             self._failures += 1
             _FAILED.error(event_id=self.event_id, exc_info=error)
             if self._failures >= FAILURES_MAX:
-                self._end()
+                self._disconnect()
         finally:
             now = self._loop.time()
             self._pauses_until = now + min(PAUSE_FACTOR * (now - began), PAUSE_SECONDS_MAX)
@@ -225,27 +261,30 @@ class Channel:
         ahead_ms = min((edge for edge in edges if edge is not None and edge > event.now_ms), default=inf)
         self._edge_at = self._loop.time() + (ahead_ms - event.now_ms) / 1000
 
-    def _end(self) -> None:
+    def _disconnect(self) -> None:
         """Disconnects all listeners, so that they connect again and are told what is wrong."""
         for listener in list(self.listeners):
-            listener.stream.abort()
+            listener.connection.stream.abort()
 
-    async def _send_all(self, text: bytes) -> None:
+    async def _send_all(self, message: Message) -> None:
         for at, listener in enumerate(list(self.listeners)):
-            listener.push(text, self._loop.time())
+            listener.send_event(message, self._loop.time())
             if at % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
 
     async def _send_bookings(self, event: Event) -> None:
         """Sends signed-in listeners their own booking if it has changed. The reads share batches."""
-        signed_in = [listener for listener in self.listeners if listener.caller is not None]
+        signed_in = [
+            (listener, listener.connection.caller)
+            for listener in self.listeners
+            if listener.connection.caller is not None
+        ]
         for start in range(0, len(signed_in), SLICE):
             some = signed_in[start : start + SLICE]
-            texts = await asyncio.gather(*(booking_text(self._office, self.event_id, one.caller) for one in some))
-            for listener, text in zip(some, texts, strict=True):
-                if text != listener.booking:
-                    listener.booking = text
-                    listener.push(_with_id(text, event), self._loop.time())
+            bookings = await asyncio.gather(*(read_booking(self._office, self.event_id, caller) for _, caller in some))
+            for (listener, _), booking in zip(some, bookings, strict=True):
+                if booking != listener.booking and listener in self.listeners:
+                    listener.send_booking(event, booking, self._loop.time())
 
 
 class Watch:
@@ -254,9 +293,20 @@ class Watch:
     def __init__(self, office: BoxOffice) -> None:
         self._office = office
         self._channels: dict[int, Channel] = {}
+        self.connections: set[Connection] = set()
         self._turns = asyncio.Semaphore(READS_MAX)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._asking = ShardTasks()
+
+    @contextmanager
+    def connected(self, connection: Connection) -> Iterator[None]:
+        """Sends comments to a connection for the time of the context."""
+        self.connections.add(connection)
+        self._run("live comments", self._comment, COMMENT_CHECK_SECONDS)
+        try:
+            yield
+        finally:
+            self.connections.discard(connection)
 
     def join(self, event: Event, listener: Listener) -> None:
         """Adds a listener that has been sent `event` to the channel of that event."""
@@ -267,11 +317,6 @@ class Watch:
             channel.sent = None  # the others have a newer version; the next read is sent to all, and so to this one
         channel.listeners.add(listener)
         self._run("live changes", self._publish_changes, PERIOD_SECONDS)
-        self._run("live comments", self._comment, COMMENT_CHECK_SECONDS)
-
-    def listeners(self) -> list[Listener]:
-        """The listeners of all events."""
-        return [listener for channel in self._channels.values() for listener in channel.listeners]
 
     def leave(self, event_id: int, listener: Listener) -> None:
         """Removes a listener."""
@@ -287,7 +332,7 @@ class Watch:
 
     async def _repeat(self, step: Callable[[], Awaitable[None]], period_seconds: float) -> None:
         """Repeats a step as long as there are listeners, whatever it raises."""
-        while self._channels:
+        while self._channels or self.connections:
             try:
                 await step()
             except Exception as error:  # noqa: BLE001 - logged; without this task all listeners would hear nothing more
@@ -323,14 +368,8 @@ class Watch:
     async def _comment(self) -> None:
         """Sends a comment to the listeners that would otherwise be idle for too long before the next check."""
         now = asyncio.get_running_loop().time()
-        idle = [
-            listener
-            for channel in self._channels.values()
-            for listener in channel.listeners
-            if now + COMMENT_CHECK_SECONDS - listener.sent_at >= COMMENT_SECONDS
-        ]
-        for at, listener in enumerate(idle):
-            listener.push(COMMENT, now)
+        for at, connection in enumerate([one for one in self.connections if one.is_idle(now)]):
+            connection.push(COMMENT, now)
             if at % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
 
@@ -369,66 +408,76 @@ class Places:
 class LiveEndpoint:
     """`GET /events/{event_id}/live`."""
 
-    def __init__(self, credentials: Credentials, office: BoxOffice, places: Places) -> None:
+    def __init__(self, credentials: Credentials, office: BoxOffice, places: Places, watch: Watch) -> None:
         self._credentials = credentials
         self._office = office
         self._places = places
-        self._watch = Watch(office)
-
-    @property
-    def listening(self) -> int:
-        """The number of open streams."""
-        return self._places.taken
+        self._watch = watch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Streams until the client disconnects, the server stops, or the client reads too slowly."""
-        caller = await self._caller(scope)
+        caller = await listening_caller(self._credentials, scope)
         with self._places.take(address_of(scope), None if caller is None else caller.user_id):
             event = await self._office.get_event(read_event_id(scope))
             if event is None:
                 raise Problem("event_not_found")
-            await self._listen(scope, receive, send, caller, event)
+            booking = b"" if caller is None else await read_booking(self._office, event.id, caller)
+            stream = await open_stream(scope, receive, send)
+            if stream is None:
+                return
+            connection = Connection(stream, caller, asyncio.get_running_loop().time())
+            listener = Listener(connection, booking)
+            first = RETRY
+            if fields_of(scope).get(b"last-event-id") != _id(event) or clock_changed_state(event):
+                first += Message(event).with_id
+            if booking:
+                first += _with_id(booking_text(booking), event)
+            connection.push(first, connection.sent_at)
+            self._watch.join(event, listener)
+            try:
+                with self._watch.connected(connection):
+                    await until_ended(connection)
+            finally:
+                self._watch.leave(event.id, listener)
 
-    async def _listen(self, scope: Scope, receive: Receive, send: Send, caller: Caller | None, event: Event) -> None:
-        booking = b"" if caller is None else await booking_text(self._office, event.id, caller)
-        await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
-        if scope["method"] == "HEAD":
-            await send({"type": "http.response.body", "body": b""})
-            return
-        first = b"retry: %d\n\n" % RETRY_MS
-        if fields_of(scope).get(b"last-event-id") != _id(event) or _clock_changed_state(event):
-            first += availability(event)
-        if booking:
-            first += _with_id(booking, event)
-        await send({"type": "http.response.body", "body": b"", "more_body": True})
-        extension = scope.get("extensions", {}).get(EXTENSION)
-        stream: Stream = SentStream(receive, send) if extension is None else DirectStream(receive, **extension)
-        listener = Listener(stream, caller, asyncio.get_running_loop().time())
-        listener.push(first, listener.sent_at)
-        listener.booking = booking
-        self._watch.join(event, listener)
-        seconds = STREAM_SECONDS_MAX if caller is None else min(caller.expires_at - time.time(), STREAM_SECONDS_MAX)
-        timer = asyncio.get_running_loop().call_later(max(0, seconds), stream.abort)
-        try:
-            await stream.wait_closed()
-        finally:
-            timer.cancel()
-            self._watch.leave(event.id, listener)
 
-    async def _caller(self, scope: Scope) -> Caller | None:
-        """The listening user; None without credentials. Raises Unauthenticated if they are wrong."""
-        if b"authorization" not in fields_of(scope):
-            return None
-        caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
-        scope[USER] = caller.user_id
-        require_user(caller)
-        return caller
+async def listening_caller(credentials: Credentials, scope: Scope) -> Caller | None:
+    """The listening user; None without credentials. Raises Unauthenticated if they are wrong."""
+    if b"authorization" not in fields_of(scope):
+        return None
+    caller = credentials.caller_now(scope) or await credentials.caller(scope)
+    scope[USER] = caller.user_id
+    require_user(caller)
+    return caller
 
-    def end_streams(self) -> None:
-        """Ends the streams of callers whose account was changed. They have to sign in again."""
-        for listener in self._watch.listeners():
-            if listener.caller is not None and self._credentials.was_ended(listener.caller):
-                listener.stream.abort()
+
+async def open_stream(scope: Scope, receive: Receive, send: Send) -> Stream | None:
+    """Starts the response; None if it has no body, because the request is a HEAD."""
+    await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
+    if scope["method"] == "HEAD":
+        await send({"type": "http.response.body", "body": b""})
+        return None
+    await send({"type": "http.response.body", "body": b"", "more_body": True})
+    extension = scope.get("extensions", {}).get(EXTENSION)
+    return SentStream(receive, send) if extension is None else DirectStream(receive, **extension)
+
+
+async def until_ended(connection: Connection) -> None:
+    """Returns when the client has disconnected, or its token has ended, or after STREAM_SECONDS_MAX."""
+    caller = connection.caller
+    seconds = STREAM_SECONDS_MAX if caller is None else min(caller.expires_at - time.time(), STREAM_SECONDS_MAX)
+    timer = asyncio.get_running_loop().call_later(max(0, seconds), connection.stream.abort)
+    try:
+        await connection.stream.wait_closed()
+    finally:
+        timer.cancel()
+
+
+def end_streams(watch: Watch, credentials: Credentials) -> None:
+    """Ends the streams of callers whose account was changed. They have to sign in again."""
+    for connection in list(watch.connections):
+        if connection.caller is not None and credentials.was_ended(connection.caller):
+            connection.stream.abort()
 
 
 def _too_many(detail: str, limit: int) -> Problem:
@@ -443,17 +492,15 @@ def _too_many(detail: str, limit: int) -> Problem:
     )
 
 
-def availability(event: Event) -> bytes:
-    """The stream's message with the event."""
-    return _with_id(b"event: availability\ndata: " + orjson.dumps(event_data(event)) + b"\n\n", event)
-
-
-async def booking_text(office: BoxOffice, event_id: int, caller: Caller | None) -> bytes:
-    """The stream's message with the caller's live booking, or null. It has no id line yet."""
-    assert caller is not None
+async def read_booking(office: BoxOffice, event_id: int, caller: Caller) -> bytes:
+    """The JSON of the caller's live booking, or null."""
     outcome = await office.get_booking(event_id, caller.user_id)
-    data: BookingData | None = None if outcome.booking is None else booking_data(outcome.booking)
-    return b"event: booking\ndata: " + orjson.dumps(data) + b"\n\n"
+    return orjson.dumps(None if outcome.booking is None else booking_data(outcome.booking))
+
+
+def booking_text(data: bytes) -> bytes:
+    """The message with a booking, without an id."""
+    return b"event: booking\ndata: %b\n\n" % data
 
 
 def _with_id(text: bytes, event: Event) -> bytes:
@@ -475,7 +522,7 @@ def _version(event: Event) -> tuple[object, ...]:
     return event.epoch, event.seq, event.state
 
 
-def _clock_changed_state(event: Event) -> bool:
+def clock_changed_state(event: Event) -> bool:
     """Whether time alone has opened or closed the sale. A client may have seen this `seq` before that."""
     edges = (event.rules.opens_at_ms, event.rules.closes_at_ms)
     return any(edge is not None and event.created_at_ms < edge <= event.now_ms for edge in edges)

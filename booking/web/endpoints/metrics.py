@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
@@ -14,16 +15,21 @@ from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.inventory.primary_batchers import PrimaryBatchers
 from booking.inventory.reader import InventoryReader, Primary
-from booking.ledger.errors import LedgerUnavailable
+from booking.ledger.errors import LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger
+from booking.ledger.mails import MailQueue
+from booking.ledger.webhooks import WebhookLedger
 from booking.metrics import Histogram, Metrics, MetricsFile, escaped, together
 from booking.web.access_log import AccessLog
-from booking.web.endpoints.live import LiveEndpoint
+from booking.web.endpoints.live import Places
 from booking.web.endpoints.sale import refusals_of
 from booking.web.responses import PlainResponse
 
 EVENTS_MAX = 50
 """The newest events, which get metrics of their own. Labels for tens of thousands would overload Prometheus."""
+
+WEBHOOKS_MAX = 100
+"""The newest webhooks, which get metrics of their own."""
 
 VERSION = escaped({"version": version("booking")})
 
@@ -45,6 +51,19 @@ HELP = {
     "booking_persister_transactions_total": ("counter", "Transactions that wrote them."),
     "booking_restorations_total": ("counter", "Shards that a persister restored, because Redis was behind SQL."),
     "booking_persister_up": ("gauge", "1 if booking persist, which tells this itself, has reached Redis and SQL."),
+    "booking_outbox_up": ("gauge", "1 if booking notify, which tells this itself, has reached SQL."),
+    "booking_webhook_attempts_total": ("counter", "Messages sent to webhooks, by result: delivered, failed."),
+    "booking_webhook_first_attempt_seconds": ("histogram", "From a change to the first attempt to tell a webhook."),
+    "booking_webhook_backlog_changes": ("gauge", "Changes that a webhook is behind, of any kind."),
+    "booking_webhook_backlog_seconds": ("gauge", "Age of the oldest of them."),
+    "booking_webhooks_disabled": ("gauge", "Webhooks that were disabled because they kept failing."),
+    "booking_mails_total": (
+        "counter",
+        "Mails by kind, and by what became of them: sent, deferred, refused, given_up, …",
+    ),
+    "booking_mail_server_failures_total": ("counter", "Connections to the mail server that failed."),
+    "booking_mail_backlog": ("gauge", "Mails that are to be sent by now, by lane."),
+    "booking_mail_backlog_seconds": ("gauge", "Since when the oldest of them is to be sent."),
     "booking_queue_commands": ("gauge", "Commands that wait in the worker that responds."),
     "booking_live_listeners": ("gauge", "Open live streams of the worker that responds."),
     "booking_redis_up": ("gauge", "1 if Redis answers; of a cluster, for each primary."),
@@ -75,15 +94,16 @@ class MetricsEndpoint:
         reader: InventoryReader,
         ledger: Ledger,
         batchers: PrimaryBatchers,
-        live: LiveEndpoint,
+        places: Places,
         access_log: AccessLog,
         file: MetricsFile,
     ) -> None:
         self._office = office
         self._reader = reader
         self._ledger = ledger
+        self._webhooks = WebhookLedger(ledger)
         self._batchers = batchers
-        self._live = live
+        self._places = places
         self._access_log = access_log
         self._file = file
         self._collecting = asyncio.Lock()
@@ -92,8 +112,11 @@ class MetricsEndpoint:
         """Responds with all metrics, in Prometheus's text format."""
         async with self._collecting:
             metrics = await self._counters()
-            gauges, database_up = await asyncio.gather(self._gauges(), self._database_up())
-            gauges["booking_database_up", ""] = database_up
+            gauges, webhooks, database_up = await asyncio.gather(
+                self._gauges(), self._webhooks_behind(), self._database_up()
+            )
+            gauges |= {("booking_database_up", ""): database_up, **webhooks}
+            gauges |= await self._mail_backlog()
         return PlainResponse(200, "".join(lines(metrics, gauges)).encode(), media_type=CONTENT_TYPE)
 
     async def _counters(self) -> Metrics:
@@ -108,7 +131,7 @@ class MetricsEndpoint:
         gauges: dict[tuple[str, str], float] = {
             ("booking_info", VERSION): 1,
             ("booking_queue_commands", worker): len(self._batchers),
-            ("booking_live_listeners", worker): self._live.listening,
+            ("booking_live_listeners", worker): self._places.taken,
         }
         (lags, errors), servers = await asyncio.gather(self._office.known_lags(), self._reader.primaries())
         gauges |= _of_shards(lags) | _of_servers(servers, errors)
@@ -122,12 +145,37 @@ class MetricsEndpoint:
                     gauges |= _of_event(event) | await self._refusals(event_id)
         return gauges
 
+    async def _webhooks_behind(self) -> dict[tuple[str, str], float]:
+        """How far the newest webhooks are behind; empty if the database is away."""
+        gauges: dict[tuple[str, str], float] = {}
+        with suppress(LedgerError):
+            waiting = await self._webhooks.waiting()
+            gauges["booking_webhooks_disabled", ""] = len(await self._webhooks.disabled())
+            now_ms = time.time() * 1000
+            for webhook_id in sorted(waiting, reverse=True)[:WEBHOOKS_MAX]:
+                one, labels = waiting[webhook_id], escaped({"webhook": webhook_id})
+                gauges["booking_webhook_backlog_changes", labels] = one.changes
+                age_ms = 0 if one.oldest_ms is None else max(0, now_ms - one.oldest_ms)
+                gauges["booking_webhook_backlog_seconds", labels] = age_ms / 1000
+        return gauges
+
     async def _database_up(self) -> bool:
         try:
             await self._ledger.ping()
         except LedgerUnavailable:
             return False
         return True
+
+    async def _mail_backlog(self) -> dict[tuple[str, str], float]:
+        gauges: dict[tuple[str, str], float] = {}
+        with suppress(LedgerUnavailable):
+            for lane, (mails, oldest_ms) in (
+                await MailQueue(self._ledger).backlog(time.time_ns() // 1_000_000)
+            ).items():
+                labels = escaped({"lane": lane.name.lower()})
+                gauges["booking_mail_backlog", labels] = mails
+                gauges["booking_mail_backlog_seconds", labels] = oldest_ms / 1_000
+        return gauges
 
     async def _refusals(self, event_id: int) -> dict[tuple[str, str], float]:
         counted = refusals_of(await self._reader.event(event_id) or {})

@@ -15,12 +15,13 @@ from booking.web.openapi.parameters import HEADERS, PARAMETERS, JsonObject
 from booking.web.openapi.reading import READING, SERVICE
 from booking.web.openapi.schemas import SCHEMAS, schemas
 from booking.web.openapi.selling import SELLING
+from booking.web.openapi.webhooks import WEBHOOKS
 from booking.web.problems import CONTENT_TYPE, KINDS
 from booking.web.requests import BODY_BYTES_MAX
 
 OPENAPI = "3.1.1"
 
-OPERATIONS: tuple[Operation, ...] = (*SELLING, *READING, *SERVICE)
+OPERATIONS: tuple[Operation, ...] = (*SELLING, *READING, *WEBHOOKS, *SERVICE)
 
 PROBLEM = CONTENT_TYPE.decode()
 
@@ -113,7 +114,7 @@ def _document() -> dict[str, Any]:
 
 
 def _operation(operation: Operation) -> JsonObject:
-    in_path = [name for name in ("event_id", "code") if f"{{{name}}}" in operation.path]
+    in_path = [name for name in ("event_id", "webhook_id", "code") if f"{{{name}}}" in operation.path]
     names = [*in_path, *operation.parameters, "X-Request-ID"]
     described = f"{operation.description}\n\nFor {operation.audience}.".strip()
     entry: JsonObject = {

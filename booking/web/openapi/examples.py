@@ -5,10 +5,14 @@ from typing import Any
 
 import orjson
 
+from booking.domain.changes import BookingChange, ChangeKind, EventChange
 from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
+from booking.ledger.webhooks import OF_OWNER_MAX, Delivery, Webhook
 from booking.web.endpoints.exports import COLUMNS, csv_lines, ndjson_lines
+from booking.web.endpoints.webhooks import delivery_data, webhook_data
 from booking.web.problems import KINDS, Fault, Problem, invalid
-from booking.web.responses import booking_data, details_data, event_data
+from booking.web.request_schemas import DEFAULT_KINDS
+from booking.web.responses import booking_data, change_data, details_data, event_data
 from booking.web.times import from_text, to_text
 
 NOON_MS = from_text("2026-11-22T12:00:00.125Z")
@@ -42,10 +46,50 @@ HELD = booking_data(_HELD)
 CHECKED_OUT = booking_data(replace(_HELD, payment_id="7vV1rS0cQm6gZ3xk9yTq2A"))
 WAITING = booking_data(_WAITING)
 CANCELLED = booking_data(replace(_BOOKING, status=BookingStatus.CANCELLED))
+LISTED = [WAITING, booking_data(replace(_BOOKING, user_id="account:3")) | {"email": "ada@example.com"}]
 
-CSV = (",".join(COLUMNS) + "\r\n").encode() + csv_lines([_BOOKING, _WAITING])
-NDJSON = ndjson_lines([_BOOKING, _WAITING])
+CHANGES = [
+    change_data(change)
+    for change in (
+        EventChange(1, 1, ChangeKind.CREATED, NOON_MS, _EVENT.rules, "account:17"),
+        BookingChange(
+            1, 11, ChangeKind.CANCELLED, NOON_MS, 2, "ada", 2, BookingStatus.CANCELLED, Source.SALE, NOON_MS, None,
+            "account:17", "The second show is cancelled.",
+        ),
+        BookingChange(
+            1, 12, ChangeKind.PROMOTED, NOON_MS, 9, "grace", 2, BookingStatus.HELD, Source.WAITLIST, NOON_MS,
+            NOON_MS + 300 * SECOND_MS, "account:17",
+        ),
+    )
+]  # fmt: skip
+
+_WEBHOOK = Webhook(
+    3, "account:17", "https://shop.example.com/hooks", frozenset(DEFAULT_KINDS), None, "The shop",
+    "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None, None, None, NOON_MS,
+)  # fmt: skip
+WEBHOOK = webhook_data(_WEBHOOK)
+NEW_WEBHOOK = webhook_data(_WEBHOOK, with_secret=True)
+DELIVERY = delivery_data(
+    Delivery(3, "3-1-12", 1, 12, "booking.promoted", NOON_MS, 2, 41, 500, "It has answered 500.", "Oops")
+)
+TEST = {
+    "message_id": "3-test-5b1f0c9a2e7d4c11",
+    "delivered": True,
+    "status": 204,
+    "error": None,
+    "answer": None,
+    "duration_ms": 41,
+}
+
+CSV = (",".join(COLUMNS) + "\r\n").encode() + csv_lines(LISTED)
+NDJSON = ndjson_lines(LISTED)
 LIVE = f"retry: 1000\n\nid: {_EVENT.epoch}-5\nevent: availability\ndata: {orjson.dumps(EVENT).decode()}\n\n"
+CALENDAR = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\n…END:VCALENDAR\r\n"
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 29 29">…</svg>'
+LIVE_OF_USER = (
+    f"retry: 1000\n\nid: Kx3fT0aQ\nevent: availability\ndata: {orjson.dumps(EVENT).decode()}\n\n"
+    f'id: Kx3fT0aQ\nevent: booking\ndata: {{"event_id":1,"booking":null}}\n\n'
+)
 METRICS = (
     "# HELP booking_requests_total Requests answered.\n# TYPE booking_requests_total counter\n"
     'booking_requests_total{method="POST",route="/book",status="201"} 10000\n'
@@ -98,10 +142,14 @@ WELCOME = {
     "user": {"id": 17, "email": "ada@example.com"},
 }
 
+FORGOTTEN = {"email": "ada@example.com"}
+
 PROBLEMS_DATA: dict[str, dict[str, Any]] = {
     "already_booked": {"booking": BOOKING},
     "sale_not_open": {"opens_at": to_text(NOON_MS + 60 * SECOND_MS), "server_time": to_text(NOON_MS)},
     "capacity_below_sold": {"floor": 7},
+    "too_many_webhooks": {"limit": OF_OWNER_MAX},
+    "has_live_bookings": {"event_ids": [1]},
 }
 """The `data` of a failure, for the codes that have it."""
 

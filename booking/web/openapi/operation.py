@@ -91,7 +91,7 @@ class Operation:
             codes.add("database_unavailable")
         if "{event_id}" in self.path and self.reads_redis:
             codes.add("event_not_found")
-        if "limit" in self.parameters:
+        if not {"limit", "changes.limit"}.isdisjoint(self.parameters):
             codes.add("invalid_request")
         return codes
 

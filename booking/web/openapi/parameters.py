@@ -2,10 +2,13 @@
 
 from typing import Any
 
-from booking.domain.model import BookingStatus
+from booking.web.endpoints import changes
 from booking.web.endpoints.exports import FORMATS
+from booking.web.endpoints.lists import ORDERS, SEARCH_CHARACTERS_MAX, STATUSES
+from booking.web.endpoints.live_of_user import EVENTS_MAX
 from booking.web.problems import KINDS
 from booking.web.request_ids import REQUEST_ID_BYTES_MAX
+from booking.web.request_schemas import INTEGER_MAX, NO_NUL
 from booking.web.requests import EVENT_ID_DIGITS_MAX, KEY_BYTES_MAX, LIMIT_DEFAULT, LIMIT_MAX
 
 JsonObject = dict[str, Any]
@@ -24,6 +27,7 @@ def _parameter(name: str, place: str, description: str, schema: JsonObject, **mo
 
 PARAMETERS: dict[str, JsonObject] = {
     "event_id": _parameter("event_id", "path", "The event's id.", EVENT_ID, example=1),
+    "webhook_id": _parameter("webhook_id", "path", "The webhook's id.", EVENT_ID, example=3),
     "code": _parameter("code", "path", "A problem's code.", {"type": "string", "enum": sorted(KINDS)}),
     "X-Request-ID": _parameter(
         "X-Request-ID",
@@ -70,14 +74,47 @@ PARAMETERS: dict[str, JsonObject] = {
         "The id of the last message received. If nothing has changed since, the first message is left out.",
         {"type": "string"},
     ),
+    "events": _parameter(
+        "events",
+        "query",
+        f"Ids of events, separated by commas: at most {EVENTS_MAX}; at least one without credentials.",
+        {"type": "array", "items": EVENT_ID, "maxItems": EVENTS_MAX},
+        style="form",
+        explode=False,
+        example=[1, 2],
+    ),
     "limit": _parameter(
         "limit",
         "query",
         "The number of items in the page.",
         {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
     ),
+    "after": _parameter(
+        "after",
+        "query",
+        "The `seq` of the last change that the client has.",
+        {"type": "integer", "minimum": 0, "maximum": INTEGER_MAX, "default": 0},
+    ),
+    "changes.limit": _parameter(
+        "limit",
+        "query",
+        "The number of changes in the page.",
+        {"type": "integer", "minimum": 1, "maximum": changes.LIMIT_MAX, "default": changes.LIMIT_DEFAULT},
+    ),
+    "wait": _parameter(
+        "wait",
+        "query",
+        "How long to wait for a change if there is none yet, in seconds.",
+        {"type": "integer", "minimum": 0, "maximum": changes.WAIT_SECONDS_MAX, "default": 0},
+    ),
     "events.starting_after": _parameter(
         "starting_after", "query", "An event's id: the page begins after that event.", EVENT_ID
+    ),
+    "webhooks.starting_after": _parameter(
+        "starting_after", "query", "A webhook's id: the page begins after that webhook.", EVENT_ID
+    ),
+    "deliveries.starting_after": _parameter(
+        "starting_after", "query", "A delivery's id: the page begins after that delivery.", {"type": "string"}
     ),
     "bookings.starting_after": _parameter(
         "starting_after", "query", "A booking's id: the page begins after that booking.", BOOKING_ID
@@ -91,8 +128,20 @@ PARAMETERS: dict[str, JsonObject] = {
     "status": _parameter(
         "status",
         "query",
-        "Only bookings in this state.",
-        {"type": "string", "enum": [str(one) for one in BookingStatus]},
+        "Only bookings in this state; `ended`: cancelled or expired.",
+        {"type": "string", "enum": list(STATUSES)},
+    ),
+    "q": _parameter(
+        "q",
+        "query",
+        "Only bookings of users whose user id, or whose account's email, begins like this.",
+        {"type": "string", "minLength": 1, "maxLength": SEARCH_CHARACTERS_MAX, "pattern": NO_NUL},
+    ),
+    "order": _parameter(
+        "order",
+        "query",
+        "`oldest` first begins at the head of the waiting list.",
+        {"type": "string", "enum": list(ORDERS), "default": "newest"},
     ),
     "format": _parameter(
         "format",

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 
 from booking.web import response_schemas
 from booking.web.endpoints import health
+from booking.web.endpoints.calendar import MEDIA_TYPE
 from booking.web.endpoints.exports import FORMATS
+from booking.web.endpoints.live_of_user import FIND_SECONDS, UNNAMED_MAX
+from booking.web.endpoints.tickets import SVG
 from booking.web.openapi import examples
 from booking.web.openapi.operation import JSON, Audience, Content, Operation, ResponseDoc, Tag
 from booking.web.openapi.schemas import HAS_MORE, UNAVAILABLE, UP_TO_DATE, list_of, ref, success
@@ -102,12 +105,66 @@ READING = (
     ),
     Operation(
         "GET",
+        "/live",
+        "listen_to_several",
+        Tag.READING,
+        Audience.ANYONE_OR_USER,
+        "Listen to several events and to all of one's own bookings (Server-Sent Events)",
+        (
+            ResponseDoc(
+                200,
+                "A stream that lasts until the client, the token's `exp` or the server ends it.",
+                text(b"text/event-stream", examples.LIVE_OF_USER),
+            ),
+        ),
+        "`event: availability` with each event that `events` names, at once and then on change, at most 4 a second. "
+        'For a signed-in user also `event: booking` with `{"event_id": …, "booking": … | null}`: for each named event '
+        "at once and on change; for any other event while the user has a live booking of it. Such a booking is told "
+        f"within {FIND_SECONDS:.0f} s of being in the database; of more than {UNNAMED_MAX} the events with the highest "
+        'ids count. `event: gone` with `{"event_id": …}`: there is no such event. `id:` is opaque; a client that '
+        "reconnects with Last-Event-ID and names the same events has missed nothing. A comment every 15 s keeps the "
+        "stream open. Each event after the first takes a token of the bucket for reads.",
+        parameters=("events", "Last-Event-ID"),
+        refusals=("invalid_request", "rate_limited"),
+        reads_database=False,
+    ),
+    Operation(
+        "GET",
         "/events/{event_id}/booking",
         "read_own_booking",
         Tag.READING,
         Audience.USER,
         "Read one's own live booking, with its position while it waits",
         (ResponseDoc(200, "The booking.", success("Fetched booking", BOOKING, examples.HELD)),),
+        refusals=("booking_not_found",),
+    ),
+    Operation(
+        "GET",
+        "/events/{event_id}/calendar.ics",
+        "calendar_entry",
+        Tag.READING,
+        Audience.ANYONE,
+        "Read an event as an entry for a calendar",
+        (
+            ResponseDoc(
+                200,
+                "An iCalendar file; its times are in UTC.",
+                text(MEDIA_TYPE, examples.CALENDAR),
+                ("Content-Disposition",),
+            ),
+        ),
+        "`not_found` if the organizer has not told when the event begins.",
+        refusals=("not_found", "rate_limited"),
+    ),
+    Operation(
+        "GET",
+        "/events/{event_id}/ticket.svg",
+        "show_ticket",
+        Tag.READING,
+        Audience.USER,
+        "Show one's own confirmed booking as a ticket with a QR code",
+        (ResponseDoc(200, "The picture.", text(SVG, examples.SVG)),),
+        "The code holds the booking's id.",
         refusals=("booking_not_found",),
     ),
     Operation(
@@ -148,7 +205,7 @@ READING = (
                     **success(
                         "Fetched bookings",
                         list_of(response_schemas.BookingData),
-                        [examples.WAITING, examples.BOOKING],
+                        examples.LISTED,
                         has_more=HAS_MORE,
                         seq=SEQ,
                         up_to_date=UP_TO_DATE,
@@ -159,8 +216,28 @@ READING = (
                 ("X-Event-Seq", "Content-Disposition"),
             ),
         ),
-        "If a spreadsheet would read a csv cell as a formula, an apostrophe is put in front of it.",
-        parameters=("limit", "bookings.starting_after", "status", "format"),
+        "Users who have an account here are listed with their `email`. If a spreadsheet would read a csv cell as a "
+        "formula, an apostrophe is put in front of it. A file is ordered from the oldest booking to the newest.",
+        parameters=("limit", "bookings.starting_after", "status", "q", "order", "format"),
+        reads_database=True,
+    ),
+    Operation(
+        "GET",
+        "/events/{event_id}/changes",
+        "list_changes",
+        Tag.ORGANIZING,
+        Audience.ORGANIZER,
+        "Follow an event's changes, oldest first",
+        (
+            ResponseDoc(
+                200,
+                "The changes after `after`; after a wait without any, an empty list.",
+                success("Fetched changes", list_of(response_schemas.ChangeData), examples.CHANGES, has_more=HAS_MORE),
+            ),
+        ),
+        "What it tells is in the database, so it is never taken back. A client that passes the last `seq` that it has "
+        "as `after` misses nothing.",
+        parameters=("after", "changes.limit", "wait"),
         reads_database=True,
     ),
     Operation(
@@ -285,7 +362,10 @@ SERVICE = (
         "A sale's page for buyers",
         ResponseDoc(404, "A page that says that there is no such sale.", PAGE),
     ),
+    _page("/me", "own_tickets_page", "One's own tickets, as a page"),
     _page("/console", "console_page", "The organizer's console, as a page"),
+    _page("/account", "account_page", "The user's own account, as a page"),
+    _page("/reset", "reset_page", "The page behind the link in a mail, where a new password is chosen"),
     _page("/docs", "docs", "This document as a page"),
     _page("/problems", "list_problems", "Every problem's code, as a page"),
     _page("/problems/{code}", "explain_problem", "A problem's code explained to a person", refusals=("not_found",)),

@@ -23,15 +23,27 @@ REQUESTS = (
     request_schemas.ConfirmRequest,
     request_schemas.InitializeRequest,
     request_schemas.ChangeRequest,
+    request_schemas.WebhookRequest,
+    request_schemas.WebhookChange,
+    request_schemas.ReplayRequest,
     request_schemas.RegisterRequest,
     request_schemas.LoginRequest,
     request_schemas.PasswordRequest,
+    request_schemas.ForgotRequest,
+    request_schemas.ResetRequest,
+    request_schemas.RemoveRequest,
 )
 RESPONSES = (
     response_schemas.EventData,
     response_schemas.DetailsData,
     response_schemas.BookingData,
+    response_schemas.ChangeData,
+    response_schemas.WebhookData,
+    response_schemas.DeliveryData,
+    response_schemas.TestData,
     response_schemas.WelcomeData,
+    response_schemas.UserData,
+    response_schemas.ForgottenData,
     response_schemas.ReportData,
     response_schemas.AuditData,
     health.AliveData,
@@ -128,6 +140,20 @@ PROBLEMS_DATA: dict[str, Schema] = {
     "sale_not_open": {
         "required": ["opens_at", "server_time"],
         "properties": {"opens_at": INSTANT, "server_time": INSTANT},
+    },
+    "too_many_webhooks": {
+        "required": ["limit"],
+        "properties": {"limit": {"type": "integer", "description": "The number that is allowed."}},
+    },
+    "has_live_bookings": {
+        "required": ["event_ids"],
+        "properties": {
+            "event_ids": {
+                "type": "array",
+                "items": {"type": "integer"},
+                "description": "The events of the bookings, by id; the first 100.",
+            }
+        },
     },
     "capacity_below_sold": {
         "required": ["floor"],

@@ -10,6 +10,8 @@ from booking.web.openapi.schemas import Schema, ref, success
 BOOKING = ref(response_schemas.BookingData)
 EVENT = ref(response_schemas.EventData)
 WELCOME = ref(response_schemas.WelcomeData)
+USER = ref(response_schemas.UserData)
+FORGOTTEN = ref(response_schemas.ForgottenData)
 EVENT_ID = ({"type": "integer", "minimum": 1}, 1)
 
 STRIPE_OUTCOME: Schema = {
@@ -252,6 +254,86 @@ SELLING = (
         request_schemas.PasswordRequest,
         {"password": "correct horse battery staple", "new_password": "a better horse and a better staple"},
         refusals=("invalid_credentials", "rate_limited", "overloaded", "not_found"),
+        reads_database=True,
+    ),
+    Operation(
+        "POST",
+        "/auth/renew",
+        "renewToken",
+        Tag.ACCOUNTS,
+        Audience.USER,
+        "Renew an account's token",
+        (
+            ResponseDoc(
+                200,
+                "The new token is valid for an hour, but not for longer than 24 hours after the login.",
+                success("Renewed successfully", WELCOME, examples.WELCOME),
+            ),
+        ),
+        "Needs a bearer token of an account: a password, and any other token, is `unauthenticated`. The new token has "
+        "the role that the account has now. The old token stays valid.",
+        refusals=("rate_limited", "overloaded", "not_found"),
+        reads_database=True,
+    ),
+    Operation(
+        "POST",
+        "/auth/forgot",
+        "forgotPassword",
+        Tag.ACCOUNTS,
+        Audience.ANYONE,
+        "Have a link for a new password sent",
+        (
+            ResponseDoc(
+                202,
+                "If an account has this email, the mail is on its way.",
+                success("If an account has this email, a mail is on its way.", FORGOTTEN, examples.FORGOTTEN),
+            ),
+        ),
+        "The response is the same, and takes the same time, whether or not an account has this email. The link works "
+        "once and for 30 minutes, and until the next request for the same email; at most six requests an hour count. "
+        "`not_found` if the service sends no mail (`BOOKING_SMTP_URL`).",
+        request_schemas.ForgotRequest,
+        {"email": "ada@example.com"},
+        refusals=("rate_limited", "not_found"),
+        reads_database=True,
+    ),
+    Operation(
+        "POST",
+        "/auth/reset",
+        "resetPassword",
+        Tag.ACCOUNTS,
+        Audience.ANYONE,
+        "Set a new password with the token of a mail",
+        (
+            ResponseDoc(
+                200,
+                "Changed, and signed in.",
+                success("Password changed successfully", WELCOME, examples.WELCOME),
+            ),
+        ),
+        "Every other token of the account ends, as at `POST /auth/password`. `invalid_credentials` if the reset token "
+        "is unknown, used, too old, or followed by another. `not_found` if the service sends no mail.",
+        request_schemas.ResetRequest,
+        {
+            "reset_token": "eW91ciBvd24gdG9rZW4sIGZyb20gdGhlIG1haWw",
+            "new_password": "a better horse and a better staple",
+        },
+        refusals=("invalid_credentials", "rate_limited", "overloaded", "not_found"),
+        reads_database=True,
+    ),
+    Operation(
+        "DELETE",
+        "/auth/account",
+        "removeAccount",
+        Tag.ACCOUNTS,
+        Audience.USER,
+        "Remove an account",
+        (ResponseDoc(200, "Removed.", success("Account removed successfully", USER, examples.WELCOME["user"])),),
+        "Its email and password are erased, and its tokens end. Its bookings stay, under the user id. `forbidden` with "
+        "a token that belongs to no account.",
+        request_schemas.RemoveRequest,
+        {"password": "correct horse battery staple"},
+        refusals=("invalid_credentials", "forbidden", "has_live_bookings", "rate_limited", "overloaded", "not_found"),
         reads_database=True,
     ),
 )

@@ -1,5 +1,6 @@
 """The HTML pages for buyers and organizers: templates that are filled in once, and sent from memory."""
 
+from collections.abc import Mapping
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -7,47 +8,103 @@ from string import Template
 
 from starlette.types import Receive, Scope, Send
 
+from booking.domain.model import Event
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
-from booking.web.pages.static_assets import StaticAsset
-from booking.web.pages.static_files import FILES, ROOT, imports_of
+from booking.web.headers import fields_of
+from booking.web.pages.about import about
+from booking.web.pages.languages import DEFAULT, TEXTS, filled_in, language_of, text, weighted
+from booking.web.pages.static_assets import POLICY, REVALIDATE, StaticAsset
+from booking.web.pages.static_files import ROOT, script_of
 from booking.web.problems import KINDS, Problem
 from booking.web.requests import event_id_of
 
 FOLDER = Path(__file__).parent
 
+VARY = b"accept-encoding, accept-language"
+
+NO_STORE = b"no-store"
+
+TICKET_POLICY = POLICY.replace(b"img-src 'self'", b"img-src 'self' blob:")
+"""The policy of the page that shows tickets: it loads their pictures with the token, which an image's address lacks."""
+
+RENDERED_MAX = 1_024
+"""Sales whose page is kept in memory until their organizer changes them."""
+
 
 class PageEndpoints:
-    """The pages of a sale. A page holds no event data: it is the same for all users, and its script loads the event.
+    """The pages of a sale. A page holds no counters and nothing of a user: its script loads them.
 
-    So thousands of users who reload a page cost only its bytes.
+    A sale's page holds what its organizer has set, so that a link to it can be previewed. It is rendered once for each
+    change of that. So thousands of users who reload a page cost only its bytes.
     """
 
-    def __init__(self, office: BoxOffice) -> None:
+    def __init__(self, office: BoxOffice, *, sends_mail: bool = False) -> None:
         self._office = office
+        self._mail = "on" if sends_mail else "off"
+        self._rendered: dict[tuple[int, str, str], tuple[str, StaticAsset]] = {}
 
     async def index(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /`: the list of sales."""
-        await filled("index", root_of(scope)).send(scope, send)
+        await _send(scope, send, "index", mail=self._mail)
+
+    async def me(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+        """`GET /me`: one's own tickets. Anyone can load the page, but its data need a token."""
+        await _send(scope, send, "me", policy=TICKET_POLICY, mail=self._mail)
 
     async def console(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /console`: the organizer's page. Anyone can load it, but its data need an organizer's token."""
-        await filled("console", root_of(scope)).send(scope, send)
+        await filled("console", root_of(scope), mail=self._mail).send(scope, send)
+
+    async def account(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+        """`GET /account`: where the user of an account changes it."""
+        await _send(scope, send, "account", mail=self._mail)
+
+    async def reset(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+        """`GET /reset`: where the link of a mail leads, with a token in its fragment; a new password is chosen here."""
+        await _send(scope, send, "reset", mail=self._mail)
 
     async def sale(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /sale/{event_id}`: the buyer's page, or a 404 page if there is no such sale."""
         event_id = event_id_of(scope["path_params"]["event_id"])
-        if event_id is None or not await self._may_exist(event_id):
-            await filled("no_sale", root_of(scope)).send(scope, send, 404)
-        else:
-            await filled("sale", root_of(scope)).send(scope, send)
-
-    async def _may_exist(self, event_id: int) -> bool:
-        """Whether there is such an event. True if Redis does not respond, too: the page's script asks again later."""
         try:
-            return await self._office.get_event(event_id) is not None
-        except (InventoryUnavailable, OutcomeUnknown, Overloaded):
-            return True
+            event = None if event_id is None else await self._office.get_event(event_id)
+        except (InventoryUnavailable, OutcomeUnknown, Overloaded):  # the page's script asks again later
+            await self._sale(scope, None).send(scope, send, vary=VARY)
+            return
+        if event is None:
+            await send_missing(scope, send, "event_not_found")
+        else:
+            await self._of_event(scope, event).send(scope, send, vary=VARY)
+
+    def _of_event(self, scope: Scope, event: Event) -> StaticAsset:
+        """The page of an event, in the language that the client prefers."""
+        place = (event.id, root_of(scope), language_of(scope))
+        known = self._rendered.get(place)
+        if known is None or known[0] != event.rules_tag:
+            if len(self._rendered) >= RENDERED_MAX:
+                self._rendered.clear()
+            known = self._rendered[place] = (event.rules_tag, self._sale(scope, event))
+        return known[1]
+
+    def _sale(self, scope: Scope, event: Event | None) -> StaticAsset:
+        language = language_of(scope)
+        return rendered("sale", root_of(scope), language, about(event, language) | {"mail": self._mail})
+
+
+async def send_missing(scope: Scope, send: Send, code: str) -> None:
+    """Sends the page that there is nothing at this address, with a link to the sales."""
+    language = language_of(scope)
+    shown = code if f"missing.{code}" in TEXTS[language] else "not_found"
+    heading, detail = (escape(text(language, key)) for key in (f"missing.{shown}", f"missing.{shown}_text"))
+    await _send(scope, send, "missing", 404, cache_control=NO_STORE, heading=heading, text=detail)
+
+
+def wants_html(scope: Scope) -> bool:
+    """Whether a client asks for HTML by name, and not rather for JSON: a browser that opens an address."""
+    accepted = dict(weighted(fields_of(scope).get(b"accept", b"")))
+    json = max(accepted.get("application/json", 0.0), accepted.get("application/problem+json", 0.0))
+    return accepted.get("text/html", 0.0) > 0 and accepted["text/html"] >= json
 
 
 async def problem(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # ASGI's signature
@@ -76,15 +133,34 @@ def root_of(scope: Scope) -> str:
     return root
 
 
+async def _send(
+    scope: Scope,
+    send: Send,
+    name: str,
+    status: int = 200,
+    *,
+    policy: bytes = POLICY,
+    cache_control: bytes = REVALIDATE,
+    **pieces: str,
+) -> None:
+    """Sends a page in the language that the client prefers."""
+    page = filled(name, root_of(scope), language_of(scope), **pieces)
+    await page.send(scope, send, status, cache_control=cache_control, policy=policy, vary=VARY)
+
+
 @cache
-def filled(name: str, root: str, **pieces: str) -> StaticAsset:
-    """A page's template, filled with pieces of HTML and with the addresses below `root`. The result is cached."""
-    page = Template((FOLDER / f"{name}.html").read_text(encoding="utf-8"))
-    script = f"{name}.js"
-    preloads = "\n    ".join(
-        f'<link rel="modulepreload" href="{root}{ROOT}/{needed}">'
-        for needed in (imports_of(script) if script in FILES else ())
-    )
-    return StaticAsset.of(
-        "text/html; charset=utf-8", page.substitute(pieces, root=root, static=root + ROOT, preloads=preloads).encode()
-    )
+def filled(name: str, root: str, language: str = DEFAULT, **pieces: str) -> StaticAsset:
+    """A page as `rendered` makes it. The result is cached: only for pages of which there are few."""
+    return rendered(name, root, language, pieces)
+
+
+def rendered(name: str, root: str, language: str, pieces: Mapping[str, str]) -> StaticAsset:
+    """A page's template with its texts, with pieces of HTML, and with the addresses below `root`."""
+    static = root + ROOT
+    places = {"root": root, "static": static, "language": language, "script": f"{static}/{script_of(name, language)}"}
+    return StaticAsset.of("text/html; charset=utf-8", _template(name, language).substitute(pieces, **places).encode())
+
+
+@cache
+def _template(name: str, language: str) -> Template:
+    return Template(filled_in((FOLDER / f"{name}.html").read_text(encoding="utf-8"), language))

@@ -56,9 +56,10 @@ class StaticAsset:
         *,
         cache_control: bytes = REVALIDATE,
         policy: bytes = POLICY,
+        vary: bytes = b"accept-encoding",
     ) -> None:
         """Sends the file, or a 304 if the client has this version."""
-        headers = [(b"cache-control", cache_control), (b"etag", self.etag), (b"vary", b"accept-encoding")]
+        headers = [(b"cache-control", cache_control), (b"etag", self.etag), (b"vary", vary)]
         if status == 200 and has_version(scope, self.etag):
             await send({"type": "http.response.start", "status": 304, "headers": headers})
             await send({"type": "http.response.body", "body": b""})

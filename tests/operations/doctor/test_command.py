@@ -65,7 +65,7 @@ def test_beside_a_running_service_all_is_checked_and_a_fault_is_exit_code_1(tmp_
             "Redis memory", "Redis persistence", "Redis topology", "acknowledged is", "database", "migrations",
             "shards", "persister", "token secret", "clock", "open files",
         }  # fmt: skip
-        assert "ready (worker-1, persister, redis)" in well.stdout
+        assert "ready (worker-1, persister, outbox, redis)" in well.stdout
         assert service.secret not in well.stdout
         program = json.loads(of(service, "--json").stdout)
         assert program["ok"]

@@ -28,9 +28,15 @@ STEP = {
     "overloaded",
 }
 ORGANIZING = SIGNED_IN | {"forbidden", "event_not_found"}
+WEBHOOK = SIGNED_IN | {"forbidden", "webhook_not_found"}
 EXPECTED = {
     ("post", "/auth/register"): BODY | {"email_taken", "rate_limited"},
     ("post", "/auth/login"): BODY | {"invalid_credentials", "rate_limited"},
+    ("post", "/auth/renew"): SIGNED_IN | {"rate_limited", "not_found"},
+    ("post", "/auth/password"): BODY | SIGNED_IN | {"invalid_credentials", "forbidden", "rate_limited"},
+    ("post", "/auth/forgot"): BODY | {"rate_limited", "not_found"},
+    ("post", "/auth/reset"): BODY | {"invalid_credentials", "rate_limited", "not_found"},
+    ("delete", "/auth/account"): BODY | SIGNED_IN | {"invalid_credentials", "has_live_bookings", "rate_limited"},
     ("post", "/initialize"): BODY | SIGNED_IN | {"forbidden"},
     ("post", "/book"): BODY
     | SIGNED_IN
@@ -57,6 +63,17 @@ EXPECTED = {
     ("get", "/events/{event_id}/report"): ORGANIZING,
     ("get", "/events/{event_id}/audit"): ORGANIZING,
     ("get", "/events/{event_id}/live"): SIGNED_IN | {"event_not_found", "overloaded"},
+    ("get", "/live"): SIGNED_IN | {"invalid_request", "overloaded", "rate_limited"},
+    ("get", "/events/{event_id}/changes"): ORGANIZING | {"invalid_request", "rate_limited"},
+    ("get", "/webhooks"): SIGNED_IN | {"forbidden", "invalid_request"},
+    ("post", "/webhooks"): BODY | ORGANIZING | {"too_many_webhooks"},
+    ("get", "/webhooks/{webhook_id}"): WEBHOOK,
+    ("patch", "/webhooks/{webhook_id}"): BODY | WEBHOOK,
+    ("delete", "/webhooks/{webhook_id}"): WEBHOOK,
+    ("post", "/webhooks/{webhook_id}/rotate"): WEBHOOK,
+    ("post", "/webhooks/{webhook_id}/test"): WEBHOOK | {"invalid_request"},
+    ("post", "/webhooks/{webhook_id}/replay"): BODY | WEBHOOK | {"event_not_found"},
+    ("get", "/webhooks/{webhook_id}/deliveries"): WEBHOOK | {"invalid_request"},
     ("get", "/problems/{code}"): {"not_found"},
 }
 """What the contract says of each call's failures, at least."""
@@ -142,6 +159,7 @@ def test_organizers_calls_ask_for_the_role_and_open_ones_for_nothing() -> None:
     assert paths["/events/{event_id}"]["get"]["security"] == []
     assert paths["/events"]["get"]["security"] == [{}, {"bearer": ["organizer"]}, {"basic": ["organizer"]}]
     assert {} in paths["/events/{event_id}/live"]["get"]["security"]
+    assert {} in paths["/live"]["get"]["security"]
 
 
 def test_every_answer_has_a_request_id_and_retryable_ones_a_retry_after() -> None:

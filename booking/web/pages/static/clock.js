@@ -38,3 +38,6 @@ export function atMost() {
 export function now() {
   return performance.now() + (earliest + latest) / 2;
 }
+
+/** Both bounds of the server's time now, in milliseconds since 1970. Before its first response they are infinite. */
+export const bounds = () => [atLeast(), atMost()];

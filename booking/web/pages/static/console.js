@@ -7,9 +7,9 @@ import { openForm } from "./sale_form.js";
 import { showChip } from "./sale_state.js";
 import { SalesList } from "./sales_list.js";
 import * as session from "./session.js";
-import { focusForm, showAccount, signInForm } from "./sign_in.js";
+import { focusForm, SENDS_MAIL, showAccount, signInForm } from "./sign_in.js";
 import { StockBar } from "./stock.js";
-import { count, inWords, number } from "./words.js";
+import { ACCOUNT_WORDS, count, inWords, number } from "./words.js";
 
 const HEALTH_MS = 3_000;
 let shown = null;
@@ -84,7 +84,8 @@ async function enter() {
     shown = null;
     const form = signInForm();
     form.say("Organizer’s console", "Sign in with an organizer’s account.");
-    byId("login").replaceChildren(form.element);
+    const command = el("code", {}, "booking user add EMAIL --organizer");
+    byId("login").replaceChildren(form.element, el("p", { class: "quiet" }, ACCOUNT_WORDS.makeOrganizer, " ", command));
     return focusForm();
   }
   showHealth();
@@ -99,6 +100,7 @@ byId("create").addEventListener("click", () =>
 );
 addEventListener("hashchange", choose);
 session.onChange(enter);
+setText(byId("no-mail"), SENDS_MAIL ? "" : ACCOUNT_WORDS.noMailSent);
 showAccount(byId("account"));
 await enter();
 setInterval(() => document.hidden || showHealth(), HEALTH_MS);

@@ -1,75 +1,89 @@
 // The buyer's page: listens to the event and to the buyer's own booking, and books, confirms and cancels.
 
-import { attempt } from "./attempt.js";
+import { Attempt, Clicks } from "./attempt.js";
 import { atMost, now } from "./clock.js";
 import { Countdown } from "./countdown.js";
 import { byId, setText } from "./elements.js";
 import { Live, ownBooking } from "./live.js";
+import { Notices } from "./notices.js";
 import { ask, withdraw } from "./question.js";
-import { showChip, showRules, stateOf } from "./sale_state.js";
+import { showChip, showRules, stateOf, wouldWait } from "./sale_state.js";
 import * as session from "./session.js";
 import { focusForm, showAccount } from "./sign_in.js";
 import { Stock } from "./stock.js";
-import { viewOf } from "./ticket.js";
-import { clockface, count, inWords, number, waitWords, when } from "./words.js";
+import { questionOf, viewOf } from "./ticket.js";
+import { clockface, clockTime, inWords, t, waitWords, when } from "./words.js";
 
 const TICK_MS = 250;
-const STREAM_DELAY_MS_MAX = 15_000; // under load, the service reads each sale less often
 const POSITION_MS_MIN = 10_000; // between two messages about the position: a long list moves too fast to read out
 const eventId = Number(location.pathname.split("/").pop());
 const stock = new Stock(byId("stock"));
-const opening = new Countdown({ label: "That is in", spoken: (words) => `The sale opens in ${words}.` });
+const opening = new Countdown({ label: t("sale.opens_in"), spoken: (time) => t("sale.opens_in_spoken", { time }) });
 byId("countdown").append(opening.element);
+const notices = new Notices(byId("notices"));
 
 let event = null;
 let booking; // undefined: not signed in; null: signed in, without a booking
-let streamed; // the booking that the stream sent last
 let reportedPlace = { place: Infinity, at: -Infinity };
 let stateShown = "";
 let view = null;
 let viewKey = "";
-let busy = false;
+let user = session.userId();
+let isTrue = () => true; // whether the complaint that is shown is still true
+let lostHold = null; // what was held when the sign-in ended
 const cancelled = new Set(); // bookings cancelled on this page: later messages about them are out of date
-
-/** The text that is read out when the organizer or the clock changes a sale's state. */
-const SPOKEN = {
-  scheduled: "The sale is not open yet.",
-  open: "The sale is open.",
-  paused: "The sale is paused.",
-  closed: "The sale is over.",
-};
 
 const says = (text, good = true) => {
   byId("news").classList.toggle("good", good);
   setText(byId("news"), text);
 };
-const complain = (text) => setText(byId("trouble"), text);
+
+/** Shows a refusal or a fault for as long as it is true, or until the next click. */
+const complain = (text, whileTrue = () => true) => {
+  isTrue = whileTrue;
+  setText(byId("trouble"), text);
+};
+
+/** When a refusal stops to be true: it may not stand beside an event that says otherwise. */
+function truthOf({ code }, then) {
+  const conditions = {
+    sold_out: () => wouldWait(event),
+    waitlist_full: () => wouldWait(event) && event.waiting_list_count >= then.waiting_list_count,
+    sale_not_open: () => stateOf(event) === "scheduled",
+    sale_paused: () => stateOf(event) === "paused",
+    sale_closed: () => stateOf(event) === "closed",
+    quantity_over_limit: () => event.max_per_user === then.max_per_user,
+  };
+  return conditions[code] ?? (() => true);
+}
 
 function draw() {
   if (event === null) return;
+  if (!isTrue()) complain("");
   setText(byId("name"), event.name);
   showChip(byId("state"), event);
   setText(byId("window"), windowWords());
   stock.show(event);
   showRules(byId("rules"), event);
   const state = stateOf(event);
-  if (stateShown && state !== stateShown) setText(byId("milestone"), SPOKEN[state]);
+  if (stateShown && state !== stateShown) setText(byId("milestone"), t(`sale.spoken.${state}`));
   stateShown = state;
   byId("countdown").hidden = state !== "scheduled";
   if (state === "scheduled") opening.show(Date.parse(event.opens_at));
   if (booking !== undefined || !session.isSignedIn()) drawTicket();
+  notices.show(booking?.status === "waiting");
   reportPlace();
   document.title = `${titleNews()}${event.name}`;
 }
 
-const keyOf = (one) => (one ? `${one.id} ${one.status} ${one.expires_at}` : String(one));
+const keyOf = (one) => (one ? `${one.id} ${one.status} ${one.quantity} ${one.expires_at}` : String(one));
 
 function drawTicket() {
   const key = keyOf(booking);
   if (key !== viewKey) {
     withdraw(); // a yes to leaving the waiting list must not cancel a ticket that has arrived since
     const hadFocus = byId("ticket").contains(document.activeElement);
-    view = viewOf(event, booking, acts);
+    view = viewOf(event, booking, acts, lostHold);
     viewKey = key;
     byId("ticket").replaceChildren(view.element);
     if (hadFocus) view.element.querySelector("h2").focus();
@@ -79,14 +93,14 @@ function drawTicket() {
 
 function windowWords() {
   const state = stateOf(event);
-  if (state === "scheduled") return `The sale opens ${when(event.opens_at)}`;
-  return state === "closed" && event.closes_at ? `The sale closed ${when(event.closes_at)}` : "";
+  if (state === "scheduled") return t("sale.opens", { when: when(event.opens_at, event.time_zone) });
+  return state === "closed" && event.closes_at ? t("sale.closed", { when: when(event.closes_at, event.time_zone) }) : "";
 }
 
 /** A prefix of the page's title, for users who look at another tab. */
 function titleNews() {
-  if (booking?.status === "held") return `Confirm ${clockface(Date.parse(booking.expires_at) - now())} · `;
-  if (booking?.status === "waiting") return `No. ${number(booking.position)} · `;
+  if (booking?.status === "held") return `${t("sale.tab.held", { time: clockface(Date.parse(booking.expires_at) - now()) })} · `;
+  if (booking?.status === "waiting") return `${t("sale.tab.waiting", { place: booking.position })} · `;
   if (stateOf(event) === "scheduled") return `${clockface(Date.parse(event.opens_at) - now())} · `;
   return "";
 }
@@ -94,10 +108,15 @@ function titleNews() {
 /** Shows the current booking, and reports a change that the buyer did not make on this page. */
 function take(latest) {
   const before = booking;
-  const isOld = latest && (cancelled.has(latest.id) || (before?.id === latest.id && before.status === "confirmed"));
-  if (isOld) return;
+  const isOutdated = before?.id === latest?.id && before?.status === "confirmed" && latest.status !== "confirmed";
+  if (latest && (cancelled.has(latest.id) || isOutdated)) return;
   booking = latest;
-  if (keyOf(before) !== keyOf(latest)) says(...newsOf(before, latest)); // the earlier message is out of date
+  live.isPatient = ["waiting", "held"].includes(latest?.status);
+  if (keyOf(before) !== keyOf(latest)) {
+    complain("");
+    says(...newsOf(before, latest)); // the earlier message is out of date
+    if (before?.status === "waiting") notices.tell(latest, event);
+  }
   draw();
 }
 
@@ -107,100 +126,92 @@ function reportPlace() {
   const isDue = performance.now() - reportedPlace.at >= POSITION_MS_MIN;
   if (place < reportedPlace.place && reportedPlace.place < Infinity) {
     if (!isDue) return;
-    says(`You moved up to place ${number(place)}.`);
+    says(t("news.moved_up", { place }));
     reportedPlace.at = performance.now();
   }
   reportedPlace.place = place;
 }
 
 function newsOf(before, latest) {
-  if (before?.status === "waiting" && latest?.status === "held") return ["A ticket became free and is held for you. Confirm it in time."];
-  if (before?.status === "waiting" && latest?.status === "confirmed") return ["A ticket became free, and it is yours."];
+  if (before?.status === "waiting" && latest?.status === "held") return [t("news.promoted_held")];
+  if (before?.status === "waiting" && latest?.status === "confirmed") return [t("news.promoted")];
   if (!before || latest || cancelled.has(before.id)) return [""];
-  if (before.status === "held" && !(atMost() < Date.parse(before.expires_at))) return [inWords({ code: "hold_expired" }), false];
-  return ["Your booking was cancelled: by you in another window, or by the organizer.", false];
-}
-
-/** Makes one change: reports its progress, repeats it safely, and shows a refusal in words. */
-async function act(path, body, doing, done) {
-  if (busy) return;
-  busy = true;
-  const startToken = session.token();
-  complain("");
-  says(doing);
-  byId("ticket").setAttribute("aria-busy", "true");
-  let repeated = false;
-  try {
-    const onWait = (refusal, pause) => {
-      if (session.token() !== startToken) return;
-      repeated = true;
-      says(waitWords(refusal, pause), false);
-    };
-    const { data } = await attempt(path, { event_id: eventId, ...body }, onWait);
-    if (session.token() !== startToken) return;
-    done(data);
-    // The stream only sends differences between two reads: it misses a booking that was made and undone in between.
-    setTimeout(() => session.token() === startToken && keyOf(streamed) !== keyOf(booking) && askAgain(), STREAM_DELAY_MS_MAX);
-  } catch (refusal) {
-    if (session.token() !== startToken) return;
-    says("");
-    complain(inWords(refusal, event));
-    if (refusal.code === "already_booked") take(refusal.data.booking);
-    repeated ||= ["hold_expired", "booking_not_found", "still_waiting"].includes(refusal.code);
-  } finally {
-    if (session.token() === startToken) setIdle();
+  if (before.status === "held" && !(atMost() < Date.parse(before.expires_at))) {
+    return [t("news.expired", { time: clockTime(before.expires_at, event?.time_zone) }), false];
   }
-  if (repeated) askAgain(); // a repetition returns the first response, which may be out of date
+  return [t("news.cancelled_elsewhere"), false];
 }
 
-function setIdle() {
-  busy = false;
-  byId("ticket").removeAttribute("aria-busy");
+const clicks = new Clicks({
+  onWait: (refusal, pause) => says(waitWords(refusal, pause), false),
+  onKnown(attempt, data) {
+    attempt.known(data);
+    // The first response, which a repetition returns, may be out of date.
+    if (attempt.repeated && attempt.state !== "settled" && !clicks.isBusy) askAgain();
+  },
+  onRefused(attempt, refusal) {
+    says("");
+    complain(inWords(refusal, event), truthOf(refusal, event));
+    if (refusal.code === "already_booked") showBooked(refusal);
+    if (attempt.repeated || ["hold_expired", "booking_not_found", "still_waiting"].includes(refusal.code)) askAgain();
+  },
+  onUnproven: () => askAgain(),
+  onIdle: () => byId("ticket").removeAttribute("aria-busy"),
+});
+
+/** Shows the booking that a refusal tells of, and the refusal beside it. */
+function showBooked(refusal) {
+  take(refusal.data.booking);
+  complain(inWords(refusal, event), () => Boolean(booking));
+}
+
+/** Makes one change. It is sent once the outcome of the click before it is known. */
+function act(path, body, isProvenBy, doing, known) {
+  const attempt = new Attempt(path, { event_id: eventId, ...body }, isProvenBy);
+  attempt.known = known;
+  if (!clicks.want(attempt)) return;
+  complain("");
+  says(t(doing));
+  byId("ticket").setAttribute("aria-busy", "true");
 }
 
 /** Loads the booking again; ignores the response if another user has signed in since. */
 async function askAgain() {
-  const startToken = session.token();
+  const asking = session.userId();
   const latest = await ownBooking(eventId).catch(() => undefined);
-  if (latest !== undefined && session.token() === startToken) take(latest);
+  if (latest === undefined || session.userId() !== asking) return;
+  const complaint = byId("trouble").textContent;
+  take(latest);
+  if (complaint && !latest) complain(complaint);
 }
 
-const BOOKED = {
-  held: "Held for you. Confirm it in time.",
-  confirmed: "Booked. See you there!",
-  waiting: "All tickets are taken at the moment; you are on the waiting list.",
-};
-
 const acts = {
-  book: (quantity) =>
-    act("/book", { quantity }, "Booking…", (data) => {
+  book(quantity) {
+    const before = booking;
+    const isProvenBy = (one) => one !== null && one.id !== before?.id && !cancelled.has(one.id);
+    act("/book", { quantity }, isProvenBy, "doing.book", (data) => {
       take(data);
-      says(BOOKED[data.status] ?? "");
-    }),
-  confirm: () =>
-    act("/confirm", {}, "Confirming…", (data) => {
+      says(t(`news.${data.status}`));
+    });
+  },
+  confirm() {
+    const { id } = booking;
+    act("/confirm", {}, (one) => one?.id === id && one.status === "confirmed", "doing.confirm", (data) => {
       take(data);
-      says("Confirmed. See you there!");
-    }),
+      says(t("news.confirmed_now"));
+    });
+  },
   async cancel() {
-    const { id, status, quantity } = booking;
-    if (!(await ask(QUESTIONS[status](quantity === 1 ? "The ticket" : `All ${count(quantity, "ticket")}`)))) return;
-    await act("/cancel", {}, "One moment…", () => {
+    const { id, status } = booking;
+    if (!(await ask(questionOf(booking, event)))) return;
+    act("/cancel", {}, (one) => one?.id !== id, "doing.cancel", () => {
       cancelled.add(id);
+      const given = event.waiting_list_count > 0 ? "news.cancelled_next" : "news.cancelled";
       take(null);
-      says(status === "waiting" ? "You have left the waiting list." : "Cancelled. The next person in line has it now, or anyone who books.");
+      says(t(status === "waiting" ? "news.left" : given));
     });
   },
 };
-
-const QUESTIONS = {
-  held: (what) => ({ title: "Give it back?", text: `${what} would go to the next person at once.`, yes: "Give it back", no: "Keep it" }),
-  confirmed: (what) => ({ title: "Cancel your booking?", text: `${what} would go to the next person at once.`, yes: "Cancel the booking", no: "Keep it" }),
-  waiting: () => ({ title: "Leave the waiting list?", text: "You would lose your place.", yes: "Leave", no: "Stay" }),
-};
-
-const UNREAD = "The sale cannot be read at the moment. This page asks again by itself.";
-const LOST = "The connection is lost. We are trying to get it back…";
 
 const live = new Live(eventId, {
   onEvent(latest) {
@@ -208,20 +219,23 @@ const live = new Live(eventId, {
     draw();
   },
   onBooking(latest) {
-    streamed = latest;
+    clicks.see(latest);
     take(latest);
   },
-  onLink: (connected) => setText(byId("connection"), connected ? "" : event === null ? UNREAD : LOST),
+  onLink: (connected) => setText(byId("connection"), connected ? "" : t(event === null ? "sale.unread" : "sale.lost")),
   onGone: () => complain(inWords({ code: "event_not_found" })),
 });
 
 session.onChange(() => {
-  booking = streamed = undefined;
-  setIdle();
-  if (session.hasEnded()) complain(inWords({ code: "unauthenticated" }));
+  if (session.userId() === user && user) return; // the same user, with a new token
+  user = session.userId();
+  lostHold = session.hasEnded() && booking?.status === "held" ? booking : null;
+  booking = undefined;
+  clicks.clear();
+  byId("ticket").removeAttribute("aria-busy");
+  if (session.hasEnded()) complain(inWords({ code: "unauthenticated" }), () => !session.isSignedIn());
   else complain("");
   says("");
-  live.restart();
   draw();
   if (!session.isSignedIn() && event) focusForm();
 });

@@ -2,17 +2,11 @@
 
 import { atLeast, now } from "./clock.js";
 import { el, setText } from "./elements.js";
-import { count, lasting, when } from "./words.js";
+import { lasting, t, tickets, when } from "./words.js";
 
 const ORDER = ["scheduled", "open", "closed"];
 
-const CHIPS = {
-  scheduled: ["Opens soon", "soon"],
-  open: ["On sale", "good"],
-  paused: ["Paused", "warn"],
-  closed: ["Closed", "done"],
-  sold_out: ["Sold out", "bad"],
-};
+const CHIPS = { scheduled: "soon", open: "good", paused: "warn", closed: "done", sold_out: "bad" };
 
 /** `scheduled`, `open`, `paused` or `closed`: the state from the service, or a later one by the clock. */
 export function stateOf(event) {
@@ -30,18 +24,18 @@ export const wouldWait = (event, quantity = 1) => event.available_tickets < quan
 /** Shows the state in an element, as a chip: its label, and the class that gives it its colour. */
 export function showChip(element, event) {
   const state = stateOf(event);
-  const [label, colour] = CHIPS[state === "open" && wouldWait(event) ? "sold_out" : state];
-  setText(element, label);
-  element.className = `chip ${colour}`;
+  const shown = state === "open" && wouldWait(event) ? "sold_out" : state;
+  setText(element, t(`state.${shown}`));
+  element.className = `chip ${CHIPS[shown]}`;
 }
 
 /** The rules of a sale for buyers, as [name, value] pairs. */
 function rulesOf(event) {
   return [
-    ["A person may book", event.max_per_user === 1 ? "one ticket" : `up to ${count(event.max_per_user, "ticket")}`],
-    ["After booking", event.hold_seconds ? `${lasting(event.hold_seconds)} to confirm` : "nothing more to do"],
-    ["When sold out", event.waitlist_limit === 0 ? "no waiting list" : "a waiting list, first come, first served"],
-    ["Closes", event.closes_at && when(event.closes_at)],
+    [t("rule.may_book"), event.max_per_user === 1 ? t("rule.may_book_one") : t("rule.may_book_most", { tickets: tickets(event.max_per_user) })],
+    [t("rule.after"), event.hold_seconds ? t("rule.after_hold", { time: lasting(event.hold_seconds) }) : t("rule.after_nothing")],
+    [t("rule.sold_out"), event.waitlist_limit === 0 ? t("rule.no_list") : t("rule.list")],
+    [t("rule.closes"), event.closes_at && when(event.closes_at, event.time_zone)],
   ].filter(([, value]) => value);
 }
 

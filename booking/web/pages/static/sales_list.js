@@ -2,6 +2,7 @@
 
 import { call } from "./api.js";
 import { byId } from "./elements.js";
+import { t } from "./words.js";
 
 const PERIOD_MS = 5_000;
 const PAGE = 20;
@@ -32,7 +33,7 @@ export class SalesList {
       if (after || this.rows.size <= data.length) byId("older").hidden = !more;
       this.#report("");
     } catch {
-      this.#report("The sales cannot be read at the moment. This page asks again by itself.");
+      this.#report(t("index.unread"));
     }
   }
 

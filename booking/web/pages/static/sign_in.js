@@ -1,100 +1,154 @@
-// Sign-in and registration in one form, and the page header's account area.
+// Sign-in, registration and the request for a new password in one form, and the page header's account area.
 
-import { call } from "./api.js";
+import { call, ROOT } from "./api.js";
 import { byId, el, field, setFault, setText } from "./elements.js";
+import { keepSession } from "./renewal.js";
 import * as session from "./session.js";
-import { inWords, lasting } from "./words.js";
+import { ACCOUNT_WORDS, inWords, lasting, t } from "./words.js";
 
 const ENDS_SOON_MS = 5 * 60_000;
-const NO_ACCOUNTS = "This service has no accounts of its own. Sign in where you came from.";
-const NO_EMAIL = "Enter an email address, such as ann@example.com.";
+export const PASSWORD_MIN = 8; // characters
 
-/** A form that signs in or creates an account, which also signs in. `say(title, lead)` sets its texts. */
-export function signInForm() {
-  let creating = false;
-  let title = "";
-  const email = el("input", { id: "email", type: "email", autocomplete: "username", required: true, maxlength: 254 });
-  const password = el("input", { id: "password", type: "password", required: true, maxlength: 256 });
-  const heading = el("h2", { tabindex: -1 });
-  const lead = el("p", { class: "quiet" });
-  const submit = el("button", { type: "submit" });
-  const other = el("button", { type: "button", class: "plain", onclick: () => show(!creating) });
-  const trouble = el("p", { class: "notice bad", role: "alert" });
-  const form = el(
-    "form",
-    { method: "post", novalidate: true, class: "sign-in", onsubmit: send },
-    heading,
-    lead,
-    field("Email", email),
-    field("Password", password),
-    trouble,
-    el("div", { class: "buttons" }, submit, other),
-  );
-  email.value = session.email();
+/** Whether the service sends mail, and so links for a new password. */
+export const SENDS_MAIL = document.documentElement.dataset.mail === "on";
 
-  function show(create) {
-    creating = create;
-    setText(heading, create ? "Create an account" : title);
-    setText(submit, create ? "Create account" : "Sign in");
-    setText(other, create ? "I have an account" : "I need an account");
-    password.autocomplete = create ? "new-password" : "current-password";
-    password.placeholder = create ? "At least 8 characters" : "";
-    setText(trouble, "");
+/** What the form does in each mode: its button, where it posts, and the other modes that it offers. */
+const MODES = {
+  signIn: { submit: t("form.sign_in"), path: "/auth/login", others: ["register", ...(SENDS_MAIL ? ["forgot"] : [])] },
+  register: { title: t("form.register_title"), submit: t("form.register"), path: "/auth/register", others: ["signIn"] },
+  forgot: { title: t("form.forgot_title"), submit: t("form.forgot"), path: "/auth/forgot", others: ["signIn"] },
+};
+const OFFERS = { signIn: t("form.offer.sign_in"), register: t("form.offer.register"), forgot: t("form.offer.forgot") };
+
+/** A form that signs in, creates an account (which signs in, too), or has a link for a new password sent. */
+export class SignInForm {
+  #mode = "signIn";
+  #title = "";
+  #lead = "";
+  #email = el("input", { id: "email", type: "email", autocomplete: "username", required: true, maxlength: 254 });
+  #password = el("input", { id: "password", type: "password", required: true, maxlength: 256 });
+  #passwordField = field(t("form.password"), this.#password);
+  #heading = el("h2", { tabindex: -1 });
+  #leadWords = el("p", { class: "quiet" });
+  #submit = el("button", { type: "submit" });
+  #buttons = el("div", { class: "buttons" });
+  #news = el("p", { class: "notice good", role: "status" });
+  #trouble = el("p", { class: "notice bad", role: "alert" });
+
+  /** `above` is an element that stays above the fields, such as the countdown of a hold. */
+  constructor(above = null) {
+    this.element = el(
+      "form",
+      { method: "post", novalidate: true, class: "sign-in", onsubmit: (submission) => this.#send(submission) },
+      this.#heading,
+      this.#leadWords,
+      above,
+      field(t("form.email"), this.#email),
+      this.#passwordField,
+      this.#news,
+      this.#trouble,
+      this.#buttons,
+    );
+    this.#email.value = session.email();
+    this.show("signIn");
   }
 
-  async function send(submission) {
+  /** Sets the texts of the mode in which users sign in. */
+  say(title, lead) {
+    this.#title = title;
+    this.#lead = lead;
+    this.#write();
+  }
+
+  /** Shows the form in another mode. */
+  show(mode) {
+    this.#mode = mode;
+    const creates = mode === "register";
+    this.#passwordField.hidden = mode === "forgot";
+    this.#password.autocomplete = creates ? "new-password" : "current-password";
+    this.#password.placeholder = creates ? ACCOUNT_WORDS.passwordHint : "";
+    setText(this.#submit, MODES[mode].submit);
+    const offer = (other) => el("button", { type: "button", class: "plain", onclick: () => this.#turnTo(other) }, OFFERS[other]);
+    this.#buttons.replaceChildren(this.#submit, ...MODES[mode].others.map(offer));
+    setText(this.#news, "");
+    setText(this.#trouble, "");
+    this.#write();
+  }
+
+  #turnTo(mode) {
+    this.show(mode);
+    (this.#email.value && mode !== "forgot" ? this.#password : this.#email).focus();
+  }
+
+  #write() {
+    setText(this.#heading, MODES[this.#mode].title ?? this.#title);
+    setText(this.#leadWords, this.#mode === "forgot" ? ACCOUNT_WORDS.forgotLead : this.#lead);
+  }
+
+  /** Marks what is wrong with the fields; returns the first of them that is wrong. */
+  #check() {
+    const least = { signIn: 1, register: PASSWORD_MIN, forgot: 0 }[this.#mode];
+    setFault(this.#email, this.#email.validity.valid ? "" : ACCOUNT_WORDS.noEmail);
+    const short = this.#mode === "register" ? ACCOUNT_WORDS.shortPassword : ACCOUNT_WORDS.noPassword;
+    setFault(this.#password, this.#password.value.length < least ? short : "");
+    return this.element.querySelector("[aria-invalid]");
+  }
+
+  async #send(submission) {
     submission.preventDefault();
-    setText(trouble, "");
-    setFault(email, email.validity.valid ? "" : NO_EMAIL);
-    const short = password.value.length < (creating ? 8 : 1);
-    setFault(password, short ? (creating ? "At least 8 characters, please." : "Enter your password.") : "");
-    const wrong = form.querySelector("[aria-invalid]");
-    if (wrong || submit.disabled) return wrong?.focus();
-    submit.disabled = true;
+    setText(this.#news, "");
+    setText(this.#trouble, "");
+    const wrong = this.#check();
+    if (wrong || this.#submit.disabled) return wrong?.focus();
+    this.#submit.disabled = true;
+    const email = this.#email.value.trim();
+    const body = this.#mode === "forgot" ? { email } : { email, password: this.#password.value };
     try {
-      const body = { email: email.value.trim(), password: password.value };
-      const { data } = await call("POST", creating ? "/auth/register" : "/auth/login", { body });
-      session.begin(data.token, data.user.email);
+      const { data } = await call("POST", MODES[this.#mode].path, { body });
+      if (this.#mode === "forgot") setText(this.#news, ACCOUNT_WORDS.sent(email));
+      else session.begin(data.token, data.user.email);
     } catch (refusal) {
-      if (refusal.code === "email_taken") show(false);
-      if (refusal.faults.some(({ pointer }) => pointer === "/email")) {
-        setFault(email, NO_EMAIL); // the service is stricter than browsers are
-        return email.focus();
-      }
-      setText(trouble, refusal.code === "not_found" ? NO_ACCOUNTS : inWords(refusal));
-      password.focus();
+      this.#explain(refusal);
     } finally {
-      submit.disabled = false;
+      this.#submit.disabled = false;
     }
   }
 
-  function say(newTitle, newLead) {
-    title = newTitle;
-    setText(heading, creating ? "Create an account" : title);
-    setText(lead, newLead);
+  #explain(refusal) {
+    if (refusal.code === "email_taken") this.show("signIn");
+    if (refusal.faults.some(({ pointer }) => pointer === "/email")) {
+      setFault(this.#email, ACCOUNT_WORDS.noEmail); // the service is stricter than browsers are
+      return this.#email.focus();
+    }
+    setText(this.#trouble, refusal.code === "not_found" ? ACCOUNT_WORDS.noAccounts : inWords(refusal));
+    (this.#mode === "forgot" ? this.#email : this.#password).focus();
   }
-
-  show(false);
-  return { element: form, say };
 }
 
-const endsIn = (ms) => (ms > 0 ? `Sign-in ends in ${lasting(Math.ceil(ms / 60_000) * 60)}` : "Sign-in has ended");
+/** The form as `element` and `say(title, lead)`. */
+export const signInForm = (above = null) => new SignInForm(above);
 
-/** Keeps the account area up to date: the signed-in user, and a warning in the last five minutes of the session. */
+const endsIn = (ms) => (ms > 0 ? t("form.ends_in", { time: lasting(Math.ceil(ms / 60_000) * 60) }) : t("form.has_ended"));
+
+/**
+ * Keeps the session alive, and the account area up to date: the signed-in user, and a warning in the last five minutes
+ * of a session that cannot be renewed any more.
+ */
 export function showAccount(place) {
   const draw = () => {
     const soon = session.isSignedIn() && session.remaining() < ENDS_SOON_MS;
     place.replaceChildren(
       ...(session.isSignedIn()
         ? [
-            el("span", { class: "who" }, session.email()),
+            el("a", { class: "who", href: `${ROOT}/account` }, session.email()),
             soon ? el("span", { class: "chip warn" }, endsIn(session.remaining())) : "",
-            el("button", { type: "button", class: "plain", onclick: soon ? session.end : session.signOut }, soon ? "Sign in again" : "Sign out"),
+            el("button", { type: "button", class: "plain", onclick: soon ? session.end : session.signOut }, t(soon ? "form.again" : "form.sign_out")),
           ]
         : []),
     );
   };
   let wasSoon = null;
+  keepSession();
   session.onChange(draw);
   setInterval(() => {
     const soon = session.isSignedIn() && session.remaining() < ENDS_SOON_MS && Math.max(0, Math.ceil(session.remaining() / 60_000));

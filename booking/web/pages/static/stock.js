@@ -1,7 +1,7 @@
 // The tickets of a sale by state, as numbers and as a bar.
 
 import { el, setText } from "./elements.js";
-import { count, number } from "./words.js";
+import { number, t, tickets } from "./words.js";
 
 const STATES = [
   ["tickets_sold", "sold"],
@@ -20,10 +20,8 @@ export class StockBar {
     STATES.forEach(([key], place) => {
       this.parts[place].style.flexGrow = event[key] / event.capacity;
     });
-    this.element.setAttribute(
-      "aria-label",
-      `Of ${count(event.capacity, "ticket")}, ${STATES.map(([key, name]) => `${number(event[key])} ${name}`).join(", ")}`,
-    );
+    const parts = Object.fromEntries(STATES.map(([key, name]) => [name, event[key]]));
+    this.element.setAttribute("aria-label", t("stock.bar", { tickets: tickets(event.capacity), ...parts }));
   }
 }
 
@@ -39,13 +37,14 @@ export class Stock {
 
   show(event) {
     setText(this.#left, number(event.available_tickets));
-    setText(this.#rest, ` of ${count(event.capacity, "ticket")} left${more(event)}`);
+    setText(this.#rest, [t("stock.left", { count: event.capacity }), ...more(event)].join(" · "));
     this.#bar.show(event);
   }
 }
 
 function more(event) {
-  const held = event.tickets_held > 0 ? ` · ${number(event.tickets_held)} held for people who are confirming` : "";
-  const waiting = event.waiting_list_count > 0 ? ` · ${number(event.waiting_list_count)} waiting` : "";
-  return held + waiting;
+  return [
+    event.tickets_held > 0 ? t("stock.held", { count: event.tickets_held }) : "",
+    event.waiting_list_count > 0 ? t("stock.waiting", { count: event.waiting_list_count }) : "",
+  ].filter(Boolean);
 }

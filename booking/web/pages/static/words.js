@@ -1,21 +1,50 @@
-// Texts for users: times, numbers, and every refusal in words for buyers.
+// Texts for users, in the language of the page: from its catalogue in ../words. Numbers and times by Intl.
 
-// The pages are in English; dates and numbers use the user's own variant of English.
-export const locale = navigator.languages.find((language) => language.startsWith("en")) ?? "en-GB";
+import { language, texts } from "./catalogue.js";
+
+const REGIONS = { en: "en-GB", de: "de-DE" };
+
+/** The user's own variant of the page's language, for example `en-US`. */
+export const locale = navigator.languages.find((one) => one.split("-")[0] === language) ?? REGIONS[language] ?? language;
+
 const whole = new Intl.NumberFormat(locale);
-const moment = new Intl.DateTimeFormat(locale, { dateStyle: "full", timeStyle: "short" });
-const stamp = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
+const plural = new Intl.PluralRules(locale);
+const HOUR = { hour: "numeric", minute: "2-digit", timeZoneName: "short" };
+const MOMENT = { ...HOUR, weekday: "long", year: "numeric", month: "long", day: "numeric" };
+const STAMP = { ...HOUR, year: "numeric", month: "short", day: "numeric", second: "2-digit" };
+const formats = new Map();
 
 export const number = (value) => whole.format(value);
 
-/** `1 ticket`, `2 tickets`. */
+/** A text of the catalogue. `{name}` stands for `values.name`; `values.count` chooses between singular and plural. */
+export function t(key, values = {}) {
+  const entry = texts[key];
+  const text = typeof entry === "string" ? entry : (entry[plural.select(values.count)] ?? entry.other);
+  return text.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number" ? number(values[name]) : values[name]));
+}
+
+/** `1 ticket`, `2 tickets`, of English words. */
 export const count = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
 
-/** A time in the user's time zone: `Thursday, November 26, 2026 at 8:00 PM`. */
-export const when = (iso) => moment.format(new Date(iso));
+export const tickets = (value) => t("tickets", { count: value });
 
-/** A time in short form, for a table's column: `26 Nov 2026, 20:00:00`. */
-export const briefly = (iso) => stamp.format(new Date(iso));
+/** A time by its zone, which every text names: an hour is there twice when summer time ends. */
+function formatted(kind, iso, timeZone) {
+  const key = `${JSON.stringify(kind)} ${timeZone}`;
+  if (!formats.has(key)) formats.set(key, new Intl.DateTimeFormat(locale, { ...kind, timeZone }));
+  return formats.get(key).format(new Date(iso));
+}
+
+/** A time: `Thursday 26 November 2026 at 20:00 CET`. In the user's time zone, or in the one that is named. */
+export const when = (iso, timeZone = undefined) => formatted(MOMENT, iso, timeZone ?? undefined);
+
+/** A time in short form, for a table's column: `26 Nov 2026, 20:00:00 CET`. */
+export const briefly = (iso, timeZone = undefined) => formatted(STAMP, iso, timeZone ?? undefined);
+
+/** A time of day: `20:00 CET`. */
+export const clockTime = (iso, timeZone = undefined) => formatted(HOUR, iso, timeZone ?? undefined);
+
+const inUnit = (value, unit) => new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "long" }).format(value);
 
 /** Remaining time as `2 days 03:04:05`, `1:02:03` or `4:05`; a part of a second is rounded up. */
 export function clockface(ms) {
@@ -23,7 +52,7 @@ export function clockface(ms) {
   const [days, hours, minutes] = [Math.floor(seconds / 86_400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60];
   const two = (value) => String(value).padStart(2, "0");
   const clock = days || hours ? `${hours}:${two(minutes)}` : `${minutes}`;
-  return `${days ? `${count(days, "day")} ` : ""}${clock}:${two(seconds % 60)}`;
+  return `${days ? `${inUnit(days, "day")} ` : ""}${clock}:${two(seconds % 60)}`;
 }
 
 /** A length of time in words: `45 seconds`, `2 minutes`, `2 minutes 30 seconds`, `1 hour`. */
@@ -33,54 +62,52 @@ export function lasting(seconds) {
     [Math.floor(seconds / 60) % 60, "minute"],
     [Math.round(seconds % 60), "second"],
   ].filter(([amount]) => amount > 0);
-  return parts.slice(0, 2).map(([amount, unit]) => count(amount, unit)).join(" ") || "a moment";
+  return parts.slice(0, 2).map(([amount, unit]) => inUnit(amount, unit)).join(" ") || t("time.moment");
 }
 
-const SOON = "The service cannot do this at the moment, and nothing was changed. Please try again shortly.";
-
-/** The text for each problem code that a buyer can get. Functions are called with the Refusal and the event, or null. */
-export const REFUSALS = {
-  unauthenticated: "Your sign-in has ended. Sign in again, and you can go on where you were.",
-  invalid_credentials: "That email and password do not belong together. Check both, or create an account.",
-  forbidden: "This is for organizers, and this account is not one.",
-  email_taken: "There is an account with this email already. Sign in instead.",
-  sale_not_open: ({ data }) =>
-    data.opens_at ? `The sale has not opened yet. It opens on ${when(data.opens_at)}.` : "The sale has not opened yet.",
-  sale_closed: "The sale is over. Nothing more can be booked.",
-  sale_paused: "The organizer has paused the sale. Stay here: the button comes back by itself when it goes on.",
-  event_not_found: "This sale does not exist, or no longer does.",
-  booking_not_found: "You have no booking here. It may have been cancelled, or the time to confirm it ran out.",
-  already_booked: "You have booked already; your booking is shown here. Cancel it first to book another number of tickets.",
-  sold_out: "Sold out, a moment before you. This sale has no waiting list, but a cancelled ticket goes on sale at once.",
-  waitlist_full: "Sold out, and the waiting list is full as well. Watch this page: places become free when people cancel.",
-  still_waiting: "You are still on the waiting list; there is nothing to confirm before a ticket becomes free.",
-  hold_expired: "The time to confirm ran out, and the ticket went to the next person. You can book again if any are left.",
-  quantity_over_limit: (_, event) =>
-    event ? `That is more than one person may book: at most ${count(event.max_per_user, "ticket")}.` : "That is too many tickets.",
-  invalid_request: ({ faults }) => faults.map((fault) => fault.detail).join(" ") || "Something in this form is not right.",
-  rate_limited: ({ retryAfter }) => `That was too often in a short time. Please wait ${lasting(retryAfter || 1)}.`,
-  idempotency_key_reused: "This page got out of step. Load it again; your booking is safe.",
-  outcome_unknown: "Your request was sent, but whether it arrived is not known yet. It counts once at most, however often you ask.",
-  no_answer: "No answer came back. Check your connection and try again; a request that did arrive is not counted twice.",
-  inventory_unavailable: SOON,
-  database_unavailable: SOON,
-  identity_unavailable: "We cannot check who you are at the moment. Please try again shortly.",
-  overloaded: "Very many people are here right now. Please try again in a moment.",
-  internal_error: ({ requestId }) => `Something went wrong on our side. If you write to us, give this number: ${requestId}.`,
+/** The texts of the forms for accounts. */
+export const ACCOUNT_WORDS = {
+  noAccounts: t("account.no_accounts"),
+  noEmail: t("account.no_email"),
+  noPassword: t("account.no_password"),
+  shortPassword: t("account.short_password"),
+  passwordHint: t("account.password_hint"),
+  forgotLead: t("account.forgot_lead"),
+  sent: (email) => t("account.sent", { email }),
+  badLink: t("account.bad_link"),
+  noMail: t("account.no_mail"),
+  reset: (email) => t("account.reset", { email }),
+  changed: t("account.changed"),
+  wrongPassword: t("account.wrong_password"),
+  removed: t("account.removed"),
+  elsewhere: t("account.elsewhere"),
+  makeOrganizer: t("account.make_organizer"),
+  noMailSent: t("account.no_mail_sent"),
 };
+
+/** Refusals whose text depends on more than their code. They are called with the Refusal, and the event or null. */
+const REFUSALS = {
+  sale_not_open: ({ data }, event) =>
+    data.opens_at ? t("refusal.sale_not_open_until", { when: when(data.opens_at, event?.time_zone) }) : t("refusal.sale_not_open"),
+  quantity_over_limit: (_, event) =>
+    event ? t("refusal.quantity_over_limit_most", { tickets: tickets(event.max_per_user) }) : t("refusal.quantity_over_limit"),
+  invalid_request: ({ faults }) => faults.map((fault) => fault.detail).join(" ") || t("refusal.invalid_request"),
+  rate_limited: ({ retryAfter }) => t("refusal.rate_limited", { time: lasting(retryAfter || 1) }),
+  internal_error: ({ requestId }) => t("refusal.internal_error", { id: requestId }),
+};
+
+/** Whether the catalogue has a text of its own for a problem code. */
+export const hasWords = (code) => `refusal.${code}` in texts;
 
 /** A refusal in words for a buyer; if there are none, the service's own text. */
 export function inWords(refusal, event = null) {
-  const words = REFUSALS[refusal.code] ?? (refusal.code ? refusal.message : `Something is wrong with this page: ${refusal.message}`);
-  return typeof words === "function" ? words(refusal, event) : words;
+  if (refusal.code in REFUSALS) return REFUSALS[refusal.code](refusal, event);
+  if (hasWords(refusal.code)) return t(`refusal.${refusal.code}`);
+  return refusal.code ? refusal.message : t("refusal.page_fault", { message: refusal.message });
 }
 
 /** The text that is shown before a request is repeated. */
 export function waitWords(refusal, pauseMs) {
-  const again = `We ask again in ${lasting(Math.ceil(pauseMs / 1000))}; you need not do anything, and it counts only once.`;
-  if (refusal.code === "rate_limited") return `A little too fast. ${again}`;
-  if (refusal.code === "overloaded") return `Very many people are here right now. ${again}`;
-  if (refusal.code === "no_answer") return `No answer yet. ${again}`;
-  if (refusal.code === "outcome_unknown") return `Your request is on its way, but its answer got lost. ${again}`;
-  return `Not available for a moment. ${again}`;
+  const reason = `again.${refusal.code}`;
+  return `${t(reason in texts ? reason : "again.unavailable")} ${t("again", { time: lasting(Math.ceil(pauseMs / 1000)) })}`;
 }

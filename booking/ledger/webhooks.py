@@ -1,0 +1,372 @@
+"""Webhooks: what organizers have registered, their backlogs, and their last deliveries."""
+
+import secrets
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    Subquery,
+    and_,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from booking.domain.changes import ChangeKind
+from booking.ledger import service
+from booking.ledger.ledger import Ledger
+from booking.ledger.outbox import CURSOR_COLUMNS, MAIL, WEBHOOKS, Backlog, Beside, backlog_of, is_due, skip_to_now
+from booking.ledger.tables import changes, events, outbox_cursors, webhook_deliveries, webhooks
+
+OF_OWNER_MAX = 100
+"""Webhooks of one organizer, at most."""
+
+KEPT = 50
+"""Deliveries of a webhook that are kept: so many of the last that failed, at places below, and of the others."""
+
+
+class TooManyWebhooks(Exception):
+    """The organizer has OF_OWNER_MAX webhooks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """An organizer's endpoint. Times are milliseconds since 1970."""
+
+    id: int
+    owner_id: str
+    url: str
+    kinds: frozenset[ChangeKind]
+    event_id: int | None
+    """The event whose changes it is told; None: all events that its owner has created."""
+    description: str
+    secret: str
+    old_secret: str | None
+    """The secret before the last rotation."""
+    old_secret_until_ms: int | None
+    """Until when the old one signs, too."""
+    disabled_reason: str | None
+    """None: it is enabled."""
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One attempt to tell a webhook of a change, and what was answered. Times are milliseconds."""
+
+    webhook_id: int
+    message_id: str
+    event_id: int | None
+    seq: int | None
+    type: str
+    at_ms: int
+    attempt: int
+    """1 for the first one."""
+    duration_ms: int
+    status: int | None
+    """The HTTP status; None: there was no answer."""
+    error: str | None
+    """Why it failed; None: it succeeded."""
+    answer: str | None
+    """How the answer's body begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How much a webhook has not been told yet."""
+
+    changes: int
+    """Of all kinds, also of those that it is not told."""
+    oldest_ms: int | None
+    """When the oldest of them was made; None: there is none."""
+
+
+class WebhookLedger:
+    """The webhooks in the database. Every method raises LedgerUnavailable if the database can't be used."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    # What organizers do
+
+    async def add(self, webhook: Webhook) -> Webhook:
+        """Adds a webhook, whose `id` is chosen, and returns it. It begins with what comes next.
+
+        Raises TooManyWebhooks.
+        """
+        values = _values(webhook)
+        del values["id"]
+        async with self._ledger.writing() as connection:
+            mine = select(func.count()).select_from(webhooks).where(webhooks.c.owner_id == webhook.owner_id)
+            if (await connection.scalar(mine) or 0) >= OF_OWNER_MAX:
+                raise TooManyWebhooks
+            added = await connection.execute(insert(webhooks).values(**values).returning(webhooks.c.id))
+            made = replace(webhook, id=added.scalar_one())
+            scope = select(literal(made.id), events.c.id, events.c.seq)
+            await skip_to_now(connection, scope.where(_in_scope(made)))
+            await _tell(connection)
+        return made
+
+    async def find(self, webhook_id: int) -> Webhook | None:
+        """The webhook with this id; None if there is none."""
+        async with self._ledger.reading() as connection:
+            found = await connection.execute(select(webhooks).where(webhooks.c.id == webhook_id))
+            row = found.mappings().one_or_none()
+        return None if row is None else _webhook(row)
+
+    async def page(self, owner_id: str | None, limit: int, below: int | None) -> list[Webhook]:
+        """Up to `limit` webhooks of this owner (None: of all), newest first, with ids lower than `below`."""
+        query = select(webhooks).order_by(webhooks.c.id.desc()).limit(limit)
+        if owner_id is not None:
+            query = query.where(webhooks.c.owner_id == owner_id)
+        if below is not None:
+            query = query.where(webhooks.c.id < below)
+        async with self._ledger.reading() as connection:
+            return [_webhook(row) for row in (await connection.execute(query)).mappings()]
+
+    async def change(self, webhook_id: int, values: Mapping[str, object], *, repaired: bool = False) -> Webhook | None:
+        """Sets these columns, and returns the webhook; None if there is none.
+
+        If it is `repaired`, all that has failed is tried again at once.
+        """
+        async with self._ledger.writing() as connection:
+            if values:
+                await connection.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(**values))
+            if repaired:
+                again = {"attempts": 0, "failing_since_ms": None, "retry_at_ms": None}
+                of_it = outbox_cursors.c.consumer == webhook_id
+                await connection.execute(update(outbox_cursors).where(of_it).values(**again))
+            await _tell(connection)
+            found = await connection.execute(select(webhooks).where(webhooks.c.id == webhook_id))
+            row = found.mappings().one_or_none()
+        return None if row is None else _webhook(row)
+
+    async def remove(self, webhook_id: int) -> None:
+        """Removes a webhook, its cursors and its deliveries."""
+        async with self._ledger.writing() as connection:
+            await connection.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
+            await _remove_leftovers(connection)
+            await _tell(connection)
+
+    async def replay(self, webhook_id: int, event_id: int, after: int) -> None:
+        """Tells a webhook an event's changes after `after` once more. What was never told is still told."""
+        seq = select(func.coalesce(func.min(events.c.seq), 0)).where(events.c.id == event_id)
+        async with self._ledger.writing() as connection:
+            start = min(after, await connection.scalar(seq) or 0)
+            there = outbox_cursors.c.consumer == webhook_id, outbox_cursors.c.event_id == event_id
+            known = (await connection.execute(select(outbox_cursors).where(*there))).one_or_none()
+            if known is None:  # it has been told nothing of the event
+                start = 0
+                await connection.execute(
+                    insert(outbox_cursors).values(consumer=webhook_id, event_id=event_id, seq=start, replays=1)
+                )
+            else:
+                moved = {
+                    "seq": min(start, known.seq),
+                    "replays": known.replays + 1,
+                    "attempts": 0,
+                    "failing_since_ms": None,
+                    "retry_at_ms": None,
+                }
+                await connection.execute(update(outbox_cursors).where(*there).values(**moved))
+            await _tell(connection)
+
+    async def deliveries(self, webhook_id: int) -> list[Delivery]:
+        """The last deliveries of a webhook that are kept, newest first."""
+        query = select(webhook_deliveries).where(webhook_deliveries.c.webhook_id == webhook_id)
+        async with self._ledger.reading() as connection:
+            rows = await connection.execute(query.order_by(webhook_deliveries.c.at_ms.desc()))
+            return [_delivery(row) for row in rows.mappings()]
+
+    # What the dispatcher does
+
+    async def version(self) -> str:
+        """A text that differs after each change of a webhook."""
+        async with self._ledger.reading() as connection:
+            return await service.read(connection, WEBHOOKS) or ""
+
+    async def enabled(self) -> list[Webhook]:
+        """All webhooks that are enabled."""
+        async with self._ledger.reading() as connection:
+            rows = await connection.execute(select(webhooks).where(webhooks.c.disabled_reason.is_(None)))
+            return [_webhook(row) for row in rows.mappings()]
+
+    async def behind(self, now_ms: int, most: int) -> list[Backlog]:
+        """Of each enabled webhook up to `most` events, drawn by chance, of which it has changes to be told now."""
+        scope = _scopes()
+        mine = and_(outbox_cursors.c.consumer == scope.c.consumer, outbox_cursors.c.event_id == scope.c.event_id)
+        # By chance, so that no event has to wait for ever behind `most` others.
+        place = func.row_number().over(partition_by=scope.c.consumer, order_by=func.random()).label("place")
+        found = (
+            select(scope.c.consumer, scope.c.event_id, *CURSOR_COLUMNS, scope.c.upto, place)
+            .select_from(scope.outerjoin(outbox_cursors, mine))
+            .where(scope.c.upto > func.coalesce(outbox_cursors.c.seq, 0), is_due(now_ms))
+            .subquery()
+        )
+        columns = [column for column in found.c if column.name != "place"]
+        async with self._ledger.reading() as connection:
+            rows = await connection.execute(select(*columns).where(found.c.place <= most))
+            return [backlog_of(row) for row in rows]
+
+    async def next_retry_ms(self) -> int | None:
+        """When the next repetition to an enabled webhook is due; None if there is none."""
+        of_enabled = outbox_cursors.c.consumer == webhooks.c.id
+        query = (
+            select(func.min(outbox_cursors.c.retry_at_ms))
+            .select_from(outbox_cursors.join(webhooks, of_enabled))
+            .where(webhooks.c.disabled_reason.is_(None))
+        )
+        async with self._ledger.reading() as connection:
+            found: int | None = await connection.scalar(query)
+            return found
+
+    async def newest_places(self) -> dict[tuple[int, bool], int]:
+        """The place of the newest delivery of each webhook, by whether it succeeded."""
+        succeeded = (webhook_deliveries.c.place >= KEPT).label("succeeded")
+        columns = webhook_deliveries.c.webhook_id, webhook_deliveries.c.place, succeeded
+        newest_first = webhook_deliveries.c.at_ms.desc()
+        place = func.row_number().over(partition_by=(columns[0], succeeded), order_by=newest_first).label("nth")
+        found = select(*columns, place).subquery()
+        async with self._ledger.reading() as connection:
+            rows = await connection.execute(select(found).where(found.c.nth == 1))
+            return {(row.webhook_id, bool(row.succeeded)): row.place for row in rows}
+
+    @staticmethod
+    def recording(deliveries: Mapping[tuple[int, int], Delivery], disabled: Mapping[int, str]) -> Beside:
+        """Writes deliveries, each by its webhook and place, over the one that was there before.
+
+        And disables webhooks, each with its reason. Their cursors stay where they are.
+        """
+        rows = [{"place": place, **asdict(one)} for (_, place), one in sorted(deliveries.items())]
+
+        async def record(connection: AsyncConnection) -> None:
+            for webhook_id, reason in disabled.items():
+                enabled = webhooks.c.id == webhook_id, webhooks.c.disabled_reason.is_(None)
+                await connection.execute(update(webhooks).where(*enabled).values(disabled_reason=reason))
+            if disabled:
+                await _tell(connection)
+            if not rows:
+                return
+            upsert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(webhook_deliveries)
+            names = [column.name for column in webhook_deliveries.c if column.name not in ("webhook_id", "place")]
+            replaced = {name: upsert.excluded[name] for name in names}
+            await connection.execute(
+                upsert.on_conflict_do_update(index_elements=["webhook_id", "place"], set_=replaced), rows
+            )
+
+        return record
+
+    async def remove_leftovers(self) -> None:
+        """Removes what was written about a webhook that was removed meanwhile."""
+        async with self._ledger.writing() as connection:
+            await _remove_leftovers(connection)
+
+    # What operators see
+
+    async def disabled(self) -> dict[int, str]:
+        """The webhooks that are disabled, each with the reason."""
+        query = select(webhooks.c.id, webhooks.c.disabled_reason).where(webhooks.c.disabled_reason.is_not(None))
+        async with self._ledger.reading() as connection:
+            return {row.id: row.disabled_reason for row in await connection.execute(query)}
+
+    async def waiting(self) -> dict[int, Waiting]:
+        """By webhook that is enabled: how much it has not been told yet."""
+        scope = _scopes()
+        mine = and_(outbox_cursors.c.consumer == scope.c.consumer, outbox_cursors.c.event_id == scope.c.event_id)
+        seq = func.coalesce(outbox_cursors.c.seq, 0)
+        next_at_ms = (
+            select(changes.c.at_ms)
+            .where(changes.c.event_id == scope.c.event_id, changes.c.seq > seq)
+            .order_by(changes.c.seq)
+            .limit(1)
+            .correlate(scope, outbox_cursors)
+            .scalar_subquery()
+        )
+        query = (
+            select(
+                scope.c.consumer, func.sum(scope.c.upto - seq).label("changes"), func.min(next_at_ms).label("oldest")
+            )
+            .select_from(scope.outerjoin(outbox_cursors, mine))
+            .where(scope.c.upto > seq)
+            .group_by(scope.c.consumer)
+        )
+        async with self._ledger.reading() as connection:
+            found = {row.consumer: Waiting(int(row.changes), row.oldest) for row in await connection.execute(query)}
+            ids = await connection.scalars(select(webhooks.c.id).where(webhooks.c.disabled_reason.is_(None)))
+            return {webhook_id: found.get(webhook_id, Waiting(0, None)) for webhook_id in ids}
+
+
+def new_secret() -> str:
+    """A new secret: 32 random bytes, as the specification of Standard Webhooks writes them."""
+    return f"whsec_{b64encode(secrets.token_bytes(32)).decode()}"
+
+
+_TELL = text("""
+    INSERT INTO service (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+""")
+
+
+async def _tell(connection: AsyncConnection) -> None:
+    """Has the dispatcher read the webhooks again."""
+    await connection.execute(_TELL, {"name": WEBHOOKS, "value": secrets.token_hex(8)})
+
+
+async def _remove_leftovers(connection: AsyncConnection) -> None:
+    ids = select(webhooks.c.id)
+    await connection.execute(
+        delete(outbox_cursors).where(outbox_cursors.c.consumer != MAIL, outbox_cursors.c.consumer.not_in(ids))
+    )
+    await connection.execute(delete(webhook_deliveries).where(webhook_deliveries.c.webhook_id.not_in(ids)))
+
+
+def _scopes() -> Subquery:
+    """The events that enabled webhooks are told of: consumer, event and its `seq`."""
+    columns = webhooks.c.id.label("consumer"), events.c.id.label("event_id"), events.c.seq.label("upto")
+    enabled = webhooks.c.disabled_reason.is_(None)
+    of_owner = webhooks.join(events, events.c.organizer_id == webhooks.c.owner_id)
+    of_one = webhooks.join(events, events.c.id == webhooks.c.event_id)
+    return union_all(
+        select(*columns).select_from(of_owner).where(enabled, webhooks.c.event_id.is_(None)),
+        select(*columns).select_from(of_one).where(enabled),
+    ).subquery()
+
+
+def _in_scope(webhook: Webhook) -> ColumnElement[bool]:
+    if webhook.event_id is None:
+        return events.c.organizer_id == webhook.owner_id
+    return events.c.id == webhook.event_id
+
+
+def _values(webhook: Webhook) -> dict[str, Any]:
+    return {**asdict(webhook), "kinds": kinds_text(webhook.kinds)}
+
+
+def kinds_text(kinds: Iterable[ChangeKind]) -> str:
+    """The kinds as their column holds them, in the order of the enumeration."""
+    wanted = set(kinds)
+    return " ".join(kind for kind in ChangeKind if kind in wanted)
+
+
+def _webhook(row: RowMapping) -> Webhook:
+    values = dict(row)
+    # A kind that this version does not know was written by a newer one, beside which it runs.
+    known = {kind.value: kind for kind in ChangeKind}
+    values["kinds"] = frozenset(known[kind] for kind in values["kinds"].split() if kind in known)
+    return Webhook(**values)
+
+
+def _delivery(row: RowMapping) -> Delivery:
+    values = dict(row)
+    del values["place"]
+    return Delivery(**values)

@@ -1,0 +1,1 @@
+"""The outbox: one process that tells others of what the ledger has. It never touches a sale."""

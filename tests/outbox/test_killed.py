@@ -1,0 +1,203 @@
+"""Nothing is missing, out of order or under another id, whatever is killed, on SQLite and PostgreSQL."""
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from booking.cli.main import main
+from booking.ledger.ledger import Ledger
+from booking.ledger.webhooks import WebhookLedger
+from booking.settings import Settings
+from tests.fixtures.forks import ForkedProgram
+from tests.fixtures.waiting import eventually, eventually_async
+from tests.outbox.ledgers import Books
+from tests.outbox.receiver import Message, Receiver, receiving
+
+EVENTS = range(1, 21)
+ROUNDS = 5
+STOPPED = {0, -signal.SIGTERM}
+"""The exit codes of a process that was stopped; the second one if it had only just started."""
+
+GO_ON_SECONDS = 15
+"""After a crash deliveries go on within this time (contract)."""
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Books]:
+    """An empty ledger."""
+    ledger = Ledger.open(Settings.read({"BOOKING_DATABASE_URL": url}).database_address)
+    await ledger.initialize_shards(["first"])
+    try:
+        yield Books(ledger)
+    finally:
+        await ledger.close()
+
+
+@pytest.fixture
+async def books(migrated_url: str) -> AsyncIterator[Books]:
+    """An empty ledger on each kind of database."""
+    async with opened(migrated_url) as books:
+        yield books
+
+
+@pytest.fixture
+def environment(migrated_url: str, tmp_path: Path) -> dict[str, str]:
+    """The settings of a process of the outbox."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BOOKING_")}
+    return {
+        **kept,
+        "BOOKING_DATABASE_URL": migrated_url,
+        "BOOKING_DATA_DIR": str(tmp_path / "data"),
+        "BOOKING_WEBHOOK_ALLOW": "127.0.0.0/8",
+    }
+
+
+def start(environment: Mapping[str, str], tmp_path: Path) -> ForkedProgram:
+    """A `booking notify`."""
+    return ForkedProgram(main, ["notify"], environment, output=tmp_path / "notify.log")
+
+
+@contextmanager
+def notifying(environment: Mapping[str, str], tmp_path: Path) -> Iterator[ForkedProgram]:
+    """A `booking notify` that has to stop in order at the end of the block."""
+    process = start(environment, tmp_path)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(60)
+    assert code in STOPPED, (tmp_path / "notify.log").read_text()
+
+
+def same_ids(receiver: Receiver) -> bool:
+    """Whether each change came under one id, however often it came."""
+    ids: dict[tuple[int, int], set[str]] = {}
+    for message in receiver.messages:
+        ids.setdefault(message.place, set()).add(message.id)
+    return all(len(some) == 1 for some in ids.values())
+
+
+async def test_nothing_is_missing_or_out_of_order_while_processes_and_receiver_are_killed(
+    books: Books, environment: dict[str, str], tmp_path: Path, receiver: Receiver, seed: int
+) -> None:
+    chance = random.Random(seed)
+    webhook = await books.webhook(receiver.url)
+    # Some answers are lost, after the message was noted.
+    receiver.answer = lambda _: 0 if chance.random() < 0.02 else 204
+    processes = [start(environment, tmp_path) for _ in range(2)]
+    try:
+        for _ in range(ROUNDS):
+            await books.book(EVENTS, times=chance.randrange(1, 6))
+            seen = len(receiver.messages)
+            await eventually_async(lambda seen=seen: len(receiver.messages) > seen, "deliveries go on", 60)
+            killed = chance.randrange(2)
+            processes[killed].send_signal(signal.SIGKILL)
+            processes[killed].wait(60)
+            processes[killed] = start(environment, tmp_path)
+        await WebhookLedger(books.ledger).change(webhook.id, {}, repaired=True)
+        receiver.answer = lambda _: 204
+        await repaired_until(books, webhook.id, lambda: set(receiver.told) >= books.places)
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+    assert {process.wait(60) for process in processes} <= STOPPED
+    assert set(receiver.told) == books.places
+    assert receiver.in_order()
+    assert same_ids(receiver)
+
+
+async def repaired_until(books: Books, webhook_id: int, holds: object) -> None:
+    """Repeats what failed at once, and not after 5 s and more, until it `holds`."""
+    assert callable(holds)
+    while not holds():
+        await WebhookLedger(books.ledger).change(webhook_id, {}, repaired=True)
+        await asyncio.sleep(0.2)
+
+
+async def test_after_a_crash_another_process_goes_on_within_15_seconds(
+    books: Books, environment: dict[str, str], tmp_path: Path, receiver: Receiver
+) -> None:
+    await books.webhook(receiver.url)
+    first = start(environment, tmp_path)
+    await books.book(range(1, 2))
+    await eventually_async(lambda: len(receiver.told) == 1, "the first one tells")
+    with notifying(environment, tmp_path):
+        first.send_signal(signal.SIGKILL)
+        first.wait(60)
+        await books.book(range(1, 2))
+        await eventually_async(lambda: len(receiver.told) == 2, "the other one tells", GO_ON_SECONDS)
+
+
+async def test_a_process_that_was_stopped_for_long_moves_no_cursor_of_its_successor(
+    books: Books, environment: dict[str, str], tmp_path: Path, receiver: Receiver
+) -> None:
+    await books.webhook(receiver.url)
+    stopped = start(environment, tmp_path)
+    await books.book(range(1, 4))
+    await eventually_async(lambda: len(receiver.told) == 3, "the first one tells")
+    stopped.send_signal(signal.SIGSTOP)
+    with notifying(environment, tmp_path):
+        await books.book(range(1, 4), times=3)
+        await eventually_async(lambda: len(receiver.told) == 12, "the other one tells")
+        stopped.send_signal(signal.SIGCONT)
+        await books.book(range(1, 4))
+        await eventually_async(lambda: len(receiver.told) == 15, "all is told")
+    stopped.send_signal(signal.SIGTERM)
+    assert stopped.wait(60) == 0
+    assert receiver.in_order()
+
+
+async def test_a_backlog_made_while_nothing_ran_is_told_in_order(
+    books: Books, environment: dict[str, str], tmp_path: Path, receiver: Receiver
+) -> None:
+    await books.webhook(receiver.url)
+    await books.book(range(1, 101), times=20)
+    await books.book(range(1, 2), times=2_000)
+    with notifying(environment, tmp_path):
+        await eventually_async(lambda: len(receiver.messages) >= len(books.places), "all is told")
+    assert (set(receiver.told), len(receiver.messages)) == (books.places, len(books.places))
+    assert receiver.in_order()
+
+
+async def test_a_dead_receiver_costs_a_live_one_nothing(
+    books: Books, environment: dict[str, str], tmp_path: Path, receiver: Receiver
+) -> None:
+    silent = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hang(_: Message) -> int:
+        asyncio.run_coroutine_threadsafe(silent.wait(), loop).result()
+        return 0
+
+    with receiving() as dead:
+        dead.answer = hang
+        for _ in range(8):
+            await books.webhook(dead.url)
+        await books.webhook(receiver.url)
+        with notifying(environment, tmp_path):
+            for _ in range(5):
+                await books.book(range(1, 101))
+            told = books.places
+            await eventually_async(lambda: set(receiver.told) == told, "the live one is told of all")
+            assert len(dead.told) < len(told)
+            silent.set()
+    assert receiver.in_order()
+
+
+async def test_a_stop_repeats_nothing_that_was_answered(
+    books: Books, environment: dict[str, str], tmp_path: Path, receiver: Receiver
+) -> None:
+    await books.webhook(receiver.url)
+    for times in range(1, 4):
+        with notifying(environment, tmp_path):
+            await books.book(EVENTS, times=5)
+            eventually(lambda times=times: len(receiver.messages) > 100 * (times - 1) + 10, "it tells")
+    with notifying(environment, tmp_path):
+        await eventually_async(lambda: set(receiver.told) == books.places, "all is told")
+    assert len(receiver.messages) == len(books.places)

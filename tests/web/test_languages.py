@@ -1,0 +1,87 @@
+"""The catalogues of the pages' texts, and the choice of a language."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from booking.web.pages import FOLDER, wants_html
+from booking.web.pages.languages import PLACE, TEXTS, language_of
+from booking.web.pages.static_files import FOLDER as STATIC
+
+from .asgi import scope
+
+NAMES = re.compile(r"\{(\w+)\}")
+USED = re.compile(r'\bt\(\s*(?:[^"`()]*\? )?"([a-z_.]+)"')
+QUOTED = re.compile(r"""["']([a-z_]+(?:\.[a-z_]+)+)["']""")
+BEGINNINGS = re.compile(r"`([a-z_.]+\.)\$\{")
+
+SOURCES = {
+    path: path.read_text(encoding="utf-8")
+    for path in [*STATIC.glob("*.js"), *Path(FOLDER).glob("*.html"), FOLDER / "about.py"]
+}
+
+
+def names(text: Any) -> set[str]:
+    """The values that a text takes, in any of its forms."""
+    forms = text.values() if isinstance(text, dict) else [text]
+    return {name for form in forms for name in NAMES.findall(form)}
+
+
+@pytest.mark.parametrize("language", sorted(set(TEXTS) - {"en"}))
+def test_a_language_has_every_text_with_the_same_values(language: str) -> None:
+    own = TEXTS[language]
+    assert set(own) == set(TEXTS["en"])
+    for key, text in TEXTS["en"].items():
+        assert names(own[key]) == names(text), key
+        assert own[key] != text or key in ("page.brand", "index.title", "notices.text.confirmed"), (
+            f"{key} is not translated"
+        )
+
+
+def test_every_text_that_a_page_asks_for_is_in_the_catalogue() -> None:
+    asked = {key for source in SOURCES.values() for pattern in (USED, PLACE) for key in pattern.findall(source)}
+    assert asked <= set(TEXTS["en"])
+
+
+def test_every_text_of_the_catalogue_is_asked_for() -> None:
+    told = {key for source in SOURCES.values() for pattern in (USED, PLACE, QUOTED) for key in pattern.findall(source)}
+    begun = tuple(beginning for source in SOURCES.values() for beginning in BEGINNINGS.findall(source))
+    unused = {key for key in TEXTS["en"] if key not in told and not key.startswith((*begun, "missing."))}
+    assert unused == set()
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        (b"", "en"),
+        (b"de", "de"),
+        (b"de-AT,de;q=0.9,en;q=0.8", "de"),
+        (b"fr,en;q=0.5,de;q=0.6", "de"),
+        (b"fr-FR, it;q=0.5", "en"),
+        (b"en, de", "en"),
+        (b"de;q=0, en;q=0.1", "en"),
+        (b"de;q=0", "en"),
+        (b"DE", "de"),
+        (b";;q=,,\xff;q=2", "en"),
+    ],
+)
+def test_the_language_is_the_one_that_the_client_prefers(header: bytes, language: str) -> None:
+    assert language_of(scope(headers=[(b"accept-language", header)])) == language
+
+
+@pytest.mark.parametrize(
+    ("accept", "wants"),
+    [
+        (b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", True),
+        (b"text/html", True),
+        (b"", False),
+        (b"*/*", False),
+        (b"application/json, text/html;q=0.5", False),
+        (b"application/problem+json, text/html", True),
+        (b"text/html;q=0", False),
+    ],
+)
+def test_html_is_for_those_who_name_it_and_prefer_it(accept: bytes, wants: bool) -> None:
+    assert wants_html(scope(headers=[(b"accept", accept)])) is wants
