@@ -1,5 +1,5 @@
--- cancel: cancels bookings of one event, or places on its waiting list, or gives back a part of their tickets. It promotes
--- with the freed tickets at once.
+-- cancel: cancels bookings of one event or places on its waiting list, or gives back a part of their tickets, and
+-- promotes with the freed tickets at once.
 -- KEYS[1] event     hash    counters and rules
 -- KEYS[2] bookings  hash    user -> record
 -- KEYS[3] waiting   zset    users by the number of their booking, which is join order
@@ -109,7 +109,11 @@ local function decide(user, quantity, reason, payment, replay, request)
 end
 
 for i, user, quantity, reason, payment, replay, request in items() do
-  rows[i] = (is_unread(replay) or must_wait(i)) and send_again() or decide(user, quantity, reason, payment, replay, request)
+  if is_unread(replay) or must_wait(i) then
+    rows[i] = send_again()
+  else
+    rows[i] = decide(user, quantity, reason, payment, replay, request)
+  end
 end
 if sale then
   commit()

@@ -62,8 +62,8 @@ local function emit_refund(user, payment) -- the user's booking, which may be an
   known[user], touched[user] = mine, was_touched
 end
 
--- A payment for a hold that has ended comes to a booking or to a refund, once and for all. For a booking the tickets have
--- to be free, nobody may wait who would be overtaken, and the user may have no other booking.
+-- A payment for a hold that has ended comes to a booking or to a refund, once and for all. For a booking the tickets
+-- have to be free, nobody may wait who would be overtaken, and the user may have no other booking.
 local function settle(user, payment)
   if payment.state == PAID_LETTER then return BOOKING_NOT_FOUND end -- its booking was cancelled later
   if payment.state == REFUND_LETTER then return REFUND_DUE end
@@ -105,8 +105,8 @@ local function confirm(user, id, late)
   return HOLD_EXPIRED
 end
 
--- Expires the overdue holds that are left: a late payment must not come to a refund because of them. Returns false if the
--- item has to go to the next call.
+-- Expires the overdue holds that are left: a late payment must not come to a refund because of them. Returns false if
+-- the item has to go to the next call.
 local function free_tickets(late)
   while late == '1' and overdue_left do
     if is_spent() then return false end

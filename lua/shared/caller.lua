@@ -1,5 +1,5 @@
--- caller: who asks, if it is not each item's own user. An organizer or a shop acts for buyers: the bucket that is charged
--- and the idempotency keys are the caller's. All items of a call have the same caller.
+-- caller: who asks, if it is not each item's own user. An organizer or a shop acts for buyers: the bucket and the
+-- idempotency keys are the caller's. All items of a call have the same caller.
 -- NEEDS   rates caller
 local acting -- the caller that acts for the users; nil if each user asks for themselves
 

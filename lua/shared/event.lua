@@ -9,7 +9,7 @@ local prune_actor -- who reduced the capacity; set while `sale.prune_from` is
 local version, unsaved, waiting_count -- prefix of new records; entries that SQL lacks; users on the waiting list
 local known, touched = {}, {} -- bookings by user, false for none; users whose booking has changed
 local entries = {} -- new entries of the stream
-local more_fields = {} -- by an entry's index: fields beside its text, as names and values (booking/inventory/records.py)
+local more_fields = {} -- by an entry's index: its fields besides the text, as names and values (see records.py)
 local actor -- who causes the changes from now on: a user id, or empty for the clock; each step of a call sets it
 local newest_entry -- the id of the last entry that `commit` has written; nil if it has written none
 local left_waiting, left_holds = {}, {} -- users that `commit` removes from the waiting list, and from the list of holds

@@ -1,8 +1,8 @@
--- payments: what is known of the payments that users have begun. A provider may tell of one long after its hold has ended,
--- or tell of it again. So the last ones of each user are remembered for as long as the event exists.
+-- payments: what is known of the payments that users have begun. A provider may tell of one long after its hold has
+-- ended, or tell of it again. So the last ones of each user are remembered for as long as the event exists.
 -- NEEDS   event payments
--- A user's text has one line for each, in the order in which they were begun: "id state number quantity created source",
--- of the payment and of its hold (booking/inventory/records.py).
+-- A user's text has one line for each, in the order in which they were begun: "id state number quantity created
+-- source", of the payment and of its hold (booking/inventory/records.py).
 local PAYMENTS_MAX = 32 -- of a user
 local begun, has_news = {}, {} -- by user: their payments; users whose payments have changed
 

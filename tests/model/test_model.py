@@ -5,11 +5,18 @@ import os
 import pytest
 
 from tests.model.match import Arena
+from tests.model.money import paid_sales
 from tests.model.search import search
 from tests.model.small_steps import falling_capacities, scripts_of_small_steps, small_scenarios
 
 SEED = os.environ.get("BOOKING_MODEL_SEED", "1")
 STEPS = 1_200
+
+
+def test_the_scripts_and_the_model_agree_on_payments_offers_and_parts(arena: Arena) -> None:
+    print(f"BOOKING_MODEL_SEED={SEED}")
+    search(arena, f"money:{SEED}", STEPS, drawn=paid_sales)
+    assert arena.steps >= STEPS
 
 
 @pytest.mark.parametrize("part", range(2))
