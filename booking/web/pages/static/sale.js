@@ -204,9 +204,9 @@ const acts = {
   async cancel() {
     const { id, status } = booking;
     if (!(await ask(questionOf(booking, event)))) return;
+    const given = event.waiting_list_count > 0 ? "news.cancelled_next" : "news.cancelled"; // now: they move on at once
     act("/cancel", {}, (one) => one?.id !== id, "doing.cancel", () => {
       cancelled.add(id);
-      const given = event.waiting_list_count > 0 ? "news.cancelled_next" : "news.cancelled";
       take(null);
       says(t(status === "waiting" ? "news.left" : given));
     });
