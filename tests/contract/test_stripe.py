@@ -70,7 +70,7 @@ def test_a_paid_session_confirms_the_booking_however_often_it_is_told(
 
 
 @pytest.mark.parametrize("kind", ["checkout.session.expired", "payment_intent.payment_failed"])
-def test_a_failed_payment_releases_the_hold_and_one_that_succeeds_later_books_or_is_refunded(
+def test_a_failed_payment_releases_the_hold_and_a_later_one_is_settled(
     shop: Api, paying: tuple[int, Caller, dict[str, str]], kind: str
 ) -> None:
     event_id, buyer, metadata = paying
