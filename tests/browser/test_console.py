@@ -342,7 +342,7 @@ def test_the_people_the_chart_and_the_report_follow_the_sale(api: Api, sit: Sit,
     expect(table).not_to_have_count(1)
     with page.expect_response("**/report"):
         api.user().book(event_id)
-    expect(page.locator(".figures > div", has_text="Waiting").locator("dd")).to_have_text("3")
+    expect(page.locator(".figures > div", has_text="Waiting").first.locator("dd")).to_have_text("3")
     expect(summary).to_be_focused()
     expect(table.first).to_be_visible()
     expect(page.locator("#health")).to_contain_text("Ready")
