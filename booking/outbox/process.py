@@ -36,8 +36,8 @@ STOP_SECONDS_MAX = 4.0
 METRICS_SECONDS = 1.0
 """Between two writes of the metrics file."""
 
-CONNECTIONS = 3
-"""Its connections to the database."""
+CONNECTIONS = 4
+"""Its connections to the database: one for the lease, and one each for the news and two consumers."""
 
 log = structlog.get_logger()
 

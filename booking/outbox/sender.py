@@ -11,9 +11,10 @@ messages a second beside a sale.
 import asyncio
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import cast
@@ -40,7 +41,7 @@ CONNECTION_SECONDS_MAX = 120.0
 IDLE_SECONDS_MAX = 15.0
 """How long an idle connection is kept. Many servers close theirs after some more."""
 
-RESOLVER_THREADS = 32
+LOOK_UPS_MAX = 64
 """Names that are looked up at a time. A look-up that hangs takes a thread for as long as the system lets it."""
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -65,7 +66,7 @@ class Sender:
 
     def __init__(self, allowed: Allowed, resolve: Resolve | None = None) -> None:
         self._allowed = allowed
-        self._threads = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver")
+        self._look_ups = asyncio.Semaphore(LOOK_UPS_MAX)
         self._resolve = self._look_up if resolve is None else resolve
         self._tls: ssl.SSLContext | None = None
 
@@ -92,10 +93,6 @@ class Sender:
         except httptools.HttpParserError:
             error = "What was answered is no HTTP/1.1."
         return Answer(None, error, b"", time.monotonic() - begun)
-
-    async def close(self) -> None:
-        """Ends all look-ups that have not begun."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _send(self, pool: "Pool", head: bytes, body: bytes) -> tuple[int, bytes]:
         target = pool.target
@@ -154,11 +151,31 @@ class Sender:
             return await self._resolve(target.host, target.port)
 
     async def _look_up(self, host: str, port: int) -> Sequence[str]:
+        """Looks a name up in a thread that holds up no stop of the process, as one of an executor would."""
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        )
-        return [str(address[4][0]) for address in found]
+        found: asyncio.Future[list[str]] = loop.create_future()
+        await self._look_ups.acquire()
+
+        def end(addresses: list[str] | OSError) -> None:
+            self._look_ups.release()
+            if found.done():  # there was no answer in time
+                return
+            if isinstance(addresses, OSError):
+                found.set_exception(addresses)
+            else:
+                found.set_result(addresses)
+
+        def ask() -> None:
+            try:
+                addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                answer: list[str] | OSError = [str(address[4][0]) for address in addresses]
+            except (OSError, UnicodeError) as error:
+                answer = error if isinstance(error, OSError) else socket.gaierror(socket.EAI_NONAME, "no such name")
+            with suppress(RuntimeError):  # the event loop has ended
+                loop.call_soon_threadsafe(end, answer)
+
+        threading.Thread(target=ask, name="resolver", daemon=True).start()
+        return await found
 
 
 class Pool:

@@ -109,7 +109,6 @@ async def consume(context: Context) -> None:
         await dispatcher.run()
     finally:
         await dispatcher.close()
-        await sender.close()
 
 
 class Dispatcher:

@@ -240,7 +240,6 @@ class Application:
         stack.push_async_callback(change_watch.close)
         waiters = Places(WAITERS_MAX, settings.live_limit_per_address)
         webhooks = WebhookEndpoints(credentials, office, ledger, reads, Allowed(settings.webhook_allow))
-        stack.push_async_callback(webhooks.close)
         self._routes.serve(
             routes(
                 SaleEndpoints(credentials, office, limit),

@@ -4,15 +4,19 @@ import asyncio
 import os
 import random
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from booking.cli.main import main
 from booking.ledger.ledger import Ledger
+from booking.ledger.outbox import Cursor, write_cursors
+from booking.ledger.tables import outbox_cursors
 from booking.ledger.webhooks import WebhookLedger
 from booking.settings import Settings
 from tests.fixtures.forks import ForkedProgram
@@ -22,6 +26,9 @@ from tests.outbox.receiver import Message, Receiver, receiving
 
 EVENTS = range(1, 21)
 ROUNDS = 5
+WAITS_SECONDS = (5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 14_400)
+"""After failures in a row (contract)."""
+
 STOPPED = {0, -signal.SIGTERM}
 """The exit codes of a process that was stopped; the second one if it had only just started."""
 
@@ -162,10 +169,10 @@ async def test_a_backlog_made_while_nothing_ran_is_told_in_order(
     books: Books, environment: dict[str, str], tmp_path: Path, receiver: Receiver
 ) -> None:
     await books.webhook(receiver.url)
-    await books.book(range(1, 101), times=20)
-    await books.book(range(1, 2), times=2_000)
+    await books.book(range(1, 51), times=5)
+    await books.book(range(1, 2), times=500)
     with notifying(environment, tmp_path):
-        await eventually_async(lambda: len(receiver.messages) >= len(books.places), "all is told")
+        await eventually_async(lambda: len(receiver.messages) >= len(books.places), "all is told", 100)
     assert (set(receiver.told), len(receiver.messages)) == (books.places, len(books.places))
     assert receiver.in_order()
 
@@ -206,3 +213,54 @@ async def test_a_stop_repeats_nothing_that_was_answered(
     with notifying(environment, tmp_path):
         await eventually_async(lambda: set(receiver.told) == books.places, "all is told")
     assert len(receiver.messages) == len(books.places)
+
+
+async def test_the_waits_between_attempts_are_those_of_the_contract(
+    books: Books, environment: dict[str, str], tmp_path: Path, receiver: Receiver
+) -> None:
+    receiver.answer = lambda _: 500
+    webhooks = [await books.webhook(receiver.url) for _ in WAITS_SECONDS]
+    await books.book(range(1, 2))
+    now_ms = round(time.time() * 1000)
+    failed = [Cursor(one.id, 1, 1, attempts=times, failing_since_ms=now_ms) for times, one in enumerate(webhooks)]
+    async with books.ledger.writing() as connection:
+        await write_cursors(connection, failed)
+    deliveries = WebhookLedger(books.ledger).deliveries
+
+    async def all_were_tried() -> bool:
+        return all([await deliveries(one.id) for one in webhooks])
+
+    with notifying(environment, tmp_path):
+        await eventually_async(all_were_tried, "each was tried once more")
+    async with books.ledger.reading() as connection:
+        rows = list(await connection.execute(select(outbox_cursors).order_by(outbox_cursors.c.consumer)))
+    waits_ms = [row.retry_at_ms - (await deliveries(row.consumer))[0].at_ms for row in rows]
+    assert waits_ms == [1000 * seconds for seconds in WAITS_SECONDS]
+    assert [row.attempts for row in rows] == list(range(1, len(rows) + 1))
+
+
+async def test_a_webhook_that_has_failed_for_three_days_is_disabled_and_nothing_is_dropped(
+    books: Books, environment: dict[str, str], tmp_path: Path, receiver: Receiver
+) -> None:
+    receiver.answer = lambda _: 500
+    webhook = await books.webhook(receiver.url)
+    await books.book(range(1, 2))
+    since_ms = round(time.time() * 1000) - 3 * 86_400_000
+    async with books.ledger.writing() as connection:
+        await write_cursors(connection, [Cursor(webhook.id, 1, 1, attempts=24, failing_since_ms=since_ms)])
+    ledger = WebhookLedger(books.ledger)
+
+    async def is_disabled() -> bool:
+        found = await ledger.find(webhook.id)
+        return found is not None and found.disabled_reason is not None
+
+    with notifying(environment, tmp_path):
+        await eventually_async(is_disabled, "it is disabled")
+        assert list((await ledger.disabled()).values()) == [
+            "It has failed for three days. The last time: It has answered 500."
+        ]
+        receiver.answer = lambda _: 204
+        seen = len(receiver.messages)
+        await ledger.change(webhook.id, {"disabled_reason": None}, repaired=True)
+        await eventually_async(partial(has_more, receiver, seen), "it goes on")
+    assert receiver.told == [(1, 2)]

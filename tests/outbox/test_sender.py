@@ -201,6 +201,15 @@ async def test_every_form_of_an_answer_is_understood(sent: bytes, status: int, b
     assert (answer.status, answer.body) == (status, body)
 
 
+async def test_a_name_is_looked_up_and_one_that_does_not_exist_is_told_as_such() -> None:
+    async with serving(answering(NO_CONTENT)) as port:
+        answer = await post(Sender(Allowed(("127.0.0.0/8", "::1"))), pool_of(port, "localhost"))
+    assert answer.status == 204
+    nowhere = await post(Sender(LOOPBACK), pool_of(80, "nowhere.invalid"))
+    assert nowhere.error is not None
+    assert nowhere.error.startswith("The name cannot be resolved")
+
+
 async def test_a_refused_connection_is_told_as_such() -> None:
     async with serving(answering(NO_CONTENT)) as port:
         pass

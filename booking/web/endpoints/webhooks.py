@@ -58,10 +58,6 @@ class WebhookEndpoints:
         self._sender = Sender(allowed)
         self._tests = asyncio.Semaphore(TESTS_MAX)
 
-    async def close(self) -> None:
-        """Ends the look-ups of names."""
-        await self._sender.close()
-
     async def add(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`POST /webhooks`."""
         caller = await self._caller(scope)
