@@ -48,7 +48,10 @@ class MailChanges:
             or_(
                 changes.c.kind == ChangeKind.PROMOTED,
                 changes.c.expires_at_ms > changes.c.at_ms + self._reminded_ms_min,
-                and_(changes.c.status == BookingStatus.CANCELLED, changes.c.actor != changes.c.user_id),
+                and_(
+                    or_(changes.c.status == BookingStatus.CANCELLED, changes.c.kind == ChangeKind.REDUCED),
+                    changes.c.actor != changes.c.user_id,
+                ),
             ),
         )
         query = (

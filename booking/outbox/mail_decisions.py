@@ -15,6 +15,9 @@ REMINDED_MS_MIN = 10 * 60_000
 REMINDER_MS = 5 * 60_000
 """How long before its end (contract)."""
 
+STRIPE = "stripe"
+"""The actor of what a payment's end causes; its user has seen it there."""
+
 USEFUL_MS = 3 * 86_400_000
 """How long a mail without a deadline of its own is of use, from its change on."""
 
@@ -36,12 +39,17 @@ def of_booking(change: BookingChange) -> Iterator[Mail]:
         facts = {"number": change.number, "expires_at_ms": until_ms}
         name, due_at_ms = f"{MailKind.ENDING}-{place}-{until_ms}", until_ms - REMINDER_MS
         yield Mail(name, MailKind.ENDING, account_id, change.event_id, facts, change.at_ms, due_at_ms, until_ms)
-    if change.status is BookingStatus.CANCELLED and change.actor and change.actor != change.user_id:
-        told = {"number": change.number, "reason": change.reason, "waited": int(change.kind is ChangeKind.LEFT)}
-        name, expires_at_ms = f"{MailKind.CANCELLED}-{place}", change.at_ms + USEFUL_MS
+    if (change.status is BookingStatus.CANCELLED or change.kind is ChangeKind.REDUCED) and _is_organizers(change):
+        told = {"number": change.number, "reason": change.reason, "change": change.kind.value}
+        name, expires_at_ms = f"{MailKind.CANCELLED}-{place}-{change.seq}", change.at_ms + USEFUL_MS
         yield Mail(
             name, MailKind.CANCELLED, account_id, change.event_id, told, change.at_ms, change.at_ms, expires_at_ms
         )
+
+
+def _is_organizers(change: BookingChange) -> bool:
+    """Whether an organizer has made a change of a booking, or the shop of its user."""
+    return bool(change.actor) and change.actor not in (change.user_id, STRIPE)
 
 
 def changed_for_buyers(before: Rules, after: Rules) -> list[str]:

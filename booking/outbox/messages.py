@@ -12,6 +12,9 @@ from booking.ledger.mails import Reader
 from booking.ledger.resets import token_hash_of
 from booking.outbox.mail_texts import language
 
+_CANCELLATIONS = {"cancelled": "cancelled", "left": "cancelled_waiting", "reduced": "reduced"}
+"""The text for each kind of change."""
+
 LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING)
 
 
@@ -55,7 +58,7 @@ class Messages:
             case MailKind.CANCELLED:
                 reason = mail.facts.get("reason")
                 facts["reason"] = None if reason is None else str(reason)
-                return "cancelled_waiting" if mail.facts.get("waited") else "cancelled", facts
+                return _CANCELLATIONS[str(mail.facts["change"])], facts
             case MailKind.CHANGED:
                 return "changed", facts | self._changes(mail, rules)
         return mail.kind.value, facts

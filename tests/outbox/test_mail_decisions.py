@@ -70,10 +70,14 @@ def test_a_longer_hold_of_the_same_booking_has_a_reminder_of_its_own() -> None:
     assert len(names) == 2
 
 
-@pytest.mark.parametrize(("actor", "told"), [("organizer", 1), ("account:9", 1), ("account:3", 0), (None, 0), ("", 0)])
+@pytest.mark.parametrize(
+    ("actor", "told"), [("organizer", 1), ("account:9", 1), ("account:3", 0), (None, 0), ("", 0), ("stripe", 0)]
+)
 def test_a_cancellation_is_told_if_another_user_caused_it(actor: str | None, told: int) -> None:
     assert kinds(replace(CANCELLED, actor=actor)) == [MailKind.CANCELLED] * told
     assert kinds(replace(CANCELLED, kind=ChangeKind.LEFT, actor=actor)) == [MailKind.CANCELLED] * told
+    reduced = replace(CANCELLED, kind=ChangeKind.REDUCED, status=BookingStatus.CONFIRMED, actor=actor)
+    assert kinds(reduced) == [MailKind.CANCELLED] * told
 
 
 @pytest.mark.parametrize("kind", [ChangeKind.BOOKED, ChangeKind.JOINED, ChangeKind.CONFIRMED, ChangeKind.EXPIRED])

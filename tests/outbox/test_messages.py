@@ -45,8 +45,9 @@ OF_EVENTS = {
     "held": (mail(MailKind.PROMOTED, expires_at_ms=ENDS_MS), HELD, "Confirm now: 2 tickets for Rock & <Roll>"),
     "booked": (mail(MailKind.PROMOTED, expires_at_ms=None), BOOKING, "Booked for you: 2 tickets for Rock & <Roll>"),
     "ending": (mail(MailKind.ENDING, expires_at_ms=ENDS_MS), HELD, "Confirm soon: 2 tickets for Rock & <Roll>"),
-    "cancelled": (mail(MailKind.CANCELLED, reason=None, waited=0), BOOKING, "Cancelled: Rock & <Roll>"),
-    "off the list": (mail(MailKind.CANCELLED, waited=1), BOOKING, "No longer on the waiting list: Rock & <Roll>"),
+    "cancelled": (mail(MailKind.CANCELLED, reason=None, change="cancelled"), BOOKING, "Cancelled: Rock & <Roll>"),
+    "off the list": (mail(MailKind.CANCELLED, change="left"), BOOKING, "No longer on the waiting list: Rock & <Roll>"),
+    "reduced": (mail(MailKind.CANCELLED, change="reduced"), BOOKING, "Fewer tickets: Rock & <Roll>"),
     "changed": (mail(MailKind.CHANGED, changed=["new_name"]), BOOKING, "Changed: Rock & <Roll>"),
 }
 
@@ -77,10 +78,10 @@ def test_times_are_told_in_the_events_zone_and_name_it() -> None:
 
 
 def test_the_organizers_reason_is_told_if_there_is_one() -> None:
-    text, html = parts(message_of(mail(MailKind.CANCELLED, reason="The <band> is ill", waited=0)))
+    text, html = parts(message_of(mail(MailKind.CANCELLED, reason="The <band> is ill", change="cancelled")))
     assert "The reason: The <band> is ill" in text
     assert "The &lt;band&gt; is ill" in html
-    assert "reason" not in parts(message_of(mail(MailKind.CANCELLED, reason=None, waited=0)))[0]
+    assert "reason" not in parts(message_of(mail(MailKind.CANCELLED, reason=None, change="cancelled")))[0]
 
 
 def test_a_change_of_the_event_is_told_as_it_is_now() -> None:
@@ -134,7 +135,16 @@ def test_a_mail_about_a_hold_that_is_over_is_of_no_use(
 
 
 def test_every_language_has_every_text() -> None:
-    names = {"reset", "promoted_held", "promoted_booked", "ending", "cancelled", "cancelled_waiting", "changed"}
+    names = {
+        "reset",
+        "promoted_held",
+        "promoted_booked",
+        "ending",
+        "cancelled",
+        "cancelled_waiting",
+        "changed",
+        "reduced",
+    }
     for name in ("en",):
         words = Language(name)
         assert {words.tickets(1), words.tickets(2)} == {"1 ticket", "2 tickets"}
