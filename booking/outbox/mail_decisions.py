@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from booking.domain.callers import account_id_of
-from booking.domain.changes import BookingChange, ChangeKind
+from booking.domain.changes import STRIPE, BookingChange, ChangeKind
 from booking.domain.details import Visibility
 from booking.domain.mails import Facts, Mail, MailKind
-from booking.domain.model import Booking, BookingStatus, Rules
+from booking.domain.model import Booking, Rules
 from booking.ledger.mail_changes import Round
 
 REMINDED_MS_MIN = 10 * 60_000
@@ -14,6 +14,8 @@ REMINDED_MS_MIN = 10 * 60_000
 
 REMINDER_MS = 5 * 60_000
 """How long before its end (contract)."""
+
+_CANCELLING = (ChangeKind.CANCELLED, ChangeKind.LEFT)
 
 USEFUL_MS = 3 * 86_400_000
 """How long a mail without a deadline of its own is of use, from its change on."""
@@ -36,7 +38,7 @@ def of_booking(change: BookingChange) -> Iterator[Mail]:
         facts = {"number": change.number, "expires_at_ms": until_ms}
         name, due_at_ms = f"{MailKind.ENDING}-{place}-{until_ms}", until_ms - REMINDER_MS
         yield Mail(name, MailKind.ENDING, account_id, change.event_id, facts, change.at_ms, due_at_ms, until_ms)
-    if change.status is BookingStatus.CANCELLED and change.actor and change.actor != change.user_id:
+    if change.kind in _CANCELLING and change.actor not in (None, "", change.user_id, STRIPE):
         told = {"number": change.number, "reason": change.reason, "waited": int(change.kind is ChangeKind.LEFT)}
         name, expires_at_ms = f"{MailKind.CANCELLED}-{place}", change.at_ms + USEFUL_MS
         yield Mail(

@@ -62,6 +62,10 @@ def test_a_late_payment_whose_ticket_is_gone_is_refunded_once(api: Api) -> None:
     assert buyer.book(event_id).status == 202, "that buyer may book again"
     audit = api.organizer.get(f"/events/{event_id}/audit").data
     assert (audit["ok"], audit["differences"]) == (True, [])
+    assert api.organizer.get(f"/events/{event_id}/report").data["totals"]["refunds_due"] == 1
+    rows = api.organizer.get(f"/events/{event_id}/changes?limit=100").data
+    assert [row["kind"] for row in rows] == ["created", "held", "checkout", "cancelled", "held", "refund_due", "joined"]
+    assert (rows[5]["booking"]["payment_id"], rows[5]["booking"]["status"]) == (payment_id, "cancelled")
 
 
 @pytest.mark.parametrize("fields", [{"payment_id": ""}, {"payment_id": "a b"}, {"payment_id": 5}, {"late": 1}])
