@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.fixtures.waiting import eventually
+
 from .api import Api
 from .client import Answer, Caller, replayed
 
@@ -25,6 +27,7 @@ def test_a_buyer_checks_out_once_and_confirms_with_the_payment(api: Api) -> None
     assert confirm(buyer, event_id, "another").verdict == (409, "payment_mismatch")
     assert confirm(buyer, event_id, begun.data["payment_id"]).data["status"] == "confirmed"
     assert check_out(buyer, event_id).data == buyer.booking(event_id).data
+    eventually(lambda: buyer.get("/bookings").data, "the database has the booking")
     assert buyer.get("/bookings").data[0]["payment_id"] == begun.data["payment_id"]
 
 

@@ -22,6 +22,9 @@ STRIPE = "/payments/stripe"
 STRIPE_BODY_BYTES_MAX = 64 * 1024
 """The largest event (contract)."""
 
+IGNORED = "ignored"
+"""The outcome of an event that does not concern a booking here; another outcome is a status of the atomic step."""
+
 PAID, ENDED = "checkout.session.completed", ("checkout.session.expired", "payment_intent.payment_failed")
 """The events that are acted on. All others are ignored: an endpoint may be subscribed to any."""
 
@@ -45,7 +48,7 @@ class PaymentEndpoints:
             raise Problem("malformed_json") from None
         step = self._step(event)
         if step is None:
-            return PlainResponse(200, success("Event ignored.", None))
+            return PlainResponse(200, success("Event ignored.", {"outcome": IGNORED}))
         outcome = await step
         return PlainResponse(200, success("Event received.", {"outcome": outcome.status.name.lower()}))
 
