@@ -89,7 +89,7 @@ local function decide(user, quantity, replay, request)
   return answer(replay, request, book(user, quantity))
 end
 
-local is_behind = sale and (sale.prune_from or overdue_left) -- otherwise each item makes one change at most
+local is_behind = sale and (pruned_from or overdue_left) -- otherwise each item makes one change at most
 for i, user, quantity, replay, request in items() do
   quantity = tonumber(quantity) or 0
   if (has_unread and is_unread(replay)) or (is_behind and not free_tickets(i, user, quantity)) then

@@ -89,8 +89,12 @@ def booking_of(change: BookingChange) -> Booking:
         change.source,
         change.created_at_ms,
         change.expires_at_ms,
+        payment_id=change.payment_id,
     )
 
+
+STRIPE = "stripe"
+"""The actor of the changes that Stripe's events cause (contract)."""
 
 _FREED = (ChangeKind.PROMOTED, ChangeKind.EXPIRED)
 

@@ -335,6 +335,11 @@ class Ledger:
             if whole:
                 yield whole
 
+    async def refunds_due(self, event_id: int) -> int:
+        """The number of an event's payments that came too late for their tickets."""
+        async with self.reading() as connection:
+            return await payments.refunds_due(connection, event_id)
+
     async def counts_at(self, event_id: int, seq: int) -> dict[BookingStatus, Count]:
         """The numbers of an event's bookings and of their tickets at its `seq`, for every status."""
         async with self.reading() as connection:

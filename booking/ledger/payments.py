@@ -84,6 +84,13 @@ async def page(
     return [(row.seq, _payment(row)) for row in rows]
 
 
+async def refunds_due(connection: AsyncConnection, event_id: int) -> int:
+    """The number of an event's payments that came to a refund."""
+    due = payments.c.event_id == event_id, payments.c.outcome == PaymentOutcome.REFUND_DUE.value
+    count: int = (await connection.execute(select(func.count()).where(*due))).scalar_one()
+    return count
+
+
 def _payment(row: Row[tuple[object, ...]]) -> Payment:
     outcome = None if row.outcome is None else PaymentOutcome(row.outcome)
     was_cancelled = outcome is None and row.status == BookingStatus.CANCELLED.value

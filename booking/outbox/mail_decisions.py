@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from booking.domain.callers import account_id_of
-from booking.domain.changes import BookingChange, ChangeKind
+from booking.domain.changes import STRIPE, BookingChange, ChangeKind
 from booking.domain.details import Visibility
 from booking.domain.mails import Facts, Mail, MailKind
-from booking.domain.model import Booking, BookingStatus, Rules
+from booking.domain.model import Booking, Rules
 from booking.ledger.mail_changes import Round
 
 REMINDED_MS_MIN = 10 * 60_000
@@ -17,6 +17,8 @@ REMINDER_MS = 5 * 60_000
 
 STRIPE = "stripe"
 """The actor of what a payment's end causes; its user has seen it there."""
+
+_TAKING = (ChangeKind.CANCELLED, ChangeKind.LEFT, ChangeKind.REDUCED)
 
 USEFUL_MS = 3 * 86_400_000
 """How long a mail without a deadline of its own is of use, from its change on."""
@@ -39,7 +41,7 @@ def of_booking(change: BookingChange) -> Iterator[Mail]:
         facts = {"number": change.number, "expires_at_ms": until_ms}
         name, due_at_ms = f"{MailKind.ENDING}-{place}-{until_ms}", until_ms - REMINDER_MS
         yield Mail(name, MailKind.ENDING, account_id, change.event_id, facts, change.at_ms, due_at_ms, until_ms)
-    if (change.status is BookingStatus.CANCELLED or change.kind is ChangeKind.REDUCED) and _is_organizers(change):
+    if change.kind in _TAKING and _is_organizers(change):
         told = {"number": change.number, "reason": change.reason, "change": change.kind.value}
         name, expires_at_ms = f"{MailKind.CANCELLED}-{place}-{change.seq}", change.at_ms + USEFUL_MS
         yield Mail(

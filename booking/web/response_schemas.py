@@ -250,6 +250,8 @@ class TotalsData(TypedDict):
     promoted: Count
     """How many waiting bookings were given their tickets."""
     waiting: Count
+    refunds_due: Count
+    """Payments that came too late for their tickets."""
 
 
 @documented

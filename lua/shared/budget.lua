@@ -8,7 +8,7 @@ local function is_spent()
 end
 
 local function must_wait(item) -- the first item ignores the budget, so that each call makes progress
-  if sale and sale.prune_from then return true end
+  if sale and pruned_from then return true end -- also in the last step, which may have removed the item's user
   return item > 1 and is_spent()
 end
 

@@ -1,7 +1,7 @@
 -- prune: removes users from the waiting list who wait for more tickets than a reduced capacity allows.
 -- NEEDS   event tickets due
 -- It goes through the list in steps. The event's `prune_from`, a number in join order, is where the next step begins.
--- Until the last step is done, each command does one step and leaves its items to the next call. So every answer is as
+-- Until the last step is done, each call does one step and leaves its items to the next one. So every answer is as
 -- if there had been one step: no group that has to leave is shown on the list, promoted or skipped.
 local USERS_STEP = 1000
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from tests.fixtures.waiting import eventually
 
 from .api import Api, serving
-from .client import Answer, Caller
+from .client import Answer, Caller, fresh
 
 BURST = 20
 TRIES = 80
@@ -213,3 +214,15 @@ def test_the_limit_can_be_turned_off(api: Api) -> None:
     user = api.user()
     assert {user.confirm(event_id).status for _ in range(TRIES)} == {404}
     assert {api.anyone.post("/auth/login", {}).status for _ in range(TRIES)} == {422}
+
+
+def test_a_service_may_call_a_hundred_times_as_often_as_a_user(slow_refill: Api) -> None:
+    event_id, buyer, shop_id = slow_refill.event(), slow_refill.user(), fresh("shop")
+    shop = slow_refill.bearer(shop_id, {**slow_refill.claims(shop_id), "role": "service"})
+
+    def confirm_for_buyer() -> tuple[int, Any]:
+        return shop.post("/confirm", {"event_id": event_id, "user_id": buyer.id}).verdict
+
+    assert {confirm_for_buyer() for _ in range(40)} == {(404, "booking_not_found")}
+    assert [buyer.confirm(event_id).status for _ in range(4)] == [404, 404, 404, 429]
+    assert confirm_for_buyer() == (404, "booking_not_found"), "the buyer's calls have used the shop's bucket"

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.fixtures.waiting import eventually
+
 from .api import Api
 from .client import Answer, Caller, replayed
 
@@ -25,6 +27,7 @@ def test_a_buyer_checks_out_once_and_confirms_with_the_payment(api: Api) -> None
     assert confirm(buyer, event_id, "another").verdict == (409, "payment_mismatch")
     assert confirm(buyer, event_id, begun.data["payment_id"]).data["status"] == "confirmed"
     assert check_out(buyer, event_id).data == buyer.booking(event_id).data
+    eventually(lambda: buyer.get("/bookings").data, "the database has the booking")
     assert buyer.get("/bookings").data[0]["payment_id"] == begun.data["payment_id"]
 
 
@@ -62,6 +65,10 @@ def test_a_late_payment_whose_ticket_is_gone_is_refunded_once(api: Api) -> None:
     assert buyer.book(event_id).status == 202, "that buyer may book again"
     audit = api.organizer.get(f"/events/{event_id}/audit").data
     assert (audit["ok"], audit["differences"]) == (True, [])
+    assert api.organizer.get(f"/events/{event_id}/report").data["totals"]["refunds_due"] == 1
+    rows = api.organizer.get(f"/events/{event_id}/changes?limit=100").data
+    assert [row["kind"] for row in rows] == ["created", "held", "checkout", "cancelled", "held", "refund_due", "joined"]
+    assert (rows[5]["booking"]["payment_id"], rows[5]["booking"]["status"]) == (payment_id, "cancelled")
 
 
 @pytest.mark.parametrize("fields", [{"payment_id": ""}, {"payment_id": "a b"}, {"payment_id": 5}, {"late": 1}])

@@ -148,6 +148,13 @@ async def test_any_command_finishes_an_interrupted_change(falling: Stock, verb: 
     assert await falling.redis.hexists(keys.event_keys(EVENT, SHARDS)[0], "prune_from") == 0
 
 
+async def test_a_user_whom_the_last_step_of_a_smaller_capacity_removes_may_book_again(falling: Stock) -> None:
+    await until_done(falling, "book", f"waiting-{PEOPLE - 2}", 1, 0, "")
+    again = (await falling.office.get_booking(EVENT, f"waiting-{PEOPLE - 2}")).booking
+    assert again is not None
+    assert again.quantity == 1
+
+
 async def test_the_sweeper_is_given_events_with_an_interrupted_change(falling: Stock) -> None:
     assert await falling.office.events_to_expire(EVENT % SHARDS, "me", 1_000, 10) == [EVENT]
     await falling.office.get_event(EVENT)

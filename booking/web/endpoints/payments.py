@@ -8,6 +8,7 @@ import orjson
 from starlette.types import Receive, Scope
 
 from booking.domain.callers import user_id_fault
+from booking.domain.changes import STRIPE as STRIPE_ACTOR
 from booking.inventory.box_office import UNLIMITED, Acting, BoxOffice, Decision
 from booking.web.headers import fields_of
 from booking.web.problems import Problem
@@ -21,8 +22,8 @@ STRIPE = "/payments/stripe"
 STRIPE_BODY_BYTES_MAX = 64 * 1024
 """The largest event (contract)."""
 
-ACTOR = "stripe"
-"""The actor of the changes that Stripe's events cause (contract)."""
+IGNORED = "ignored"
+"""The outcome of an event that does not concern a booking here; another outcome is a status of the atomic step."""
 
 PAID, ENDED = "checkout.session.completed", ("checkout.session.expired", "payment_intent.payment_failed")
 """The events that are acted on. All others are ignored: an endpoint may be subscribed to any."""
@@ -37,7 +38,7 @@ class PaymentEndpoints:
 
     async def stripe(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`POST /payments/stripe`. An event comes to the same however often and in whatever order it is told."""
-        scope[USER] = ACTOR
+        scope[USER] = STRIPE_ACTOR
         body = await read_body(scope, receive, STRIPE_BODY_BYTES_MAX)
         if not is_signed(self._stripe_secret, fields_of(scope).get(b"stripe-signature", b""), body):
             raise Problem("invalid_signature")
@@ -47,7 +48,7 @@ class PaymentEndpoints:
             raise Problem("malformed_json") from None
         step = self._step(event)
         if step is None:
-            return PlainResponse(200, success("Event ignored.", None))
+            return PlainResponse(200, success("Event ignored.", {"outcome": IGNORED}))
         outcome = await step
         return PlainResponse(200, success("Event received.", {"outcome": outcome.status.name.lower()}))
 
@@ -60,7 +61,7 @@ class PaymentEndpoints:
         is_payment = len(payment_id) <= PAYMENT_ID_CHARACTERS_MAX and re.fullmatch(PAYMENT_ID, payment_id)
         if event_id is None or user_id_fault(user_id) is not None or not is_payment:
             return None
-        acting = Acting(ACTOR, UNLIMITED)
+        acting = Acting(STRIPE_ACTOR, UNLIMITED)
         if kind == PAID and told.get("payment_status") == "paid":
             return self._office.confirm(event_id, user_id, None, acting, payment_id, late=True)
         if kind in ENDED:

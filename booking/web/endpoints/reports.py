@@ -121,6 +121,7 @@ class ReportEndpoints:
                 "expired": counts[BookingStatus.EXPIRED].bookings,
                 "promoted": sum(minute.kinds.get(ChangeKind.PROMOTED, 0) for minute in history.minutes),
                 "waiting": counts[BookingStatus.WAITING].bookings,
+                "refunds_due": await self._ledger.refunds_due(event.id),
             },
             "per_minute": [minute_data(minute) for minute in history.minutes],
             "sold_out_at": None if sold_out_at_ms is None else to_text(sold_out_at_ms),

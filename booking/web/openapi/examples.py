@@ -95,7 +95,16 @@ METRICS = (
     'booking_requests_total{method="POST",route="/book",status="201"} 10000\n'
 )
 
-TOTALS = {"bookings": 3, "tickets": 5, "held": 1, "cancelled": 2, "expired": 1, "promoted": 1, "waiting": 0}
+TOTALS = {
+    "bookings": 3,
+    "tickets": 5,
+    "held": 1,
+    "cancelled": 2,
+    "expired": 1,
+    "promoted": 1,
+    "waiting": 0,
+    "refunds_due": 0,
+}
 REPORT = {
     "event_id": 1,
     "totals": TOTALS,

@@ -15,7 +15,7 @@ FORGOTTEN = ref(response_schemas.ForgottenData)
 EVENT_ID = ({"type": "integer", "minimum": 1}, 1)
 
 STRIPE_OUTCOME: Schema = {
-    "type": ["object", "null"],
+    "type": "object",
     "required": ["outcome"],
     "properties": {"outcome": {"type": "string"}},
 }
@@ -128,8 +128,8 @@ SELLING = (
         (
             ResponseDoc(
                 200,
-                "Received, or ignored: then `data` is null. `outcome` says what the event came to: `confirmed`, "
-                "`refund_due`, `cancelled`, or that there is no such booking or payment.",
+                "`outcome` says what it came to: `confirmed`, `refund_due`, `cancelled`, `ignored`, or that there is "
+                "no such booking or payment.",
                 success("Event received.", STRIPE_OUTCOME, {"outcome": "confirmed"}),
             ),
         ),
