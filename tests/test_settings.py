@@ -68,6 +68,7 @@ GOOD: dict[str, list[tuple[str, object]]] = {
         ("https://tickets.example.com/", "https://tickets.example.com"),
         ("http://127.0.0.1:8000/shop", "http://127.0.0.1:8000/shop"),
     ],
+    "stripe_secret": [(text, text) for text in ("whsec_" + "x" * 10, "whsec_" + "x" * 32)],
     "rate_limit": [("on", "on"), ("off", "off")],
     "rate_limit_burst": [("1", 1), ("10000", 10_000)],
     "rate_limit_per_second": [("0.5", 0.5), ("10000", 10_000.0)],
@@ -127,6 +128,7 @@ BAD: dict[str, list[str]] = {
     "jwt_leeway_seconds": ["-1", "301"],
     "jwt_subject_prefix": ["account:", "account:idp:", "x" * 65],
     "accounts": ["yes", "ON"],
+    "stripe_secret": ["whsec_", "x" * 15],
     "smtp_url": [
         "relay.example.com",
         "http://mail.example.com",
@@ -302,6 +304,7 @@ def test_no_secret_is_in_what_settings_print(tmp_path: Path) -> None:
         BOOKING_REDIS_URL="redis://:hush-redis@localhost",
         BOOKING_DATABASE_URL="postgresql://user:hush-database@localhost/db",
         BOOKING_SMTP_URL="smtp://user:hush-mail@localhost",
+        BOOKING_STRIPE_SECRET="whsec_hush-hush-hush",
         **COMPANIONS["smtp_url"],
     )
     assert "hush" not in f"{settings!r} {settings}"

@@ -62,10 +62,11 @@ class MailChanges:
             found: list[Change] = [change_of(row) for row in await connection.execute(query)]
         return Page(found[-1].seq if len(found) == most else upto, found)
 
-    async def rules_before(self, event_id: int, seq: int) -> Rules | None:
-        """The rules of an event before a change."""
+    async def rules_around(self, event_id: int, seq: int) -> tuple[Rules, Rules] | None:
+        """The rules of an event before and after a change. A change of an older version does not tell its details."""
         async with self._ledger.reading() as connection:
-            return await reads.rules_as_of(connection, event_id, seq - 1)
+            before, after = [await reads.rules_as_of(connection, event_id, at) for at in (seq - 1, seq)]
+        return None if before is None or after is None else (before, after)
 
     async def next_round(self) -> Round | None:
         """A round that is not complete; None if all are."""

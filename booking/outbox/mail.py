@@ -105,8 +105,8 @@ class Queueing:
                 if isinstance(change, BookingChange):
                     mails += mail_decisions.of_booking(change)
                     continue
-                before = await self._changes.rules_before(change.event_id, change.seq)
-                changed = [] if before is None else mail_decisions.changed_for_buyers(before, change.rules)
+                rules = await self._changes.rules_around(change.event_id, change.seq)
+                changed = [] if rules is None else mail_decisions.changed_for_buyers(*rules)
                 if changed:
                     rounds.append(Round(change.event_id, change.seq, change.at_ms, changed))
             moved.append(replace(backlog.cursor, seq=page.upto))

@@ -57,7 +57,7 @@ def test_a_page_that_stays_open_renews_its_session(api: Api, sit: Sit) -> None:
         page.get_by_role("button", name="Book 3 tickets").click()
     used = (booking.value.headers["authorization"]).removeprefix("Bearer ")
     assert jwt.decode(used, options={"verify_signature": False}) == claims_of(page)
-    expect(page.get_by_role("heading", name="The tickets are yours")).to_be_visible()
+    expect(page.get_by_role("heading", name="3 tickets are yours")).to_be_visible()
 
 
 def test_a_session_is_not_renewed_a_day_after_the_login(api: Api, sit: Sit) -> None:

@@ -114,7 +114,7 @@ async def test_a_role_that_may_not_create_tables_is_told_what_to_grant(postgres_
 async def test_a_role_with_rights_on_the_tables_alone_serves(postgres_url: str, role: str) -> None:
     await migrate(postgres_url)
     owner = await asyncpg.connect(postgres_url)
-    await owner.execute(f"GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {role}")
+    await owner.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}")
     await owner.execute(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}")
     address = postgres_url.replace("postgres@", f"{role}:{PASSWORD}@")
     await check_schema(address)

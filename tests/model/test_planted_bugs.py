@@ -69,6 +69,31 @@ BUGS = {
         "if told ~= details_text() then\n  differs = true\n", "if told ~= details_text() then\n"
     ),
     "lost detail: a change forgets the others": Bug("read_details()\nlocal told", "local told"),
+    # Money.
+    "late payment: it overtakes those who wait": Bug("not fits(payment.quantity)", "payment.quantity > sale.available"),
+    "late payment: it gives a second booking": Bug("is_live(known[user]) or not fits", "not fits"),
+    "double booking: a payment books again after its booking was cancelled": Bug(
+        "if payment.state == PAID_LETTER then return BOOKING_NOT_FOUND end", ""
+    ),
+    "double refund: it is told at each repetition": Bug(
+        "if payment.state == REFUND_LETTER then return REFUND_DUE end", ""
+    ),
+    "double extension: a second checkout extends the hold": Bug(
+        "mine.status == HELD_LETTER and not mine.payment", "mine.status == HELD_LETTER"
+    ),
+    "skipped guard: any payment confirms": Bug("(id == '' or id == mine.payment)", "true"),
+    "skipped guard: a failed payment releases a confirmed booking": Bug(
+        "mine.status ~= HELD_LETTER or mine.payment ~= id", "mine.payment ~= id"
+    ),
+    "wrong length: an offer lasts as long as the sale's holds": Bug("sale.offer_ms or sale.hold_ms", "sale.hold_ms"),
+    "lost place: the rest of a part goes to the end of the list": Bug(
+        "  emit('reduced', user, booking, reason)\n",
+        "  booking.number = false\n  emit('reduced', user, booking, reason)\n",
+    ),
+    "missing counter: a part that was given back is not for sale": Bug("    release(booking, quantity)\n", ""),
+    "lost tickets: a late payment books what the hold had before a part was given back": Bug(
+        "payment.quantity = booking.quantity", "payment.quantity = payment.quantity"
+    ),
     "off by one: an event is due only after its end": Bug("due, '-inf', now,", "due, '-inf', now - 1,"),
 }
 
