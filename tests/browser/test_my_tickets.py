@@ -28,9 +28,10 @@ NOTICES = """() => {
 }"""
 
 
-def ticket(page: Page | Locator, name: str) -> Locator:
-    """The booking of the event of this name."""
-    return page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=name))
+def ticket(part: Page | Locator, name: str) -> Locator:
+    """The booking of the event of this name, in a part of the page."""
+    page = part.page if isinstance(part, Locator) else part
+    return part.get_by_role("listitem").filter(has=page.get_by_role("heading", name=name))
 
 
 def test_every_booking_is_listed_with_what_became_of_it(api: Api, sit: Sit) -> None:
