@@ -15,9 +15,6 @@ REMINDED_MS_MIN = 10 * 60_000
 REMINDER_MS = 5 * 60_000
 """How long before its end (contract)."""
 
-STRIPE = "stripe"
-"""The actor of what a payment's end causes; its user has seen it there."""
-
 _TAKING = (ChangeKind.CANCELLED, ChangeKind.LEFT, ChangeKind.REDUCED)
 
 USEFUL_MS = 3 * 86_400_000
@@ -50,7 +47,7 @@ def of_booking(change: BookingChange) -> Iterator[Mail]:
 
 
 def _is_organizers(change: BookingChange) -> bool:
-    """Whether an organizer has made a change of a booking, or the shop of its user."""
+    """Whether an organizer has made a change of a booking, or a shop. What Stripe causes, its user has seen there."""
     return bool(change.actor) and change.actor not in (change.user_id, STRIPE)
 
 
