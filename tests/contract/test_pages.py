@@ -84,7 +84,7 @@ def test_the_files_of_a_page_are_cached_for_ever_under_versioned_addresses(api: 
 
 def test_a_page_preloads_exactly_the_scripts_it_needs(api: Api) -> None:
     used: set[str] = set()
-    for path in ("/", "/console", "/docs", f"/sale/{api.event()}"):
+    for path in ("/", "/console", "/console/webhooks", "/docs", f"/sale/{api.event()}"):
         links = {link for link in LINK.findall(api.http.get(path).text) if link.endswith(".js")}
         for link in links:
             response = api.http.get(link)
