@@ -38,7 +38,7 @@ BUGS = {
     "double release: leaving the list frees tickets": Bug(
         "    leave_waitlist(user, mine)\n", "    leave_waitlist(user, mine)\n    sale.available = sale.available + 1\n"
     ),
-    "missing stream entry: a confirmation": Bug("    emit('confirmed', user, mine)\n", "    touched[user] = true\n"),
+    "missing stream entry: a confirmation": Bug("  emit('confirmed', user, mine)\n", "  touched[user] = true\n"),
     # More bugs, so that every script has one.
     "off by one: one ticket too many on the waiting list": Bug(
         "quantity <= sale.waitlist_limit", "quantity <= sale.waitlist_limit + 1"
