@@ -65,8 +65,8 @@ BUGS = {
         "EXPIRED_LETTER, ''", "EXPIRED_LETTER, actor"
     ),
     "wrong actor: a promotion after a cancel names the buyer who cancelled for another": Bug(
-        "local function cancel(user, quantity, reason)\n  expire_own(user)\n  actor = acting or user",
-        "local function cancel(user, quantity, reason)\n  expire_own(user)\n  actor = user",
+        "local function cancel(user, quantity, reason, id)\n  expire_own(user)\n  actor = acting or user",
+        "local function cancel(user, quantity, reason, id)\n  expire_own(user)\n  actor = user",
     ),
     "skipped guard: book an archived event": Bug("if sale.archived == 1 then return SALE_CLOSED end", ""),
     "missing stream entry: a change of details alone": Bug(
