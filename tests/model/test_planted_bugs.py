@@ -38,7 +38,7 @@ BUGS = {
     "double release: leaving the list frees tickets": Bug(
         "    leave_waitlist(user, mine)\n", "    leave_waitlist(user, mine)\n    sale.available = sale.available + 1\n"
     ),
-    "missing stream entry: a confirmation": Bug("    emit('confirmed', user, mine)\n", "    touched[user] = true\n"),
+    "missing stream entry: a confirmation": Bug("  emit('confirmed', user, mine)\n", "  touched[user] = true\n"),
     # More bugs, so that every script has one.
     "off by one: one ticket too many on the waiting list": Bug(
         "quantity <= sale.waitlist_limit", "quantity <= sale.waitlist_limit + 1"
@@ -65,8 +65,8 @@ BUGS = {
         "EXPIRED_LETTER, ''", "EXPIRED_LETTER, actor"
     ),
     "wrong actor: a promotion after a cancel names the buyer who cancelled for another": Bug(
-        "local function cancel(user, quantity, reason)\n  expire_own(user)\n  actor = acting or user",
-        "local function cancel(user, quantity, reason)\n  expire_own(user)\n  actor = user",
+        "local function cancel(user, quantity, reason, id)\n  expire_own(user)\n  actor = acting or user",
+        "local function cancel(user, quantity, reason, id)\n  expire_own(user)\n  actor = user",
     ),
     "skipped guard: book an archived event": Bug("if sale.archived == 1 then return SALE_CLOSED end", ""),
     "missing stream entry: a change of details alone": Bug(
