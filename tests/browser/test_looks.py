@@ -39,6 +39,7 @@ def small_targets(page: Page) -> list[str]:
     """Buttons and fields that are hard to hit with a thumb. A link within a sentence is as high as its line."""
     small: list[str] = page.evaluate(
         """(least) => [...document.querySelectorAll("button, input, select, summary, .button, header a")]
+            .map((one) => one.closest("label") ?? one) // a click on a label around a field is one on the field
             .filter((one) => one.checkVisibility() && one.getBoundingClientRect().height < least - 0.5)
             .map((one) => `${one.outerHTML} is ${one.getBoundingClientRect().height} px high`)""",
         TOUCH_PX_MIN,

@@ -85,7 +85,6 @@ CSV = (",".join(COLUMNS) + "\r\n").encode() + csv_lines(LISTED)
 NDJSON = ndjson_lines(LISTED)
 LIVE = f"retry: 1000\n\nid: {_EVENT.epoch}-5\nevent: availability\ndata: {orjson.dumps(EVENT).decode()}\n\n"
 CALENDAR = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\n…END:VCALENDAR\r\n"
-SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 29 29">…</svg>'
 LIVE_OF_USER = (
     f"retry: 1000\n\nid: Kx3fT0aQ\nevent: availability\ndata: {orjson.dumps(EVENT).decode()}\n\n"
     f'id: Kx3fT0aQ\nevent: booking\ndata: {{"event_id":1,"booking":null}}\n\n'

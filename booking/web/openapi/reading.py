@@ -7,7 +7,6 @@ from booking.web.endpoints import health
 from booking.web.endpoints.calendar import MEDIA_TYPE
 from booking.web.endpoints.exports import FORMATS
 from booking.web.endpoints.live_of_user import FIND_SECONDS, UNNAMED_MAX
-from booking.web.endpoints.tickets import SVG
 from booking.web.openapi import examples
 from booking.web.openapi.operation import JSON, Audience, Content, Operation, ResponseDoc, Tag
 from booking.web.openapi.schemas import HAS_MORE, UNAVAILABLE, UP_TO_DATE, list_of, ref, success
@@ -155,17 +154,6 @@ READING = (
         ),
         "`not_found` if the organizer has not told when the event begins.",
         refusals=("not_found", "rate_limited"),
-    ),
-    Operation(
-        "GET",
-        "/events/{event_id}/ticket.svg",
-        "show_ticket",
-        Tag.READING,
-        Audience.USER,
-        "Show one's own confirmed booking as a ticket with a QR code",
-        (ResponseDoc(200, "The picture.", text(SVG, examples.SVG)),),
-        "The code holds the booking's id.",
-        refusals=("booking_not_found",),
     ),
     Operation(
         "GET",
