@@ -214,7 +214,9 @@ def test_a_service_of_the_older_version_is_upgraded_by_its_next_start(tmp_path: 
     if archive.returncode != 0:
         pytest.skip("there is no history here to take the older version from")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(tmp_path / "old", filter="data")
+        # Python before 3.11.4, as Debian 12 has it, knows no filter.
+        files.extraction_filter = getattr(tarfile, "data_filter", None)
+        files.extractall(tmp_path / "old")
     settings = {"BOOKING_RATE_LIMIT": "off"}
     # A safe path, or the folder of these tests would come first.
     older = {**settings, "PYTHONPATH": str(tmp_path / "old"), "PYTHONSAFEPATH": "1"}
