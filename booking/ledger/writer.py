@@ -25,16 +25,10 @@ _BOOKING_COLUMNS = [column.name for column in bookings.columns]
 
 # Each database gets rows in the way that was measured to be the fastest. New bookings are inserted and existing ones
 # are updated: an upsert of both takes 50 % longer.
-_SQLITE_INSERT_CHANGES = """
-    INSERT INTO changes (event_id, seq, kind, at_ms, number, user_id, quantity, status, source, created_at_ms,
-        expires_at_ms, rules, actor, reason, payment_id, given_back)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-_SQLITE_INSERT_BOOKINGS = """
-    INSERT INTO bookings (event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms,
-        updated_at_ms, seq, payment_id)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
+_SQLITE_INSERT_CHANGES, _SQLITE_INSERT_BOOKINGS = (
+    f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - names of this module's tables
+    for table, columns in (("changes", _CHANGE_COLUMNS), ("bookings", _BOOKING_COLUMNS))
+)
 # user_id and created_at_ms never change.
 _SQLITE_UPDATE_BOOKINGS = """
     UPDATE bookings SET quantity = ?, status = ?, source = ?, expires_at_ms = ?, updated_at_ms = ?, seq = ?,
