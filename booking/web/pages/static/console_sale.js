@@ -2,7 +2,7 @@
 
 import { call, ROOT } from "./api.js";
 import { drawPulse, MinutesChart } from "./charts.js";
-import { now } from "./clock.js";
+import { atLeast, now } from "./clock.js";
 import { el, setText } from "./elements.js";
 import { Live } from "./live.js";
 import { People } from "./people.js";
@@ -243,7 +243,8 @@ export class ConsoleSale {
   async #endSale() {
     const text = "From now on nobody can book. Confirming, cancelling and the waiting list go on.";
     if (!(await ask({ title: "Close the sale?", text, yes: "Close it", no: "Leave it open" }))) return;
-    await this.#patch({ closes_at: new Date(now()).toISOString() }, "Closed. “Change” opens it again, with another closing time.");
+    // The lower bound has certainly passed. The middle may lie a second ahead, and the sale would go on until then.
+    await this.#patch({ closes_at: new Date(atLeast()).toISOString() }, "Closed. “Change” opens it again, with another closing time.");
   }
 
   async #endWaitingList() {
