@@ -25,6 +25,10 @@ RENDERED_MAX = 4_096
 """The most events whose response body is kept in memory, until the event changes."""
 
 
+READ_TOGETHER = 25
+"""The most events that a list reads in one turn. A hundred of them would hold up buyers for 10 ms."""
+
+
 class EventEndpoints:
     """`/events` and `/status`. A flash sale reads `/status` as often as it books, so that read is kept fast."""
 
@@ -119,8 +123,9 @@ class EventEndpoints:
         passed_over = await self._catalogue.passed_over(caller)
         left = (event_id for event_id in range(below - 1, 0, -1) if event_id not in passed_over)
         # Some of every shard, so that only a server that has all shards can fail all reads.
-        while len(events) <= page.limit and (ids := list(islice(left, 1 + max(page.limit, self._office.shards)))):
-            # One list at a time: a list takes up to a hundred slots of the command queue, and buyers need slots too.
+        span = 1 + max(min(page.limit, READ_TOGETHER), self._office.shards)
+        while len(events) <= page.limit and (ids := list(islice(left, span))):
+            # One list at a time, because its reads take slots of the command queue that buyers need, too.
             async with self._listing:
                 found = await asyncio.gather(*map(self._office.get_event, ids), return_exceptions=True)
             errors = [error for error in found if isinstance(error, BaseException)]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
+from typing import TypeVar
 
 from starlette.types import Receive, Scope
 
@@ -24,6 +25,8 @@ from booking.web.access_log import AccessLog
 from booking.web.endpoints.live import Places
 from booking.web.endpoints.sale import refusals_of
 from booking.web.responses import PlainResponse
+
+T = TypeVar("T")
 
 EVENTS_MAX = 50
 """The newest events, which get metrics of their own. Labels for tens of thousands would overload Prometheus."""
@@ -225,14 +228,22 @@ def _of_event(event: Event) -> dict[tuple[str, str], float]:
 
 def lines(metrics: Metrics, gauges: dict[tuple[str, str], float], names: Iterable[str] = HELP) -> Iterator[str]:
     """The lines of the text format for `names`. The samples of one name stand together, below its help and type."""
-    samples = {**metrics.counters, **gauges}
+    samples, histograms = _by_name({**metrics.counters, **gauges}), _by_name(metrics.histograms)
     for name in names:
         kind, text = HELP[name]
         yield f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
-        for (_, labels), histogram in sorted(item for item in metrics.histograms.items() if item[0][0] == name):
+        for labels, histogram in histograms.get(name, ()):
             yield from _buckets(name, labels, histogram)
-        for (_, labels), value in sorted(item for item in samples.items() if item[0][0] == name):
+        for labels, value in samples.get(name, ()):
             yield f"{name}{{{labels}}} {value:.15g}\n" if labels else f"{name} {value:.15g}\n"
+
+
+def _by_name(values: Mapping[tuple[str, str], T]) -> dict[str, list[tuple[str, T]]]:
+    """The labels and values of each name, in the order of the labels."""
+    found: dict[str, list[tuple[str, T]]] = {}
+    for name, labels in sorted(values):
+        found.setdefault(name, []).append((labels, values[name, labels]))
+    return found
 
 
 def _buckets(name: str, labels: str, histogram: Histogram) -> Iterator[str]:
