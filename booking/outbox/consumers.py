@@ -12,5 +12,5 @@ It may raise LedgerError at any time: it is then called again a moment later. A 
 its cursor past is told again. Cancelled if another process has the lease by now.
 """
 
-CONSUMERS: dict[str, Consume] = {"webhooks": webhooks.consume, "mail": mail.consume}
+CONSUMERS: dict[str, Consume] = {webhooks.NAME: webhooks.consume, mail.NAME: mail.consume}
 """By name, which is in the log."""

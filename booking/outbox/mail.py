@@ -21,6 +21,9 @@ from booking.outbox.mailer import Mailer
 from booking.outbox.messages import Messages
 from booking.outbox.smtp import MailServer
 
+NAME = "mail"
+"""The consumer's name, in the log and among the listeners of news."""
+
 EVENTS_MAX = 100
 """Events that are read in one turn."""
 
@@ -54,6 +57,7 @@ async def consume(context: Context) -> None:
         context.metrics,
         lambda: context.has_lease,
     )
+    context.news.listeners.add(NAME)
     await context.ledger.begin(MAIL)
     tasks = [
         asyncio.create_task(Queueing(context).run(), name="queue mails"),

@@ -25,6 +25,9 @@ from booking.outbox.addresses import Allowed, Refused, read_url
 from booking.outbox.context import Context
 from booking.outbox.sender import Answer, Pool, Sender
 
+NAME = "webhooks"
+"""The consumer's name, in the log and among the listeners of news."""
+
 RETRY_SECONDS = (5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400)
 """Waits after failures in a row; the last one repeats (contract)."""
 
@@ -158,6 +161,8 @@ class Dispatcher:
             self._end(endpoint)
 
     async def _idle_seconds(self) -> float:
+        if not self._endpoints:
+            return IDLE_SECONDS
         due_ms = await self._ledger.next_retry_ms()
         return IDLE_SECONDS if due_ms is None else min(IDLE_SECONDS, max(ROUND_SECONDS, due_ms / 1000 - time.time()))
 
@@ -233,6 +238,10 @@ class Dispatcher:
                 del self._endpoints[webhook_id]
         for webhook_id in found.keys() - self._endpoints.keys():
             self._endpoints[webhook_id] = self._endpoint(found[webhook_id])
+        if self._endpoints:
+            self._context.news.listeners.add(NAME)
+        else:
+            self._context.news.listeners.discard(NAME)
         if not any(endpoint.is_over for endpoint in self._endpoints.values()):  # else once more in the next round
             await self._ledger.remove_leftovers()
             self._version = version
