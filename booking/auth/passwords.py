@@ -1,7 +1,9 @@
 """Hashes and verifies passwords with argon2id, on its own threads and with a bounded queue."""
 
 import asyncio
+import os
 import secrets
+import sys
 import unicodedata
 from base64 import b64encode
 from collections.abc import Callable
@@ -24,6 +26,10 @@ SALT_BYTES = 16
 
 WAITING_MAX = 64
 """Passwords that may wait for a thread. Each takes some 25 ms, so a longer queue would take too long."""
+
+NICENESS = 5
+"""How much lower the priority of the threads is: buyers' calls, on the event loop's thread, go first. At 19 a login takes
+seconds on a busy machine."""
 
 NORMALISED_CHARACTERS_MAX = 4 * PASSWORD_CHARACTERS_MAX
 """Longer text is not normalised, because that takes quadratic time. No decomposed password is longer."""
@@ -52,7 +58,8 @@ class Passwords:
             salt_len=SALT_BYTES,
             type=Type.ID,
         )
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
+        in_linux = sys.platform == "linux"  # elsewhere the whole process has one niceness
+        self._threads = ThreadPoolExecutor(threads, "passwords", os.nice if in_linux else None, (NICENESS,))
         self._slots = BoundedSemaphore(threads + waiting_max)
         self._decoy = _decoy()
 

@@ -1,6 +1,8 @@
 """Passwords are stored as hashes, checked with equal work, and in a bounded number at a time."""
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import AsyncIterator
 
@@ -175,3 +177,12 @@ async def test_closing_ends_the_threads() -> None:
     assert not own_threads()
     with pytest.raises(RuntimeError):
         await passwords.verify(None, "x")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only in Linux do threads have a niceness of their own")
+async def test_checks_run_at_a_lower_priority_than_buyers_calls(passwords: Passwords) -> None:
+    await passwords.hash("x")
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    threads = [thread.native_id for thread in threading.enumerate() if thread.name.startswith("passwords")]
+    assert threads
+    assert all(os.getpriority(os.PRIO_PROCESS, thread or 0) > own for thread in threads)
