@@ -28,7 +28,7 @@ WAITING_MAX = 64
 """Passwords that may wait for a thread. Each takes some 25 ms, so a longer queue would take too long."""
 
 NICENESS = 5
-"""How much lower the priority of the threads is: buyers' calls, on the event loop's thread, go first. At 19 a login takes
+"""How much lower the threads' priority is: buyers' calls, on the event loop's thread, go first. At 19 a login takes
 seconds on a busy machine."""
 
 NORMALISED_CHARACTERS_MAX = 4 * PASSWORD_CHARACTERS_MAX
@@ -58,8 +58,7 @@ class Passwords:
             salt_len=SALT_BYTES,
             type=Type.ID,
         )
-        in_linux = sys.platform == "linux"  # elsewhere the whole process has one niceness
-        self._threads = ThreadPoolExecutor(threads, "passwords", os.nice if in_linux else None, (NICENESS,))
+        self._threads = ThreadPoolExecutor(threads, "passwords", _give_way)
         self._slots = BoundedSemaphore(threads + waiting_max)
         self._decoy = _decoy()
 
@@ -98,6 +97,11 @@ class Passwords:
         # A cancelled caller frees its slot in the queue, but a running thread keeps its slot until it ends.
         done.add_done_callback(lambda _: self._slots.release())
         return await asyncio.wrap_future(done)
+
+
+def _give_way() -> None:
+    if sys.platform == "linux":  # elsewhere the whole process has one niceness
+        os.nice(NICENESS)
 
 
 def _forms(password: str) -> list[str]:
