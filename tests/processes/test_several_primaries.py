@@ -22,6 +22,11 @@ def call(service: RunningService, method: str, path: str, user: str = "boss", **
     )
 
 
+def own_bookings(service: RunningService) -> list[int]:
+    """The events that ann has booked, as SQL has them."""
+    return sorted(one["event_id"] for one in call(service, "GET", "/bookings", "ann").json()["data"])
+
+
 def started_with(service: RunningService) -> dict[str, Any]:
     """The line of the log that says which shards live where."""
     lines: list[dict[str, Any]] = [json.loads(line) for line in service.output.splitlines() if line.startswith("{")]
@@ -54,11 +59,7 @@ def test_a_dead_primarys_shards_are_named_and_the_others_sold(clean_cluster: Clu
             listed = call(service, "GET", "/events").json()
             assert sorted(event["id"] for event in listed["data"]) == others
             assert sorted(listed["unavailable"]) == gone
-
-            def own() -> list[int]:
-                return sorted(one["event_id"] for one in call(service, "GET", "/bookings", "ann").json()["data"])
-
-            eventually(lambda: own() == others, "the other shards are persisted")
+            eventually(lambda: own_bookings(service) == others, "the other shards are persisted")
             metrics = call(service, "GET", "/metrics").text.splitlines()
             assert f"booking_shards_away {len(away)}" in metrics
             up = {node.location: f'booking_redis_up{{primary="{node.location}"}} 1' for node in clean_cluster.nodes}
@@ -80,7 +81,11 @@ def test_a_node_starts_while_one_of_several_primaries_is_away(clean_cluster: Clu
         try:
             redis = call(service, "GET", "/readyz").json()["parts"]["redis"]
             assert redis["away"] == away
-            assert call(service, "POST", "/initialize", event_name="Late", available_tickets=3).status_code == 201
+            late = call(service, "POST", "/initialize", event_name="Late", available_tickets=3)
+            assert late.status_code == 201
+            event_id = late.json()["event_id"]
+            assert call(service, "POST", "/book", "ann", event_id=event_id).status_code == 201
+            eventually(lambda: own_bookings(service) == [event_id], "the booking is persisted")
         finally:
             assert service.stop() == 0
     finally:
