@@ -47,3 +47,10 @@ def test_a_refusal_of_a_clock_ahead_counts_again_once_its_time_has_come(arena: A
     ]
     arena.play(Scenario(ONE_HELD, [*ahead, *later]))
     assert arena.steps == 7
+
+
+def test_an_outlived_refusal_is_forgotten_although_the_clock_goes_back(arena: Arena) -> None:
+    refused: list[Step] = [Cancel(1, "ann", key=IdempotencyKey("K", "r")), Pass(600_000)]
+    stored: list[Step] = [Cancel(1, "ann", key=IdempotencyKey("L", "s")), Pass(-500)]
+    arena.play(Scenario(ONE_HELD, [*refused, *stored, Cancel(1, "ann", key=IdempotencyKey("K", "t"))]))
+    assert arena.steps == 6

@@ -173,11 +173,18 @@ class ReferenceBoxOffice:
         answers = self._answers.setdefault((event_id, caller_id), [])
         for used, at_ms, first, answer in reversed(answers[-KEYS_MAX:]):
             if used == key.key:
-                is_change = answer.status < FIRST_REFUSAL
-                if now_ms - at_ms >= (CHANGE_MS if is_change else REFUSAL_MS) or (at_ms > now_ms and not is_change):
+                if _is_outlived(answer, at_ms, now_ms) or (at_ms > now_ms and answer.status >= FIRST_REFUSAL):
                     break
                 return answer if first == request else Outcome(Status.IDEMPOTENCY_KEY_REUSED)
         outcome = decide(sale)
         if outcome.status not in NOT_RECORDED:
             answers.append((key.key, now_ms, request, replace(outcome, first_request_id=key.request_id)))
+            del answers[:-KEYS_MAX]
+            while _is_outlived(answers[0][3], answers[0][1], now_ms):  # for good, also if the clock goes back
+                del answers[0]
         return outcome
+
+
+def _is_outlived(answer: Outcome, at_ms: int, now_ms: int) -> bool:
+    """Whether an answer of `at_ms` is repeated no more."""
+    return now_ms - at_ms >= (CHANGE_MS if answer.status < FIRST_REFUSAL else REFUSAL_MS)
