@@ -9,7 +9,7 @@ import { SalesList } from "./sales_list.js";
 import * as session from "./session.js";
 import { focusForm, SENDS_MAIL, showAccount, signInForm } from "./sign_in.js";
 import { StockBar } from "./stock.js";
-import { ACCOUNT_WORDS, count, inWords, number } from "./words.js";
+import { count, inWords, number, t } from "./words.js";
 
 const HEALTH_MS = 3_000;
 let shown = null;
@@ -86,7 +86,7 @@ async function enter() {
     const form = signInForm();
     form.say("Organizer’s console", "Sign in with an organizer’s account.");
     const command = el("code", {}, "booking user add EMAIL --organizer");
-    byId("login").replaceChildren(form.element, el("p", { class: "quiet" }, ACCOUNT_WORDS.makeOrganizer, " ", command));
+    byId("login").replaceChildren(form.element, el("p", { class: "quiet" }, t("account.make_organizer"), " ", command));
     return focusForm();
   }
   showHealth();
@@ -101,7 +101,7 @@ byId("create").addEventListener("click", () =>
 );
 addEventListener("hashchange", choose);
 session.onChange(enter);
-setText(byId("no-mail"), SENDS_MAIL ? "" : ACCOUNT_WORDS.noMailSent);
+setText(byId("no-mail"), SENDS_MAIL ? "" : t("account.no_mail_sent"));
 showAccount(byId("account"));
 await enter();
 setInterval(() => document.hidden || showHealth(), HEALTH_MS);

@@ -65,26 +65,6 @@ export function lasting(seconds) {
   return parts.slice(0, 2).map(([amount, unit]) => inUnit(amount, unit)).join(" ") || t("time.moment");
 }
 
-/** The texts of the forms for accounts. */
-export const ACCOUNT_WORDS = {
-  noAccounts: t("account.no_accounts"),
-  noEmail: t("account.no_email"),
-  noPassword: t("account.no_password"),
-  shortPassword: t("account.short_password"),
-  passwordHint: t("account.password_hint"),
-  forgotLead: t("account.forgot_lead"),
-  sent: (email) => t("account.sent", { email }),
-  badLink: t("account.bad_link"),
-  noMail: t("account.no_mail"),
-  reset: (email) => t("account.reset", { email }),
-  changed: t("account.changed"),
-  wrongPassword: t("account.wrong_password"),
-  removed: t("account.removed"),
-  elsewhere: t("account.elsewhere"),
-  makeOrganizer: t("account.make_organizer"),
-  noMailSent: t("account.no_mail_sent"),
-};
-
 /** Refusals whose text depends on more than their code. They are called with the Refusal, and the event or null. */
 const REFUSALS = {
   sale_not_open: ({ data }, event) =>
