@@ -54,7 +54,7 @@ class PageEndpoints:
 
     async def console(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /console`: the organizer's page. Anyone can load it, but its data need an organizer's token."""
-        await filled("console", root_of(scope), mail=self._mail).send(scope, send)
+        await _send(scope, send, "console", mail=self._mail)
 
     async def account(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /account`: where the user of an account changes it."""
@@ -66,7 +66,7 @@ class PageEndpoints:
 
     async def webhooks(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /console/webhooks`: the organizer's page for webhooks."""
-        await filled("webhooks", root_of(scope), mail=self._mail).send(scope, send)
+        await _send(scope, send, "webhooks", mail=self._mail)
 
     async def sale(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /sale/{event_id}`: the buyer's page, or a 404 page if there is no such sale."""
