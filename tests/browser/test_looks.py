@@ -1,7 +1,7 @@
 """Every page in every state: on a phone of 320 px and on a wide screen, light and dark, seen and read aloud."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
@@ -57,6 +57,8 @@ class View:
     role: str | None = None
     german: str = ""
     """What is there in German; empty if it is the same: a name, or a page about the API, which is in English."""
+    opens: tuple[str, str] | None = None
+    """The button that opens a dialog on the page, in English and in German."""
 
 
 def scheduled(api: Api) -> View:
@@ -99,6 +101,16 @@ def console(
     return View(f"/console#sale-{event_id}{part}", drawn, "the-organizer", "organizer", german)
 
 
+def form(api: Api) -> View:
+    view = console(api)
+    return replace(view, opens=("Change", "Ändern"))
+
+
+def cancelling(api: Api) -> View:
+    view = console(api, "/people", "Export these as CSV", "Diese als CSV exportieren")
+    return replace(view, opens=("Cancel", "stornieren"))
+
+
 def told(api: Api) -> View:
     price, dates = (
         {"amount": 4_500, "currency": "EUR"},
@@ -132,6 +144,8 @@ VIEWS: dict[str, Callable[[Api], View]] = {
     "details": told,
     "console": console,
     "people": lambda api: console(api, "/people", "Export these as CSV", "Diese als CSV exportieren"),
+    "form": form,
+    "cancelling": cancelling,
     "records": lambda api: console(api, "/records", "The books balance", "Die Bücher stimmen:"),
     "account": lambda _: View("/account", "Change your password", "account:1", german="Auf allen anderen Geräten"),
     "account, signed out": lambda _: View("/account", "Then you can change", german="Dann können Sie"),
@@ -154,6 +168,9 @@ def test_every_page_is_accessible_on_every_screen(api: Api, sit: Sit, name: str,
     page = visitor.page
     visitor.go(view.path)
     page.get_by_text(drawn).first.wait_for()
+    if view.opens:
+        page.get_by_role("button", name=view.opens[locale == "de-DE"]).first.click()
+        page.get_by_role("dialog").wait_for()
     for screen, size, colours in LOOKS:
         page.set_viewport_size(size)  # type: ignore[arg-type]  # a mapping with these very keys
         page.emulate_media(color_scheme=colours)  # type: ignore[arg-type]  # one of two words

@@ -8,6 +8,7 @@ import { briefly, inWords, number, t, tickets } from "./words.js";
 
 const PAGE = 50;
 const PAGE_MAX = 100; // the most items of one call
+const REASON_MAX = 500; // characters
 const SEARCH_MS = 300; // after the last letter
 const PAUSE_MS_MIN = 1_000; // between two loadings of what has changed
 const PAUSE_FACTOR = 5; // the pause is at least 5 times as long as the loading took
@@ -136,9 +137,12 @@ export class People {
 
   async #cancel({ user_id: user, email, quantity, status }) {
     const text = status === "waiting" ? t("people.ask_waiting") : t("people.ask_text", { count: quantity });
-    if (!(await ask({ title: t("people.ask", { who: email ?? user }), text, yes: t("people.ask_yes"), no: t("people.ask_no") }))) return;
+    const reason = el("input", { id: "cancel-reason", type: "text", maxlength: REASON_MAX, autocomplete: "off", dir: "auto" });
+    const more = field(t("people.reason"), reason, t("people.reason_hint"));
+    if (!(await ask({ title: t("people.ask", { who: email ?? user }), text, more, yes: t("people.ask_yes"), no: t("people.ask_no") }))) return;
+    const body = { event_id: this.#eventId, user_id: user, ...(reason.value.trim() ? { reason: reason.value } : {}) };
     try {
-      await call("POST", "/cancel", { body: { event_id: this.#eventId, user_id: user } });
+      await call("POST", "/cancel", { body });
       this.#say(t("people.cancelled", { who: email ?? user }), true);
       await this.load();
     } catch (refusal) {
