@@ -23,16 +23,23 @@ DIGITS = {
 """Digits after the point of currencies that do not have two (ISO 4217, table A.1)."""
 
 
-def about(event: Event | None, language: str = DEFAULT) -> dict[str, str]:
-    """The pieces of HTML for the page's template; without an event those of a page that tells nothing of it."""
+def about(event: Event | None, language: str = DEFAULT, address: str = "") -> dict[str, str]:
+    """The pieces of HTML for the page's template; without an event those of a page that tells nothing of it.
+
+    `address` is the page's own, with scheme and host; empty if it is not known.
+    """
     if event is None:
         return {"title": escape(text(language, "sale.title")), "meta": "", "about": ""}
     name, details = event.rules.name, event.rules.details
     facts = _named_facts(details, language)
-    return {"title": escape(name), "meta": _meta(name, details, facts), "about": _about(details, facts, language)}
+    return {
+        "title": escape(name),
+        "meta": _meta(name, details, facts, address),
+        "about": _about(details, facts, language),
+    }
 
 
-def _meta(name: str, details: Details, facts: Facts) -> str:
+def _meta(name: str, details: Details, facts: Facts, address: str) -> str:
     """The tags that a preview of a link is made from (OpenGraph, ogp.me)."""
     parts = [told for _, told in facts]
     if details.description is not None:
@@ -43,7 +50,8 @@ def _meta(name: str, details: Details, facts: Facts) -> str:
     tags = [
         *(
             f'<meta property="og:{kind}" content="{escape(content)}">'
-            for kind, content in (("type", "website"), ("title", name))
+            for kind, content in (("type", "website"), ("title", name), ("url", address))
+            if content
         ),
         *((f'<meta name="description" property="og:description" content="{escape(told)}">',) if told else ()),
         *(('<meta name="robots" content="noindex">',) if details.visibility is not Visibility.LISTED else ()),
