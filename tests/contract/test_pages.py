@@ -171,7 +171,9 @@ def test_an_event_with_a_time_has_an_entry_for_calendars(api: Api) -> None:
     assert "DTEND:20261025T030000Z" in unfolded
     assert "SUMMARY:Night\\, of the museum" in unfolded
     assert "LOCATION:Große Halle" in unfolded
-    assert f"DESCRIPTION:{text}\\nSecond line".replace(",", "\\,").replace(";", "\\;") in unfolded
+    begins = "Begins: Sunday, 25 October 2026, 02:30 CET (Europe/Berlin)"
+    told = f"DESCRIPTION:{begins}\\n\\n{text}\\nSecond line"
+    assert told.replace(",", "\\,").replace(";", "\\;") in unfolded
     assert api.anyone.get(f"/events/{api.event()}/calendar.ics").verdict == (404, "not_found")
     assert api.anyone.get("/events/987654321/calendar.ics").verdict == (404, "event_not_found")
 

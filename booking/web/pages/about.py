@@ -2,15 +2,25 @@
 
 from datetime import UTC, datetime, timedelta
 from html import escape
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from booking.domain.details import Details, Price, Visibility
 from booking.domain.model import Event
 from booking.web.pages.languages import DEFAULT, text
-from booking.web.times import EPOCH
+from booking.web.times import EPOCH, to_text
 
-Facts = list[tuple[str, str]]
-"""What is told of an event: each with its label."""
+
+class Fact(NamedTuple):
+    """What is told of an event."""
+
+    label: str
+    told: str
+    at: str = ""
+    """The time that it tells, in RFC 3339, if the event has no zone: the page's script tells it in its reader's."""
+
+
+Facts = list[Fact]
 
 DESCRIPTION_CHARACTERS_MAX = 200
 """Characters of a description in the preview of a link; those that show one cut it off there or earlier."""
@@ -41,7 +51,7 @@ def about(event: Event | None, language: str = DEFAULT, address: str = "") -> di
 
 def _meta(name: str, details: Details, facts: Facts, address: str) -> str:
     """The tags that a preview of a link is made from (OpenGraph, ogp.me)."""
-    parts = [told for _, told in facts]
+    parts = [fact.told for fact in facts]
     if details.description is not None:
         parts.append(" ".join(details.description.split()))
     told = " · ".join(parts)
@@ -61,7 +71,7 @@ def _meta(name: str, details: Details, facts: Facts, address: str) -> str:
 
 def _about(details: Details, facts: Facts, language: str) -> str:
     """The part of the page about the event itself; empty if nothing is told."""
-    rows = "".join(f'<dt>{escape(label)}</dt><dd dir="auto">{escape(told)}</dd>' for label, told in facts)
+    rows = "".join(f'<dt>{escape(fact.label)}</dt><dd dir="auto">{_marked_up(fact)}</dd>' for fact in facts)
     listed = f'<dl class="facts">{rows}</dl>' if rows else ""
     described = details.description and f'<p class="description" dir="auto">{escape(details.description)}</p>'
     if not (listed or described):
@@ -70,21 +80,23 @@ def _about(details: Details, facts: Facts, language: str) -> str:
     return f'<section class="about" aria-label="{label}">{listed}{described or ""}</section>'
 
 
+def _marked_up(fact: Fact) -> str:
+    told = escape(fact.told)
+    return f'<time datetime="{fact.at}">{told}</time>' if fact.at else told
+
+
 def _named_facts(details: Details, language: str) -> Facts:
-    starts, ends = (
-        None if at_ms is None else _time(at_ms, details.time_zone, language)
-        for at_ms in (details.starts_at_ms, details.ends_at_ms)
-    )
-    told = (
-        ("about.begins", starts),
-        ("about.ends", ends),
-        ("about.where", details.venue),
-        ("about.price", details.price and price_text(details.price, language)),
-    )
-    return [(text(language, label), fact) for label, fact in told if fact]
+    zone = details.time_zone
+    times = [
+        Fact(text(language, label), time_text(at_ms, zone, language), "" if zone else to_text(at_ms))
+        for label, at_ms in (("about.begins", details.starts_at_ms), ("about.ends", details.ends_at_ms))
+        if at_ms is not None
+    ]
+    others = (("about.where", details.venue), ("about.price", details.price and price_text(details.price, language)))
+    return [*times, *(Fact(text(language, label), told) for label, told in others if told)]
 
 
-def _time(at_ms: int, time_zone: str | None, language: str) -> str:
+def time_text(at_ms: int, time_zone: str | None, language: str = DEFAULT) -> str:
     """A time as `Wednesday, 1 May 2030, 20:00 CEST (Europe/Berlin)`.
 
     The zone's abbreviation tells apart the two hours at the end of summer time.
