@@ -83,7 +83,7 @@ def test_an_event_is_told_in_its_own_zone_whatever_the_organizers(api: Api, sit:
     for label, value in (
         ("Name", name), ("Description", "Doors at 7.\n\nBring a friend."), ("Where", "Große Halle"),
         ("Time zone", "Europe/Berlin"), ("Begins", "2030-05-01T20:00"), ("Ends", "2030-05-01T22:30"),
-        ("Opens", "2029-12-01T10:00"), ("Price", "45.5"), ("Currency", "eur"), ("Offer to those who wait", "3600"),
+        ("Opens", "2029-12-01T10:00"), ("Price", "45.5"), ("Currency", "eur"), ("Offer to those who wait", "3600"), ("Seconds to pay", "300"),
     ):  # fmt: skip
         page.get_by_label(label).fill(value)
     page.get_by_label("Tickets", exact=True).fill("5")
@@ -97,7 +97,7 @@ def test_an_event_is_told_in_its_own_zone_whatever_the_organizers(api: Api, sit:
         "description": "Doors at 7.\n\nBring a friend.", "venue": "Große Halle", "time_zone": "Europe/Berlin",
         "starts_at": "2030-05-01T18:00:00.000Z", "ends_at": "2030-05-01T20:30:00.000Z",
         "opens_at": "2029-12-01T09:00:00.000Z", "price": {"amount": 4_550, "currency": "EUR"},
-        "visibility": "unlisted", "hold_seconds": 600, "offer_seconds": 3_600,
+        "visibility": "unlisted", "hold_seconds": 600, "offer_seconds": 3_600, "payment_seconds": 300,
     }  # fmt: skip
     assert {field: told[field] for field in expected} == expected
     # What the form shows is what is set, and only what is changed is sent.
@@ -112,10 +112,13 @@ def test_an_event_is_told_in_its_own_zone_whatever_the_organizers(api: Api, sit:
     expect(page.get_by_role("dialog")).to_be_hidden()
     assert changes == ['{"venue":null,"hold_seconds":0}']
     page.get_by_role("button", name="Change", exact=True).click()
+    expect(page.get_by_label("Seconds to pay")).to_have_value("300")
+    page.get_by_label("Seconds to pay").fill("")
     page.get_by_label("Time zone").fill("Europe/London")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("dialog")).to_be_hidden()
-    assert api.anyone.get(f"/events/{event_id}/details").data["starts_at"] == "2030-05-01T19:00:00.000Z"
+    told = api.anyone.get(f"/events/{event_id}/details").data
+    assert (told["starts_at"], told["payment_seconds"]) == ("2030-05-01T19:00:00.000Z", 900)
 
 
 def test_escape_does_not_throw_a_filled_form_away(sit: Sit) -> None:
