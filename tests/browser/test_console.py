@@ -83,7 +83,8 @@ def test_an_event_is_told_in_its_own_zone_whatever_the_organizers(api: Api, sit:
     for label, value in (
         ("Name", name), ("Description", "Doors at 7.\n\nBring a friend."), ("Where", "Große Halle"),
         ("Time zone", "Europe/Berlin"), ("Begins", "2030-05-01T20:00"), ("Ends", "2030-05-01T22:30"),
-        ("Opens", "2029-12-01T10:00"), ("Price", "45.5"), ("Currency", "eur"), ("Offer to those who wait", "3600"), ("Seconds to pay", "300"),
+        ("Opens", "2029-12-01T10:00"), ("Price", "45.5"), ("Currency", "eur"), ("Offer to those who wait", "3600"),
+        ("Seconds to pay", "300"),
     ):  # fmt: skip
         page.get_by_label(label).fill(value)
     page.get_by_label("Tickets", exact=True).fill("5")
@@ -119,6 +120,36 @@ def test_an_event_is_told_in_its_own_zone_whatever_the_organizers(api: Api, sit:
     expect(page.get_by_role("dialog")).to_be_hidden()
     told = api.anyone.get(f"/events/{event_id}/details").data
     assert (told["starts_at"], told["payment_seconds"]) == ("2030-05-01T19:00:00.000Z", 900)
+
+
+def test_a_german_organizer_creates_a_sale_and_ends_it_in_german(api: Api, sit: Sit) -> None:
+    page = (visitor := sit("the-organizer", "organizer", locale="de-DE", timezone_id="Europe/Berlin")).page
+    visitor.go("/console")
+    assert page.evaluate("document.documentElement.lang") == "de"
+    page.get_by_role("button", name="Neuer Verkauf").click()
+    for label, value in (
+        ("Bezeichnung", name := fresh("Nacht")), ("Zahl der Tickets", "12000"), ("Sekunden zum Bestätigen", "90"),
+        ("Angebot an Wartende", "3600"), ("Beginn", "2030-10-27T02:30"), ("Preis", "5"), ("Währung", "E1"),
+    ):  # fmt: skip
+        page.get_by_label(label).fill(value)
+    expect(page.get_by_text("„Beginn“ gibt es zweimal, weil die Uhren zurückgestellt werden")).to_be_visible()
+    page.get_by_role("button", name="Verkauf anlegen").click()
+    expect(page.get_by_text("Drei Buchstaben, zum Beispiel EUR.")).to_be_visible()
+    page.get_by_label("Währung").fill("EUR")
+    page.get_by_role("button", name="Verkauf anlegen").click()
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
+    expect(page.locator(".sentence")).to_have_text("Im Verkauf: 12.000 von 12.000 Tickets frei.")
+    rules = page.locator(".detail > .quiet").first
+    expect(rules).to_contain_text("1 Minute 30 Sekunden Zeit zum Bestätigen · von der Warteliste: 1 Stunde")
+    page.get_by_role("button", name="Jetzt beenden").click()
+    page.get_by_role("dialog").get_by_role("button", name="Beenden").click()
+    expect(page.locator(".sentence")).to_contain_text("Beendet seit")
+    expect(page.locator(".sentence")).to_contain_text(" um ")
+    page.get_by_role("link", name="Personen").click()
+    expect(page.get_by_text("Hier ist niemand.")).to_be_visible()
+    page.get_by_role("link", name="Auswertung").click()
+    expect(page.get_by_text("0 Buchungen verglichen")).to_be_visible()
+    expect(page.locator("#health")).to_contain_text("Bereit ·")
 
 
 def test_escape_does_not_throw_a_filled_form_away(sit: Sit) -> None:
@@ -381,7 +412,7 @@ def test_a_chart_of_one_minute_can_be_read(sit: Sit) -> None:
             const none = { joined: 0, promoted: 0, expired: 0 };
             document.querySelector("main").append(chart.element);
             const minutes = [{ minute: new Date(start).toISOString(), booked: 20, cancelled: 1, ...none }];
-            chart.show(minutes, start, start, { time: start + 2_000, label: "sold out" });
+            chart.show(minutes, start, start, null, { time: start + 2_000, label: "sold out" });
             const box = ({ x, width, y, bottom }) => [x + width / 2, y, bottom];
             const all = (selector) =>
                 [...chart.element.querySelectorAll(selector)].map((one) => box(one.getBoundingClientRect()));
