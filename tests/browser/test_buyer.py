@@ -99,7 +99,7 @@ def test_from_sign_up_to_giving_back_by_keyboard_alone(api: Api, sit: Sit) -> No
     keys.press("Enter")
     walk_to(visitor, "Cancel the booking")
     keys.press("Enter")
-    expect(page.locator("#before").get_by_text("Cancelled")).to_be_visible()
+    expect(page.locator("#before").get_by_text("Cancelled", exact=True)).to_be_visible()
     expect(name).to_be_focused()
     assert api.look(event_id)["tickets_sold"] == 0
 
