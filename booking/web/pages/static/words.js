@@ -17,11 +17,11 @@ const formats = new Map();
 
 export const number = (value) => whole.format(value);
 
-/** A text of the catalogue. `{name}` stands for `values.name`; `values.count` chooses between singular and plural. */
+/** A text of the catalogue. `{name}` stands for `values.name`, if there is one; `values.count` chooses a plural form. */
 export function t(key, values = {}) {
   const entry = texts[key];
   const text = typeof entry === "string" ? entry : (entry[plural.select(values.count)] ?? entry.other);
-  return text.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number" ? number(values[name]) : values[name]));
+  return text.replace(/\{(\w+)\}/g, (place, name) => (typeof values[name] === "number" ? number(values[name]) : (values[name] ?? place)));
 }
 
 /** Whether the catalogue has a text with this key. */
