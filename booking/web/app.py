@@ -257,7 +257,11 @@ class Application:
                 None if settings.stripe_secret is None else PaymentEndpoints(office, settings.stripe_secret),
                 HealthEndpoints(office, reader, ledger, settings.persister_lag_limit, durability, self._is_draining),
                 MetricsEndpoint(office, reader, ledger, batchers, places, self._access_log, metrics_file),
-                PageEndpoints(office, sends_mail=settings.has_accounts and settings.sends_mail),
+                PageEndpoints(
+                    office,
+                    sends_mail=settings.has_accounts and settings.sends_mail,
+                    public_url=settings.public_url,
+                ),
             )
         )
         tasks = [

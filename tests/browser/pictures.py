@@ -22,6 +22,7 @@ FOLDER = Path(__file__).parents[2] / ".pictures"
 TICKETS = 600
 HOLD_SECONDS = 40
 OPENS_IN_SECONDS = 15
+TOKEN_SECONDS = 86_400
 BYTES_MAX = 250_000
 """The largest size of a picture in the repository."""
 
@@ -74,9 +75,9 @@ def take(page: Page, name: str, *, whole: bool = False) -> None:
 
 
 def visit(browser: Browser, api: Api, name: str, role: str | None = None, **options: object) -> Visitor:
-    """A signed-in visitor."""
+    """A signed-in visitor, whose sign-in does not end while the pictures are taken."""
     visitor = Visitor.in_browser(browser, api.base_url, timezone_id="Europe/Berlin", **options)
-    claims = api.claims(name) | ({"role": role} if role else {})
+    claims = api.claims(name) | {"exp": int(time.time()) + TOKEN_SECONDS} | ({"role": role} if role else {})
     visitor.sign_in(api.bearer(name, claims).authorization or "", f"{name}@example.com")
     return visitor
 

@@ -22,6 +22,7 @@ def test_a_sale_is_found_bought_and_watched_below_a_path(browser: Browser, tmp_p
         visitor.go("/tickets/")
         page.get_by_role("link", name=name).click()
         page.wait_for_url(f"**/tickets/sale/{event_id}")
+        assert page.locator("meta[property='og:url']").get_attribute("content") == page.url
         visitor.register(f"{fresh('ada')}@example.com")
         page.get_by_role("button", name="Book 1 ticket").click()
         expect(page.get_by_role("heading", name="The ticket is yours")).to_be_visible()

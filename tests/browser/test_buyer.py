@@ -52,7 +52,7 @@ def test_every_refusal_that_a_buyer_can_meet_has_words_of_its_own(api: Api, sit:
         assert "Idempotency" not in words
 
 
-def test_a_booking_by_keyboard_alone(api: Api, sit: Sit) -> None:
+def test_from_sign_up_to_giving_back_by_keyboard_alone(api: Api, sit: Sit) -> None:
     event_id = api.event(available_tickets=5, max_per_user=3, hold_seconds=600)
     visitor = sit()
     visitor.go(f"/sale/{event_id}")
@@ -68,22 +68,39 @@ def test_a_booking_by_keyboard_alone(api: Api, sit: Sit) -> None:
     expect(page.get_by_role("heading", name="Your tickets")).to_be_focused()
     walk_to(visitor, "How many?")
     keys.press("ArrowDown")
-    walk_to(visitor, "Book 2 tickets")
+    keys.press("ArrowDown")
+    walk_to(visitor, "Book 3 tickets")
     keys.press("Enter")
-    expect(page.get_by_role("heading", name="Your 2 tickets are held")).to_be_focused()
-    walk_to(visitor, "Confirm 2 tickets")
+    expect(page.get_by_role("heading", name="Your 3 tickets are held")).to_be_focused()
+    walk_to(visitor, "Confirm 3 tickets")
     keys.press("Space")
-    expect(page.get_by_role("heading", name="2 tickets are yours")).to_be_focused()
+    expect(page.get_by_role("heading", name="3 tickets are yours")).to_be_focused()
     walk_to(visitor, "Cancel the booking")
     keys.press("Enter")
     expect(page.get_by_role("button", name="Keep it")).to_be_focused()
     keys.press("Escape")
-    assert api.look(event_id)["tickets_sold"] == 2
+    assert api.look(event_id)["tickets_sold"] == 3
     expect(page.get_by_role("button", name="Cancel the booking")).to_be_focused()
+    walk_to(visitor, "My tickets")
+    keys.press("Enter")
+    name = page.locator("h3 a")
+    expect(page.get_by_label("How many do you keep?")).to_be_visible()
+    walk_to(visitor, "How many do you keep?")
+    keys.press("ArrowDown")
+    walk_to(visitor, "Give back the rest")
+    keys.press("Enter")
+    expect(page.get_by_role("button", name="Keep it")).to_be_focused()
+    walk_to(visitor, "Give it back")
+    keys.press("Enter")
+    expect(page.locator("#news")).to_have_text("Changed. You keep 1 ticket.")
+    assert api.look(event_id)["tickets_sold"] == 1
+    expect(name).to_be_focused()
+    walk_to(visitor, "Cancel the booking")
     keys.press("Enter")
     walk_to(visitor, "Cancel the booking")
     keys.press("Enter")
-    expect(page.get_by_role("heading", name="Your tickets")).to_be_visible()
+    expect(page.locator("#before").get_by_text("Cancelled", exact=True)).to_be_visible()
+    expect(name).to_be_focused()
     assert api.look(event_id)["tickets_sold"] == 0
 
 

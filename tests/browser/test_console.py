@@ -84,6 +84,7 @@ def test_an_event_is_told_in_its_own_zone_whatever_the_organizers(api: Api, sit:
         ("Name", name), ("Description", "Doors at 7.\n\nBring a friend."), ("Where", "Große Halle"),
         ("Time zone", "Europe/Berlin"), ("Begins", "2030-05-01T20:00"), ("Ends", "2030-05-01T22:30"),
         ("Opens", "2029-12-01T10:00"), ("Price", "45.5"), ("Currency", "eur"), ("Offer to those who wait", "3600"),
+        ("Seconds to pay", "300"),
     ):  # fmt: skip
         page.get_by_label(label).fill(value)
     page.get_by_label("Tickets", exact=True).fill("5")
@@ -97,7 +98,7 @@ def test_an_event_is_told_in_its_own_zone_whatever_the_organizers(api: Api, sit:
         "description": "Doors at 7.\n\nBring a friend.", "venue": "Große Halle", "time_zone": "Europe/Berlin",
         "starts_at": "2030-05-01T18:00:00.000Z", "ends_at": "2030-05-01T20:30:00.000Z",
         "opens_at": "2029-12-01T09:00:00.000Z", "price": {"amount": 4_550, "currency": "EUR"},
-        "visibility": "unlisted", "hold_seconds": 600, "offer_seconds": 3_600,
+        "visibility": "unlisted", "hold_seconds": 600, "offer_seconds": 3_600, "payment_seconds": 300,
     }  # fmt: skip
     assert {field: told[field] for field in expected} == expected
     # What the form shows is what is set, and only what is changed is sent.
@@ -112,10 +113,43 @@ def test_an_event_is_told_in_its_own_zone_whatever_the_organizers(api: Api, sit:
     expect(page.get_by_role("dialog")).to_be_hidden()
     assert changes == ['{"venue":null,"hold_seconds":0}']
     page.get_by_role("button", name="Change", exact=True).click()
+    expect(page.get_by_label("Seconds to pay")).to_have_value("300")
+    page.get_by_label("Seconds to pay").fill("")
     page.get_by_label("Time zone").fill("Europe/London")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("dialog")).to_be_hidden()
-    assert api.anyone.get(f"/events/{event_id}/details").data["starts_at"] == "2030-05-01T19:00:00.000Z"
+    told = api.anyone.get(f"/events/{event_id}/details").data
+    assert (told["starts_at"], told["payment_seconds"]) == ("2030-05-01T19:00:00.000Z", 900)
+
+
+def test_a_german_organizer_creates_a_sale_and_ends_it_in_german(api: Api, sit: Sit) -> None:
+    page = (visitor := sit("the-organizer", "organizer", locale="de-DE", timezone_id="Europe/Berlin")).page
+    visitor.go("/console")
+    assert page.evaluate("document.documentElement.lang") == "de"
+    page.get_by_role("button", name="Neuer Verkauf").click()
+    for label, value in (
+        ("Bezeichnung", name := fresh("Nacht")), ("Zahl der Tickets", "12000"), ("Sekunden zum Bestätigen", "90"),
+        ("Angebot an Wartende", "3600"), ("Beginn", "2030-10-27T02:30"), ("Preis", "5"), ("Währung", "E1"),
+    ):  # fmt: skip
+        page.get_by_label(label).fill(value)
+    expect(page.get_by_text("„Beginn“ gibt es zweimal, weil die Uhren zurückgestellt werden")).to_be_visible()
+    page.get_by_role("button", name="Verkauf anlegen").click()
+    expect(page.get_by_text("Drei Buchstaben, zum Beispiel EUR.")).to_be_visible()
+    page.get_by_label("Währung").fill("EUR")
+    page.get_by_role("button", name="Verkauf anlegen").click()
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
+    expect(page.locator(".sentence")).to_have_text("Im Verkauf: 12.000 von 12.000 Tickets frei.")
+    rules = page.locator(".detail > .quiet").first
+    expect(rules).to_contain_text("1 Minute 30 Sekunden Zeit zum Bestätigen · von der Warteliste: 1 Stunde")
+    page.get_by_role("button", name="Jetzt beenden").click()
+    page.get_by_role("dialog").get_by_role("button", name="Beenden").click()
+    expect(page.locator(".sentence")).to_contain_text("Beendet seit")
+    expect(page.locator(".sentence")).to_contain_text(" um ")
+    page.get_by_role("link", name="Personen").click()
+    expect(page.get_by_text("Hier ist niemand.")).to_be_visible()
+    page.get_by_role("link", name="Auswertung").click()
+    expect(page.get_by_text("0 Buchungen verglichen")).to_be_visible()
+    expect(page.locator("#health")).to_contain_text("Bereit ·")
 
 
 def test_escape_does_not_throw_a_filled_form_away(sit: Sit) -> None:
@@ -236,10 +270,10 @@ def test_the_line_is_shown_from_its_head_however_long(api: Api, sit: Sit) -> Non
     rows = page.get_by_role("region", name="People", exact=True).locator("tbody tr")
     expect(rows).to_have_count(50)
     expect(rows.first).to_contain_text(waiting[0].id)
-    expect(rows.first).to_contain_text("place 1 in line")
+    expect(rows.first).to_contain_text("Place 1 in line")
     page.get_by_role("button", name="More").click()
     expect(rows).to_have_count(55)
-    expect(rows.last).to_contain_text("place 55 in line")
+    expect(rows.last).to_contain_text("Place 55 in line")
 
 
 def test_a_sale_that_is_not_there_is_asked_for_once_and_shows_nothing(sit: Sit) -> None:
@@ -250,7 +284,7 @@ def test_a_sale_that_is_not_there_is_asked_for_once_and_shows_nothing(sit: Sit) 
     page.on("request", lambda request: asked.append(request.url))
     page.clock.install()
     visitor.go("/console#sale-987654321")
-    expect(page.get_by_text("This sale does not exist.")).to_be_visible()
+    expect(page.get_by_text("This sale does not exist")).to_be_visible()
     expect(page.get_by_role("button", name="Change")).to_be_hidden()
     page.clock.fast_forward(LATER_MS)
     ask_last(page)
@@ -320,11 +354,11 @@ def test_the_people_the_chart_and_the_report_follow_the_sale(api: Api, sit: Sit,
         user.book(event_id)
     expect(rows).to_have_count(3)
     expect(rows.first).to_contain_text(waiting[0].id)
-    expect(rows.last).to_contain_text("place 3 in line")
+    expect(rows.last).to_contain_text("Place 3 in line")
     page.get_by_role("button", name="Booked 2").click()
     page.get_by_role("button", name=f"Cancel {buyer.id}").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel it").click()
-    expect(page.get_by_text(f"{buyer.id}: Booking canceled successfully.")).to_be_visible()
+    expect(page.get_by_text(f"{buyer.id}: cancelled.")).to_be_visible()
     expect(rows.first).to_contain_text(waiting[0].id)
     with page.expect_download() as download:
         page.get_by_role("button", name="Export these as NDJSON").click()
@@ -378,7 +412,7 @@ def test_a_chart_of_one_minute_can_be_read(sit: Sit) -> None:
             const none = { joined: 0, promoted: 0, expired: 0 };
             document.querySelector("main").append(chart.element);
             const minutes = [{ minute: new Date(start).toISOString(), booked: 20, cancelled: 1, ...none }];
-            chart.show(minutes, start, start, { time: start + 2_000, label: "sold out" });
+            chart.show(minutes, start, start, null, { time: start + 2_000, label: "sold out" });
             const box = ({ x, width, y, bottom }) => [x + width / 2, y, bottom];
             const all = (selector) =>
                 [...chart.element.querySelectorAll(selector)].map((one) => box(one.getBoundingClientRect()));

@@ -86,6 +86,29 @@ def test_a_forgotten_password_is_chosen_anew_by_the_link_of_a_mail(
     expect(again.page.get_by_role("button", name="Send me a link")).to_be_visible()
 
 
+def test_a_buyer_whom_the_organizer_cancels_is_told_the_reason(
+    mails: Mailing, browser: Browser, windows: list[Visitor]
+) -> None:
+    buyer = mails.buyer()
+    event_id = mails.api.event()
+    buyer.caller.book(event_id)
+    visitor = new_window(mails, browser, windows)
+    claims = {**mails.api.claims("the-organizer"), "role": "organizer"}
+    visitor.sign_in(mails.api.bearer("the-organizer", claims).authorization or "", "organizer@example.com")
+    visitor.go(f"/console#sale-{event_id}/people")
+    page = visitor.page
+    page.get_by_role("button", name=f"Cancel {buyer.email}").click()
+    page.get_by_label("Reason").fill("The hall is smaller than we thought.")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel it").click()
+    expect(page.get_by_text(f"{buyer.email}: cancelled.")).to_be_visible()
+    told = text_of(mails.server.wait_for(buyer.email))
+    assert "The reason: The hall is smaller than we thought." in told
+    changes = mails.api.organizer.get(f"/events/{event_id}/changes").data
+    assert [one.get("reason") for one in changes][-1] == "The hall is smaller than we thought."
+
+
 def test_a_promoted_buyer_without_a_tab_follows_the_mail_and_confirms_in_time(
     mails: Mailing, browser: Browser, windows: list[Visitor]
 ) -> None:

@@ -1,5 +1,7 @@
 """What the buyer's page says is true at the moment, and can be perceived by everyone."""
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -78,6 +80,59 @@ def test_an_hour_that_is_there_twice_is_told_apart(api: Api, sit: Sit) -> None:
         visitor.go(f"/sale/{event_id}")
         expect(page.locator("#window")).to_contain_text(words)
         expect(page.locator("#rules")).to_contain_text(words)
+
+
+@pytest.mark.parametrize(
+    ("zone", "opens", "closes", "begins", "now"),
+    [
+        ("Asia/Kolkata", "23:30 GMT+5:30", "01:30 GMT+5:30", "23:30 IST (Asia/Kolkata)", r"GMT\+5:30"),
+        (None, "14:00 GMT-4", "16:00 GMT-4", "14:00 GMT-4", "GMT-[45]"),
+    ],
+)
+def test_times_are_told_in_the_events_zone_or_the_readers_and_it_is_named(
+    api: Api, sit: Sit, zone: str | None, opens: str, closes: str, begins: str, now: str
+) -> None:
+    name = fresh("zone")
+    event_id = api.event(
+        event_name=name,
+        time_zone=zone,
+        opens_at="2030-05-01T18:00:00Z",
+        closes_at="2030-05-01T20:00:00Z",
+        starts_at="2030-05-02T18:00:00Z",
+    )
+    page = (visitor := sit("the-organizer", "organizer", timezone_id="America/New_York")).page
+    visitor.go("/")
+    expect(page.locator("#sales > li", has_text=name)).to_contain_text(opens)
+    visitor.go(f"/sale/{event_id}")
+    expect(page.locator("#window")).to_contain_text(opens)
+    expect(page.locator("#rules")).to_contain_text(closes)
+    expect(page.locator(".about")).to_contain_text(begins)
+    visitor.go(f"/console#sale-{event_id}")
+    rules = page.locator(".detail > .quiet").first
+    expect(page.locator(".sentence")).to_contain_text(opens)
+    expect(rules).to_contain_text(closes)
+    expect(page.locator(".legend .zone")).to_have_text(re.compile(f"Times in {now}"))
+    api.organizer.change(event_id, opens_at=None, hold_seconds=600)
+    api.organizer.book(event_id)
+    expect(rules).not_to_contain_text(opens)
+    page.get_by_role("link", name="People").click()
+    expect(page.locator(".people tbody")).to_contain_text(re.compile(f"Held until .* {now}"))
+    visitor.go("/me")
+    expect(page.locator("li", has_text=name)).to_contain_text(re.compile(f"held for you until .* {now}"))
+
+
+def test_a_zone_that_an_older_browser_lacks_does_not_break_the_page(api: Api, sit: Sit) -> None:
+    event_id = api.event(opens_at="2030-05-01T18:00:00Z", time_zone="Asia/Kolkata")
+    page = (visitor := sit(timezone_id="America/New_York")).page
+    page.add_init_script(
+        """const Format = Intl.DateTimeFormat;
+        Intl.DateTimeFormat = function (locale, options) {
+            if (options?.timeZone === "Asia/Kolkata") throw new RangeError("an unknown zone");
+            return new Format(locale, options);
+        };"""
+    )
+    visitor.go(f"/sale/{event_id}")
+    expect(page.locator("#window")).to_contain_text("14:00 GMT-4")
 
 
 @pytest.mark.parametrize("path", ["/", "/me", "/sale/{event_id}", "/nowhere"])

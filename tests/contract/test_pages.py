@@ -91,17 +91,17 @@ def test_a_page_is_one_round_of_files(api: Api, language: str) -> None:
     for path in ("/", "/me", "/account", "/reset", "/console", f"/sale/{api.event()}"):
         page = api.http.get(path, headers={"Accept-Language": language})
         links = [link.rpartition("/")[2] for link in LINK.findall(page.text)]
-        own = "en" if path == "/console" else language
         name = {"/": "index"}.get(path, path.split("/")[1])
         styles = ["pages.css", *(["console.css"] if path == "/console" else [])]
-        assert sorted(links) == sorted(["icon.svg", *styles, f"{name}.{own}.js"])
-        script = api.http.get(f"/static/{name}.{own}.js")
+        assert sorted(links) == sorted(["icon.svg", *styles, f"{name}.{language}.js"])
+        script = api.http.get(f"/static/{name}.{language}.js")
         assert script.headers["content-type"] == "text/javascript; charset=utf-8"
         assert not re.search(r"^(import|export)\b|\bimport\(", script.text, re.MULTILINE)
 
 
 def test_a_page_speaks_the_language_that_its_visitor_prefers(api: Api) -> None:
-    for path in ("/", "/me", "/account", "/reset", f"/sale/{api.event()}", "/sale/0"):
+    paths = ("/", "/me", "/account", "/reset", "/console", "/console/webhooks", f"/sale/{api.event()}", "/sale/0")
+    for path in paths:
         english, german = (api.http.get(path, headers={"Accept-Language": one}) for one in ("fr", "de-CH, en;q=0.7"))
         assert '<html lang="en"' in english.text
         assert '<html lang="de"' in german.text
@@ -171,7 +171,9 @@ def test_an_event_with_a_time_has_an_entry_for_calendars(api: Api) -> None:
     assert "DTEND:20261025T030000Z" in unfolded
     assert "SUMMARY:Night\\, of the museum" in unfolded
     assert "LOCATION:Große Halle" in unfolded
-    assert f"DESCRIPTION:{text}\\nSecond line".replace(",", "\\,").replace(";", "\\;") in unfolded
+    begins = "Begins: Sunday, 25 October 2026, 02:30 CET (Europe/Berlin)"
+    told = f"DESCRIPTION:{begins}\\n\\n{text}\\nSecond line"
+    assert told.replace(",", "\\,").replace(";", "\\;") in unfolded
     assert api.anyone.get(f"/events/{api.event()}/calendar.ics").verdict == (404, "not_found")
     assert api.anyone.get("/events/987654321/calendar.ics").verdict == (404, "event_not_found")
 

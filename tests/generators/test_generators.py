@@ -3,42 +3,17 @@
 The Python generator needs another typer than the service, so it has an environment of its own, from a lock.
 """
 
-import os
-import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from booking.web.openapi.document import document_bytes
+from tests.fixtures.packages import NPM_CI, PROGRAM_SECONDS_MAX, install, run
 from tests.fixtures.service import RunningService
 
 HERE = Path(__file__).parent
-PROGRAM_SECONDS_MAX = 180
-UNREACHABLE = re.compile(r"ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|ENETUNREACH|dns error|Could not connect")
-
-
-def run(folder: Path, *command: object, path: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Runs a program in `folder`, with `path` first on the PATH."""
-    environment = {**os.environ, "NO_COLOR": "1"}
-    environment.pop("VIRTUAL_ENV", None)
-    if path is not None:
-        environment["PATH"] = f"{path}:{environment['PATH']}"
-    return subprocess.run(
-        [str(word) for word in command],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=PROGRAM_SECONDS_MAX, check=False,
-    )  # fmt: skip
-
-
-def install(folder: Path, *command: object) -> None:
-    """Runs a package manager. Skips the test if its registry cannot be reached."""
-    done = run(folder, *command)
-    said = done.stdout + done.stderr
-    if done.returncode != 0 and UNREACHABLE.search(said):
-        pytest.skip(f"the registry of {command[0]} cannot be reached")
-    assert done.returncode == 0, said
 
 
 @pytest.mark.timeout(2 * PROGRAM_SECONDS_MAX)
@@ -70,7 +45,7 @@ def test_a_generated_python_client_books_a_ticket_and_parses_errors(tmp_path: Pa
 @pytest.mark.timeout(2 * PROGRAM_SECONDS_MAX)
 def test_generated_typescript_types_compile_strictly_and_know_each_error(tmp_path: Path) -> None:
     shutil.copytree(HERE / "typescript", tmp_path, dirs_exist_ok=True)
-    install(tmp_path, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+    install(tmp_path, *NPM_CI)
     (tmp_path / "openapi.json").write_bytes(document_bytes())
     programs = tmp_path / "node_modules" / ".bin"
     generated = run(tmp_path, programs / "openapi-typescript", "openapi.json", "-o", "api.ts")

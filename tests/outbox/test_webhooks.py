@@ -14,13 +14,6 @@ from tests.outbox.receiver import Receiver, receiving
 ALL = ["created", "changed", "booked", "held", "joined", "confirmed", "promoted", "cancelled", "left", "expired"]
 
 
-@pytest.fixture
-def organizer(api: Api) -> Caller:
-    """A new organizer, who has no webhooks and no events yet."""
-    user_id = fresh("organizer")
-    return api.bearer(user_id, {**api.claims(user_id), "role": "organizer"})
-
-
 def event(organizer: Caller, **fields: Any) -> int:
     """A new event of this organizer."""
     answer = organizer.post("/initialize", {"event_name": fresh("event"), "available_tickets": 1, **fields})

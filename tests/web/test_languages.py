@@ -1,5 +1,6 @@
 """The catalogues of the pages' texts, and the choice of a language."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from booking.web.pages import FOLDER, wants_html
 from booking.web.pages.languages import PLACE, TEXTS, language_of
+from booking.web.pages.static_files import FILES
 from booking.web.pages.static_files import FOLDER as STATIC
 
 from .asgi import scope
@@ -16,6 +18,11 @@ NAMES = re.compile(r"\{(\w+)\}")
 USED = re.compile(r'\bt\(\s*(?:[^"`()]*\? )?"([a-z_.]+)"')
 QUOTED = re.compile(r"""["']([a-z_]+(?:\.[a-z_]+)+)["']""")
 BEGINNINGS = re.compile(r"`([a-z_.]+\.)\$\{")
+
+SAME = ("page.brand", "index.title", "notices.text.confirmed", "webhooks.title", "webhooks.one")
+"""Texts that are the same in every language."""
+
+CARRIED = re.compile(r"^const texts = (\{.*\});$", re.MULTILINE)
 
 SOURCES = {
     path: path.read_text(encoding="utf-8")
@@ -35,14 +42,24 @@ def test_a_language_has_every_text_with_the_same_values(language: str) -> None:
     assert set(own) == set(TEXTS["en"])
     for key, text in TEXTS["en"].items():
         assert names(own[key]) == names(text), key
-        assert own[key] != text or key in ("page.brand", "index.title", "notices.text.confirmed"), (
-            f"{key} is not translated"
-        )
+        assert own[key] != text or key in SAME, f"{key} is not translated"
 
 
 def test_every_text_that_a_page_asks_for_is_in_the_catalogue() -> None:
     asked = {key for source in SOURCES.values() for pattern in (USED, PLACE) for key in pattern.findall(source)}
     assert asked <= set(TEXTS["en"])
+
+
+@pytest.mark.parametrize("page", ["index", "sale", "me", "account", "reset", "console", "webhooks"])
+def test_a_page_carries_the_texts_that_it_asks_for_and_not_those_of_others(page: str) -> None:
+    script = FILES[f"{page}.de.js"].body.decode()
+    (carried,) = CARRIED.findall(script)
+    texts = json.loads(carried)
+    assert {key for pattern in (USED, QUOTED) for key in pattern.findall(script)} & set(TEXTS["de"]) <= set(texts)
+    assert all(any(key.startswith(begun) for key in texts) for begun in BEGINNINGS.findall(script))
+    assert ("console.title" in texts) == (page in ("console", "webhooks"))
+    assert ("field.venue" in texts) == (page in ("console", "webhooks"))
+    assert len(texts) < len(TEXTS["de"])
 
 
 def test_every_text_of_the_catalogue_is_asked_for() -> None:

@@ -102,11 +102,18 @@ def test_the_page_tells_the_details_in_german_too() -> None:
     assert '<dt>Preis</dt><dd dir="auto">45,00 EUR</dd>' in told
 
 
+def test_a_time_of_an_event_without_a_zone_is_marked_for_the_readers_zone() -> None:
+    details = Details(starts_at_ms=from_text("2030-05-01T18:00:00Z"))
+    told = about(replace(EVENT, rules=Rules("A", 10, details=details)))
+    assert '<time datetime="2030-05-01T18:00:00.000Z">Wednesday, 1 May 2030, 18:00 UTC</time>' in told["about"]
+    assert "<time" not in about(replace(EVENT, rules=Rules("A", 10, details=TOLD)))["about"]
+
+
 @pytest.mark.parametrize("at_ms", [FIRST, LAST])
 @pytest.mark.parametrize("zone", [None, "Pacific/Auckland", "America/Adak"])
 def test_any_time_in_any_zone_can_be_told(at_ms: int, zone: str | None) -> None:
     told = about(replace(EVENT, rules=Rules("A", 1, details=Details(starts_at_ms=at_ms, time_zone=zone))))
-    assert f"({zone})" in told["about"] or " UTC</dd>" in told["about"]
+    assert f"({zone})" in told["about"] or " UTC</" in told["about"]
 
 
 async def test_the_page_follows_a_change_of_the_details_and_no_booking() -> None:
@@ -119,6 +126,26 @@ async def test_the_page_follows_a_change_of_the_details_and_no_booking() -> None
         bodies.append((await call(endpoints.sale, request)).body)
     assert bodies[0] == bodies[1]
     assert b"<title>B</title>" in bodies[2]
+
+
+@pytest.mark.parametrize(
+    ("host", "root", "public_url", "told"),
+    [
+        (b"tickets.example.com", "", None, "http://tickets.example.com/sale/7"),
+        (b"tickets.example.com:8443", "/shop", None, "http://tickets.example.com:8443/shop/sale/7"),
+        (b"[2001:db8::1]:80", "", None, "http://[2001:db8::1]:80/sale/7"),
+        (b"10.0.0.1", "/shop", "https://example.com/shop", "https://example.com/shop/sale/7"),
+        (b'a"><script>', "", None, None),
+        (b"a/b", "", None, None),
+        (b"", "", None, None),
+    ],
+)
+async def test_the_page_tells_its_own_address(host: bytes, root: str, public_url: str | None, told: str | None) -> None:
+    endpoints = PageEndpoints(cast("BoxOffice", Office(EVENT)), public_url=public_url)
+    request: dict[str, Any] = scope(path=f"{root}/sale/7", headers=[(b"host", host)])
+    request |= {"path_params": {"event_id": "7"}, "root_path": root}
+    page = (await call(endpoints.sale, request)).body.decode()
+    assert re.findall('<meta property="og:url" content="(.*)">', page) == ([] if told is None else [told])
 
 
 def test_the_reference_is_drawn_by_the_file_that_its_licence_names() -> None:

@@ -8,6 +8,8 @@ from starlette.types import Receive, Scope
 from booking.domain.model import Event
 from booking.inventory.box_office import BoxOffice
 from booking.web.local_limits import LocalBuckets, address_key
+from booking.web.pages.about import time_text
+from booking.web.pages.languages import language_of, text
 from booking.web.problems import Problem
 from booking.web.requests import read_event_id
 from booking.web.responses import PlainResponse
@@ -36,13 +38,20 @@ class CalendarEndpoint:
         if details.starts_at_ms is None:
             raise Problem("not_found", "The organizer has not told when the event begins.")
         name = b'attachment; filename="event-%d.ics"' % event.id
-        body = calendar(event, details.starts_at_ms)
+        body = calendar(event, details.starts_at_ms, language_of(scope))
         return PlainResponse(200, body, (b"content-disposition", name), media_type=MEDIA_TYPE)
 
 
-def calendar(event: Event, starts_at_ms: int) -> bytes:
-    """The calendar with this one entry. Times are in UTC, which a calendar shows in its user's zone."""
+def calendar(event: Event, starts_at_ms: int, language: str) -> bytes:
+    """The calendar with this one entry.
+
+    Times are in UTC, which a calendar shows in its user's zone: a local time could be there twice. The description
+    begins with the time in the event's zone, for those who travel to it.
+    """
     details = event.rules.details
+    zone = details.time_zone
+    begins = zone and f"{text(language, 'about.begins')}: {time_text(starts_at_ms, zone, language)}"
+    description = "\n\n".join(part for part in (begins, details.description) if part)
     lines = [
         "BEGIN:VCALENDAR",
         "VERSION:2.0",
@@ -55,7 +64,7 @@ def calendar(event: Event, starts_at_ms: int) -> bytes:
         *([] if details.ends_at_ms is None else [f"DTEND:{_time(details.ends_at_ms)}"]),
         f"SUMMARY:{_text(event.rules.name)}",
         *([] if details.venue is None else [f"LOCATION:{_text(details.venue)}"]),
-        *([] if details.description is None else [f"DESCRIPTION:{_text(details.description)}"]),
+        *([f"DESCRIPTION:{_text(description)}"] if description else []),
         "END:VEVENT",
         "END:VCALENDAR",
     ]

@@ -1,5 +1,6 @@
 """The HTML pages for buyers and organizers: templates that are filled in once, and sent from memory."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from html import escape
@@ -25,6 +26,9 @@ VARY = b"accept-encoding, accept-language"
 
 NO_STORE = b"no-store"
 
+HOST = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
+"""A request's Host that an address is made from: a name or an address, with an optional port."""
+
 TICKET_POLICY = POLICY.replace(b"img-src 'self'", b"img-src 'self' blob:")
 """The policy of the page that shows tickets: it loads their pictures with the token, which an image's address lacks."""
 
@@ -39,10 +43,11 @@ class PageEndpoints:
     change of that. So thousands of users who reload a page cost only its bytes.
     """
 
-    def __init__(self, office: BoxOffice, *, sends_mail: bool = False) -> None:
+    def __init__(self, office: BoxOffice, *, sends_mail: bool = False, public_url: str | None = None) -> None:
         self._office = office
+        self._public_url = public_url
         self._mail = "on" if sends_mail else "off"
-        self._rendered: dict[tuple[int, str, str], tuple[str, StaticAsset]] = {}
+        self._rendered: dict[tuple[int, str, str, str], tuple[str, StaticAsset]] = {}
 
     async def index(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /`: the list of sales."""
@@ -54,7 +59,7 @@ class PageEndpoints:
 
     async def console(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /console`: the organizer's page. Anyone can load it, but its data need an organizer's token."""
-        await filled("console", root_of(scope), mail=self._mail).send(scope, send)
+        await _send(scope, send, "console", mail=self._mail)
 
     async def account(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /account`: where the user of an account changes it."""
@@ -66,7 +71,7 @@ class PageEndpoints:
 
     async def webhooks(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /console/webhooks`: the organizer's page for webhooks."""
-        await filled("webhooks", root_of(scope), mail=self._mail).send(scope, send)
+        await _send(scope, send, "webhooks", mail=self._mail)
 
     async def sale(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /sale/{event_id}`: the buyer's page, or a 404 page if there is no such sale."""
@@ -83,7 +88,7 @@ class PageEndpoints:
 
     def _of_event(self, scope: Scope, event: Event) -> StaticAsset:
         """The page of an event, in the language that the client prefers."""
-        place = (event.id, root_of(scope), language_of(scope))
+        place = (event.id, self._site(scope), root_of(scope), language_of(scope))
         known = self._rendered.get(place)
         if known is None or known[0] != event.rules_tag:
             if len(self._rendered) >= RENDERED_MAX:
@@ -92,8 +97,16 @@ class PageEndpoints:
         return known[1]
 
     def _sale(self, scope: Scope, event: Event | None) -> StaticAsset:
-        language = language_of(scope)
-        return rendered("sale", root_of(scope), language, about(event, language) | {"mail": self._mail})
+        language, site = language_of(scope), self._site(scope)
+        pieces = about(event, language, f"{site}/sale/{event.id}" if event and site else "")
+        return rendered("sale", root_of(scope), language, pieces | {"mail": self._mail})
+
+    def _site(self, scope: Scope) -> str:
+        """The address of the first page: BOOKING_PUBLIC_URL, or by the request; empty if its Host is odd."""
+        if self._public_url is not None:
+            return self._public_url
+        host = fields_of(scope).get(b"host", b"").decode("latin-1")
+        return f"{scope['scheme']}://{host}{root_of(scope)}" if HOST.fullmatch(host) else ""
 
 
 async def send_missing(scope: Scope, send: Send, code: str) -> None:

@@ -2,15 +2,25 @@
 
 from datetime import UTC, datetime, timedelta
 from html import escape
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from booking.domain.details import Details, Price, Visibility
 from booking.domain.model import Event
 from booking.web.pages.languages import DEFAULT, text
-from booking.web.times import EPOCH
+from booking.web.times import EPOCH, to_text
 
-Facts = list[tuple[str, str]]
-"""What is told of an event: each with its label."""
+
+class Fact(NamedTuple):
+    """What is told of an event."""
+
+    label: str
+    told: str
+    at: str = ""
+    """The time that it tells, in RFC 3339, if the event has no zone: the page's script tells it in its reader's."""
+
+
+Facts = list[Fact]
 
 DESCRIPTION_CHARACTERS_MAX = 200
 """Characters of a description in the preview of a link; those that show one cut it off there or earlier."""
@@ -23,18 +33,25 @@ DIGITS = {
 """Digits after the point of currencies that do not have two (ISO 4217, table A.1)."""
 
 
-def about(event: Event | None, language: str = DEFAULT) -> dict[str, str]:
-    """The pieces of HTML for the page's template; without an event those of a page that tells nothing of it."""
+def about(event: Event | None, language: str = DEFAULT, address: str = "") -> dict[str, str]:
+    """The pieces of HTML for the page's template; without an event those of a page that tells nothing of it.
+
+    `address` is the page's own, with scheme and host; empty if it is not known.
+    """
     if event is None:
         return {"title": escape(text(language, "sale.title")), "meta": "", "about": ""}
     name, details = event.rules.name, event.rules.details
     facts = _named_facts(details, language)
-    return {"title": escape(name), "meta": _meta(name, details, facts), "about": _about(details, facts, language)}
+    return {
+        "title": escape(name),
+        "meta": _meta(name, details, facts, address),
+        "about": _about(details, facts, language),
+    }
 
 
-def _meta(name: str, details: Details, facts: Facts) -> str:
+def _meta(name: str, details: Details, facts: Facts, address: str) -> str:
     """The tags that a preview of a link is made from (OpenGraph, ogp.me)."""
-    parts = [told for _, told in facts]
+    parts = [fact.told for fact in facts]
     if details.description is not None:
         parts.append(" ".join(details.description.split()))
     told = " · ".join(parts)
@@ -43,7 +60,8 @@ def _meta(name: str, details: Details, facts: Facts) -> str:
     tags = [
         *(
             f'<meta property="og:{kind}" content="{escape(content)}">'
-            for kind, content in (("type", "website"), ("title", name))
+            for kind, content in (("type", "website"), ("title", name), ("url", address))
+            if content
         ),
         *((f'<meta name="description" property="og:description" content="{escape(told)}">',) if told else ()),
         *(('<meta name="robots" content="noindex">',) if details.visibility is not Visibility.LISTED else ()),
@@ -53,7 +71,7 @@ def _meta(name: str, details: Details, facts: Facts) -> str:
 
 def _about(details: Details, facts: Facts, language: str) -> str:
     """The part of the page about the event itself; empty if nothing is told."""
-    rows = "".join(f'<dt>{escape(label)}</dt><dd dir="auto">{escape(told)}</dd>' for label, told in facts)
+    rows = "".join(f'<dt>{escape(fact.label)}</dt><dd dir="auto">{_marked_up(fact)}</dd>' for fact in facts)
     listed = f'<dl class="facts">{rows}</dl>' if rows else ""
     described = details.description and f'<p class="description" dir="auto">{escape(details.description)}</p>'
     if not (listed or described):
@@ -62,21 +80,23 @@ def _about(details: Details, facts: Facts, language: str) -> str:
     return f'<section class="about" aria-label="{label}">{listed}{described or ""}</section>'
 
 
+def _marked_up(fact: Fact) -> str:
+    told = escape(fact.told)
+    return f'<time datetime="{fact.at}">{told}</time>' if fact.at else told
+
+
 def _named_facts(details: Details, language: str) -> Facts:
-    starts, ends = (
-        None if at_ms is None else _time(at_ms, details.time_zone, language)
-        for at_ms in (details.starts_at_ms, details.ends_at_ms)
-    )
-    told = (
-        ("about.begins", starts),
-        ("about.ends", ends),
-        ("about.where", details.venue),
-        ("about.price", details.price and price_text(details.price, language)),
-    )
-    return [(text(language, label), fact) for label, fact in told if fact]
+    zone = details.time_zone
+    times = [
+        Fact(text(language, label), time_text(at_ms, zone, language), "" if zone else to_text(at_ms))
+        for label, at_ms in (("about.begins", details.starts_at_ms), ("about.ends", details.ends_at_ms))
+        if at_ms is not None
+    ]
+    others = (("about.where", details.venue), ("about.price", details.price and price_text(details.price, language)))
+    return [*times, *(Fact(text(language, label), told) for label, told in others if told)]
 
 
-def _time(at_ms: int, time_zone: str | None, language: str) -> str:
+def time_text(at_ms: int, time_zone: str | None, language: str = DEFAULT) -> str:
     """A time as `Wednesday, 1 May 2030, 20:00 CEST (Europe/Berlin)`.
 
     The zone's abbreviation tells apart the two hours at the end of summer time.

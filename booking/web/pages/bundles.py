@@ -27,9 +27,14 @@ def entries_of(sources: Mapping[str, str]) -> list[str]:
 
 def bundle(entry: str, sources: Mapping[str, str]) -> str:
     """One module that does what `entry` and its imports do. Raises ValueError for an unknown form, or a cycle."""
+    return "\n".join(_wrapped(name, sources[name], is_entry=name == entry) for name in scripts_of(entry, sources))
+
+
+def scripts_of(entry: str, sources: Mapping[str, str]) -> list[str]:
+    """The scripts of a page, each behind those that it imports. Raises ValueError for a cycle."""
     order: list[str] = []
     _visit(entry, sources, order, ())
-    return "\n".join(_wrapped(name, sources[name], is_entry=name == entry) for name in order)
+    return order
 
 
 def _visit(name: str, sources: Mapping[str, str], order: list[str], above: tuple[str, ...]) -> None:

@@ -5,14 +5,16 @@ instead of 10 µs, and 2 ms with compression, which it repeats for each request.
 open its page in the same minute. A page loads one style sheet and one script, which is made of many.
 """
 
+import re
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from booking.web.pages.bundles import bundle, entries_of
-from booking.web.pages.languages import DEFAULT, TEXTS
+from booking.web.pages.bundles import bundle, entries_of, scripts_of
+from booking.web.pages.languages import DEFAULT, TEXTS, Text
 from booking.web.pages.static_assets import IMMUTABLE, REVALIDATE, StaticAsset
 from booking.web.problems import Problem
 
@@ -30,14 +32,22 @@ STYLES = ("theme.css", "booking.css")
 CATALOGUE = "catalogue.js"
 """The module with the texts of one language."""
 
+KINDS = re.compile(r"[\"`]([a-z_]+)\.")
+"""The first part of a text's key, as scripts write it: `"sale.lost"`, `` `state.${state}` ``."""
+
 LIBRARY = "rapidoc.js"
 """Not a script of ours: it stays as it is."""
 
 
-def catalogue(language: str) -> str:
-    """The module with the texts of a language."""
-    texts = orjson.dumps(TEXTS[language]).decode()
-    return f'export const language = "{language}";\nexport const texts = {texts};\n'
+def catalogue(language: str, texts: Mapping[str, Text]) -> str:
+    """The module with these texts of a language."""
+    return f'export const language = "{language}";\nexport const texts = {orjson.dumps(texts).decode()};\n'
+
+
+def _texts_for(scripts: str, language: str) -> dict[str, Text]:
+    """The texts of the kinds that scripts name: a buyer's page does not carry those of the console."""
+    kinds = set(KINDS.findall(scripts))
+    return {key: text for key, text in TEXTS[language].items() if "." not in key or key.partition(".")[0] in kinds}
 
 
 def script_of(page: str, language: str) -> str:
@@ -50,11 +60,13 @@ def _read() -> dict[str, bytes]:
     found = {path.name: path.read_bytes() for path in sorted(FOLDER.iterdir()) if path.suffix in CONTENT_TYPES}
     found["pages.css"] = b"\n".join(found[name] for name in STYLES)
     scripts = {name: body.decode() for name, body in found.items() if name.endswith(".js") and name != LIBRARY}
-    for language in TEXTS:
-        sources = scripts | {CATALOGUE: catalogue(language)}
-        for entry in entries_of(sources):
+    scripts[CATALOGUE] = ""
+    for entry in entries_of(scripts):
+        code = "".join(scripts[name] for name in scripts_of(entry, scripts))
+        for language in TEXTS:
+            sources = scripts | {CATALOGUE: catalogue(language, _texts_for(code, language))}
             found[script_of(entry.removesuffix(".js"), language)] = bundle(entry, sources).encode()
-    found[CATALOGUE] = catalogue(DEFAULT).encode()
+    found[CATALOGUE] = catalogue(DEFAULT, TEXTS[DEFAULT]).encode()
     return found
 
 

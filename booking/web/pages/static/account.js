@@ -5,11 +5,11 @@ import { CURRENT, NEW, passwordForm } from "./password_form.js";
 import { ask } from "./question.js";
 import * as session from "./session.js";
 import { showAccount, signInForm } from "./sign_in.js";
-import { ACCOUNT_WORDS, inWords, t } from "./words.js";
+import { inWords, t } from "./words.js";
 
 let shown = null; // whose account is shown
 
-const wrongPassword = (refusal) => (refusal.code === "invalid_credentials" ? ACCOUNT_WORDS.wrongPassword : "");
+const wrongPassword = (refusal) => (refusal.code === "invalid_credentials" ? t("account.wrong_password") : "");
 
 function forms() {
   const email = session.email();
@@ -22,7 +22,7 @@ function forms() {
     path: "/auth/password",
     onDone(data) {
       session.renew(session.token(), data.token);
-      setText(byId("news"), ACCOUNT_WORDS.changed);
+      setText(byId("news"), t("account.changed"));
     },
     onRefused: wrongPassword,
   });
@@ -38,7 +38,7 @@ function forms() {
     confirm: () => ask({ title: t("account.remove_question"), text: t("account.remove_question_text", { email }), yes: t("account.remove_yes"), no: t("account.remove_no") }),
     onDone() {
       session.signOut();
-      setText(byId("news"), ACCOUNT_WORDS.removed);
+      setText(byId("news"), t("account.removed"));
     },
     onRefused: wrongPassword,
   });
@@ -50,7 +50,7 @@ function show() {
   if (user === shown) return;
   shown = user;
   setText(byId("news"), session.hasEnded() ? inWords({ code: "unauthenticated" }) : "");
-  if (user) byId("content").replaceChildren(...(session.hasAccount() ? forms() : [el("p", {}, ACCOUNT_WORDS.elsewhere)]));
+  if (user) byId("content").replaceChildren(...(session.hasAccount() ? forms() : [el("p", {}, t("account.elsewhere"))]));
   else {
     const form = signInForm();
     form.say(t("form.sign_in"), t("account.sign_in_text"));

@@ -1,7 +1,7 @@
 // Charts of a sale, drawn as SVG in their displayed size. Their figures are also in a table or in text.
 
 import { el, scrollTable, svg } from "./elements.js";
-import { count, locale, number } from "./words.js";
+import { axisDay, axisTime, briefly, number, t, zoneName } from "./words.js";
 
 const HEIGHT = 220;
 const EDGE = { top: 18, right: 8, bottom: 24, left: 40 };
@@ -11,15 +11,12 @@ const BAR_WIDTH_MAX = 56;
 
 // Series with 1 are drawn above the axis, those with -1 below it.
 const SERIES = [
-  ["booked", "Booked", 1],
-  ["promoted", "From the waiting list", 1],
-  ["joined", "Joined the waiting list", 1],
-  ["cancelled", "Cancelled", -1],
-  ["expired", "Expired", -1],
+  ["booked", "label.booked", 1],
+  ["promoted", "label.promoted", 1],
+  ["joined", "label.joined", 1],
+  ["cancelled", "label.cancelled", -1],
+  ["expired", "label.expired", -1],
 ];
-
-const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const day = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 /** At most 60 bars from `from` to `to` (milliseconds since 1970). All span the same whole number of minutes. */
 function barsOf(minutes, from, to) {
@@ -47,7 +44,7 @@ function stacked(bar, sign) {
   return SERIES.filter(([, , side]) => side === sign).reduce((sum, [name]) => sum + bar[name], 0);
 }
 
-/** A bar chart with its legend and table, redrawn by `show(minutes, from, to, mark)`. */
+/** A bar chart with its legend and table, redrawn by `show(minutes, from, to, zone, mark)`. */
 export class MinutesChart {
   #picture = el("div", { class: "picture" });
   #legend = el("div");
@@ -58,16 +55,16 @@ export class MinutesChart {
     this.element = el("div", {}, this.#picture, this.#legend, this.table.element);
   }
 
-  show(minutes, from, to, mark = null) {
+  show(minutes, from, to, zone = null, mark = null) {
     const drawn = barsOf(minutes, from, to);
-    drawBars(this.#picture, drawn, this.title, mark);
-    this.#legend.replaceChildren(legendOf(drawn.bars));
-    this.table.show(drawn.bars);
+    drawBars(this.#picture, drawn, this.title, zone, mark);
+    this.#legend.replaceChildren(legendOf(drawn.bars, zone));
+    this.table.show(drawn.bars, zone);
   }
 }
 
 /** Draws bars into `place`. `mark` is {time, label}: a vertical line at that time. */
-function drawBars(place, { bars, step }, title, mark = null) {
+function drawBars(place, { bars, step }, title, zone, mark) {
   const width = Math.max(240, place.clientWidth);
   const top = roundUp(Math.max(...bars.map((bar) => stacked(bar, 1))));
   const below = Math.max(...bars.map((bar) => stacked(bar, -1)));
@@ -99,7 +96,7 @@ function drawBars(place, { bars, step }, title, mark = null) {
   const every = Math.ceil(bars.length / wanted);
   bars.forEach((bar, place) => {
     if (place % every) return;
-    const text = bars.length * step > 86_400_000 ? day.format(bar.start) : clock.format(bar.start);
+    const text = (bars.length * step > 86_400_000 ? axisDay : axisTime)(bar.start, zone);
     drawing.append(svg("text", { x: x(bar.start + step / 2), y: HEIGHT - 6, "text-anchor": "middle" }, text));
   });
   if (mark) {
@@ -113,10 +110,10 @@ function drawBars(place, { bars, step }, title, mark = null) {
   place.replaceChildren(drawing);
 }
 
-/** The legend of the series that have values. */
-function legendOf(bars) {
+/** The legend of the series that have values, and the zone of the times at the axis. */
+function legendOf(bars, zone) {
   const shown = SERIES.filter(([name]) => bars.some((bar) => bar[name]));
-  return el("ul", { class: "legend" }, ...shown.map(([name, label]) => el("li", { class: name }, label)));
+  return el("ul", { class: "legend" }, ...shown.map(([name, label]) => el("li", { class: name }, t(label))), el("li", { class: "zone" }, t("chart.zone", { zone: zoneName(bars[0].start, zone) })));
 }
 
 /** The figures as a table, for users who cannot see the chart or want exact numbers. An update changes only its rows, so
@@ -125,14 +122,14 @@ class FiguresTable {
   #body = el("tbody");
 
   constructor(caption) {
-    const scroll = scrollTable(caption, ["From", ...SERIES.map(([, label]) => label)], this.#body);
-    this.element = el("details", {}, el("summary", {}, "As a table"), scroll);
+    const scroll = scrollTable(caption, [t("chart.from"), ...SERIES.map(([, label]) => t(label))], this.#body);
+    this.element = el("details", {}, el("summary", {}, t("chart.table")), scroll);
   }
 
-  show(bars) {
+  show(bars, zone) {
     const busy = bars.filter((bar) => SERIES.some(([name]) => bar[name]));
     this.#body.replaceChildren(
-      ...busy.map((bar) => el("tr", {}, el("th", { scope: "row" }, day.format(bar.start)), ...SERIES.map(([name]) => el("td", {}, number(bar[name]))))),
+      ...busy.map((bar) => el("tr", {}, el("th", { scope: "row" }, briefly(bar.start, zone)), ...SERIES.map(([name]) => el("td", {}, number(bar[name]))))),
     );
   }
 }
@@ -153,11 +150,11 @@ export function ranking(counts, label) {
 }
 
 /** A line chart of the last values, which shows the current rate. */
-export function drawPulse(place, values, title) {
+export function drawPulse(place, values) {
   const [width, height] = [Math.max(160, place.clientWidth), 44];
   const most = Math.max(1, ...values);
   const points = values.map((value, at) => `${((at / (values.length - 1)) * width).toFixed(1)},${(height - 3 - (value / most) * (height - 8)).toFixed(1)}`);
   place.replaceChildren(
-    svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "pulse", role: "img", "aria-label": `${title}; at most ${count(most, "change")} a second` }, svg("polyline", { points: points.join(" ") })),
+    svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "pulse", role: "img", "aria-label": t("chart.pulse", { most }) }, svg("polyline", { points: points.join(" ") })),
   );
 }

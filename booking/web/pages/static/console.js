@@ -9,7 +9,7 @@ import { SalesList } from "./sales_list.js";
 import * as session from "./session.js";
 import { focusForm, SENDS_MAIL, showAccount, signInForm } from "./sign_in.js";
 import { StockBar } from "./stock.js";
-import { ACCOUNT_WORDS, count, inWords, number } from "./words.js";
+import { inWords, t } from "./words.js";
 
 const HEALTH_MS = 3_000;
 let shown = null;
@@ -23,7 +23,7 @@ function rowOf(event) {
     show(latest) {
       setText(name, latest.name);
       showChip(chip, latest);
-      setText(about, `${number(latest.tickets_sold)} of ${number(latest.capacity)} sold`);
+      setText(about, t("console.sold", { sold: latest.tickets_sold, capacity: latest.capacity }));
       bar.show(latest);
     },
   };
@@ -40,14 +40,15 @@ const list = new SalesList(rowOf, report, { query: "mine=true&", isActive: sessi
 async function showHealth() {
   byId("health").hidden = !session.isOrganizer();
   if (byId("health").hidden) return;
-  let [state, figures, isReady] = ["The service does not answer", "", false];
+  let [state, figures, isReady] = [t("console.no_answer"), "", false];
   try {
     const { status, parts } = await (await fetch(`${ROOT}/readyz`, { cache: "no-store" })).json();
     isReady = status === "ready";
     const failing = Object.entries(parts).filter(([, part]) => !part.ok).map(([name, part]) => (part.reason ? `${name}: ${part.reason}` : name));
     const { lag_entries: entries, lag_seconds: seconds } = parts.persister;
-    figures = entries === null ? " · lag unknown" : entries ? ` · ${count(entries, "change")} to save, the oldest ${seconds.toFixed(1)} s` : " · all saved";
-    state = isReady ? "Ready" : `Not well: ${failing.join("; ")}`;
+    const lag = entries === null ? t("console.lag_unknown") : entries ? t("console.lag", { count: entries, seconds: Math.round(seconds * 10) / 10 }) : t("console.all_saved");
+    figures = ` · ${lag}`;
+    state = isReady ? t("console.ready") : t("console.not_well", { parts: failing.join("; ") });
   } catch {
     // No response, or one that cannot be parsed.
   }
@@ -72,7 +73,7 @@ function choose() {
     shown = new ConsoleSale(byId("detail"), id, (event) => list.rows.get(id)?.show(event));
     shown.open(part);
   }
-  else byId("detail").replaceChildren(el("p", { class: "quiet" }, list.rows.size ? "Choose a sale, or create one." : "There are no sales yet. Create the first."));
+  else byId("detail").replaceChildren(el("p", { class: "quiet" }, t(list.rows.size ? "console.choose" : "console.none")));
 }
 
 async function enter() {
@@ -84,9 +85,9 @@ async function enter() {
     shown?.close();
     shown = null;
     const form = signInForm();
-    form.say("Organizer’s console", "Sign in with an organizer’s account.");
+    form.say(t("console.heading"), t("console.sign_in"));
     const command = el("code", {}, "booking user add EMAIL --organizer");
-    byId("login").replaceChildren(form.element, el("p", { class: "quiet" }, ACCOUNT_WORDS.makeOrganizer, " ", command));
+    byId("login").replaceChildren(form.element, el("p", { class: "quiet" }, t("account.make_organizer"), " ", command));
     return focusForm();
   }
   showHealth();
@@ -101,7 +102,7 @@ byId("create").addEventListener("click", () =>
 );
 addEventListener("hashchange", choose);
 session.onChange(enter);
-setText(byId("no-mail"), SENDS_MAIL ? "" : ACCOUNT_WORDS.noMailSent);
+setText(byId("no-mail"), SENDS_MAIL ? "" : t("account.no_mail_sent"));
 showAccount(byId("account"));
 await enter();
 setInterval(() => document.hidden || showHealth(), HEALTH_MS);

@@ -12,15 +12,15 @@ import { openChange } from "./sale_form.js";
 import { showChip, stateOf } from "./sale_state.js";
 import { owns } from "./session.js";
 import { StockBar } from "./stock.js";
-import { count, inWords, number, when } from "./words.js";
+import { inWords, lasting, number, t, tickets, when } from "./words.js";
 
 const COUNTERS = [
-  ["available_tickets", "Free"],
-  ["tickets_held", "Held"],
-  ["tickets_sold", "Sold"],
-  ["waiting_list_count", "Waiting"],
+  ["available_tickets", "label.free"],
+  ["tickets_held", "label.held"],
+  ["tickets_sold", "label.sold"],
+  ["waiting_list_count", "label.waiting"],
 ];
-const PARTS = [["sale", "Sale"], ["people", "People"], ["records", "Records"]];
+const PARTS = ["sale", "people", "records"];
 const MINUTES_SHOWN = 15;
 const PULSE_SECONDS = 60;
 const REFRESH_MS_MIN = 5_000;
@@ -47,14 +47,14 @@ export class ConsoleSale {
   #sentence = el("p", { class: "sentence", role: "status" });
   #rules = el("p", { class: "quiet" });
   #message = el("p", { class: "notice", role: "status" });
-  #pause = button("Pause", () => this.#togglePause());
-  #closeNow = button("Close now", () => this.#endSale());
-  #endList = button("End the waiting list", () => this.#endWaitingList());
-  #change = button("Change", () => openChange(this.id, this.#take).catch((refusal) => this.#say(inWords(refusal))));
+  #pause = button(t("console.pause"), () => this.#togglePause());
+  #closeNow = button(t("console.close_now"), () => this.#endSale());
+  #endList = button(t("console.end_list"), () => this.#endWaitingList());
+  #change = button(t("console.change"), () => openChange(this.id, this.#take).catch((refusal) => this.#say(inWords(refusal))));
   #notYours = el("p", { class: "quiet" });
   #pulseWords = el("p", { class: "quiet" });
   #pulsePicture = el("div");
-  #minutes = new MinutesChart("Bookings, waiting list and cancellations a minute, over the last 15 minutes");
+  #minutes = new MinutesChart(t("console.minutes_chart", { count: MINUTES_SHOWN }));
   #people;
   #records;
 
@@ -65,17 +65,17 @@ export class ConsoleSale {
     this.#records = new Records(eventId);
     const address = new URL(`${ROOT}/sale/${eventId}`, location.href).href;
     const link = el("input", { id: "sale-link", readonly: true, value: address, onfocus: ({ target }) => target.select() });
-    const share = el("div", { class: "field share" }, el("label", { for: "sale-link" }, "Link to share"), link, button("Copy", () => this.#copy(address)));
-    const chart = section("The last 15 minutes", el("div", { class: "now" }, this.#pulseWords, this.#pulsePicture), this.#minutes.element);
-    this.#links = PARTS.map(([part, label]) => el("a", { href: `#sale-${eventId}${part === "sale" ? "" : `/${part}`}` }, label));
-    this.#tabs = el("nav", { class: "parts", "aria-label": "Parts of the sale" }, ...this.#links);
+    const share = el("div", { class: "field share" }, el("label", { for: "sale-link" }, t("console.link")), link, button(t("console.copy"), () => this.#copy(address)));
+    const chart = section(t("console.minutes", { count: MINUTES_SHOWN }), el("div", { class: "now" }, this.#pulseWords, this.#pulsePicture), this.#minutes.element);
+    this.#links = PARTS.map((part) => el("a", { href: `#sale-${eventId}${part === "sale" ? "" : `/${part}`}` }, t(`console.part.${part}`)));
+    this.#tabs = el("nav", { class: "parts", "aria-label": t("console.parts") }, ...this.#links);
     this.#ofPart = {
       sale: [
         this.#sentence,
         this.#rules,
-        el("div", { class: "buttons" }, this.#pause, this.#closeNow, this.#endList, this.#change, el("a", { class: "button plain", href: `${ROOT}/sale/${eventId}` }, "Buyer’s page")),
+        el("div", { class: "buttons" }, this.#pause, this.#closeNow, this.#endList, this.#change, el("a", { class: "button plain", href: `${ROOT}/sale/${eventId}` }, t("console.buyers_page"))),
         this.#notYours,
-        el("dl", { class: "counters" }, ...COUNTERS.map(([, name], at) => el("div", {}, el("dt", {}, name), this.#values[at]))),
+        el("dl", { class: "counters" }, ...COUNTERS.map(([, name], at) => el("div", {}, el("dt", {}, t(name)), this.#values[at]))),
         this.#bar.element,
         share,
         chart,
@@ -92,8 +92,8 @@ export class ConsoleSale {
     this.#live = new Live(eventId, {
       onEvent: this.#take,
       onBooking() {},
-      onLink: (connected) => this.#say(connected ? "" : "The connection is lost. Trying to get it back…"),
-      onGone: () => this.#say("This sale does not exist."),
+      onLink: (connected) => this.#say(connected ? "" : t("sale.lost")),
+      onGone: () => this.#say(inWords({ code: "event_not_found" })),
     });
     this.#second = setInterval(() => this.#updateRate(), 1000);
   }
@@ -138,24 +138,24 @@ export class ConsoleSale {
     for (const one of this.#forOwner) one.hidden ||= !isOwn;
     for (const one of this.#ownerButtons) one.hidden = !isOwn;
     if (isOwn) this.#showState();
-    PARTS.forEach(([part], at) => (part === open ? this.#links[at].setAttribute("aria-current", "page") : this.#links[at].removeAttribute("aria-current")));
+    PARTS.forEach((part, at) => (part === open ? this.#links[at].setAttribute("aria-current", "page") : this.#links[at].removeAttribute("aria-current")));
   }
 
   #take = (event) => {
     const isFirst = this.#event === null;
     this.#event = event;
+    this.#records.zone = event.time_zone;
     if (isFirst) {
       if (owns(event)) {
         this.#refresh();
       } else {
-        const owner = event.organizer_id === null ? "the administrators" : "another organizer";
-        setText(this.#notYours, `This sale belongs to ${owner}. You can neither change it nor see its bookings.`);
+        setText(this.#notYours, t("console.not_yours", { owner: t(event.organizer_id === null ? "console.of_admins" : "console.of_another") }));
       }
       this.open(this.part);
     }
     setText(this.#name, event.name);
     setText(this.#rules, rulesOf(event));
-    setText(this.#pause, event.paused ? "Resume" : "Pause");
+    setText(this.#pause, t(event.paused ? "console.resume" : "console.pause"));
     COUNTERS.forEach(([key], at) => setText(this.#values[at], number(event[key])));
     this.#bar.show(event);
     if (this.part === "people" && owns(event)) this.#people.follow(event);
@@ -181,8 +181,8 @@ export class ConsoleSale {
     const rates = this.#pulse.slice(1).map((seq, at) => seq - this.#pulse[at]);
     const recent = rates.slice(-10);
     const rate = recent.length ? recent.reduce((sum, value) => sum + value, 0) / recent.length : 0;
-    setText(this.#pulseWords, `Now: ${number(Math.round(rate * 10) / 10)} changes a second`);
-    drawPulse(this.#pulsePicture, Array(PULSE_SECONDS - rates.length).fill(0).concat(rates), "Changes a second over the last minute");
+    setText(this.#pulseWords, t("console.rate", { rate: Math.round(rate * 10) / 10 }));
+    drawPulse(this.#pulsePicture, Array(PULSE_SECONDS - rates.length).fill(0).concat(rates));
   }
 
   /** Loads what the live event does not tell, after changes. The longer it takes, the longer the pause after it. */
@@ -222,7 +222,7 @@ export class ConsoleSale {
   }
 
   #drawMinutes() {
-    this.#minutes.show(this.#report.per_minute, now() - (MINUTES_SHOWN - 1) * 60_000, now());
+    this.#minutes.show(this.#report.per_minute, now() - (MINUTES_SHOWN - 1) * 60_000, now(), this.#event.time_zone);
     this.#drawnMinute = Math.floor(now() / 60_000);
   }
 
@@ -237,60 +237,57 @@ export class ConsoleSale {
 
   #togglePause() {
     const paused = !this.#event.paused;
-    return this.#patch({ paused }, paused ? "Paused: nobody can book until you resume. Confirming and cancelling go on." : "The sale goes on.");
+    return this.#patch({ paused }, t(paused ? "console.now_paused" : "console.now_resumed"));
   }
 
   async #endSale() {
-    const text = "From now on nobody can book. Confirming, cancelling and the waiting list go on.";
-    if (!(await ask({ title: "Close the sale?", text, yes: "Close it", no: "Leave it open" }))) return;
+    if (!(await ask({ title: t("console.ask_close"), text: t("console.ask_close_text"), yes: t("console.ask_close_yes"), no: t("console.leave_open") }))) return;
     // The lower bound has certainly passed. The middle may lie a second ahead, and the sale would go on until then.
-    await this.#patch({ closes_at: new Date(atLeast()).toISOString() }, "Closed. “Change” opens it again, with another closing time.");
+    await this.#patch({ closes_at: new Date(atLeast()).toISOString() }, t("console.now_closed"));
   }
 
   async #endWaitingList() {
-    const stay = this.#event.waiting_list_count ? ` ${count(this.#event.waiting_list_count, "person who waits keeps the place", "people who wait keep their places")}.` : "";
-    if (!(await ask({ title: "End the waiting list?", text: `Nobody can join it any more.${stay}`, yes: "End it", no: "Leave it open" }))) return;
-    await this.#patch({ waitlist_limit: 0 }, "Ended: nobody can join the waiting list any more.");
+    const { waiting_list_count: waiting } = this.#event;
+    const text = t("console.ask_end_text") + (waiting ? ` ${t("console.keep_places", { count: waiting })}` : "");
+    if (!(await ask({ title: t("console.ask_end"), text, yes: t("console.ask_end_yes"), no: t("console.leave_open") }))) return;
+    await this.#patch({ waitlist_limit: 0 }, t("console.now_ended"));
   }
 
   async #copy(address) {
     try {
       await navigator.clipboard.writeText(address);
-      this.#say("The link is copied.", true);
+      this.#say(t("console.copied"), true);
     } catch {
-      this.#say("The browser did not copy it. Select the link, and copy it from there.");
+      this.#say(t("console.not_copied"));
     }
   }
 }
 
 /** The state of the sale in one sentence. `head` is the quantity of the first one who waits, 0 if it is not known. */
 export function sentenceOf(event, head) {
-  const { available_tickets: free, waiting_list_count: waiting, waiting_tickets: wanted, waitlist_limit: limit } = event;
+  const { available_tickets: free, waiting_list_count: waiting, waiting_tickets: wanted, waitlist_limit: limit, time_zone: zone } = event;
   const state = stateOf(event);
-  if (event.visibility === "archived") return "Archived: nothing can be booked.";
-  if (state === "scheduled") return `Opens ${when(event.opens_at)}.`;
-  if (state === "paused") return "Paused: nobody can book until you resume.";
-  if (state === "closed") return `Closed since ${when(event.closes_at)}.`;
-  if (!waiting && free) return `On sale: ${number(free)} of ${count(event.capacity, "ticket")} left.`;
-  if (free) {
-    const group = head ? `a group of ${number(head)}` : "the group";
-    return `Sold out; ${count(free, "ticket is", "tickets are")} kept for ${group} at the front.`;
-  }
-  if (!waiting) return limit === 0 ? "Sold out, without a waiting list." : "Sold out; nobody is waiting yet.";
-  const line = `${count(waiting, "person waits", "people wait")} for ${count(wanted, "ticket")}`;
-  const full = limit !== null && wanted >= limit ? (limit === 0 ? ", and nobody can join" : ", and the waiting list is full") : "";
-  return `Sold out; ${line}${full}.`;
+  if (event.visibility === "archived") return t("console.state.archived");
+  if (state === "scheduled") return t("console.state.scheduled", { when: when(event.opens_at, zone) });
+  if (state === "paused") return t("console.state.paused");
+  if (state === "closed") return t("console.state.closed", { when: when(event.closes_at, zone) });
+  if (!waiting && free) return t("console.state.open", { free, tickets: tickets(event.capacity) });
+  if (free) return t("console.state.kept", { count: free, group: head ? t("console.group", { size: head }) : t("console.group_unknown") });
+  if (!waiting) return t(limit === 0 ? "console.state.no_list" : "console.state.sold_out");
+  const full = limit !== null && wanted >= limit ? t(limit === 0 ? "console.list_ended" : "console.list_full") : "";
+  return t("console.state.waiting", { count: waiting, tickets: tickets(wanted), full });
 }
 
 function rulesOf(event) {
+  const { hold_seconds: hold, offer_seconds: offer, waitlist_limit: limit, time_zone: zone } = event;
   return [
-    count(event.capacity, "ticket"),
-    `at most ${number(event.max_per_user)} a person`,
-    event.hold_seconds ? `${number(event.hold_seconds)} s to confirm` : "booked at once",
-    event.offer_seconds === event.hold_seconds ? null : `${number(event.offer_seconds)} s from the waiting list`,
-    event.waitlist_limit === null ? "waiting list without end" : event.waitlist_limit ? `waiting list up to ${number(event.waitlist_limit)}` : "no waiting list",
-    event.opens_at ? `opens ${when(event.opens_at)}` : null,
-    event.closes_at ? `closes ${when(event.closes_at)}` : null,
-    event.visibility === "listed" ? null : event.visibility,
+    tickets(event.capacity),
+    t("console.rule.most", { most: event.max_per_user }),
+    hold ? t("rule.after_hold", { time: lasting(hold) }) : t("console.rule.at_once"),
+    offer === hold ? null : t("console.rule.offer", { time: offer ? lasting(offer) : t("console.rule.at_once") }),
+    limit === null ? t("console.rule.list") : limit ? t("console.rule.list_limit", { limit }) : t("rule.no_list"),
+    event.opens_at ? t("console.rule.opens", { when: when(event.opens_at, zone) }) : null,
+    event.closes_at ? t("console.rule.closes", { when: when(event.closes_at, zone) }) : null,
+    event.visibility === "listed" ? null : t(`console.rule.${event.visibility}`),
   ].filter(Boolean).join(" · ");
 }

@@ -70,6 +70,7 @@ const newestFirst = () =>
 
 function draw() {
   const sorted = newestFirst();
+  const focused = document.activeElement;
   for (const [id, wanted] of [["now", true], ["before", false]]) {
     const list = byId(id).querySelector("ul");
     const elements = sorted.filter(({ booking }) => isLive(booking) === wanted).map(({ element }) => element);
@@ -80,6 +81,7 @@ function draw() {
     while (list.children.length > elements.length) list.lastChild.remove();
     byId(id).hidden = !elements.length;
   }
+  if (focused !== document.activeElement && focused.isConnected) focused.focus(); // it has moved with its booking
   const bookings = [...rows.values()].map(({ booking }) => booking);
   notices.show(bookings.some(({ status }) => status === "waiting"));
   live.isPatient = bookings.some(({ status }) => ["waiting", "held"].includes(status));

@@ -1,6 +1,6 @@
 // Prices: the service counts the smallest units of a currency, people read and type whole ones.
 
-import { locale } from "./words.js";
+import { locale, t } from "./words.js";
 
 /** The digits after the point of a currency; null if it is not one. */
 export function digitsOf(currency) {
@@ -13,7 +13,7 @@ export function digitsOf(currency) {
 
 /** A price in words: `€45.00`, or `free`. */
 export function priceWords({ amount, currency }) {
-  if (!amount) return "free";
+  if (!amount) return t("about.free");
   return new Intl.NumberFormat(locale, { style: "currency", currency }).format(amount / 10 ** digitsOf(currency));
 }
 

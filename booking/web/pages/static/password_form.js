@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import { el, field, setFault, setText } from "./elements.js";
 import { PASSWORD_MIN } from "./sign_in.js";
-import { ACCOUNT_WORDS, inWords, t } from "./words.js";
+import { inWords, t } from "./words.js";
 
 export const CURRENT = { id: "password", label: t("account.your_password"), autocomplete: "current-password", least: 1 };
 export const NEW = { id: "new_password", label: t("account.new_password"), autocomplete: "new-password", least: PASSWORD_MIN };
@@ -20,7 +20,7 @@ export function passwordForm({ title, lead, email = "", asks, submit, danger = f
   const trouble = el("p", { class: "notice bad", role: "alert" });
   // Password managers look for the account's name beside a password.
   const name = email ? el("input", { type: "email", autocomplete: "username", value: email, hidden: true, readonly: true }) : null;
-  const fields = asks.map(({ label, least }, at) => field(label, inputs[at], least > 1 ? `${ACCOUNT_WORDS.passwordHint}.` : ""));
+  const fields = asks.map(({ label, least }, at) => field(label, inputs[at], least > 1 ? `${t("account.password_hint")}.` : ""));
   const form = el("form", { method: "post", novalidate: true, class: "sign-in", onsubmit: send }, el("h2", {}, title), el("p", { class: "quiet" }, lead), name, ...fields, trouble, el("div", { class: "buttons" }, button));
 
   async function send(submission) {
@@ -28,7 +28,7 @@ export function passwordForm({ title, lead, email = "", asks, submit, danger = f
     setText(trouble, "");
     for (const input of inputs) {
       const least = Number(input.dataset.least);
-      setFault(input, input.value.length < least ? (least > 1 ? ACCOUNT_WORDS.shortPassword : ACCOUNT_WORDS.noPassword) : "");
+      setFault(input, input.value.length < least ? (least > 1 ? t("account.short_password") : t("account.no_password")) : "");
     }
     const wrong = form.querySelector("[aria-invalid]");
     if (wrong || button.disabled) return wrong?.focus();

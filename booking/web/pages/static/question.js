@@ -4,12 +4,13 @@ import { byId, el } from "./elements.js";
 
 let settle = () => {};
 
-/** Asks the question; resolves to true for yes. The safe answer has the focus. */
-export function ask({ title, text, yes, no }) {
+/** Asks the question; resolves to true for yes. The safe answer has the focus. `more` is a field whose value matters. */
+export function ask({ title, text, yes, no, more = null }) {
   const dialog = byId("question");
   dialog.replaceChildren(
     el("h2", { id: "question-title" }, title),
     el("p", {}, text),
+    more ?? "",
     el(
       "form",
       { method: "dialog", class: "buttons" },

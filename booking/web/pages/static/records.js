@@ -5,13 +5,14 @@ import { now } from "./clock.js";
 import { el, setText } from "./elements.js";
 import { Report } from "./report.js";
 import { saveExport } from "./save_export.js";
-import { briefly, count, inWords, number } from "./words.js";
+import { briefly, inWords, t } from "./words.js";
 
 const section = (title, ...children) => el("section", {}, el("h3", {}, title), ...children);
 const button = (text, act) => el("button", { type: "button", class: "plain", onclick: act }, text);
 
-/** The records in `elements`. `audit()` compares both sides; the report is shown by `show(report)`. */
+/** The records in `elements`. `audit()` compares both sides; the report is shown by `show(report)`. `zone` is the event's. */
 export class Records {
+  zone = null;
   #eventId;
   #report = new Report();
   #audit = el("div");
@@ -21,14 +22,14 @@ export class Records {
     this.#eventId = eventId;
     const save = (format) => saveExport(eventId, format, new URLSearchParams(), (...said) => this.#say(...said));
     this.elements = [
-      section("Report", this.#report.element),
-      section("Books", this.#audit, el("div", { class: "buttons" }, button("Audit again", () => this.audit()))),
-      section("All bookings as a file", el("div", { class: "buttons" }, button("Export as CSV", () => save("csv")), button("Export as NDJSON", () => save("ndjson"))), this.#saved),
+      section(t("records.report"), this.#report.element),
+      section(t("records.books"), this.#audit, el("div", { class: "buttons" }, button(t("records.again"), () => this.audit()))),
+      section(t("records.file"), el("div", { class: "buttons" }, ...["csv", "ndjson"].map((format) => button(t("records.export", { format: format.toUpperCase() }), () => save(format)))), this.#saved),
     ];
   }
 
   show(report) {
-    this.#report.show(report);
+    this.#report.show(report, this.zone);
   }
 
   showError() {
@@ -45,10 +46,13 @@ export class Records {
     this.#audit.setAttribute("aria-busy", "true");
     try {
       const { data } = await call("GET", `/events/${this.#eventId}/audit`);
-      const verdict = data.ok ? "The books balance: Redis and the database agree." : `The books do not balance: ${count(data.differences.length, "difference")} between Redis and the database.`;
-      const compared = `${count(data.bookings_compared, "booking")} compared, up to change ${number(data.seq_database ?? 0)} of ${number(data.seq_redis ?? 0)}, on ${briefly(now())}.`;
-      const found = data.differences.map((one) => el("li", {}, `${one.meaning}${one.user_id === null ? "" : ` User ${one.user_id}:`} ${told(one.redis)} in Redis, ${told(one.database)} in the database.`));
-      this.#audit.replaceChildren(el("p", { class: `notice ${data.ok ? "good" : "bad"}` }, verdict), el("p", { class: "quiet" }, compared), el("ul", {}, ...found));
+      const verdict = data.ok ? t("records.balance") : t("records.no_balance", { count: data.differences.length });
+      const values = { count: data.bookings_compared, database: data.seq_database ?? 0, redis: data.seq_redis ?? 0, when: briefly(now(), this.zone) };
+      const found = data.differences.map((one) => {
+        const user = one.user_id === null ? "" : ` ${t("records.user", { user: one.user_id })}`;
+        return el("li", {}, `${one.meaning}${user} ${t("records.sides", { redis: told(one.redis), database: told(one.database) })}`);
+      });
+      this.#audit.replaceChildren(el("p", { class: `notice ${data.ok ? "good" : "bad"}` }, verdict), el("p", { class: "quiet" }, t("records.compared", values)), el("ul", {}, ...found));
     } catch (refusal) {
       this.#audit.replaceChildren(el("p", { class: "notice bad" }, inWords(refusal)));
     }
@@ -56,4 +60,4 @@ export class Records {
   }
 }
 
-const told = (value) => (value === null ? "nothing" : typeof value === "object" ? JSON.stringify(value) : String(value));
+const told = (value) => (value === null ? t("records.nothing") : typeof value === "object" ? JSON.stringify(value) : String(value));

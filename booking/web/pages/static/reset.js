@@ -5,7 +5,7 @@ import { byId, el, setText } from "./elements.js";
 import { NEW, passwordForm } from "./password_form.js";
 import * as session from "./session.js";
 import { SENDS_MAIL, showAccount, SignInForm } from "./sign_in.js";
-import { ACCOUNT_WORDS, t } from "./words.js";
+import { t } from "./words.js";
 
 /** The token is in the fragment, which browsers send to no server. */
 const tokenOf = () => new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
@@ -21,11 +21,11 @@ function showChoice() {
     onDone(data) {
       history.replaceState(null, "", location.pathname); // the token is used
       session.begin(data.token, data.user.email);
-      setText(byId("news"), ACCOUNT_WORDS.reset(data.user.email));
+      setText(byId("news"), t("account.reset", { email: data.user.email }));
       byId("content").replaceChildren(el("p", {}, el("a", { class: "button", href: `${ROOT}/` }, t("missing.link"))));
     },
     onRefused(refusal) {
-      if (refusal.code === "not_found") return ACCOUNT_WORDS.noMail;
+      if (refusal.code === "not_found") return t("account.no_mail");
       if (refusal.code !== "invalid_credentials") return "";
       showRequest();
       return "";
@@ -38,8 +38,8 @@ function showChoice() {
 function showRequest() {
   const form = new SignInForm();
   form.show("forgot");
-  const why = tokenOf() ? el("p", { class: "notice bad", role: "alert" }, ACCOUNT_WORDS.badLink) : "";
-  byId("content").replaceChildren(why, SENDS_MAIL ? form.element : el("p", {}, ACCOUNT_WORDS.noMail));
+  const why = tokenOf() ? el("p", { class: "notice bad", role: "alert" }, t("account.bad_link")) : "";
+  byId("content").replaceChildren(why, SENDS_MAIL ? form.element : el("p", {}, t("account.no_mail")));
 }
 
 function show() {

@@ -240,5 +240,6 @@ session.onChange(() => {
   if (!session.isSignedIn() && event) focusForm();
 });
 
+for (const time of document.querySelectorAll("time")) setText(time, when(time.dateTime)); // of an event without a zone
 showAccount(byId("account"));
 setInterval(draw, TICK_MS);

@@ -4,53 +4,56 @@ import { call, request } from "./api.js";
 import { now } from "./clock.js";
 import { byId, el, field, setFault, setText } from "./elements.js";
 import { digitsOf, priceOf, typed } from "./money.js";
-import { count, inWords, number } from "./words.js";
+import { has, inWords, t } from "./words.js";
 import { fromInput, here, isZone, toInput, zones } from "./zones.js";
 
 const LAST = "9999-12-31T23:59:59"; // it also keeps a browser from accepting years of six digits
 const DATE = { type: "datetime-local", max: LAST }; // it shows seconds if there are any: without them there is room for AM and PM on a phone
 const whole = (min, max, more = {}) => ({ type: "number", min, max, inputmode: "numeric", ...more });
 
-// Each group's title and fields: an input's name, label, attributes and hint.
-const GROUPS = [
-  ["The event", [
-    ["event_name", "Name", { type: "text", required: true, maxlength: 200, dir: "auto" }, ""],
-    ["description", "Description", { element: "textarea", maxlength: 5_000, rows: 4, dir: "auto" }, "What people should know. Line breaks stay."],
-    ["venue", "Where", { type: "text", maxlength: 200, dir: "auto" }, ""],
-    ["time_zone", "Time zone", { type: "text", list: "zones", autocomplete: "off", spellcheck: "false" }, "All times here are in it."],
-    ["starts_at", "Begins", DATE, ""],
-    ["ends_at", "Ends", DATE, ""],
-    ["visibility", "Who finds it", { element: "select" }, ""],
-  ]],
-  ["The sale", [
-    ["available_tickets", "Tickets", whole(1, 10_000_000, { required: true }), ""],
-    ["max_per_user", "Most tickets a person", whole(1, 100, { required: true }), ""],
-    ["amount", "Price", { type: "number", min: 0, step: "any", inputmode: "decimal" }, "Told to people, not charged."],
-    ["currency", "Currency", { type: "text", maxlength: 3, autocapitalize: "characters", autocomplete: "off", spellcheck: "false" }, "Such as EUR."],
-    ["opens_at", "Opens", DATE, "Empty: at once."],
-    ["closes_at", "Closes", DATE, "Empty: never by itself."],
-  ]],
-  ["Holds and waiting list", [
-    ["hold_seconds", "Seconds to confirm", whole(0, 86_400, { required: true }), "0: a booking counts at once."],
-    ["offer_seconds", "Offer to those who wait, in seconds", whole(0, 604_800), "Empty: as long as any hold."],
-    ["waitlist_limit", "Waiting list, in tickets", whole(0, undefined), "Empty: as long as it gets. 0: none."],
-  ]],
-];
+// Each group's fields: an input's name and attributes. The catalogue has the texts of both, and the hints of some.
+const GROUPS = {
+  event: [
+    ["event_name", { type: "text", required: true, maxlength: 200, dir: "auto" }],
+    ["description", { element: "textarea", maxlength: 5_000, rows: 4, dir: "auto" }],
+    ["venue", { type: "text", maxlength: 200, dir: "auto" }],
+    ["time_zone", { type: "text", list: "zones", autocomplete: "off", spellcheck: "false" }],
+    ["starts_at", DATE],
+    ["ends_at", DATE],
+    ["visibility", { element: "select" }],
+  ],
+  sale: [
+    ["available_tickets", whole(1, 10_000_000, { required: true })],
+    ["max_per_user", whole(1, 100, { required: true })],
+    ["amount", { type: "number", min: 0, step: "any", inputmode: "decimal" }],
+    ["currency", { type: "text", maxlength: 3, autocapitalize: "characters", autocomplete: "off", spellcheck: "false" }],
+    ["opens_at", DATE],
+    ["closes_at", DATE],
+  ],
+  holds: [
+    ["hold_seconds", whole(0, 86_400, { required: true })],
+    ["offer_seconds", whole(0, 604_800)],
+    ["payment_seconds", whole(60, 3_600)],
+    ["waitlist_limit", whole(0, undefined)],
+  ],
+};
+const FIELDS = Object.values(GROUPS).flat();
 const DATES = ["starts_at", "ends_at", "opens_at", "closes_at"];
-const LABELS = new Map(GROUPS.flatMap(([, fields]) => fields.map(([name, label]) => [name, label])));
-const VISIBILITIES = [["listed", "Everyone: it is in the list"], ["unlisted", "Only who has the link"], ["archived", "Nobody can book any more"]];
+const VISIBILITIES = ["listed", "unlisted", "archived"];
+const labelOf = (name) => t(`field.${name}`);
+const hintOf = (name) => (has(`field.${name}_hint`) ? t(`field.${name}_hint`) : "");
 
 // The inputs that show the faults of a field of the body, if it is another name.
 const PLACES = { name: "event_name", capacity: "available_tickets", price: "amount", "price/amount": "amount", "price/currency": "currency" };
 
-/** A fault of the service in the words of this form: it names fields by their labels. */
+/** A fault of the service, which is in English: it names fields by the labels of this form. */
 function explained(detail) {
-  const text = detail.replace(/^\w+: /, "").replace(/\b[a-z]+(_[a-z]+)+\b/g, (name) => (LABELS.has(name) ? `“${LABELS.get(name)}”` : name));
+  const text = detail.replace(/^\w+: /, "").replace(/\b[a-z]+(_[a-z]+)+\b/g, (name) => (has(`field.${name}`) ? `“${labelOf(name)}”` : name));
   return text[0].toUpperCase() + text.slice(1);
 }
 
-function inputOf([name, , { element = "input", ...attributes }]) {
-  const options = element === "select" ? VISIBILITIES.map(([value, label]) => el("option", { value }, label)) : [];
+function inputOf([name, { element = "input", ...attributes }]) {
+  const options = element === "select" ? VISIBILITIES.map((value) => el("option", { value }, t(`field.visibility.${value}`))) : [];
   return el(element, { id: `sale-${name}`, name, ...attributes }, ...options);
 }
 
@@ -80,7 +83,7 @@ export async function openChange(eventId, done) {
 
 class SaleForm {
   #dialog = byId("form");
-  #inputs = new Map(GROUPS.flatMap(([, fields]) => fields.map((one) => [one[0], inputOf(one)])));
+  #inputs = new Map(FIELDS.map((one) => [one[0], inputOf(one)]));
   #trouble = el("p", { class: "notice bad", role: "alert" });
   #warning = el("p", { class: "notice warn", role: "status" });
   #save;
@@ -95,21 +98,22 @@ class SaleForm {
     for (const [name, input] of this.#inputs) input.value = start[name] ?? "";
     this.before = new Map([...this.#inputs].map(([name, input]) => [name, input.value]));
     const button = (text, act, kind = "plain") => el("button", { type: "button", class: kind, onclick: act }, text);
-    this.#save = el("button", { type: "submit" }, details ? "Save" : "Create the sale");
-    this.#buttons = el("div", { class: "buttons" }, this.#save, button("Never mind", () => this.#leave()));
+    this.#save = el("button", { type: "submit" }, t(details ? "sale_form.save" : "sale_form.create"));
+    this.#buttons = el("div", { class: "buttons" }, this.#save, button(t("sale_form.never_mind"), () => this.#leave()));
     this.#discard = el(
       "div",
       { class: "notice warn", role: "alert", hidden: true },
-      el("p", {}, "What you have entered is not saved."),
-      el("div", { class: "buttons" }, button("Go on", () => this.#ask(false)), button("Throw it away", () => this.#dialog.close(), "danger")),
+      el("p", {}, t("sale_form.unsaved")),
+      el("div", { class: "buttons" }, button(t("sale_form.go_on"), () => this.#ask(false)), button(t("sale_form.throw_away"), () => this.#dialog.close(), "danger")),
     );
-    const groups = GROUPS.map(([title, fields]) =>
-      el("fieldset", {}, el("legend", {}, title), el("div", { class: "grid" }, ...fields.map(([name, label, , hint]) => field(label, this.#inputs.get(name), hint)))),
-    );
+    const groups = Object.entries(GROUPS).map(([group, fields]) => {
+      const shown = fields.map(([name]) => field(labelOf(name), this.#inputs.get(name), hintOf(name)));
+      return el("fieldset", {}, el("legend", {}, t(`sale_form.group.${group}`)), el("div", { class: "grid" }, ...shown));
+    });
     this.form = el(
       "form",
       { method: "post", novalidate: true, onsubmit: (submission) => this.#send(submission), oninput: () => this.#warn() },
-      el("h2", { id: "form-title" }, details ? "Change the sale" : "New sale"),
+      el("h2", { id: "form-title" }, t(details ? "sale_form.change" : "sale_form.new")),
       ...groups,
       el("datalist", { id: "zones" }, ...zones().map((name) => el("option", { value: name }))),
       this.#warning,
@@ -158,9 +162,9 @@ class SaleForm {
     const closes = this.#timeOf("closes_at");
     const twice = DATES.filter((name) => this.#value(name) && isZone(this.#zone()) && fromInput(this.#value(name), this.#zone()).length > 1);
     const words = [
-      closes && Date.parse(closes) <= now() && "The sale closes in the past, so nobody can book.",
-      ...twice.map((name) => `“${LABELS.get(name)}” is there twice, because the clocks are set back; the first time is meant.`),
-      this.#value("visibility") === "archived" && "Of an archived event nothing can be booked.",
+      closes && Date.parse(closes) <= now() && t("sale_form.past"),
+      ...twice.map((name) => t("sale_form.twice", { field: labelOf(name) })),
+      this.#value("visibility") === "archived" && t("console.state.archived"),
     ];
     setText(this.#warning, words.filter(Boolean).join(" "));
   }
@@ -168,12 +172,12 @@ class SaleForm {
   /** Marks what is wrong before anything is sent. */
   #check() {
     const zone = this.#zone();
-    const faults = { time_zone: isZone(zone) ? "" : "This is not a time zone, such as Europe/Berlin." };
-    for (const name of DATES) if (this.#value(name) && isZone(zone) && !fromInput(this.#value(name), zone).length) faults[name] = "The clocks skip this time.";
+    const faults = { time_zone: isZone(zone) ? "" : t("sale_form.no_zone") };
+    for (const name of DATES) if (this.#value(name) && isZone(zone) && !fromInput(this.#value(name), zone).length) faults[name] = t("sale_form.skipped");
     const [amount, currency] = [this.#value("amount"), this.#value("currency").toUpperCase()];
-    if (amount && !/^[A-Z]{3}$/.test(currency)) faults.currency = "Three letters, such as EUR.";
-    else if (amount && !priceOf(amount, currency)) faults.amount = `${currency} has ${count(digitsOf(currency), "digit")} after the point.`;
-    else if (currency && !amount) faults.amount = "How much?";
+    if (amount && !/^[A-Z]{3}$/.test(currency)) faults.currency = t("sale_form.no_currency");
+    else if (amount && !priceOf(amount, currency)) faults.amount = t("sale_form.digits", { currency, count: digitsOf(currency) });
+    else if (currency && !amount) faults.amount = t("sale_form.how_much");
     for (const [name, input] of this.#inputs) setFault(input, isValid(input) ? (faults[name] ?? "") : input.validationMessage);
     return this.form.querySelector("[aria-invalid]");
   }
@@ -217,11 +221,11 @@ class SaleForm {
   #explain(refusal) {
     if (refusal.code === "capacity_below_sold") {
       const input = this.#inputs.get("available_tickets");
-      setFault(input, `${number(refusal.data.floor)} are sold or held already; it cannot be fewer.`);
+      setFault(input, t("sale_form.below_sold", { count: refusal.data.floor }));
       return input.focus();
     }
     if (refusal.code === "precondition_failed") {
-      return setText(this.#trouble, "Somebody has changed this sale since the form was opened. Open it again to see the change.");
+      return setText(this.#trouble, t("sale_form.changed_since"));
     }
     const unplaced = refusal.faults.filter(({ pointer, detail }) => {
       const name = pointer.slice(1);

@@ -4,7 +4,7 @@ import { call, ROOT } from "./api.js";
 import { byId, el, field, setFault, setText } from "./elements.js";
 import { keepSession } from "./renewal.js";
 import * as session from "./session.js";
-import { ACCOUNT_WORDS, inWords, lasting, t } from "./words.js";
+import { inWords, lasting, t } from "./words.js";
 
 const ENDS_SOON_MS = 5 * 60_000;
 export const PASSWORD_MIN = 8; // characters
@@ -66,7 +66,7 @@ export class SignInForm {
     const creates = mode === "register";
     this.#passwordField.hidden = mode === "forgot";
     this.#password.autocomplete = creates ? "new-password" : "current-password";
-    this.#password.placeholder = creates ? ACCOUNT_WORDS.passwordHint : "";
+    this.#password.placeholder = creates ? t("account.password_hint") : "";
     setText(this.#submit, MODES[mode].submit);
     const offer = (other) => el("button", { type: "button", class: "plain", onclick: () => this.#turnTo(other) }, OFFERS[other]);
     this.#buttons.replaceChildren(this.#submit, ...MODES[mode].others.map(offer));
@@ -82,14 +82,14 @@ export class SignInForm {
 
   #write() {
     setText(this.#heading, MODES[this.#mode].title ?? this.#title);
-    setText(this.#leadWords, this.#mode === "forgot" ? ACCOUNT_WORDS.forgotLead : this.#lead);
+    setText(this.#leadWords, this.#mode === "forgot" ? t("account.forgot_lead") : this.#lead);
   }
 
   /** Marks what is wrong with the fields; returns the first of them that is wrong. */
   #check() {
     const least = { signIn: 1, register: PASSWORD_MIN, forgot: 0 }[this.#mode];
-    setFault(this.#email, this.#email.validity.valid ? "" : ACCOUNT_WORDS.noEmail);
-    const short = this.#mode === "register" ? ACCOUNT_WORDS.shortPassword : ACCOUNT_WORDS.noPassword;
+    setFault(this.#email, this.#email.validity.valid ? "" : t("account.no_email"));
+    const short = this.#mode === "register" ? t("account.short_password") : t("account.no_password");
     setFault(this.#password, this.#password.value.length < least ? short : "");
     return this.element.querySelector("[aria-invalid]");
   }
@@ -105,7 +105,7 @@ export class SignInForm {
     const body = this.#mode === "forgot" ? { email } : { email, password: this.#password.value };
     try {
       const { data } = await call("POST", MODES[this.#mode].path, { body });
-      if (this.#mode === "forgot") setText(this.#news, ACCOUNT_WORDS.sent(email));
+      if (this.#mode === "forgot") setText(this.#news, t("account.sent", { email }));
       else session.begin(data.token, data.user.email);
     } catch (refusal) {
       this.#explain(refusal);
@@ -117,10 +117,10 @@ export class SignInForm {
   #explain(refusal) {
     if (refusal.code === "email_taken") this.show("signIn");
     if (refusal.faults.some(({ pointer }) => pointer === "/email")) {
-      setFault(this.#email, ACCOUNT_WORDS.noEmail); // the service is stricter than browsers are
+      setFault(this.#email, t("account.no_email")); // the service is stricter than browsers are
       return this.#email.focus();
     }
-    setText(this.#trouble, refusal.code === "not_found" ? ACCOUNT_WORDS.noAccounts : inWords(refusal));
+    setText(this.#trouble, refusal.code === "not_found" ? t("account.no_accounts") : inWords(refusal));
     (this.#mode === "forgot" ? this.#email : this.#password).focus();
   }
 }

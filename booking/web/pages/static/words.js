@@ -12,37 +12,54 @@ const plural = new Intl.PluralRules(locale);
 const HOUR = { hour: "numeric", minute: "2-digit", timeZoneName: "short" };
 const MOMENT = { ...HOUR, weekday: "long", year: "numeric", month: "long", day: "numeric" };
 const STAMP = { ...HOUR, year: "numeric", month: "short", day: "numeric", second: "2-digit" };
+const TICK = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
 const formats = new Map();
 
 export const number = (value) => whole.format(value);
 
-/** A text of the catalogue. `{name}` stands for `values.name`; `values.count` chooses between singular and plural. */
+/** A text of the catalogue. `{name}` stands for `values.name`, if there is one; `values.count` chooses a plural form. */
 export function t(key, values = {}) {
   const entry = texts[key];
   const text = typeof entry === "string" ? entry : (entry[plural.select(values.count)] ?? entry.other);
-  return text.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number" ? number(values[name]) : values[name]));
+  return text.replace(/\{(\w+)\}/g, (place, name) => (typeof values[name] === "number" ? number(values[name]) : (values[name] ?? place)));
 }
 
-/** `1 ticket`, `2 tickets`, of English words. */
-export const count = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
+/** Whether the catalogue has a text with this key. */
+export const has = (key) => key in texts;
 
 export const tickets = (value) => t("tickets", { count: value });
 
-/** A time by its zone, which every text names: an hour is there twice when summer time ends. */
-function formatted(kind, iso, timeZone) {
-  const key = `${JSON.stringify(kind)} ${timeZone}`;
-  if (!formats.has(key)) formats.set(key, new Intl.DateTimeFormat(locale, { ...kind, timeZone }));
-  return formats.get(key).format(new Date(iso));
+/** The format of a kind of time in a zone: the event's, or the user's own for null and for one that the browser lacks. */
+function formatOf(kind, zone) {
+  const key = `${JSON.stringify(kind)} ${zone}`;
+  const made = (timeZone) => new Intl.DateTimeFormat(locale, { ...kind, timeZone });
+  try {
+    if (!formats.has(key)) formats.set(key, made(zone ?? undefined));
+  } catch {
+    formats.set(key, made()); // an older browser knows Europe/Kiev only
+  }
+  return formats.get(key);
 }
 
-/** A time: `Thursday 26 November 2026 at 20:00 CET`. In the user's time zone, or in the one that is named. */
-export const when = (iso, timeZone = undefined) => formatted(MOMENT, iso, timeZone ?? undefined);
+// Texts name the zone of each time: it may not be the reader's, and an hour is there twice when summer time ends.
+const timeIn = (kind) => (time, zone = null) => formatOf(kind, zone).format(new Date(time));
+
+/** A time: `Thursday 26 November 2026 at 20:00 CET`. */
+export const when = timeIn(MOMENT);
 
 /** A time in short form, for a table's column: `26 Nov 2026, 20:00:00 CET`. */
-export const briefly = (iso, timeZone = undefined) => formatted(STAMP, iso, timeZone ?? undefined);
+export const briefly = timeIn(STAMP);
 
 /** A time of day: `20:00 CET`. */
-export const clockTime = (iso, timeZone = undefined) => formatted(HOUR, iso, timeZone ?? undefined);
+export const clockTime = timeIn(HOUR);
+
+/** A time at the axis of a chart, `20:00`, and one of a chart of more than a day. The chart names the zone once. */
+export const axisTime = timeIn(TICK);
+export const axisDay = timeIn({ ...TICK, month: "short", day: "numeric" });
+
+/** The name of the zone at a time: `CET`. */
+export const zoneName = (time, zone = null) =>
+  formatOf(HOUR, zone).formatToParts(new Date(time)).find(({ type }) => type === "timeZoneName").value;
 
 const inUnit = (value, unit) => new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "long" }).format(value);
 
@@ -65,26 +82,6 @@ export function lasting(seconds) {
   return parts.slice(0, 2).map(([amount, unit]) => inUnit(amount, unit)).join(" ") || t("time.moment");
 }
 
-/** The texts of the forms for accounts. */
-export const ACCOUNT_WORDS = {
-  noAccounts: t("account.no_accounts"),
-  noEmail: t("account.no_email"),
-  noPassword: t("account.no_password"),
-  shortPassword: t("account.short_password"),
-  passwordHint: t("account.password_hint"),
-  forgotLead: t("account.forgot_lead"),
-  sent: (email) => t("account.sent", { email }),
-  badLink: t("account.bad_link"),
-  noMail: t("account.no_mail"),
-  reset: (email) => t("account.reset", { email }),
-  changed: t("account.changed"),
-  wrongPassword: t("account.wrong_password"),
-  removed: t("account.removed"),
-  elsewhere: t("account.elsewhere"),
-  makeOrganizer: t("account.make_organizer"),
-  noMailSent: t("account.no_mail_sent"),
-};
-
 /** Refusals whose text depends on more than their code. They are called with the Refusal, and the event or null. */
 const REFUSALS = {
   sale_not_open: ({ data }, event) =>
@@ -97,7 +94,7 @@ const REFUSALS = {
 };
 
 /** Whether the catalogue has a text of its own for a problem code. */
-export const hasWords = (code) => `refusal.${code}` in texts;
+export const hasWords = (code) => has(`refusal.${code}`);
 
 /** A refusal in words for a buyer; if there are none, the service's own text. */
 export function inWords(refusal, event = null) {
@@ -109,5 +106,5 @@ export function inWords(refusal, event = null) {
 /** The text that is shown before a request is repeated. */
 export function waitWords(refusal, pauseMs) {
   const reason = `again.${refusal.code}`;
-  return `${t(reason in texts ? reason : "again.unavailable")} ${t("again", { time: lasting(Math.ceil(pauseMs / 1000)) })}`;
+  return `${t(has(reason) ? reason : "again.unavailable")} ${t("again", { time: lasting(Math.ceil(pauseMs / 1000)) })}`;
 }
