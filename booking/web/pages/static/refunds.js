@@ -2,14 +2,14 @@
 
 import { call } from "./api.js";
 import { el, scrollTable, setText } from "./elements.js";
-import { briefly, inWords, number, t } from "./words.js";
+import { briefly, inWords, t, tickets } from "./words.js";
 
 const PAGE = 50;
 
 // Each filter: its value of `status`, and its label.
 const FILTERS = [["due", "refunds.due"], ["done", "refunds.done"], ["", "refunds.all"]];
 
-/** The list in `element`. It is loaded each time when it comes into view. */
+/** The list in `element`. It is loaded each time when the part of the page that it is in is shown. */
 export class Refunds {
   #eventId;
   #status = "due";
@@ -29,7 +29,7 @@ export class Refunds {
     this.#table.hidden = true;
     this.element = el(
       "section",
-      { class: "people" },
+      { class: "people refunds" },
       el("h3", {}, t("refunds.heading")),
       el("p", { class: "quiet" }, t("refunds.about")),
       el("div", { class: "buttons filters", role: "group", "aria-label": t("refunds.which") }, ...this.#filters),
@@ -38,7 +38,8 @@ export class Refunds {
       this.#note,
       this.#more,
     );
-    new IntersectionObserver((seen) => seen.at(-1).isIntersecting && this.load()).observe(this.element);
+    const anywhere = { rootMargin: "100000px" }; // below the window, too
+    new IntersectionObserver((seen) => seen.at(-1).isIntersecting && this.load(), anywhere).observe(this.element);
   }
 
   #choose(status) {
@@ -79,7 +80,7 @@ export class Refunds {
     const state = done ? t("refunds.done_at", { when: briefly(done) }) : t("refunds.due_since", { when: briefly(due) });
     const cells = [
       [el("span", { class: "who" }, email ?? user), email ? el("span", { class: "quiet" }, user) : null],
-      [number(quantity)],
+      [tickets(quantity)],
       [el("span", { class: "who" }, payment), el("span", { class: "quiet" }, t("booking.id", { id: booking }))],
       [el("span", { class: "quiet" }, state)],
       [mark],

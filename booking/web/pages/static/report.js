@@ -26,6 +26,8 @@ const REFUSED = {
   booking_not_found: "No booking to confirm or cancel",
   hold_expired: "Confirmed too late",
   still_waiting: "Confirmed while waiting",
+  payment_mismatch: "Another payment",
+  refund_due: "Paid too late",
   rate_limited: "Too often",
   overloaded: "Overloaded",
   idempotency_key_reused: "Key used twice",
