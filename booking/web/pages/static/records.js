@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { now } from "./clock.js";
 import { el, setText } from "./elements.js";
+import { Refunds } from "./refunds.js";
 import { Report } from "./report.js";
 import { saveExport } from "./save_export.js";
 import { briefly, inWords, t } from "./words.js";
@@ -23,6 +24,7 @@ export class Records {
     const save = (format) => saveExport(eventId, format, new URLSearchParams(), (...said) => this.#say(...said));
     this.elements = [
       section(t("records.report"), this.#report.element),
+      new Refunds(eventId, () => this.zone).element,
       section(t("records.books"), this.#audit, el("div", { class: "buttons" }, button(t("records.again"), () => this.audit()))),
       section(t("records.file"), el("div", { class: "buttons" }, ...["csv", "ndjson"].map((format) => button(t("records.export", { format: format.toUpperCase() }), () => save(format)))), this.#saved),
     ];

@@ -4,6 +4,7 @@ import { call, request } from "./api.js";
 import { now } from "./clock.js";
 import { byId, el, field, setFault, setText } from "./elements.js";
 import { digitsOf, priceOf, typed } from "./money.js";
+import { paymentSecret } from "./payment_secret.js";
 import { has, inWords, t } from "./words.js";
 import { fromInput, here, isZone, toInput, zones } from "./zones.js";
 
@@ -35,6 +36,7 @@ const GROUPS = {
     ["offer_seconds", whole(0, 604_800)],
     ["payment_seconds", whole(60, 3_600)],
     ["waitlist_limit", whole(0, undefined)],
+    ["payment_url", { type: "url", maxlength: 2_000, autocomplete: "off", spellcheck: "false" }],
   ],
 };
 const FIELDS = Object.values(GROUPS).flat();
@@ -115,6 +117,7 @@ class SaleForm {
       { method: "post", novalidate: true, onsubmit: (submission) => this.#send(submission), oninput: () => this.#warn() },
       el("h2", { id: "form-title" }, t(details ? "sale_form.change" : "sale_form.new")),
       ...groups,
+      details && paymentSecret(details.id),
       el("datalist", { id: "zones" }, ...zones().map((name) => el("option", { value: name }))),
       this.#warning,
       this.#trouble,
@@ -165,6 +168,7 @@ class SaleForm {
       closes && Date.parse(closes) <= now() && t("sale_form.past"),
       ...twice.map((name) => t("sale_form.twice", { field: labelOf(name) })),
       this.#value("visibility") === "archived" && t("console.state.archived"),
+      this.#value("payment_url") && this.#value("hold_seconds") === "0" && t("sale_form.unpaid"),
     ];
     setText(this.#warning, words.filter(Boolean).join(" "));
   }

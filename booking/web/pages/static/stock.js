@@ -44,7 +44,7 @@ export class Stock {
 
 function more(event) {
   return [
-    event.tickets_held > 0 ? t("stock.held", { count: event.tickets_held }) : "",
+    event.tickets_held > 0 ? t(event.takes_payment ? "stock.paying" : "stock.held", { count: event.tickets_held }) : "",
     event.waiting_list_count > 0 ? t("stock.waiting", { count: event.waiting_list_count }) : "",
   ].filter(Boolean);
 }
