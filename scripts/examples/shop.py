@@ -211,8 +211,7 @@ class Peer:
             answer = await self._http.request(method, path, json=body, headers=headers)
         except httpx.TransportError as error:
             raise TryAgain(f"{method} {path}: {error!r}") from error
-        if answer.status_code >= 500 or answer.status_code in (401, 403, 429):
-            # A refused token is a fault of our settings. The money must not be forgotten because of it.
+        if answer.status_code >= 500 or answer.status_code in (401, 429):
             raise TryAgain(f"{method} {path}: {answer.status_code} {answer.text}")
         try:
             return answer.status_code, answer.json()
@@ -284,7 +283,7 @@ class Service(Peer):
     async def booking(self, link: Link) -> dict[str, Any] | None:
         """The buyer's booking, if it is the one that this link is for. A second /checkout changes nothing."""
         told = {"event_id": int(link.event_id), "user_id": link.user_id}
-        status, answer = await self.ask("POST", "/checkout", self._token, told)
+        status, answer = await self._act("/checkout", told)
         if status == 200 and answer["data"].get("payment_id") == link.payment_id:
             booking: dict[str, Any] = answer["data"]
             return booking
@@ -293,7 +292,7 @@ class Service(Peer):
     async def outcome(self, order: Order) -> State:
         """What a payment came to. It needs no Idempotency-Key: a payment comes to one outcome, for ever."""
         told = {"event_id": order.event_id, "user_id": order.user_id, "payment_id": order.payment_id, "late": True}
-        status, answer = await self.ask("POST", "/confirm", self._token, told)
+        status, answer = await self._act("/confirm", told)
         # Not found: it was booked, our answer was lost, and the buyer has cancelled the booking since. What that costs
         # them is for a shop to decide.
         if status == 200 or answer["code"] == "booking_not_found":
@@ -302,6 +301,13 @@ class Service(Peer):
             return State.REFUND_DUE
         log.error("payment %s of %s: %s", order.payment_id, order.user_id, answer)
         return State.UNCLEAR
+
+    async def _act(self, path: str, told: Mapping[str, object]) -> tuple[int, Any]:
+        """A command for a buyer. If the service refuses our token, that is our fault and says nothing of the buyer."""
+        status, answer = await self.ask("POST", path, self._token, told)
+        if status == 403:
+            raise TryAgain(f"{path}: {answer}")
+        return status, answer
 
     async def mark_refund(self, order: Order) -> None:
         """Tells that the money was given back. Raises TryAgain while the service's database has not heard of it."""
@@ -316,7 +322,7 @@ class Service(Peer):
             "event_name": "An evening in the little shop",
             "available_tickets": 3,
             "max_per_user": 2,
-            "hold_seconds": 120,
+            "hold_seconds": 60,
             "offer_seconds": 60,
             "payment_seconds": 60,
             "price": {"amount": 4500, "currency": "EUR"},
