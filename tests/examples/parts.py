@@ -103,7 +103,7 @@ class Till:
 
     def orders(self) -> dict[str, str]:
         """The shop's book: the state of each order, by payment."""
-        return dict(self._read("shop", "SELECT payment_id, state FROM orders"))
+        return {payment_id: state for payment_id, state in self._read("shop", "SELECT payment_id, state FROM orders")}
 
     def paid(self) -> set[str]:
         """The payments that are paid at the provider."""
