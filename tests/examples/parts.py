@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from tests.fixtures.forks import ForkedProgram
@@ -103,7 +104,7 @@ class Till:
 
     def orders(self) -> dict[str, str]:
         """The shop's book: the state of each order, by payment."""
-        return {payment_id: state for payment_id, state in self._read("shop", "SELECT payment_id, state FROM orders")}
+        return dict(self._read("shop", "SELECT payment_id, state FROM orders"))
 
     def paid(self) -> set[str]:
         """The payments that are paid at the provider."""
@@ -128,7 +129,7 @@ class Till:
         counted = self._read("provider", "SELECT payment_id, sum(attempts) FROM notices GROUP BY payment_id")
         return Counter({payment_id: int(count) for payment_id, count in counted})
 
-    def _read(self, name: str, query: str) -> list[tuple[str, ...]]:
+    def _read(self, name: str, query: str) -> list[Any]:
         with closing(sqlite3.connect(f"file:{self.folder / name}.sqlite3?mode=rw", uri=True, timeout=20)) as sql:
             return sql.execute(query).fetchall()
 
