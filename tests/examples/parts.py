@@ -129,6 +129,15 @@ class Till:
         counted = self._read("provider", "SELECT payment_id, sum(attempts) FROM notices GROUP BY payment_id")
         return Counter({payment_id: int(count) for payment_id, count in counted})
 
+    def failures(self) -> list[str]:
+        """The exceptions that neither program expects, from the logs. One of them may lose the other in a request."""
+        raised = [
+            (part.name, trace)
+            for part in self.parts.values()
+            for trace in part.log.read_text(errors="replace").split("Traceback")[1:]
+        ]
+        return [f"{name}: {trace[-2_000:]}" for name, trace in raised if "ClientDisconnect" not in trace]
+
     def _read(self, name: str, query: str) -> list[Any]:
         with closing(sqlite3.connect(f"file:{self.folder / name}.sqlite3?mode=rw", uri=True, timeout=20)) as sql:
             return sql.execute(query).fetchall()

@@ -97,8 +97,8 @@ class Proof:
         self._outages: list[Outage] = []
         self._shift_ms = 0
         """How far Redis's clock is ahead."""
-        self._all_killed = asyncio.Event()
-        """Every part was killed once."""
+        self._all_killed = False
+        """Whether every part was killed once."""
         self._at_rest = asyncio.Event()
         self._began = time.monotonic()
 
@@ -112,15 +112,15 @@ class Proof:
             buyers = await self._let_buyers_come()
             faults: list[str] = []
             try:
-                if self._plan.kills:
-                    await asyncio.wait(
-                        (asyncio.create_task(self._all_killed.wait()), killer), return_when="FIRST_COMPLETED"
-                    )
                 self._crowd.closing.set()
                 if self._plan.jumps:
                     self._jump()
                 ended = await asyncio.gather(*buyers, return_exceptions=True)
                 faults += [f"a buyer: {error!r}" for error in ended if error is not None]
+                if self._plan.kills:
+                    await eventually_async(
+                        lambda: self._all_killed or killer.done(), "every part is killed once", self._plan.rest_seconds
+                    )
                 await eventually_async(self._is_at_rest, "the money comes to rest", self._plan.rest_seconds)
             except AssertionError as error:
                 faults.append(f"{error}; {self.progress()}")
@@ -214,7 +214,7 @@ class Proof:
                         return
                 except TimeoutError:
                     await self._kill(part, chance)
-            self._all_killed.set()
+            self._all_killed = True
 
     async def _kill(self, part: str, chance: random.Random) -> None:
         deployment, began_ms = self._deployment, self._now_ms()
@@ -267,7 +267,7 @@ class Proof:
             self._till.paid(), self._till.refunds(), self._till.orders(), self._payments(), self._all_changes()
         )
         rolled = roll_on(accounts.changes, self._outages, until_ms, self._plan.roll_on_ms)
-        faults += payment_faults(accounts) + rolled.faults + self._crowd.tally.faults
+        faults += payment_faults(accounts) + rolled.faults + self._crowd.tally.faults + self._till.failures()
         for client in (self._crowd.service, self._crowd.shop, self._crowd.provider):
             faults += client.violations
             await client.close()

@@ -16,12 +16,12 @@ PATIENCE_SECONDS = 300
 
 PLAN = Plan(
     buyers=200,
-    rate=40.0,
+    rate=25.0,
     seed=14,
     kills=True,
-    habits=Habits(leave=0.25, cancel=0.15, late=0.5, late_seconds=(3.0, 5.0), quick_seconds=(0.0, 0.5)),
-    hold_seconds=2,
-    offer_seconds=1,
+    habits=Habits(leave=0.25, cancel=0.15, late=0.5, late_seconds=(4.0, 8.0), quick_seconds=(0.0, 0.5)),
+    hold_seconds=5,
+    offer_seconds=2,
     kill_pause=(0.1, 0.3),
     kill_turns=1,
     jumps=True,
