@@ -12,9 +12,12 @@
 -- KEYS[*] answers   list    a caller's first answers to idempotency keys; the items have their indexes
 -- ARGV    expected_epoch event_id interval_us burst caller
 -- ITEMS   user payment replay request
--- USES    clock shard record event tickets budget prune expiry bucket rates caller payments idempotency commit
+-- USES    clock shard record event tickets budget prune expiry bounds details bucket rates caller payments idempotency
+--         commit
 -- STATUSES CHECKED_OUT BOOKING_NOT_FOUND HOLD_EXPIRED STILL_WAITING EVENT_NOT_FOUND RATE_LIMITED
 -- RETURNS one row for each item: status; number (wait in ms); record; first request id
+--         after the record of a hold: a tab and the template of the event's payment link, if any. So a replay has
+--         the link of the first answer
 --         then the id of the newest entry, if one was written
 -- EVENTS  checkout; left expired promoted by pruning and expiry before
 local PAYMENT_MS = 900000 -- if the event does not say
@@ -30,6 +33,13 @@ if sale then
   expire_first()
   load_bookings(owners)
   load_payments(owners)
+  read_details()
+end
+
+local function with_link(record) -- the JSON of the template is its text in quotes: nothing in a URL is escaped
+  local template = details.payment_url or ''
+  if template == '' then return record end
+  return record .. '\t' .. string.sub(template, 2, -2)
 end
 
 local function check_out(user, payment)
@@ -44,7 +54,8 @@ local function check_out(user, payment)
     emit('checkout', user, mine)
     remember(user, payment_for(mine, payment))
   end
-  return CHECKED_OUT, 0, mine.record
+  if mine.status == CONFIRMED_LETTER then return CHECKED_OUT, 0, mine.record end -- nothing is left to pay
+  return CHECKED_OUT, 0, with_link(mine.record)
 end
 
 local function decide(user, payment, replay, request)

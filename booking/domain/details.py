@@ -56,6 +56,8 @@ class Details:
     """How long the hold of a user is who was promoted from the waiting list; None: as long as every hold."""
     payment_seconds: int = PAYMENT_SECONDS_DEFAULT
     """How long a hold is once its user has begun to pay."""
+    payment_url: str | None = None
+    """The template of the link behind which its user pays (payment_links.py); None: a hold is confirmed without it."""
 
     def members(self) -> dict[str, Any]:
         """The members of the JSON object."""

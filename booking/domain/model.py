@@ -160,6 +160,8 @@ class Booking:
     """The payment that was begun for it, or that it was booked for; None if there was none."""
     ended_at_ms: int | None = field(default=None, compare=False)
     """When it was cancelled or expired; only in a user's list of bookings."""
+    refund_done: bool | None = field(default=None, compare=False)
+    """Whether the refund of its payment is done; None: none is due. Only in a user's list of bookings."""
 
     @property
     def id(self) -> str:

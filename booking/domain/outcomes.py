@@ -68,6 +68,8 @@ class Outcome:
     opens_at_ms: int = 0
     """For `SALE_NOT_OPEN`; `now_ms` is the time of the answer by Redis's clock."""
     now_ms: int = 0
+    payment_url: str | None = None
+    """For `CHECKED_OUT`: the template of the link behind which the hold is paid for, if the event has one."""
     first_request_id: str | None = None
     """If this repeats the first answer to an idempotency key: the id of the first request."""
 

@@ -159,6 +159,29 @@ class InventoryReader:
         )
         return texts
 
+    async def payments(self, event_id: int) -> AsyncIterator[dict[str, bytes]]:
+        """What is remembered of payments, by user and in pages. `records.read_payments` parses it."""
+        *_, key = self._keys(event_id)
+        cursor = None
+        while cursor != 0:
+            ask = partial(_scan, key=key, cursor=cursor or 0)
+            cursor, found = await self._call(self._shard_of(event_id), ask)
+            yield {user.decode(errors="replace"): text for user, text in found.items()}
+
+    async def payers(self, event_id: int) -> int:
+        """The number of users of whom payments are remembered."""
+        *_, key = self._keys(event_id)
+        count: int = await self._call(self._shard_of(event_id), lambda redis: redis.hlen(key))
+        return count
+
+    async def payments_of(self, event_id: int, users: Sequence[str]) -> list[bytes | None]:
+        """What is remembered of the payments of these users, in the order of `users`."""
+        *_, key = self._keys(event_id)
+        texts: list[bytes | None] = await self._call(
+            self._shard_of(event_id), lambda redis: redis.hmget(key, list(users))
+        )
+        return texts
+
     async def places(
         self, event_id: int, waiting: Sequence[str], holding: Sequence[str]
     ) -> tuple[list[float | None], list[float | None]]:

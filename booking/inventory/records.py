@@ -156,6 +156,10 @@ def read_outcome(event_id: int, user_id: str, row: Sequence[Any]) -> Outcome:
         return Outcome(status, wait_ms=number)
     if not text:
         return Outcome(status, first_request_id=first_request_id)
+    if status is Status.CHECKED_OUT:
+        text, _, template = text.partition(b"\t")
+        booking = read_record(event_id, user_id, text)
+        return Outcome(status, booking, payment_url=template.decode() or None, first_request_id=first_request_id)
     booking = read_record(event_id, user_id, text, position=number or None)
     return Outcome(status, booking, first_request_id=first_request_id)
 

@@ -335,10 +335,13 @@ class Ledger:
             if whole:
                 yield whole
 
-    async def refunds_due(self, event_id: int) -> int:
-        """The number of an event's payments that came too late for their tickets."""
+    async def payments_of(self, event_id: int, users: Sequence[str]) -> dict[str, list[Payment]]:
+        """The last payments of each of these users (a few thousand at most) of an event, as `payments` has them."""
+        found = dict[str, list[Payment]]()
         async with self.reading() as connection:
-            return await payments.refunds_due(connection, event_id)
+            for payment in await payments.of_users(connection, event_id, users) if users else ():
+                found.setdefault(payment.user_id, []).append(payment)
+        return {user: mine[-PAYMENTS_MAX:] for user, mine in found.items()}
 
     async def counts_at(self, event_id: int, seq: int) -> dict[BookingStatus, Count]:
         """The numbers of an event's bookings and of their tickets at its `seq`, for every status."""

@@ -61,6 +61,12 @@ async def write(connection: AsyncConnection, steps: PaymentSteps) -> None:
     await connection.execute(insert.on_conflict_do_update(index_elements=_KEY, set_=outcome), rows)
 
 
+OF_HOLD = and_(bookings.c.event_id == payments.c.event_id, bookings.c.number == payments.c.number)
+"""What joins a payment to its hold."""
+
+_WITH_HOLDS = select(
+    payments, bookings.c.quantity, bookings.c.status, bookings.c.source, bookings.c.created_at_ms
+).join_from(payments, bookings, OF_HOLD)
 _KEY = ("event_id", "payment_id")
 _OUTCOME = ("outcome", "outcome_seq", "outcome_at_ms")
 
@@ -72,23 +78,17 @@ async def page(
 
     Each with its `seq`.
     """
-    hold = and_(bookings.c.event_id == payments.c.event_id, bookings.c.number == payments.c.number)
     place = tuple_(payments.c.user_id, payments.c.seq)
-    rows = await connection.execute(
-        select(payments, bookings.c.quantity, bookings.c.status, bookings.c.source, bookings.c.created_at_ms)
-        .join_from(payments, bookings, hold)
-        .where(payments.c.event_id == event_id, place > after)
-        .order_by(payments.c.user_id, payments.c.seq)
-        .limit(limit)
-    )
+    some = _WITH_HOLDS.where(payments.c.event_id == event_id, place > after)
+    rows = await connection.execute(some.order_by(payments.c.user_id, payments.c.seq).limit(limit))
     return [(row.seq, _payment(row)) for row in rows]
 
 
-async def refunds_due(connection: AsyncConnection, event_id: int) -> int:
-    """The number of an event's payments that came to a refund."""
-    due = payments.c.event_id == event_id, payments.c.outcome == PaymentOutcome.REFUND_DUE.value
-    count: int = (await connection.execute(select(func.count()).where(*due))).scalar_one()
-    return count
+async def of_users(connection: AsyncConnection, event_id: int, users: Sequence[str]) -> list[Payment]:
+    """All payments of these users of an event, by user and in the order in which they were begun."""
+    theirs = _WITH_HOLDS.where(payments.c.event_id == event_id, payments.c.user_id.in_(users))
+    rows = await connection.execute(theirs.order_by(payments.c.user_id, payments.c.seq))
+    return [_payment(row) for row in rows]
 
 
 def _payment(row: Row[tuple[object, ...]]) -> Payment:

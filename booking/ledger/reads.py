@@ -4,15 +4,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, desc, func, select, tuple_
+from sqlalchemy import Row, and_, desc, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
 from booking.domain.details import details_from_text
-from booking.domain.model import Booking, BookingStatus, Rules, Source
+from booking.domain.model import Booking, BookingStatus, PaymentOutcome, Rules, Source
 from booking.ledger.fold import RULE_COLUMNS, rules_from_text
 from booking.ledger.records import Count, EventRecord, SeqGap
-from booking.ledger.tables import SKIPPED, bookings, changes, events
+from booking.ledger.tables import SKIPPED, bookings, changes, events, payments
 
 LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING)
 """The statuses of live bookings; a user has at most one live booking of an event."""
@@ -220,7 +220,17 @@ async def user_page(
 ) -> list[Booking] | None:
     """A user's bookings, newest first; None if `starting_after` is not one of their bookings."""
     newest_first = (bookings.c.created_at_ms, bookings.c.event_id, bookings.c.number)
-    query = select(*BOOKING_COLUMNS, bookings.c.updated_at_ms).where(bookings.c.user_id == user_id)
+    refund = and_(
+        payments.c.event_id == bookings.c.event_id,
+        payments.c.payment_id == bookings.c.payment_id,
+        payments.c.number == bookings.c.number,  # not the booking that a late payment came to
+        payments.c.outcome == PaymentOutcome.REFUND_DUE.value,
+    )
+    query = (
+        select(*BOOKING_COLUMNS, bookings.c.updated_at_ms, payments.c.outcome, payments.c.done_at_ms)
+        .join_from(bookings, payments, refund, isouter=True)
+        .where(bookings.c.user_id == user_id)
+    )
     if starting_after is not None:
         event_id, number = starting_after
         at = await connection.execute(
@@ -233,11 +243,14 @@ async def user_page(
             return None
         query = query.where(tuple_(*newest_first) < (created_at_ms, event_id, number))
     rows = await connection.execute(query.order_by(*map(desc, newest_first)).limit(limit))
-    return [_with_end(booking_of(row), updated_at_ms) for *row, updated_at_ms in rows]
+    return [_with_end(booking_of(row[:-3]), *row[-3:]) for row in rows]
 
 
-def _with_end(booking: Booking, updated_at_ms: int) -> Booking:
-    return booking if booking.status in LIVE else replace(booking, ended_at_ms=updated_at_ms)
+def _with_end(booking: Booking, updated_at_ms: int, outcome: str | None, done_at_ms: int | None) -> Booking:
+    if booking.status in LIVE:
+        return booking
+    refund_done = None if outcome is None else done_at_ms is not None
+    return replace(booking, ended_at_ms=updated_at_ms, refund_done=refund_done)
 
 
 async def booking(connection: AsyncConnection, event_id: int, number: int) -> Booking | None:

@@ -52,9 +52,14 @@ class Messages:
             "venue": rules.details.venue,
             "starts": None if starts_at_ms is None else self._moment(starts_at_ms, zone),
         }
+        is_paid_for = rules.details.payment_url is not None
         match mail.kind:
+            case MailKind.PROMOTED if not ends_at_ms:
+                return "promoted_booked", facts
             case MailKind.PROMOTED:
-                return "promoted_held" if ends_at_ms else "promoted_booked", facts
+                return "promoted_to_pay" if is_paid_for else "promoted_held", facts
+            case MailKind.ENDING:
+                return "ending_to_pay" if is_paid_for else "ending", facts
             case MailKind.CANCELLED:
                 reason = mail.facts.get("reason")
                 facts["reason"] = None if reason is None else str(reason)

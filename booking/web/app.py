@@ -17,6 +17,7 @@ from booking.auth.passwords import Passwords
 from booking.auth.tokens import TokenVerifier, sign_token
 from booking.domain.accounts import Account, Role
 from booking.domain.callers import account_user_id
+from booking.domain.payment_links import PaymentLinks
 from booking.inventory.box_office import BoxOffice, RateLimit
 from booking.inventory.durability import LevelUnavailable, choose
 from booking.inventory.expiry import sweep
@@ -46,11 +47,12 @@ from booking.web.endpoints.calendar import CalendarEndpoint
 from booking.web.endpoints.changes import WAITERS_MAX, ChangeEndpoint, ChangeWatch
 from booking.web.endpoints.events import EventEndpoints
 from booking.web.endpoints.health import HealthEndpoints
-from booking.web.endpoints.lists import ListEndpoints
+from booking.web.endpoints.lists import ListEndpoints, Turns
 from booking.web.endpoints.live import LiveEndpoint, Places, Watch, end_streams
 from booking.web.endpoints.live_of_user import LiveOfUserEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.payments import PaymentEndpoints
+from booking.web.endpoints.refunds import RefundEndpoints
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.resets import ResetEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
@@ -232,7 +234,7 @@ class Application:
         accounts = AccountEndpoints(ledger, office, read_your_writes, passwords, credentials, account_tokens, doorway)
         resets = ResetEndpoints(ledger, passwords, account_tokens, doorway, secret)
         places, watch = Places(settings.live_limit, settings.live_limit_per_address), Watch(office)
-        reads = LocalBuckets(read_limit, "reads")
+        reads, turns, links = LocalBuckets(read_limit, "reads"), Turns(), PaymentLinks(secret)
         work, pages_of_changes = SharedWork(), SharedWork()
         stack.push_async_callback(work.close)
         stack.push_async_callback(pages_of_changes.close)
@@ -242,10 +244,11 @@ class Application:
         webhooks = WebhookEndpoints(credentials, office, ledger, reads, Allowed(settings.webhook_allow))
         self._routes.serve(
             routes(
-                SaleEndpoints(credentials, office, limit),
-                EventEndpoints(credentials, office, reads),
-                ListEndpoints(credentials, office, ledger, read_your_writes, reads),
+                SaleEndpoints(credentials, office, limit, links),
+                EventEndpoints(credentials, office, reads, links),
+                ListEndpoints(credentials, office, ledger, read_your_writes, reads, turns),
                 ReportEndpoints(credentials, office, ledger, reader, read_your_writes, reads, work),
+                RefundEndpoints(credentials, office, ledger, read_your_writes, reads, turns),
                 ChangeEndpoint(credentials, office, ledger, reads, change_watch, pages_of_changes, waiters),
                 webhooks,
                 LiveEndpoint(credentials, office, places, watch),

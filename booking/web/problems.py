@@ -60,6 +60,12 @@ KINDS: dict[str, Kind] = {
     "webhook_not_found": Kind(
         404, "No such webhook", "There is no webhook with this id.", "GET /webhooks lists your webhooks."
     ),
+    "refund_not_found": Kind(
+        404,
+        "No such refund",
+        "The event has no refund of this payment.",
+        "GET /events/{event_id}/refunds lists the refunds.",
+    ),
     "booking_not_found": Kind(
         404,
         "No booking",

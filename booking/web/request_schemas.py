@@ -33,6 +33,7 @@ from booking.domain.details import (
     Visibility,
 )
 from booking.domain.model import CAPACITY_MAX, HOLD_SECONDS_MAX, MAX_PER_USER_MAX, Rules
+from booking.domain.payment_links import TEMPLATE_CHARACTERS_MAX, template_fault
 from booking.web import times
 from booking.web.problems import Fault, invalid, pointer_to
 from booking.web.response_schemas import CURRENCY
@@ -133,6 +134,13 @@ def _user_id(text: str) -> str:
     return text
 
 
+def _payment_url(text: str) -> str:
+    fault = template_fault(text)
+    if fault is not None:
+        raise ValueError(fault)
+    return text
+
+
 # Each type states in its JSON schema what its own validators check: the OpenAPI document is made from these types.
 EventId = Annotated[int, Field(json_schema_extra={"minimum": 1, "maximum": INTEGER_MAX})]
 Name = Annotated[
@@ -163,6 +171,11 @@ TimeZone = Annotated[
     str,
     AfterValidator(_time_zone),
     Field(json_schema_extra={"maxLength": NAME_CHARACTERS_MAX, "pattern": FORM, "examples": ["Europe/Berlin"]}),
+]
+PaymentUrl = Annotated[
+    str,
+    AfterValidator(_payment_url),
+    Field(json_schema_extra={"maxLength": TEMPLATE_CHARACTERS_MAX, "format": "uri-template"}),
 ]
 HoldSeconds = Annotated[int, Field(ge=0, le=HOLD_SECONDS_MAX)]
 Capacity = Annotated[int, Field(ge=1, le=CAPACITY_MAX)]
@@ -309,6 +322,10 @@ class _Described(_Named):
     """How long a ticket is held for a user who was promoted from the waiting list; null: `hold_seconds`."""
     payment_seconds: Annotated[int, Field(ge=PAYMENT_SECONDS_MIN, le=PAYMENT_SECONDS_MAX)] | None = None
     """How long a hold is once its user has begun to pay; null: 900."""
+    payment_url: PaymentUrl | None = None
+    """The template of the link behind which a buyer pays: an https URL with `{event_id}`, `{user_id}`, `{payment_id}`
+    and `{signature}` after its host. `POST /checkout` fills it in. `GET /events/{event_id}/payment-secret` tells how
+    the shop checks the signature. null: none."""
 
     def told(self) -> dict[str, Detail]:
         """The given details by the names of `Details`; None for a default."""
@@ -385,6 +402,13 @@ class ChangeRequest(_Described):
         if "event_name" in values:
             values = {"name": values.pop("event_name"), **values}
         return {field: int(value) if field == "paused" else value for field, value in values.items()}
+
+
+class RefundRequest(Payload):
+    """`PATCH /events/{event_id}/refunds/{payment_id}`."""
+
+    done: bool
+    """Whether the money was given back."""
 
 
 class WebhookRequest(Payload):

@@ -55,6 +55,9 @@ class RulesData(TypedDict):
         Field(ge=PAYMENT_SECONDS_MIN, le=PAYMENT_SECONDS_MAX),
         described("How long a hold is once its user has begun to pay."),
     ]
+    takes_payment: Annotated[
+        bool, described("Whether `POST /checkout` gives a link behind which a hold is paid for (`payment_url`).")
+    ]
     waitlist_limit: Annotated[
         Count | None, described("The most tickets that waiting users may want together; null: unbounded.")
     ]
@@ -103,6 +106,8 @@ class ToldRulesData(RulesData):
     """Plain text, which may have several lines."""
     ends_at: Instant | None
     price: PriceData | None
+    payment_url: str | None
+    """The template of the link behind which a buyer pays."""
 
 
 @documented
@@ -132,6 +137,11 @@ class BookingData(TypedDict):
     """The position on the waiting list; only while the booking is waiting. 1 is next."""
     payment_id: NotRequired[str]
     """The payment that was begun for the booking, or that it was booked for; only if there is one."""
+    payment_url: NotRequired[str | None]
+    """Only in the answer of `POST /checkout`: the link behind which the hold is paid for. null: the event has none, or
+    the booking is confirmed."""
+    refund: NotRequired[Literal["due", "done"]]
+    """Whether the money was given back; only in the list of one's own bookings, if the payment came too late."""
     ended_at: NotRequired[Instant]
     """When the booking was cancelled, or its hold expired; only in the list of one's own bookings."""
     email: NotRequired[str]
@@ -155,6 +165,33 @@ class ChangeData(TypedDict):
     """In all kinds but `created` and `changed`."""
     event: NotRequired[ToldRulesData]
     """In `created` and `changed`."""
+
+
+@documented
+class RefundData(TypedDict):
+    """A payment that came too late for its tickets, so that its money has to be given back."""
+
+    payment_id: str
+    booking_id: str
+    """The hold that it was begun for."""
+    user_id: str
+    email: NotRequired[str]
+    """The email of the user's account, if it has one."""
+    quantity: Annotated[int, Field(ge=1, le=MAX_PER_USER_MAX)]
+    due_at: Instant
+    done_at: Instant | None
+    """When the refund was marked as done; null: it is due."""
+    done_by: str | None
+    """The user id that marked it."""
+
+
+@documented
+class PaymentSecretData(TypedDict):
+    """The secret with which the links behind which buyers pay are signed."""
+
+    event_id: Id
+    secret: str
+    """64 hexadecimal digits. As this text it is the key of HMAC-SHA256; see the operation."""
 
 
 @documented
@@ -251,7 +288,9 @@ class TotalsData(TypedDict):
     """How many waiting bookings were given their tickets."""
     waiting: Count
     refunds_due: Count
-    """Payments that came too late for their tickets."""
+    """Payments that came too late for their tickets, in all."""
+    refunds_done: Count
+    """Those of them whose money was given back."""
 
 
 @documented

@@ -87,6 +87,8 @@ def booking_data(booking: Booking) -> BookingData:
         data["ended_at"] = to_text(booking.ended_at_ms)
     if booking.payment_id is not None:
         data["payment_id"] = booking.payment_id
+    if booking.refund_done is not None:
+        data["refund"] = "done" if booking.refund_done else "due"
     return data
 
 
@@ -105,6 +107,7 @@ def rules_data(event_id: int, rules: Rules) -> RulesData:
         "hold_seconds": rules.hold_seconds,
         "offer_seconds": rules.offer_seconds,
         "payment_seconds": details.payment_seconds,
+        "takes_payment": details.payment_url is not None,
         "waitlist_limit": rules.waitlist_limit,
         "opens_at": _instant(rules.opens_at_ms),
         "closes_at": _instant(rules.closes_at_ms),
@@ -120,6 +123,7 @@ def told_rules_data(event_id: int, rules: Rules) -> ToldRulesData:
         "description": details.description,
         "ends_at": _instant(details.ends_at_ms),
         "price": None if price is None else {"amount": price.amount, "currency": price.currency},
+        "payment_url": details.payment_url,
     }
 
 

@@ -16,6 +16,7 @@ from booking.web.endpoints.live import LiveEndpoint
 from booking.web.endpoints.live_of_user import LiveOfUserEndpoint
 from booking.web.endpoints.metrics import MetricsEndpoint
 from booking.web.endpoints.payments import STRIPE, PaymentEndpoints
+from booking.web.endpoints.refunds import RefundEndpoints
 from booking.web.endpoints.reports import ReportEndpoints
 from booking.web.endpoints.resets import ResetEndpoints
 from booking.web.endpoints.sale import SaleEndpoints
@@ -134,6 +135,7 @@ def routes(
     events: EventEndpoints,
     lists: ListEndpoints,
     reports: ReportEndpoints,
+    refunds: RefundEndpoints,
     changes: ChangeEndpoint,
     webhooks: WebhookEndpoints,
     live: LiveEndpoint,
@@ -177,6 +179,9 @@ def routes(
         _sending("/events/{event_id}/live", GET=live),
         _route("/events/{event_id}/report", GET=reports.report),
         _route("/events/{event_id}/audit", GET=reports.audit),
+        _route("/events/{event_id}/refunds", GET=refunds.index),
+        _route("/events/{event_id}/refunds/{payment_id}", PATCH=refunds.change),
+        _route("/events/{event_id}/payment-secret", GET=events.payment_secret),
         _sending("/live", GET=live_of_user),
         _route("/bookings", GET=lists.own),
         _route("/events/{event_id}", GET=events.get, PATCH=events.change),

@@ -2,7 +2,7 @@
 -- object with one member a line, as booking/domain/details.py describes, so this needs no JSON library.
 -- NEEDS   clock event bounds
 local DETAILS = {description = 1, venue = 2, starts_at_ms = 3, ends_at_ms = 4, time_zone = 5, price = 6,
-  visibility = 7, offer_seconds = 8, payment_seconds = 9} -- in the order in which they are written
+  visibility = 7, offer_seconds = 8, payment_seconds = 9, payment_url = 10} -- in the order in which they are written
 local VISIBILITIES = {['"listed"'] = true, ['"unlisted"'] = true, ['"archived"'] = true, [''] = true}
 local details, detail_names = {}, {} -- the JSON of each member, '' for none; the members' names
 
@@ -26,7 +26,7 @@ local function set_detail(name, value) -- '' for its default; raises an error be
 end
 
 local function is_before(name, other)
-  local place, other_place = DETAILS[name] or 10, DETAILS[other] or 10
+  local place, other_place = DETAILS[name] or 11, DETAILS[other] or 11
   return place < other_place or (place == other_place and name < other)
 end
 

@@ -23,6 +23,7 @@ FOR_PROGRAMS = {
     "invalid_signature",
     "payment_mismatch",
     "refund_due",
+    "refund_not_found",
     "method_not_allowed",
     "body_too_large",
     "unsupported_media_type",

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.contract.api import Api
-from tests.contract.client import fresh
+from tests.contract.client import Caller, fresh
 
 from .chromium import PATIENCE_MS, PHONE, WIDE
 from .conftest import Sit
@@ -78,6 +78,39 @@ def held(api: Api) -> View:
     return View(f"/sale/{event_id}", "Confirm 1 ticket", me.id, german="1 Ticket bestätigen")
 
 
+PAY_HERE = "https://shop.example/{event_id}/{user_id}/{payment_id}/{signature}"
+
+
+def paying(api: Api) -> View:
+    me = api.user()
+    event_id = api.event(hold_seconds=600, payment_url=PAY_HERE)
+    me.book(event_id)
+    me.post("/checkout", {"event_id": event_id})
+    return View(f"/sale/{event_id}", "Go on to the payment", me.id, german="Weiter zur Zahlung")
+
+
+def refunded(api: Api, me: Caller) -> int:
+    """An event for which this user has paid too late."""
+    event_id = api.event(event_name=LONG, hold_seconds=600, payment_url=PAY_HERE)
+    me.book(event_id)
+    payment = {"event_id": event_id, "payment_id": me.post("/checkout", {"event_id": event_id}).data["payment_id"]}
+    me.cancel(event_id)
+    api.user().book(event_id)
+    assert me.post("/confirm", {**payment, "late": True}).code == "refund_due"
+    return event_id
+
+
+def my_refund(api: Api) -> View:
+    me = api.user()
+    refunded(api, me)
+    return View("/me", "Your money is to be returned.", me.id, german="Ihr Geld bekommen Sie zurück.")
+
+
+def refunds(api: Api) -> View:
+    event_id = refunded(api, api.user())
+    return View(f"/console#sale-{event_id}/records", "Mark as returned", "the-organizer", "organizer")
+
+
 def mine(api: Api) -> View:
     me = api.user()
     for fields in ({"max_per_user": 3, "available_tickets": 9}, {"hold_seconds": 600}, {"hold_seconds": 1}):
@@ -120,6 +153,9 @@ VIEWS: dict[str, Callable[[Api], View]] = {
     "scheduled": scheduled,
     "waiting": waiting,
     "held": held,
+    "paying": paying,
+    "my refund": my_refund,
+    "refunds": refunds,
     "no sale": lambda _: View("/sale/987654321", "There is no such sale", german="Diesen Verkauf gibt es nicht"),
     "nothing": lambda _: View("/nothing", "nothing at this address", german="gibt es nichts"),
     "my tickets": mine,

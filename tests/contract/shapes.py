@@ -28,6 +28,7 @@ STATUS_OF_CODE = {
     "has_live_bookings": 409,
     "payment_mismatch": 409,
     "refund_due": 409,
+    "refund_not_found": 404,
     "sold_out": 409,
     "still_waiting": 409,
     "waitlist_full": 409,
@@ -100,6 +101,8 @@ def check_success(headers: httpx.Headers, body: Any) -> None:
     for item in data if isinstance(data, list) else [data]:
         if "available_tickets" in item and "differences" not in item:
             check_event(item)
+        elif "due_at" in item:
+            check_refund(item)
         elif "quantity" in item:
             check_booking(item)
 
@@ -150,6 +153,7 @@ def check_event(event: Any) -> None:
     assert 1 <= event["max_per_user"] <= 100
     assert event["waitlist_limit"] is None or type(event["waitlist_limit"]) is int
     assert type(event["paused"]) is bool
+    assert type(event["takes_payment"]) is bool
     assert event["state"] in STATES
     assert INSTANT.fullmatch(event["created_at"])
     assert event["organizer_id"] is None or isinstance(event["organizer_id"], str)
@@ -187,3 +191,16 @@ def check_booking(booking: Any) -> None:
         assert booking.get("position") is None, booking
     assert isinstance(booking.get("payment_id", ""), str)
     assert booking["status"] != "waiting" or "payment_id" not in booking
+    assert booking.get("refund", "due") in {"due", "done"}
+
+
+def check_refund(refund: Any) -> None:
+    """Every field of a refund with its type; `done_at` and `done_by` are there together, or neither is."""
+    for field in ("payment_id", "booking_id", "user_id"):
+        assert isinstance(refund[field], str)
+        assert refund[field]
+    assert type(refund["quantity"]) is int
+    assert INSTANT.fullmatch(refund["due_at"])
+    assert (refund["done_at"] is None) == (refund["done_by"] is None), refund
+    assert refund["done_at"] is None or INSTANT.fullmatch(refund["done_at"])
+    assert "email" not in refund or refund["user_id"].startswith("account:")

@@ -23,7 +23,7 @@ def test_the_details_are_what_the_organizer_has_set(api: Api) -> None:
     event_id = api.event(available_tickets=5, max_per_user=2, hold_seconds=9, waitlist_limit=7)
     event = api.look(event_id)
     found = details(api, event_id).data
-    alone = {"description", "ends_at", "price"}
+    alone = {"description", "ends_at", "price", "payment_url"}
     assert {name: one for name, one in found.items() if name not in alone} == {
         name: event[name] for name in found if name not in alone
     }
@@ -41,6 +41,7 @@ TOLD = {
     "visibility": "unlisted",
     "offer_seconds": 600,
     "payment_seconds": 300,
+    "payment_url": "https://shop.example/pay/{event_id}?user={user_id}&payment={payment_id}#{signature}",
 }
 DEFAULTS = dict.fromkeys(TOLD) | {"visibility": "listed", "offer_seconds": 0, "payment_seconds": 900}
 IN_EVENT = ("venue", "starts_at", "time_zone", "visibility", "offer_seconds", "payment_seconds", "organizer_id")

@@ -19,9 +19,11 @@ ANSWER_SECONDS_MAX = 30.0
 RULES_OF_THE_MOMENT = {"quantity_over_limit", "idempotency_key_reused"}
 """Codes of a 422 that depend on more than the request."""
 
-POINTERS_OF_THE_MOMENT = {"?starting_after", "/opens_at", "/closes_at", "/ends_at", "/email", "/time_zone", "/url"}
+POINTERS_OF_THE_MOMENT = {
+    *("?starting_after", "/opens_at", "/closes_at", "/ends_at", "/email", "/time_zone", "/url", "/payment_url"),
+}
 """Fields with rules that a schema cannot express: an id of the list, an end after the start, a domain or a time zone
-that exists, an address that BOOKING_WEBHOOK_ALLOW permits."""
+that exists, an address that BOOKING_WEBHOOK_ALLOW permits, a URL with certain places."""
 
 ANY_TEXT = {"X-Request-ID", "If-None-Match", "Last-Event-ID", "Stripe-Signature"}
 

@@ -109,6 +109,9 @@ MONEY_BUGS = {
     "double extension: a second checkout extends the hold": Bug(
         "mine.status == HELD_LETTER and not mine.payment", "mine.status == HELD_LETTER"
     ),
+    "skipped guard: a confirmed booking is to be paid once more": Bug(
+        "if mine.status == CONFIRMED_LETTER then return CHECKED_OUT, 0, mine.record end", ""
+    ),
     "skipped guard: any payment confirms": Bug("(id == '' or id == mine.payment)", "true"),
     "skipped guard: a failed payment releases a confirmed booking": Bug(
         "mine.status ~= HELD_LETTER or mine.payment ~= id", "mine.payment ~= id"

@@ -77,6 +77,17 @@ def test_times_are_told_in_the_events_zone_and_name_it() -> None:
     assert "Time" not in text
 
 
+def test_a_hold_that_is_paid_for_in_a_shop_is_not_said_to_be_confirmed() -> None:
+    rules = replace(RULES, details=replace(DETAILS, payment_url="https://shop.example/{signature}"))
+    for kind, subject in ((MailKind.PROMOTED, "Pay now: 2 tickets for"), (MailKind.ENDING, "Pay soon: 2 tickets for")):
+        message = message_of(mail(kind, expires_at_ms=ENDS_MS), HELD, rules)
+        assert str(message["Subject"]).startswith(subject)
+        text, html = parts(message)
+        assert "onfirm" not in text + html
+    booked = message_of(mail(MailKind.PROMOTED, expires_at_ms=None), BOOKING, rules)
+    assert str(booked["Subject"]).startswith("Booked for you")
+
+
 def test_the_organizers_reason_is_told_if_there_is_one() -> None:
     text, html = parts(message_of(mail(MailKind.CANCELLED, reason="The <band> is ill", change="cancelled")))
     assert "The reason: The <band> is ill" in text

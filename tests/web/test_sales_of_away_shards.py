@@ -34,7 +34,7 @@ class Office:
 
 
 async def listed(office: Office, query: bytes) -> dict[str, Any]:
-    endpoints = EventEndpoints(cast("Any", None), cast("Any", office), LocalBuckets(None, "reads"))
+    endpoints = EventEndpoints(cast("Any", None), cast("Any", office), LocalBuckets(None, "reads"), cast("Any", None))
     response = await endpoints.index(scope(path="/events", query=query), receiving())
     body: dict[str, Any] = orjson.loads(response.body)
     return body

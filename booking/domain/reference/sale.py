@@ -191,7 +191,8 @@ class Sale:
             booking = replace(booking, payment_id=payment_id, expires_at_ms=expires_at_ms)
             self._put(ChangeKind.CHECKOUT, booking, now_ms, actor)
             self._remember(None, self._payment(payment_id, booking))
-        return Outcome(Status.CHECKED_OUT, booking)
+        template = self.rules.details.payment_url if booking.status is HELD else None
+        return Outcome(Status.CHECKED_OUT, booking, payment_url=template)
 
     def confirm(self, user_id: str, payment_id: str | None, late: bool, now_ms: int, actor: str) -> Outcome:
         """Makes a held booking final. If it is `late`, a payment for a hold that has ended comes to its outcome."""

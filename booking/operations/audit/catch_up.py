@@ -19,6 +19,12 @@ CATCH_UP_SECONDS_MAX = 30.0
 
 POLL_SECONDS = 0.05
 
+READS_MAX = 5
+"""How often what differs between the sides is read again before it counts as unsettled."""
+
+USERS_MAX = 1_000
+"""Users of whom something is read in one call to Redis or SQL."""
+
 
 class CatchUp:
     """Waits for SQL, for all events of an audit. If no persister runs, it waits once for each shard, not each event."""

@@ -9,15 +9,10 @@ from booking.inventory import keys
 from booking.inventory.reader import InventoryReader, StoredEvent
 from booking.inventory.records import is_confirmed, read_record
 from booking.ledger.ledger import Ledger
-from booking.operations.audit.catch_up import CatchUp, seq_of
+from booking.operations.audit.catch_up import READS_MAX, USERS_MAX, CatchUp, seq_of
 from booking.operations.audit.counters import compare_counters, compare_details, compare_rules
 from booking.operations.audit.findings import EventAudit, booking_as_json
-
-READS_MAX = 5
-"""How often a booking that differs is read again before it counts as unsettled."""
-
-USERS_MAX = 1_000
-"""Users whose bookings are read in one call to Redis or SQL."""
+from booking.operations.audit.payments import compare_payments
 
 Progress = Callable[[int], None]
 """A function that is called with the number of bookings compared since the last call."""
@@ -77,6 +72,7 @@ class _Comparison:
             audit.find("organizer", redis=found.organizer_id, database=record.organizer_id)
         await self._check_history()
         await self._compare_bookings()
+        await compare_payments(self._reader, self._ledger, audit, self._catch_up)
         return audit
 
     async def _compare_counters(self, found: StoredEvent) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from booking.domain.model import Booking
+from booking.domain.model import Booking, Payment
 
 DIFFERENCES_MAX = 100
 """Differences that are listed for one event; further ones are only counted."""
@@ -25,6 +25,8 @@ MEANINGS: Mapping[str, str] = {
     "inversion": "This booking got its tickets after one that had joined the waiting list later.",
     "place": "This user's position on the waiting list is not the one in the booking.",
     "hold": "The end of this user's hold on the list of holds is not the one in the booking.",
+    "payment": "The two sides know different payments of this user, or another outcome of one, which could come to a "
+    "second booking or refund. After an outage of Redis, run booking restore.",
     "unreadable": "This user's record in Redis cannot be parsed.",
 }
 """Every kind of difference, with its meaning and advice for the operator."""
@@ -86,4 +88,15 @@ def booking_as_json(booking: Booking | None) -> dict[str, object] | None:
         "source": booking.source.value,
         "created_at_ms": booking.created_at_ms,
         "expires_at_ms": booking.expires_at_ms,
+    }
+
+
+def payment_as_json(payment: Payment) -> dict[str, object]:
+    """A payment as JSON for a difference."""
+    return {
+        "payment_id": payment.id,
+        "number": payment.number,
+        "quantity": payment.quantity,
+        "outcome": payment.outcome,
+        "was_cancelled": payment.was_cancelled,
     }

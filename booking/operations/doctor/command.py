@@ -19,6 +19,7 @@ from booking.operations.doctor.folder import check_folder, check_service
 from booking.operations.doctor.machine import check_clock, check_open_files
 from booking.operations.doctor.mail import check_mail
 from booking.operations.doctor.outbox import check_outbox
+from booking.operations.doctor.refunds import check_refunds
 from booking.operations.doctor.stock import check_redis
 from booking.operations.signing_secret import compare_signing_secret
 from booking.settings import Settings
@@ -72,6 +73,7 @@ async def examine(settings: Settings, environment: Mapping[str, str], service: S
         *ledger,
         *shards,
         *await check_outbox(settings, database),
+        *await check_refunds(settings, database),
         *credentials,
         *mail,
         *compare_signing_secret(settings, database.signing_secret if database else None),

@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope
 
 from booking.domain.model import Event
 from booking.domain.outcomes import Status
+from booking.domain.payment_links import PaymentLinks
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable
 from booking.web.authentication import Credentials
@@ -19,6 +20,7 @@ from booking.web.organizers import require_organizer, require_owner, require_use
 from booking.web.problems import Fault, Problem, invalid
 from booking.web.request_schemas import ChangeRequest, InitializeRequest, dates_inverted, validate, window_inverted
 from booking.web.requests import USER, event_id_of, not_in_list, read_event_id, read_json, read_page
+from booking.web.response_schemas import PaymentSecretData
 from booking.web.responses import PlainResponse, booking_data, details_data, event_data, success
 
 RENDERED_MAX = 4_096
@@ -28,8 +30,9 @@ RENDERED_MAX = 4_096
 class EventEndpoints:
     """`/events` and `/status`. A flash sale reads `/status` as often as it books, so that read is kept fast."""
 
-    def __init__(self, credentials: Credentials, office: BoxOffice, reads: LocalBuckets) -> None:
+    def __init__(self, credentials: Credentials, office: BoxOffice, reads: LocalBuckets, links: PaymentLinks) -> None:
         self._credentials = credentials
+        self._links = links
         self._reads = reads
         self._office = office
         self._listing = asyncio.Lock()
@@ -86,6 +89,15 @@ class EventEndpoints:
         event = await self._event(scope)
         body = success("Fetched details", details_data(event))
         return _versioned(scope, body, f'"{event.rules_tag}"'.encode())
+
+    async def payment_secret(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's
+        """`GET /events/{event_id}/payment-secret`: the secret with which the event's payment links are signed."""
+        caller = await require_organizer(self._credentials, scope)
+        self._reads.charge(caller.user_id)
+        event = await self._event(scope)
+        require_owner(caller, event)
+        data: PaymentSecretData = {"event_id": event.id, "secret": self._links.secret_of(event.id)}
+        return PlainResponse(200, success("Fetched payment secret", data))
 
     async def get_booking(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's
         """`GET /events/{event_id}/booking`: the caller's own booking."""

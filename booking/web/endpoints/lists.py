@@ -48,6 +48,17 @@ class Filter:
     oldest_first: bool
 
 
+class Turns:
+    """A user reads one list from the database at a time: its connections are few, and logins need them, too."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, user_id: str) -> asyncio.Lock:
+        """The lock to hold while a list of this user is read."""
+        return self._locks.setdefault(user_id, asyncio.Lock())
+
+
 class ListEndpoints:
     """Lists that are read from the database.
 
@@ -62,10 +73,11 @@ class ListEndpoints:
         ledger: Ledger,
         read_your_writes: ReadYourWrites,
         reads: LocalBuckets,
+        turns: Turns,
     ) -> None:
         self._credentials = credentials
         self._reads = reads
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = turns
         self._office = office
         self._ledger = ledger
         self._read_your_writes = read_your_writes
@@ -79,7 +91,7 @@ class ListEndpoints:
         self._reads.charge(caller.user_id)
         page = read_page(scope, booking_id_of)
         complete = await self._read_your_writes.reach()
-        async with self._turn(caller.user_id):
+        async with self._turns.of(caller.user_id):
             found = await self._ledger.user_bookings(caller.user_id, page.limit + 1, page.starting_after)
         if found is None:
             raise invalid(not_in_list())
@@ -100,7 +112,7 @@ class ListEndpoints:
         if event is None:
             raise Problem("event_not_found")
         complete = await self._read_your_writes.reach(event_id)
-        async with self._turn(caller.user_id):
+        async with self._turns.of(caller.user_id):
             record = await self._ledger.event(event_id)
         seq = min(event.seq, record.seq if record else 0)
         if wanted.format != JSON:
@@ -111,7 +123,7 @@ class ListEndpoints:
             of_event, after = page.starting_after
             if of_event != event_id:
                 raise invalid(not_in_list())
-        async with self._turn(caller.user_id):
+        async with self._turns.of(caller.user_id):
             found = await reports.page(
                 self._ledger,
                 event_id,
@@ -127,10 +139,6 @@ class ListEndpoints:
         data = [listed_data(booking, emails) for booking in await self._with_positions(found[: page.limit])]
         body = success("Fetched bookings", data, has_more=len(found) > page.limit, seq=seq, up_to_date=complete)
         await send_response(scope, send, PlainResponse(200, body))
-
-    def _turn(self, user_id: str) -> asyncio.Lock:
-        """A user reads one list from the database at a time: its connections are few, and logins need them, too."""
-        return self._turns.setdefault(user_id, asyncio.Lock())
 
     async def _with_positions(self, bookings: Sequence[Booking]) -> list[Booking]:
         """The bookings; waiting ones get their position, which only Redis knows. The reads share batches.

@@ -11,7 +11,7 @@ from booking.domain.model import BookingStatus, Event
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.reader import InventoryReader
-from booking.ledger import reports
+from booking.ledger import refunds, reports
 from booking.ledger.ledger import Ledger
 from booking.ledger.records import EventRecord
 from booking.operations.audit.comparison import audit_event
@@ -111,6 +111,7 @@ class ReportEndpoints:
         sold_out_at_ms = history.sold_out_at_ms
         opened_at_ms = max(event.created_at_ms, event.rules.opens_at_ms or 0)
         confirmed = counts[BookingStatus.CONFIRMED]
+        refunds_due, refunds_done = await refunds.count(self._ledger, event.id)
         data: ReportData = {
             "event_id": event.id,
             "totals": {
@@ -121,7 +122,8 @@ class ReportEndpoints:
                 "expired": counts[BookingStatus.EXPIRED].bookings,
                 "promoted": sum(minute.kinds.get(ChangeKind.PROMOTED, 0) for minute in history.minutes),
                 "waiting": counts[BookingStatus.WAITING].bookings,
-                "refunds_due": await self._ledger.refunds_due(event.id),
+                "refunds_due": refunds_due,
+                "refunds_done": refunds_done,
             },
             "per_minute": [minute_data(minute) for minute in history.minutes],
             "sold_out_at": None if sold_out_at_ms is None else to_text(sold_out_at_ms),

@@ -8,7 +8,9 @@ from typing import Any
 from starlette.types import Receive, Scope
 
 from booking.domain.callers import Caller
+from booking.domain.model import Booking
 from booking.domain.outcomes import FIRST_REFUSAL, IdempotencyKey, Outcome, Status
+from booking.domain.payment_links import PaymentLinks
 from booking.inventory.box_office import Acting, BoxOffice, Decision, RateLimit
 from booking.web.authentication import Credentials
 from booking.web.local_limits import ALL_EVENTS_TIMES, LocalBuckets
@@ -68,12 +70,14 @@ def refusals_of(stored: Mapping[str, int]) -> dict[str, int]:
 class SaleEndpoints:
     """The endpoints of the four commands."""
 
-    def __init__(self, credentials: Credentials, office: BoxOffice, limit: RateLimit | None) -> None:
-        buckets = Buckets(limit)
-        self.book = CommandEndpoint(credentials, office, buckets, BookRequest, _book)
-        self.cancel = CommandEndpoint(credentials, office, buckets, CancelRequest, _cancel)
-        self.checkout = CommandEndpoint(credentials, office, buckets, CheckoutRequest, _check_out)
-        self.confirm = CommandEndpoint(credentials, office, buckets, ConfirmRequest, _confirm)
+    def __init__(
+        self, credentials: Credentials, office: BoxOffice, limit: RateLimit | None, links: PaymentLinks
+    ) -> None:
+        common = credentials, office, Buckets(limit), links
+        self.book = CommandEndpoint(*common, BookRequest, _book)
+        self.cancel = CommandEndpoint(*common, CancelRequest, _cancel)
+        self.checkout = CommandEndpoint(*common, CheckoutRequest, _check_out)
+        self.confirm = CommandEndpoint(*common, ConfirmRequest, _confirm)
 
 
 class Buckets:
@@ -99,12 +103,14 @@ class CommandEndpoint:
         credentials: Credentials,
         office: BoxOffice,
         buckets: Buckets,
+        links: PaymentLinks,
         payload: type[CommandRequest],
         decide: Decide,
     ) -> None:
         self._credentials = credentials
         self._office = office
         self._buckets = buckets
+        self._links = links
         self._charge_all_events = buckets.users_all_events.charge
         self._payload = payload
         self._decide = decide
@@ -142,7 +148,16 @@ class CommandEndpoint:
         if status == CREATED:
             root = scope.get("root_path", "")
             headers.append((b"location", f"{root}/events/{booking.event_id}/booking".encode()))
-        return PlainResponse(status, success(message, booking_data(booking)), *headers)
+        data = booking_data(booking)
+        if outcome.status is Status.CHECKED_OUT:
+            data["payment_url"] = self._link(outcome.payment_url, booking)
+        return PlainResponse(status, success(message, data), *headers)
+
+    def _link(self, template: str | None, booking: Booking) -> str | None:
+        """The link behind which a hold is paid for; None if its event has none, or if nothing is left to pay."""
+        if template is None or booking.payment_id is None:
+            return None
+        return self._links.link(template, booking.event_id, booking.user_id, booking.payment_id)
 
     async def _acting(self, scope: Scope, caller: Caller, event_id: int) -> Acting:
         """The caller, who may act for another user. Raises Problem (403) if they may not."""

@@ -114,7 +114,7 @@ def _document() -> dict[str, Any]:
 
 
 def _operation(operation: Operation) -> JsonObject:
-    in_path = [name for name in ("event_id", "webhook_id", "code") if f"{{{name}}}" in operation.path]
+    in_path = [name for name in ("event_id", "payment_id", "webhook_id", "code") if f"{{{name}}}" in operation.path]
     names = [*in_path, *operation.parameters, "X-Request-ID"]
     described = f"{operation.description}\n\nFor {operation.audience}.".strip()
     entry: JsonObject = {

@@ -7,8 +7,12 @@ import orjson
 
 from booking.domain.changes import BookingChange, ChangeKind, EventChange
 from booking.domain.model import Booking, BookingStatus, Event, Rules, Source
+from booking.domain.payment_links import PaymentLinks
+from booking.ledger.records import AccountEmail
+from booking.ledger.refunds import Refund
 from booking.ledger.webhooks import OF_OWNER_MAX, Delivery, Webhook
 from booking.web.endpoints.exports import COLUMNS, csv_lines, ndjson_lines
+from booking.web.endpoints.refunds import refund_data
 from booking.web.endpoints.webhooks import delivery_data, webhook_data
 from booking.web.problems import KINDS, Fault, Problem, invalid
 from booking.web.request_schemas import DEFAULT_KINDS
@@ -43,7 +47,16 @@ EVENT = event_data(_EVENT)
 DETAILS = details_data(_EVENT)
 BOOKING = booking_data(_BOOKING)
 HELD = booking_data(_HELD)
-CHECKED_OUT = booking_data(replace(_HELD, payment_id="7vV1rS0cQm6gZ3xk9yTq2A"))
+PAYMENT_ID = "7vV1rS0cQm6gZ3xk9yTq2A"
+_LINKS = PaymentLinks(b"the secret that signs the tokens of this example")
+_TEMPLATE = "https://shop.example/pay?event={event_id}&user={user_id}&payment={payment_id}&signature={signature}"
+CHECKED_OUT = booking_data(replace(_HELD, payment_id=PAYMENT_ID))
+CHECKED_OUT["payment_url"] = _LINKS.link(_TEMPLATE, 1, "ada", PAYMENT_ID)
+PAYMENT_SECRET = {"event_id": 1, "secret": _LINKS.secret_of(1)}
+_REFUND = Refund(1, PAYMENT_ID, "account:3", 2, 2, NOON_MS, None, None)
+_EMAILS = {"account:3": AccountEmail("ada@example.com", "ada@example.com")}
+REFUND = refund_data(_REFUND, _EMAILS)
+DONE_REFUND = refund_data(replace(_REFUND, done_at_ms=NOON_MS + SECOND_MS, done_by="account:17"), _EMAILS)
 WAITING = booking_data(_WAITING)
 CANCELLED = booking_data(replace(_BOOKING, status=BookingStatus.CANCELLED))
 LISTED = [WAITING, booking_data(replace(_BOOKING, user_id="account:3")) | {"email": "ada@example.com"}]
@@ -103,6 +116,7 @@ TOTALS = {
     "promoted": 1,
     "waiting": 0,
     "refunds_due": 0,
+    "refunds_done": 0,
 }
 REPORT = {
     "event_id": 1,

@@ -6,9 +6,10 @@ from booking.web.endpoints import changes
 from booking.web.endpoints.exports import FORMATS
 from booking.web.endpoints.lists import ORDERS, SEARCH_CHARACTERS_MAX, STATUSES
 from booking.web.endpoints.live_of_user import EVENTS_MAX
+from booking.web.endpoints.refunds import DONE, OWN_PAYMENT_ID
 from booking.web.problems import KINDS
 from booking.web.request_ids import REQUEST_ID_BYTES_MAX
-from booking.web.request_schemas import INTEGER_MAX, NO_NUL
+from booking.web.request_schemas import INTEGER_MAX, NO_NUL, PAYMENT_ID_CHARACTERS_MAX
 from booking.web.requests import EVENT_ID_DIGITS_MAX, KEY_BYTES_MAX, LIMIT_DEFAULT, LIMIT_MAX
 
 JsonObject = dict[str, Any]
@@ -16,6 +17,13 @@ JsonObject = dict[str, Any]
 EVENT_ID: JsonObject = {"type": "integer", "minimum": 1, "maximum": 10**EVENT_ID_DIGITS_MAX - 1}
 _DIGITS = rf"[1-9]\d{{0,{EVENT_ID_DIGITS_MAX - 1}}}"
 BOOKING_ID: JsonObject = {"type": "string", "pattern": f"^{_DIGITS}-{_DIGITS}$"}
+
+PAYMENT: JsonObject = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": PAYMENT_ID_CHARACTERS_MAX,
+    "pattern": OWN_PAYMENT_ID,
+}
 
 QUOTES_BYTES = 2
 
@@ -27,6 +35,7 @@ def _parameter(name: str, place: str, description: str, schema: JsonObject, **mo
 
 PARAMETERS: dict[str, JsonObject] = {
     "event_id": _parameter("event_id", "path", "The event's id.", EVENT_ID, example=1),
+    "payment_id": _parameter("payment_id", "path", "The payment's id.", PAYMENT, example="7vV1rS0cQm6gZ3xk9yTq2A"),
     "webhook_id": _parameter("webhook_id", "path", "The webhook's id.", EVENT_ID, example=3),
     "code": _parameter("code", "path", "A problem's code.", {"type": "string", "enum": sorted(KINDS)}),
     "X-Request-ID": _parameter(
@@ -118,6 +127,15 @@ PARAMETERS: dict[str, JsonObject] = {
     ),
     "bookings.starting_after": _parameter(
         "starting_after", "query", "A booking's id: the page begins after that booking.", BOOKING_ID
+    ),
+    "refunds.starting_after": _parameter(
+        "starting_after", "query", "A payment's id: the page begins after its refund.", PAYMENT
+    ),
+    "refunds.status": _parameter(
+        "status",
+        "query",
+        "Only refunds that are still due, or only those that are done.",
+        {"type": "string", "enum": list(DONE)},
     ),
     "mine": _parameter(
         "mine",

@@ -261,6 +261,50 @@ READING = (
         "Capacity = available + held + sold on both sides, and Redis = database once the stream has drained.",
         reads_database=True,
     ),
+    Operation(
+        "GET",
+        "/events/{event_id}/refunds",
+        "list_refunds",
+        Tag.ORGANIZING,
+        Audience.ORGANIZER,
+        "List an event's refunds, newest first",
+        (
+            ResponseDoc(
+                200,
+                "A page.",
+                success(
+                    "Fetched refunds",
+                    list_of(response_schemas.RefundData),
+                    [examples.REFUND],
+                    has_more=HAS_MORE,
+                    up_to_date=UP_TO_DATE,
+                ),
+            ),
+        ),
+        "Each is a payment that came too late for its tickets. The service gives no money back: the organizer does, "
+        "and marks the refund as done.",
+        parameters=("limit", "refunds.starting_after", "refunds.status"),
+        reads_database=True,
+    ),
+    Operation(
+        "GET",
+        "/events/{event_id}/payment-secret",
+        "read_payment_secret",
+        Tag.ORGANIZING,
+        Audience.ORGANIZER,
+        "Read the secret with which the links behind which buyers pay are signed",
+        (
+            ResponseDoc(
+                200,
+                "The secret.",
+                success("Fetched payment secret", ref(response_schemas.PaymentSecretData), examples.PAYMENT_SECRET),
+            ),
+        ),
+        "A link's `signature` is HMAC-SHA256 in lower-case hexadecimal digits. Its key is the secret, as the text it "
+        "is; its message is `event_id`, a line feed, `user_id`, a line feed, `payment_id`, in UTF-8. A shop checks it "
+        "before it takes a payment. The secret is derived from the one that signs the service's tokens, and is another "
+        "one as soon as that is replaced; keys of an identity provider have no part in it.",
+    ),
 )
 
 PAGE = text(b"text/html", "<!doctype html>")

@@ -87,8 +87,9 @@ SELLING = (
                 success(_message(Status.CHECKED_OUT), BOOKING, examples.CHECKED_OUT),
             ),
         ),
-        "The service calls no payment provider. It hears of a payment by `/confirm` or by Stripe's events, and says "
-        f"what the payment came to. {ACTING}",
+        "`payment_url` is the event's link for this payment, filled in and signed; a further call gives it again. The "
+        "service calls no payment provider. It hears of a payment by `/confirm` or by Stripe's events, and says what "
+        f"the payment came to. {ACTING}",
         request_schemas.CheckoutRequest,
         {"event_id": 1},
         ("Idempotency-Key",),
@@ -195,6 +196,27 @@ SELLING = (
         {"capacity": 120, "paused": False},
         parameters=("If-Match",),
         refusals=("capacity_below_sold", "precondition_failed"),
+    ),
+    Operation(
+        "PATCH",
+        "/events/{event_id}/refunds/{payment_id}",
+        "change_refund",
+        Tag.ORGANIZING,
+        Audience.ORGANIZER,
+        "Mark a refund as done, or as due again",
+        (
+            ResponseDoc(
+                200,
+                "The refund.",
+                success("Refund updated successfully", ref(response_schemas.RefundData), examples.DONE_REFUND),
+            ),
+        ),
+        "A repeated call changes nothing: the time and the user of the first one stay. The buyer is told it in "
+        "`GET /bookings`.",
+        request_schemas.RefundRequest,
+        {"done": True},
+        refusals=("refund_not_found",),
+        reads_database=True,
     ),
     Operation(
         "POST",

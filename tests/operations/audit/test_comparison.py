@@ -17,14 +17,14 @@ from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.reader import READ_SECONDS_MAX, InventoryReader
 from booking.ledger import Ledger, LedgerUnavailable
 from booking.ledger.records import EventRecord
-from booking.operations.audit import catch_up, comparison
+from booking.operations.audit import catch_up
 from booking.operations.audit.comparison import audit_event
 from booking.operations.audit.findings import DIFFERENCES_MAX, MEANINGS, EventAudit
 from booking.persister import persister as persister_module
 from tests.fixtures.backend import Backend
 from tests.fixtures.stock import SHARDS, contents
 
-EVENT, BOOKINGS, WAITING, HOLDS, DUE, *_ = (key.decode() for key in keys.event_keys(1, SHARDS))
+EVENT, BOOKINGS, WAITING, HOLDS, DUE, *_, PAYMENTS = (key.decode() for key in keys.event_keys(1, SHARDS))
 
 
 async def sell(backend: Backend) -> None:
@@ -42,6 +42,7 @@ async def sell(backend: Backend) -> None:
     await office.cancel(1, "ann")
     await office.cancel(1, "cid")
     await office.change(1, {"capacity": 7})
+    await office.check_out(1, "dan", payment_id="dans")
     await backend.drain()
 
 
@@ -72,6 +73,13 @@ async def test_a_sound_event_is_clean_and_is_left_as_it_was(backend: Backend) ->
     assert await contents(backend.stock.redis) == before
 
 
+async def change_payment(backend: Backend, old: bytes, new: bytes) -> None:
+    text = await backend.stock.redis.hget(PAYMENTS, "dan")
+    assert text is not None
+    assert old in text
+    await backend.stock.redis.hset(PAYMENTS, "dan", text.replace(old, new))
+
+
 REDIS_PLANTS: dict[str, tuple[Callable[[Backend], Awaitable[object]], str, str | None]] = {
     "a counter that is off": (lambda s: s.stock.redis.hincrby(EVENT, "sold", 1), "counter", None),
     "tickets that are in no counter": (lambda s: s.stock.redis.hincrby(EVENT, "available", -1), "capacity", None),
@@ -93,12 +101,21 @@ REDIS_PLANTS: dict[str, tuple[Callable[[Backend], Awaitable[object]], str, str |
     "an event that is archived": (lambda s: s.stock.redis.hset(EVENT, "archived", 1), "rule", None),
     "another length of offers": (lambda s: s.stock.redis.hset(EVENT, "offer_ms", 0), "rule", None),
     "another time to pay": (lambda s: s.stock.redis.hdel(EVENT, "payment_ms"), "rule", None),
+    "a payment that is gone": (lambda s: s.stock.redis.delete(PAYMENTS), "payment", "dan"),
+    "a payment out of nowhere": (lambda s: s.stock.redis.hset(PAYMENTS, "zoe", "zoes o 3 1 1 s"), "payment", "zoe"),
+    "another payment": (lambda s: change_payment(s, b"dans ", b"other "), "payment", "dan"),
+    "a payment with an outcome": (lambda s: change_payment(s, b" o ", b" r "), "payment", "dan"),
+    "a payment whose hold was released": (lambda s: change_payment(s, b" o ", b" k "), "payment", "dan"),
+    "a payment that is none": (lambda s: s.stock.redis.hset(PAYMENTS, "dan", "what?"), "unreadable", "dan"),
     "another organizer": (lambda s: s.stock.redis.hset(EVENT, "organizer_id", "eve"), "organizer", None),
     "an event that is gone": (lambda s: s.stock.redis.delete(EVENT), "event_missing", None),
     "a shard that is another": (lambda s: s.stock.redis.set(keys.epoch(1), "another"), "shard_lost", None),
 }
 
 SQL_PLANTS = {
+    "a payment that is gone": ("DELETE FROM payments", "payment", "dan"),
+    "a payment with an outcome": ("UPDATE payments SET outcome = 'refund_due'", "payment", "dan"),
+    "a payment of somebody else": ("UPDATE payments SET user_id = 'zoe'", "payment", "zoe"),
     "a booking that is gone": ("DELETE FROM bookings WHERE user_id = 'bob'", "booking", "bob"),
     "a booking in another state": ("UPDATE bookings SET status = 'held' WHERE user_id = 'bob'", "booking", "bob"),
     "a change that is gone": ("DELETE FROM changes WHERE event_id = 1 AND seq = 2", "seq_gap", None),
@@ -236,7 +253,7 @@ async def test_bookings_that_differ_are_read_again_together(backend: Backend, mo
         audit = await audited()
     assert len(audit.differences) + audit.more_differences == 200
     assert 200 in looks
-    assert len(looks) <= 2 + comparison.READS_MAX
+    assert len(looks) <= 2 + catch_up.READS_MAX
 
 
 async def test_an_unreachable_side_is_reported_and_not_a_difference(backend: Backend, tmp_path: Path) -> None:

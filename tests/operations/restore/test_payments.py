@@ -6,6 +6,7 @@ from booking.domain.model import PAYMENTS_MAX, Booking
 from booking.domain.outcomes import Outcome, Status
 from booking.inventory.reader import InventoryReader
 from booking.inventory.streams import ChangeStreams
+from booking.ledger import refunds
 from booking.operations.audit.comparison import audit_event
 from booking.operations.restore.restoration import restore_shard
 from tests.fixtures.backend import Backend
@@ -68,19 +69,39 @@ async def audit(backend: Backend) -> list[object]:
         await reader.close()
 
 
-async def test_each_payment_is_known_after_a_restoration_as_before(backend: Backend) -> None:
-    begun = await sell(backend)
-    before, office = await of_users(backend, "payments"), backend.stock.office
-    records = await of_users(backend, "bookings")
-    assert await audit(backend) == []
-    await backend.stock.redis.flushall()
+async def restore(backend: Backend) -> None:
     streams = ChangeStreams(backend.settings.redis_address)
     try:
         await restore_shard(backend.settings, backend.ledger, streams, EVENT % SHARDS)
     finally:
         await streams.close()
     shards = await backend.ledger.shards()
-    office.use_epochs([shards[one].epoch for one in sorted(shards)])
+    backend.stock.office.use_epochs([shards[one].epoch for one in sorted(shards)])
+
+
+async def test_a_refund_that_is_done_stays_done_whatever_comes_after(backend: Backend) -> None:
+    begun = await sell(backend)
+    payment_id = begun["refunded"].payment_id or ""
+    done = await refunds.mark(backend.ledger, EVENT, payment_id, 5, "boss")
+    assert done is not None
+    assert (done.done_at_ms, done.done_by) == (5, "boss")
+    await backend.stock.redis.flushall()
+    await restore(backend)
+    assert (await pay_late(backend, begun["refunded"])).status is Status.REFUND_DUE
+    await backend.stock.office.book(EVENT, "refunded")
+    await backend.drain()
+    assert await refunds.page(backend.ledger, EVENT, 10) == [done]
+    assert await refunds.count(backend.ledger, EVENT) == (1, 1)
+    assert await refunds.count_due(backend.ledger) == (0, 0)
+
+
+async def test_each_payment_is_known_after_a_restoration_as_before(backend: Backend) -> None:
+    begun = await sell(backend)
+    before = await of_users(backend, "payments")
+    records = await of_users(backend, "bookings")
+    assert await audit(backend) == []
+    await backend.stock.redis.flushall()
+    await restore(backend)
     assert await of_users(backend, "payments") == before
     restored = await of_users(backend, "bookings")
     for user in ("open", "paid", "late"):

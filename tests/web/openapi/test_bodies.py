@@ -36,8 +36,8 @@ VALUES: list[Any] = [*NUMBERS, *TEXTS, *PRICES, {"amount": 1}, -1, 1.5, None, Tr
 LENIENT = {"event_id", "quantity"}
 """Fields whose valid numbers only the script can refuse: no such event, over the limit."""
 
-FORM_ONLY = {"time_zone"}
-"""Fields of which the schema knows the form: the valid texts are in a database."""
+FORM_ONLY = {"time_zone", "payment_url"}
+"""Fields of which the schema knows a part of the form: the valid texts are in a database, or are URLs."""
 
 EXAMPLES = {
     content["schema"]["$ref"].rpartition("/")[2]: content["example"]

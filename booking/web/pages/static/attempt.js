@@ -31,7 +31,10 @@ function newKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** One click. `isProvenBy(booking)` says whether a booking (or null) shows that the change was made. */
+/**
+ * One click. `isProvenBy(booking)` says whether a booking (or null) shows that the change was made; it is null if the
+ * answer has more to tell than a booking, so that nothing else can replace it.
+ */
 export class Attempt {
   state = "wanted";
   repeated = false;
@@ -46,7 +49,7 @@ export class Attempt {
 
   /** What the stream shows of the user's booking. */
   see(booking) {
-    if (this.state !== "wanted" && this.isProvenBy(booking)) this.#prove(booking);
+    if (this.state !== "wanted" && this.isProvenBy?.(booking)) this.#prove(booking);
   }
 
   /** Sends it until its outcome is known; returns the booking. Throws the Refusal of the last try. */
@@ -58,7 +61,7 @@ export class Attempt {
       try {
         // A rejection after the proof has no one who waits for it, and needs none.
         const { data, isProof } = await Promise.race([call("POST", this.path, { body: this.body, key }), proven]);
-        this.state = isProof ? "settled" : "known";
+        this.state = isProof || !this.isProvenBy ? "settled" : "known";
         return data;
       } catch (refusal) {
         if (!REPEATED.has(refusal.code) || tries === TRIES_MAX) throw refusal;

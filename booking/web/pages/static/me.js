@@ -1,6 +1,7 @@
 // My tickets: every booking of the signed-in user, what became of it, and what can be done with it.
 
 import { call } from "./api.js";
+import { now } from "./clock.js";
 import { byId, el, setText } from "./elements.js";
 import { Live } from "./live.js";
 import { isLive, MyTicket } from "./my_ticket.js";
@@ -15,6 +16,8 @@ const PAGE_MAX = 100;
 const NAMED_MAX = 32; // the most events that the stream takes
 const TICK_MS = 250;
 const AGAIN_MS = 5_000;
+const OUTCOME_MS = 15_000; // between two questions for what a late payment came to: no stream tells of a refund
+const LATE_MS_MAX = 3_600_000; // how long after the end of a hold its payment is waited for
 
 const notices = new Notices(byId("notices"));
 const rows = new Map(); // MyTicket by booking id
@@ -32,8 +35,15 @@ const page = {
   complain: (text) => setText(byId("trouble"), text),
   eventOf: (eventId) => events.get(eventId),
   reload: () => load(),
+  isPaid: (paymentId) => bookings().some((one) => one.payment_id === paymentId && one.status === "confirmed"),
   take,
 };
+
+const bookings = () => [...rows.values()].map(({ booking }) => booking);
+
+/** Whether a payment may still come late, and to an outcome. */
+const isAwaited = ({ status, payment_id: payment, refund, ended_at: ended }) =>
+  status === "expired" && payment && !refund && now() - Date.parse(ended) < LATE_MS_MAX && !page.isPaid(payment);
 
 /** Shows a booking, or its newer state. */
 function take(booking) {
@@ -46,6 +56,7 @@ function take(booking) {
   if (before && before.status !== booking.status) withdraw(); // a question about what has changed since
   if (!events.has(booking.event_id)) learn(booking.event_id);
   if (!before || before.status !== booking.status) live.rename();
+  if (!before && booking.payment_id) for (const one of rows.values()) one.show(one.booking); // it may be a late payment's
   draw();
 }
 
@@ -80,9 +91,8 @@ function draw() {
     while (list.children.length > elements.length) list.lastChild.remove();
     byId(id).hidden = !elements.length;
   }
-  const bookings = [...rows.values()].map(({ booking }) => booking);
-  notices.show(bookings.some(({ status }) => status === "waiting"));
-  live.isPatient = bookings.some(({ status }) => ["waiting", "held"].includes(status));
+  notices.show(bookings().some(({ status }) => status === "waiting"));
+  live.isPatient = bookings().some(({ status }) => ["waiting", "held"].includes(status));
   byId("login").hidden = session.isSignedIn();
   const none = [t("me.none"), " ", el("a", { href: "./" }, t("me.see_sales"))];
   if (loaded && !rows.size && session.isSignedIn()) byId("state").replaceChildren(...none);
@@ -104,6 +114,7 @@ async function load(after = null) {
     if (after || rows.size <= data.length) byId("older").hidden = !more;
     data.forEach(take);
     if (!complete) again = setTimeout(load, AGAIN_MS);
+    else if (bookings().some(isAwaited)) again = setTimeout(load, OUTCOME_MS);
     draw();
   } catch {
     if (asking !== user) return;

@@ -2,11 +2,10 @@
 
 import { request, ROOT } from "./api.js";
 import { Attempt, Clicks } from "./attempt.js";
-import { now } from "./clock.js";
-import { Countdown } from "./countdown.js";
 import { byId, el, isUsable, setText, setUsable } from "./elements.js";
+import { leaveToPay } from "./paying.js";
 import { ask } from "./question.js";
-import { questionOf } from "./ticket.js";
+import { holdClock, nextStepOf, questionOf } from "./ticket.js";
 import { inWords, number, t, tickets, waitWords, when } from "./words.js";
 
 const COLOURS = { confirmed: "good", held: "warn", waiting: "soon", cancelled: "done", expired: "done" };
@@ -18,7 +17,7 @@ export const isLive = ({ status }) => ["confirmed", "held", "waiting"].includes(
 const button = (text, act, kind = "plain") =>
   el("button", { type: "button", class: kind, onclick: ({ currentTarget }) => isUsable(currentTarget) && act() }, text);
 
-/** A booking as an element. `page` has say(text, good), complain(text), reload() and eventOf(eventId). */
+/** A booking as an element. `page` has say(text, good), complain(text), reload(), eventOf(eventId) and isPaid(paymentId). */
 export class MyTicket {
   #page;
   #booking;
@@ -68,12 +67,14 @@ export class MyTicket {
     this.#booking = booking;
     const event = this.#event;
     setText(this.#name, event?.name ?? t("booking.id", { id: booking.id }));
-    setText(this.#chip, t(`me.status.${booking.status}`));
+    const isToPay = booking.status === "held" && event?.takes_payment;
+    setText(this.#chip, t(isToPay ? "me.status.pay" : `me.status.${booking.status}`));
     this.#chip.className = `chip ${COLOURS[booking.status]}`;
     setText(this.#what, this.#words());
     const starts = event?.starts_at ? when(event.starts_at, event.time_zone) : "";
     setText(this.#where, [starts, event?.venue].filter(Boolean).join(" · "));
-    const key = JSON.stringify([booking.status, booking.quantity, booking.expires_at, event?.starts_at]);
+    const { status, quantity, expires_at: expires, payment_id: payment } = booking;
+    const key = JSON.stringify([status, quantity, expires, payment, event?.starts_at, event?.takes_payment]);
     if (key !== this.#shown) {
       this.#shown = key;
       const hadFocus = this.#body.contains(document.activeElement);
@@ -86,14 +87,18 @@ export class MyTicket {
 
   /** Updates the countdown. */
   tick() {
-    if (this.#countdown) setUsable(this.#confirm, this.#countdown.show(Date.parse(this.#booking.expires_at)) > 0);
+    // Until the event is known, so is not whether the hold is confirmed or paid for.
+    if (this.#countdown) setUsable(this.#confirm, this.#countdown.show(Date.parse(this.#booking.expires_at)) > 0 && this.#event);
   }
 
   #words() {
-    const { status, quantity, source, position, created_at: created, expires_at: expires, ended_at: ended } = this.#booking;
+    const { status, quantity, source, position, created_at: created, expires_at: expires, ended_at: ended, payment_id: payment, refund } = this.#booking;
     const moment = { held: expires, cancelled: ended, expired: ended }[status] ?? created;
     const values = { tickets: tickets(quantity), when: when(moment, this.#event?.time_zone), place: position };
     if (status === "waiting" && position === undefined) return t("me.what.waiting_unknown", values);
+    if (status === "held" && payment && this.#event?.takes_payment) return t("me.what.paying", values);
+    if (refund) return t(`me.what.refund_${refund}`, values);
+    if (status === "expired" && payment) return t(this.#page.isPaid(payment) ? "me.what.paid_late" : "me.what.unpaid", values);
     if (status === "expired") return t(source === "waitlist" ? "me.what.expired_offer" : "me.what.expired_hold", values);
     return t(`me.what.${status}`, values);
   }
@@ -102,10 +107,9 @@ export class MyTicket {
     const { status, quantity } = this.#booking;
     if (!isLive(this.#booking)) return [];
     if (status === "held") {
-      const left = Date.parse(this.#booking.expires_at) - now();
-      const spoken = (time) => t("held.spoken", { time });
-      this.#countdown = new Countdown({ label: t("held.clock"), spoken, lengthMs: Math.max(left, 1) });
-      this.#confirm = button(t("held.confirm", { count: quantity }), () => this.#confirmIt(), "");
+      const pays = this.#event?.takes_payment;
+      this.#countdown = holdClock(this.#booking, pays);
+      this.#confirm = button(nextStepOf(this.#booking, pays), () => (pays ? this.#pay() : this.#confirmIt()), "");
       const back = button(t("held.give_back", { count: quantity }), () => this.#cancel());
       return [this.#countdown.element, el("div", { class: "buttons" }, this.#confirm, back)];
     }
@@ -151,6 +155,14 @@ export class MyTicket {
     this.#page.complain("");
     this.#page.say(t(doing));
     this.element.setAttribute("aria-busy", "true");
+  }
+
+  #pay() {
+    this.#act("/checkout", {}, null, "doing.pay", (booking) => {
+      this.#page.take(booking);
+      this.#page.say("");
+      if (booking.payment_url) leaveToPay(booking.event_id, booking.payment_url);
+    });
   }
 
   #confirmIt() {

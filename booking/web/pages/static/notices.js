@@ -52,7 +52,9 @@ export class Notices {
     if (!this.#isOn || !["held", "confirmed"].includes(booking?.status)) return;
     this.#play();
     if (!document.hidden || !("Notification" in window) || Notification.permission !== "granted") return;
-    const options = { body: t(`notices.text.${booking.status}`, { event: event?.name ?? "" }), tag: booking.id };
+    const isToPay = booking.status === "held" && event?.takes_payment;
+    const body = t(isToPay ? "notices.text.pay" : `notices.text.${booking.status}`, { event: event?.name ?? "" });
+    const options = { body, tag: booking.id };
     try {
       const notice = new Notification(t(`notices.heading.${booking.status}`), options);
       notice.onclick = () => {

@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { now } from "./clock.js";
 import { el, setText } from "./elements.js";
+import { Refunds } from "./refunds.js";
 import { Report } from "./report.js";
 import { saveExport } from "./save_export.js";
 import { briefly, count, inWords, number } from "./words.js";
@@ -22,6 +23,7 @@ export class Records {
     const save = (format) => saveExport(eventId, format, new URLSearchParams(), (...said) => this.#say(...said));
     this.elements = [
       section("Report", this.#report.element),
+      new Refunds(eventId).element,
       section("Books", this.#audit, el("div", { class: "buttons" }, button("Audit again", () => this.audit()))),
       section("All bookings as a file", el("div", { class: "buttons" }, button("Export as CSV", () => save("csv")), button("Export as NDJSON", () => save("ndjson"))), this.#saved),
     ];

@@ -6,6 +6,7 @@ import { Countdown } from "./countdown.js";
 import { byId, setText } from "./elements.js";
 import { Live, ownBooking } from "./live.js";
 import { Notices } from "./notices.js";
+import { forgetPaying, leaveToPay, wasPaying } from "./paying.js";
 import { ask, withdraw } from "./question.js";
 import { showChip, showRules, stateOf, wouldWait } from "./sale_state.js";
 import * as session from "./session.js";
@@ -76,10 +77,10 @@ function draw() {
   document.title = `${titleNews()}${event.name}`;
 }
 
-const keyOf = (one) => (one ? `${one.id} ${one.status} ${one.quantity} ${one.expires_at}` : String(one));
+const keyOf = (one) => (one ? `${one.id} ${one.status} ${one.quantity} ${one.expires_at} ${one.payment_id}` : String(one));
 
 function drawTicket() {
-  const key = keyOf(booking);
+  const key = `${keyOf(booking)} ${booking?.status === "held" && event.takes_payment}`;
   if (key !== viewKey) {
     withdraw(); // a yes to leaving the waiting list must not cancel a ticket that has arrived since
     const hadFocus = byId("ticket").contains(document.activeElement);
@@ -99,7 +100,8 @@ function windowWords() {
 
 /** A prefix of the page's title, for users who look at another tab. */
 function titleNews() {
-  if (booking?.status === "held") return `${t("sale.tab.held", { time: clockface(Date.parse(booking.expires_at) - now()) })} · `;
+  const held = event.takes_payment ? "sale.tab.pay" : "sale.tab.held";
+  if (booking?.status === "held") return `${t(held, { time: clockface(Date.parse(booking.expires_at) - now()) })} · `;
   if (booking?.status === "waiting") return `${t("sale.tab.waiting", { place: booking.position })} · `;
   if (stateOf(event) === "scheduled") return `${clockface(Date.parse(event.opens_at) - now())} · `;
   return "";
@@ -133,13 +135,24 @@ function reportPlace() {
 }
 
 function newsOf(before, latest) {
-  if (before?.status === "waiting" && latest?.status === "held") return [t("news.promoted_held")];
+  if (before === undefined && wasPaying(eventId)) return newsOfPayment(latest);
+  if (before?.status === "waiting" && latest?.status === "held") return [t(event?.takes_payment ? "news.promoted_pay" : "news.promoted_held")];
   if (before?.status === "waiting" && latest?.status === "confirmed") return [t("news.promoted")];
+  if (latest?.status === "confirmed" && latest.payment_id && before?.status === "held") return [t("news.paid")];
+  if (latest?.status === "confirmed" && latest.payment_id && before === null) return [t("news.paid_late")];
   if (!before || latest || cancelled.has(before.id)) return [""];
   if (before.status === "held" && !(atMost() < Date.parse(before.expires_at))) {
+    if (before.payment_id) return [t("news.payment_late"), false];
     return [t("news.expired", { time: clockTime(before.expires_at, event?.time_zone) }), false];
   }
-  return [t("news.cancelled_elsewhere"), false];
+  return [t(before.payment_id && before.status === "held" ? "news.payment_ended" : "news.cancelled_elsewhere"), false];
+}
+
+/** What became of a payment that was begun before this page was left for the shop's. */
+function newsOfPayment(latest) {
+  if (latest?.status === "held") return [""];
+  forgetPaying(eventId);
+  return latest?.status === "confirmed" ? [t("news.paid")] : [t("news.payment_late"), false];
 }
 
 const clicks = new Clicks({
@@ -191,7 +204,14 @@ const acts = {
     const isProvenBy = (one) => one !== null && one.id !== before?.id && !cancelled.has(one.id);
     act("/book", { quantity }, isProvenBy, "doing.book", (data) => {
       take(data);
-      says(t(`news.${data.status}`));
+      says(t(data.status === "held" && event?.takes_payment ? "news.pay" : `news.${data.status}`));
+    });
+  },
+  pay() {
+    act("/checkout", {}, null, "doing.pay", (data) => {
+      take(data);
+      says("");
+      if (data.payment_url) leaveToPay(eventId, data.payment_url);
     });
   },
   confirm() {

@@ -4,6 +4,7 @@ import { call, request } from "./api.js";
 import { now } from "./clock.js";
 import { byId, el, field, setFault, setText } from "./elements.js";
 import { digitsOf, priceOf, typed } from "./money.js";
+import { paymentSecret } from "./payment_secret.js";
 import { count, inWords, number } from "./words.js";
 import { fromInput, here, isZone, toInput, zones } from "./zones.js";
 
@@ -34,6 +35,7 @@ const GROUPS = [
     ["hold_seconds", "Seconds to confirm", whole(0, 86_400, { required: true }), "0: a booking counts at once."],
     ["offer_seconds", "Offer to those who wait, in seconds", whole(0, 604_800), "Empty: as long as any hold."],
     ["waitlist_limit", "Waiting list, in tickets", whole(0, undefined), "Empty: as long as it gets. 0: none."],
+    ["payment_url", "Payment link", { type: "url", maxlength: 2_000, autocomplete: "off", spellcheck: "false" }, "Where a held ticket is paid for, with {event_id}, {user_id}, {payment_id} and {signature}."],
   ]],
 ];
 const DATES = ["starts_at", "ends_at", "opens_at", "closes_at"];
@@ -111,6 +113,7 @@ class SaleForm {
       { method: "post", novalidate: true, onsubmit: (submission) => this.#send(submission), oninput: () => this.#warn() },
       el("h2", { id: "form-title" }, details ? "Change the sale" : "New sale"),
       ...groups,
+      details && paymentSecret(details.id),
       el("datalist", { id: "zones" }, ...zones().map((name) => el("option", { value: name }))),
       this.#warning,
       this.#trouble,
@@ -161,6 +164,7 @@ class SaleForm {
       closes && Date.parse(closes) <= now() && "The sale closes in the past, so nobody can book.",
       ...twice.map((name) => `“${LABELS.get(name)}” is there twice, because the clocks are set back; the first time is meant.`),
       this.#value("visibility") === "archived" && "Of an archived event nothing can be booked.",
+      this.#value("payment_url") && this.#value("hold_seconds") === "0" && "Without seconds to confirm, a booking counts at once, unpaid.",
     ];
     setText(this.#warning, words.filter(Boolean).join(" "));
   }

@@ -34,7 +34,7 @@ export function showChip(element, event) {
 function rulesOf(event) {
   return [
     [t("rule.may_book"), event.max_per_user === 1 ? t("rule.may_book_one") : t("rule.may_book_most", { tickets: tickets(event.max_per_user) })],
-    [t("rule.after"), event.hold_seconds ? t("rule.after_hold", { time: lasting(event.hold_seconds) }) : t("rule.after_nothing")],
+    [t("rule.after"), event.hold_seconds ? t(event.takes_payment ? "rule.after_pay" : "rule.after_hold", { time: lasting(event.hold_seconds) }) : t("rule.after_nothing")],
     [t("rule.sold_out"), event.waitlist_limit === 0 ? t("rule.no_list") : t("rule.list")],
     [t("rule.closes"), event.closes_at && when(event.closes_at, event.time_zone)],
   ].filter(([, value]) => value);

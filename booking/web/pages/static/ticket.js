@@ -17,13 +17,13 @@ const stub = (booking) =>
   el("p", { class: "quiet stub" }, t("booking.id", { id: booking.id }), " · ", el("a", { href: `${ROOT}/me` }, t("page.my_tickets")));
 
 /**
- * The view for this booking (null: none; undefined: not signed in). `acts` has book, confirm and cancel. `hold` is what
- * was held when the sign-in ended.
+ * The view for this booking (null: none; undefined: not signed in). `acts` has book, confirm, pay and cancel. `hold` is
+ * what was held when the sign-in ended.
  */
 export function viewOf(event, booking, acts, hold = null) {
   if (booking === undefined) return signedOut(hold);
   if (booking === null) return offer(event, acts);
-  return { held, waiting, confirmed }[booking.status](booking, acts);
+  return { held, waiting, confirmed }[booking.status](booking, acts, event);
 }
 
 /** Title and text of the form: what signing in is good for at the moment. */
@@ -48,21 +48,22 @@ function signInToConfirm(hold) {
   const form = signInForm(clock.element);
   return {
     element: form.element,
-    show() {
+    show(event) {
       const isOver = clock.show(Date.parse(hold.expires_at)) <= 0;
       clock.element.hidden = isOver;
       form.say(
-        t(isOver ? "form.sign_in" : "sign_in.confirm"),
+        t(isOver ? "form.sign_in" : event.takes_payment ? "sign_in.pay" : "sign_in.confirm"),
         isOver ? inWords({ code: "hold_expired" }) : t("sign_in.confirm_text", many(hold)),
       );
     },
   };
 }
 
-function holdClock(booking) {
+/** The countdown of a hold that has to be confirmed, or paid for. */
+export function holdClock(booking, pays = false) {
   return new Countdown({
-    label: t("held.clock"),
-    spoken: (time) => t("held.spoken", { time }),
+    label: t(pays ? "held.pay_clock" : "held.clock"),
+    spoken: (time) => t(pays ? "held.pay_spoken" : "held.spoken", { time }),
     lengthMs: Math.max(Date.parse(booking.expires_at) - now(), 1),
   });
 }
@@ -101,7 +102,8 @@ function offerOf(event, quantity) {
   if (state === "paused") return [book, false, t("offer.paused")];
   if (state === "closed") return [book, false, t("offer.closed")];
   if (!wouldWait(event, quantity)) {
-    return [book, true, event.hold_seconds ? t("offer.held_for", { time: lasting(event.hold_seconds) }) : t("offer.at_once")];
+    const held = event.takes_payment ? "offer.held_to_pay" : "offer.held_for";
+    return [book, true, event.hold_seconds ? t(held, { time: lasting(event.hold_seconds) }) : t("offer.at_once")];
   }
   const left = event.waiting_list_count ? 0 : event.available_tickets;
   const only = left ? `${t("offer.only", { count: left })} ` : "";
@@ -110,16 +112,23 @@ function offerOf(event, quantity) {
   return [t("offer.join"), true, only + t("offer.list")];
 }
 
-function held(booking, acts) {
+/** What a held booking's button says: to confirm, to pay, or to go on paying. */
+export function nextStepOf(booking, pays) {
+  if (!pays) return t("held.confirm", many(booking));
+  return booking.payment_id ? t("held.pay_again") : t("held.pay", many(booking));
+}
+
+function held(booking, acts, { takes_payment: pays }) {
   const left = Date.parse(booking.expires_at) - now();
-  const clock = holdClock(booking);
-  const confirm = button(t("held.confirm", many(booking)), acts.confirm, "wide");
+  const clock = holdClock(booking, pays);
+  const confirm = button(nextStepOf(booking, pays), pays ? acts.pay : acts.confirm, "wide");
   const until = el("p", { class: "quiet" });
   const element = el(
     "div",
     {},
     heading(t("held.heading", many(booking))),
     clock.element,
+    pays && booking.payment_id ? el("p", {}, t("held.paying")) : null,
     confirm,
     until,
     button(t("held.give_back", many(booking)), acts.cancel, "plain"),
@@ -128,7 +137,7 @@ function held(booking, acts) {
   return {
     element,
     show(event) {
-      clock.lengthMs = Math.max(event.hold_seconds * 1000, left);
+      clock.lengthMs = Math.max((booking.payment_id ? event.payment_seconds : event.hold_seconds) * 1000, left);
       const came = t(booking.source === "waitlist" ? "held.waited" : "held.yours");
       setText(until, `${t("held.until", { when: when(booking.expires_at, event.time_zone) })} ${came}`);
       setUsable(confirm, clock.show(Date.parse(booking.expires_at)) > 0);
@@ -156,7 +165,8 @@ function waiting(booking, acts) {
       setText(place, number(latest.position));
       setText(ahead, latest.position === 1 ? t("waiting.next") : t("waiting.ahead", { count: latest.position - 1 }));
       const seconds = event.offer_seconds ?? event.hold_seconds;
-      setText(terms, seconds ? t("waiting.hold", { ...many(latest), time: lasting(seconds) }) : t("waiting.at_once", many(latest)));
+      const hold = event.takes_payment ? "waiting.pay" : "waiting.hold";
+      setText(terms, seconds ? t(hold, { ...many(latest), time: lasting(seconds) }) : t("waiting.at_once", many(latest)));
     },
   };
 }
@@ -183,9 +193,10 @@ export function questionOf(booking, event) {
     return { title: t("ask.leave"), text: t("ask.leave_text"), yes: t("ask.leave_yes"), no: t("ask.stay") };
   }
   const isHeld = booking.status === "held";
+  const paying = isHeld && booking.payment_id ? `${t("ask.paying")} ` : "";
   return {
     title: t(isHeld ? "ask.give_back" : "ask.cancel"),
-    text: t(event.waiting_list_count > 0 ? "ask.to_next" : "ask.to_sale", { what: t("ask.all", many(booking)) }),
+    text: paying + t(event.waiting_list_count > 0 ? "ask.to_next" : "ask.to_sale", { what: t("ask.all", many(booking)) }),
     yes: t(isHeld ? "ask.give_back_yes" : "ask.cancel_yes"),
     no: t("ask.keep"),
   };
