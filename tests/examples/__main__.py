@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +51,7 @@ def proof(
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     console = Console(highlight=False, soft_wrap=True)
     plan = Plan(buyers, rate, seed, kill)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, and leaves no process behind
     console.print(
         f"seed {seed}; {buyers / rate + plan.habits.late_seconds[1]:.0f} s and more, at most {plan.seconds_max:.0f} s"
     )
