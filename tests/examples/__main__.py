@@ -32,7 +32,7 @@ class NotProven(Exception):
 
 def proof(
     buyers: Annotated[int, typer.Option(min=50, max=50_000, help="Buyers of the sale.")] = 1_000,
-    rate: Annotated[float, typer.Option(min=1, max=500, help="Buyers that come in a second.")] = 50.0,
+    rate: Annotated[float, typer.Option(min=1, max=500, help="Buyers that come in a second, at most.")] = 50.0,
     kill: Annotated[
         bool, typer.Option("--kill", help="Kill every part of the service, the shop and the provider, again and again.")
     ] = False,

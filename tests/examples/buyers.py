@@ -19,6 +19,10 @@ NOT_NOW = {0, 408, 429, 503}
 """What is answered if a call has to be made again; 0: it was not sent."""
 
 
+ACTIVE_MAX = 60
+"""Buyers on their way to the payment at a time. Others come later: on a busy machine all holds would end before it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Habits:
     """What shares of the buyers do once they hold tickets; all others pay at once."""
@@ -56,6 +60,8 @@ class Crowd:
     provider: HttpClient
     habits: Habits
     tally: Tally = field(default_factory=Tally)
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ACTIVE_MAX))
+    """One for each buyer who is on the way; those who wait for an offer have none."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Once it is set, no payment begins any more, and those who wait go."""
     promoted: dict[tuple[int, str], asyncio.Event] = field(default_factory=dict)
@@ -73,9 +79,10 @@ class Buyer:
         self._crowd, self._event_id, self._user_id = crowd, event_id, user_id
         self._token, self._chance = token, chance
         self._order = {"event_id": event_id}
+        self._has_place = True
 
     async def play(self) -> None:
-        """Books, waits if need be, and pays or leaves."""
+        """Books, waits if need be, and pays or leaves. The place of the buyer, which is taken already, is given back."""
         self._crowd.tally.arrived += 1
         offer = self._crowd.promoted.setdefault((self._event_id, self._user_id), asyncio.Event())
         try:
@@ -87,8 +94,16 @@ class Buyer:
             await self._decide()
         except Gone:
             pass
+        finally:
+            self._give_place_back()
+
+    def _give_place_back(self) -> None:
+        if self._has_place:
+            self._has_place = False
+            self._crowd.places.release()
 
     async def _until_offered(self, offer: asyncio.Event) -> None:
+        self._give_place_back()
         waits = [asyncio.create_task(event.wait()) for event in (offer, self._crowd.closing)]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

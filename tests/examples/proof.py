@@ -50,7 +50,7 @@ class Plan:
 
     buyers: int
     rate: float
-    """Buyers that come in a second."""
+    """Buyers that come in a second, at most: ACTIVE_MAX are on their way at a time."""
     seed: int
     kills: bool
     habits: Habits = field(default_factory=Habits)
@@ -69,7 +69,7 @@ class Plan:
     @property
     def seconds_max(self) -> float:
         """The bound on the whole run."""
-        return self.buyers / self.rate + 2 * self.rest_seconds + 4 * PATIENCE_SECONDS
+        return 3 * self.buyers / self.rate + 2 * self.rest_seconds + 4 * PATIENCE_SECONDS
 
 
 @dataclass(slots=True)
@@ -168,14 +168,15 @@ class Proof:
         return int(reply.body["event_id"])
 
     async def _let_buyers_come(self) -> list[asyncio.Task[None]]:
-        """Starts the buyers one by one at the plan's rate, whatever the answers are."""
+        """Starts the buyers one by one, at the plan's rate at most."""
         plan, buyers, due = self._plan, list[asyncio.Task[None]](), time.monotonic()
         for number in range(plan.buyers):
             chance = random.Random(f"{plan.seed}/{number}")
             event_id, user_id = chance.choice(self._events), f"buyer-{number}"
             buyer = Buyer(self._crowd, event_id, user_id, self._deployment.token(user_id), chance)
-            due += 1 / plan.rate
+            due = max(due + 1 / plan.rate, time.monotonic())
             await asyncio.sleep(max(0.0, due - time.monotonic()))
+            await self._crowd.places.acquire()
             buyers.append(asyncio.create_task(buyer.play()))
         return buyers
 
