@@ -82,7 +82,7 @@ class Buyer:
         self._has_place = True
 
     async def play(self) -> None:
-        """Books, waits if need be, and pays or leaves. The place of the buyer, which is taken already, is given back."""
+        """Books, waits if need be, and pays or leaves. Gives back the place, which is taken already."""
         self._crowd.tally.arrived += 1
         offer = self._crowd.promoted.setdefault((self._event_id, self._user_id), asyncio.Event())
         try:
