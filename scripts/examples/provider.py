@@ -76,6 +76,8 @@ class Provider:
         file.parent.mkdir(parents=True, exist_ok=True)
         self.url = url
         self._key = key
+        self._under_way: set[int] = set()
+        """The notices that the shop has not answered yet."""
         self._moods, self._chance = moods, random.Random(seed)  # noqa: S311 - for moods, not for secrets
         self._sql = sqlite3.connect(file, isolation_level=None)
         self._sql.row_factory = sqlite3.Row
@@ -142,15 +144,18 @@ class Provider:
         return True
 
     async def keep_telling(self) -> None:
-        """Sends the notices that are due for as long as the provider runs."""
-        while True:
-            due = self._sql.execute(
-                "SELECT id, payment_id, type, attempts, amount, currency, notice_url FROM notices"
-                " JOIN charges USING (payment_id) WHERE acknowledged = 0 AND due <= ? ORDER BY due LIMIT ?",
-                (time.time(), NOTICES_AT_ONCE),
-            ).fetchall()
-            await asyncio.gather(*map(self._send, due))
-            if not due:
+        """Sends the notices that are due for as long as the provider runs. A slow answer holds up no other notice."""
+        async with asyncio.TaskGroup() as sending:
+            while True:
+                due = self._sql.execute(
+                    "SELECT id, payment_id, type, attempts, amount, currency, notice_url FROM notices"
+                    " JOIN charges USING (payment_id) WHERE acknowledged = 0 AND due <= ? ORDER BY due LIMIT ?",
+                    (time.time(), 2 * NOTICES_AT_ONCE),
+                ).fetchall()
+                for notice in due:
+                    if len(self._under_way) < NOTICES_AT_ONCE and notice["id"] not in self._under_way:
+                        self._under_way.add(notice["id"])
+                        sending.create_task(self._send(notice))
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def _send(self, notice: sqlite3.Row) -> None:
@@ -166,6 +171,7 @@ class Provider:
             acknowledged = answer.status_code == 200 and not self._is_lost()
         except httpx.TransportError:
             acknowledged = False
+        self._under_way.discard(notice["id"])
         if acknowledged:
             self._sql.execute("UPDATE notices SET acknowledged = 1 WHERE id = ?", (notice["id"],))
             return

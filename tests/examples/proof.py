@@ -56,7 +56,7 @@ class Plan:
     habits: Habits = field(default_factory=Habits)
     hold_seconds: int = 20
     offer_seconds: int = 8
-    kill_pause: tuple[float, float] = (5.0, 12.0)
+    kill_pause: tuple[float, float] = (8.0, 16.0)
     kill_turns: int | None = None
     """How often each part is killed; None: until the money has come to rest."""
     jumps: bool = False
