@@ -3,8 +3,10 @@
 import asyncio
 import json
 import random
+import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -55,11 +57,13 @@ def proof(
     console.print(
         f"seed {seed}; {buyers / rate + plan.habits.late_seconds[1]:.0f} s and more, at most {plan.seconds_max:.0f} s"
     )
+    folder = Path(tempfile.mkdtemp(prefix="booking-shop-"))
     try:
-        result = asyncio.run(run(plan, console))
+        result = asyncio.run(run(plan, folder, console))
     except NotProven:
         sys.exit(VIOLATED)
     except KeyboardInterrupt:
+        shutil.rmtree(folder, ignore_errors=True)
         sys.exit(STOPPED)
     if json_file is not None:
         json_file.write_text(json.dumps({"seed": seed, **result.figures}, indent=2) + "\n", encoding="utf-8")
@@ -69,10 +73,9 @@ def proof(
     console.print("every payment is one booking or one refund; nothing was oversold, nobody overtook, offers rolled on")
 
 
-async def run(plan: Plan, console: Console) -> Result:
-    """Plays the plan, with a line of progress now and then. Raises NotProven."""
-    async with open_embedded(None, workers=2, answer_seconds=START_SECONDS_MAX) as deployment:
-        folder = deployment.data_dir.parent
+async def run(plan: Plan, folder: Path, console: Console) -> Result:
+    """Plays the plan in a folder, with a line of progress now and then. Raises NotProven."""
+    async with open_embedded(None, workers=2, folder=folder, answer_seconds=START_SECONDS_MAX) as deployment:
         with running_till(deployment.services[0], folder / "shop", ORGANIZER, MOODS) as till:
             played = Proof(deployment, till, plan)
             saying = asyncio.create_task(say(played, console))
