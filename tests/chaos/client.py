@@ -67,7 +67,10 @@ class HttpClient:
     async def call(
         self, method: str, path: str, token: str | None, body: Any = None, key: str | None = None
     ) -> Reply | None:
-        """Sends a request. Returns its answer, or None if the outcome is unknown because no answer came."""
+        """Sends a request. Returns its answer, or None if the outcome is unknown because no answer came.
+
+        A text as the body is sent as a form, as a browser does; anything else as JSON.
+        """
         request = _request(method, path, token, body, key)
         streams: Streams | None = None
         self.in_flight += 1
@@ -127,10 +130,12 @@ class HttpClient:
 
 
 def _request(method: str, path: str, token: str | None, body: Any, key: str | None) -> bytes:
-    content = b"" if body is None else json.dumps(body).encode()
+    is_form = isinstance(body, str)
+    content = b"" if body is None else body.encode() if is_form else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", "Host: chaos", f"Content-Length: {len(content)}"]
     lines += [f"Authorization: Bearer {token}"] * (token is not None)
     lines += [f"Idempotency-Key: {key}"] * (key is not None)
+    lines += ["Content-Type: application/x-www-form-urlencoded"] * is_form
     return "\r\n".join([*lines, "", ""]).encode() + content
 
 
@@ -138,4 +143,6 @@ async def _read(reader: asyncio.StreamReader) -> Reply:
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
+    if body and "json" not in headers.get("content-type", ""):
+        return Reply(int(head[0].split()[1]), headers, body.decode())
     return Reply(int(head[0].split()[1]), headers, json.loads(body) if body else None)

@@ -14,6 +14,8 @@ from tests.chaos.deployment import SHARDS
 
 MAKING = (ChangeKind.BOOKED, ChangeKind.HELD, ChangeKind.JOINED)
 ENDING = (ChangeKind.CANCELLED, ChangeKind.LEFT)
+KEEPING = (ChangeKind.CONFIRMED, ChangeKind.CHECKOUT, ChangeKind.REFUND_DUE)
+"""They change neither who has tickets nor who waits."""
 
 
 @dataclass(slots=True)
@@ -138,7 +140,10 @@ class _Sale:
                 self.faults.append(f"seq {change.seq}: {change.user_id} was promoted without being the head")
             self.queue.pop(change.number, None)
             self.taken[change.number] = change.quantity
-        elif change.kind is not ChangeKind.CONFIRMED:
+        elif change.kind is ChangeKind.REDUCED:
+            held = self.queue if change.number in self.queue else self.taken
+            held[change.number] = change.quantity
+        elif change.kind not in KEEPING:
             self.owners.discard(change.user_id)
             self.queue.pop(change.number, None)
             self.taken.pop(change.number, None)

@@ -124,6 +124,15 @@ SOUND: list[Change] = [
         (lambda c: [*c[:5], booking(6, ChangeKind.PROMOTED, "cid", 4)], "without being the head"),
         (lambda c: [*c[:5], booking(6, ChangeKind.BOOKED, "dan", 6)], "overtook"),
         (lambda c: [*c, booking(7, ChangeKind.JOINED, "bob", 7)], "two live bookings"),
+        (
+            lambda c: [*c, booking(7, ChangeKind.CHECKOUT, "bob", 3, 2), booking(8, ChangeKind.PROMOTED, "cid", 4)],
+            "3 of 2",
+        ),
+        (
+            lambda c: [*c, booking(7, ChangeKind.REFUND_DUE, "bob", 2, 2), booking(8, ChangeKind.JOINED, "bob", 8)],
+            "two live",
+        ),
+        (lambda c: [*c, booking(7, ChangeKind.REDUCED, "bob", 3, 1), booking(8, ChangeKind.PROMOTED, "cid", 4)], None),
     ],
 )
 def test_the_oracle_finds_every_violation_in_a_history(

@@ -1,0 +1,617 @@
+"""A little shop that takes the money for tickets of the booking service. One file, to be read from top to bottom.
+
+1. A buyer holds tickets and presses *Pay* on the service's page. The service leads them to our page `/pay`, with the
+   event, the buyer, the payment, and a signature that only the service and we can make.
+2. `/pay` verifies the signature, asks the service what is held, writes the order into our book, and shows it. Its
+   button makes a charge at the payment provider and leads the buyer to the provider's page.
+3. The provider tells `/notices` that the buyer has paid: late, several times, in any order. We ask the service what the
+   payment came to. It is a booking, or a refund that is due, and always the same for one payment.
+4. A notice is acknowledged once its outcome is in our book, never before. The provider repeats it until then.
+5. A refund that is due is made at the provider, once for each payment. Then it is marked as done at the service.
+
+Every step may be repeated, and the book knows which are done. So a shop that is killed at any point goes on from there.
+"""
+
+import argparse
+import asyncio
+import hmac
+import json
+import logging
+import os
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import sha256
+from html import escape
+from math import ceil
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+log = logging.getLogger("shop")
+
+CALL_SECONDS_MAX = 5.0
+"""How long the service and the provider have to answer. Then the call is repeated."""
+
+AGAIN_SECONDS = 1.0
+"""The pause after which a refund that could not be finished is tried again."""
+
+EVENT_SECONDS = 60.0
+"""How long what we know of an event is used: its name, its price and its payment secret."""
+
+REFUNDS_AT_ONCE = 8
+"""Refunds that are finished side by side."""
+
+BODY_BYTES_MAX = 16 * 1024
+"""The largest notice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The shop's settings. `read` takes them from the environment."""
+
+    url: str
+    """Our own address, as buyers and the provider reach it."""
+    service_url: str
+    service_token: str
+    """With the role `service`, which may act for any buyer: `booking token --user shop --role service`."""
+    organizer_token: str
+    """Of the organizer of our events: it reads their payment secrets, and marks refunds as done."""
+    provider_url: str
+    provider_key: str
+    """Our secret at the provider: it opens the provider's API, and signs the provider's notices."""
+    data_dir: Path
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "Settings":
+        """Raises KeyError if a token or the key is missing."""
+        return cls(
+            environment.get("SHOP_URL", "http://127.0.0.1:8010"),
+            environment.get("SHOP_SERVICE_URL", "http://127.0.0.1:8000"),
+            environment["SHOP_SERVICE_TOKEN"],
+            environment["SHOP_ORGANIZER_TOKEN"],
+            environment.get("SHOP_PROVIDER_URL", "http://127.0.0.1:8020"),
+            environment["SHOP_PROVIDER_KEY"],
+            Path(environment.get("SHOP_DATA_DIR", "data/shop")),
+        )
+
+
+# The book
+
+
+class State(StrEnum):
+    """The state of an order. It only ever moves down this list."""
+
+    OPEN = "open"
+    """We have not heard that it is paid."""
+    BOOKED = "booked"
+    """It is paid, and the service has booked the tickets. This is an end."""
+    REFUND_DUE = "refund_due"
+    """It is paid, and the tickets are gone."""
+    REFUNDED = "refunded"
+    """The provider has given the money back."""
+    SETTLED = "settled"
+    """The service knows that the money was given back. This is an end."""
+    UNCLEAR = "unclear"
+    """It is paid, and the service does not know the payment. A person has to look at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a buyer pays for. `amount` is in the currency's minor units (cents)."""
+
+    payment_id: str
+    event_id: int
+    user_id: str
+    quantity: int
+    amount: int
+    currency: str
+    state: State = State.OPEN
+
+    @property
+    def price(self) -> str:
+        """The amount as people read it."""
+        return f"{self.amount / 100:.2f} {self.currency}"
+
+
+class Book:
+    """The orders, in SQLite. Each method is one transaction, and it is on the disk when the method returns."""
+
+    def __init__(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._sql = sqlite3.connect(file, isolation_level=None)
+        self._sql.execute("PRAGMA journal_mode=WAL")
+        self._sql.execute("PRAGMA synchronous=FULL")  # a commit survives the power, too
+        self._sql.execute(
+            "CREATE TABLE IF NOT EXISTS orders (payment_id TEXT PRIMARY KEY, event_id INTEGER NOT NULL,"
+            " user_id TEXT NOT NULL, quantity INTEGER NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL,"
+            " state TEXT NOT NULL) WITHOUT ROWID"
+        )
+        self._sql.execute(
+            "CREATE INDEX IF NOT EXISTS unfinished ON orders (state) WHERE state IN ('refund_due', 'refunded')"
+        )
+
+    def order(self, payment_id: str) -> Order | None:
+        """The order of a payment; None if there is none."""
+        row = self._sql.execute("SELECT * FROM orders WHERE payment_id = ?", (payment_id,)).fetchone()
+        return None if row is None else _order(row)
+
+    def keep(self, order: Order) -> None:
+        """Writes a new order. Of an order that is open, the quantity and the amount are replaced."""
+        self._sql.execute(
+            "INSERT INTO orders VALUES (:payment_id, :event_id, :user_id, :quantity, :amount, :currency, :state)"
+            " ON CONFLICT (payment_id) DO UPDATE SET quantity = excluded.quantity, amount = excluded.amount,"
+            " currency = excluded.currency WHERE state = 'open'",
+            asdict(order),
+        )
+
+    def move(self, order: Order, after: State) -> None:
+        """Moves an order on, unless another call has done so since it was read."""
+        self._sql.execute(
+            "UPDATE orders SET state = ? WHERE payment_id = ? AND state = ?", (after, order.payment_id, order.state)
+        )
+
+    def unfinished(self) -> list[Order]:
+        """The orders whose refund is not finished."""
+        rows = self._sql.execute("SELECT * FROM orders WHERE state IN ('refund_due', 'refunded')")
+        return [_order(row) for row in rows]
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._sql.close()
+
+
+def _order(row: Any) -> Order:
+    *fields, state = row
+    return Order(*fields, State(state))
+
+
+# The two others: the booking service and the payment provider
+
+
+class TryAgain(Exception):
+    """The other side is away, or its answer was lost. Every call of the shop may be made again."""
+
+
+class Refused(Exception):
+    """What a buyer asks for is not possible: a status of HTTP, and a sentence for the buyer."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(said)
+        self.status = status
+
+
+class Peer:
+    """One of the two others, over HTTP."""
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx.AsyncClient(base_url=url, timeout=CALL_SECONDS_MAX, trust_env=False)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._http.aclose()
+
+    async def ask(
+        self, method: str, path: str, token: str, body: Mapping[str, object] | None = None, key: str | None = None
+    ) -> tuple[int, Any]:
+        """The status and the JSON of the answer. Raises TryAgain if there is none, or if it is no decision."""
+        headers = {"Authorization": f"Bearer {token}"} | ({} if key is None else {"Idempotency-Key": key})
+        try:
+            answer = await self._http.request(method, path, json=body, headers=headers)
+        except httpx.TransportError as error:
+            raise TryAgain(f"{method} {path}: {error!r}") from error
+        if answer.status_code >= 500 or answer.status_code in (401, 429):
+            raise TryAgain(f"{method} {path}: {answer.status_code} {answer.text}")
+        try:
+            return answer.status_code, answer.json()
+        except ValueError as error:
+            raise TryAgain(f"{method} {path}: {answer.status_code} without JSON") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The way from the service to our page: what `payment_url` was filled in with."""
+
+    event_id: str
+    user_id: str
+    payment_id: str
+    signature: str
+
+    @property
+    def query(self) -> str:
+        """The link's query, for the way back to the same page."""
+        return urlencode(asdict(self))
+
+    def is_signed(self, secret: str) -> bool:
+        """Whether the service has made this link. The comparison takes as long for any signature."""
+        message = f"{self.event_id}\n{self.user_id}\n{self.payment_id}"
+        made = hmac.new(secret.encode(), message.encode(), sha256).hexdigest()
+        return hmac.compare_digest(made.encode(), self.signature.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What the shop needs of an event. `amount` is the price of one ticket in minor units."""
+
+    name: str
+    amount: int
+    currency: str
+    secret: str
+    until: float
+    """When it has to be read again, by the event loop's clock."""
+
+
+class Service(Peer):
+    """The booking service, as far as the shop needs it."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings.service_url)
+        self._token, self._organizer = settings.service_token, settings.organizer_token
+        self._events: dict[str, Event] = {}
+
+    async def event(self, event_id: str) -> Event:
+        """An event of ours. Raises Refused if it is not ours or has no price."""
+        now = asyncio.get_running_loop().time()
+        known = self._events.get(event_id)
+        if known is not None and known.until > now:
+            return known
+        path = f"/events/{quote(event_id, safe='')}"
+        status, told = await self.ask("GET", f"{path}/payment-secret", self._organizer)
+        if status != 200:
+            raise Refused(404, "This shop does not sell tickets for that.")
+        _, details = await self.ask("GET", f"{path}/details", self._organizer)
+        price = details["data"]["price"]
+        if price is None:
+            raise Refused(404, "This event has no price.")
+        event = Event(
+            details["data"]["name"], price["amount"], price["currency"], told["data"]["secret"], now + EVENT_SECONDS
+        )
+        self._events[event_id] = event
+        return event
+
+    async def booking(self, link: Link) -> dict[str, Any] | None:
+        """The buyer's booking, if it is the one that this link is for. A second /checkout changes nothing."""
+        told = {"event_id": int(link.event_id), "user_id": link.user_id}
+        status, answer = await self._act("/checkout", told)
+        if status == 200 and answer["data"].get("payment_id") == link.payment_id:
+            booking: dict[str, Any] = answer["data"]
+            return booking
+        return None
+
+    async def outcome(self, order: Order) -> State:
+        """What a payment came to. It needs no Idempotency-Key: a payment comes to one outcome, for ever."""
+        told = {"event_id": order.event_id, "user_id": order.user_id, "payment_id": order.payment_id, "late": True}
+        status, answer = await self._act("/confirm", told)
+        # Not found: it was booked, our answer was lost, and the buyer has cancelled the booking since. What that costs
+        # them is for a shop to decide.
+        if status == 200 or answer["code"] == "booking_not_found":
+            return State.BOOKED
+        if answer["code"] == "refund_due":
+            return State.REFUND_DUE
+        log.error("payment %s of %s: %s", order.payment_id, order.user_id, answer)
+        return State.UNCLEAR
+
+    async def _act(self, path: str, told: Mapping[str, object]) -> tuple[int, Any]:
+        """A command for a buyer. If the service refuses our token, that is our fault and says nothing of the buyer."""
+        status, answer = await self.ask("POST", path, self._token, told)
+        if status == 403:
+            raise TryAgain(f"{path}: {answer}")
+        return status, answer
+
+    async def mark_refund(self, order: Order) -> None:
+        """Tells that the money was given back. Raises TryAgain while the service's database has not heard of it."""
+        path = f"/events/{order.event_id}/refunds/{quote(order.payment_id, safe='')}"
+        status, answer = await self.ask("PATCH", path, self._organizer, {"done": True})
+        if status != 200:
+            raise TryAgain(f"{path}: {answer}")
+
+    async def open_sale(self, shop_url: str) -> str:
+        """Opens a sale whose buyers pay in this shop. Returns the address of its page."""
+        sale = {
+            "event_name": "An evening in the little shop",
+            "available_tickets": 3,
+            "max_per_user": 2,
+            "hold_seconds": 60,
+            "offer_seconds": 60,
+            "payment_seconds": 60,
+            "price": {"amount": 4500, "currency": "EUR"},
+            "payment_url": payment_url(shop_url),
+        }
+        status, answer = await self.ask("POST", "/initialize", self._organizer, sale)
+        if status != 201:
+            raise TryAgain(f"POST /initialize: {answer}")
+        return f"{self._http.base_url}".rstrip("/") + f"/sale/{answer['event_id']}"
+
+
+def payment_url(shop_url: str) -> str:
+    """The template with which an organizer leads an event's buyers to a shop. The service fills in the four names."""
+    names = ("event_id", "user_id", "payment_id", "signature")
+    return f"{shop_url}/pay?" + "&".join(f"{name}={{{name}}}" for name in names)
+
+
+class Provider(Peer):
+    """The payment provider. Replace this class, `/notices` and `provider.py` by what yours has."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings.provider_url)
+        self._key = settings.provider_key
+
+    async def charge(self, order: Order, text: str, return_url: str, notice_url: str) -> str:
+        """Asks for the money. Returns the address at which the buyer pays. A payment has one charge."""
+        told = {
+            "payment_id": order.payment_id,
+            "amount": order.amount,
+            "currency": order.currency,
+            "text": text,
+            "return_url": return_url,
+            "notice_url": notice_url,
+        }
+        status, answer = await self.ask("POST", "/charges", self._key, told, key=order.payment_id)
+        if status != 200:
+            raise TryAgain(f"POST /charges: {answer}")
+        return str(answer["page"])
+
+    async def refund(self, order: Order) -> None:
+        """Gives the money back. The key says that a repeated call means the same refund, and not another one."""
+        told = {"payment_id": order.payment_id}
+        status, answer = await self.ask("POST", "/refunds", self._key, told, key=f"refund-{order.payment_id}")
+        if status != 200:
+            raise TryAgain(f"POST /refunds: {answer}")
+
+    def has_signed(self, body: bytes, signature: str) -> bool:
+        """Whether a notice is the provider's."""
+        made = hmac.new(self._key.encode(), body, sha256).hexdigest()
+        return hmac.compare_digest(made.encode(), signature.encode())
+
+
+# The shop
+
+
+class Shop:
+    """What happens between a buyer, the service and the provider."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.url
+        self._book = Book(settings.data_dir / "shop.sqlite3")
+        self._service = Service(settings)
+        self._provider = Provider(settings)
+        self._refund_wanted = asyncio.Event()
+
+    async def close(self) -> None:
+        """Closes what it has opened."""
+        await self._service.close()
+        await self._provider.close()
+        self._book.close()
+
+    async def order_of(self, link: Link) -> tuple[Order, Event, str | None]:
+        """The order behind a link, its event, and the time at which its tickets are not held any more.
+
+        The time is None if they are not held now. Raises Refused if the link is forged, or if it leads to nothing.
+        """
+        if not (link.event_id.isascii() and link.event_id.isdecimal() and len(link.event_id) < 19):
+            raise Refused(404, "This shop does not sell tickets for that.")
+        event = await self._service.event(link.event_id)
+        if not link.is_signed(event.secret):
+            raise Refused(403, "This link is not one that the booking service has made.")
+        order = self._book.order(link.payment_id)
+        if order is not None and order.state is not State.OPEN:
+            return order, event, None
+        booking = await self._service.booking(link)
+        if booking is not None:
+            quantity = booking["quantity"]
+            sold = quantity, quantity * event.amount, event.currency
+            self._book.keep(Order(link.payment_id, int(link.event_id), link.user_id, *sold))
+            order = self._book.order(link.payment_id)
+        if order is None:
+            raise Refused(410, "These tickets are not held for you any more.")
+        return order, event, None if booking is None else booking.get("expires_at")
+
+    async def charge(self, link: Link) -> str:
+        """Where the buyer goes on: to the provider's page, or back to the order if it cannot be paid now."""
+        order, event, held_until = await self.order_of(link)
+        back = f"{self._url}/pay?{link.query}"
+        if order.state is not State.OPEN or held_until is None:
+            return back
+        text = f"{event.name}, tickets: {order.quantity}"
+        return await self._provider.charge(order, text, f"{back}&returned=1", f"{self._url}/notices")
+
+    async def hear(self, body: bytes, signature: str) -> Response:
+        """A notice of the provider. Any status but 200 makes the provider repeat it.
+
+        A payment that was declined changes nothing: the hold ends by itself, and the buyer may try again until then. So
+        it does not matter in which order the notices come.
+        """
+        if not self._provider.has_signed(body, signature):
+            return JSONResponse({"error": "the signature is wrong"}, 400)
+        notice = json.loads(body)
+        if notice["type"] != "payment.paid":
+            return JSONResponse({"state": "ignored"})
+        order = self._book.order(notice["payment_id"])
+        if order is None:
+            return JSONResponse({"error": "there is no such order"}, 404)
+        if order.state is State.OPEN:
+            self._book.move(order, await self._service.outcome(order))
+            self._refund_wanted.set()
+        return JSONResponse({"state": "heard"})
+
+    async def keep_refunding(self) -> None:
+        """Finishes refunds for as long as the shop runs, and first those that a shop before this one has left."""
+        while True:
+            self._refund_wanted.clear()
+            unfinished = self._book.unfinished()
+            failed = False
+            for first in range(0, len(unfinished), REFUNDS_AT_ONCE):
+                some = unfinished[first : first + REFUNDS_AT_ONCE]
+                failed |= not all(await asyncio.gather(*map(self._refund, some)))
+            if failed:
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                await self._refund_wanted.wait()
+
+    async def _refund(self, order: Order) -> bool:
+        """Does what is left of one refund. Returns whether all of it is done."""
+        try:
+            if order.state is State.REFUND_DUE:
+                await self._provider.refund(order)
+                self._book.move(order, State.REFUNDED)
+                return await self._refund(self._book.order(order.payment_id) or order)
+            await self._service.mark_refund(order)
+            self._book.move(order, State.SETTLED)
+        except TryAgain as error:
+            log.warning("refund of %s: %s", order.payment_id, error)
+            return False
+        return True
+
+
+# Its pages
+
+STYLE = """
+:root { color-scheme: light dark }
+body { font: 1.1rem/1.5 system-ui, sans-serif; max-width: 34rem; margin: 3rem auto; padding: 0 1rem }
+table { border-collapse: collapse; width: 100% } th { text-align: left; font-weight: 400 } td { text-align: right }
+button { font: inherit; padding: .6rem 1.6rem; margin-top: 1rem }
+"""
+
+SAID = {
+    State.OPEN: "These tickets are not held for you any more. If you have paid, this page will say what became of it.",
+    State.BOOKED: "Thank you. The tickets are yours.",
+    State.REFUND_DUE: "Your payment came too late: the tickets are gone. You get your money back.",
+    State.REFUNDED: "Your payment came too late: the tickets are gone. Your money is on its way back.",
+    State.SETTLED: "Your payment came too late: the tickets are gone. Your money is on its way back.",
+    State.UNCLEAR: "We have your payment and could not find your tickets. We are looking into it.",
+}
+"""What a buyer is told of an order that cannot be paid now."""
+
+
+def page(title: str, content: str, status: int = 200, refresh_seconds: int = 0) -> Response:
+    """One of the shop's pages. `content` is HTML."""
+    again = f'<meta http-equiv="refresh" content="{refresh_seconds}">' if refresh_seconds else ""
+    text = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>{again}'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style><h1>{escape(title)}</h1>{content}'
+    )
+    headers = {
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",  # the address has the signature
+    }
+    if status == 503:
+        headers["Retry-After"] = "1"
+    return HTMLResponse(text, status, headers)
+
+
+def order_page(order: Order, event: Event, held_until: str | None, link: Link, *, is_back: bool) -> Response:
+    """The order, with a button to pay it while its tickets are held. `is_back`: from the provider's page."""
+    rows = (("Event", event.name), ("Tickets", f"{order.quantity}"), ("To pay", order.price))
+    table = "".join(f"<tr><th>{name}<td>{escape(value)}" for name, value in rows)
+    if order.state is State.OPEN and held_until is not None:
+        left = max(0, ceil((datetime.fromisoformat(held_until) - datetime.now(UTC)).total_seconds()))
+        told = "<p>This page tells you as soon as the provider tells us of your payment." if is_back else ""
+        rest = (
+            f"{told}<p>The tickets are held for you for another {left // 60} min {left % 60} s."
+            f'<form method="post" action="?{escape(link.query)}"><button>Pay {escape(order.price)}</button></form>'
+        )
+    else:
+        rest = f"<p>{SAID[order.state]}"
+    return page("Your order", f"<table>{table}</table>{rest}", refresh_seconds=3 if order.state is State.OPEN else 0)
+
+
+def make_app(settings: Settings) -> Starlette:
+    """The shop as an ASGI application."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Shop]]:
+        shop = Shop(settings)
+        refunding = asyncio.create_task(shop.keep_refunding())
+        try:
+            yield {"shop": shop}
+        finally:
+            refunding.cancel()
+            await asyncio.gather(refunding, return_exceptions=True)
+            await shop.close()
+
+    def link_of(request: Request) -> Link:
+        query = request.query_params
+        return Link(*(query.get(name, "") for name in ("event_id", "user_id", "payment_id", "signature")))
+
+    async def show(request: Request) -> Response:
+        link = link_of(request)
+        is_back = "returned" in request.query_params
+        return order_page(*await request.state.shop.order_of(link), link, is_back=is_back)
+
+    async def pay(request: Request) -> Response:
+        return RedirectResponse(await request.state.shop.charge(link_of(request)), 303)
+
+    async def notices(request: Request) -> Response:
+        answer: Response = await request.state.shop.hear(
+            await request.body(), request.headers.get("provider-signature", "")
+        )
+        return answer
+
+    async def refused(_: Request, error: Exception) -> Response:
+        return page("Not possible", f"<p>{escape(str(error))}", error.status if isinstance(error, Refused) else 500)
+
+    async def unavailable(_: Request, error: Exception) -> Response:
+        log.warning("%s", error)
+        return page("One moment", "<p>We cannot reach one of our partners. Please try again.", 503, refresh_seconds=2)
+
+    return Starlette(
+        routes=[
+            Route("/pay", show, methods=["GET"]),
+            Route("/pay", pay, methods=["POST"]),
+            Route("/notices", notices, methods=["POST"]),
+        ],
+        exception_handlers={Refused: refused, TryAgain: unavailable},
+        lifespan=lifespan,
+        max_body_size=BODY_BYTES_MAX,
+    )
+
+
+async def open_sale(settings: Settings) -> str:
+    """Opens a sale for trying the shop out. Returns the address of its page. Raises TryAgain."""
+    service = Service(settings)
+    try:
+        return await service.open_sale(settings.url)
+    finally:
+        await service.close()
+
+
+def main() -> None:
+    """Runs the shop until it gets SIGINT or SIGTERM."""
+    parser = argparse.ArgumentParser(description="The little shop. Its settings are environment variables: SHOP_….")
+    parser.add_argument("--open-sale", action="store_true", help="first open a sale, and print the address of its page")
+    options = parser.parse_args()
+    logging.basicConfig(format="shop: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        settings = Settings.read(os.environ)
+    except KeyError as error:
+        sys.exit(f"shop: the variable {error.args[0]} is not set")
+    if options.open_sale:
+        try:
+            print(f"open {asyncio.run(open_sale(settings))} and book; Ctrl-C stops the shop", flush=True)
+        except TryAgain as error:
+            sys.exit(f"shop: no sale could be opened at {settings.service_url}; does scripts/serve run? {error}")
+    address = urlsplit(settings.url)
+    uvicorn.run(
+        make_app(settings),
+        host=address.hostname or "127.0.0.1",
+        port=address.port or 80,
+        log_level="warning",
+        access_log=False,
+    )
+
+
+if __name__ == "__main__":
+    main()
