@@ -12,9 +12,10 @@
 -- KEYS[*] answers   list    a caller's first answers to idempotency keys; the items have their indexes
 -- ARGV    expected_epoch event_id interval_us burst caller
 -- ITEMS   user payment late replay request
--- USES    clock shard record event tickets budget prune expiry waitlist bucket rates caller payments idempotency commit
--- STATUSES CONFIRMED BOOKING_NOT_FOUND HOLD_EXPIRED STILL_WAITING PAYMENT_MISMATCH REFUND_DUE EVENT_NOT_FOUND
---          RATE_LIMITED
+-- USES    clock shard record event tickets budget prune expiry waitlist bounds details bucket rates caller payments
+--         idempotency commit
+-- STATUSES CONFIRMED BOOKING_NOT_FOUND HOLD_EXPIRED STILL_WAITING PAYMENT_REQUIRED PAYMENT_MISMATCH REFUND_DUE
+--          EVENT_NOT_FOUND RATE_LIMITED
 -- RETURNS one row for each item: status; number (wait in ms); record; first request id
 --         then the id of the newest entry, if one was written
 -- EVENTS  confirmed booked refund_due; left expired promoted by pruning and expiry before
@@ -35,6 +36,11 @@ if sale then
     if payment ~= '' or late == '1' or has_payment(user) then payers[#payers + 1] = user end
   end
   load_payments(payers)
+  if not acting then read_details() end
+end
+
+local function must_be_paid() -- then only who knows of the payment confirms: a shop, an organizer, a provider
+  return not acting and (details.payment_url or '') ~= ''
 end
 
 local function is_live(booking)
@@ -95,10 +101,14 @@ local function confirm(user, id, late)
   local mine = known[user]
   if is_live(mine) and (id == '' or id == mine.payment) then
     if mine.status == WAITING_LETTER then return STILL_WAITING end
-    if mine.status == HELD_LETTER then confirm_hold(user, mine) end
+    if mine.status == HELD_LETTER then
+      if must_be_paid() then return PAYMENT_REQUIRED end
+      confirm_hold(user, mine)
+    end
     return CONFIRMED, 0, mine.record
   end
   local payment = late == '1' and late_payment(user, id)
+  if payment and must_be_paid() then return PAYMENT_REQUIRED end
   if payment then return settle(user, payment) end
   if not mine or mine.status == CANCELLED_LETTER then return BOOKING_NOT_FOUND end
   if id ~= '' and id ~= mine.payment then return PAYMENT_MISMATCH end

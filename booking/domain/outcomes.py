@@ -49,6 +49,7 @@ class Status(IntEnum):
     PAYMENT_MISMATCH = 39
     REFUND_DUE = 40
     """Refused; the refund is recorded, once for each payment."""
+    PAYMENT_REQUIRED = 41
 
 
 UNCHANGED = frozenset({Status.FOUND, Status.SEND_AGAIN})

@@ -41,6 +41,12 @@ KINDS: dict[str, Kind] = {
     "invalid_credentials": Kind(
         401, "Wrong email or password", "The email or the password is wrong.", "Check both, or register first."
     ),
+    "payment_required": Kind(
+        402,
+        "Payment required",
+        "A buyer cannot confirm a booking of this event: its payment does.",
+        "POST /checkout gives the link to the payment, data.payment_url.",
+    ),
     "forbidden": Kind(403, "Not allowed", "This is for organizers.", "Ask the event's organizer, or an administrator."),
     "sale_not_open": Kind(
         403,

@@ -26,6 +26,7 @@ STATUS_OF_CODE = {
     "webhook_not_found": 404,
     "email_taken": 409,
     "has_live_bookings": 409,
+    "payment_required": 402,
     "payment_mismatch": 409,
     "refund_due": 409,
     "refund_not_found": 404,

@@ -80,8 +80,23 @@ def test_a_confirmed_booking_has_nothing_left_to_pay(api: Api) -> None:
     event_id, buyer = api.event(hold_seconds=60, payment_url=TEMPLATE), api.user()
     buyer.book(event_id)
     payment_id = check_out(buyer, event_id).data["payment_id"]
-    assert buyer.post("/confirm", {"event_id": event_id, "payment_id": payment_id}).status == 200
+    paid = {"event_id": event_id, "user_id": buyer.id, "payment_id": payment_id}
+    assert api.organizer.post("/confirm", paid).status == 200
+    assert buyer.confirm(event_id).status == 200, "it stays confirmed"
     assert check_out(buyer, event_id).data["payment_url"] is None
+
+
+def test_a_buyer_cannot_confirm_what_a_payment_has_to_confirm(api: Api) -> None:
+    event_id, buyer = api.event(hold_seconds=60, payment_url=TEMPLATE), api.user()
+    buyer.book(event_id)
+    own = {"event_id": event_id, "payment_id": check_out(buyer, event_id).data["payment_id"]}
+    for told in ({"event_id": event_id}, own, {**own, "late": True}, {**own, "user_id": buyer.id}):
+        assert buyer.post("/confirm", told).verdict == (402, "payment_required")
+    assert buyer.cancel(event_id).status == 200
+    assert buyer.post("/confirm", {**own, "late": True}).verdict == (402, "payment_required")
+    shop_id = fresh("shop")
+    shop = api.bearer(shop_id, {**api.claims(shop_id), "role": "service"})
+    assert shop.post("/confirm", {**own, "user_id": buyer.id, "late": True}).data["status"] == "confirmed"
 
 
 def test_a_changed_link_is_told_in_the_feed(api: Api) -> None:

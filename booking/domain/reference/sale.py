@@ -195,18 +195,18 @@ class Sale:
         return Outcome(Status.CHECKED_OUT, booking, payment_url=template)
 
     def confirm(self, user_id: str, payment_id: str | None, late: bool, now_ms: int, actor: str) -> Outcome:
-        """Makes a held booking final. If it is `late`, a payment for a hold that has ended comes to its outcome."""
+        """Makes a held booking final. If it is `late`, a payment for a hold that has ended comes to its outcome.
+
+        If the event has a link to pay at, this takes an actor who knows of the payment, and not the user.
+        """
         booking = self.bookings.get(user_id)
+        must_be_paid = actor == user_id and self.rules.details.payment_url is not None
         is_live = booking is not None and booking.status is not EXPIRED
         if booking is not None and is_live and payment_id in (None, booking.payment_id):
             if booking.status is WAITING:
                 return Outcome(Status.STILL_WAITING)
             if booking.status is HELD:
-                booking = replace(booking, status=CONFIRMED, expires_at_ms=None)
-                self._put(ChangeKind.CONFIRMED, booking, now_ms, actor)
-                payment = self._find_payment(user_id, booking.payment_id)
-                if payment is not None:
-                    self._remember(payment, replace(payment, outcome=PaymentOutcome.BOOKING))
+                return Outcome(Status.PAYMENT_REQUIRED) if must_be_paid else self._confirm(booking, now_ms, actor)
             return Outcome(Status.CONFIRMED, booking)
         if late:
             payment = self._find_payment(user_id, payment_id)
@@ -214,12 +214,20 @@ class Sale:
                 own_id = booking.payment_id or f"{self.id}-{booking.number}"
                 payment = self._find_payment(user_id, own_id) or self._payment(own_id, booking)
             if payment is not None:
-                return self._settle(payment, now_ms, actor)
+                return Outcome(Status.PAYMENT_REQUIRED) if must_be_paid else self._settle(payment, now_ms, actor)
         if booking is None:
             return Outcome(Status.BOOKING_NOT_FOUND)
         if payment_id not in (None, booking.payment_id):
             return Outcome(Status.PAYMENT_MISMATCH)
         return Outcome(Status.HOLD_EXPIRED)
+
+    def _confirm(self, booking: Booking, now_ms: int, actor: str) -> Outcome:
+        booking = replace(booking, status=CONFIRMED, expires_at_ms=None)
+        self._put(ChangeKind.CONFIRMED, booking, now_ms, actor)
+        payment = self._find_payment(booking.user_id, booking.payment_id)
+        if payment is not None:
+            self._remember(payment, replace(payment, outcome=PaymentOutcome.BOOKING))
+        return Outcome(Status.CONFIRMED, booking)
 
     def _settle(self, payment: Payment, now_ms: int, actor: str) -> Outcome:
         """A payment for a hold that has ended comes to a booking or to a refund, once and for all.

@@ -154,7 +154,7 @@ def _responses(operation: Operation) -> dict[str, JsonObject]:
     codes = sorted(operation.codes, key=list(KINDS).index)
     for status, some in groupby(codes, key=lambda code: KINDS[code].status):
         found = list(some)
-        failure = _failure(found, _headers_of(found) + (replayed if status in range(403, 423) else []))
+        failure = _failure(found, _headers_of(found) + (replayed if status in range(402, 423) else []))
         responses[str(status)] = _merged(responses[str(status)], failure) if str(status) in responses else failure
     return dict(sorted(responses.items()))
 

@@ -109,15 +109,24 @@ SELLING = (
                 success(_message(Status.CONFIRMED), BOOKING, examples.BOOKING),
             ),
         ),
-        "A hold ends at its `expires_at`; it cannot be confirmed after that. With `late`, a payment for a hold that "
-        "has ended in any way comes to an outcome, once and for all: to a new booking, if its tickets are free, nobody "
-        "waits who would be overtaken, and the buyer has no other booking; else to `refund_due`, which is recorded "
-        "once. The last 32 payments of a user are known for as long as the event exists. Check a refund with the "
-        f"provider: the buyer may have called, too. {ACTING}",
+        "A hold ends at its `expires_at`; it cannot be confirmed after that. Buyers cannot confirm a booking of an "
+        "event with a `payment_url`: a service, the organizer or Stripe does, once it is paid. With `late`, a payment "
+        "for a hold that has ended in any way comes to an outcome, once and for all: to a new booking, if its tickets "
+        "are free, nobody waits who would be overtaken, and the buyer has no other booking; else to `refund_due`, "
+        "which is recorded once. The last 32 payments of a user are known for as long as the event exists. Check a "
+        f"refund with the provider: the buyer may have called, too. {ACTING}",
         request_schemas.ConfirmRequest,
         {"event_id": 1},
         ("Idempotency-Key",),
-        (*COMMAND_CODES, "booking_not_found", "hold_expired", "still_waiting", "payment_mismatch", "refund_due"),
+        (
+            *COMMAND_CODES,
+            "booking_not_found",
+            "hold_expired",
+            "still_waiting",
+            "payment_required",
+            "payment_mismatch",
+            "refund_due",
+        ),
     ),
     Operation(
         "POST",
