@@ -270,7 +270,9 @@ class Service(Peer):
         status, told = await self.ask("GET", f"{path}/payment-secret", self._organizer)
         if status != 200:
             raise Refused(404, "This shop does not sell tickets for that.")
-        _, details = await self.ask("GET", f"{path}/details", self._organizer)
+        status, details = await self.ask("GET", f"{path}/details", self._organizer)
+        if status != 200:
+            raise TryAgain(f"{path}/details: {details}")
         price = details["data"]["price"]
         if price is None:
             raise Refused(404, "This event has no price.")

@@ -21,7 +21,7 @@ PLAN = Plan(
     kills=True,
     habits=Habits(leave=0.25, cancel=0.15, late=0.5, late_seconds=(4.0, 8.0), quick_seconds=(0.0, 0.5)),
     offer_seconds=3,
-    kill_pause=(0.6, 0.9),
+    kill_pause=(0.3, 0.6),
     kill_turns=1,
     jumps=True,
     roll_on_ms=round(1000 * START_SECONDS_MAX),
