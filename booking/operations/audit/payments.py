@@ -82,13 +82,14 @@ def _read(user: str, text: bytes | None) -> list[Payment] | None:
 
 
 def _compared(payments: Sequence[Payment]) -> dict[str, tuple[object, ...]]:
-    """What both sides have to know of each payment. Of a booking a part may have been given back since."""
+    """What both sides have to know of each payment.
+
+    Of one that came to a booking that is all: a part may have been given back since, and a hold that expired without a
+    checkout has a number that SQL never heard of with its payment.
+    """
     return {
-        one.id: (
-            one.number,
-            one.outcome,
-            one.was_cancelled,
-            None if one.outcome is PaymentOutcome.BOOKING else one.quantity,
-        )
+        one.id: (one.outcome,)
+        if one.outcome is PaymentOutcome.BOOKING
+        else (one.outcome, one.number, one.was_cancelled, one.quantity)
         for one in payments
     }

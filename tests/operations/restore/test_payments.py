@@ -140,3 +140,15 @@ async def test_a_refund_that_is_due_is_in_the_database_once(backend: Backend, en
     assert [(user, one.id, one.outcome) for page in pages for user, mine in page.items() for one in mine] == [
         ("ann", begun.payment_id, "refund_due")
     ]
+
+
+async def test_a_late_payment_without_a_checkout_is_no_difference(backend: Backend) -> None:
+    office = backend.stock.office
+    await backend.stock.sale(EVENT, capacity=2, hold_seconds=60)
+    assert (await office.book(EVENT, "ann")).status is Status.HELD
+    await end_hold(backend.stock, EVENT, "ann")
+    assert (await office.confirm(EVENT, "ann", late=True)).status is Status.CONFIRMED
+    await backend.drain()
+    assert await audit(backend) == []
+    await restore(backend)
+    assert await audit(backend) == []
