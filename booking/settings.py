@@ -231,7 +231,7 @@ class Settings(BaseModel):
     """The sender of mails: `tickets@example.com` or `Tickets <tickets@example.com>`."""
     public_url: str | None = None
     """The address at which users reach the service, for the links in mails and what previews of a sale's link name;
-    BOOKING_ROOT_PATH is a part of it. Unset: previews go by the Host of the request."""
+    BOOKING_ROOT_PATH is a part of it. Unset: previews name no address."""
     stripe_secret: str | None = Field(None, min_length=16, repr=False)
     """The signing secret (`whsec_…`) of the endpoint that Stripe sends its events to: /payments/stripe."""
 

@@ -325,7 +325,8 @@ class _Described(_Named):
     payment_url: PaymentUrl | None = None
     """The template of the link behind which a buyer pays: an https URL with `{event_id}`, `{user_id}`, `{payment_id}`
     and `{signature}` after its host. `POST /checkout` fills it in. `GET /events/{event_id}/payment-secret` tells how
-    the shop checks the signature. null: none."""
+    the shop checks the signature. A booking without a hold, by `hold_seconds` or `offer_seconds` of 0, counts at once,
+    unpaid. null: none."""
 
     def told(self) -> dict[str, Detail]:
         """The given details by the names of `Details`; None for a default."""

@@ -13,8 +13,12 @@ from .chromium import PATIENCE_MS, Visitor
 expect.set_options(timeout=PATIENCE_MS)
 
 
+PUBLIC_URL = "https://example.com/tickets"
+
+
 def test_a_sale_is_found_bought_and_watched_below_a_path(browser: Browser, tmp_path: Path) -> None:
-    with running_service(tmp_path / "data", {"BOOKING_ROOT_PATH": "/tickets"}) as service, open_api(service) as api:
+    settings = {"BOOKING_ROOT_PATH": "/tickets", "BOOKING_PUBLIC_URL": PUBLIC_URL}
+    with running_service(tmp_path / "data", settings) as service, open_api(service) as api:
         name = fresh("night")
         event_id = api.event(event_name=name, available_tickets=5)
         visitor = Visitor.in_browser(browser, service.base_url)
@@ -22,7 +26,7 @@ def test_a_sale_is_found_bought_and_watched_below_a_path(browser: Browser, tmp_p
         visitor.go("/tickets/")
         page.get_by_role("link", name=name).click()
         page.wait_for_url(f"**/tickets/sale/{event_id}")
-        assert page.locator("meta[property='og:url']").get_attribute("content") == page.url
+        assert page.locator("meta[property='og:url']").get_attribute("content") == f"{PUBLIC_URL}/sale/{event_id}"
         visitor.register(f"{fresh('ada')}@example.com")
         page.get_by_role("button", name="Book 1 ticket").click()
         expect(page.get_by_role("heading", name="The ticket is yours")).to_be_visible()

@@ -1,6 +1,5 @@
 """The HTML pages for buyers and organizers: templates that are filled in once, and sent from memory."""
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from html import escape
@@ -26,9 +25,6 @@ VARY = b"accept-encoding, accept-language"
 
 NO_STORE = b"no-store"
 
-HOST = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
-"""A request's Host that an address is made from: a name or an address, with an optional port."""
-
 TICKET_POLICY = POLICY.replace(b"img-src 'self'", b"img-src 'self' blob:")
 """The policy of the page that shows tickets: it loads their pictures with the token, which an image's address lacks."""
 
@@ -47,7 +43,7 @@ class PageEndpoints:
         self._office = office
         self._public_url = public_url
         self._mail = "on" if sends_mail else "off"
-        self._rendered: dict[tuple[int, str, str, str], tuple[str, StaticAsset]] = {}
+        self._rendered: dict[tuple[int, str, str], tuple[str, StaticAsset]] = {}
 
     async def index(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /`: the list of sales."""
@@ -88,7 +84,7 @@ class PageEndpoints:
 
     def _of_event(self, scope: Scope, event: Event) -> StaticAsset:
         """The page of an event, in the language that the client prefers."""
-        place = (event.id, self._site(scope), root_of(scope), language_of(scope))
+        place = (event.id, root_of(scope), language_of(scope))
         known = self._rendered.get(place)
         if known is None or known[0] != event.rules_tag:
             if len(self._rendered) >= RENDERED_MAX:
@@ -97,16 +93,10 @@ class PageEndpoints:
         return known[1]
 
     def _sale(self, scope: Scope, event: Event | None) -> StaticAsset:
-        language, site = language_of(scope), self._site(scope)
-        pieces = about(event, language, f"{site}/sale/{event.id}" if event and site else "")
+        language = language_of(scope)
+        # The Host of a request may be anyone's, and behind a proxy the scheme is not the public one.
+        pieces = about(event, language, f"{self._public_url}/sale/{event.id}" if event and self._public_url else "")
         return rendered("sale", root_of(scope), language, pieces | {"mail": self._mail})
-
-    def _site(self, scope: Scope) -> str:
-        """The address of the first page: BOOKING_PUBLIC_URL, or by the request; empty if its Host is odd."""
-        if self._public_url is not None:
-            return self._public_url
-        host = fields_of(scope).get(b"host", b"").decode("latin-1")
-        return f"{scope['scheme']}://{host}{root_of(scope)}" if HOST.fullmatch(host) else ""
 
 
 async def send_missing(scope: Scope, send: Send, code: str) -> None:
