@@ -38,6 +38,12 @@ class Shop(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
+HIDE = """(hidden) => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
 @contextmanager
 def open_shop() -> Iterator[str]:
     """The template of a shop's links."""
@@ -127,6 +133,10 @@ def test_an_offer_from_the_waiting_list_is_paid_for_from_my_tickets(api: Api, si
     expect(mine).to_contain_text("You have begun to pay.")
     assert paid(api, event_id, me.id, payment_id) == 200
     expect(mine.get_by_role("button", name="Show the ticket")).to_be_visible()
+    me.cancel(event_id)
+    visitor.go(f"/sale/{event_id}")
+    expect(visitor.page.get_by_role("button", name="Book 1 ticket")).to_be_visible()
+    expect(visitor.page.locator("#news")).to_be_empty()  # the buyer saw on the other page that it arrived
 
 
 def test_a_checkout_whose_answer_is_lost_is_repeated(api: Api, sit: Sit, template: str) -> None:
@@ -169,19 +179,65 @@ def test_a_payment_that_failed_is_explained_and_a_late_one_is_booked_again(api: 
     expect(page.locator("#news")).to_contain_text("Your payment came late, but in time for your tickets")
 
 
-def test_a_buyer_who_comes_back_too_late_is_told_what_becomes_of_the_payment(api: Api, sit: Sit, template: str) -> None:
+def test_a_buyer_who_comes_back_to_no_hold_is_told_where_the_payment_is_shown(
+    api: Api, sit: Sit, template: str
+) -> None:
     event_id, me = api.event(hold_seconds=300, payment_url=template), api.user()
     me.book(event_id)
     visitor = sit(me.id)
     page = visitor.page
     visitor.go(f"/sale/{event_id}")
     page.get_by_role("button", name="Pay for 1 ticket").click()
-    payment_of(api, visitor, event_id, me.id)
-    me.cancel(event_id)
+    payment_id = payment_of(api, visitor, event_id, me.id)
+    me.cancel(event_id)  # it was not late: nothing is said of why the hold ended, because the page cannot know
     visitor.go(f"/sale/{event_id}")
-    expect(page.locator("#news")).to_contain_text("Your payment did not arrive in time")
+    expect(page.locator("#news")).to_have_text(
+        "What you began to pay for is not held for you any more. “My tickets” shows what became of your payment."
+    )
+    assert paid(api, event_id, me.id, payment_id) == 200
+    expect(page.locator("#news")).to_contain_text("Your payment came late, but in time for your tickets")
+    me.cancel(event_id)
     page.reload()
     expect(page.get_by_role("button", name="Book 1 ticket")).to_be_visible()
+    expect(page.locator("#news")).to_be_empty()
+
+
+@pytest.mark.parametrize("has_arrived", [True, False])
+def test_a_booking_that_its_buyer_gave_up_is_no_late_payment(
+    api: Api, sit: Sit, template: str, has_arrived: bool
+) -> None:
+    event_id, me = api.event(hold_seconds=300, payment_url=template), api.user()
+    me.book(event_id)
+    visitor = sit(me.id)
+    page = visitor.page
+    visitor.go(f"/sale/{event_id}")
+    page.get_by_role("button", name="Pay for 1 ticket").click()
+    payment_id = payment_of(api, visitor, event_id, me.id)
+    visitor.go(f"/sale/{event_id}")
+    expect(page.get_by_text("You have begun to pay.")).to_be_visible()
+    if has_arrived:
+        assert paid(api, event_id, me.id, payment_id) == 200
+    give_up = "Cancel the booking" if has_arrived else "Give it back"
+    page.get_by_role("button", name=give_up).click()
+    page.get_by_role("dialog").get_by_role("button", name=give_up).click()
+    expect(page.get_by_role("button", name="Book 1 ticket")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("button", name="Book 1 ticket")).to_be_visible()
+    expect(page.locator("#news")).to_be_empty()
+
+
+def test_a_ticket_that_was_paid_for_in_another_window_is_not_called_late(api: Api, sit: Sit, template: str) -> None:
+    event_id, me = api.event(hold_seconds=300, payment_url=template), api.user()
+    visitor = sit(me.id)
+    page = visitor.page
+    visitor.go(f"/sale/{event_id}")
+    expect(page.get_by_role("button", name="Book 1 ticket")).to_be_visible()
+    page.evaluate(HIDE, True)
+    me.book(event_id)
+    payment_id = me.post("/checkout", {"event_id": event_id}).data["payment_id"]
+    assert paid(api, event_id, me.id, payment_id) == 200
+    page.evaluate(HIDE, False)
+    expect(page.get_by_role("heading", name="The ticket is yours")).to_be_visible()
     expect(page.locator("#news")).to_be_empty()
 
 

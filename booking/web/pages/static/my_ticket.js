@@ -3,7 +3,7 @@
 import { request, ROOT } from "./api.js";
 import { Attempt, Clicks } from "./attempt.js";
 import { byId, el, isUsable, setText, setUsable } from "./elements.js";
-import { leaveToPay } from "./paying.js";
+import { forgetPaying, leaveToPay, paymentBegun } from "./paying.js";
 import { ask } from "./question.js";
 import { holdClock, nextStepOf, questionOf } from "./ticket.js";
 import { inWords, number, t, tickets, waitWords, when } from "./words.js";
@@ -65,6 +65,8 @@ export class MyTicket {
   /** Shows a newer state of the booking, or of its event. */
   show(booking) {
     this.#booking = booking;
+    const begun = paymentBegun(booking.event_id);
+    if (begun && begun === booking.payment_id && booking.status !== "held") forgetPaying(booking.event_id); // it shows how it ended
     const event = this.#event;
     setText(this.#name, event?.name ?? t("booking.id", { id: booking.id }));
     const isToPay = booking.status === "held" && event?.takes_payment;
@@ -161,7 +163,7 @@ export class MyTicket {
     this.#act("/checkout", {}, null, "doing.pay", (booking) => {
       this.#page.take(booking);
       this.#page.say("");
-      if (booking.payment_url) leaveToPay(booking.event_id, booking.payment_url);
+      if (booking.payment_url) leaveToPay(booking);
     });
   }
 
