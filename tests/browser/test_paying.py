@@ -248,7 +248,7 @@ def test_a_refund_is_told_to_its_buyer_until_the_money_is_back(api: Api, sit: Si
     visitor = sit(me.id)
     visitor.go("/me")
     mine = ticket(visitor.page, name)
-    expect(mine).to_contain_text("the tickets went to someone else. Your money is to be returned.")
+    expect(mine).to_contain_text("too late, and the tickets could not be booked any more. Your money is to be returned.")
     path = f"/events/{event_id}/refunds/{payment_id}"
     assert api.organizer.call("PATCH", path, {"done": True}).status == 200
     visitor.page.reload()
