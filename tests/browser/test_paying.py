@@ -241,6 +241,31 @@ def test_a_ticket_that_was_paid_for_in_another_window_is_not_called_late(api: Ap
     expect(page.locator("#news")).to_be_empty()
 
 
+def test_a_late_payment_is_told_of_after_its_booking_was_cancelled(api: Api, sit: Sit, template: str) -> None:
+    name = fresh("late")
+    event_id, me = api.event(event_name=name, hold_seconds=300, payment_url=template), api.user()
+    first = me.book(event_id).data["id"]
+    payment_id = me.post("/checkout", {"event_id": event_id}).data["payment_id"]
+    me.cancel(event_id)
+    assert paid(api, event_id, me.id, payment_id) == 200
+    me.cancel(event_id)
+
+    def as_expired(route: Route) -> None:
+        """The shortest time to pay is a minute: the first booking is shown as if it had run out."""
+        body = route.fetch().json()
+        for booking in body["data"]:
+            if booking["id"] == first:
+                booking["status"] = "expired"
+        route.fulfill(json=body)
+
+    visitor = sit(me.id)
+    visitor.page.route("**/bookings?*", as_expired)
+    visitor.go("/me")
+    expired = ticket(visitor.page, name).filter(has_text="Run out")
+    expect(expired).to_contain_text("Your payment came later, and the tickets were booked again.")
+    expect(ticket(visitor.page, name).filter(has_text="cancelled on")).to_have_count(1)
+
+
 def test_a_refund_is_told_to_its_buyer_until_the_money_is_back(api: Api, sit: Sit, template: str) -> None:
     name = fresh("late")
     event_id, me = api.event(event_name=name, hold_seconds=300, payment_url=template), api.user()

@@ -17,7 +17,10 @@ export const isLive = ({ status }) => ["confirmed", "held", "waiting"].includes(
 const button = (text, act, kind = "plain") =>
   el("button", { type: "button", class: kind, onclick: ({ currentTarget }) => isUsable(currentTarget) && act() }, text);
 
-/** A booking as an element. `page` has say(text, good), complain(text), reload(), eventOf(eventId) and isPaid(paymentId). */
+/**
+ * A booking as an element. `page` has say(text, good), complain(text), reload(), take(booking), eventOf(eventId), and
+ * cameLate(booking): whether another booking was made of its payment.
+ */
 export class MyTicket {
   #page;
   #booking;
@@ -100,7 +103,7 @@ export class MyTicket {
     if (status === "waiting" && position === undefined) return t("me.what.waiting_unknown", values);
     if (status === "held" && payment && this.#event?.takes_payment) return t("me.what.paying", values);
     if (refund) return t(`me.what.refund_${refund}`, values);
-    if (status === "expired" && payment) return t(this.#page.isPaid(payment) ? "me.what.paid_late" : "me.what.unpaid", values);
+    if (status === "expired" && payment) return t(this.#page.cameLate(this.#booking) ? "me.what.paid_late" : "me.what.unpaid", values);
     if (status === "expired") return t(source === "waitlist" ? "me.what.expired_offer" : "me.what.expired_hold", values);
     return t(`me.what.${status}`, values);
   }
