@@ -273,7 +273,9 @@ def test_a_refund_is_told_to_its_buyer_until_the_money_is_back(api: Api, sit: Si
     visitor = sit(me.id)
     visitor.go("/me")
     mine = ticket(visitor.page, name)
-    expect(mine).to_contain_text("too late, and the tickets could not be booked any more. Your money is to be returned.")
+    expect(mine).to_contain_text(
+        "too late, and the tickets could not be booked any more. Your money is to be returned."
+    )
     path = f"/events/{event_id}/refunds/{payment_id}"
     assert api.organizer.call("PATCH", path, {"done": True}).status == 200
     visitor.page.reload()
@@ -327,8 +329,20 @@ def test_the_organizer_sets_the_payment_link_and_sees_its_secret(api: Api, sit: 
     expect(link).to_be_focused()
     whole = "https://shop.example/{event_id}/{user_id}/{payment_id}/{signature}"
     link.fill(whole)
+    unpaid = page.get_by_role("dialog").get_by_role("status").last
+    expect(unpaid).to_be_empty()
+    offer = page.get_by_label("Offer to those who wait, in seconds")
+    offer.fill("0")
+    expect(unpaid).to_have_text("Tickets for people from the waiting list count at once, unpaid.")
+    offer.fill("")
+    hold = page.get_by_label("Seconds to confirm")
+    hold.fill("0")
+    expect(unpaid).to_have_text("Without seconds to confirm, a booking counts at once, unpaid.")
+    hold.fill("300")
+    expect(unpaid).to_be_empty()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.get_by_text("5 minutes to pay")).to_be_visible()
     assert api.anyone.get(f"/events/{event_id}/details").data["payment_url"] == whole
     page.get_by_role("button", name="Change", exact=True).click()
     expect(link).to_have_value(whole)

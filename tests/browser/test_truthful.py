@@ -51,7 +51,7 @@ def test_the_end_of_a_hold_is_told_without_inventing_a_next_person(api: Api, sit
     page = (visitor := sit(fresh("slow"))).page
     visitor.go(f"/sale/{event_id}")
     page.get_by_role("button", name="Book 1 ticket").click()
-    expect(page.locator("#news")).to_contain_text("The time to confirm ran out at")
+    expect(page.locator("#news")).to_contain_text("Your time ran out at")
     expect(page.locator("#news")).not_to_contain_text("next person")
 
 

@@ -81,7 +81,7 @@ function draw() {
 const keyOf = (one) => (one ? `${one.id} ${one.status} ${one.quantity} ${one.expires_at} ${one.payment_id}` : String(one));
 
 function drawTicket() {
-  const key = `${keyOf(booking)} ${booking?.status === "held" && event.takes_payment}`;
+  const key = `${keyOf(booking)} ${(lostHold ?? booking)?.status === "held" && event.takes_payment}`;
   if (key !== viewKey) {
     withdraw(); // a yes to leaving the waiting list must not cancel a ticket that has arrived since
     const hadFocus = byId("ticket").contains(document.activeElement);
