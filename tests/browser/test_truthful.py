@@ -116,7 +116,7 @@ def test_times_are_told_in_the_events_zone_or_the_readers_and_it_is_named(
     api.organizer.book(event_id)
     expect(rules).not_to_contain_text(opens)
     page.get_by_role("link", name="People").click()
-    expect(page.locator(".people tbody")).to_contain_text(re.compile(f"Held until .* {now}"))
+    expect(page.get_by_role("table", name="People")).to_contain_text(re.compile(f"Held until .* {now}"))
     visitor.go("/me")
     expect(page.locator("li", has_text=name)).to_contain_text(re.compile(f"held for you until .* {now}"))
 
