@@ -149,8 +149,10 @@ def test_the_console_says_how_an_account_becomes_an_organizers(api: Api, sit: Si
     expect(visitor.page.get_by_text("booking user add EMAIL --organizer")).to_be_visible()
 
 
-def test_the_time_of_a_hold_stays_in_sight_while_its_user_signs_in_again(api: Api, sit: Sit) -> None:
-    event_id = api.event(hold_seconds=3_600)
+@pytest.mark.parametrize("pays", [False, True])
+def test_the_time_of_a_hold_stays_in_sight_while_its_user_signs_in_again(api: Api, sit: Sit, pays: bool) -> None:
+    link = "https://shop.example/{event_id}/{user_id}/{payment_id}/{signature}"
+    event_id = api.event(hold_seconds=3_600, payment_url=link if pays else None)
     now = int(time.time())
     _, visitor = account(api, sit, exp=now + 240, auth_time=now + 240 - 86_400)  # so soon that the page offers it
     page = visitor.page
@@ -159,10 +161,10 @@ def test_the_time_of_a_hold_stays_in_sight_while_its_user_signs_in_again(api: Ap
     expect(page.get_by_role("heading", name="Your ticket is held")).to_be_visible()
     page.get_by_role("button", name="Sign in again").click()
     ticket = page.locator("#ticket")
-    expect(ticket.get_by_role("heading", name="Sign in to confirm")).to_be_visible()
+    expect(ticket.get_by_role("heading", name="Sign in to pay" if pays else "Sign in to confirm")).to_be_visible()
+    expect(ticket.get_by_text("Pay within" if pays else "Confirm within")).to_be_visible()
     expect(ticket.get_by_role("timer")).to_have_text(re.compile(r"^5\d:\d\d$"))
     expect(page.get_by_label("Password")).to_be_focused()
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()
-    page.get_by_role("button", name="Confirm 1 ticket").click()
-    expect(page.get_by_role("heading", name="The ticket is yours")).to_be_visible()
+    expect(page.get_by_role("button", name="Pay for 1 ticket" if pays else "Confirm 1 ticket")).to_be_visible()

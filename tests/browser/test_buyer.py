@@ -177,7 +177,7 @@ def test_the_end_of_a_hold_is_explained(api: Api, sit: Sit) -> None:
     visitor.go(f"/sale/{event_id}")
     visitor.page.get_by_role("button", name="Book 1 ticket").click()
     expect(visitor.page.get_by_role("heading", name="Your ticket is held")).to_be_visible()
-    expect(visitor.page.locator("#news")).to_contain_text("The time to confirm ran out")
+    expect(visitor.page.locator("#news")).to_contain_text("Your time ran out at")
     expect(visitor.page.get_by_role("button", name="Book 1 ticket")).to_be_visible()
 
 

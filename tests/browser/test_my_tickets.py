@@ -56,7 +56,7 @@ def test_every_booking_is_listed_with_what_became_of_it(api: Api, sit: Sit) -> N
     expect(ticket(page, names["waited"])).to_contain_text("Your place is 1.")
     before = page.get_by_role("region", name="Before")
     expect(ticket(before, names["given"])).to_contain_text("1 ticket, cancelled on")
-    expect(ticket(before, names["lapsed"])).to_contain_text("not confirmed in time")
+    expect(ticket(before, names["lapsed"])).to_contain_text("held for you until")
     expect(ticket(before, names["offered"])).to_contain_text("Your offer of 1 ticket ran out on")
 
 

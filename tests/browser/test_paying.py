@@ -38,6 +38,12 @@ class Shop(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
+HIDE = """(hidden) => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
 @contextmanager
 def open_shop() -> Iterator[str]:
     """The template of a shop's links."""
@@ -127,6 +133,10 @@ def test_an_offer_from_the_waiting_list_is_paid_for_from_my_tickets(api: Api, si
     expect(mine).to_contain_text("You have begun to pay.")
     assert paid(api, event_id, me.id, payment_id) == 200
     expect(mine.get_by_role("button", name="Show the ticket")).to_be_visible()
+    me.cancel(event_id)
+    visitor.go(f"/sale/{event_id}")
+    expect(visitor.page.get_by_role("button", name="Book 1 ticket")).to_be_visible()
+    expect(visitor.page.locator("#news")).to_be_empty()  # the buyer saw on the other page that it arrived
 
 
 def test_a_checkout_whose_answer_is_lost_is_repeated(api: Api, sit: Sit, template: str) -> None:
@@ -169,20 +179,91 @@ def test_a_payment_that_failed_is_explained_and_a_late_one_is_booked_again(api: 
     expect(page.locator("#news")).to_contain_text("Your payment came late, but in time for your tickets")
 
 
-def test_a_buyer_who_comes_back_too_late_is_told_what_becomes_of_the_payment(api: Api, sit: Sit, template: str) -> None:
+def test_a_buyer_who_comes_back_to_no_hold_is_told_where_the_payment_is_shown(
+    api: Api, sit: Sit, template: str
+) -> None:
     event_id, me = api.event(hold_seconds=300, payment_url=template), api.user()
     me.book(event_id)
     visitor = sit(me.id)
     page = visitor.page
     visitor.go(f"/sale/{event_id}")
     page.get_by_role("button", name="Pay for 1 ticket").click()
-    payment_of(api, visitor, event_id, me.id)
-    me.cancel(event_id)
+    payment_id = payment_of(api, visitor, event_id, me.id)
+    me.cancel(event_id)  # it was not late: nothing is said of why the hold ended, because the page cannot know
     visitor.go(f"/sale/{event_id}")
-    expect(page.locator("#news")).to_contain_text("Your payment did not arrive in time")
+    expect(page.locator("#news")).to_have_text(
+        "What you began to pay for is not held for you any more. “My tickets” shows what became of your payment."
+    )
+    assert paid(api, event_id, me.id, payment_id) == 200
+    expect(page.locator("#news")).to_contain_text("Your payment came late, but in time for your tickets")
+    me.cancel(event_id)
     page.reload()
     expect(page.get_by_role("button", name="Book 1 ticket")).to_be_visible()
     expect(page.locator("#news")).to_be_empty()
+
+
+@pytest.mark.parametrize("has_arrived", [True, False])
+def test_a_booking_that_its_buyer_gave_up_is_no_late_payment(
+    api: Api, sit: Sit, template: str, has_arrived: bool
+) -> None:
+    event_id, me = api.event(hold_seconds=300, payment_url=template), api.user()
+    me.book(event_id)
+    visitor = sit(me.id)
+    page = visitor.page
+    visitor.go(f"/sale/{event_id}")
+    page.get_by_role("button", name="Pay for 1 ticket").click()
+    payment_id = payment_of(api, visitor, event_id, me.id)
+    visitor.go(f"/sale/{event_id}")
+    expect(page.get_by_text("You have begun to pay.")).to_be_visible()
+    if has_arrived:
+        assert paid(api, event_id, me.id, payment_id) == 200
+    give_up = "Cancel the booking" if has_arrived else "Give it back"
+    page.get_by_role("button", name=give_up).click()
+    page.get_by_role("dialog").get_by_role("button", name=give_up).click()
+    expect(page.get_by_role("button", name="Book 1 ticket")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("button", name="Book 1 ticket")).to_be_visible()
+    expect(page.locator("#news")).to_be_empty()
+
+
+def test_a_ticket_that_was_paid_for_in_another_window_is_not_called_late(api: Api, sit: Sit, template: str) -> None:
+    event_id, me = api.event(hold_seconds=300, payment_url=template), api.user()
+    visitor = sit(me.id)
+    page = visitor.page
+    visitor.go(f"/sale/{event_id}")
+    expect(page.get_by_role("button", name="Book 1 ticket")).to_be_visible()
+    page.evaluate(HIDE, True)
+    me.book(event_id)
+    payment_id = me.post("/checkout", {"event_id": event_id}).data["payment_id"]
+    assert paid(api, event_id, me.id, payment_id) == 200
+    page.evaluate(HIDE, False)
+    expect(page.get_by_role("heading", name="The ticket is yours")).to_be_visible()
+    expect(page.locator("#news")).to_be_empty()
+
+
+def test_a_late_payment_is_told_of_after_its_booking_was_cancelled(api: Api, sit: Sit, template: str) -> None:
+    name = fresh("late")
+    event_id, me = api.event(event_name=name, hold_seconds=300, payment_url=template), api.user()
+    first = me.book(event_id).data["id"]
+    payment_id = me.post("/checkout", {"event_id": event_id}).data["payment_id"]
+    me.cancel(event_id)
+    assert paid(api, event_id, me.id, payment_id) == 200
+    me.cancel(event_id)
+
+    def as_expired(route: Route) -> None:
+        """The shortest time to pay is a minute: the first booking is shown as if it had run out."""
+        body = route.fetch().json()
+        for booking in body["data"]:
+            if booking["id"] == first:
+                booking["status"] = "expired"
+        route.fulfill(json=body)
+
+    visitor = sit(me.id)
+    visitor.page.route("**/bookings?*", as_expired)
+    visitor.go("/me")
+    expired = ticket(visitor.page, name).filter(has_text="Run out")
+    expect(expired).to_contain_text("Your payment came later, and the tickets were booked again.")
+    expect(ticket(visitor.page, name).filter(has_text="cancelled on")).to_have_count(1)
 
 
 def test_a_refund_is_told_to_its_buyer_until_the_money_is_back(api: Api, sit: Sit, template: str) -> None:
@@ -192,7 +273,9 @@ def test_a_refund_is_told_to_its_buyer_until_the_money_is_back(api: Api, sit: Si
     visitor = sit(me.id)
     visitor.go("/me")
     mine = ticket(visitor.page, name)
-    expect(mine).to_contain_text("the tickets went to someone else. Your money is to be returned.")
+    expect(mine).to_contain_text(
+        "too late, and the tickets could not be booked any more. Your money is to be returned."
+    )
     path = f"/events/{event_id}/refunds/{payment_id}"
     assert api.organizer.call("PATCH", path, {"done": True}).status == 200
     visitor.page.reload()
@@ -246,8 +329,20 @@ def test_the_organizer_sets_the_payment_link_and_sees_its_secret(api: Api, sit: 
     expect(link).to_be_focused()
     whole = "https://shop.example/{event_id}/{user_id}/{payment_id}/{signature}"
     link.fill(whole)
+    unpaid = page.get_by_role("dialog").get_by_role("status").last
+    expect(unpaid).to_be_empty()
+    offer = page.get_by_label("Offer to those who wait, in seconds")
+    offer.fill("0")
+    expect(unpaid).to_have_text("Tickets for people from the waiting list count at once, unpaid.")
+    offer.fill("")
+    hold = page.get_by_label("Seconds to confirm")
+    hold.fill("0")
+    expect(unpaid).to_have_text("Without seconds to confirm, a booking counts at once, unpaid.")
+    hold.fill("300")
+    expect(unpaid).to_be_empty()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.get_by_text("5 minutes to pay")).to_be_visible()
     assert api.anyone.get(f"/events/{event_id}/details").data["payment_url"] == whole
     page.get_by_role("button", name="Change", exact=True).click()
     expect(link).to_have_value(whole)

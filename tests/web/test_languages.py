@@ -19,6 +19,18 @@ USED = re.compile(r'\bt\(\s*(?:[^"`()]*\? )?"([a-z_.]+)"')
 QUOTED = re.compile(r"""["']([a-z_]+(?:\.[a-z_]+)+)["']""")
 BEGINNINGS = re.compile(r"`([a-z_.]+\.)\$\{")
 
+LITERAL = re.compile(r'"([a-z_.]+)"')
+CALL = re.compile(r"""(?x)
+    \bt(?=\(\s*
+    (?P<keys>[^`(){},]*(?:\([^()]*\)[^`(){},]*)?)
+    (?:,\s*(?P<values>\{(?:[^{}]|\{[^{}]*\})*\}|[\w.]+(?:\([^()]*\))?))?
+    ,?\s*\))""")
+"""A call of a script's `t`: its keys, and its values as written: an object, a variable or another call."""
+
+NAMED = re.compile(r"(?:^|,)\s*(\w+)")
+CALLS_MIN = 250
+"""Fewer than there are. A test that sees none of the calls would prove nothing."""
+
 SAME = ("page.brand", "index.title", "notices.text.confirmed", "webhooks.title", "webhooks.one")
 """Texts that are the same in every language."""
 
@@ -34,6 +46,17 @@ def names(text: Any) -> set[str]:
     """The values that a text takes, in any of its forms."""
     forms = text.values() if isinstance(text, dict) else [text]
     return {name for form in forms for name in NAMES.findall(form)}
+
+
+def values_of(written: str | None) -> set[str] | None:
+    """The names of the values that a call gives; None if they cannot be seen there."""
+    if written is None:
+        return set()
+    inner = written[1:-1] if written.startswith("{") else f"...{written}"
+    while (flat := re.sub(r"\([^()]*\)|\{[^{}]*\}|\[[^\[\]]*\]|`[^`]*`|\"[^\"]*\"", "", inner)) != inner:
+        inner = flat
+    inner = re.sub(r"\.\.\.many\b", "count", inner)  # of ticket.js: the quantity of a booking
+    return None if "..." in inner else set(NAMED.findall(inner))
 
 
 @pytest.mark.parametrize("language", sorted(set(TEXTS) - {"en"}))
@@ -60,6 +83,24 @@ def test_a_page_carries_the_texts_that_it_asks_for_and_not_those_of_others(page:
     assert ("console.title" in texts) == (page in ("console", "webhooks"))
     assert ("field.venue" in texts) == (page in ("console", "webhooks"))
     assert len(texts) < len(TEXTS["de"])
+
+
+@pytest.mark.parametrize("language", sorted(TEXTS))
+def test_a_script_gives_a_text_the_values_that_it_takes(language: str) -> None:
+    seen = 0
+    for path, source in SOURCES.items():
+        for call in CALL.finditer(source):
+            asked = [key for key in LITERAL.findall(call["keys"]) if key in TEXTS[language]]
+            given = values_of(call["values"])
+            if not asked or given is None:
+                continue
+            seen += 1
+            taken = [names(TEXTS[language][key]) for key in asked]
+            place = f"{path.name}: {call['keys']}"
+            assert set().union(*taken) <= given, place
+            chooses = any(isinstance(TEXTS[language][key], dict) for key in asked)
+            assert given <= set().union(*taken) | ({"count"} if chooses else set()), place
+    assert seen > CALLS_MIN
 
 
 def test_every_text_of_the_catalogue_is_asked_for() -> None:

@@ -283,7 +283,7 @@ function rulesOf(event) {
   return [
     tickets(event.capacity),
     t("console.rule.most", { most: event.max_per_user }),
-    hold ? t("rule.after_hold", { time: lasting(hold) }) : t("console.rule.at_once"),
+    hold ? t(event.takes_payment ? "rule.after_pay" : "rule.after_hold", { time: lasting(hold) }) : t("console.rule.at_once"),
     offer === hold ? null : t("console.rule.offer", { time: offer ? lasting(offer) : t("console.rule.at_once") }),
     limit === null ? t("console.rule.list") : limit ? t("console.rule.list_limit", { limit }) : t("rule.no_list"),
     event.opens_at ? t("console.rule.opens", { when: when(event.opens_at, zone) }) : null,

@@ -35,15 +35,17 @@ const page = {
   complain: (text) => setText(byId("trouble"), text),
   eventOf: (eventId) => events.get(eventId),
   reload: () => load(),
-  isPaid: (paymentId) => bookings().some((one) => one.payment_id === paymentId && one.status === "confirmed"),
+  cameLate: ({ id, payment_id: payment }) => bookings().some((one) => one.id !== id && one.payment_id === payment),
   take,
 };
 
 const bookings = () => [...rows.values()].map(({ booking }) => booking);
 
 /** Whether a payment may still come late, and to an outcome. */
-const isAwaited = ({ status, payment_id: payment, refund, ended_at: ended }) =>
-  status === "expired" && payment && !refund && now() - Date.parse(ended) < LATE_MS_MAX && !page.isPaid(payment);
+const isAwaited = (booking) => {
+  const { status, payment_id: payment, refund, ended_at: ended } = booking;
+  return status === "expired" && payment && !refund && now() - Date.parse(ended) < LATE_MS_MAX && !page.cameLate(booking);
+};
 
 /** Shows a booking, or its newer state. */
 function take(booking) {

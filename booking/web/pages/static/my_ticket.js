@@ -3,7 +3,7 @@
 import { request, ROOT } from "./api.js";
 import { Attempt, Clicks } from "./attempt.js";
 import { byId, el, isUsable, setText, setUsable } from "./elements.js";
-import { leaveToPay } from "./paying.js";
+import { forgetPaying, leaveToPay, paymentBegun } from "./paying.js";
 import { ask } from "./question.js";
 import { holdClock, nextStepOf, questionOf } from "./ticket.js";
 import { inWords, number, t, tickets, waitWords, when } from "./words.js";
@@ -17,7 +17,10 @@ export const isLive = ({ status }) => ["confirmed", "held", "waiting"].includes(
 const button = (text, act, kind = "plain") =>
   el("button", { type: "button", class: kind, onclick: ({ currentTarget }) => isUsable(currentTarget) && act() }, text);
 
-/** A booking as an element. `page` has say(text, good), complain(text), reload(), eventOf(eventId) and isPaid(paymentId). */
+/**
+ * A booking as an element. `page` has say(text, good), complain(text), reload(), take(booking), eventOf(eventId), and
+ * cameLate(booking): whether another booking was made of its payment.
+ */
 export class MyTicket {
   #page;
   #booking;
@@ -65,6 +68,8 @@ export class MyTicket {
   /** Shows a newer state of the booking, or of its event. */
   show(booking) {
     this.#booking = booking;
+    const begun = paymentBegun(booking.event_id);
+    if (begun && begun === booking.payment_id && booking.status !== "held") forgetPaying(booking.event_id); // it shows how it ended
     const event = this.#event;
     setText(this.#name, event?.name ?? t("booking.id", { id: booking.id }));
     const isToPay = booking.status === "held" && event?.takes_payment;
@@ -98,7 +103,7 @@ export class MyTicket {
     if (status === "waiting" && position === undefined) return t("me.what.waiting_unknown", values);
     if (status === "held" && payment && this.#event?.takes_payment) return t("me.what.paying", values);
     if (refund) return t(`me.what.refund_${refund}`, values);
-    if (status === "expired" && payment) return t(this.#page.isPaid(payment) ? "me.what.paid_late" : "me.what.unpaid", values);
+    if (status === "expired" && payment) return t(this.#page.cameLate(this.#booking) ? "me.what.paid_late" : "me.what.unpaid", values);
     if (status === "expired") return t(source === "waitlist" ? "me.what.expired_offer" : "me.what.expired_hold", values);
     return t(`me.what.${status}`, values);
   }
@@ -161,7 +166,7 @@ export class MyTicket {
     this.#act("/checkout", {}, null, "doing.pay", (booking) => {
       this.#page.take(booking);
       this.#page.say("");
-      if (booking.payment_url) leaveToPay(booking.event_id, booking.payment_url);
+      if (booking.payment_url) leaveToPay(booking);
     });
   }
 

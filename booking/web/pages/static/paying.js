@@ -2,28 +2,28 @@
 
 import { userId } from "./session.js";
 
-const nameOf = (eventId) => `booking.paying ${eventId}`;
+const nameOf = (eventId) => `booking.paying ${userId()} ${eventId}`;
 
 /** Opens the shop's page. */
-export function leaveToPay(eventId, url) {
+export function leaveToPay({ event_id: eventId, payment_id: payment, payment_url: url }) {
   try {
-    sessionStorage.setItem(nameOf(eventId), userId());
+    sessionStorage.setItem(nameOf(eventId), payment);
   } catch {
     // This browser stores nothing: the page will show the booking, and will not say what became of the payment.
   }
   location.assign(url);
 }
 
-/** Whether the user has begun to pay for this event in this tab. */
-export function wasPaying(eventId) {
+/** The id of the payment that the user has begun for this event in this tab; null if there is none. */
+export function paymentBegun(eventId) {
   try {
-    return userId() !== "" && sessionStorage.getItem(nameOf(eventId)) === userId();
+    return sessionStorage.getItem(nameOf(eventId));
   } catch {
-    return false;
+    return null;
   }
 }
 
-/** Forgets it: the user was told what became of it. */
+/** Forgets it: the user sees what became of its hold. */
 export function forgetPaying(eventId) {
   try {
     sessionStorage.removeItem(nameOf(eventId));

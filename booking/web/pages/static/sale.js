@@ -6,7 +6,7 @@ import { Countdown } from "./countdown.js";
 import { byId, setText } from "./elements.js";
 import { Live, ownBooking } from "./live.js";
 import { Notices } from "./notices.js";
-import { forgetPaying, leaveToPay, wasPaying } from "./paying.js";
+import { forgetPaying, leaveToPay, paymentBegun } from "./paying.js";
 import { ask, withdraw } from "./question.js";
 import { showChip, showRules, stateOf, wouldWait } from "./sale_state.js";
 import * as session from "./session.js";
@@ -33,6 +33,7 @@ let user = session.userId();
 let isTrue = () => true; // whether the complaint that is shown is still true
 let lostHold = null; // what was held when the sign-in ended
 const cancelled = new Set(); // bookings cancelled on this page: later messages about them are out of date
+const heldPayments = new Set(); // of holds that the user saw in this tab: one that is confirmed after its hold came late
 
 const says = (text, good = true) => {
   byId("news").classList.toggle("good", good);
@@ -80,7 +81,7 @@ function draw() {
 const keyOf = (one) => (one ? `${one.id} ${one.status} ${one.quantity} ${one.expires_at} ${one.payment_id}` : String(one));
 
 function drawTicket() {
-  const key = `${keyOf(booking)} ${booking?.status === "held" && event.takes_payment}`;
+  const key = `${keyOf(booking)} ${(lostHold ?? booking)?.status === "held" && event.takes_payment}`;
   if (key !== viewKey) {
     withdraw(); // a yes to leaving the waiting list must not cancel a ticket that has arrived since
     const hadFocus = byId("ticket").contains(document.activeElement);
@@ -113,12 +114,15 @@ function take(latest) {
   const isOutdated = before?.id === latest?.id && before?.status === "confirmed" && latest.status !== "confirmed";
   if (latest && (cancelled.has(latest.id) || isOutdated)) return;
   booking = latest;
+  const begun = paymentBegun(eventId);
+  if (begun && latest?.status !== "held") forgetPaying(eventId); // its hold has ended, and this page shows how
   live.isPatient = ["waiting", "held"].includes(latest?.status);
   if (keyOf(before) !== keyOf(latest)) {
     complain("");
-    says(...newsOf(before, latest)); // the earlier message is out of date
+    says(...newsOf(before, latest, begun)); // the earlier message is out of date
     if (before?.status === "waiting") notices.tell(latest, event);
   }
+  for (const payment of [begun, latest?.status === "held" && latest.payment_id]) if (payment) heldPayments.add(payment);
   draw();
 }
 
@@ -134,12 +138,13 @@ function reportPlace() {
   reportedPlace.place = place;
 }
 
-function newsOf(before, latest) {
-  if (before === undefined && wasPaying(eventId)) return newsOfPayment(latest);
+/** `begun` is the payment that the user has begun in this tab, until the end of its hold is seen. */
+function newsOf(before, latest, begun) {
+  if (before === undefined && begun) return newsOfPayment(latest, begun);
   if (before?.status === "waiting" && latest?.status === "held") return [t(event?.takes_payment ? "news.promoted_pay" : "news.promoted_held")];
   if (before?.status === "waiting" && latest?.status === "confirmed") return [t("news.promoted")];
   if (latest?.status === "confirmed" && latest.payment_id && before?.status === "held") return [t("news.paid")];
-  if (latest?.status === "confirmed" && latest.payment_id && before === null) return [t("news.paid_late")];
+  if (latest?.status === "confirmed" && heldPayments.has(latest.payment_id) && before === null) return [t("news.paid_late")];
   if (!before || latest || cancelled.has(before.id)) return [""];
   if (before.status === "held" && !(atMost() < Date.parse(before.expires_at))) {
     if (before.payment_id) return [t("news.payment_late"), false];
@@ -148,11 +153,10 @@ function newsOf(before, latest) {
   return [t(before.payment_id && before.status === "held" ? "news.payment_ended" : "news.cancelled_elsewhere"), false];
 }
 
-/** What became of a payment that was begun before this page was left for the shop's. */
-function newsOfPayment(latest) {
+/** What became of a payment that was begun before this page was left for the shop's. The page cannot know why its hold ended. */
+function newsOfPayment(latest, begun) {
   if (latest?.status === "held") return [""];
-  forgetPaying(eventId);
-  return latest?.status === "confirmed" ? [t("news.paid")] : [t("news.payment_late"), false];
+  return latest?.payment_id === begun ? [t("news.paid")] : [t("news.payment_unknown"), false];
 }
 
 const clicks = new Clicks({
@@ -211,7 +215,7 @@ const acts = {
     act("/checkout", {}, null, "doing.pay", (data) => {
       take(data);
       says("");
-      if (data.payment_url) leaveToPay(eventId, data.payment_url);
+      if (data.payment_url) leaveToPay(data);
     });
   },
   confirm() {

@@ -163,12 +163,14 @@ class SaleForm {
   /** Says what is allowed and rarely meant. */
   #warn() {
     const closes = this.#timeOf("closes_at");
+    const pays = this.#value("payment_url");
     const twice = DATES.filter((name) => this.#value(name) && isZone(this.#zone()) && fromInput(this.#value(name), this.#zone()).length > 1);
     const words = [
       closes && Date.parse(closes) <= now() && t("sale_form.past"),
       ...twice.map((name) => t("sale_form.twice", { field: labelOf(name) })),
       this.#value("visibility") === "archived" && t("console.state.archived"),
-      this.#value("payment_url") && this.#value("hold_seconds") === "0" && t("sale_form.unpaid"),
+      pays && this.#value("hold_seconds") === "0" && t("sale_form.unpaid"),
+      pays && this.#value("offer_seconds") === "0" && t("sale_form.unpaid_offer"),
     ];
     setText(this.#warning, words.filter(Boolean).join(" "));
   }

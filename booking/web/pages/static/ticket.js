@@ -21,7 +21,7 @@ const stub = (booking) =>
  * what was held when the sign-in ended.
  */
 export function viewOf(event, booking, acts, hold = null) {
-  if (booking === undefined) return signedOut(hold);
+  if (booking === undefined) return signedOut(event, hold);
   if (booking === null) return offer(event, acts);
   return { held, waiting, confirmed }[booking.status](booking, acts, event);
 }
@@ -36,23 +36,23 @@ function signInWords(event) {
   return event.waitlist_limit === 0 ? ["sign_in.see", "sign_in.sold_out_text"] : ["sign_in.join", "offer.list"];
 }
 
-function signedOut(hold) {
-  if (hold) return signInToConfirm(hold);
+function signedOut(event, hold) {
+  if (hold) return signInToConfirm(hold, event.takes_payment);
   const form = signInForm();
-  return { element: form.element, show: (event) => form.say(...signInWords(event).map((key) => t(key))) };
+  return { element: form.element, show: (latest) => form.say(...signInWords(latest).map((key) => t(key))) };
 }
 
-/** The form for a user whose sign-in has ended while tickets are held: the time that is left stays above the fields. */
-function signInToConfirm(hold) {
-  const clock = holdClock(hold);
+/** The form for a user whose sign-in has ended while tickets are held, to be paid for if `pays`: the time that is left stays above the fields. */
+function signInToConfirm(hold, pays) {
+  const clock = holdClock(hold, pays);
   const form = signInForm(clock.element);
   return {
     element: form.element,
-    show(event) {
+    show() {
       const isOver = clock.show(Date.parse(hold.expires_at)) <= 0;
       clock.element.hidden = isOver;
       form.say(
-        t(isOver ? "form.sign_in" : event.takes_payment ? "sign_in.pay" : "sign_in.confirm"),
+        t(isOver ? "form.sign_in" : pays ? "sign_in.pay" : "sign_in.confirm"),
         isOver ? inWords({ code: "hold_expired" }) : t("sign_in.confirm_text", many(hold)),
       );
     },

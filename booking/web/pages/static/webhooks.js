@@ -122,7 +122,7 @@ async function cardOf(webhook) {
     if (await ask(question)) await call("DELETE", path);
   };
   const toggle = async () => void (open.delete(webhook.id) || open.add(webhook.id));
-  const scope = webhook.event_id ? t("webhooks.of_event", { id: String(webhook.event_id) }) : t("webhooks.of_all");
+  const scope = webhook.event_id ? t("webhooks.of_event", { event: String(webhook.event_id) }) : t("webhooks.of_all");
   const shown = open.has(webhook.id);
   const deliveries = shown ? (await call("GET", `${path}/deliveries?limit=50`)).data : [];
   return el(
