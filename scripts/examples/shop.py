@@ -7,7 +7,8 @@
 3. The provider tells `/notices` that the buyer has paid: late, several times, in any order. We ask the service what the
    payment came to. It is a booking, or a refund that is due, and always the same for one payment.
 4. A notice is acknowledged once its outcome is in our book, never before. The provider repeats it until then.
-5. A refund that is due is made at the provider, once for each payment. Then it is marked as done at the service.
+5. A refund that is due is made at the provider, once for each payment. Then it is marked as done at the service. The
+   money for tickets that a buyer gave back before they paid is given back in the same way.
 
 Every step may be repeated, and the book knows which are done. So a shop that is killed at any point goes on from there.
 """
@@ -94,9 +95,13 @@ class State(StrEnum):
     """The state of an order. It only ever moves down this list."""
 
     OPEN = "open"
-    """We have not heard that it is paid."""
+    """The buyer has seen it, and cannot pay it yet."""
+    CHARGED = "charged"
+    """The buyer can pay it at the provider. From now on its quantity and its amount stay."""
+    PART_DUE = "part_due"
+    """It is paid, and fewer tickets are booked than were charged: the buyer gave some back before they paid."""
     BOOKED = "booked"
-    """It is paid, and the service has booked the tickets. This is an end."""
+    """It is paid, the service has booked the tickets, and no money has to be given back. This is an end."""
     REFUND_DUE = "refund_due"
     """It is paid, and the tickets are gone."""
     REFUNDED = "refunded"
@@ -104,12 +109,12 @@ class State(StrEnum):
     SETTLED = "settled"
     """The service knows that the money was given back. This is an end."""
     UNCLEAR = "unclear"
-    """It is paid, and the service does not know the payment. A person has to look at it."""
+    """It is paid with another amount, or the service does not know the payment. A person has to look at it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a buyer pays for. `amount` is in the currency's minor units (cents)."""
+    """What a buyer pays for. `amount` is the price of all its tickets, in the currency's minor units (cents)."""
 
     payment_id: str
     event_id: int
@@ -117,12 +122,26 @@ class Order:
     quantity: int
     amount: int
     currency: str
+    booked: int = 0
+    """The tickets that the service has booked for the payment."""
     state: State = State.OPEN
 
     @property
-    def price(self) -> str:
-        """The amount as people read it."""
-        return f"{self.amount / 100:.2f} {self.currency}"
+    def is_paid(self) -> bool:
+        """Whether the provider has told that it is paid."""
+        return self.state not in (State.OPEN, State.CHARGED)
+
+    @property
+    def back(self) -> int:
+        """The amount to give back once it is paid: that of the tickets that were charged and are not booked."""
+        return self.amount // self.quantity * (self.quantity - self.booked)
+
+    def price(self, amount: int) -> str:
+        """An amount in the order's currency, as people read it."""
+        return f"{amount / 100:.2f} {self.currency}"
+
+
+UNFINISHED = "state IN ('part_due', 'refund_due', 'refunded')"
 
 
 class Book:
@@ -136,11 +155,9 @@ class Book:
         self._sql.execute(
             "CREATE TABLE IF NOT EXISTS orders (payment_id TEXT PRIMARY KEY, event_id INTEGER NOT NULL,"
             " user_id TEXT NOT NULL, quantity INTEGER NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL,"
-            " state TEXT NOT NULL) WITHOUT ROWID"
+            " booked INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID"
         )
-        self._sql.execute(
-            "CREATE INDEX IF NOT EXISTS unfinished ON orders (state) WHERE state IN ('refund_due', 'refunded')"
-        )
+        self._sql.execute(f"CREATE INDEX IF NOT EXISTS unfinished ON orders (state) WHERE {UNFINISHED}")
 
     def order(self, payment_id: str) -> Order | None:
         """The order of a payment; None if there is none."""
@@ -150,21 +167,23 @@ class Book:
     def keep(self, order: Order) -> None:
         """Writes a new order. Of an order that is open, the quantity and the amount are replaced."""
         self._sql.execute(
-            "INSERT INTO orders VALUES (:payment_id, :event_id, :user_id, :quantity, :amount, :currency, :state)"
+            "INSERT INTO orders"
+            " VALUES (:payment_id, :event_id, :user_id, :quantity, :amount, :currency, :booked, :state)"
             " ON CONFLICT (payment_id) DO UPDATE SET quantity = excluded.quantity, amount = excluded.amount,"
             " currency = excluded.currency WHERE state = 'open'",
             asdict(order),
         )
 
-    def move(self, order: Order, after: State) -> None:
-        """Moves an order on, unless another call has done so since it was read."""
+    def move(self, order: Order, after: State, booked: int | None = None) -> None:
+        """Moves an order on, unless another call has done so since it was read. `booked` is new if it is not None."""
         self._sql.execute(
-            "UPDATE orders SET state = ? WHERE payment_id = ? AND state = ?", (after, order.payment_id, order.state)
+            "UPDATE orders SET state = ?, booked = coalesce(?, booked) WHERE payment_id = ? AND state = ?",
+            (after, booked, order.payment_id, order.state),
         )
 
     def unfinished(self) -> list[Order]:
         """The orders whose refund is not finished."""
-        rows = self._sql.execute("SELECT * FROM orders WHERE state IN ('refund_due', 'refunded')")
+        rows = self._sql.execute(f"SELECT * FROM orders WHERE {UNFINISHED}")  # noqa: S608 - a constant
         return [_order(row) for row in rows]
 
     def close(self) -> None:
@@ -291,18 +310,24 @@ class Service(Peer):
             return booking
         return None
 
-    async def outcome(self, order: Order) -> State:
-        """What a payment came to. It needs no Idempotency-Key: a payment comes to one outcome, for ever."""
+    async def outcome(self, order: Order) -> tuple[State, int]:
+        """What a payment came to, and the tickets that are booked for it.
+
+        It needs no Idempotency-Key: a payment comes to one outcome, for ever.
+        """
         told = {"event_id": order.event_id, "user_id": order.user_id, "payment_id": order.payment_id, "late": True}
         status, answer = await self._act("/confirm", told)
         # Not found: it was booked, our answer was lost, and the buyer has cancelled the booking since. What that costs
         # them is for a shop to decide.
-        if status == 200 or answer["code"] == "booking_not_found":
-            return State.BOOKED
+        if status != 200 and answer["code"] == "booking_not_found":
+            return State.BOOKED, order.quantity
+        if status == 200:
+            booked = int(answer["data"]["quantity"])
+            return State.BOOKED if booked == order.quantity else State.PART_DUE, booked
         if answer["code"] == "refund_due":
-            return State.REFUND_DUE
+            return State.REFUND_DUE, 0
         log.error("payment %s of %s: %s", order.payment_id, order.user_id, answer)
-        return State.UNCLEAR
+        return State.UNCLEAR, 0
 
     async def _act(self, path: str, told: Mapping[str, object]) -> tuple[int, Any]:
         """A command for a buyer. If the service refuses our token, that is our fault and says nothing of the buyer."""
@@ -365,8 +390,8 @@ class Provider(Peer):
         return str(answer["page"])
 
     async def refund(self, order: Order) -> None:
-        """Gives the money back. The key says that a repeated call means the same refund, and not another one."""
-        told = {"payment_id": order.payment_id}
+        """Gives money back, all or a part. The key says that a repeated call means the same refund, not another one."""
+        told = {"payment_id": order.payment_id, "amount": order.back}
         status, answer = await self.ask("POST", "/refunds", self._key, told, key=f"refund-{order.payment_id}")
         if status != 200:
             raise TryAgain(f"POST /refunds: {answer}")
@@ -407,7 +432,7 @@ class Shop:
         if not link.is_signed(event.secret):
             raise Refused(403, "This link is not one that the booking service has made.")
         order = self._book.order(link.payment_id)
-        if order is not None and order.state is not State.OPEN:
+        if order is not None and order.is_paid:
             return order, event, None
         booking = await self._service.booking(link)
         if booking is not None:
@@ -423,8 +448,9 @@ class Shop:
         """Where the buyer goes on: to the provider's page, or back to the order if it cannot be paid now."""
         order, event, held_until = await self.order_of(link)
         back = f"{self._url}/pay?{link.query}"
-        if order.state is not State.OPEN or held_until is None:
+        if order.is_paid or held_until is None:
             return back
+        self._book.move(order, State.CHARGED)
         text = f"{event.name}, tickets: {order.quantity}"
         return await self._provider.charge(order, text, f"{back}&returned=1", f"{self._url}/notices")
 
@@ -442,8 +468,12 @@ class Shop:
         order = self._book.order(notice["payment_id"])
         if order is None:
             return JSONResponse({"error": "there is no such order"}, 404)
-        if order.state is State.OPEN:
-            self._book.move(order, await self._service.outcome(order))
+        if not order.is_paid:
+            outcome = await self._service.outcome(order)
+            if (notice["amount"], notice["currency"]) != (order.amount, order.currency):
+                log.error("payment %s: %s was paid instead of %s", order.payment_id, notice, order)
+                outcome = State.UNCLEAR, outcome[1]
+            self._book.move(order, *outcome)
             self._refund_wanted.set()
         return JSONResponse({"state": "heard"})
 
@@ -464,6 +494,10 @@ class Shop:
     async def _refund(self, order: Order) -> bool:
         """Does what is left of one refund. Returns whether all of it is done."""
         try:
+            if order.state is State.PART_DUE:
+                await self._provider.refund(order)
+                self._book.move(order, State.BOOKED)
+                return True
             if order.state is State.REFUND_DUE:
                 await self._provider.refund(order)
                 self._book.move(order, State.REFUNDED)
@@ -486,12 +520,14 @@ button { font: inherit; padding: .6rem 1.6rem; margin-top: 1rem }
 """
 
 SAID = {
-    State.OPEN: "These tickets are not held for you any more. If you have paid, this page will say what became of it.",
+    State.OPEN: "These tickets are not held for you any more.",
+    State.CHARGED: "These tickets are not held for you any more. If you have paid, this page will say what came of it.",
+    State.PART_DUE: "Thank you. The tickets are yours. You get the money for those that you gave back.",
     State.BOOKED: "Thank you. The tickets are yours.",
     State.REFUND_DUE: "Your payment came too late: the tickets are gone. You get your money back.",
     State.REFUNDED: "Your payment came too late: the tickets are gone. Your money is on its way back.",
     State.SETTLED: "Your payment came too late: the tickets are gone. Your money is on its way back.",
-    State.UNCLEAR: "We have your payment and could not find your tickets. We are looking into it.",
+    State.UNCLEAR: "We have your payment, and it does not fit your tickets. We are looking into it.",
 }
 """What a buyer is told of an order that cannot be paid now."""
 
@@ -515,18 +551,21 @@ def page(title: str, content: str, status: int = 200, refresh_seconds: int = 0) 
 
 def order_page(order: Order, event: Event, held_until: str | None, link: Link, *, is_back: bool) -> Response:
     """The order, with a button to pay it while its tickets are held. `is_back`: from the provider's page."""
-    rows = (("Event", event.name), ("Tickets", f"{order.quantity}"), ("To pay", order.price))
+    price = order.price(order.amount)
+    rows = [("Event", event.name), ("Tickets", f"{order.quantity}"), ("To pay", price)]
+    if order.state in (State.PART_DUE, State.BOOKED) and order.back:
+        rows += [("Tickets that you kept", f"{order.booked}"), ("Given back", order.price(order.back))]
     table = "".join(f"<tr><th>{name}<td>{escape(value)}" for name, value in rows)
-    if order.state is State.OPEN and held_until is not None:
+    if not order.is_paid and held_until is not None:
         left = max(0, ceil((datetime.fromisoformat(held_until) - datetime.now(UTC)).total_seconds()))
         told = "<p>This page tells you as soon as the provider tells us of your payment." if is_back else ""
         rest = (
             f"{told}<p>The tickets are held for you for another {left // 60} min {left % 60} s."
-            f'<form method="post" action="?{escape(link.query)}"><button>Pay {escape(order.price)}</button></form>'
+            f'<form method="post" action="?{escape(link.query)}"><button>Pay {escape(price)}</button></form>'
         )
     else:
         rest = f"<p>{SAID[order.state]}"
-    return page("Your order", f"<table>{table}</table>{rest}", refresh_seconds=3 if order.state is State.OPEN else 0)
+    return page("Your order", f"<table>{table}</table>{rest}", refresh_seconds=0 if order.is_paid else 3)
 
 
 def make_app(settings: Settings) -> Starlette:
