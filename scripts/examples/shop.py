@@ -51,6 +51,9 @@ AGAIN_SECONDS = 1.0
 EVENT_SECONDS = 60.0
 """How long what we know of an event is used: its name, its price and its payment secret."""
 
+PAYMENTS_REMEMBERED = 32
+"""The payments of a buyer that the service remembers for an event: the last ones (contract)."""
+
 REFUNDS_AT_ONCE = 8
 """Refunds that are finished side by side."""
 
@@ -317,17 +320,33 @@ class Service(Peer):
         """
         told = {"event_id": order.event_id, "user_id": order.user_id, "payment_id": order.payment_id, "late": True}
         status, answer = await self._act("/confirm", told)
-        # Not found: it was booked, our answer was lost, and the buyer has cancelled the booking since. What that costs
-        # them is for a shop to decide.
-        if status != 200 and answer["code"] == "booking_not_found":
-            return State.BOOKED, order.quantity
-        if status == 200:
-            booked = int(answer["data"]["quantity"])
-            return State.BOOKED if booked == order.quantity else State.PART_DUE, booked
-        if answer["code"] == "refund_due":
+        if status != 200 and answer["code"] == "refund_due":
             return State.REFUND_DUE, 0
+        booked = 0
+        if status == 200:
+            booked = answer["data"]["quantity"]
+        elif answer["code"] == "booking_not_found":
+            booked = await self._cancelled_since(order)
+        if booked:
+            return State.BOOKED if booked == order.quantity else State.PART_DUE, booked
         log.error("payment %s of %s: %s", order.payment_id, order.user_id, answer)
         return State.UNCLEAR, 0
+
+    async def _cancelled_since(self, order: Order) -> int:
+        """The tickets of a booking whose confirmation we did not hear of, and that was cancelled since; 0: unknown.
+
+        The service says that there is no booking for such a payment, and for one that it has forgotten. It remembers
+        each buyer's last ones, so it has forgotten none if the buyer's bookings are not more. What a buyer gets back
+        for tickets that they give back after they have paid is for a shop to decide; this one gives nothing.
+        """
+        query = urlencode({"q": order.user_id, "limit": PAYMENTS_REMEMBERED})
+        status, page = await self.ask("GET", f"/events/{order.event_id}/bookings?{query}", self._organizer)
+        if status != 200 or page["has_more"]:
+            return 0
+        if not page["up_to_date"]:
+            raise TryAgain(f"the bookings of {order.user_id} are not up to date")
+        found = [row["quantity"] for row in page["data"] if row.get("payment_id") == order.payment_id]
+        return int(found[0]) if found else 0  # the newest: a late payment is booked again after its hold
 
     async def _act(self, path: str, told: Mapping[str, object]) -> tuple[int, Any]:
         """A command for a buyer. If the service refuses our token, that is our fault and says nothing of the buyer."""

@@ -44,7 +44,7 @@ def proof(
     """Sends buyers through the little shop, whose provider tells of payments late, several times and out of order.
 
     Then it checks, in the service's SQL, in the shop's book and at the provider: every payment is one booking or one
-    refund, and the amounts balance; nothing was oversold; nobody overtook; holds and offers gave their tickets on within a second of their end;
+    refund; nothing was oversold; nobody overtook; holds and offers gave their tickets on within a second of their end;
     Redis and SQL agree. All of it runs here, on ports of its own, in a new folder that is removed afterwards.
 
     Exit code 0: all of it is proven. 1: a check has failed; then the files are kept. 3: too little happened to prove it

@@ -175,7 +175,7 @@ class Proof:
         plan, buyers, due = self._plan, list[asyncio.Task[None]](), time.monotonic()
         for number in range(plan.buyers):
             chance = random.Random(f"{plan.seed}/{number}")
-            event_id, user_id = chance.choice(self._events), f"buyer-{number}"
+            event_id, user_id = chance.choice(self._events), f"buyer-{number:05}"  # no id begins another
             buyer = Buyer(self._crowd, event_id, user_id, self._deployment.token(user_id), chance)
             due = max(due + 1 / plan.rate, time.monotonic())
             await asyncio.sleep(max(0.0, due - time.monotonic()))

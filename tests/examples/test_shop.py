@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx
 import pytest
 
+from booking.domain.model import PAYMENTS_MAX
 from tests.contract.api import Api, open_api
 from tests.contract.client import Caller
 from tests.examples.parts import EXAMPLES, KEY, Till, running_till, unused_port
@@ -209,6 +210,34 @@ def test_a_refund_is_of_all_that_was_charged_if_a_part_was_given_back_before(
     held.press("POST", charge, {"late": "0"})
     eventually(lambda: till.orders()[held.payment_id] == "settled", "the refund is made and marked")
     assert (till.paid()[held.payment_id], till.refunds()[held.payment_id]) == (9000, 9000)
+
+
+def test_a_payment_whose_booking_was_cancelled_before_the_shop_heard_of_it_is_booked(
+    api: Api, till: Till, browser: httpx.Client
+) -> None:
+    held = hold(api, till, browser, quantity=2)
+    charge = held.charge()
+    lost = {"event_id": held.event_id, "user_id": held.buyer.id, "payment_id": held.payment_id, "late": True}
+    assert api.organizer.post("/confirm", lost).status == 200
+    held.give_back(2)
+    held.press("POST", charge, {"late": "0"})
+    eventually(lambda: till.orders()[held.payment_id] == "booked", "the service has booked it once")
+    assert till.refunds()[held.payment_id] == 0
+
+
+def test_a_payment_that_the_service_has_forgotten_is_left_to_a_person(
+    api: Api, till: Till, browser: httpx.Client
+) -> None:
+    held = hold(api, till, browser)
+    charge = held.charge()
+    held.give_back(1)
+    for _ in range(PAYMENTS_MAX):
+        assert held.buyer.book(held.event_id).status == 201
+        assert held.buyer.post("/checkout", {"event_id": held.event_id}).status == 200
+        held.give_back(1)
+    held.press("POST", charge, {"late": "0"})
+    eventually(lambda: till.orders()[held.payment_id] not in ("open", "charged"), "the shop hears of the payment")
+    assert (till.orders()[held.payment_id], till.refunds()[held.payment_id]) == ("unclear", 0)
 
 
 def test_a_payment_of_another_amount_is_left_to_a_person(api: Api, till: Till, browser: httpx.Client) -> None:
