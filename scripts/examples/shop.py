@@ -54,6 +54,9 @@ EVENT_SECONDS = 60.0
 PAYMENTS_REMEMBERED = 32
 """The payments of a buyer that the service remembers for an event: the last ones (contract)."""
 
+REFRESH_SECONDS, SLOW_REFRESH_SECONDS = 3, 30
+"""How often the page of an order is loaded again: while it can be paid, and while a payment may still be told."""
+
 REFUNDS_AT_ONCE = 8
 """Refunds that are finished side by side."""
 
@@ -125,6 +128,8 @@ class Order:
     quantity: int
     amount: int
     currency: str
+    held_until: str | None
+    """When its tickets are not held any more, as the service told last; None: they were given back, or have expired."""
     booked: int = 0
     """The tickets that the service has booked for the payment."""
     state: State = State.OPEN
@@ -133,6 +138,11 @@ class Order:
     def is_paid(self) -> bool:
         """Whether the provider has told that it is paid."""
         return self.state not in (State.OPEN, State.CHARGED)
+
+    @property
+    def is_payable(self) -> bool:
+        """Whether it can be paid now."""
+        return not self.is_paid and self.held_until is not None
 
     @property
     def back(self) -> int:
@@ -158,7 +168,7 @@ class Book:
         self._sql.execute(
             "CREATE TABLE IF NOT EXISTS orders (payment_id TEXT PRIMARY KEY, event_id INTEGER NOT NULL,"
             " user_id TEXT NOT NULL, quantity INTEGER NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL,"
-            " booked INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID"
+            " held_until TEXT, booked INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID"
         )
         self._sql.execute(f"CREATE INDEX IF NOT EXISTS unfinished ON orders (state) WHERE {UNFINISHED}")
 
@@ -171,10 +181,16 @@ class Book:
         """Writes a new order. Of an order that is open, the quantity and the amount are replaced."""
         self._sql.execute(
             "INSERT INTO orders"
-            " VALUES (:payment_id, :event_id, :user_id, :quantity, :amount, :currency, :booked, :state)"
+            " VALUES (:payment_id, :event_id, :user_id, :quantity, :amount, :currency, :held_until, :booked, :state)"
             " ON CONFLICT (payment_id) DO UPDATE SET quantity = excluded.quantity, amount = excluded.amount,"
             " currency = excluded.currency WHERE state = 'open'",
             asdict(order),
+        )
+
+    def hold(self, payment_id: str, until: str | None) -> None:
+        """Writes when the hold of an order ends. Once it is None, it stays so."""
+        self._sql.execute(
+            "UPDATE orders SET held_until = ? WHERE payment_id = ? AND held_until IS NOT NULL", (until, payment_id)
         )
 
     def move(self, order: Order, after: State, booked: int | None = None) -> None:
@@ -440,10 +456,11 @@ class Shop:
         await self._provider.close()
         self._book.close()
 
-    async def order_of(self, link: Link) -> tuple[Order, Event, str | None]:
-        """The order behind a link, its event, and the time at which its tickets are not held any more.
+    async def order_of(self, link: Link) -> tuple[Order, Event]:
+        """The order behind a link, and its event. Raises Refused if the link is forged, or if it leads to nothing.
 
-        The time is None if they are not held now. Raises Refused if the link is forged, or if it leads to nothing.
+        The service is asked only while the order may be held: a later hold of the buyer has a link of its own, and
+        /checkout would begin its payment.
         """
         if not (link.event_id.isascii() and link.event_id.isdecimal() and len(link.event_id) < 19):
             raise Refused(404, "This shop does not sell tickets for that.")
@@ -451,23 +468,24 @@ class Shop:
         if not link.is_signed(event.secret):
             raise Refused(403, "This link is not one that the booking service has made.")
         order = self._book.order(link.payment_id)
-        if order is not None and order.is_paid:
-            return order, event, None
-        booking = await self._service.booking(link)
-        if booking is not None:
-            quantity = booking["quantity"]
-            sold = quantity, quantity * event.amount, event.currency
-            self._book.keep(Order(link.payment_id, int(link.event_id), link.user_id, *sold))
+        if order is None or order.is_payable:
+            booking = await self._service.booking(link)
+            held_until = None if booking is None else booking.get("expires_at")
+            if booking is not None:
+                quantity = booking["quantity"]
+                sold = quantity, quantity * event.amount, event.currency, held_until
+                self._book.keep(Order(link.payment_id, int(link.event_id), link.user_id, *sold))
+            self._book.hold(link.payment_id, held_until)
             order = self._book.order(link.payment_id)
         if order is None:
             raise Refused(410, "These tickets are not held for you any more.")
-        return order, event, None if booking is None else booking.get("expires_at")
+        return order, event
 
     async def charge(self, link: Link) -> str:
         """Where the buyer goes on: to the provider's page, or back to the order if it cannot be paid now."""
-        order, event, held_until = await self.order_of(link)
+        order, event = await self.order_of(link)
         back = f"{self._url}/pay?{link.query}"
-        if order.is_paid or held_until is None:
+        if not order.is_payable:
             return back
         self._book.move(order, State.CHARGED)
         text = f"{event.name}, tickets: {order.quantity}"
@@ -568,15 +586,17 @@ def page(title: str, content: str, status: int = 200, refresh_seconds: int = 0) 
     return HTMLResponse(text, status, headers)
 
 
-def order_page(order: Order, event: Event, held_until: str | None, link: Link, *, is_back: bool) -> Response:
+def order_page(order: Order, event: Event, link: Link, *, is_back: bool) -> Response:
     """The order, with a button to pay it while its tickets are held. `is_back`: from the provider's page."""
     price = order.price(order.amount)
     rows = [("Event", event.name), ("Tickets", f"{order.quantity}"), ("To pay", price)]
     if order.state in (State.PART_DUE, State.BOOKED) and order.back:
         rows += [("Tickets that you kept", f"{order.booked}"), ("Given back", order.price(order.back))]
     table = "".join(f"<tr><th>{name}<td>{escape(value)}" for name, value in rows)
-    if not order.is_paid and held_until is not None:
-        left = max(0, ceil((datetime.fromisoformat(held_until) - datetime.now(UTC)).total_seconds()))
+    again = 0
+    if order.held_until is not None and order.is_payable:
+        again = REFRESH_SECONDS
+        left = max(0, ceil((datetime.fromisoformat(order.held_until) - datetime.now(UTC)).total_seconds()))
         told = "<p>This page tells you as soon as the provider tells us of your payment." if is_back else ""
         rest = (
             f"{told}<p>The tickets are held for you for another {left // 60} min {left % 60} s."
@@ -584,7 +604,9 @@ def order_page(order: Order, event: Event, held_until: str | None, link: Link, *
         )
     else:
         rest = f"<p>{SAID[order.state]}"
-    return page("Your order", f"<table>{table}</table>{rest}", refresh_seconds=0 if order.is_paid else 3)
+        if order.state is State.CHARGED:
+            again = SLOW_REFRESH_SECONDS
+    return page("Your order", f"<table>{table}</table>{rest}", refresh_seconds=again)
 
 
 def make_app(settings: Settings) -> Starlette:

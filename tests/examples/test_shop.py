@@ -125,6 +125,25 @@ def test_a_buyer_sees_the_order_pays_it_and_has_the_booking(api: Api, till: Till
     eventually(lambda: held.kinds() == ["created", "held", "checkout", "confirmed"], "each is recorded once")
 
 
+@pytest.mark.parametrize("charged", [False, True])
+def test_an_old_link_does_not_begin_the_payment_of_a_later_hold(
+    api: Api, till: Till, browser: httpx.Client, *, charged: bool
+) -> None:
+    held = hold(api, till, browser)
+    assert 'http-equiv="refresh" content="3"' in held.press("GET", held.link).text
+    if charged:
+        held.charge()
+    held.give_back(1)
+    gone = held.press("GET", held.link)
+    assert "not held for you any more" in gone.text
+    assert ('http-equiv="refresh"' in gone.text) == charged, "only of a charge may something be told later"
+    assert held.buyer.book(held.event_id).status == 201
+    for method in ("GET", "POST", "GET"):
+        held.press(method, held.link)
+    assert "payment_id" not in held.buyer.booking(held.event_id).data
+    assert held.kinds().count("checkout") <= 1
+
+
 @pytest.mark.parametrize("changed", ["event_id", "user_id", "payment_id", "signature"])
 def test_a_link_that_the_service_has_not_made_is_refused(
     api: Api, till: Till, browser: httpx.Client, changed: str
