@@ -51,6 +51,9 @@ AGAIN_SECONDS = 1.0
 EVENT_SECONDS = 60.0
 """How long what we know of an event is used: its name, its price and its payment secret."""
 
+REFUSED_SECONDS, REFUSED_MAX = 10.0, 1_000
+"""How long it is remembered that an event is not ours, and of how many."""
+
 PAYMENTS_REMEMBERED = 32
 """The payments of a buyer that the service remembers for an event: the last ones (contract)."""
 
@@ -297,13 +300,38 @@ class Service(Peer):
         super().__init__(settings.service_url)
         self._token, self._organizer = settings.service_token, settings.organizer_token
         self._events: dict[str, Event] = {}
+        self._refused: dict[str, tuple[float, str]] = {}
+        """What is not ours: until when that is used, and what a buyer is told."""
 
     async def event(self, event_id: str) -> Event:
-        """An event of ours. Raises Refused if it is not ours or has no price."""
+        """An event of ours. Raises Refused if it is not ours or has no price.
+
+        Anyone can name an event, and our calls to the service are limited. So a refusal is remembered, and an event
+        that we know stays known while the service does not answer us.
+        """
         now = asyncio.get_running_loop().time()
         known = self._events.get(event_id)
         if known is not None and known.until > now:
             return known
+        refused_until, said = self._refused.pop(event_id, (now, ""))
+        if refused_until <= now:
+            try:
+                self._events[event_id] = event = await self._read_event(event_id, now + EVENT_SECONDS)
+            except TryAgain:
+                if known is None:
+                    raise
+                return known
+            except Refused as refused:
+                refused_until, said = now + REFUSED_SECONDS, str(refused)
+                self._events.pop(event_id, None)
+            else:
+                return event
+        self._refused[event_id] = refused_until, said
+        if len(self._refused) > REFUSED_MAX:
+            del self._refused[next(iter(self._refused))]  # the one that was asked for longest ago
+        raise Refused(404, said)
+
+    async def _read_event(self, event_id: str, until: float) -> Event:
         path = f"/events/{quote(event_id, safe='')}"
         status, told = await self.ask("GET", f"{path}/payment-secret", self._organizer)
         if status != 200:
@@ -314,11 +342,7 @@ class Service(Peer):
         price = details["data"]["price"]
         if price is None:
             raise Refused(404, "This event has no price.")
-        event = Event(
-            details["data"]["name"], price["amount"], price["currency"], told["data"]["secret"], now + EVENT_SECONDS
-        )
-        self._events[event_id] = event
-        return event
+        return Event(details["data"]["name"], price["amount"], price["currency"], told["data"]["secret"], until)
 
     async def booking(self, link: Link) -> dict[str, Any] | None:
         """The buyer's booking, if it is the one that this link is for. A second /checkout changes nothing."""

@@ -9,14 +9,16 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 import pytest
 
 from booking.domain.model import PAYMENTS_MAX
-from tests.contract.api import Api, open_api
+from tests.contract.api import Api, open_api, serving
 from tests.contract.client import Caller
 from tests.examples.parts import EXAMPLES, KEY, Till, running_till, unused_port
 from tests.fixtures.service import RunningService
@@ -291,6 +293,35 @@ def test_a_killed_shop_finishes_the_refund_that_it_owed(api: Api, till: Till, br
     eventually(lambda: till.orders()[held.payment_id] == "settled", "the refund is made and marked")
     assert till.refunds()[held.payment_id] == 4500, "once"
     assert held.kinds().count("refund_due") == 1
+
+
+async def test_unknown_events_do_not_keep_the_shop_from_selling_a_known_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service allows so few reads that unknown events use them up; every event is read again each time."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    shop: Any = import_module("shop")
+    monkeypatch.setattr(shop, "EVENT_SECONDS", 0.0)
+    limits = {"BOOKING_READ_RATE_LIMIT_BURST": "6", "BOOKING_READ_RATE_LIMIT_PER_SECOND": "0.001"}
+    with serving(tmp_path, limits) as api:
+        event_id = str(api.event(price={"amount": 4500, "currency": "EUR"}))
+        token = str(api.organizer.authorization).removeprefix("Bearer ")
+        environment = {"SHOP_SERVICE_TOKEN": "", "SHOP_ORGANIZER_TOKEN": token, "SHOP_PROVIDER_KEY": KEY}
+        service = shop.Service(shop.Settings.read(environment | {"SHOP_SERVICE_URL": api.base_url}))
+        known = await service.event(event_id)
+        for _ in range(6):
+            with pytest.raises(shop.Refused):
+                await service.event("998")
+
+        async def ask_for_others() -> None:
+            for unknown in range(999, 1010):
+                with pytest.raises(shop.Refused):
+                    await service.event(str(unknown))
+
+        with pytest.raises(shop.TryAgain):
+            await ask_for_others()
+        assert await service.event(event_id) == known
+        await service.close()
 
 
 def test_the_readmes_command_opens_a_sale_and_sells_it(
