@@ -225,7 +225,7 @@ async def show(request: Request) -> Response:
         return page("This is paid", f'<p><a href="{escape(charge["return_url"])}">Back to the shop</a>')
     return page(
         "A stand-in for a payment provider",
-        f"<p>{escape(charge['text'])}<p>{charge['amount'] / 100:.2f} {escape(charge['currency'])}"
+        f"<p>{escape(charge['text'])}"
         '<form method="post"><p><button name="late" value="0">Pay</button>'
         f'<p><button name="late" value="{LATE_SECONDS}">Pay, and tell the shop {LATE_SECONDS} s late</button>'
         '<p><button name="declined" value="1">Have the card declined</button></form>',

@@ -25,6 +25,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from hashlib import sha256
 from html import escape
@@ -62,6 +63,13 @@ REFRESH_SECONDS, SLOW_REFRESH_SECONDS = 3, 30
 
 REFUNDS_AT_ONCE = 8
 """Refunds that are finished side by side."""
+
+DIGITS = {
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"), 0),
+    **dict.fromkeys(("RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
+}
+"""Digits after the point of currencies that do not have two (ISO 4217, table A.1)."""
 
 BODY_BYTES_MAX = 16 * 1024
 """The largest notice."""
@@ -123,7 +131,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a buyer pays for. `amount` is the price of all its tickets, in the currency's minor units (cents)."""
+    """What a buyer pays for. `amount` is the price of all its tickets, in minor units of the currency (cents, yen)."""
 
     payment_id: str
     event_id: int
@@ -154,7 +162,8 @@ class Order:
 
     def price(self, amount: int) -> str:
         """An amount in the order's currency, as people read it."""
-        return f"{amount / 100:.2f} {self.currency}"
+        digits = DIGITS.get(self.currency, 2)
+        return f"{Decimal(amount).scaleb(-digits):f} {self.currency}"
 
 
 UNFINISHED = "state IN ('part_due', 'refund_due', 'refunded')"
@@ -512,7 +521,7 @@ class Shop:
         if not order.is_payable:
             return back
         self._book.move(order, State.CHARGED)
-        text = f"{event.name}, tickets: {order.quantity}"
+        text = f"{event.name}, tickets: {order.quantity}, {order.price(order.amount)}"
         return await self._provider.charge(order, text, f"{back}&returned=1", f"{self._url}/notices")
 
     async def hear(self, body: bytes, signature: str) -> Response:

@@ -88,13 +88,13 @@ class Held:
         return [row["kind"] for row in self.api.organizer.get(f"/events/{self.event_id}/changes?limit=100").data]
 
 
-def hold(api: Api, till: Till, browser: httpx.Client, quantity: int = 1) -> Held:
+def hold(api: Api, till: Till, browser: httpx.Client, quantity: int = 1, currency: str = "EUR") -> Held:
     """A buyer of a new event, which has no more tickets, begins to pay."""
     event_id = api.event(
         available_tickets=quantity,
         max_per_user=2,
         hold_seconds=600,
-        price={"amount": 4500, "currency": "EUR"},
+        price={"amount": 4500, "currency": currency},
         payment_url=till.payment_url,
     )
     buyer = api.user()
@@ -125,6 +125,15 @@ def test_a_buyer_sees_the_order_pays_it_and_has_the_booking(api: Api, till: Till
     eventually(lambda: till.untold()[held.payment_id] == 0, "every notice is acknowledged")
     assert (till.orders()[held.payment_id], till.refunds()[held.payment_id]) == ("booked", 0)
     eventually(lambda: held.kinds() == ["created", "held", "checkout", "confirmed"], "each is recorded once")
+
+
+@pytest.mark.parametrize(("currency", "price"), [("EUR", "45.00"), ("JPY", "4500"), ("KWD", "4.500")])
+def test_a_price_has_the_digits_of_its_currency(
+    api: Api, till: Till, browser: httpx.Client, currency: str, price: str
+) -> None:
+    held = hold(api, till, browser, currency=currency)
+    for page in (held.link, held.charge()):
+        assert re.search(rf"[ >]{re.escape(price)} {currency}", held.press("GET", page).text)
 
 
 @pytest.mark.parametrize("charged", [False, True])
