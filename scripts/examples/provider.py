@@ -50,7 +50,8 @@ PAUSE_SECONDS = 0.05
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS charges (payment_id TEXT PRIMARY KEY, amount INTEGER NOT NULL, currency TEXT NOT NULL,
     text TEXT NOT NULL, return_url TEXT NOT NULL, notice_url TEXT NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS refunds (key TEXT PRIMARY KEY, payment_id TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS refunds (key TEXT PRIMARY KEY, payment_id TEXT NOT NULL, amount INTEGER NOT NULL)
+    WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notices (id INTEGER PRIMARY KEY, payment_id TEXT NOT NULL, type TEXT NOT NULL,
     due REAL NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, acknowledged INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS waiting ON notices (due) WHERE acknowledged = 0;
@@ -106,11 +107,10 @@ class Provider:
         return self._chance.random() < self._moods.lose
 
     def charge(self, told: dict[str, Any]) -> None:
-        """Makes a charge, or changes the one of this payment if it is not paid."""
+        """Makes a charge, unless the payment has one."""
         self._sql.execute(
             "INSERT INTO charges VALUES (:payment_id, :amount, :currency, :text, :return_url, :notice_url, 'unpaid')"
-            " ON CONFLICT (payment_id) DO UPDATE SET amount = excluded.amount, currency = excluded.currency,"
-            " text = excluded.text WHERE state = 'unpaid'",
+            " ON CONFLICT DO NOTHING",
             told,
         )
 
@@ -135,12 +135,12 @@ class Provider:
         due = time.time() + late_seconds + self._chance.random() * self._moods.spread_seconds
         self._sql.execute("INSERT INTO notices (payment_id, type, due) VALUES (?, ?, ?)", (payment_id, kind, due))
 
-    def refund(self, key: str, payment_id: str) -> bool:
-        """Gives the money of a payment back, once for each key. Returns whether it was paid."""
+    def refund(self, key: str, payment_id: str, amount: int) -> bool:
+        """Gives money of a payment back, once for each key. Returns whether the payment was paid with as much."""
         charge = self.charge_of(payment_id)
-        if charge is None or charge["state"] != "paid":
+        if charge is None or charge["state"] != "paid" or not 0 < amount <= charge["amount"]:
             return False
-        self._sql.execute("INSERT INTO refunds VALUES (?, ?) ON CONFLICT DO NOTHING", (key, payment_id))
+        self._sql.execute("INSERT INTO refunds VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (key, payment_id, amount))
         return True
 
     async def keep_telling(self) -> None:
@@ -211,8 +211,8 @@ async def refunds(request: Request) -> Response:
     if not provider.is_shop(request):
         return JSONResponse({"error": "the key is wrong"}, 401)
     told = await request.json()
-    if not provider.refund(request.headers["idempotency-key"], told["payment_id"]):
-        return JSONResponse({"error": "this payment was not paid"}, 409)
+    if not provider.refund(request.headers["idempotency-key"], told["payment_id"], told["amount"]):
+        return JSONResponse({"error": "so much was not paid"}, 409)
     return provider.answer({"refunded": True})
 
 
@@ -225,7 +225,7 @@ async def show(request: Request) -> Response:
         return page("This is paid", f'<p><a href="{escape(charge["return_url"])}">Back to the shop</a>')
     return page(
         "A stand-in for a payment provider",
-        f"<p>{escape(charge['text'])}<p>{charge['amount'] / 100:.2f} {escape(charge['currency'])}"
+        f"<p>{escape(charge['text'])}"
         '<form method="post"><p><button name="late" value="0">Pay</button>'
         f'<p><button name="late" value="{LATE_SECONDS}">Pay, and tell the shop {LATE_SECONDS} s late</button>'
         '<p><button name="declined" value="1">Have the card declined</button></form>',

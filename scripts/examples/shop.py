@@ -7,7 +7,8 @@
 3. The provider tells `/notices` that the buyer has paid: late, several times, in any order. We ask the service what the
    payment came to. It is a booking, or a refund that is due, and always the same for one payment.
 4. A notice is acknowledged once its outcome is in our book, never before. The provider repeats it until then.
-5. A refund that is due is made at the provider, once for each payment. Then it is marked as done at the service.
+5. A refund that is due is made at the provider, once for each payment. Then it is marked as done at the service. The
+   money for tickets that a buyer gave back before they paid is given back in the same way.
 
 Every step may be repeated, and the book knows which are done. So a shop that is killed at any point goes on from there.
 """
@@ -24,6 +25,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from hashlib import sha256
 from html import escape
@@ -50,8 +52,24 @@ AGAIN_SECONDS = 1.0
 EVENT_SECONDS = 60.0
 """How long what we know of an event is used: its name, its price and its payment secret."""
 
+REFUSED_SECONDS, REFUSED_MAX = 10.0, 1_000
+"""How long it is remembered that an event is not ours, and of how many."""
+
+PAYMENTS_REMEMBERED = 32
+"""The payments of a buyer that the service remembers for an event: the last ones (contract)."""
+
+REFRESH_SECONDS, SLOW_REFRESH_SECONDS = 3, 30
+"""How often the page of an order is loaded again: while it can be paid, and while a payment may still be told."""
+
 REFUNDS_AT_ONCE = 8
 """Refunds that are finished side by side."""
+
+DIGITS = {
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"), 0),
+    **dict.fromkeys(("RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
+}
+"""Digits after the point of currencies that do not have two (ISO 4217, table A.1)."""
 
 BODY_BYTES_MAX = 16 * 1024
 """The largest notice."""
@@ -94,9 +112,13 @@ class State(StrEnum):
     """The state of an order. It only ever moves down this list."""
 
     OPEN = "open"
-    """We have not heard that it is paid."""
+    """The buyer has seen it, and cannot pay it yet."""
+    CHARGED = "charged"
+    """The buyer can pay it at the provider. From now on its quantity and its amount stay."""
+    PART_DUE = "part_due"
+    """It is paid, and fewer tickets are booked than were charged: the buyer gave some back before they paid."""
     BOOKED = "booked"
-    """It is paid, and the service has booked the tickets. This is an end."""
+    """It is paid, the service has booked the tickets, and no money has to be given back. This is an end."""
     REFUND_DUE = "refund_due"
     """It is paid, and the tickets are gone."""
     REFUNDED = "refunded"
@@ -104,12 +126,12 @@ class State(StrEnum):
     SETTLED = "settled"
     """The service knows that the money was given back. This is an end."""
     UNCLEAR = "unclear"
-    """It is paid, and the service does not know the payment. A person has to look at it."""
+    """It is paid with another amount, or the service does not know the payment. A person has to look at it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a buyer pays for. `amount` is in the currency's minor units (cents)."""
+    """What a buyer pays for. `amount` is the price of all its tickets, in minor units of the currency (cents, yen)."""
 
     payment_id: str
     event_id: int
@@ -117,12 +139,34 @@ class Order:
     quantity: int
     amount: int
     currency: str
+    held_until: str | None
+    """When its tickets are not held any more, as the service told last; None: they were given back, or have expired."""
+    booked: int = 0
+    """The tickets that the service has booked for the payment."""
     state: State = State.OPEN
 
     @property
-    def price(self) -> str:
-        """The amount as people read it."""
-        return f"{self.amount / 100:.2f} {self.currency}"
+    def is_paid(self) -> bool:
+        """Whether the provider has told that it is paid."""
+        return self.state not in (State.OPEN, State.CHARGED)
+
+    @property
+    def is_payable(self) -> bool:
+        """Whether it can be paid now."""
+        return not self.is_paid and self.held_until is not None
+
+    @property
+    def back(self) -> int:
+        """The amount to give back once it is paid: that of the tickets that were charged and are not booked."""
+        return self.amount // self.quantity * (self.quantity - self.booked)
+
+    def price(self, amount: int) -> str:
+        """An amount in the order's currency, as people read it."""
+        digits = DIGITS.get(self.currency, 2)
+        return f"{Decimal(amount).scaleb(-digits):f} {self.currency}"
+
+
+UNFINISHED = "state IN ('part_due', 'refund_due', 'refunded')"
 
 
 class Book:
@@ -136,11 +180,9 @@ class Book:
         self._sql.execute(
             "CREATE TABLE IF NOT EXISTS orders (payment_id TEXT PRIMARY KEY, event_id INTEGER NOT NULL,"
             " user_id TEXT NOT NULL, quantity INTEGER NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL,"
-            " state TEXT NOT NULL) WITHOUT ROWID"
+            " held_until TEXT, booked INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID"
         )
-        self._sql.execute(
-            "CREATE INDEX IF NOT EXISTS unfinished ON orders (state) WHERE state IN ('refund_due', 'refunded')"
-        )
+        self._sql.execute(f"CREATE INDEX IF NOT EXISTS unfinished ON orders (state) WHERE {UNFINISHED}")
 
     def order(self, payment_id: str) -> Order | None:
         """The order of a payment; None if there is none."""
@@ -150,21 +192,29 @@ class Book:
     def keep(self, order: Order) -> None:
         """Writes a new order. Of an order that is open, the quantity and the amount are replaced."""
         self._sql.execute(
-            "INSERT INTO orders VALUES (:payment_id, :event_id, :user_id, :quantity, :amount, :currency, :state)"
+            "INSERT INTO orders"
+            " VALUES (:payment_id, :event_id, :user_id, :quantity, :amount, :currency, :held_until, :booked, :state)"
             " ON CONFLICT (payment_id) DO UPDATE SET quantity = excluded.quantity, amount = excluded.amount,"
             " currency = excluded.currency WHERE state = 'open'",
             asdict(order),
         )
 
-    def move(self, order: Order, after: State) -> None:
-        """Moves an order on, unless another call has done so since it was read."""
+    def hold(self, payment_id: str, until: str | None) -> None:
+        """Writes when the hold of an order ends. Once it is None, it stays so."""
         self._sql.execute(
-            "UPDATE orders SET state = ? WHERE payment_id = ? AND state = ?", (after, order.payment_id, order.state)
+            "UPDATE orders SET held_until = ? WHERE payment_id = ? AND held_until IS NOT NULL", (until, payment_id)
+        )
+
+    def move(self, order: Order, after: State, booked: int | None = None) -> None:
+        """Moves an order on, unless another call has done so since it was read. `booked` is new if it is not None."""
+        self._sql.execute(
+            "UPDATE orders SET state = ?, booked = coalesce(?, booked) WHERE payment_id = ? AND state = ?",
+            (after, booked, order.payment_id, order.state),
         )
 
     def unfinished(self) -> list[Order]:
         """The orders whose refund is not finished."""
-        rows = self._sql.execute("SELECT * FROM orders WHERE state IN ('refund_due', 'refunded')")
+        rows = self._sql.execute(f"SELECT * FROM orders WHERE {UNFINISHED}")  # noqa: S608 - a constant
         return [_order(row) for row in rows]
 
     def close(self) -> None:
@@ -259,13 +309,38 @@ class Service(Peer):
         super().__init__(settings.service_url)
         self._token, self._organizer = settings.service_token, settings.organizer_token
         self._events: dict[str, Event] = {}
+        self._refused: dict[str, tuple[float, str]] = {}
+        """What is not ours: until when that is used, and what a buyer is told."""
 
     async def event(self, event_id: str) -> Event:
-        """An event of ours. Raises Refused if it is not ours or has no price."""
+        """An event of ours. Raises Refused if it is not ours or has no price.
+
+        Anyone can name an event, and our calls to the service are limited. So a refusal is remembered, and an event
+        that we know stays known while the service does not answer us.
+        """
         now = asyncio.get_running_loop().time()
         known = self._events.get(event_id)
         if known is not None and known.until > now:
             return known
+        refused_until, said = self._refused.pop(event_id, (now, ""))
+        if refused_until <= now:
+            try:
+                self._events[event_id] = event = await self._read_event(event_id, now + EVENT_SECONDS)
+            except TryAgain:
+                if known is None:
+                    raise
+                return known
+            except Refused as refused:
+                refused_until, said = now + REFUSED_SECONDS, str(refused)
+                self._events.pop(event_id, None)
+            else:
+                return event
+        self._refused[event_id] = refused_until, said
+        if len(self._refused) > REFUSED_MAX:
+            del self._refused[next(iter(self._refused))]  # the one that was asked for longest ago
+        raise Refused(404, said)
+
+    async def _read_event(self, event_id: str, until: float) -> Event:
         path = f"/events/{quote(event_id, safe='')}"
         status, told = await self.ask("GET", f"{path}/payment-secret", self._organizer)
         if status != 200:
@@ -276,11 +351,7 @@ class Service(Peer):
         price = details["data"]["price"]
         if price is None:
             raise Refused(404, "This event has no price.")
-        event = Event(
-            details["data"]["name"], price["amount"], price["currency"], told["data"]["secret"], now + EVENT_SECONDS
-        )
-        self._events[event_id] = event
-        return event
+        return Event(details["data"]["name"], price["amount"], price["currency"], told["data"]["secret"], until)
 
     async def booking(self, link: Link) -> dict[str, Any] | None:
         """The buyer's booking, if it is the one that this link is for. A second /checkout changes nothing."""
@@ -291,18 +362,40 @@ class Service(Peer):
             return booking
         return None
 
-    async def outcome(self, order: Order) -> State:
-        """What a payment came to. It needs no Idempotency-Key: a payment comes to one outcome, for ever."""
+    async def outcome(self, order: Order) -> tuple[State, int]:
+        """What a payment came to, and the tickets that are booked for it.
+
+        It needs no Idempotency-Key: a payment comes to one outcome, for ever.
+        """
         told = {"event_id": order.event_id, "user_id": order.user_id, "payment_id": order.payment_id, "late": True}
         status, answer = await self._act("/confirm", told)
-        # Not found: it was booked, our answer was lost, and the buyer has cancelled the booking since. What that costs
-        # them is for a shop to decide.
-        if status == 200 or answer["code"] == "booking_not_found":
-            return State.BOOKED
-        if answer["code"] == "refund_due":
-            return State.REFUND_DUE
+        if status != 200 and answer["code"] == "refund_due":
+            return State.REFUND_DUE, 0
+        booked = 0
+        if status == 200:
+            booked = answer["data"]["quantity"]
+        elif answer["code"] == "booking_not_found":
+            booked = await self._cancelled_since(order)
+        if booked:
+            return State.BOOKED if booked == order.quantity else State.PART_DUE, booked
         log.error("payment %s of %s: %s", order.payment_id, order.user_id, answer)
-        return State.UNCLEAR
+        return State.UNCLEAR, 0
+
+    async def _cancelled_since(self, order: Order) -> int:
+        """The tickets of a booking whose confirmation we did not hear of, and that was cancelled since; 0: unknown.
+
+        The service says that there is no booking for such a payment, and for one that it has forgotten. It remembers
+        each buyer's last ones, so it has forgotten none if the buyer's bookings are not more. What a buyer gets back
+        for tickets that they give back after they have paid is for a shop to decide; this one gives nothing.
+        """
+        query = urlencode({"q": order.user_id, "limit": PAYMENTS_REMEMBERED})
+        status, page = await self.ask("GET", f"/events/{order.event_id}/bookings?{query}", self._organizer)
+        if status != 200 or page["has_more"]:
+            return 0
+        if not page["up_to_date"]:
+            raise TryAgain(f"the bookings of {order.user_id} are not up to date")
+        found = [row["quantity"] for row in page["data"] if row.get("payment_id") == order.payment_id]
+        return int(found[0]) if found else 0  # the newest: a late payment is booked again after its hold
 
     async def _act(self, path: str, told: Mapping[str, object]) -> tuple[int, Any]:
         """A command for a buyer. If the service refuses our token, that is our fault and says nothing of the buyer."""
@@ -365,8 +458,8 @@ class Provider(Peer):
         return str(answer["page"])
 
     async def refund(self, order: Order) -> None:
-        """Gives the money back. The key says that a repeated call means the same refund, and not another one."""
-        told = {"payment_id": order.payment_id}
+        """Gives money back, all or a part. The key says that a repeated call means the same refund, not another one."""
+        told = {"payment_id": order.payment_id, "amount": order.back}
         status, answer = await self.ask("POST", "/refunds", self._key, told, key=f"refund-{order.payment_id}")
         if status != 200:
             raise TryAgain(f"POST /refunds: {answer}")
@@ -396,10 +489,11 @@ class Shop:
         await self._provider.close()
         self._book.close()
 
-    async def order_of(self, link: Link) -> tuple[Order, Event, str | None]:
-        """The order behind a link, its event, and the time at which its tickets are not held any more.
+    async def order_of(self, link: Link) -> tuple[Order, Event]:
+        """The order behind a link, and its event. Raises Refused if the link is forged, or if it leads to nothing.
 
-        The time is None if they are not held now. Raises Refused if the link is forged, or if it leads to nothing.
+        The service is asked only while the order may be held: a later hold of the buyer has a link of its own, and
+        /checkout would begin its payment.
         """
         if not (link.event_id.isascii() and link.event_id.isdecimal() and len(link.event_id) < 19):
             raise Refused(404, "This shop does not sell tickets for that.")
@@ -407,25 +501,27 @@ class Shop:
         if not link.is_signed(event.secret):
             raise Refused(403, "This link is not one that the booking service has made.")
         order = self._book.order(link.payment_id)
-        if order is not None and order.state is not State.OPEN:
-            return order, event, None
-        booking = await self._service.booking(link)
-        if booking is not None:
-            quantity = booking["quantity"]
-            sold = quantity, quantity * event.amount, event.currency
-            self._book.keep(Order(link.payment_id, int(link.event_id), link.user_id, *sold))
+        if order is None or order.is_payable:
+            booking = await self._service.booking(link)
+            held_until = None if booking is None else booking.get("expires_at")
+            if booking is not None:
+                quantity = booking["quantity"]
+                sold = quantity, quantity * event.amount, event.currency, held_until
+                self._book.keep(Order(link.payment_id, int(link.event_id), link.user_id, *sold))
+            self._book.hold(link.payment_id, held_until)
             order = self._book.order(link.payment_id)
         if order is None:
             raise Refused(410, "These tickets are not held for you any more.")
-        return order, event, None if booking is None else booking.get("expires_at")
+        return order, event
 
     async def charge(self, link: Link) -> str:
         """Where the buyer goes on: to the provider's page, or back to the order if it cannot be paid now."""
-        order, event, held_until = await self.order_of(link)
+        order, event = await self.order_of(link)
         back = f"{self._url}/pay?{link.query}"
-        if order.state is not State.OPEN or held_until is None:
+        if not order.is_payable:
             return back
-        text = f"{event.name}, tickets: {order.quantity}"
+        self._book.move(order, State.CHARGED)
+        text = f"{event.name}, tickets: {order.quantity}, {order.price(order.amount)}"
         return await self._provider.charge(order, text, f"{back}&returned=1", f"{self._url}/notices")
 
     async def hear(self, body: bytes, signature: str) -> Response:
@@ -442,8 +538,12 @@ class Shop:
         order = self._book.order(notice["payment_id"])
         if order is None:
             return JSONResponse({"error": "there is no such order"}, 404)
-        if order.state is State.OPEN:
-            self._book.move(order, await self._service.outcome(order))
+        if not order.is_paid:
+            outcome = await self._service.outcome(order)
+            if (notice["amount"], notice["currency"]) != (order.amount, order.currency):
+                log.error("payment %s: %s was paid instead of %s", order.payment_id, notice, order)
+                outcome = State.UNCLEAR, outcome[1]
+            self._book.move(order, *outcome)
             self._refund_wanted.set()
         return JSONResponse({"state": "heard"})
 
@@ -464,6 +564,10 @@ class Shop:
     async def _refund(self, order: Order) -> bool:
         """Does what is left of one refund. Returns whether all of it is done."""
         try:
+            if order.state is State.PART_DUE:
+                await self._provider.refund(order)
+                self._book.move(order, State.BOOKED)
+                return True
             if order.state is State.REFUND_DUE:
                 await self._provider.refund(order)
                 self._book.move(order, State.REFUNDED)
@@ -486,12 +590,14 @@ button { font: inherit; padding: .6rem 1.6rem; margin-top: 1rem }
 """
 
 SAID = {
-    State.OPEN: "These tickets are not held for you any more. If you have paid, this page will say what became of it.",
+    State.OPEN: "These tickets are not held for you any more.",
+    State.CHARGED: "These tickets are not held for you any more. If you have paid, this page will say what came of it.",
+    State.PART_DUE: "Thank you. The tickets are yours. You get the money for those that you gave back.",
     State.BOOKED: "Thank you. The tickets are yours.",
     State.REFUND_DUE: "Your payment came too late: the tickets are gone. You get your money back.",
     State.REFUNDED: "Your payment came too late: the tickets are gone. Your money is on its way back.",
     State.SETTLED: "Your payment came too late: the tickets are gone. Your money is on its way back.",
-    State.UNCLEAR: "We have your payment and could not find your tickets. We are looking into it.",
+    State.UNCLEAR: "We have your payment, and it does not fit your tickets. We are looking into it.",
 }
 """What a buyer is told of an order that cannot be paid now."""
 
@@ -513,20 +619,27 @@ def page(title: str, content: str, status: int = 200, refresh_seconds: int = 0) 
     return HTMLResponse(text, status, headers)
 
 
-def order_page(order: Order, event: Event, held_until: str | None, link: Link, *, is_back: bool) -> Response:
+def order_page(order: Order, event: Event, link: Link, *, is_back: bool) -> Response:
     """The order, with a button to pay it while its tickets are held. `is_back`: from the provider's page."""
-    rows = (("Event", event.name), ("Tickets", f"{order.quantity}"), ("To pay", order.price))
+    price = order.price(order.amount)
+    rows = [("Event", event.name), ("Tickets", f"{order.quantity}"), ("To pay", price)]
+    if order.state in (State.PART_DUE, State.BOOKED) and order.back:
+        rows += [("Tickets that you kept", f"{order.booked}"), ("Given back", order.price(order.back))]
     table = "".join(f"<tr><th>{name}<td>{escape(value)}" for name, value in rows)
-    if order.state is State.OPEN and held_until is not None:
-        left = max(0, ceil((datetime.fromisoformat(held_until) - datetime.now(UTC)).total_seconds()))
+    again = 0
+    if order.held_until is not None and order.is_payable:
+        again = REFRESH_SECONDS
+        left = max(0, ceil((datetime.fromisoformat(order.held_until) - datetime.now(UTC)).total_seconds()))
         told = "<p>This page tells you as soon as the provider tells us of your payment." if is_back else ""
         rest = (
             f"{told}<p>The tickets are held for you for another {left // 60} min {left % 60} s."
-            f'<form method="post" action="?{escape(link.query)}"><button>Pay {escape(order.price)}</button></form>'
+            f'<form method="post" action="?{escape(link.query)}"><button>Pay {escape(price)}</button></form>'
         )
     else:
         rest = f"<p>{SAID[order.state]}"
-    return page("Your order", f"<table>{table}</table>{rest}", refresh_seconds=3 if order.state is State.OPEN else 0)
+        if order.state is State.CHARGED:
+            again = SLOW_REFRESH_SECONDS
+    return page("Your order", f"<table>{table}</table>{rest}", refresh_seconds=again)
 
 
 def make_app(settings: Settings) -> Starlette:

@@ -33,6 +33,8 @@ class Habits:
     """Their card is declined first, and its notice comes after that of the payment."""
     cancel: float = 0.08
     """They pay, and give the hold back before the shop hears of it."""
+    part: float = 0.08
+    """They give back one of two tickets before they pay for both."""
     late: float = 0.3
     """The provider tells of their payment late."""
     late_seconds: tuple[float, float] = (62.0, 75.0)
@@ -123,14 +125,16 @@ class Buyer:
         if dice < habits.leave:
             tally.left += 1
             return
-        cancels = dice < habits.leave + habits.cancel
-        declined = not cancels and dice < habits.leave + habits.cancel + habits.decline
-        await self._pay(late_seconds, declined=declined)
+        dice -= habits.leave
+        cancels = dice < habits.cancel
+        declined = 0 <= dice - habits.cancel < habits.decline
+        reduces = 0 <= dice - habits.cancel - habits.decline < habits.part
+        await self._pay(late_seconds, declined=declined, reduces=reduces)
         if cancels:
             await self._call("/cancel", self._order)
             tally.cancelled += 1
 
-    async def _pay(self, late_seconds: float, *, declined: bool) -> None:
+    async def _pay(self, late_seconds: float, *, declined: bool, reduces: bool) -> None:
         begun = await self._call("/checkout", self._order)
         if begun.status != 200 or begun.data["status"] != "held":
             raise Gone  # the hold has ended meanwhile
@@ -146,6 +150,8 @@ class Buyer:
         if not led.headers["location"].startswith(self._crowd.provider.urls[0]):
             raise Gone  # the hold has ended meanwhile
         charge = path_of(led.headers["location"])
+        if reduces and begun.data["quantity"] == 2:
+            await self._call("/cancel", self._order | {"quantity": 1})
         forms: list[Mapping[str, object]] = [{"declined": 1}] * declined + [{"late": late_seconds}]
         for form in forms:
             answer = await self._browse(self._crowd.provider, "POST", charge, urlencode(form))

@@ -1,7 +1,7 @@
 """What has to be true of every payment and every hold once the money has come to rest."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from booking.domain.changes import BookingChange, Change, ChangeKind
@@ -13,50 +13,59 @@ BOOKED, SETTLED = "booked", "settled"
 OUTCOMES = {ChangeKind.BOOKED: "booking", ChangeKind.CONFIRMED: "booking", ChangeKind.REFUND_DUE: "refund_due"}
 """The changes with which a payment comes to its outcome, and what the table `payments` calls it."""
 
-ENDS = {"booking": (BOOKED, 0), "refund_due": (SETTLED, 1)}
-"""For each outcome the state in the shop's book, and the number of refunds at the provider."""
+ENDS = {"booking": BOOKED, "refund_due": SETTLED}
+"""For each outcome the state in the shop's book."""
+
+UNPAID = {None, "open", "charged"}
+"""The states in the shop's book of a payment that is not paid; None: it has no order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
     """The four books that a payment is in."""
 
-    paid: Collection[str]
-    """At the provider: the payments that are paid."""
+    paid: Mapping[str, int]
+    """At the provider: the amount of each payment that is paid."""
     refunds: Mapping[str, int]
-    """At the provider: how often the money of a payment was given back."""
+    """At the provider: the amount that was given back of each payment."""
     orders: Mapping[str, str]
     """In the shop: the state of the order of each payment."""
     payments: Mapping[str, tuple[str | None, bool]]
     """In the service's SQL: what each payment came to, and whether its refund is marked as done."""
     changes: Sequence[Change]
     """In the service's SQL: all changes."""
+    price: int
+    """Of one ticket."""
 
 
 def payment_faults(accounts: Accounts) -> list[str]:
-    """Every payment is one booking or one refund, in all four books; an unpaid one is neither."""
-    came_to: dict[str, list[str]] = {}
+    """Every payment is one booking or one refund, in all four books; an unpaid one is neither.
+
+    What was paid and not given back is the price of the tickets that were booked.
+    """
+    came_to: dict[str, list[tuple[str, int]]] = {}
     for change in accounts.changes:
         if isinstance(change, BookingChange) and change.payment_id is not None and change.kind in OUTCOMES:
-            came_to.setdefault(change.payment_id, []).append(OUTCOMES[change.kind])
+            came_to.setdefault(change.payment_id, []).append((OUTCOMES[change.kind], change.quantity))
     faults = []
-    for payment in sorted(accounts.paid):
+    for payment in sorted({*accounts.paid, *accounts.refunds, *accounts.orders, *accounts.payments, *came_to}):
         outcomes = came_to.get(payment, [])
         recorded, is_done = accounts.payments.get(payment, (None, False))
-        state, refunds = accounts.orders.get(payment), accounts.refunds.get(payment, 0)
-        said = f"{payment}: changes {outcomes}, SQL {recorded}, shop {state}, refunds {refunds}"
-        if len(outcomes) != 1 or recorded != outcomes[0] or (state, refunds) != ENDS[outcomes[0]]:
+        state, paid, refunded = (
+            accounts.orders.get(payment),
+            accounts.paid.get(payment),
+            accounts.refunds.get(payment, 0),
+        )
+        said = f"{payment}: changes {outcomes}, SQL {recorded}, shop {state}, paid {paid}, given back {refunded}"
+        if paid is None:
+            if outcomes or recorded or state not in UNPAID or refunded:
+                faults.append(f"{said}: it is not paid")
+        elif len(outcomes) != 1 or recorded != outcomes[0][0] or state != ENDS[recorded]:
             faults.append(said)
-        elif outcomes[0] == "refund_due" and not is_done:
+        elif paid - refunded != accounts.price * (outcomes[0][1] if recorded == "booking" else 0):
+            faults.append(f"{said}: the amounts do not balance")
+        elif recorded == "refund_due" and not is_done:
             faults.append(f"{said}: its refund is not marked as done")
-    faults += [
-        f"{payment}: {outcomes} without being paid"
-        for payment, outcomes in came_to.items()
-        if payment not in accounts.paid
-    ]
-    faults += [
-        f"{payment}: refunded without being paid" for payment in accounts.refunds if payment not in accounts.paid
-    ]
     return faults
 
 

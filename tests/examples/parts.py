@@ -106,16 +106,13 @@ class Till:
         """The shop's book: the state of each order, by payment."""
         return dict(self._read("shop", "SELECT payment_id, state FROM orders"))
 
-    def paid(self) -> set[str]:
-        """The payments that are paid at the provider."""
-        return {
-            payment_id
-            for (payment_id,) in self._read("provider", "SELECT payment_id FROM charges WHERE state = 'paid'")
-        }
+    def paid(self) -> dict[str, int]:
+        """The amount of each payment that is paid at the provider."""
+        return dict(self._read("provider", "SELECT payment_id, amount FROM charges WHERE state = 'paid'"))
 
     def refunds(self) -> Counter[str]:
-        """How often the provider has given the money of each payment back."""
-        return Counter(payment_id for (payment_id,) in self._read("provider", "SELECT payment_id FROM refunds"))
+        """The amount that the provider has given back of each payment."""
+        return Counter(dict(self._read("provider", "SELECT payment_id, sum(amount) FROM refunds GROUP BY payment_id")))
 
     def untold(self) -> Counter[str]:
         """The number of notices of each payment that the shop has not acknowledged."""

@@ -34,6 +34,9 @@ EVENTS, ROOMY_EVENTS = 8, 3
 SCARCE, ROOMY = 0.35, 1.5
 """Tickets for each ticket that is asked for."""
 
+PRICE = 4500
+"""Of one ticket, in cents."""
+
 QUANTITY = 1.5
 """Tickets that a buyer asks for, on average."""
 
@@ -151,7 +154,7 @@ class Proof:
             "hold_seconds": self._plan.hold_seconds,
             "offer_seconds": self._plan.offer_seconds,
             "payment_seconds": PAYMENT_SECONDS,
-            "price": {"amount": 4500, "currency": "EUR"},
+            "price": {"amount": PRICE, "currency": "EUR"},
             "payment_url": self._till.payment_url,
         }
         reply: Reply | None = None
@@ -172,7 +175,7 @@ class Proof:
         plan, buyers, due = self._plan, list[asyncio.Task[None]](), time.monotonic()
         for number in range(plan.buyers):
             chance = random.Random(f"{plan.seed}/{number}")
-            event_id, user_id = chance.choice(self._events), f"buyer-{number}"
+            event_id, user_id = chance.choice(self._events), f"buyer-{number:05}"  # no id begins another
             buyer = Buyer(self._crowd, event_id, user_id, self._deployment.token(user_id), chance)
             due = max(due + 1 / plan.rate, time.monotonic())
             await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -253,7 +256,7 @@ class Proof:
 
     def _all_told(self) -> bool:
         orders = self._till.orders()
-        unfinished = any(state in ("refund_due", "refunded") for state in orders.values())
+        unfinished = any(state in ("part_due", "refund_due", "refunded") for state in orders.values())
         return not self._till.untold() and not unfinished
 
     async def _judge(self, faults: list[str]) -> Result:
@@ -265,7 +268,7 @@ class Proof:
         except AssertionError as error:
             faults.append(str(error))
         accounts = Accounts(
-            self._till.paid(), self._till.refunds(), self._till.orders(), self._payments(), self._all_changes()
+            self._till.paid(), self._till.refunds(), self._till.orders(), self._payments(), self._all_changes(), PRICE
         )
         rolled = roll_on(accounts.changes, self._outages, until_ms, self._plan.roll_on_ms)
         faults += payment_faults(accounts) + rolled.faults + self._crowd.tally.faults + self._till.failures()
@@ -281,7 +284,12 @@ class Proof:
             "payments": len(accounts.paid),
             "bookings": sum(outcome == "booking" for outcome, _ in accounts.payments.values()),
             "of them late": self._booked_late(),
-            "refunds": sum(accounts.refunds.values()),
+            "refunds": sum(outcome == "refund_due" for outcome, _ in accounts.payments.values()),
+            "refunds of a part": sum(
+                accounts.payments[payment][0] == "booking"
+                for payment in accounts.refunds
+                if payment in accounts.payments
+            ),
             "notices sent in vain": self._till.attempts().total(),
             "holds ended": kinds[ChangeKind.EXPIRED],
             "offers ended": rolled.offers,
@@ -291,7 +299,7 @@ class Proof:
             **{f"kills of {part}": number for part, number in sorted(self._deployment.kills.items())},
             "seconds": round(time.monotonic() - self._began),
         }
-        needed = ("payments", "bookings", "of them late", "refunds", "offers ended")
+        needed = ("payments", "bookings", "of them late", "refunds", "refunds of a part", "offers ended")
         return Result(faults, figures, [name for name in needed if not figures[name]])
 
     def _all_changes(self) -> Sequence[Change]:

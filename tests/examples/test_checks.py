@@ -24,11 +24,12 @@ def change(
 BOOKED = change(4, ChangeKind.CONFIRMED, CONFIRMED, "a")
 REFUND = change(5, ChangeKind.REFUND_DUE, EXPIRED, "b", number=3)
 SOUND = Accounts(
-    paid={"a", "b"},
-    refunds={"b": 1},
-    orders={"a": "booked", "b": "settled", "c": "open"},
+    paid={"a": 9000, "b": 4500},
+    refunds={"a": 4500, "b": 4500},
+    orders={"a": "booked", "b": "settled", "c": "open", "d": "charged"},
     payments={"a": ("booking", False), "b": ("refund_due", True), "c": (None, False)},
     changes=[change(3, ChangeKind.CHECKOUT, HELD, "a"), BOOKED, REFUND],
+    price=4500,
 )
 
 
@@ -45,11 +46,18 @@ SOUND = Accounts(
         (lambda a: replace(a, orders=a.orders | {"a": "settled"}), "a"),
         (lambda a: replace(a, orders=a.orders | {"b": "refunded"}), "b"),
         (lambda a: replace(a, orders={"b": "settled"}), "a"),
-        (lambda a: replace(a, refunds={"b": 2}), "b"),
-        (lambda a: replace(a, refunds={}), "b"),
-        (lambda a: replace(a, refunds={"a": 1, "b": 1}), "a"),
-        (lambda a: replace(a, paid={"b"}), "a"),
-        (lambda a: replace(a, refunds={"b": 1, "c": 1}), "c"),
+        (lambda a: replace(a, refunds=a.refunds | {"b": 9000}), "b"),
+        (lambda a: replace(a, refunds={"a": 4500}), "b"),
+        (lambda a: replace(a, refunds={"b": 4500}), "a"),
+        (lambda a: replace(a, refunds=a.refunds | {"a": 9000}), "a"),
+        (lambda a: replace(a, changes=[replace(BOOKED, quantity=2), REFUND]), "a"),
+        (lambda a: replace(a, paid={"b": 4500}), "a"),
+        (lambda a: replace(a, refunds=a.refunds | {"c": 4500}), "c"),
+        (lambda a: replace(a, payments=a.payments | {"c": ("booking", False)}), "c"),
+        (lambda a: replace(a, payments=a.payments | {"d": ("refund_due", True)}), "d"),
+        (lambda a: replace(a, orders=a.orders | {"c": "booked"}), "c"),
+        (lambda a: replace(a, orders=a.orders | {"e": "settled"}), "e"),
+        (lambda a: replace(a, changes=[*a.changes, replace(BOOKED, payment_id="c")]), "c"),
     ],
 )
 def test_a_payment_without_exactly_one_end_is_found(spoil: Callable[[Accounts], Accounts], payment: str | None) -> None:

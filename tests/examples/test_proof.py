@@ -19,7 +19,7 @@ PLAN = Plan(
     rate=25.0,
     seed=14,
     kills=True,
-    habits=Habits(leave=0.25, cancel=0.15, late=0.5, late_seconds=(4.0, 8.0), quick_seconds=(0.0, 0.5)),
+    habits=Habits(leave=0.25, cancel=0.15, part=0.15, late=0.5, late_seconds=(4.0, 8.0), quick_seconds=(0.0, 0.5)),
     offer_seconds=3,
     kill_pause=(0.3, 0.6),
     kill_turns=1,
@@ -36,5 +36,7 @@ async def test_every_payment_ends_once_whatever_is_killed(tmp_path: Path) -> Non
             result = await Proof(deployment, till, PLAN).run()
     assert result.faults == []
     assert result.figures["buyers"] == PLAN.buyers
-    assert all(result.figures[name] for name in ("bookings", "refunds", "offers ended")), result.figures
+    assert all(result.figures[name] for name in ("bookings", "refunds", "refunds of a part", "offers ended")), (
+        result.figures
+    )
     assert set(deployment.kills) == {part.partition("-")[0] for part in PARTS}

@@ -9,13 +9,16 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 import pytest
 
-from tests.contract.api import Api, open_api
+from booking.domain.model import PAYMENTS_MAX
+from tests.contract.api import Api, open_api, serving
 from tests.contract.client import Caller
 from tests.examples.parts import EXAMPLES, KEY, Till, running_till, unused_port
 from tests.fixtures.service import RunningService
@@ -71,6 +74,11 @@ class Held:
         assert led.status_code == 303, led.text
         return led.headers["location"]
 
+    def give_back(self, quantity: int) -> None:
+        """The buyer gives tickets back."""
+        answer = self.buyer.post("/cancel", {"event_id": self.event_id, "quantity": quantity})
+        assert answer.status == 200, answer
+
     def status(self) -> str:
         """The status of the buyer's booking."""
         return str(self.buyer.booking(self.event_id).data["status"])
@@ -80,13 +88,13 @@ class Held:
         return [row["kind"] for row in self.api.organizer.get(f"/events/{self.event_id}/changes?limit=100").data]
 
 
-def hold(api: Api, till: Till, browser: httpx.Client, quantity: int = 1) -> Held:
+def hold(api: Api, till: Till, browser: httpx.Client, quantity: int = 1, currency: str = "EUR") -> Held:
     """A buyer of a new event, which has no more tickets, begins to pay."""
     event_id = api.event(
         available_tickets=quantity,
         max_per_user=2,
         hold_seconds=600,
-        price={"amount": 4500, "currency": "EUR"},
+        price={"amount": 4500, "currency": currency},
         payment_url=till.payment_url,
     )
     buyer = api.user()
@@ -117,6 +125,34 @@ def test_a_buyer_sees_the_order_pays_it_and_has_the_booking(api: Api, till: Till
     eventually(lambda: till.untold()[held.payment_id] == 0, "every notice is acknowledged")
     assert (till.orders()[held.payment_id], till.refunds()[held.payment_id]) == ("booked", 0)
     eventually(lambda: held.kinds() == ["created", "held", "checkout", "confirmed"], "each is recorded once")
+
+
+@pytest.mark.parametrize(("currency", "price"), [("EUR", "45.00"), ("JPY", "4500"), ("KWD", "4.500")])
+def test_a_price_has_the_digits_of_its_currency(
+    api: Api, till: Till, browser: httpx.Client, currency: str, price: str
+) -> None:
+    held = hold(api, till, browser, currency=currency)
+    for page in (held.link, held.charge()):
+        assert re.search(rf"[ >]{re.escape(price)} {currency}", held.press("GET", page).text)
+
+
+@pytest.mark.parametrize("charged", [False, True])
+def test_an_old_link_does_not_begin_the_payment_of_a_later_hold(
+    api: Api, till: Till, browser: httpx.Client, *, charged: bool
+) -> None:
+    held = hold(api, till, browser)
+    assert 'http-equiv="refresh" content="3"' in held.press("GET", held.link).text
+    if charged:
+        held.charge()
+    held.give_back(1)
+    gone = held.press("GET", held.link)
+    assert "not held for you any more" in gone.text
+    assert ('http-equiv="refresh"' in gone.text) == charged, "only of a charge may something be told later"
+    assert held.buyer.book(held.event_id).status == 201
+    for method in ("GET", "POST", "GET"):
+        held.press(method, held.link)
+    assert "payment_id" not in held.buyer.booking(held.event_id).data
+    assert held.kinds().count("checkout") <= 1
 
 
 @pytest.mark.parametrize("changed", ["event_id", "user_id", "payment_id", "signature"])
@@ -153,7 +189,7 @@ def test_a_declined_card_changes_nothing_before_or_after_the_payment(
     charge = held.charge()
     held.press("POST", charge, {"declined": "1"})
     assert tell(till, browser, *notice(held.payment_id, "payment.declined")) == 200
-    assert (till.orders()[held.payment_id], held.status()) == ("open", "held")
+    assert (till.orders()[held.payment_id], held.status()) == ("charged", "held")
     held.press("POST", charge, {"late": "0"})
     eventually(lambda: till.orders()[held.payment_id] == "booked", "the shop hears of the payment")
     assert tell(till, browser, *notice(held.payment_id, "payment.declined")) == 200
@@ -170,11 +206,75 @@ def test_a_payment_that_comes_too_late_is_given_back_once(api: Api, till: Till, 
     for _ in range(3):
         assert tell(till, browser, *notice(held.payment_id)) == 200
     eventually(lambda: till.untold()[held.payment_id] == 0, "every notice is acknowledged")
-    assert (till.orders()[held.payment_id], till.refunds()[held.payment_id]) == ("settled", 1)
+    assert (till.orders()[held.payment_id], till.refunds()[held.payment_id]) == ("settled", 4500), "once"
     came_to = ["created", "held", "checkout", "cancelled", "held", "refund_due"]
     eventually(lambda: held.kinds() == came_to, "the refund is recorded once")
     assert api.organizer.get(f"/events/{held.event_id}/refunds?status=due").data == []
     assert "Your money is on its way back" in held.press("GET", held.link).text
+
+
+def test_the_money_for_tickets_given_back_before_the_payment_is_given_back(
+    api: Api, till: Till, browser: httpx.Client
+) -> None:
+    held = hold(api, till, browser, quantity=2)
+    charge = held.charge()
+    held.give_back(1)
+    assert held.charge() == charge, "the order is shown again, and stays what was charged"
+    held.press("POST", charge, {"late": "0"})
+    eventually(lambda: till.orders()[held.payment_id] == "booked", "the rest is booked, and the part is given back")
+    eventually(lambda: till.untold()[held.payment_id] == 0, "every notice is acknowledged")
+    assert (till.paid()[held.payment_id], till.refunds()[held.payment_id]) == (9000, 4500)
+    assert held.buyer.booking(held.event_id).data["quantity"] == 1
+    shown = held.press("GET", held.link).text
+    assert re.search(r"you kept<td>1<.*Given back<td>45\.00 EUR", shown), shown
+
+
+def test_a_refund_is_of_all_that_was_charged_if_a_part_was_given_back_before(
+    api: Api, till: Till, browser: httpx.Client
+) -> None:
+    held, other = hold(api, till, browser, quantity=2), api.user()
+    charge = held.charge()
+    held.give_back(1)
+    held.give_back(1)
+    assert other.book(held.event_id, 2).status == 201
+    held.press("POST", charge, {"late": "0"})
+    eventually(lambda: till.orders()[held.payment_id] == "settled", "the refund is made and marked")
+    assert (till.paid()[held.payment_id], till.refunds()[held.payment_id]) == (9000, 9000)
+
+
+def test_a_payment_whose_booking_was_cancelled_before_the_shop_heard_of_it_is_booked(
+    api: Api, till: Till, browser: httpx.Client
+) -> None:
+    held = hold(api, till, browser, quantity=2)
+    charge = held.charge()
+    lost = {"event_id": held.event_id, "user_id": held.buyer.id, "payment_id": held.payment_id, "late": True}
+    assert api.organizer.post("/confirm", lost).status == 200
+    held.give_back(2)
+    held.press("POST", charge, {"late": "0"})
+    eventually(lambda: till.orders()[held.payment_id] == "booked", "the service has booked it once")
+    assert till.refunds()[held.payment_id] == 0
+
+
+def test_a_payment_that_the_service_has_forgotten_is_left_to_a_person(
+    api: Api, till: Till, browser: httpx.Client
+) -> None:
+    held = hold(api, till, browser)
+    charge = held.charge()
+    held.give_back(1)
+    for _ in range(PAYMENTS_MAX):
+        assert held.buyer.book(held.event_id).status == 201
+        assert held.buyer.post("/checkout", {"event_id": held.event_id}).status == 200
+        held.give_back(1)
+    held.press("POST", charge, {"late": "0"})
+    eventually(lambda: till.orders()[held.payment_id] not in ("open", "charged"), "the shop hears of the payment")
+    assert (till.orders()[held.payment_id], till.refunds()[held.payment_id]) == ("unclear", 0)
+
+
+def test_a_payment_of_another_amount_is_left_to_a_person(api: Api, till: Till, browser: httpx.Client) -> None:
+    held = hold(api, till, browser, quantity=2)
+    held.charge()
+    assert tell(till, browser, *notice(held.payment_id)) == 200
+    assert (till.orders()[held.payment_id], till.refunds()[held.payment_id]) == ("unclear", 0)
 
 
 def test_a_killed_shop_books_what_was_paid_meanwhile(api: Api, till: Till, browser: httpx.Client) -> None:
@@ -200,8 +300,37 @@ def test_a_killed_shop_finishes_the_refund_that_it_owed(api: Api, till: Till, br
     till.provider.start()
     till.shop.start()
     eventually(lambda: till.orders()[held.payment_id] == "settled", "the refund is made and marked")
-    assert till.refunds()[held.payment_id] == 1
+    assert till.refunds()[held.payment_id] == 4500, "once"
     assert held.kinds().count("refund_due") == 1
+
+
+async def test_unknown_events_do_not_keep_the_shop_from_selling_a_known_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service allows so few reads that unknown events use them up; every event is read again each time."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    shop: Any = import_module("shop")
+    monkeypatch.setattr(shop, "EVENT_SECONDS", 0.0)
+    limits = {"BOOKING_READ_RATE_LIMIT_BURST": "6", "BOOKING_READ_RATE_LIMIT_PER_SECOND": "0.001"}
+    with serving(tmp_path, limits) as api:
+        event_id = str(api.event(price={"amount": 4500, "currency": "EUR"}))
+        token = str(api.organizer.authorization).removeprefix("Bearer ")
+        environment = {"SHOP_SERVICE_TOKEN": "", "SHOP_ORGANIZER_TOKEN": token, "SHOP_PROVIDER_KEY": KEY}
+        service = shop.Service(shop.Settings.read(environment | {"SHOP_SERVICE_URL": api.base_url}))
+        known = await service.event(event_id)
+        for _ in range(6):
+            with pytest.raises(shop.Refused):
+                await service.event("998")
+
+        async def ask_for_others() -> None:
+            for unknown in range(999, 1010):
+                with pytest.raises(shop.Refused):
+                    await service.event(str(unknown))
+
+        with pytest.raises(shop.TryAgain):
+            await ask_for_others()
+        assert await service.event(event_id) == known
+        await service.close()
 
 
 def test_the_readmes_command_opens_a_sale_and_sells_it(
