@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextma
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 from redis.asyncio import Redis
@@ -26,6 +25,7 @@ from booking.ledger import Ledger
 from booking.settings import Settings
 from tests.chaos.client import ANSWER_SECONDS_MAX, HttpClient
 from tests.fixtures.cluster import Cluster, Watched, ask, running_cluster, running_sentinels
+from tests.fixtures.ports import unused_port
 from tests.fixtures.postgres import PostgresServer
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.shifted_clock import ShiftedClock, make_shifted_clock
@@ -375,11 +375,13 @@ async def _opened(
     """Runs the nodes, each with a data folder and an environment. `find` finds their Redis."""
     with ExitStack() as stack:
         services = [
-            stack.enter_context(running_service(data_dir, {"BOOKING_RATE_LIMIT": "off", **environment}))
+            stack.enter_context(
+                running_service(
+                    data_dir, {"BOOKING_RATE_LIMIT": "off", "BOOKING_PORT": str(unused_port()), **environment}
+                )
+            )
             for data_dir, environment in nodes
         ]
-        for service in services:  # later starts keep the port that the system chose
-            service.environment = {**service.environment, "BOOKING_PORT": str(urlsplit(service.base_url).port)}
         settings = Settings.read({**services[0].environment, "BOOKING_DATA_DIR": str(services[0].data_dir)})
         async with opened_topology(settings.redis_address, SHARDS) as topology:
             deployment = Deployment(

@@ -1,6 +1,5 @@
 """The shop and the provider of scripts/examples as processes that can be killed, and what their files say."""
 
-import random
 import runpy
 import signal
 import socket
@@ -15,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.fixtures.forks import ForkedProgram
+from tests.fixtures.ports import unused_port
 from tests.fixtures.service import START_SECONDS, RunningService
 from tests.fixtures.waiting import eventually
 
@@ -23,22 +23,6 @@ EXAMPLES = Path(__file__).parents[2] / "scripts/examples"
 TOKEN_SECONDS = 86_400
 
 KEY = "the key of the shop at the provider"
-
-PORTS = range(20_000, 32_000)
-"""Below the ports that Linux gives to outgoing connections: a restarted shop must find its own port free."""
-
-
-def unused_port() -> int:
-    """A port that a server may bind, now and after a restart."""
-    chance = random.SystemRandom()
-    while True:
-        port = chance.choice(PORTS)
-        with socket.socket() as tried:
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def run_example(name: str) -> None:

@@ -20,7 +20,8 @@ import pytest
 from booking.domain.model import PAYMENTS_MAX
 from tests.contract.api import Api, open_api, serving
 from tests.contract.client import Caller
-from tests.examples.parts import EXAMPLES, KEY, Till, running_till, unused_port
+from tests.examples.parts import EXAMPLES, KEY, Till, running_till
+from tests.fixtures.ports import unused_port
 from tests.fixtures.service import RunningService
 from tests.fixtures.waiting import PATIENCE_SECONDS, eventually
 
