@@ -80,6 +80,16 @@ def paid(api: Api, event_id: int, user_id: str, payment_id: str) -> int:
     return api.organizer.post("/confirm", body).status
 
 
+def paying(api: Api, sit: Sit, template: str, buyer: Caller) -> tuple[int, Visitor, str]:
+    """A new event, a visitor who holds its ticket and sees the shop, and the payment."""
+    event_id = api.event(hold_seconds=300, payment_url=template)
+    buyer.book(event_id)
+    visitor = sit(buyer.id)
+    visitor.go(f"/sale/{event_id}")
+    visitor.page.get_by_role("button", name="Pay for 1 ticket").click()
+    return event_id, visitor, payment_of(api, visitor, event_id, buyer.id)
+
+
 def refunded(api: Api, event_id: int, buyer: Caller) -> str:
     """A payment of a buyer that comes too late for the event's only ticket."""
     buyer.book(event_id)
@@ -163,13 +173,9 @@ def test_a_checkout_whose_answer_is_lost_is_repeated(api: Api, sit: Sit, templat
 
 
 def test_a_payment_that_failed_is_explained_and_a_late_one_is_booked_again(api: Api, sit: Sit, template: str) -> None:
-    event_id, me = api.event(hold_seconds=300, payment_url=template), api.user()
-    me.book(event_id)
-    visitor = sit(me.id)
+    me = api.user()
+    event_id, visitor, payment_id = paying(api, sit, template, me)
     page = visitor.page
-    visitor.go(f"/sale/{event_id}")
-    page.get_by_role("button", name="Pay for 1 ticket").click()
-    payment_id = payment_of(api, visitor, event_id, me.id)
     visitor.go(f"/sale/{event_id}")
     expect(page.get_by_text("You have begun to pay.")).to_be_visible()
     me.cancel(event_id)  # as Stripe's event of a failed payment does
@@ -182,13 +188,9 @@ def test_a_payment_that_failed_is_explained_and_a_late_one_is_booked_again(api: 
 def test_a_buyer_who_comes_back_to_no_hold_is_told_where_the_payment_is_shown(
     api: Api, sit: Sit, template: str
 ) -> None:
-    event_id, me = api.event(hold_seconds=300, payment_url=template), api.user()
-    me.book(event_id)
-    visitor = sit(me.id)
+    me = api.user()
+    event_id, visitor, payment_id = paying(api, sit, template, me)
     page = visitor.page
-    visitor.go(f"/sale/{event_id}")
-    page.get_by_role("button", name="Pay for 1 ticket").click()
-    payment_id = payment_of(api, visitor, event_id, me.id)
     me.cancel(event_id)  # it was not late: nothing is said of why the hold ended, because the page cannot know
     visitor.go(f"/sale/{event_id}")
     expect(page.locator("#news")).to_have_text(
@@ -206,13 +208,9 @@ def test_a_buyer_who_comes_back_to_no_hold_is_told_where_the_payment_is_shown(
 def test_a_booking_that_its_buyer_gave_up_is_no_late_payment(
     api: Api, sit: Sit, template: str, has_arrived: bool
 ) -> None:
-    event_id, me = api.event(hold_seconds=300, payment_url=template), api.user()
-    me.book(event_id)
-    visitor = sit(me.id)
+    me = api.user()
+    event_id, visitor, payment_id = paying(api, sit, template, me)
     page = visitor.page
-    visitor.go(f"/sale/{event_id}")
-    page.get_by_role("button", name="Pay for 1 ticket").click()
-    payment_id = payment_of(api, visitor, event_id, me.id)
     visitor.go(f"/sale/{event_id}")
     expect(page.get_by_text("You have begun to pay.")).to_be_visible()
     if has_arrived:
