@@ -71,7 +71,6 @@ class PendingCalls:
         "newest",
         "not_loaded",
         "received",
-        "reloaded",
         "sent",
         "timer",
     )  # fmt: skip
@@ -85,7 +84,7 @@ class PendingCalls:
         self.due: Sequence[ScriptCall | None] = ()
         self.received = 0
         self.not_loaded: list[ScriptCall] = []
-        self.reloaded = False
+        """Calls whose scripts the server has forgotten."""
         self.must_reconnect = False
         """Whether the server is a replica and so accepts no changes, or has to be verified again."""
         self.sent = False
@@ -125,7 +124,6 @@ class ScriptConnection(asyncio.Protocol):
         self._not_durable = ThrottledLogger("changes did not reach the required durability in time")
         self._pool = open_pool(address, None)
         self._scripts = tuple(scripts)
-        self._loads = b"".join(_packed(b"SCRIPT", b"LOAD", script.source) for script in self._scripts)
         self._writer: asyncio.StreamWriter | None = None  # kept: the transport is closed when the writer is deleted
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader()
@@ -221,16 +219,17 @@ class ScriptConnection(asyncio.Protocol):
             due = [call for call in due if call.answer is None]
         self._send(due)
 
-    def _send(self, calls: Sequence[ScriptCall], before: bytes = b"", loads: int = 0) -> None:
-        """Writes `before`, which gets `loads` replies, then the calls. A call that cannot be encoded is not sent."""
+    def _send(self, calls: Sequence[ScriptCall], *, with_source: bool = False) -> None:
+        """Writes the calls, by the scripts' hashes or with their source. A call that cannot be encoded is not sent."""
         exchange, transport = self._exchange, self._transport
         assert exchange is not None
         assert transport is not None
-        due: list[ScriptCall | None] = [None] * loads
-        packed = [before]
+        due: list[ScriptCall | None] = []
+        packed = list[bytes]()
         for call in calls:
+            name = (b"EVAL", call.script.source) if with_source else (b"EVALSHA", call.script.sha)
             try:
-                packed.append(_packed(b"EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.arguments))
+                packed.append(_packed(*name, len(call.keys), *call.keys, *call.arguments))
                 due.append(call)
             except (TypeError, ValueError) as error:
                 call.answer = InventoryUnavailable(f"the call cannot be sent ({type(error).__name__})")
@@ -255,10 +254,7 @@ class ScriptConnection(asyncio.Protocol):
             return
         text = str(reply)
         if text.startswith("NOSCRIPT"):  # after SCRIPT FLUSH, or a failover to a server without the scripts
-            if exchange.reloaded:
-                call.answer = InventoryUnavailable("Redis does not keep scripts")
-            else:
-                exchange.not_loaded.append(call)
+            exchange.not_loaded.append(call)
         else:
             exchange.must_reconnect |= text.startswith(("READONLY", "MASTERDOWN")) or self._has_to_verify(text)
             if text.startswith("FENCED"):
@@ -290,9 +286,9 @@ class ScriptConnection(asyncio.Protocol):
         if exchange.checking:
             self._send_checked(exchange)
             return
-        if exchange.not_loaded and not exchange.reloaded:
-            exchange.reloaded, exchange.last_reply = True, None
-            self._send(exchange.not_loaded, self._loads, len(self._scripts))
+        if exchange.not_loaded:
+            calls, exchange.not_loaded, exchange.last_reply = exchange.not_loaded, [], None
+            self._send(calls, with_source=True)  # a script that was loaded before could be flushed again
             return
         self._exchange = None
         exchange.timer.cancel()
