@@ -134,7 +134,8 @@ class ScriptConnection(asyncio.Protocol):
         self._renewed: Mapping[Argument, str] = {}
         """By the epoch of an earlier term: the present one. Calls may have been prepared before the term began."""
         self._fenced_at = -FENCED_SECONDS
-        self._connected_at = 0.0
+        self._had_replicas_at = -ANSWER_SECONDS_MAX
+        """When the connection was made, or enough replicas confirmed something."""
 
     def exchange(
         self,
@@ -207,7 +208,9 @@ class ScriptConnection(asyncio.Protocol):
         exchange.checking = False
         due = [call for call in exchange.calls if call.answer is None]
         reply = exchange.last_reply
-        if not self._durability.is_confirmed(reply):
+        if self._durability.is_confirmed(reply):
+            self._had_replicas_at = monotonic()
+        else:
             self._not_durable.error(acknowledged=self._durability.level, changes=0)
             is_replica = isinstance(reply, hiredis.ReplyError)
             exchange.must_reconnect |= is_replica
@@ -263,9 +266,9 @@ class ScriptConnection(asyncio.Protocol):
                 call.answer = self._refusal(text)
 
     def _refusal(self, text: str) -> InventoryUnavailable:
-        """What a refusal comes to. The replicas of a server that was just promoted follow it within a second or so."""
-        is_new = monotonic() - self._connected_at < ANSWER_SECONDS_MAX
-        may_pass = text.startswith(NOT_EXECUTED) or (is_new and text.startswith(FEW_REPLICAS))
+        """What a refusal comes to. Replicas that were cut off, or whose server was promoted, are back in a second."""
+        had_replicas = monotonic() - self._had_replicas_at < ANSWER_SECONDS_MAX
+        may_pass = text.startswith(NOT_EXECUTED) or (had_replicas and text.startswith(FEW_REPLICAS))
         return (NotExecuted if may_pass else InventoryUnavailable)(text)
 
     def _has_to_verify(self, text: str) -> bool:
@@ -372,7 +375,7 @@ class ScriptConnection(asyncio.Protocol):
         self._transport.set_protocol(self)
         self._transport.set_write_buffer_limits(high=0)  # uvloop then writes at once, not at the end of the iteration
         self._reader = hiredis.Reader()
-        self._connected_at = monotonic()
+        self._had_replicas_at = monotonic()
 
 
 def _packed(*words: Argument) -> bytes:

@@ -19,7 +19,7 @@ from booking.inventory.durability import REDIS, Durability, Level, choose
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown
 from booking.inventory.password_checks import PasswordChecks
 from booking.inventory.primary_batchers import PrimaryBatchers
-from booking.inventory.script_connection import Argument, ScriptConnection
+from booking.inventory.script_connection import ANSWER_SECONDS_MAX, Argument, ScriptConnection
 from booking.inventory.scripts import all_scripts, load
 from booking.inventory.shard_clients import opened_topology
 from booking.inventory.topology import Topology, open_topology
@@ -256,6 +256,28 @@ async def test_a_planned_failover_under_load_fails_no_call(level: Level, replica
             assert [error for _, error in sale.errors if not isinstance(error, expected)] == []
         async with selling_beside(cluster.url) as office:
             assert all(lag.whole for lag in await office.lags())
+
+
+CUT_OFF_SECONDS = 0.4
+"""Longer than the check before a batch waits for replicas, and much shorter than a call may wait."""
+
+
+async def test_replicas_that_are_back_within_a_second_fail_no_call() -> None:
+    with running_cluster(3, 1) as cluster:
+        async with opened_topology(cluster.url, SHARDS) as topology:
+            durability = await choose(topology, "replica", 1)
+        async with selling(cluster.url, durability=durability) as sale, sale.under_load():
+            await sale.sells_on()
+            await asyncio.sleep(ANSWER_SECONDS_MAX)  # so long, a connection counts as new
+            replicas = [replica for node in cluster.nodes[:3] for replica in cluster.replicas_of(node)]
+            for replica in replicas:
+                replica.send(signal.SIGKILL)
+            await asyncio.sleep(CUT_OFF_SECONDS)
+            for replica in replicas:
+                replica.start()
+            await sale.sells_on()
+            # A change that was made before is unknown if they confirm it too late.
+            assert [error for _, error in sale.errors if not isinstance(error, OutcomeUnknown)] == []
 
 
 def slots_of(sale: Sale, node: Node) -> list[int]:
