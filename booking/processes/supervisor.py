@@ -184,7 +184,8 @@ class Supervisor:
         )
 
     def _command(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Forked:
-        return Forked(partial(entry_point.main, arguments), self._settings_json, pass_fds)
+        # It inherits the folder's lock, so that the next start after a SIGKILL waits until the port is free, too.
+        return Forked(partial(entry_point.main, arguments), self._settings_json, (self._folder.lock, *pass_fds))
 
     def _child(self, name: str, command: Callable[[], Command | Forked]) -> ChildProcess:
         child = ChildProcess(name, command, report, self._describe)
