@@ -286,11 +286,11 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_start_has_the_data(t
 def test_every_process_of_a_service_keeps_its_folder_locked(tmp_path: Path) -> None:
     """So the next start waits for the last of them, which may still have the port."""
     with running_service(tmp_path / "data") as service:
-        lock = str(tmp_path / "data" / "lock")
+        lock = tmp_path / "data" / "lock"
         children = descendants(service.pid)
         assert len(children) >= len(("redis", "worker-1", "persister", "outbox"))
         for pid in children:
-            assert lock in [os.readlink(descriptor) for descriptor in Path(f"/proc/{pid}/fd").iterdir()]
+            assert lock in [descriptor.readlink() for descriptor in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 def test_a_second_signal_speeds_up_the_stop(tmp_path: Path) -> None:
