@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from scripts.benchmark.against import check_out
+from scripts.benchmark.processes import PartError
 from tests.chaos.client import ANSWER_SECONDS_MAX
 from tests.chaos.deployment import Deployment, open_embedded, open_on_cluster, open_on_sentinels
 from tests.chaos.failovers import CLUSTER, SENTINEL
@@ -69,6 +72,12 @@ def chaos(
         bool,
         typer.Option("--postgres", help="Start a PostgreSQL server, and stop it as a fault, too. Two nodes have one."),
     ] = False,
+    beside: Annotated[
+        str | None,
+        typer.Option(
+            help="With --cluster or --sentinel: the second node runs the code of this commit, as in an upgrade."
+        ),
+    ] = None,
     patience: Annotated[
         float, typer.Option(min=1, max=60, help="Seconds within which an answer has to come; more on a busy machine.")
     ] = ANSWER_SECONDS_MAX,
@@ -82,8 +91,8 @@ def chaos(
     Exit code 1 if a change was lost or doubled or another rule was violated. Then the seed and the round are printed,
     and the service's folder is kept.
     """
-    if (cluster and sentinel) or (disk and not cluster):
-        sys.exit("one of --cluster and --sentinel; --disk belongs to --cluster")
+    if (cluster and sentinel) or (disk and not cluster) or (beside and not (cluster or sentinel)):
+        sys.exit("one of --cluster and --sentinel; --disk belongs to --cluster, --beside to either")
     form = ON_CLUSTER if cluster else ON_SENTINELS if sentinel else ALONE
     if unknown := set(fault or ()) - form.faults.keys():
         sys.exit(f"there is no fault {', '.join(sorted(unknown))}; there are {', '.join(form.faults)}")
@@ -92,10 +101,16 @@ def chaos(
     console.print(f"seed {seed}")
     faults = {name: form.faults[name] for name in fault or form.faults}
     starts = postgres or (form is not ALONE and database_url is None)
-    with running_postgres() if starts else nullcontext() as server:
+    with running_postgres() if starts else nullcontext() as server, TemporaryDirectory() as older:
         url = server.url("postgres") if server is not None else database_url
-        level = {"level": "disk"} if disk else {}
-        opened = form.open(url, workers or form.workers, postgres=server, answer_seconds=patience, **level)
+        more: dict[str, object] = {"level": "disk"} if disk else {}
+        if beside is not None:
+            try:
+                check_out(beside, Path(older))
+            except PartError as error:
+                sys.exit(str(error))
+            more["second"] = {"PYTHONPATH": older, "PYTHONSAFEPATH": "1"}
+        opened = form.open(url, workers or form.workers, postgres=server, answer_seconds=patience, **more)
         sys.exit(asyncio.run(run(minutes, seed, faults, opened, json_file, console)))
 
 

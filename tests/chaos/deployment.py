@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 import httpx
@@ -40,6 +41,8 @@ LOOK_SECONDS = 0.1
 
 REPLICAS = 2
 """Of each primary."""
+
+NO_MORE: Mapping[str, str] = MappingProxyType({})
 
 CALLS_PER_SECOND = 250
 """What buyers ask of two nodes, at most: servers, nodes and buyers share a machine, and a failover has to have time."""
@@ -290,9 +293,12 @@ async def open_on_cluster(
     folder: Path | None = None,
     postgres: PostgresServer | None = None,
     answer_seconds: float = ANSWER_SECONDS_MAX,
+    second: Mapping[str, str] = NO_MORE,
     level: Level = "replica",
 ) -> AsyncIterator[Deployment[Cluster]]:
     """Runs two nodes on a cluster of three primaries. Folders as in `open_embedded`.
+
+    `second` is what the second node has in its environment that the first one has not.
 
     One replica has to confirm, so sales go on while the other is away. The cluster promotes one that has everything. At
     level `disk` none has to.
@@ -304,7 +310,7 @@ async def open_on_cluster(
     with running_cluster(3, REPLICAS, *options) as cluster:
         acknowledged = {"BOOKING_ACK": level, "BOOKING_ACK_REPLICAS": "1"}
         async with _two_nodes(
-            cluster, acknowledged, database_url, workers, folder, postgres, answer_seconds
+            cluster, acknowledged, database_url, workers, folder, postgres, answer_seconds, second
         ) as deployment:
             deployment.may_lose = level == "disk"
             yield deployment
@@ -317,15 +323,16 @@ async def open_on_sentinels(
     folder: Path | None = None,
     postgres: PostgresServer | None = None,
     answer_seconds: float = ANSWER_SECONDS_MAX,
+    second: Mapping[str, str] = NO_MORE,
 ) -> AsyncIterator[Deployment[Watched]]:
-    """Runs two nodes on a primary that three Sentinels watch. Folders as in `open_embedded`.
+    """Runs two nodes on a primary that three Sentinels watch. Folders and `second` as in `open_on_cluster`.
 
     All replicas have to confirm: Sentinels promote one while the primary may still sell with another.
     """
     with running_sentinels(3, REPLICAS) as watched:
         acknowledged = {"BOOKING_ACK": "replica", "BOOKING_ACK_REPLICAS": str(REPLICAS)}
         async with _two_nodes(
-            watched, acknowledged, database_url, workers, folder, postgres, answer_seconds
+            watched, acknowledged, database_url, workers, folder, postgres, answer_seconds, second
         ) as deployment:
             yield deployment
 
@@ -342,6 +349,7 @@ async def _two_nodes(
     folder: Path | None,
     postgres: PostgresServer | None,
     answer_seconds: float,
+    second: Mapping[str, str],
 ) -> AsyncIterator[Deployment[Replicated]]:
     assert database_url is not None, "two nodes need a database that both reach"
     environment = {
@@ -351,7 +359,10 @@ async def _two_nodes(
         **acknowledged,
     }
     with _folder(folder) as own:
-        nodes = [(own / name, {**environment, "BOOKING_NODE": name}) for name in ("one", "two")]
+        nodes = [
+            (own / name, {**environment, "BOOKING_NODE": name, **more})
+            for name, more in (("one", NO_MORE), ("two", second))
+        ]
         async with _opened(nodes, lambda _: redis, postgres, answer_seconds) as deployment:
             deployment.calls_per_second = CALLS_PER_SECOND
             yield deployment
