@@ -27,6 +27,9 @@ EARLY_BATCH = 16
 reads the rest of a burst."""
 
 
+WHY_UNSENT = ServerUnverified, NotExecuted
+"""Errors of calls that say why no other call was sent either."""
+
 SECOND_ANSWER_SECONDS_MIN = 0.5
 """How long a server has at least for a batch with commands that another one has refused. With ANSWER_SECONDS_MAX, up to
 which they are sent again, that is the contract's 2 s."""
@@ -229,10 +232,7 @@ class CommandBatcher:
         if lost:
             if self._lost is not None:
                 self._lost()
-            # Those that wait were not sent, and have waited as long as the lost ones.
-            unsent = next((call.answer for call in calls if isinstance(call.answer, ServerUnverified)), None)
-            while self._queue:
-                fail(self._queue.popleft(), unsent or InventoryUnavailable("Redis cannot be reached"))
+            self._fail_waiting(next((call.answer for call in calls if isinstance(call.answer, WHY_UNSENT)), None))
         deferred = [command for run, call in zip(runs, calls, strict=True) for command in _take_deferred(run, call)]
         self._queue.extendleft(reversed(deferred))
         self._flush()  # first, so that Redis works while the answers are delivered
@@ -243,6 +243,16 @@ class CommandBatcher:
                 task.add_done_callback(self._saving.discard)
             else:
                 self._deliver(run, call.answer)
+
+    def _fail_waiting(self, why: InventoryUnavailable | None) -> None:
+        """The connection is lost: those that wait were not sent, and have waited as long as the lost ones."""
+        waiting = [*self._queue]
+        self._queue.clear()
+        if waiting and isinstance(why, NotExecuted) and self._send_elsewhere is not None:
+            self._send_elsewhere(waiting, [why])
+            return
+        for command in waiting:
+            fail(command, why or InventoryUnavailable("Redis cannot be reached"))
 
     async def _answer_saved(self, run: list[Command], answer: Rows, saved: Callable[[int], Awaitable[bool]]) -> None:
         try:

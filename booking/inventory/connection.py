@@ -10,9 +10,23 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
-from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.errors import InventoryUnavailable, NotExecuted
+
+PASSING = (AskError, BusyLoadingError, ClusterDownError, MasterDownError, MovedError, ReadOnlyError, TryAgainError)
+"""Refusals of a server that does not have the shard, or not yet; see `NotExecuted`."""
 
 REFUSED_COMMAND = re.compile(r"(?:User (\S+) )?has no permissions to run the '([\w|]+)' command")
 """What Redis says of a command that its ACL refuses. The same stands in the middle of a script's error."""
@@ -73,7 +87,12 @@ def raise_first(replies: Iterable[Any]) -> None:
     """Raises InventoryUnavailable if one of the replies is an error."""
     for reply in replies:
         if isinstance(reply, Exception):
-            raise InventoryUnavailable(f"Redis refuses ({reason_of(reply)})")
+            raise refused(reply)
+
+
+def refused(reply: Exception) -> InventoryUnavailable:
+    """The error that a server's refusal becomes."""
+    return (NotExecuted if isinstance(reply, PASSING) else InventoryUnavailable)(f"Redis refuses ({reason_of(reply)})")
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from booking.inventory.errors import (
     NewlyFenced,
     NotExecuted,
     OutcomeUnknown,
-    ServerUnverified,
     ShardFenced,
 )
 from booking.inventory.keys import EVENT_KEY_NAMES
@@ -360,7 +359,7 @@ class ScriptConnection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - the waiting callers need an answer after any error
             await connection.disconnect(nowait=True)
             self._connecting = None
-            self._lose(reason_of(error), error if isinstance(error, ServerUnverified) else None)
+            self._lose(reason_of(error), error if isinstance(error, InventoryUnavailable) else None)
             return
         self._connecting = None
         self._take_over(connection)

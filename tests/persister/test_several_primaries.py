@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from redis.crc import key_slot
 
+from booking.domain.outcomes import Status
 from booking.inventory import keys
 from booking.persister import persister as module
 from tests.fixtures.cluster import Cluster, Node, running_cluster, running_sentinels
@@ -48,6 +49,19 @@ async def test_every_shard_of_a_cluster_is_persisted_once(sale: Sale) -> None:
         await sale.book("ann")
         await eventually_async(lambda: sale.persisted("ann"), "SQL has ann's bookings")
     assert await sale.differences() == {}
+
+
+async def test_a_server_that_is_not_the_primary_yet_fails_no_call(tmp_path: Path) -> None:
+    """In a planned failover some server may say that a replica has the shards before the replica says so."""
+    with running_cluster(3, 1) as cluster:
+        async with open_sale(cluster.url, tmp_path) as sale:
+            primary = cluster.nodes[0]
+            (replica,) = cluster.replicas_of(primary)
+            for number, event_id in enumerate(events_at(sale, primary.address)):
+                slot = key_slot(keys.epoch(keys.shard_of(event_id, SHARDS)))
+                sale.topology.moved(f"MOVED {slot} {replica.location}")
+                outcome = await sale.office.book(event_id, f"buyer-{number}")  # before the map is refreshed
+                assert outcome.status is Status.BOOKED
 
 
 async def test_a_stopped_primary_stops_only_its_own_shards_persistence(
