@@ -65,7 +65,7 @@ class Reply:
 class Command:
     """One caller's item of a call. The future gives the caller the reply and the index of its own row."""
 
-    __slots__ = ("future", "item", "prepared", "queued_at", "replay", "request", "was_refused")
+    __slots__ = ("asked_at", "future", "item", "prepared", "queued_at", "replay", "request", "was_refused")
 
     def __init__(
         self,
@@ -75,8 +75,10 @@ class Command:
         request: str,
         future: asyncio.Future[tuple[Reply, int]],
         queued_at: float,  # on the monotonic clock: the time of a uvloop stands still during a turn
+        asked_at: float | None,
     ) -> None:
         self.queued_at = queued_at
+        self.asked_at = queued_at if asked_at is None else asked_at
         self.was_refused = False
         self.prepared = prepared
         self.item = item
@@ -136,10 +138,12 @@ class CommandBatcher:
         item: tuple[Argument, ...] = (),
         replay: str | None = None,
         request: str = "",
+        asked_at: float | None = None,
     ) -> asyncio.Future[tuple[Reply, int]]:
         """Queues a command. `replay` is the Redis key of the caller's first answers to idempotency keys.
 
-        `request` is stored with the answer: the idempotency key, the request's id, and what was asked.
+        `request` is stored with the answer: the idempotency key, the request's id, and what was asked. `asked_at` is
+        the monotonic clock's time at which the caller was asked, if another command has taken some time since then.
 
         The future raises InventoryUnavailable or OutcomeUnknown. Raises Overloaded if the queue is full, and
         InventoryUnavailable after `close`.
@@ -151,7 +155,7 @@ class CommandBatcher:
             self.metrics.count("booking_sheds_total")
             raise Overloaded(f"{self._queue_limit} commands are waiting")
         future = self._loop.create_future()
-        self._queue.append(Command(prepared, item, replay, request, future, monotonic()))
+        self._queue.append(Command(prepared, item, replay, request, future, monotonic(), asked_at))
         if self._in_flight is None:
             if waiting + 1 >= EARLY_BATCH:
                 self._flush()
@@ -207,7 +211,7 @@ class CommandBatcher:
                 if self._observe_delay is not None:
                     self._observe_delay(monotonic() - batch[0].queued_at, size)
                 if batch[0].was_refused:  # they come first, and have waited for the longest time
-                    left = ANSWER_SECONDS_MAX + batch[0].queued_at - monotonic()
+                    left = ANSWER_SECONDS_MAX + batch[0].asked_at - monotonic()
                     self._connection.exchange(calls, self._answered, max(SECOND_ANSWER_SECONDS_MIN, left))
                 else:
                     self._connection.exchange(calls, self._answered)

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from booking.domain.details import DETAILS, NO_DETAILS, Detail, Price, detail_to_text
@@ -71,6 +71,8 @@ class Acting:
     user_id: str
     times: int = 1
     """How many times as large as a user's bucket the caller's is."""
+    asked_at: float | None = field(default=None, compare=False)
+    """As in `CommandBatcher.submit`."""
 
 
 class SeenEvent(NamedTuple):
@@ -190,8 +192,13 @@ class BoxOffice:
             return Outcome(Status.EVENT_NOT_FOUND)
         return read_outcome(event_id, user_id, reply.rows[row])
 
-    async def create(self, event_id: int, rules: Rules, organizer_id: str | None = None) -> EventOutcome:
-        """Creates an event. Without an `organizer_id` it belongs to the administrators."""
+    async def create(
+        self, event_id: int, rules: Rules, organizer_id: str | None = None, asked_at: float | None = None
+    ) -> EventOutcome:
+        """Creates an event. Without an `organizer_id` it belongs to the administrators.
+
+        `asked_at` as in `CommandBatcher.submit`.
+        """
         head = (
             rules.name,
             rules.capacity,
@@ -203,7 +210,7 @@ class BoxOffice:
             ),
         )
         items = [part for name in rules.details.members() for part in _rule(name, getattr(rules.details, name))]
-        return await self._change_event("create", event_id, (*head, *items))
+        return await self._change_event("create", event_id, (*head, *items), asked_at)
 
     async def change(
         self,
@@ -211,24 +218,25 @@ class BoxOffice:
         rules: Mapping[str, Detail],
         if_match: str | None = None,
         caller_id: str | None = None,
+        asked_at: float | None = None,
     ) -> EventOutcome:
         """Changes the named rules and details. Times are in milliseconds, and have the names that the scripts use.
 
         If people wait, a much larger capacity is reached in several atomic steps.
 
-        `caller_id` is recorded as the actor of the change.
+        `caller_id` is recorded as the actor of the change. `asked_at` as in `CommandBatcher.submit`.
 
         With `if_match`, ANY_TAG or `Event.rules_tag`s separated by spaces, it changes them only if they are as in one
         of these versions. Raises OutcomeUnknown if a later step fails.
         """
         items = [part for name, value in rules.items() for part in _rule(name, value)]
         condition, caller = "" if if_match is None else if_match or NO_TAG, caller_id or ""
-        outcome = await self._change_event("change", event_id, (condition, caller, *items))
+        outcome = await self._change_event("change", event_id, (condition, caller, *items), asked_at)
         while outcome.status is Status.MORE_TO_CHANGE:
             if condition not in ("", ANY_TAG) and outcome.event is not None:
                 condition = outcome.event.rules_tag
             try:
-                outcome = await self._change_event("change", event_id, (condition, caller, *items))
+                outcome = await self._change_event("change", event_id, (condition, caller, *items), None)
             except InventoryUnavailable as error:  # it means "nothing was changed", which earlier steps make false
                 raise OutcomeUnknown(f"changed in part ({error})") from None
             if outcome.status is Status.PRECONDITION_FAILED:
@@ -403,15 +411,18 @@ class BoxOffice:
         if key is not None:
             replay = keys.answers(event_id, self.shards, str(item[0]) if acting is None else acting.user_id)
             request = f"{key.key}\n{key.request_id}\n{asked}"
-        reply, row = await cached.batcher.submit(cached.prepared, item, replay, request)
+        asked_at = None if acting is None else acting.asked_at
+        reply, row = await cached.batcher.submit(cached.prepared, item, replay, request, asked_at)
         outcome = read_outcome(event_id, str(item[0]), reply.rows[row])
         if outcome.status is Status.EVENT_NOT_FOUND:
             self._cached_calls.pop((name, event_id, acting), None)
         return outcome
 
-    async def _change_event(self, name: str, event_id: int, head: Sequence[Argument]) -> EventOutcome:
+    async def _change_event(
+        self, name: str, event_id: int, head: Sequence[Argument], asked_at: float | None
+    ) -> EventOutcome:
         prepared = self._prepare(load(name), event_id, *head)
-        reply, _ = await self._batcher(event_id).submit(prepared)
+        reply, _ = await self._batcher(event_id).submit(prepared, asked_at=asked_at)
         row = reply.rows[0]
         status = Status(int(row[0]))
         if status is Status.CAPACITY_BELOW_SOLD:

@@ -22,8 +22,8 @@ class PrimaryBatchers:
     """Batchers are opened when a shard needs one, and closed when their server has no shard any more.
 
     On one fixed server a refusal is the answer. Elsewhere a command that a server refused before it ran it is sent
-    again, until it has waited for ANSWER_SECONDS_MAX. After MOVED this is done at once, so that the commands about an
-    event keep their order.
+    again, until ANSWER_SECONDS_MAX after its caller was asked. After MOVED this is done at once, so that the commands
+    about an event keep their order.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class PrimaryBatchers:
         """Gives commands to the servers that have their shards. A command that has waited too long fails with `why`."""
         deadline, unknown, dealt = monotonic() - ANSWER_SECONDS_MAX, list[Command](), dict[str, list[Command]]()
         for command in commands:
-            if command.queued_at < deadline or self._is_closed:
+            if command.asked_at < deadline or self._is_closed:
                 fail(command, why)
                 continue
             command.was_refused = True

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from time import monotonic
 
 import pytest
 from redis import Redis
@@ -256,6 +257,22 @@ async def test_a_planned_failover_under_load_fails_no_call(level: Level, replica
             assert [error for _, error in sale.errors if not isinstance(error, expected)] == []
         async with selling_beside(cluster.url) as office:
             assert all(lag.whole for lag in await office.lags())
+
+
+async def test_a_refused_command_is_sent_again_for_as_long_as_its_request_may_take(six_nodes: Cluster) -> None:
+    """A request of two commands may have waited for the first one already."""
+    async with selling(six_nodes.url) as sale:
+        primary = six_nodes.nodes[0]
+        (replica,) = six_nodes.replicas_of(primary)
+        event_id, *_ = at(sale, primary.address)
+        moved = f"MOVED {slot_of(primary, event_id)} {replica.location}"
+        sale.topology.moved(moved)
+        with pytest.raises(InventoryUnavailable):
+            await sale.office.change(event_id, {"capacity": 50}, asked_at=monotonic() - ANSWER_SECONDS_MAX)
+        sale.topology.moved(moved)
+        outcome = await sale.office.change(event_id, {"capacity": 50}, asked_at=monotonic())
+        assert outcome.event is not None
+        assert outcome.event.rules.capacity == 50
 
 
 CUT_OFF_SECONDS = 0.4

@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import islice
+from time import monotonic
 from zlib import crc32
 
 from starlette.datastructures import QueryParams
@@ -45,12 +46,13 @@ class EventEndpoints:
 
     async def initialize(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`POST /initialize`."""
+        asked_at = monotonic()
         caller = await require_organizer(self._credentials, scope)
         faults: list[Fault] = []
         rules = validate(InitializeRequest, await read_json(scope, receive, faults), faults).rules()
-        outcome = await self._office.create(await self._office.next_event_id(), rules, caller.user_id)
+        outcome = await self._office.create(await self._office.next_event_id(), rules, caller.user_id, asked_at)
         while outcome.status is Status.EVENT_EXISTS:  # the counter is behind; each try increments it
-            outcome = await self._office.create(await self._office.next_event_id(), rules, caller.user_id)
+            outcome = await self._office.create(await self._office.next_event_id(), rules, caller.user_id, asked_at)
         event = outcome.event
         assert event is not None, "the body's check has refused what the script refuses"
         body = success("Event created successfully", event_data(event), event_id=event.id, eventd=event.id)
@@ -59,13 +61,15 @@ class EventEndpoints:
 
     async def change(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`PATCH /events/{event_id}`."""
+        asked_at = monotonic()
         caller = await require_organizer(self._credentials, scope)
         event_id = event_id_of(scope["path_params"]["event_id"])
         if event_id is not None and not caller.admin:
             require_owner(caller, await self._office.get_event(event_id))
         faults: list[Fault] = []
         rules = validate(ChangeRequest, await read_json(scope, receive, faults), faults).changes()
-        outcome = await self._office.change(read_event_id(scope), rules, read_if_match(scope), caller.user_id)
+        event_id, condition = read_event_id(scope), read_if_match(scope)
+        outcome = await self._office.change(event_id, rules, condition, caller.user_id, asked_at)
         if outcome.status is Status.PRECONDITION_FAILED:
             raise Problem("precondition_failed")
         if outcome.status is Status.CAPACITY_BELOW_SOLD:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from math import ceil
+from time import monotonic
 from typing import Any
 
 from starlette.types import Receive, Scope
@@ -163,12 +164,13 @@ class CommandEndpoint:
         """The caller, who may act for another user. Raises Problem (403) if they may not."""
         if caller.service:
             return Acting(caller.user_id, SERVICE_TIMES)
+        asked_at = monotonic()
         caller = await self._credentials.caller(scope, recheck=True)  # the role must be current
         if not caller.organizer:
             raise Problem("forbidden", "Only the event's organizer or a service may act for another user.")
         if not caller.admin:
             require_owner(caller, await self._office.get_event(event_id))
-        return Acting(caller.user_id)
+        return Acting(caller.user_id, asked_at=asked_at)
 
     async def _charge(self, body: Any, caller: Caller) -> None:
         """Applies the rate limit to a call that does not reach the atomic step.
