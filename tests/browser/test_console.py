@@ -297,13 +297,15 @@ def test_nothing_of_a_sale_is_asked_for_or_can_be_changed_before_it_is_known(api
     asked: list[str] = []
     waiting: list[Route] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.route("**/live?*", lambda route: waiting.append(route))
-    with page.expect_request("**/live?*"):
+    for address in ("**/live?*", "**/events?*"):  # either tells of the sale
+        page.route(address, lambda route: waiting.append(route))
+    with page.expect_request("**/live?*"), page.expect_request("**/events?*"):
         visitor.go(f"/console#sale-{event_id}")
     expect(page.get_by_role("button", name="Change")).to_be_hidden()
     ask_last(page)
     assert not any(url.endswith("/report") for url in asked)
-    waiting[0].continue_()
+    for route in waiting:
+        route.continue_()
     page.get_by_role("button", name="Change").click()
     expect(page.get_by_role("dialog")).to_contain_text("Change the sale")
 
