@@ -224,9 +224,10 @@ def _check(email: str) -> None:
 
 
 def _ask_password() -> str:
+    bounds = f"{PASSWORD_CHARACTERS_MIN} to {PASSWORD_CHARACTERS_MAX} characters"
     try:
         if sys.stdin.isatty():
-            password = getpass("Password: ")
+            password = getpass(f"Password ({bounds}): ")
             if getpass("The same again: ") != password:
                 raise ValueError("the two passwords differ")
         else:
@@ -236,5 +237,5 @@ def _ask_password() -> str:
     except EOFError:
         raise ValueError("no password was given") from None
     if not PASSWORD_CHARACTERS_MIN <= len(password) <= PASSWORD_CHARACTERS_MAX:
-        raise ValueError(f"the password has to have {PASSWORD_CHARACTERS_MIN} to {PASSWORD_CHARACTERS_MAX} characters")
+        raise ValueError(f"the password has to have {bounds}")
     return password

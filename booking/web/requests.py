@@ -203,6 +203,14 @@ def read_page(
     return Page(int(text), place)
 
 
+def read_flag(scope: Scope, name: str, faults: list[Fault]) -> bool:
+    """Whether the query says `name=true`; false without it. Any other value is added to `faults`."""
+    value = QueryParams(scope["query_string"]).get(name, "false")
+    if value not in ("true", "false"):
+        faults.append(Fault(f"?{name}", f"{name} has to be true or false."))
+    return value == "true"
+
+
 def not_in_list() -> Fault:
     """The fault of a `starting_after` that is not in the list."""
     return Fault("?starting_after", "starting_after has to be the id of something in the list.")

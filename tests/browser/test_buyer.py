@@ -263,7 +263,7 @@ def test_a_connection_that_breaks_is_made_again(api: Api, sit: Sit) -> None:
     visitor.page.on("requestfailed", lambda request: tries.append(request.url))
     visitor.go(f"/sale/{event_id}")
     expect(visitor.page.locator("#connection")).to_contain_text("The sale cannot be read at the moment.")
-    expect(visitor.page.locator(".ticket")).to_be_hidden()
+    expect(visitor.page.get_by_role("heading", name="Sign in to book")).to_be_visible()
     expect(visitor.page.locator(".left")).to_contain_text("3 of 3 tickets left")
     expect(visitor.page.locator("#connection")).to_be_empty()
     api.user().book(event_id)

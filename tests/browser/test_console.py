@@ -8,7 +8,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.contract.api import Api
 from tests.contract.client import fresh
 
-from .chromium import PATIENCE_MS
+from .chromium import PATIENCE_MS, PHONE
 from .conftest import Sit
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -297,15 +297,29 @@ def test_nothing_of_a_sale_is_asked_for_or_can_be_changed_before_it_is_known(api
     asked: list[str] = []
     waiting: list[Route] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.route("**/live?*", lambda route: waiting.append(route))
-    with page.expect_request("**/live?*"):
+    for address in ("**/live?*", "**/events?*"):  # either tells of the sale
+        page.route(address, lambda route: waiting.append(route))
+    with page.expect_request("**/live?*"), page.expect_request("**/events?*"):
         visitor.go(f"/console#sale-{event_id}")
     expect(page.get_by_role("button", name="Change")).to_be_hidden()
     ask_last(page)
     assert not any(url.endswith("/report") for url in asked)
-    waiting[0].continue_()
+    for route in waiting:
+        route.continue_()
     page.get_by_role("button", name="Change").click()
     expect(page.get_by_role("dialog")).to_contain_text("Change the sale")
+
+
+def test_a_fault_of_the_service_is_told_on_a_phone_without_scrolling_sideways(sit: Sit) -> None:
+    reason = "PersisterIsBehind: SQL lacks 12345 changes of shard 1, the oldest of 62 s ago"
+    persister = {"ok": False, "reason": reason, "lag_entries": 12345, "lag_seconds": 62}
+    parts = {"redis": {"ok": True}, "database": {"ok": True}, "persister": persister}
+    page = (visitor := sit(fresh("organizer"), "organizer", viewport=PHONE)).page
+    visitor.expected.append("status of 503")
+    page.route("**/readyz", lambda route: route.fulfill(status=503, json={"status": "unavailable", "parts": parts}))
+    visitor.go("/console")
+    expect(page.locator("#health")).to_contain_text("SQL lacks 12345 changes")
+    assert not visitor.overflows()
 
 
 def test_a_double_click_pauses_without_resuming_at_once(api: Api, sit: Sit) -> None:

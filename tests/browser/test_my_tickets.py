@@ -34,6 +34,18 @@ def ticket(part: Page | Locator, name: str) -> Locator:
     return part.get_by_role("listitem").filter(has=page.get_by_role("heading", name=name))
 
 
+def test_the_bar_of_a_hold_shows_how_much_of_it_is_left(api: Api, sit: Sit) -> None:
+    event_id = api.event(hold_seconds=600)
+    me = api.user()
+    me.book(event_id)
+    assert api.organizer.call("PATCH", f"/events/{event_id}", {"hold_seconds": 6_000}).status == 200
+    visitor = sit(me.id)
+    for path in ("/me", f"/sale/{event_id}"):
+        visitor.go(path)
+        shown = "() => [...document.querySelectorAll('progress')].some(({ value }) => value > 0 && value <= 0.1)"
+        visitor.page.wait_for_function(shown)
+
+
 def test_every_booking_is_listed_with_what_became_of_it(api: Api, sit: Sit) -> None:
     me = api.user()
     names = {kind: fresh(kind) for kind in ("kept", "held", "waited", "given", "lapsed", "offered")}

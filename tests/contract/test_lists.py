@@ -41,6 +41,19 @@ def test_an_invalid_page_parameter_is_named(api: Api, query: str) -> None:
     assert (answer.status, answer.body["errors"][0]["pointer"]) == (422, f"?{query.partition('=')[0]}")
 
 
+def test_a_users_history_has_each_of_its_events_once_if_they_are_wanted(api: Api) -> None:
+    first, second = api.event(event_name="First", venue="Hall"), api.event()
+    me = api.user()
+    for event_id in (first, second, first):
+        me.book(event_id)
+        me.cancel(event_id)
+    assert [one["id"] for one in me.get("/bookings?with_events=true").body["events"]] == [first, second]
+    assert me.get("/bookings?with_events=true&limit=1").body["events"] == [api.look(first)]
+    assert me.get("/bookings").body["events"] == me.get("/bookings?with_events=false").body["events"] == []
+    refused = me.get("/bookings?with_events=yes&limit=0")
+    assert [fault["pointer"] for fault in refused.body["errors"]] == ["?with_events", "?limit"]
+
+
 def test_only_organizers_may_list_an_events_bookings(api: Api) -> None:
     event_id, (buyer,) = api.sold_out()
     for path in ("bookings", "report"):

@@ -329,7 +329,7 @@ def test_a_terminal_prompts_twice_and_shows_no_password(tmp_path: Path, second: 
     ) as process:
         os.close(terminal)
         shown = b""
-        for prompt, answer in ((b"Password: ", "open sesame"), (b"The same again: ", second)):
+        for prompt, answer in ((b"Password (8 to 256 characters): ", "open sesame"), (b"The same again: ", second)):
             while prompt not in shown:
                 shown += os.read(keyboard, 1024)
             os.write(keyboard, answer.encode() + b"\n")
@@ -450,13 +450,13 @@ def test_ctrl_c_ends_a_command_with_a_message_and_no_traceback(tmp_path: Path) -
     ) as process:  # fmt: skip
         os.close(terminal)
         shown = b""
-        while b"Password: " not in shown:
+        while b"characters): " not in shown:
             shown += os.read(keyboard, 1024)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == EXIT_STOPPED
         shown += os.read(keyboard, 4096)
     os.close(keyboard)
-    assert shown.split() == [b"Password:", b"booking:", b"stopped"]
+    assert shown.split() == b"Password (8 to 256 characters): booking: stopped".split()
 
 
 def test_a_quick_command_imports_neither_the_database_s_nor_redis_s_library(tmp_path: Path) -> None:

@@ -116,16 +116,24 @@ def test_any_time_in_any_zone_can_be_told(at_ms: int, zone: str | None) -> None:
     assert f"({zone})" in told["about"] or " UTC</" in told["about"]
 
 
-async def test_the_page_follows_a_change_of_the_details_and_no_booking() -> None:
+async def test_the_page_follows_a_change_of_the_details_or_the_state_and_no_other_booking() -> None:
     office = Office(EVENT)
     endpoints = PageEndpoints(cast("BoxOffice", office))
     request: dict[str, Any] = scope(path="/sale/7") | {"path_params": {"event_id": "7"}}
     bodies = []
-    for change in ({}, {"seq": 9, "available": 1}, {"rules": Rules("B", 10), "rules_version": "10-1"}):
+    for change in (
+        {},
+        {"seq": 9, "available": 1},
+        {"seq": 10, "available": 0},
+        {"seq": 11, "available": 1, "waiting_count": 1},
+        {"rules": Rules("B", 10), "rules_version": "10-1"},
+    ):
         office._answer = replace(EVENT, **change)
         bodies.append((await call(endpoints.sale, request)).body)
     assert bodies[0] == bodies[1]
-    assert b"<title>B</title>" in bodies[2]
+    assert b"&quot;would_wait&quot;:false" in bodies[1]
+    assert b"&quot;would_wait&quot;:true" in bodies[2] == bodies[3]
+    assert b"<title>B</title>" in bodies[4]
 
 
 @pytest.mark.parametrize("public_url", [None, "https://example.com/shop"])

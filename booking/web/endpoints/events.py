@@ -5,7 +5,6 @@ from itertools import islice
 from time import monotonic
 from zlib import crc32
 
-from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope
 
 from booking.domain.model import Event
@@ -20,7 +19,7 @@ from booking.web.local_limits import LocalBuckets, address_key
 from booking.web.organizers import require_organizer, require_owner, require_user
 from booking.web.problems import Fault, Problem, invalid
 from booking.web.request_schemas import ChangeRequest, InitializeRequest, dates_inverted, validate, window_inverted
-from booking.web.requests import USER, event_id_of, not_in_list, read_event_id, read_json, read_page
+from booking.web.requests import USER, event_id_of, not_in_list, read_event_id, read_flag, read_json, read_page
 from booking.web.response_schemas import PaymentSecretData
 from booking.web.responses import PlainResponse, booking_data, details_data, event_data, success
 
@@ -123,11 +122,10 @@ class EventEndpoints:
 
         Events whose primary is away are only named; if none can be read, that is the answer.
         """
-        mine, faults = QueryParams(scope["query_string"]).get("mine", "false"), list[Fault]()
-        caller = await require_organizer(self._credentials, scope) if mine == "true" else None
+        faults: list[Fault] = []
+        mine = read_flag(scope, "mine", faults)
+        caller = await require_organizer(self._credentials, scope) if mine else None
         self._reads.charge(address_key(scope) if caller is None else caller.user_id)
-        if mine not in ("true", "false"):
-            faults.append(Fault("?mine", "mine has to be true or false."))
         page = read_page(scope, event_id_of, faults)
         if page.starting_after is None:
             below = await self._office.last_event_id() + 1

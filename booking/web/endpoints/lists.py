@@ -1,8 +1,9 @@
 """Lists of bookings: a user's own bookings of all events, and all bookings of an event for its organizer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from starlette.datastructures import QueryParams
@@ -10,7 +11,6 @@ from starlette.types import Receive, Scope, Send
 
 from booking.auth.emails import comparable
 from booking.domain.model import Booking, BookingStatus
-from booking.domain.outcomes import Outcome
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable
 from booking.ledger import reports
@@ -21,8 +21,11 @@ from booking.web.endpoints.exports import FORMATS, Exports, listed_data
 from booking.web.local_limits import LocalBuckets
 from booking.web.organizers import require_organizer, require_owner, require_user
 from booking.web.problems import Fault, Problem, invalid
-from booking.web.requests import USER, booking_id_of, not_in_list, read_event_id, read_page
-from booking.web.responses import PlainResponse, booking_data, send_response, success
+from booking.web.requests import USER, booking_id_of, not_in_list, read_event_id, read_flag, read_page
+from booking.web.response_schemas import EventData
+from booking.web.responses import PlainResponse, booking_data, event_data, send_response, success
+
+Read = TypeVar("Read")
 
 JSON = "json"
 
@@ -84,19 +87,24 @@ class ListEndpoints:
         self._exports = Exports(ledger)
 
     async def own(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
-        """`GET /bookings`: the caller's bookings in every state, newest first."""
+        """`GET /bookings`: the caller's bookings in every state, newest first, and with `with_events` their events."""
         caller = self._credentials.caller_now(scope) or await self._credentials.caller(scope)
         scope[USER] = caller.user_id
         require_user(caller)
         self._reads.charge(caller.user_id)
-        page = read_page(scope, booking_id_of)
+        faults: list[Fault] = []
+        with_events = read_flag(scope, "with_events", faults)
+        page = read_page(scope, booking_id_of, faults)
         complete = await self._read_your_writes.reach()
         async with self._turns.of(caller.user_id):
             found = await self._ledger.user_bookings(caller.user_id, page.limit + 1, page.starting_after)
         if found is None:
             raise invalid(not_in_list())
-        data = [booking_data(booking) for booking in await self._with_positions(found[: page.limit])]
-        body = success("Fetched bookings", data, has_more=len(found) > page.limit, up_to_date=complete)
+        shown = found[: page.limit]
+        data = [booking_data(booking) for booking in await self._with_positions(shown)]
+        events = await self._events_of(shown) if with_events else list[EventData]()
+        has_more = len(found) > page.limit
+        body = success("Fetched bookings", data, has_more=has_more, up_to_date=complete, events=events)
         return PlainResponse(200, body)
 
     async def of_event(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,15 +155,26 @@ class ListEndpoints:
         """
         waiting = [booking for booking in bookings if booking.status is BookingStatus.WAITING]
         reads = [self._office.get_booking(booking.event_id, booking.user_id) for booking in waiting]
-        outcomes = await asyncio.gather(*reads, return_exceptions=True)
-        current: dict[str, Booking] = {}
-        for outcome in outcomes:
-            if isinstance(outcome, Outcome):
-                if outcome.booking is not None:
-                    current[outcome.booking.id] = outcome.booking
-            elif not isinstance(outcome, InventoryUnavailable):
-                raise outcome
+        found = [outcome.booking for outcome in await _available(reads)]
+        current = {booking.id: booking for booking in found if booking is not None}
         return [current.get(booking.id, booking) for booking in bookings]
+
+    async def _events_of(self, bookings: Sequence[Booking]) -> list[EventData]:
+        """The events of the bookings, each once. The reads share batches. One whose shard is away is left out."""
+        ids = dict.fromkeys(booking.event_id for booking in bookings)
+        found = await _available([self._office.get_event(event_id) for event_id in ids])
+        return [event_data(event) for event in found if event is not None]
+
+
+async def _available(reads: Sequence[Awaitable[Read]]) -> list[Read]:
+    """What these reads of Redis gave, less those whose shard is away. Raises any other failure."""
+    found: list[Read] = []
+    for read in await asyncio.gather(*reads, return_exceptions=True):
+        if not isinstance(read, BaseException):
+            found.append(read)
+        elif not isinstance(read, InventoryUnavailable):
+            raise read
+    return found
 
 
 def _read_filter(scope: Scope, faults: list[Fault]) -> Filter:

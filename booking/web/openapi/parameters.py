@@ -143,6 +143,12 @@ PARAMETERS: dict[str, JsonObject] = {
         "The organizer's own events, whatever their visibility; an administrator's are all.",
         {"type": "boolean", "default": False},
     ),
+    "with_events": _parameter(
+        "with_events",
+        "query",
+        "Whether `events` has the events of the bookings.",
+        {"type": "boolean", "default": False},
+    ),
     "status": _parameter(
         "status",
         "query",

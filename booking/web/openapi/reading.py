@@ -1,6 +1,7 @@
 """The operations that only read."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from booking.web import response_schemas
 from booking.web.endpoints import health
@@ -14,6 +15,15 @@ from booking.web.openapi.schemas import HAS_MORE, UNAVAILABLE, UP_TO_DATE, list_
 BOOKING = ref(response_schemas.BookingData)
 EVENT = ref(response_schemas.EventData)
 DETAILS = ref(response_schemas.DetailsData)
+
+EVENTS_OF_BOOKINGS = (
+    {
+        **list_of(response_schemas.EventData),
+        "description": "With `with_events`, the events of these bookings as they are now, each once; else empty. An "
+        "event whose Redis server is away is left out.",
+    },
+    list[Any](),
+)
 TEXT = {"type": "string"}
 EVENT_CONTENT = success("Fetched event", EVENT, examples.EVENT)
 SEQ = ({"type": "integer", "description": "The event's seq whose state the list shows."}, 5)
@@ -172,10 +182,11 @@ READING = (
                     [examples.BOOKING],
                     has_more=HAS_MORE,
                     up_to_date=UP_TO_DATE,
+                    events=EVENTS_OF_BOOKINGS,
                 ),
             ),
         ),
-        parameters=("limit", "bookings.starting_after"),
+        parameters=("limit", "bookings.starting_after", "with_events"),
         reads_database=True,
     ),
     Operation(

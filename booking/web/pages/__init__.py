@@ -8,11 +8,11 @@ from string import Template
 
 from starlette.types import Receive, Scope, Send
 
-from booking.domain.model import Event
+from booking.domain.model import Event, EventState
 from booking.inventory.box_office import BoxOffice
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.web.headers import fields_of
-from booking.web.pages.about import about
+from booking.web.pages.about import about, would_wait
 from booking.web.pages.languages import DEFAULT, TEXTS, filled_in, language_of, text, weighted
 from booking.web.pages.static_assets import POLICY, REVALIDATE, StaticAsset
 from booking.web.pages.static_files import ROOT, script_of
@@ -29,21 +29,22 @@ TICKET_POLICY = POLICY.replace(b"img-src 'self'", b"img-src 'self' blob:")
 """The policy of the page that shows tickets: it loads their pictures with the token, which an image's address lacks."""
 
 RENDERED_MAX = 1_024
-"""Sales whose page is kept in memory until their organizer changes them."""
+"""Sales whose page is kept in memory until it changes."""
 
 
 class PageEndpoints:
     """The pages of a sale. A page holds no counters and nothing of a user: its script loads them.
 
-    A sale's page holds what its organizer has set, so that a link to it can be previewed. It is rendered once for each
-    change of that. So thousands of users who reload a page cost only its bytes.
+    A sale's page holds what its organizer has set, so that a link to it can be previewed, and whether tickets can be
+    booked, so that it shows that without another request. It is rendered once for each change of these. So thousands of
+    users who reload a page cost only its bytes.
     """
 
     def __init__(self, office: BoxOffice, *, sends_mail: bool = False, public_url: str | None = None) -> None:
         self._office = office
         self._public_url = public_url
         self._mail = "on" if sends_mail else "off"
-        self._rendered: dict[tuple[int, str, str], tuple[str, StaticAsset]] = {}
+        self._rendered: dict[tuple[int, str, str], tuple[tuple[str, EventState, bool], StaticAsset]] = {}
 
     async def index(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """`GET /`: the list of sales."""
@@ -85,11 +86,12 @@ class PageEndpoints:
     def _of_event(self, scope: Scope, event: Event) -> StaticAsset:
         """The page of an event, in the language that the client prefers."""
         place = (event.id, root_of(scope), language_of(scope))
+        version = (event.rules_tag, event.state, would_wait(event))
         known = self._rendered.get(place)
-        if known is None or known[0] != event.rules_tag:
+        if known is None or known[0] != version:
             if len(self._rendered) >= RENDERED_MAX:
                 self._rendered.clear()
-            known = self._rendered[place] = (event.rules_tag, self._sale(scope, event))
+            known = self._rendered[place] = (version, self._sale(scope, event))
         return known[1]
 
     def _sale(self, scope: Scope, event: Event | None) -> StaticAsset:

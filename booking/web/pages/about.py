@@ -2,12 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 from html import escape
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
+
+import orjson
 
 from booking.domain.details import Details, Price, Visibility
 from booking.domain.model import Event
 from booking.web.pages.languages import DEFAULT, text
+from booking.web.responses import rules_data
 from booking.web.times import EPOCH, to_text
 
 
@@ -39,14 +42,25 @@ def about(event: Event | None, language: str = DEFAULT, address: str = "") -> di
     `address` is the page's own, with scheme and host; empty if it is not known.
     """
     if event is None:
-        return {"title": escape(text(language, "sale.title")), "meta": "", "about": ""}
+        return {"title": escape(text(language, "sale.title")), "meta": "", "about": "", "event": ""}
     name, details = event.rules.name, event.rules.details
     facts = _named_facts(details, language)
     return {
         "title": escape(name),
         "meta": _meta(name, details, facts, address),
         "about": _about(details, facts, language),
+        "event": escape(orjson.dumps(_for_script(event)).decode()),
     }
+
+
+def _for_script(event: Event) -> dict[str, Any]:
+    """What the page's script can show at once. It has no counters, so that few bookings change the page."""
+    return {**rules_data(event.id, event.rules), "state": event.state, "would_wait": would_wait(event)}
+
+
+def would_wait(event: Event) -> bool:
+    """Whether a booking of one ticket would join the waiting list."""
+    return event.available == 0 or event.waiting_count > 0
 
 
 def _meta(name: str, details: Details, facts: Facts, address: str) -> str:

@@ -39,5 +39,8 @@ export function now() {
   return performance.now() + (earliest + latest) / 2;
 }
 
+/** Whether the server's time is known: it is not before its first response. */
+export const isKnown = () => latest < Infinity;
+
 /** Both bounds of the server's time now, in milliseconds since 1970. Before its first response they are infinite. */
 export const bounds = () => [atLeast(), atMost()];

@@ -66,12 +66,14 @@ function choose() {
     if (other === id) row.link.setAttribute("aria-current", "true");
     else row.link.removeAttribute("aria-current");
   }
-  if (shown?.id === id) return shown.part === part || shown.open(part);
-  shown?.close();
-  shown = null;
+  if (shown && shown.id !== id) {
+    shown.close();
+    shown = null;
+  }
   if (id && session.isOrganizer()) {
-    shown = new ConsoleSale(byId("detail"), id, (event) => list.rows.get(id)?.show(event));
-    shown.open(part);
+    shown ??= new ConsoleSale(byId("detail"), id, (event) => list.rows.get(id)?.show(event));
+    if (shown.part !== part) shown.open(part);
+    if (list.rows.has(id)) shown.begin(list.rows.get(id).event);
   }
   else byId("detail").replaceChildren(el("p", { class: "quiet" }, t(list.rows.size ? "console.choose" : "console.none")));
 }
@@ -91,6 +93,7 @@ async function enter() {
     return focusForm();
   }
   showHealth();
+  if (location.hash) choose(); // the sale that the address names need not wait for the list
   await list.load();
 }
 

@@ -107,6 +107,11 @@ export class ConsoleSale {
   #live;
   #second;
 
+  /** Shows what the list of sales tells of the event, until its stream tells more. */
+  begin(event) {
+    if (this.#event === null) this.#take(event);
+  }
+
   close() {
     this.#closed = true;
     this.#live.close();

@@ -111,11 +111,12 @@ async function load(after = null) {
   clearTimeout(again);
   const limit = after ? PAGE : Math.min(PAGE_MAX, Math.max(PAGE, rows.size));
   try {
-    const path = `/bookings?limit=${limit}${after ? `&starting_after=${after}` : ""}`;
-    const { data, has_more: more, up_to_date: complete } = await call("GET", path);
+    const path = `/bookings?with_events=true&limit=${limit}${after ? `&starting_after=${after}` : ""}`;
+    const { data, events: told, has_more: more, up_to_date: complete } = await call("GET", path);
     if (asking !== user) return;
     loaded = complete || data.length > 0;
     if (after || rows.size <= data.length) byId("older").hidden = !more;
+    told.forEach(note);
     data.forEach(take);
     if (!complete) again = setTimeout(load, AGAIN_MS);
     else if (bookings().some(isAwaited)) again = setTimeout(load, OUTCOME_MS);

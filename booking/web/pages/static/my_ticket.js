@@ -5,7 +5,7 @@ import { Attempt, Clicks } from "./attempt.js";
 import { byId, el, isUsable, setText, setUsable } from "./elements.js";
 import { forgetPaying, leaveToPay, paymentBegun } from "./paying.js";
 import { ask } from "./question.js";
-import { holdClock, nextStepOf, questionOf } from "./ticket.js";
+import { holdClock, lengthOf, nextStepOf, questionOf } from "./ticket.js";
 import { inWords, number, t, tickets, waitWords, when } from "./words.js";
 
 const COLOURS = { confirmed: "good", held: "warn", waiting: "soon", cancelled: "done", expired: "done" };
@@ -92,6 +92,7 @@ export class MyTicket {
 
   /** Updates the countdown. */
   tick() {
+    if (this.#countdown && this.#event) this.#countdown.lengthMs = Math.max(lengthOf(this.#booking, this.#event), this.#countdown.lengthMs);
     // Until the event is known, so is not whether the hold is confirmed or paid for.
     if (this.#countdown) setUsable(this.#confirm, this.#countdown.show(Date.parse(this.#booking.expires_at)) > 0 && this.#event);
   }

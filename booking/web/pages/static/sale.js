@@ -1,7 +1,7 @@
 // The buyer's page: listens to the event and to the buyer's own booking, and books, confirms and cancels.
 
 import { Attempt, Clicks } from "./attempt.js";
-import { atMost, now } from "./clock.js";
+import { atMost, isKnown, now } from "./clock.js";
 import { Countdown } from "./countdown.js";
 import { byId, setText } from "./elements.js";
 import { Live, ownBooking } from "./live.js";
@@ -23,7 +23,7 @@ const opening = new Countdown({ label: t("sale.opens_in"), spoken: (time) => t("
 byId("countdown").append(opening.element);
 const notices = new Notices(byId("notices"));
 
-let event = null;
+let event = JSON.parse(byId("main").dataset.event || null); // from the page: without counters
 let booking; // undefined: not signed in; null: signed in, without a booking
 let reportedPlace = { place: Infinity, at: -Infinity };
 let stateShown = "";
@@ -59,19 +59,23 @@ function truthOf({ code }, then) {
   return conditions[code] ?? (() => true);
 }
 
+/** Whether the service has told of the event since the page was loaded. */
+const isRead = () => event?.seq !== undefined;
+
 function draw() {
   if (event === null) return;
   if (!isTrue()) complain("");
   setText(byId("name"), event.name);
   showChip(byId("state"), event);
   setText(byId("window"), windowWords());
-  stock.show(event);
+  if (isRead()) stock.show(event);
   showRules(byId("rules"), event);
   const state = stateOf(event);
   if (stateShown && state !== stateShown) setText(byId("milestone"), t(`sale.spoken.${state}`));
   stateShown = state;
-  byId("countdown").hidden = state !== "scheduled";
-  if (state === "scheduled") opening.show(Date.parse(event.opens_at));
+  const opensIn = state === "scheduled" && isKnown();
+  byId("countdown").hidden = !opensIn;
+  if (opensIn) opening.show(Date.parse(event.opens_at));
   if (booking !== undefined || !session.isSignedIn()) drawTicket();
   notices.show(booking?.status === "waiting");
   reportPlace();
@@ -104,7 +108,7 @@ function titleNews() {
   const held = event.takes_payment ? "sale.tab.pay" : "sale.tab.held";
   if (booking?.status === "held") return `${t(held, { time: clockface(Date.parse(booking.expires_at) - now()) })} · `;
   if (booking?.status === "waiting") return `${t("sale.tab.waiting", { place: booking.position })} · `;
-  if (stateOf(event) === "scheduled") return `${clockface(Date.parse(event.opens_at) - now())} · `;
+  if (stateOf(event) === "scheduled" && isKnown()) return `${clockface(Date.parse(event.opens_at) - now())} · `;
   return "";
 }
 
@@ -246,7 +250,7 @@ const live = new Live(eventId, {
     clicks.see(latest);
     take(latest);
   },
-  onLink: (connected) => setText(byId("connection"), connected ? "" : t(event === null ? "sale.unread" : "sale.lost")),
+  onLink: (connected) => setText(byId("connection"), connected ? "" : t(isRead() ? "sale.lost" : "sale.unread")),
   onGone: () => complain(inWords({ code: "event_not_found" })),
 });
 
@@ -266,4 +270,5 @@ session.onChange(() => {
 
 for (const time of document.querySelectorAll("time")) setText(time, when(time.dateTime)); // of an event without a zone
 showAccount(byId("account"));
+draw();
 setInterval(draw, TICK_MS);

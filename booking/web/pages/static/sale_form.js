@@ -101,7 +101,7 @@ class SaleForm {
     this.before = new Map([...this.#inputs].map(([name, input]) => [name, input.value]));
     const button = (text, act, kind = "plain") => el("button", { type: "button", class: kind, onclick: act }, text);
     this.#save = el("button", { type: "submit" }, t(details ? "sale_form.save" : "sale_form.create"));
-    this.#buttons = el("div", { class: "buttons" }, this.#save, button(t("sale_form.never_mind"), () => this.#leave()));
+    this.#buttons = el("div", { class: "buttons save" }, this.#save, button(t("sale_form.never_mind"), () => this.#leave()));
     this.#discard = el(
       "div",
       { class: "notice warn", role: "alert", hidden: true },
@@ -116,6 +116,7 @@ class SaleForm {
       "form",
       { method: "post", novalidate: true, onsubmit: (submission) => this.#send(submission), oninput: () => this.#warn() },
       el("h2", { id: "form-title" }, t(details ? "sale_form.change" : "sale_form.new")),
+      details ? null : el("p", { class: "quiet" }, t("sale_form.needed")),
       ...groups,
       details && paymentSecret(details.id),
       el("datalist", { id: "zones" }, ...zones().map((name) => el("option", { value: name }))),

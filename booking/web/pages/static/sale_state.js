@@ -19,8 +19,12 @@ export function stateOf(event) {
   return ORDER[Math.max(ORDER.indexOf(event.state), ORDER.indexOf(byClock))];
 }
 
-/** Whether a booking now would join the waiting list, which serves in strict order. */
-export const wouldWait = (event, quantity = 1) => event.available_tickets < quantity || event.waiting_list_count > 0;
+/**
+ * Whether a booking now would join the waiting list, which serves in strict order. An event in a page's HTML has no
+ * counters: it says whether one ticket would.
+ */
+export const wouldWait = (event, quantity = 1) =>
+  event.would_wait ?? (event.available_tickets < quantity || event.waiting_list_count > 0);
 
 /** Shows the state in an element, as a chip: its label, and the class that gives it its colour. */
 export function showChip(element, event) {

@@ -8,7 +8,7 @@ const PERIOD_MS = 5_000;
 const PAGE = 20;
 const PAGE_MAX = 100; // the most items of one call
 
-/** Fills `#sales`. `rowOf(event)` makes a row, {element, show(event)}. Each call ends with `report(message)`.
+/** Fills `#sales`. `rowOf(event)` makes a row, {element, show(event)}; it gets `event`, as loaded last. Each call ends with `report(message)`.
  *
  * `query` is the beginning of the query that is asked with; nothing is asked while `isActive()` is false. */
 export class SalesList {
@@ -62,6 +62,7 @@ export class SalesList {
 
   #show(event) {
     const row = this.rows.get(event.id) ?? this.#rowOf(event);
+    row.event = event;
     row.show(event);
     this.rows.set(event.id, row);
     return row.element;

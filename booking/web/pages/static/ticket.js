@@ -68,6 +68,12 @@ export function holdClock(booking, pays = false) {
   });
 }
 
+/** How long a hold was given for, in milliseconds; as the event says it now. */
+export function lengthOf({ payment_id: payment, source }, event) {
+  const offered = source === "waitlist" ? (event.offer_seconds ?? event.hold_seconds) : event.hold_seconds;
+  return (payment ? event.payment_seconds : offered) * 1000;
+}
+
 function offer(event, acts) {
   let current = event;
   const select = el("select", { id: "quantity", onchange: () => show(current) });
@@ -137,7 +143,7 @@ function held(booking, acts, { takes_payment: pays }) {
   return {
     element,
     show(event) {
-      clock.lengthMs = Math.max((booking.payment_id ? event.payment_seconds : event.hold_seconds) * 1000, left);
+      clock.lengthMs = Math.max(lengthOf(booking, event), left);
       const came = t(booking.source === "waitlist" ? "held.waited" : "held.yours");
       setText(until, `${t("held.until", { when: when(booking.expires_at, event.time_zone) })} ${came}`);
       setUsable(confirm, clock.show(Date.parse(booking.expires_at)) > 0);
