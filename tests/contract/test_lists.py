@@ -49,7 +49,7 @@ def test_a_users_history_has_each_of_its_events_once_if_they_are_wanted(api: Api
         me.cancel(event_id)
     assert [one["id"] for one in me.get("/bookings?with_events=true").body["events"]] == [first, second]
     assert me.get("/bookings?with_events=true&limit=1").body["events"] == [api.look(first)]
-    assert me.get("/bookings").body["events"] == me.get("/bookings?with_events=false").body["events"] == []
+    assert "events" not in me.get("/bookings").body | me.get("/bookings?with_events=false").body
     refused = me.get("/bookings?with_events=yes&limit=0")
     assert [fault["pointer"] for fault in refused.body["errors"]] == ["?with_events", "?limit"]
 

@@ -102,9 +102,9 @@ class ListEndpoints:
             raise invalid(not_in_list())
         shown = found[: page.limit]
         data = [booking_data(booking) for booking in await self._with_positions(shown)]
-        events = await self._events_of(shown) if with_events else list[EventData]()
+        more = {"events": await self._events_of(shown)} if with_events else {}
         has_more = len(found) > page.limit
-        body = success("Fetched bookings", data, has_more=has_more, up_to_date=complete, events=events)
+        body = success("Fetched bookings", data, has_more=has_more, up_to_date=complete, **more)
         return PlainResponse(200, body)
 
     async def of_event(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -146,7 +146,7 @@ PARAMETERS: dict[str, JsonObject] = {
     "with_events": _parameter(
         "with_events",
         "query",
-        "Whether `events` has the events of the bookings.",
+        "Whether the answer also has `events`, those of the bookings.",
         {"type": "boolean", "default": False},
     ),
     "status": _parameter(

@@ -19,8 +19,8 @@ DETAILS = ref(response_schemas.DetailsData)
 EVENTS_OF_BOOKINGS = (
     {
         **list_of(response_schemas.EventData),
-        "description": "With `with_events`, the events of these bookings as they are now, each once; else empty. An "
-        "event whose Redis server is away is left out.",
+        "description": "With `with_events`, the events of these bookings as they are now, each once. An event whose "
+        "Redis server is away is left out.",
     },
     list[Any](),
 )
@@ -180,6 +180,7 @@ READING = (
                     "Fetched bookings",
                     list_of(response_schemas.BookingData),
                     [examples.BOOKING],
+                    ("events",),
                     has_more=HAS_MORE,
                     up_to_date=UP_TO_DATE,
                     events=EVENTS_OF_BOOKINGS,

@@ -1,6 +1,7 @@
 """The document's schemas: request schemas are made from the validating models, response schemas from their types."""
 
 import re
+from collections.abc import Collection
 from functools import cache
 from typing import Any
 
@@ -91,8 +92,13 @@ def ref(body: type) -> Schema:
     return {"$ref": SCHEMAS + body.__name__.removesuffix(SUFFIX)}
 
 
-def success(message: str, data: Schema, example: Any, **more_fields: tuple[Schema, Any]) -> dict[str, Content]:
-    """The content of a successful response: `data` and `more_fields` in the envelope, each with its example."""
+def success(
+    message: str, data: Schema, example: Any, optional: Collection[str] = (), **more_fields: tuple[Schema, Any]
+) -> dict[str, Content]:
+    """The content of a successful response: `data` and `more_fields` in the envelope, each with its example.
+
+    Those that are `optional` need not be there.
+    """
     properties: Schema = {
         "error": {"type": "boolean", "const": False},
         "message": {"type": "string"},
@@ -107,7 +113,11 @@ def success(message: str, data: Schema, example: Any, **more_fields: tuple[Schem
     }
     return {
         JSON: {
-            "schema": {"type": "object", "required": list(properties), "properties": properties},
+            "schema": {
+                "type": "object",
+                "required": [name for name in properties if name not in optional],
+                "properties": properties,
+            },
             "example": shown,
         }
     }
