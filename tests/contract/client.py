@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import socket
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 
 from tests.fixtures.documented import documented
+from tests.fixtures.waiting import PATIENCE_SECONDS
 
 from .shapes import VISIBLE_ASCII, check_problem, check_success, parse
 
@@ -79,8 +81,16 @@ class Caller:
         return checked(method, path, response.status_code, response.headers, response.content)
 
     def get(self, path: str, **headers: str) -> Answer:
-        """GET; a keyword `If_None_Match` is the header `If-None-Match`."""
-        return self.call("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        """GET; a keyword `If_None_Match` is the header `If-None-Match`.
+
+        On a busy machine SQL may be behind. An answer that says so is asked for again, for PATIENCE_SECONDS at most.
+        """
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        until = time.monotonic() + PATIENCE_SECONDS
+        answer = self.call("GET", path, headers=fields)
+        while answer.body.get("up_to_date") is False and time.monotonic() < until:
+            answer = self.call("GET", path, headers=fields)
+        return answer
 
     def post(self, path: str, body: Any, *, key: str | bytes | None = None) -> Answer:
         """POST of a JSON body, with an Idempotency-Key if one is given."""
