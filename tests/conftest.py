@@ -3,6 +3,7 @@
 pytest_plugins = [
     "tests.fixtures.backend",
     "tests.fixtures.http_clients",
+    "tests.fixtures.longest_first",
     "tests.fixtures.postgres",
     "tests.fixtures.seeds",
     "tests.fixtures.service",

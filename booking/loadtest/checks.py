@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from booking.ledger.errors import LedgerError
 from booking.loadtest.database import CaughtUp, Database
 from booking.loadtest.history import History
 from booking.loadtest.organizer import Organizer, UnusableServiceError
@@ -75,6 +74,8 @@ class Sql:
         """Waits until SQL reaches `redis_seq`. If that is None, because Redis could not be read, it does not wait."""
         if address is None:
             return cls("no database was named, and there is none in the data folder")
+        from booking.ledger.errors import LedgerError  # only here, so that --help and completion start fast
+
         database = Database(address, plan.event_id)
         try:
             with shown_if_slow(
@@ -93,6 +94,8 @@ class Sql:
         """Judges the changes that SQL has."""
         if self._database is None or self.caught_up is None:
             return
+        from booking.ledger.errors import LedgerError  # as in `open`
+
         try:
             history = await self._database.history(plan.tickets)
         except LedgerError as error:

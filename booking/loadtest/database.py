@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import dataclass
 from time import perf_counter_ns
 
-from booking.ledger import Ledger
 from booking.loadtest.history import History
 
 POLL_SECONDS = 0.01
@@ -27,6 +26,8 @@ class Database:
     """The service's SQL database, opened for reading. Errors are LedgerError."""
 
     def __init__(self, address: str, event_id: int) -> None:
+        from booking.ledger import Ledger  # only here, so that --help and completion start fast
+
         self._ledger = Ledger.open(address)
         self._event_id = event_id
 

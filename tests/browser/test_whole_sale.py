@@ -1,7 +1,6 @@
 """A whole sale, played by three browsers at once: an organizer in the console, and two buyers who want one ticket."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ from playwright.sync_api import Browser, Page, Playwright, expect
 
 from tests.contract.api import Api
 from tests.contract.client import fresh
+from tests.fixtures.commands import run_command
 
 from .chromium import PATIENCE_MS, launch
 from .conftest import Sit
@@ -35,8 +35,8 @@ def browsers(driver: Playwright) -> Iterator[list[Browser]]:
 def organizer_account(api: Api) -> str:
     """The email of an organizer made with the service's own command."""
     email = f"{fresh('organizer')}@example.com"
-    command = [*api.command, "user", "add", email, "--organizer"]
-    subprocess.run(command, input=f"{PASSWORD}\n", env=api.environment, check=True, capture_output=True, text=True)
+    added = run_command(["user", "add", email, "--organizer"], api.environment, f"{PASSWORD}\n")
+    assert added.returncode == 0, added.stderr
     return email
 
 

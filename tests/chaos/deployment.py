@@ -45,7 +45,8 @@ REPLICAS = 2
 NO_MORE: Mapping[str, str] = MappingProxyType({})
 
 CALLS_PER_SECOND = 250
-"""What buyers ask of two nodes, at most: servers, nodes and buyers share a machine, and a failover has to have time."""
+"""What buyers ask of two nodes at most, and in the tests of one, too: servers, nodes and buyers share a machine, and a
+failover has to have time."""
 
 
 class NotHealed(AssertionError):

@@ -12,7 +12,7 @@ from booking.inventory.keys import shard_of
 from booking.inventory.reader import InventoryReader
 from tests.chaos.buyers import Memory
 from tests.chaos.client import START_SECONDS_MAX
-from tests.chaos.deployment import open_embedded, open_on_cluster, open_on_sentinels
+from tests.chaos.deployment import CALLS_PER_SECOND, open_embedded, open_on_cluster, open_on_sentinels
 from tests.chaos.failovers import CLUSTER, SENTINEL
 from tests.chaos.faults import EMBEDDED, Fault
 from tests.chaos.oracle import Verdict, judge, replayed
@@ -32,6 +32,7 @@ PATIENCE_SECONDS = 300
 @pytest.mark.timeout(PATIENCE_SECONDS)
 async def test_no_change_is_lost_or_doubled_after_any_fault(tmp_path: Path) -> None:
     async with open_embedded(None, folder=tmp_path, answer_seconds=START_SECONDS_MAX) as deployment:
+        deployment.calls_per_second = CALLS_PER_SECOND
         chaos_run = ChaosRun(deployment, SEED, {name: EMBEDDED[name] for name in SELECTION}, seconds=0.5, buyers=BUYERS)
         violations = await chaos_run.play(lambda number: number < len(SELECTION), lambda _: None)
     assert violations == [], f"seed {SEED}"
@@ -45,6 +46,7 @@ async def test_no_change_is_lost_if_postgresql_stops_or_the_clock_goes_back(tmp_
     faults = ("postgres-stopped", "clock-back")
     with running_postgres() as postgres:
         async with open_embedded(postgres.url("postgres"), 2, tmp_path, postgres, START_SECONDS_MAX) as deployment:
+            deployment.calls_per_second = CALLS_PER_SECOND
             chaos_run = ChaosRun(
                 deployment, SEED, {name: EMBEDDED[name] for name in faults}, seconds=0.5, buyers=BUYERS
             )

@@ -1,7 +1,6 @@
 """A client for a running service: callers with tokens, and events on sale."""
 
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,11 +31,6 @@ class Api:
     secret: str
     environment: Mapping[str, str]
     """The environment with which the service's own commands find its data folder."""
-
-    @property
-    def command(self) -> list[str]:
-        """How to run the service's own commands, in `environment`."""
-        return [sys.executable, "-m", "booking"]
 
     @property
     def anyone(self) -> Caller:

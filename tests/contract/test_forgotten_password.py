@@ -16,7 +16,7 @@ from .test_account_changes import ENDED, NEW_PASSWORD, command, signed_in
 from .test_accounts import PASSWORD, address, basic, log_in, register
 
 WRONG = (401, "invalid_credentials")
-CALLS = 200
+CALLS = 120
 """A minute from one address: more than these tests make, but for the last one."""
 
 
@@ -121,9 +121,8 @@ def test_what_is_no_email_is_a_fault(api: Api) -> None:
 
 
 def test_requests_draw_on_the_bucket_of_the_address(api: Api) -> None:
-    statuses = [forgot(api, address()).status for _ in range(2 * CALLS)]
-    assert {202, 429} == set(statuses)
-    refused = forgot(api, address())
+    answers = (forgot(api, address()) for _ in range(2 * CALLS))
+    refused = next(answer for answer in answers if answer.status != 202)
     assert refused.verdict == (429, "rate_limited")
     assert refused.headers["ratelimit-policy"] == f'"auth";q={CALLS};w=60'
     assert log_in(api, address()).status == 429

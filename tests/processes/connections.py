@@ -4,7 +4,7 @@ import asyncio
 import json
 import resource
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,21 @@ def look(service: RunningService, event_id: int) -> Any:
 def descriptors(pid: int) -> int:
     """How many files and sockets a process has open."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def connections(pid: int) -> int:
+    """How many TCP connections a process has open."""
+    open_ones = {
+        f"socket:[{line.split()[9]}]"
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+        if line.split()[3] != "0A"  # it listens
+    }
+    held = 0
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            held += str(descriptor.readlink()) in open_ones
+    return held
 
 
 def may_open(number: int) -> bool:

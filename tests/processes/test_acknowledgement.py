@@ -2,8 +2,6 @@
 
 import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import httpx
 import pytest
 
 from tests.contract.api import open_api
+from tests.fixtures.commands import run_command
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.valkey import running_valkey
 
@@ -39,16 +38,12 @@ def test_at_level_database_the_change_is_in_sql_when_the_answer_comes(tmp_path: 
 def test_an_unavailable_durability_level_ends_the_start_with_one_line(tmp_path: Path, level: str, said: str) -> None:
     with running_valkey() as server:
         environment = {
-            "PATH": "/usr/bin:/bin",
             "BOOKING_REDIS_URL": server.address,
             "BOOKING_DATA_DIR": str(tmp_path / "data"),
             "BOOKING_PORT": "0",
             "BOOKING_ACK": level,
         }
-        ended = subprocess.run(
-            [sys.executable, "-m", "booking", "serve"],
-            env=environment, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        ended = run_command(["serve"], environment)
     assert ended.returncode == 2, ended.stderr
     (line,) = (line for line in ended.stderr.splitlines() if line.startswith("booking: BOOKING_ACK"))
     assert said in line

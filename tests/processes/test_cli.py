@@ -25,11 +25,13 @@ from typer.testing import CliRunner
 from booking.auth.emails import email_key
 from booking.auth.passwords import Passwords
 from booking.cli.invocation import EXIT_BROKEN_PIPE, EXIT_STOPPED
-from booking.cli.main import app
+from booking.cli.main import app, main
 from booking.domain.accounts import Account
 from booking.ledger import Ledger, migrate
 from booking.settings import Settings
 from tests.fixtures.commands import run_command
+from tests.fixtures.forks import ForkedProgram
+from tests.fixtures.waiting import eventually
 
 SECRET = "an-hour-before-the-doors-open-and-the-queue-is-long"
 
@@ -43,11 +45,11 @@ def booking(
     return subprocess.CompletedProcess(ended.args, ended.returncode, out, err)
 
 
-def booking_at_a_shell(data_dir: Path, *arguments: str, **environment: Any) -> "subprocess.CompletedProcess[bytes]":
-    """The same in a Python of its own, as a user starts it."""
+def in_a_python(data_dir: Path, *arguments: str, **environment: Any) -> "subprocess.CompletedProcess[bytes]":
+    """A Python of its own, as a user starts it."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("BOOKING_")}
     return subprocess.run(
-        [sys.executable, "-m", "booking", *arguments],
+        [sys.executable, *arguments],
         env=clean | {"BOOKING_DATA_DIR": str(data_dir)} | environment,
         capture_output=True,
         timeout=60,
@@ -223,18 +225,18 @@ def test_a_data_folder_that_cannot_be_created_is_named_with_the_reason(
 
 
 def test_a_persister_before_the_first_migration_waits_and_says_why(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "booking", "persist"],
-        env={**os.environ, "BOOKING_DATA_DIR": str(tmp_path), "BOOKING_REDIS_URL": "redis://127.0.0.1:1"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        told = process.stdout.readline().decode()
-        process.terminate()
-        process.communicate(timeout=60)
+    folder, log = tmp_path / "data", tmp_path / "log"
+    folder.mkdir()
+    log.touch()
+    environment = {**os.environ, "BOOKING_DATA_DIR": str(folder), "BOOKING_REDIS_URL": "redis://127.0.0.1:1"}
+    process = ForkedProgram(main, ["persist"], environment, output=log)
+    eventually(lambda: log.read_text().count("\n") > 0, "it says why it waits")
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    told = log.read_text().splitlines()[0]
     assert "the persister waits" in told
-    assert f"there is no {tmp_path}/booking.sqlite3 yet; run booking migrate" in told
-    assert list(tmp_path.iterdir()) == []
+    assert f"there is no {folder}/booking.sqlite3 yet; run booking migrate" in told
+    assert list(folder.iterdir()) == []
 
 
 def test_migrate_may_be_run_again(tmp_path: Path) -> None:
@@ -319,22 +321,16 @@ def test_an_invalid_password_is_refused(tmp_path: Path, given: bytes) -> None:
 def test_a_terminal_prompts_twice_and_shows_no_password(tmp_path: Path, second: str, code: int) -> None:
     keyboard, terminal = pty.openpty()
     environment = {**os.environ, "BOOKING_DATA_DIR": str(tmp_path)}
-    with subprocess.Popen(
-        [sys.executable, "-m", "booking", "user", "add", "ann@example.com", "--create-database"],
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        env=environment,
-        start_new_session=True,
-    ) as process:
-        os.close(terminal)
-        shown = b""
-        for prompt, answer in ((b"Password (8 to 256 characters): ", "open sesame"), (b"The same again: ", second)):
-            while prompt not in shown:
-                shown += os.read(keyboard, 1024)
-            os.write(keyboard, answer.encode() + b"\n")
-        assert process.wait(60) == code
-        shown += os.read(keyboard, 4096)
+    place = Path(os.ttyname(terminal))
+    process = ForkedProgram(main, [*ADD], environment, standard_input=place, output=place)
+    shown = b""
+    for prompt, answer in ((b"Password (8 to 256 characters): ", "open sesame"), (b"The same again: ", second)):
+        while prompt not in shown:
+            shown += os.read(keyboard, 1024)
+        os.write(keyboard, answer.encode() + b"\n")
+    assert process.wait(60) == code
+    shown += os.read(keyboard, 4096)
+    os.close(terminal)
     os.close(keyboard)
     assert b"sesame" not in shown
     assert b"barley" not in shown
@@ -350,7 +346,7 @@ COMMANDS = (
 
 @pytest.mark.parametrize("arguments", [(), ("--help",)])
 def test_help_names_every_command_and_every_exit_code(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    ended = booking_at_a_shell(tmp_path, *arguments, COLUMNS="100")
+    ended = booking(tmp_path, *arguments, COLUMNS="100")
     shown = (ended.stdout + ended.stderr).decode()
     for command in COMMANDS:
         assert f" {command} " in shown
@@ -372,7 +368,7 @@ def test_each_commands_help_shows_how_it_is_called(command: tuple[str, ...]) -> 
 
 
 def test_the_version_is_printed(tmp_path: Path) -> None:
-    ended = booking_at_a_shell(tmp_path, "--version")
+    ended = in_a_python(tmp_path, "-m", "booking", "--version")
     assert (ended.returncode, ended.stdout.decode()) == (0, f"booking {version('booking')}\n")
 
 
@@ -459,11 +455,14 @@ def test_ctrl_c_ends_a_command_with_a_message_and_no_traceback(tmp_path: Path) -
     assert shown.split() == b"Password (8 to 256 characters): booking: stopped".split()
 
 
-def test_a_quick_command_imports_neither_the_database_s_nor_redis_s_library(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", [("token", "--user", "17"), ("--help",)])
+def test_a_quick_command_imports_neither_the_database_s_nor_redis_s_library(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
     program = (
         "import json, sys\n"
         "import booking.cli.main\n"
-        "sys.argv = ['booking', 'token', '--user', '17']\n"
+        f"sys.argv = ['booking', *{arguments}]\n"
         "try:\n    booking.cli.main.main()\n"
         "except SystemExit:\n    print(json.dumps(sorted(sys.modules)))\n"
     )
@@ -473,7 +472,7 @@ def test_a_quick_command_imports_neither_the_database_s_nor_redis_s_library(tmp_
     )
     loaded = set(json.loads(ended.stdout.splitlines()[-1]))
     assert loaded.isdisjoint({"sqlalchemy", "redis", "starlette", "uvicorn", "alembic"})
-    assert "booking.auth.tokens" in loaded
+    assert "booking.auth.tokens" in loaded  # --help loads it with the load test
 
 
 LOCALES: list[dict[str, Any]] = [
@@ -483,15 +482,26 @@ LOCALES: list[dict[str, Any]] = [
 ]
 
 
+BOTH = """
+import sys
+from booking.cli.main import main
+
+for sys.argv in (["booking", "--help"], ["booking", "openapi"]):
+    try:
+        main()
+    except SystemExit as end:
+        print(end.code, flush=True)
+"""
+"""Two commands in one Python: its locale is that of its start."""
+
+
 @pytest.mark.parametrize("locale", LOCALES, ids=lambda locale: "-".join(locale.values()))
-@pytest.mark.parametrize("arguments", [("--help",), ("openapi",)])
-def test_no_locale_ends_a_command_with_a_traceback(
-    tmp_path: Path, locale: dict[str, Any], arguments: tuple[str, ...]
-) -> None:
-    ended = booking_at_a_shell(tmp_path, *arguments, **locale)
+def test_no_locale_ends_a_command_with_a_traceback(tmp_path: Path, locale: dict[str, Any]) -> None:
+    ended = in_a_python(tmp_path, "-c", BOTH, **locale)
     assert (ended.returncode, ended.stderr) == (0, b"")
-    if arguments == ("openapi",):
-        assert json.loads(ended.stdout.decode())["info"]["title"] == "Booking"
+    _, document, nothing_more = ended.stdout.decode(errors="replace").split("\n0\n")
+    assert json.loads(document)["info"]["title"] == "Booking"
+    assert nothing_more == ""
 
 
 def test_the_openapi_document_is_printed_without_a_service_or_a_folder(tmp_path: Path) -> None:
@@ -514,10 +524,9 @@ def test_messages_that_are_not_read_stop_no_long_command(tmp_path: Path, argumen
             os.write(writing, b"x" * 4_096)
     os.set_blocking(writing, True)
     environment = {**os.environ, "BOOKING_DATA_DIR": str(tmp_path), "BOOKING_JWT_SECRET": SECRET}
-    ended = subprocess.run(
-        [sys.executable, "-m", "booking", *arguments],
-        env=environment, stdout=subprocess.PIPE, stderr=writing, timeout=60, check=False,
-    )  # fmt: skip
+    output, errors = tmp_path / "output", Path(f"/proc/{os.getpid()}/fd/{writing}")
+    process = ForkedProgram(main, arguments, environment, output=output, errors=errors)
+    ended = process.wait(60)
     os.close(reading)
     os.close(writing)
-    assert (ended.returncode, ended.stdout) == (code, b"")
+    assert (ended, output.read_bytes()) == (code, b"")

@@ -3,13 +3,13 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 
+from booking.cli.main import main
 from booking.processes.listening_sockets import bind
+from tests.fixtures.forks import ForkedProgram
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
 
@@ -61,13 +61,12 @@ def test_a_node_that_cannot_answer_yet_refuses_connections(tmp_path: Path) -> No
             "BOOKING_PORT": str(port),
             "BOOKING_REDIS_URL": f"redis://127.0.0.1:{mute.getsockname()[1]}",
         }
-        command = [sys.executable, "-m", "booking", "serve"]
-        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-            try:
-                assert process.stderr is not None
-                assert "starting" in process.stderr.readline()
-                connection, _ = mute.accept()
-                with connection, socket.socket() as client:
-                    assert client.connect_ex(("127.0.0.1", port)) != 0
-            finally:
-                process.kill()
+        process = ForkedProgram(main, ["serve"], environment, output=tmp_path / "log")
+        try:
+            connection, _ = mute.accept()
+            with connection, socket.socket() as client:
+                assert "starting" in (tmp_path / "log").read_text()
+                assert client.connect_ex(("127.0.0.1", port)) != 0
+        finally:
+            process.kill()
+            process.wait()

@@ -1,7 +1,6 @@
 """The checks of `booking serve` before it uses an external Redis."""
 
 import io
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from booking.inventory import inspection
 from booking.inventory.errors import InventoryUnavailable
 from booking.processes import entry_point
 from booking.settings import Settings, SettingsError
-from tests.fixtures.commands import run_child
+from tests.fixtures.commands import run_child, run_command
 from tests.fixtures.valkey import running_valkey
 from tests.inventory.test_server_checks import GOOD
 
@@ -25,16 +24,12 @@ def test_a_redis_that_evicts_bookings_is_refused_in_one_line(tmp_path: Path) -> 
         "--maxmemory-policy", "allkeys-lru", "--appendonly", "yes", "--appendfsync", "always"
     ) as server:
         environment = {
-            "PATH": "/usr/bin:/bin",
             "BOOKING_REDIS_URL": server.address,
             "BOOKING_DATA_DIR": str(tmp_path / "data"),
             "BOOKING_PORT": "0",
             "BOOKING_WORKERS": "2",
         }
-        ended = subprocess.run(
-            [sys.executable, "-m", "booking", "serve"],
-            env=environment, capture_output=True, text=True, timeout=90, check=False,
-        )  # fmt: skip
+        ended = run_command(["serve"], environment)
     assert ended.returncode == 2
     starting, refusal = ended.stderr.splitlines()
     assert starting.startswith("booking: starting")

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,7 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from booking.cli.main import main
 from tests.fixtures.cluster import Cluster, running_cluster, running_sentinels
+from tests.fixtures.forks import ForkedProgram
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
 
@@ -48,19 +48,13 @@ def two_nodes(redis_url: str, database_url: str, folder: Path, **settings: str) 
         ]
 
 
-def start(node: RunningService, *arguments: str) -> "subprocess.Popen[str]":
+def start(node: RunningService, output: Path, *arguments: str) -> ForkedProgram:
     """Starts a command of the service against a node."""
     environment = {**os.environ, **node.environment} | {
         "BOOKING_JWT_SECRET": node.secret,
         "BOOKING_DATA_DIR": str(node.data_dir),
     }
-    return subprocess.Popen(
-        [sys.executable, "-m", "booking", *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return ForkedProgram(main, arguments, environment, output=output)
 
 
 def on_sale(node: RunningService) -> int:
@@ -75,22 +69,24 @@ def is_ready(node: RunningService) -> bool:
     return httpx.get(f"{node.url}/readyz").status_code == 200
 
 
-def sell(nodes: list[RunningService], meanwhile: Callable[[], None]) -> None:
+def sell(nodes: list[RunningService], folder: Path, meanwhile: Callable[[], None]) -> None:
     """Plays sales on all nodes at once. Each verdict has to be clean, and the audit of all events, too."""
-    sales = [start(nodes[number % 2], "loadtest", "--url", nodes[number % 2].url, *SALE) for number in range(EVENTS)]
+    told = [folder / f"sale-{number}" for number in range(EVENTS)]
+    sales = [
+        start(nodes[number % 2], told[number], "loadtest", "--url", nodes[number % 2].url, *SALE)
+        for number in range(EVENTS)
+    ]
     try:
         eventually(lambda: on_sale(nodes[0]) == EVENTS, "the sales have begun", seconds=60)
         meanwhile()
-        for sale in sales:
-            told, _ = sale.communicate(timeout=150)
-            assert sale.returncode == 0, told
+        for sale, said in zip(sales, told, strict=True):
+            assert sale.wait(150) == 0, said.read_text()
     finally:
         for sale in sales:
             sale.kill()
     eventually(lambda: all(map(is_ready, nodes)), "the nodes are ready", seconds=30)
-    audit = start(nodes[0], "audit")
-    told, _ = audit.communicate(timeout=60)
-    assert audit.returncode == 0, told
+    said = folder / "audit"
+    assert start(nodes[0], said, "audit").wait(60) == 0, said.read_text()
 
 
 def fail_over(cluster: Cluster) -> None:
@@ -107,7 +103,7 @@ def test_a_primary_that_dies_costs_no_booking_of_two_nodes_on_a_cluster(postgres
         running_cluster(3, 1) as cluster,
         two_nodes(cluster.url, postgres_url, tmp_path, BOOKING_ACK="replica", BOOKING_ACK_REPLICAS="1") as nodes,
     ):
-        sell(nodes, lambda: fail_over(cluster))
+        sell(nodes, tmp_path, lambda: fail_over(cluster))
 
 
 @pytest.mark.timeout(300)
@@ -116,4 +112,4 @@ def test_two_nodes_follow_the_sentinels_to_the_promoted_replica(postgres_url: st
         running_sentinels() as watched,
         two_nodes(watched.url, postgres_url, tmp_path, BOOKING_ACK="replica", BOOKING_ACK_REPLICAS="1") as nodes,
     ):
-        sell(nodes, lambda: watched.primary().send(signal.SIGKILL))
+        sell(nodes, tmp_path, lambda: watched.primary().send(signal.SIGKILL))

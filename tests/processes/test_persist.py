@@ -4,25 +4,26 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import httpx
 import pytest
 
+from booking.cli.main import main
 from booking.persister.persister import Health
 from booking.processes.health import PERSISTER, STALLED_SECONDS, serving_health
 from booking.processes.listening_sockets import bind
 from booking.settings import Settings
+from tests.fixtures.commands import run_command
+from tests.fixtures.forks import ForkedProgram
 from tests.fixtures.service import running_service
 from tests.fixtures.waiting import eventually
 
 PATIENCE_SECONDS = 60
-
-
-COMMAND = [sys.executable, "-m", "booking"]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -30,14 +31,32 @@ def environment(**more: str) -> dict[str, str]:
     return own | more
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A persister that waits for a Redis that is away."""
+
+    process: ForkedProgram
+    output: TextIO
+    """What reads its standard output: the only end of the pipe."""
+    errors: Path
+
+
 @pytest.fixture
-def waiting(tmp_path: Path, port: int) -> "subprocess.Popen[str]":
-    """One that waits for a Redis that is away."""
+def waiting(tmp_path: Path, port: int) -> Iterator[Waiting]:
+    """One whose first line is to be read."""
     its = environment(
         BOOKING_DATA_DIR=str(tmp_path), BOOKING_REDIS_URL="redis://127.0.0.1:1", BOOKING_PERSIST_PORT=str(port)
     )
-    subprocess.run([*COMMAND, "migrate"], env=its, check=True, timeout=PATIENCE_SECONDS, capture_output=True)
-    return subprocess.Popen([*COMMAND, "persist"], env=its, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run_command(["migrate"], its).returncode == 0
+    pipe, errors = tmp_path / "pipe", tmp_path / "errors"
+    os.mkfifo(pipe)
+    process = ForkedProgram(main, ["persist"], its, output=pipe, errors=errors)
+    try:
+        with pipe.open() as output:
+            yield Waiting(process, output, errors)
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture
@@ -62,36 +81,23 @@ def sample(port: int, name: str) -> float | None:
 
 
 def test_the_persister_logs_like_workers_and_runs_on_if_its_output_is_closed(
-    waiting: "subprocess.Popen[str]",
+    waiting: Waiting,
 ) -> None:
-    with waiting as process:
-        try:
-            assert process.stdout is not None
-            line = json.loads(process.stdout.readline())
-            assert (line["level"], line["event"]) == ("warning", "the persister waits")
-            process.stdout.close()
-            process.send_signal(signal.SIGTERM)  # which is logged, too
-            assert process.wait(PATIENCE_SECONDS) == 0
-            assert process.stderr is not None
-            assert process.stderr.read() == ""
-        finally:
-            process.kill()
+    line = json.loads(waiting.output.readline())
+    assert (line["level"], line["event"]) == ("warning", "the persister waits")
+    waiting.output.close()
+    waiting.process.send_signal(signal.SIGTERM)  # which is logged, too
+    assert waiting.process.wait(PATIENCE_SECONDS) == 0
+    assert waiting.errors.read_text() == ""
 
 
-def test_a_persister_that_waits_for_redis_is_alive_and_says_that_it_waits(
-    waiting: "subprocess.Popen[str]", port: int
-) -> None:
-    with waiting as process:
-        try:
-            assert process.stdout is not None
-            process.stdout.readline()  # "the persister waits"
-            assert answer(port, "/healthz") == (200, '{"status":"alive"}')
-            assert sample(port, "booking_persister_up") == 0
-            assert answer(port, "/book")[0] == 404
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(PATIENCE_SECONDS) == 0
-        finally:
-            process.kill()
+def test_a_persister_that_waits_for_redis_is_alive_and_says_that_it_waits(waiting: Waiting, port: int) -> None:
+    waiting.output.readline()  # "the persister waits"
+    assert answer(port, "/healthz") == (200, '{"status":"alive"}')
+    assert sample(port, "booking_persister_up") == 0
+    assert answer(port, "/book")[0] == 404
+    waiting.process.send_signal(signal.SIGTERM)
+    assert waiting.process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_a_persister_tells_what_it_has_written(tmp_path: Path, port: int) -> None:
@@ -101,16 +107,17 @@ def test_a_persister_tells_what_it_has_written(tmp_path: Path, port: int) -> Non
             BOOKING_REDIS_URL=f"unix://{service.data_dir}/redis.sock",
             BOOKING_PERSIST_PORT=str(port),
         )
-        with subprocess.Popen([*COMMAND, "persist"], env=its, stdout=subprocess.DEVNULL) as process:
-            try:
-                eventually(lambda: is_up(port), "it has reached Redis and SQL")
-                organizer = {"Authorization": f"Bearer {service.token('o', 'organizer')}"}
-                event = {"event_name": "E", "available_tickets": 1}
-                made = httpx.post(f"{service.base_url}/initialize", json=event, headers=organizer, trust_env=False)
-                assert made.status_code == 201
-                eventually(lambda: sample(port, "booking_persisted_rows_total") == 1, "the event is counted")
-            finally:
-                process.terminate()
+        process = ForkedProgram(main, ["persist"], its, output=tmp_path / "log")
+        try:
+            eventually(lambda: is_up(port), "it has reached Redis and SQL")
+            organizer = {"Authorization": f"Bearer {service.token('o', 'organizer')}"}
+            event = {"event_name": "E", "available_tickets": 1}
+            made = httpx.post(f"{service.base_url}/initialize", json=event, headers=organizer, trust_env=False)
+            assert made.status_code == 201
+            eventually(lambda: sample(port, "booking_persisted_rows_total") == 1, "the event is counted")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(PATIENCE_SECONDS)
 
 
 def is_up(port: int) -> bool:
@@ -135,8 +142,6 @@ def test_a_port_that_is_taken_is_one_line_and_exit_2(tmp_path: Path) -> None:
         its = environment(
             BOOKING_DATA_DIR=str(tmp_path), BOOKING_REDIS_URL="redis://127.0.0.1:1", BOOKING_PERSIST_PORT=str(port)
         )
-        ended = subprocess.run(
-            [*COMMAND, "persist"], env=its, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
-        )
+        ended = run_command(["persist"], its)
     reason = f"127.0.0.1:{port}: Address already in use"
     assert (ended.returncode, ended.stderr) == (2, f"booking: BOOKING_HOST, BOOKING_PERSIST_PORT: {reason}\n")

@@ -16,9 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from booking.cli.main import main
 from booking.inventory.embedded import find_program
 from tests.contract.api import open_api
 from tests.fixtures.commands import run_command
+from tests.fixtures.forks import ForkedProgram
 from tests.fixtures.process_tree import descendants, is_alive, listens_on_tcp
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
@@ -401,30 +403,31 @@ def test_the_persister_may_be_a_process_of_its_own(tmp_path: Path) -> None:
     with running_service(tmp_path / "data", arguments=["--without-persister"]) as service:
         assert set(service.parts()) == {"worker-1", "redis", "outbox"}
         environment = {**os.environ, "BOOKING_DATA_DIR": str(service.data_dir)}
-        with subprocess.Popen([sys.executable, "-m", "booking", "persist"], env=environment) as persister:
-            organizer = {"Authorization": f"Bearer {service.token('boss', 'organizer')}"}
-            sale = {"event_name": "E", "available_tickets": 5}
-            made = httpx.post(f"{service.base_url}/initialize", json=sale, headers=organizer)
-            assert made.status_code == 201
-            eventually(lambda: stored_events(service) == [("E",)], "the event is in the database")
-            persister.terminate()
-            assert persister.wait(30) == 0
+        persister = ForkedProgram(main, ["persist"], environment, output=tmp_path / "log")
+        organizer = {"Authorization": f"Bearer {service.token('boss', 'organizer')}"}
+        sale = {"event_name": "E", "available_tickets": 5}
+        made = httpx.post(f"{service.base_url}/initialize", json=sale, headers=organizer)
+        assert made.status_code == 201
+        eventually(lambda: stored_events(service) == [("E",)], "the event is in the database")
+        persister.send_signal(signal.SIGTERM)
+        assert persister.wait(30) == 0
 
 
 def test_a_signal_during_the_start_ends_it(tmp_path: Path) -> None:
     program = tmp_path / "valkey-server"
-    program.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(600)\n")
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
     program.chmod(0o700)
-    with subprocess.Popen(
-        [sys.executable, "-m", "booking", "serve", "--port", "0", "--data-dir", str(tmp_path / "data")],
-        env={**os.environ, "BOOKING_REDIS_SERVER": str(program)},
-        stderr=subprocess.PIPE,
-    ) as process:
-        eventually(lambda: len(descendants(process.pid)) >= 4, "all parts are being started")
-        children = descendants(process.pid)
-        process.terminate()
-        assert process.wait(30) == 0
-        assert [pid for pid in children if is_alive(pid)] == []
+    process = ForkedProgram(
+        main,
+        ["serve", "--port", "0", "--data-dir", str(tmp_path / "data")],
+        {**os.environ, "BOOKING_REDIS_SERVER": str(program)},
+        output=tmp_path / "log",
+    )
+    eventually(lambda: len(descendants(process.pid)) >= 4, "all parts are being started")
+    children = descendants(process.pid)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert [pid for pid in children if is_alive(pid)] == []
 
 
 def test_a_missing_server_program_is_waited_for_when_redis_dies(tmp_path: Path) -> None:

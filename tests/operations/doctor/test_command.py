@@ -5,13 +5,14 @@ import os
 import pty
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 from redis import Redis
 
+from booking.cli.main import main
 from tests.contract.api import open_api
 from tests.fixtures.commands import run_command
+from tests.fixtures.forks import ForkedProgram
 from tests.fixtures.service import RunningService, running_service
 from tests.fixtures.waiting import eventually
 
@@ -87,17 +88,15 @@ def test_a_terminal_is_shown_a_table_in_colour_unless_its_owner_wants_none(tmp_p
         keyboard, terminal = pty.openpty()
         environment = {"PATH": os.environ["PATH"], "TERM": "xterm", "COLUMNS": "100", **variables}
         environment |= {"BOOKING_DATA_DIR": str(tmp_path / "data"), "BOOKING_RATE_LIMIT": "off"}
-        with subprocess.Popen(
-            [sys.executable, "-m", "booking", "doctor"], stdout=terminal, stderr=terminal, env=environment
-        ) as process:
-            os.close(terminal)
-            shown = b""
-            try:
-                while part := os.read(keyboard, 65_536):
-                    shown += part
-            except OSError:  # the terminal's other end has gone
-                pass
-            assert process.wait(60) == 0
+        process = ForkedProgram(main, ["doctor"], environment, output=Path(os.ttyname(terminal)))
+        shown = os.read(keyboard, 65_536)
+        os.close(terminal)  # the command has opened it
+        try:
+            while part := os.read(keyboard, 65_536):
+                shown += part
+        except OSError:  # the terminal's other end has gone
+            pass
+        assert process.wait(60) == 0
         os.close(keyboard)
         text = shown.decode()
         assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", text)) == coloured

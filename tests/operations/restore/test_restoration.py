@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from booking.cli.main import main
 from booking.domain.details import Details, Price
 from booking.domain.outcomes import Status
 from booking.inventory import keys
@@ -23,6 +22,7 @@ from booking.operations.audit.comparison import audit_event
 from booking.operations.restore.restoration import Restored, lost_shards, restore_empty, restore_shard
 from tests.fixtures.backend import Backend, on_sqlite, open_backend
 from tests.fixtures.commands import run_command
+from tests.fixtures.forks import ForkedProgram
 from tests.fixtures.stock import SHARDS, contents
 from tests.fixtures.waiting import eventually_async
 from tests.rules.expired_holds import end_hold
@@ -360,13 +360,12 @@ def restore_by_command(backend: Backend) -> "subprocess.CompletedProcess[str]":
     return run_command(["restore", "--yes"], settings_of(backend))
 
 
-def begin_to_restore(backend: Backend) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "booking", "restore", "--yes"]
+def begin_to_restore(backend: Backend) -> ForkedProgram:
     environment = os.environ | settings_of(backend)
-    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return ForkedProgram(main, ["restore", "--yes"], environment, output=Path(os.devnull))
 
 
-async def has_begun(backend: Backend, command: "subprocess.Popen[bytes]") -> bool:
+async def has_begun(backend: Backend, command: ForkedProgram) -> bool:
     """Whether a restoration has taken its lease or has already ended."""
     return command.poll() is not None or bool(await backend.stock.redis.exists(keys.restoring(1)))
 
@@ -381,10 +380,11 @@ async def test_a_restoration_killed_at_any_moment_leaves_nothing_to_sell_and_is_
         await backend.drain()
         await backend.stock.redis.flushall()
         for killed in range(3):
-            with begin_to_restore(backend) as one:
-                await eventually_async(partial(has_begun, backend, one), "the restoration begins")
-                await asyncio.sleep(0.004 * killed)
-                one.send_signal(signal.SIGKILL)
+            one = begin_to_restore(backend)
+            await eventually_async(partial(has_begun, backend, one), "the restoration begins")
+            await asyncio.sleep(0.004 * killed)
+            one.kill()
+            one.wait()
             if await backend.stock.redis.exists(keys.epoch(1)):
                 break  # it was through: the shard is whole
             with pytest.raises(ShardFenced):
