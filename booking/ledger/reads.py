@@ -299,7 +299,7 @@ def booking_of(row: Row[int, int, str, int, str, str, int, int | None, str | Non
     )
 
 
-def change_of(row: Row[Any]) -> Change:
+def change_of(row: Sequence[Any]) -> Change:
     """A row of `changes`, in the order of its columns, as a change."""
     (
         event_id, seq, kind, at_ms, number, user_id, quantity, status, source, created_at_ms, expires_at_ms, rules_text,
