@@ -24,7 +24,7 @@ def empty(folder: Path) -> Iterator[tuple[Contender, Contender]]:
     with _rival("empty", folder, {}) as (url, pid):
         parts = {"server": [pid]}
         # The load carries tokens, as every other contender's does.
-        books = Contender(lambda: Target(url, "/book", '{"event_id": 1}', secret="x" * 32), lambda: parts)
+        books = Contender(lambda: Target(url, "/book", '{"event_id": 1}', "x" * 32), lambda: parts)
         yield books, Contender(lambda: Target(url, "/status"), lambda: parts)
 
 
@@ -41,7 +41,7 @@ def naive(folder: Path, secret: str) -> Iterator[Contender]:
             def open_sale() -> Target:
                 event_id = int(redis.incr("sales"))
                 redis.hset(f"event:{event_id}", mapping={"available": CAPACITY, "seq": 0})
-                return Target(url, "/book", f'{{"event_id": {event_id}}}', secret=secret, event_id=event_id)
+                return Target(url, "/book", f'{{"event_id": {event_id}}}', secret, event_id=event_id)
 
             parts = {"server": [pid], "redis": [redis_pid]}
             yield Contender(open_sale, lambda: parts, lambda target: int(redis.hlen(f"bookings:{target.event_id}")))

@@ -48,11 +48,11 @@ class Target:
     url: str
     path: str
     body: str = ""
-    more_bodies: Sequence[str] = ()
-    """Take turns with it."""
     secret: str = ""
     """Signs the buyers' tokens; empty: the requests carry none."""
     event_id: int = 0
+    more_bodies: Sequence[str] = ()
+    """Take turns with `body`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class Service:
 
     def bookings_of(self, event_id: int) -> Target:
         """Bookings of an event that is there."""
-        return Target(self.url, "/book", json.dumps({"event_id": event_id}), secret=self._secret, event_id=event_id)
+        return Target(self.url, "/book", json.dumps({"event_id": event_id}), self._secret, event_id=event_id)
 
     def storm(self) -> Target:
         """Reads of a fresh event, by anyone."""
