@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -20,6 +20,21 @@ ANSWERS = {204: 0.997, 500: 0.001, 307: 0.001, 0: 0.001}
 
 REPAIR_SECONDS = 0.5
 """Between two repairs of the webhook. Each has what failed sent again at once."""
+
+
+Got = dict[int, dict[int, set[str]]]
+"""By event, in the order in which its changes first came: their numbers, and the ids that each came under."""
+
+
+def faults_of(got: Got, due: Mapping[int, Sequence[int]]) -> list[str]:
+    """What is missing, out of order, or under two ids. `due` has the numbers of each event's changes."""
+    faults = [
+        f"event {event_id}: the webhook was told {len(got.get(event_id, ()))} of {len(seqs)} changes, or not in order"
+        for event_id, seqs in due.items()
+        if list(got.get(event_id, ())) != list(seqs)
+    ]
+    twice = [(event_id, seq) for event_id in due for seq, ids in got.get(event_id, {}).items() if len(ids) > 1]
+    return faults + [f"event {event_id}: the webhook was told of change {seq} under two ids" for event_id, seq in twice]
 
 
 @dataclass(slots=True)
@@ -46,29 +61,17 @@ class Told:
                 break
             await self._repair()
             await asyncio.sleep(REPAIR_SECONDS)
-        faults = [
-            f"event {event_id}: the webhook was told {len(got[event_id])} of {len(seqs)} changes, or not in order"
-            for event_id, seqs in due.items()
-            if list(got[event_id]) != seqs
-        ]
-        faults += [
-            f"event {event_id}: the webhook was told of change {seq} under {len(ids)} ids"
-            for event_id in due
-            for seq, ids in got[event_id].items()
-            if len(ids) > 1
-        ]
         messages = len(self.receiver.messages)
         self.receiver.messages.clear()
         self.fail(chance)
-        return messages, faults
+        return messages, faults_of(got, due)
 
     def fail(self, chance: random.Random) -> None:
         """Has the receiver fail now and then."""
         self.receiver.answer = lambda _: chance.choices(list(ANSWERS), list(ANSWERS.values()))[0]
 
-    def _got(self) -> dict[int, dict[int, set[str]]]:
-        """The ids of each event's changes, in the order in which these first came."""
-        got: dict[int, dict[int, set[str]]] = defaultdict(dict)
+    def _got(self) -> Got:
+        got: Got = defaultdict(dict)
         for message in list(self.receiver.messages):
             event_id, seq = message.place
             got[event_id].setdefault(seq, set()).add(message.id)
