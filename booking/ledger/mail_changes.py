@@ -62,7 +62,7 @@ class MailChanges:
             .limit(most)
         )
         async with self._ledger.reading() as connection:
-            found: list[Change] = [change_of(row) for row in await connection.execute(query)]
+            found: list[Change] = [change_of(row) for row in (await connection.execute(query)).all()]
         return Page(found[-1].seq if len(found) == most else upto, found)
 
     async def rules_around(self, event_id: int, seq: int) -> tuple[Rules, Rules] | None:

@@ -10,14 +10,26 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, insert, literal, or_, select, text
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from booking.domain.changes import Change, ChangeKind
-from booking.ledger import service, shards
 from booking.ledger.ledger import Ledger
 from booking.ledger.reads import change_of
-from booking.ledger.tables import events, leases, outbox_cursors
+from booking.ledger.tables import changes, events, leases, outbox_cursors
 
 MAIL = 0
 """The consumer that sends mails. The others are webhooks, by their ids, which begin at 1."""
@@ -110,8 +122,8 @@ class OutboxLedger:
     async def version(self) -> str:
         """A text that differs after each change in the database, and after each change of the webhooks."""
         async with self.ledger.reading() as connection:
-            cursors = [record.cursor for record in (await shards.read(connection)).values()]
-            return " ".join((*cursors, await service.read(connection, WEBHOOKS) or ""))
+            rows = await connection.execute(_VERSION, {"webhooks": WEBHOOKS})
+            return " ".join(row[1] for row in rows.all())
 
     async def begin(self, consumer: int) -> None:
         """Has a consumer of all events begin with what comes next. Does nothing if it has begun already."""
@@ -149,8 +161,8 @@ class OutboxLedger:
                 query, values = _PAGES_POSTGRESQL, {**columns, "kinds": names, "most": most}
             else:
                 query, values = _PAGES_SQLITE, {"spans": json.dumps(spans), "kinds": json.dumps(names), "most": most}
-            for row in await connection.execute(query, values):
-                found[row.event_id].append(change_of(row))
+            for change in map(change_of, (await connection.execute(query, values)).all()):
+                found[change.event_id].append(change)
         return {
             event_id: Page(some[-1].seq if len(some := found[event_id]) == most else end, some)
             for event_id, end in ends.items()
@@ -180,9 +192,14 @@ CURSOR_COLUMNS: tuple[ColumnElement[Any], ...] = (
 )
 """What a consumer that has no cursor for an event has in its place."""
 
+_VERSION = text("""
+    SELECT shard, cursor FROM shards UNION ALL SELECT -1, value FROM service WHERE name = :webhooks ORDER BY 1
+""")
+
+_COLUMNS = ", ".join(f"changes.{column.name}" for column in changes.c)
 # One statement for many events, of which each has a limit of its own.
-_PAGES_SQLITE = text("""
-    SELECT changes.*
+_PAGES_SQLITE = text(f"""
+    SELECT {_COLUMNS}
     FROM json_each(:spans) AS span
     JOIN changes ON changes.event_id = json_extract(span.value, '$[0]') AND changes.seq IN (
         SELECT one.seq FROM changes AS one
@@ -191,18 +208,18 @@ _PAGES_SQLITE = text("""
         ORDER BY one.seq LIMIT :most
     )
     ORDER BY changes.event_id, changes.seq
-""")
-_PAGES_POSTGRESQL = text("""
+""")  # noqa: S608 - the names of columns
+_PAGES_POSTGRESQL = text(f"""
     SELECT one.*
     FROM unnest(CAST(:ids AS bigint[]), CAST(:afters AS bigint[]), CAST(:uptos AS bigint[])) AS span (id, after, upto)
     CROSS JOIN LATERAL (
-        SELECT * FROM changes
+        SELECT {_COLUMNS} FROM changes
         WHERE changes.event_id = span.id AND changes.seq > span.after AND changes.seq <= span.upto
             AND changes.kind = ANY (CAST(:kinds AS text[]))
         ORDER BY changes.seq LIMIT :most
     ) AS one
     ORDER BY one.event_id, one.seq
-""")
+""")  # noqa: S608 - the names of columns
 
 _NOW_MS = {
     "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
@@ -229,7 +246,7 @@ _WRITE_CURSORS = text("""
 """).bindparams(*(bindparam(name, type_=column.type) for name, column in outbox_cursors.c.items()))
 
 
-def is_due(now_ms: int) -> ColumnElement[bool]:
+def is_due(now_ms: int | BindParameter[int]) -> ColumnElement[bool]:
     """Whether a cursor waits for no repetition."""
     retry_at_ms = outbox_cursors.c.retry_at_ms
     return or_(retry_at_ms.is_(None), retry_at_ms <= now_ms, retry_at_ms > now_ms + RETRY_MS_MAX)
@@ -251,7 +268,10 @@ async def write_cursors(connection: AsyncConnection, moved: Sequence[Cursor]) ->
     if moved:
         # In one order, so that two transactions do not wait for each other.
         in_order = sorted(moved, key=lambda cursor: (cursor.consumer, cursor.event_id))
-        await connection.execute(_WRITE_CURSORS, [asdict(cursor) for cursor in in_order])
+        names = [column.name for column in outbox_cursors.c]
+        await connection.execute(
+            _WRITE_CURSORS, [{name: getattr(cursor, name) for name in names} for cursor in in_order]
+        )
 
 
 async def _take_lease(connection: AsyncConnection, lease: Lease) -> bool:

@@ -20,6 +20,7 @@ LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD, BookingStatus.WAITING)
 # A look-up is faster than a call of the enum, and there may be millions of rows.
 _STATUSES = {status.value: status for status in BookingStatus}
 _SOURCES = {source.value: source for source in Source}
+_KINDS = {kind.value: kind for kind in ChangeKind}
 
 BOOKING_COLUMNS = (
     bookings.c.event_id,
@@ -212,7 +213,7 @@ async def changes_page(connection: AsyncConnection, event_id: int, after_seq: in
         .order_by(changes.c.seq)
         .limit(limit)
     )
-    return [change_of(row) for row in rows]
+    return [change_of(row) for row in rows.all()]
 
 
 async def user_page(
@@ -298,26 +299,16 @@ def booking_of(row: Row[int, int, str, int, str, str, int, int | None, str | Non
     )
 
 
-def change_of(row: Row[Any]) -> Change:
-    """A row of `changes` as a change."""
-    if row.rules is not None:
-        rules, has_details = rules_from_text(row.rules)
-        kind = ChangeKind(row.kind)
-        return EventChange(row.event_id, row.seq, kind, row.at_ms, rules, row.user_id, row.actor, has_details)
+def change_of(row: Sequence[Any]) -> Change:
+    """A row of `changes`, in the order of its columns, as a change."""
+    (
+        event_id, seq, kind, at_ms, number, user_id, quantity, status, source, created_at_ms, expires_at_ms, rules_text,
+        actor, reason, payment_id, given_back,
+    ) = row  # fmt: skip
+    if rules_text is not None:
+        rules, has_details = rules_from_text(rules_text)
+        return EventChange(event_id, seq, _KINDS[kind], at_ms, rules, user_id, actor, has_details)
     return BookingChange(
-        event_id=row.event_id,
-        seq=row.seq,
-        kind=ChangeKind(row.kind),
-        at_ms=row.at_ms,
-        number=row.number,
-        user_id=row.user_id,
-        quantity=row.quantity,
-        status=BookingStatus(row.status),
-        source=Source(row.source),
-        created_at_ms=row.created_at_ms,
-        expires_at_ms=row.expires_at_ms,
-        actor=row.actor,
-        reason=row.reason,
-        payment_id=row.payment_id,
-        given_back=row.given_back or 0,
-    )
+        event_id, seq, _KINDS[kind], at_ms, number, user_id, quantity, _STATUSES[status], _SOURCES[source],
+        created_at_ms, expires_at_ms, actor, reason, payment_id, given_back or 0,
+    )  # fmt: skip

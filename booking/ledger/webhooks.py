@@ -2,15 +2,19 @@
 
 import secrets
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     RowMapping,
+    Select,
     Subquery,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -20,7 +24,6 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from booking.domain.callers import account_id_of
@@ -196,11 +199,6 @@ class WebhookLedger:
 
     # What the dispatcher does
 
-    async def version(self) -> str:
-        """A text that differs after each change of a webhook."""
-        async with self._ledger.reading() as connection:
-            return await service.read(connection, WEBHOOKS) or ""
-
     async def enabled(self) -> list[Webhook]:
         """All webhooks that are enabled."""
         async with self._ledger.reading() as connection:
@@ -224,30 +222,23 @@ class WebhookLedger:
                 await connection.execute(update(webhooks).where(theirs).values(disabled_reason=NO_ORGANIZER))
                 await _tell(connection)
 
-    async def behind(self, now_ms: int, most: int) -> list[Backlog]:
-        """Of each enabled webhook up to `most` events, drawn by chance, of which it has changes to be told now."""
-        scope = _scopes()
-        mine = and_(outbox_cursors.c.consumer == scope.c.consumer, outbox_cursors.c.event_id == scope.c.event_id)
-        # By chance, so that no event has to wait for ever behind `most` others.
-        place = func.row_number().over(partition_by=scope.c.consumer, order_by=func.random()).label("place")
-        found = (
-            select(scope.c.consumer, scope.c.event_id, *CURSOR_COLUMNS, scope.c.upto, place)
-            .select_from(scope.outerjoin(outbox_cursors, mine))
-            .where(scope.c.upto > func.coalesce(outbox_cursors.c.seq, 0), is_due(now_ms))
-            .subquery()
-        )
-        columns = [column for column in found.c if column.name != "place"]
-        async with self._ledger.reading() as connection:
-            rows = await connection.execute(select(*columns).where(found.c.place <= most))
-            return [backlog_of(row) for row in rows]
+    async def behind(self, ids: Collection[int], now_ms: int, most: int) -> tuple[list[Backlog], str]:
+        """Of each of these webhooks, if enabled, up to `most` events, drawn by chance, which have changes to be told.
 
-    async def next_retry_ms(self) -> int | None:
-        """When the next repetition to an enabled webhook is due; None if there is none."""
+        And a text that differs after each change of a webhook, and is at least as new as the events.
+        """
+        async with self._ledger.reading() as connection:
+            rows = await connection.execute(_BEHIND, {"ids": ids, "now_ms": now_ms, "most": most})
+            backlogs = [backlog_of(row) for row in rows.all()]
+            return backlogs, await service.read(connection, WEBHOOKS) or ""
+
+    async def next_retry_ms(self, now_ms: int) -> int | None:
+        """When the next repetition to an enabled webhook is due after now; None if there is none."""
         of_enabled = outbox_cursors.c.consumer == webhooks.c.id
         query = (
             select(func.min(outbox_cursors.c.retry_at_ms))
             .select_from(outbox_cursors.join(webhooks, of_enabled))
-            .where(webhooks.c.disabled_reason.is_(None))
+            .where(webhooks.c.disabled_reason.is_(None), outbox_cursors.c.retry_at_ms > now_ms)
         )
         async with self._ledger.reading() as connection:
             found: int | None = await connection.scalar(query)
@@ -270,7 +261,10 @@ class WebhookLedger:
 
         And disables webhooks, each with its reason. Their cursors stay where they are.
         """
-        rows = [{"place": place, **asdict(one)} for (_, place), one in sorted(deliveries.items())]
+        rows = [
+            {"place": place, **{name: getattr(one, name) for name in _DELIVERED}}
+            for (_, place), one in sorted(deliveries.items(), key=itemgetter(0))
+        ]
 
         async def record(connection: AsyncConnection) -> None:
             for webhook_id, reason in disabled.items():
@@ -280,12 +274,7 @@ class WebhookLedger:
                 await _tell(connection)
             if not rows:
                 return
-            upsert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(webhook_deliveries)
-            names = [column.name for column in webhook_deliveries.c if column.name not in ("webhook_id", "place")]
-            replaced = {name: upsert.excluded[name] for name in names}
-            await connection.execute(
-                upsert.on_conflict_do_update(index_elements=["webhook_id", "place"], set_=replaced), rows
-            )
+            await connection.execute(_WRITE_DELIVERIES, rows)
 
         return record
 
@@ -334,6 +323,16 @@ def new_secret() -> str:
     return f"whsec_{b64encode(secrets.token_bytes(32)).decode()}"
 
 
+_DELIVERED = tuple(field.name for field in fields(Delivery))
+
+_WRITE_DELIVERIES = text(f"""
+    INSERT INTO webhook_deliveries (place, {", ".join(_DELIVERED)})
+    VALUES (:place, {", ".join(f":{name}" for name in _DELIVERED)})
+    ON CONFLICT (webhook_id, place) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _DELIVERED)}
+""").bindparams(  # noqa: S608 - the names of columns
+    *(bindparam(name, type_=column.type) for name, column in webhook_deliveries.c.items())
+)
+
 _TELL = text("""
     INSERT INTO service (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value
 """)
@@ -362,6 +361,26 @@ def _scopes() -> Subquery:
         select(*columns).select_from(of_owner).where(enabled, webhooks.c.event_id.is_(None)),
         select(*columns).select_from(of_one).where(enabled),
     ).subquery()
+
+
+def _behind() -> Select[Any]:
+    """Rows that `backlog_of` reads. Built once, since it takes as long to build as to run."""
+    scope = _scopes()
+    mine = and_(outbox_cursors.c.consumer == scope.c.consumer, outbox_cursors.c.event_id == scope.c.event_id)
+    # By chance, so that no event has to wait for ever behind `most` others.
+    place = func.row_number().over(partition_by=scope.c.consumer, order_by=func.random()).label("place")
+    found = (
+        select(scope.c.consumer, scope.c.event_id, *CURSOR_COLUMNS, scope.c.upto, place)
+        .select_from(scope.outerjoin(outbox_cursors, mine))
+        .where(scope.c.consumer.in_(bindparam("ids", expanding=True)))
+        .where(scope.c.upto > func.coalesce(outbox_cursors.c.seq, 0), is_due(bindparam("now_ms", type_=BigInteger)))
+        .subquery()
+    )
+    columns = [column for column in found.c if column.name != "place"]
+    return select(*columns).where(found.c.place <= bindparam("most", type_=BigInteger))
+
+
+_BEHIND = _behind()
 
 
 def _in_scope(webhook: Webhook) -> ColumnElement[bool]:

@@ -95,19 +95,14 @@ class Sender:
         return Answer(None, error, b"", time.monotonic() - begun)
 
     async def _send(self, pool: "Pool", head: bytes, body: bytes) -> tuple[int, bytes]:
-        target = pool.target
-        request = (
-            b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-            b"user-agent: booking-webhooks/1\r\naccept: */*\r\n%b\r\n%b"
-            % (target.path.encode(), target.authority.encode(), len(body), head, body)
-        )
+        request = b"%bcontent-length: %d\r\n%b\r\n%b" % (pool.head, len(body), head, body)
         connection = pool.take()
         if connection is not None:
             try:
                 return await self._exchange(pool, connection, request)
             except _ClosedBefore:  # the receiver has closed the idle connection, and the message was not read
                 pass
-        return await self._exchange(pool, await self._connect(target), request)
+        return await self._exchange(pool, await self._connect(pool.target), request)
 
     async def _exchange(self, pool: "Pool", connection: "_Connection", request: bytes) -> tuple[int, bytes]:
         answered = False
@@ -183,6 +178,11 @@ class Pool:
 
     def __init__(self, target: Target) -> None:
         self.target = target
+        self.head = (
+            f"POST {target.path} HTTP/1.1\r\nhost: {target.authority}\r\ncontent-type: application/json\r\n"
+            "user-agent: booking-webhooks/1\r\naccept: */*\r\n"
+        ).encode()
+        """How each request begins."""
         self._idle: list[_Connection] = []
         self._is_closed = False
 

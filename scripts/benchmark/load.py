@@ -51,6 +51,8 @@ class Target:
     secret: str = ""
     """Signs the buyers' tokens; empty: the requests carry none."""
     event_id: int = 0
+    more_bodies: Sequence[str] = ()
+    """Take turns with `body`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +169,10 @@ class Prepared:
         host = target.url.partition("://")[2].rstrip("/")
         head = f"{'POST' if target.body else 'GET'} {target.path} HTTP/1.1\r\nHost: {host}\r\n"
         if target.body:
-            head += f"Content-Type: application/json\r\nContent-Length: {len(target.body)}\r\n"
-        self._head, self._tail = head.encode(), f"\r\n{target.body}".encode()
+            head += "Content-Type: application/json\r\n"
+        self._head = head.encode()
+        bodies = [f"Content-Length: {len(body)}\r\n\r\n{body}" for body in (target.body, *target.more_bodies) if body]
+        self._tails = cycle([tail.encode() for tail in bodies or ("\r\n",)])
         self._calls: Iterator[bytes] = repeat(b"")
         if target.secret:
             secret = target.secret.encode()
@@ -186,7 +190,7 @@ class Prepared:
 
     def request(self, call: bytes) -> bytes:
         """The whole request."""
-        return self._head + call + self._tail
+        return self._head + call + next(self._tails)
 
     def answered(self, call: bytes, answer: Response, due_ns: int, sent_ns: int, now_ns: int) -> None:  # noqa: ARG002
         """Counts an answer."""

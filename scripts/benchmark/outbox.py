@@ -1,6 +1,6 @@
 """The row of the outbox: bookings that are told to a webhook while another one hangs, against bookings that are not.
 
-python -m scripts.benchmark.outbox        a receiver: its two ports, and then, once standard input ends, what it got
+python -m scripts.benchmark.outbox        a receiver: its two ports, and then, for each line of input, what it got
 """
 
 import asyncio
@@ -8,25 +8,36 @@ import json
 import re
 import subprocess
 import sys
-import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from statistics import median
+from typing import Any, cast
 
 import httptools
 import httpx
+import uvloop
 
 from booking.auth.tokens import sign_token
 from scripts.benchmark.load import TOKEN_S, Target
 from scripts.benchmark.processes import PartError
-from scripts.benchmark.report import Mark, ratio_mark
-from scripts.benchmark.rounds import Contender, Parts
+from scripts.benchmark.report import TIMES, Mark, ratio_mark
+from scripts.benchmark.rounds import Contender, Contest, Parts
 from scripts.benchmark.service import Service, serve
 from scripts.benchmark.session import Session
 
 SETTINGS = {"BOOKING_WEBHOOK_ALLOW": "127.0.0.0/8"}
 
+EVENTS = 8
+"""Sales at the same time. The messages of one event go one after the other (contract), so it has a row of its own."""
+
 BUCKET = re.compile(r'booking_webhook_first_attempt_seconds_bucket\{le="([^"]+)"\} (\d+)')
 
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+ALONE, TOLD, OF_ONE = "told to nobody", "told to a webhook, and to a dead one", "the same, of one event"
 
 
 class Told:
@@ -40,26 +51,54 @@ class Told:
             [sys.executable, "-P", "-m", "scripts.benchmark.outbox"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        assert self._receiver.stdout is not None
-        self._ports: list[int] = json.loads(self._receiver.stdout.readline())
+        self._ports: list[int] = self._read()
         self._webhooks: list[int] = []
-        self.began = time.monotonic()
+        self._events: list[int] = []
+        self._got = 0
+        self.messages: dict[str, list[int]] = defaultdict(list)
+        """What the webhook got while the bookings were made, by contender and round; the first is to warm up."""
 
-    def open(self) -> Target:
-        """A fresh event with two webhooks. Those of the event before are removed."""
-        sale = self._service.sale()
+    def contender(self, name: str, events: int) -> Contender:
+        """Sells so many fresh events in every round, told to the webhooks unless it is ALONE."""
+        return Contender(
+            partial(self._open, events, is_told=name != ALONE), self._parts, self._stored, partial(self._settle, name)
+        )
+
+    def _open(self, events: int, *, is_told: bool) -> Target:
         self.remove()
-        for port in self._ports:
-            body = {"url": f"http://127.0.0.1:{port}/", "kinds": ["booked"], "event_id": sale.event_id}
-            answer = self._client.post("/webhooks", json=body)
+        sales = [self._service.sale() for _ in range(events)]
+        self._events = [sale.event_id for sale in sales]
+        for port in self._ports if is_told else ():
+            answer = self._client.post("/webhooks", json={"url": f"http://127.0.0.1:{port}/", "kinds": ["booked"]})
             if answer.status_code != httpx.codes.CREATED:
                 raise PartError(f"/webhooks answered {answer.status_code}: {answer.text[:300]}")
             self._webhooks.append(answer.json()["data"]["id"])
-        return sale
+        self._got = self._count()
+        return replace(sales[0], more_bodies=[sale.body for sale in sales[1:]])
 
-    def parts(self) -> Parts:
-        """The service's, and the receiver's process."""
+    def _parts(self) -> Parts:
         return {**self._service.parts(), "listeners": [self._receiver.pid]}
+
+    def _stored(self, _: Target) -> int:
+        events = [self._service.event(event_id) for event_id in self._events]
+        return sum(event["bookings_count"] + event["waiting_list_count"] for event in events)
+
+    def _settle(self, name: str) -> list[str]:
+        self.messages[name].append(self._count() - self._got)
+        faults = self._service.settle()
+        self.remove()
+        return faults
+
+    def _count(self) -> int:
+        assert self._receiver.stdin is not None
+        self._receiver.stdin.write("\n")
+        self._receiver.stdin.flush()
+        messages: int = self._read()
+        return messages
+
+    def _read(self) -> Any:
+        assert self._receiver.stdout is not None
+        return json.loads(self._receiver.stdout.readline())
 
     def remove(self) -> None:
         """Removes the webhooks, so that a round without them is told to nobody."""
@@ -67,48 +106,59 @@ class Told:
             self._client.delete(f"/webhooks/{webhook_id}")
         self._webhooks.clear()
 
-    def settle(self) -> list[str]:
-        """Ends a round."""
-        faults = self._service.settle()
-        self.remove()
-        return faults
-
     def first_attempt_s(self) -> float:
         """The bucket below which 99 of 100 first attempts were made after their change; infinite above the last."""
         buckets = [(float(bound), int(below)) for bound, below in BUCKET.findall(self._client.get("/metrics").text)]
         total = buckets[-1][1] if buckets else 0
         return next((bound for bound, below in buckets if below >= 0.99 * total), float("inf"))
 
-    def close(self) -> int:
-        """Ends the receiver. Returns the number of messages that it got."""
+    def close(self) -> None:
+        """Ends the receiver."""
         self._client.close()
-        told, _ = self._receiver.communicate("")
-        messages: int = json.loads(told)
-        return messages
+        self._receiver.communicate("")
 
 
 def outbox(session: Session) -> None:
-    """One service, whose bookings are told in every other round."""
-    name, alone = "told to a webhook, and to a dead one", "told to nobody"
+    """One service, whose bookings are told in two of three turns."""
     with serve(session.folder / "service-outbox", session.secret, settings=SETTINGS) as service:
         told = Told(service, session.secret)
         try:
             contests = session.contest(
                 "Bookings and webhooks",
-                {
-                    alone: service.contender(),
-                    name: Contender(told.open, told.parts, service.stored, told.settle),
-                },
+                {name: told.contender(name, 1 if name == OF_ONE else EVENTS) for name in (ALONE, TOLD, OF_ONE)},
             )
             late_s = told.first_attempt_s()
         finally:
-            messages = told.close()
-    seconds = (session.rounds + 1) * session.seconds  # one more to warm up
+            told.close()
     session.mark(
-        ratio_mark(f"bookings while they are {name}", contests[name], contests[alone], 0.95),
-        Mark("  messages that the webhook got, of one event, in order", messages / seconds, "/s"),
+        ratio_mark(f"bookings while they are {TOLD}", contests[TOLD], contests[ALONE], 0.95),
         Mark("  99 % of the first attempts came within", late_s, "s", most=1),
+        *_where_the_time_goes(contests, {name: told.messages[name][1:] for name in (TOLD, OF_ONE)}),
     )
+
+
+def _where_the_time_goes(contests: Mapping[str, Contest], messages: Mapping[str, Sequence[int]]) -> list[Mark]:
+    """The messages, what each costs, and the ratio of bookings to which that adds up if no core is idle."""
+    alone, rounds = contests[ALONE].rounds, contests[TOLD].rounds
+    rates = {name: median(got / one.load.seconds for got, one in zip(some, contests[name].rounds, strict=True))
+             for name, some in messages.items()}  # fmt: skip
+    by_part = {
+        part: median(1e6 * one.cores[part] * one.load.seconds / max(1, got)
+                     for got, one in zip(messages[TOLD], rounds, strict=True))
+        for part in ("outbox", "listeners")
+    }  # fmt: skip
+    booking_us = median(one.all_us + 1e6 * one.load.cpu_s / max(1, one.load.answered) for one in alone)
+    told_share = rates[TOLD] / contests[TOLD].rate
+    added_us = told_share * sum(by_part.values())
+    return [
+        Mark(f"  messages that the webhook got meanwhile, of {EVENTS} events", rates[TOLD], "/s"),
+        Mark("  the same, of one event, in order", rates[OF_ONE], "/s"),
+        Mark("  processor time a message, of the outbox", by_part["outbox"], "µs"),
+        Mark("    of the receiver, which runs elsewhere in earnest", by_part["listeners"], "µs"),
+        Mark("  processor time a booking told to nobody, with the generator's", booking_us, "µs"),
+        Mark("  bookings to which these times add up, if no core is idle", booking_us / (booking_us + added_us), TIMES),
+        Mark("    without the receiver", booking_us / (booking_us + told_share * by_part["outbox"]), TIMES),
+    ]
 
 
 class _Receiver(asyncio.Protocol):
@@ -117,7 +167,7 @@ class _Receiver(asyncio.Protocol):
     messages = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's is none of its subclasses
         self._parser = httptools.HttpRequestParser(self)
 
     def data_received(self, data: bytes) -> None:
@@ -125,7 +175,6 @@ class _Receiver(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         _Receiver.messages += 1
-        assert isinstance(self._transport, asyncio.WriteTransport)
         self._transport.write(NO_CONTENT)
 
 
@@ -136,9 +185,9 @@ async def main() -> None:
     dead = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
     with closing(alive), closing(dead):
         print(json.dumps([server.sockets[0].getsockname()[1] for server in (alive, dead)]), flush=True)
-        await loop.run_in_executor(None, sys.stdin.read)
-        print(json.dumps(_Receiver.messages), flush=True)
+        while await loop.run_in_executor(None, sys.stdin.readline):
+            print(json.dumps(_Receiver.messages), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

@@ -13,7 +13,7 @@ from scripts.benchmark.rounds import OTHERS, Contest
 TIMES = "\N{MULTIPLICATION SIGN}"
 """The unit of a ratio."""
 
-ROLES = ("server", "redis", "persister", "listeners", "generator", OTHERS)
+ROLES = ("server", "redis", "persister", "outbox", "listeners", "generator", OTHERS)
 """Whose cores the table shows."""
 
 LEGEND = (

@@ -180,10 +180,13 @@ def print_round(console: Console, one: Round, end: float) -> None:
 
 
 def print_table(console: Console, chaos_run: ChaosRun, deployment: Deployment[Any]) -> None:
-    """Prints the table of all rounds. "Elsewhere" are the calls about shards that a fault does not concern."""
+    """Prints the table of all rounds. "Elsewhere" are the calls about shards that a fault does not concern.
+
+    "Messages" are what a webhook was told of all changes, and of some more than once.
+    """
     table = Table(title=f"seed {chaos_run.seed}", title_justify="left")
     table.add_column("fault")
-    names = ("rounds", "operations", "acknowledged", "refused", "unknown", "lost", "doubled", "violations")
+    names = ("rounds", "operations", "acknowledged", "refused", "unknown", "lost", "doubled", "messages", "violations")
     for name in (*names, "failed elsewhere", "p99 elsewhere, ms"):
         table.add_column(name, justify="right")
     for fault, one in sorted(chaos_run.sums.items()):

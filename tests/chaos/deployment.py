@@ -389,7 +389,13 @@ async def _opened(
         services = [
             stack.enter_context(
                 running_service(
-                    data_dir, {"BOOKING_RATE_LIMIT": "off", "BOOKING_PORT": str(unused_port()), **environment}
+                    data_dir,
+                    {
+                        "BOOKING_RATE_LIMIT": "off",
+                        "BOOKING_WEBHOOK_ALLOW": "127.0.0.0/8",
+                        "BOOKING_PORT": str(unused_port()),
+                        **environment,
+                    },
                 )
             )
             for data_dir, environment in nodes

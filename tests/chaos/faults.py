@@ -56,6 +56,13 @@ async def kill_persister(deployment: Deployment[Any], chance: random.Random) -> 
         await deployment.kill(deployment.a_node(chance), "persister")
 
 
+async def kill_outbox(deployment: Deployment[Any], chance: random.Random) -> None:
+    """The outbox is killed between any two of its steps. Another one, or its successor, goes on."""
+    for _ in range(KILLS):
+        await asyncio.sleep(chance.random() * 0.8)
+        await deployment.kill(deployment.a_node(chance), "outbox")
+
+
 async def kill_redis(deployment: Deployment[EmbeddedRedis], chance: random.Random) -> None:
     """Redis is killed. Every acknowledged change is in its append-only file."""
     for _ in range(KILLS):
@@ -222,8 +229,8 @@ def named(*functions: Fault) -> dict[str, Fault]:
 
 
 ANYWHERE = named(
-    nothing, kill_worker, kill_persister, kill_service, sigterm_rolling, script_flush, flushall, postgres_stopped,
-    slow_clients,
+    nothing, kill_worker, kill_persister, kill_outbox, kill_service, sigterm_rolling, script_flush, flushall,
+    postgres_stopped, slow_clients,
 )  # fmt: skip
 """Faults of the service in any form."""
 

@@ -1,7 +1,7 @@
 """The oracle checks what has to be true after every fault has ended and the stream has drained."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from booking.domain.changes import BookingChange, Change, ChangeKind, EventChange
@@ -49,7 +49,7 @@ async def judge(
         verdict.faults += [f"event {event_id}: {difference}" for difference in audit.differences]
         if audit.unsettled:
             verdict.faults.append(f"event {event_id}: {audit.unsettled} bookings change without any request")
-        changes = [change async for page in _pages(ledger, event_id) for change in page]
+        changes = [change async for page in pages(ledger, event_id) for change in page]
         verdict.faults += [f"event {event_id}: {fault}" for fault in replayed(changes)]
         _compare_with_memories(
             verdict, changes, memories_of.get(event_id, {}), is_told=keys.shard_of(event_id, SHARDS) in told
@@ -149,7 +149,8 @@ class _Sale:
             self.taken.pop(change.number, None)
 
 
-async def _pages(ledger: Ledger, event_id: int):  # type: ignore[no-untyped-def]  # an asynchronous generator of pages
+async def pages(ledger: Ledger, event_id: int) -> AsyncIterator[list[Change]]:
+    """All changes of an event, in order."""
     after = 0
     while page := await ledger.changes(event_id, after, 5_000):
         yield page

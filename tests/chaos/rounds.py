@@ -11,6 +11,7 @@ from tests.chaos.client import Reply
 from tests.chaos.deployment import PATIENCE_SECONDS, Deployment
 from tests.chaos.faults import FORGETTING_KEYS, FORGETTING_REFUSALS, Fault
 from tests.chaos.oracle import Verdict, judge
+from tests.chaos.told import Told, telling
 from tests.fixtures.waiting import eventually_async
 
 EVENTS = 4
@@ -27,6 +28,8 @@ class Round:
     fault: str
     tally: Tally
     verdict: Verdict
+    messages: int = 0
+    """What the webhook was told, repeated ones counted."""
 
 
 @dataclass(slots=True)
@@ -41,6 +44,7 @@ class Sum:
     lost: int = 0
     doubled: int = 0
     violations: int = 0
+    messages: int = 0
     elsewhere_refused: int = 0
     elsewhere_seconds: list[float] = field(default_factory=list)
     """As in `Tally`."""
@@ -61,6 +65,7 @@ class Sum:
         self.lost += played.verdict.lost
         self.doubled += played.verdict.doubled
         self.violations += len(played.verdict.faults)
+        self.messages += played.messages
         self.elsewhere_refused += played.tally.elsewhere_refused
         self.elsewhere_seconds += played.tally.elsewhere_seconds
 
@@ -83,18 +88,20 @@ class ChaosRun:
     buyers: int = 24
     """Those who buy at once in a round."""
     sums: dict[str, Sum] = field(default_factory=dict)
+    told: Told = field(init=False)
 
     async def play(self, rounds: Callable[[int], bool], say: Callable[[Round], None]) -> list[str]:
         """Runs rounds while `rounds(number)` is true. Returns the violations, with how to repeat them."""
         number = 0
-        while rounds(number):
-            played = await self.round(number)
-            self.sums.setdefault(played.fault, Sum()).add(played)
-            say(played)
-            if played.verdict.faults:
-                again = f"--seed {self.seed}, round {number}, fault {played.fault}"
-                return [f"{again}: {fault}" for fault in played.verdict.faults]
-            number += 1
+        async with telling(self.deployment, self.seed) as self.told:
+            while rounds(number):
+                played = await self.round(number)
+                self.sums.setdefault(played.fault, Sum()).add(played)
+                say(played)
+                if played.verdict.faults:
+                    again = f"--seed {self.seed}, round {number}, fault {played.fault}"
+                    return [f"{again}: {fault}" for fault in played.verdict.faults]
+                number += 1
         return []
 
     async def round(self, number: int) -> Round:
@@ -137,7 +144,9 @@ class ChaosRun:
             ended = await asyncio.gather(*load, return_exceptions=True)
         broken += [repr(error) for error in ended if isinstance(error, BaseException)]
         verdict = await self._judge(events, buyers, broken)
-        return Round(number, fault, tally, verdict)
+        messages, missing = await self.told.check(events, chance)
+        verdict.faults += missing
+        return Round(number, fault, tally, verdict, messages)
 
     def _is_forgetful(self, fault: str) -> bool:
         """Whether a restoration may follow, which loses the first answers under idempotency keys."""

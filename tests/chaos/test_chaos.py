@@ -17,6 +17,7 @@ from tests.chaos.failovers import CLUSTER, SENTINEL
 from tests.chaos.faults import EMBEDDED, Fault
 from tests.chaos.oracle import Verdict, judge, replayed
 from tests.chaos.rounds import ChaosRun, fault_of
+from tests.chaos.told import Got, faults_of
 from tests.fixtures.backend import open_backend
 from tests.fixtures.postgres import running_postgres
 from tests.fixtures.stock import SHARDS
@@ -156,3 +157,17 @@ def test_the_seed_decides_the_order_of_the_faults_and_each_has_its_turn() -> Non
     assert one == same
     assert one != other
     assert sorted(one[: len(faults)]) == sorted(one[len(faults) :]) == sorted(faults)
+
+
+@pytest.mark.parametrize(
+    ("got", "faults"),
+    [
+        ({1: {1: {"a"}, 2: {"b"}}}, 0),
+        ({1: {1: {"a"}}}, 1),
+        ({1: {2: {"b"}, 1: {"a"}}}, 1),
+        ({1: {1: {"a", "c"}, 2: {"b"}}}, 1),
+        ({2: {1: {"a"}, 2: {"b"}}}, 1),
+    ],
+)
+def test_the_oracle_finds_what_a_webhook_was_not_told_or_told_wrongly(got: Got, faults: int) -> None:
+    assert len(faults_of(got, {1: [1, 2]})) == faults

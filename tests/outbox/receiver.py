@@ -1,6 +1,7 @@
 """A webhook's receiver on this machine: it verifies each message with the public library, and notes it."""
 
 import json
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -72,6 +73,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
     receiver: Receiver
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of senders that were killed."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
