@@ -318,12 +318,12 @@ async def test_a_change_interrupted_between_its_steps_has_an_unknown_outcome(
     await asyncio.gather(*(stock.office.book(1, f"buyer-{number}") for number in range(3)))
     submit, steps = stock.batcher.submit, 0
 
-    def until_the_second(*arguments: Any) -> Any:
+    def until_the_second(*arguments: Any, **named: Any) -> Any:
         nonlocal steps
         steps += 1
         if steps > 1:
             raise InventoryUnavailable("Redis cannot be reached")
-        return submit(*arguments)
+        return submit(*arguments, **named)
 
     monkeypatch.setattr(stock.batcher, "submit", until_the_second)
     with pytest.raises(OutcomeUnknown):
