@@ -163,6 +163,7 @@ def test_the_seed_decides_the_order_of_the_faults_and_each_has_its_turn() -> Non
     ("got", "faults"),
     [
         ({1: {1: {"a"}, 2: {"b"}}}, 0),
+        ({1: {1: {"a"}, 2: {"b"}, 3: {"c"}}}, 0),
         ({1: {1: {"a"}}}, 1),
         ({1: {2: {"b"}, 1: {"a"}}}, 1),
         ({1: {1: {"a", "c"}, 2: {"b"}}}, 1),

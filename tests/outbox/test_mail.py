@@ -128,7 +128,8 @@ def test_whatever_is_killed_every_promoted_buyer_is_told(mails: Mailing) -> None
     for number in range(4):
         least = 2 * number
         eventually(lambda: len(told(mails, buyers)) > least, "mails are under way")  # noqa: B023 - called at once
-        mails.service.kill("outbox", signal.SIGKILL)
+        killed = mails.service.kill("outbox", signal.SIGKILL)
+        eventually(lambda: mails.service.parts().get("outbox", killed) != killed, "another one goes on")  # noqa: B023
     eventually(lambda: len(told(mails, buyers)) == len(buyers), "every buyer is told")
     for buyer in buyers:
         assert len({message["Message-ID"] for message in mails.server.to(buyer.email)}) == 1
