@@ -156,9 +156,10 @@ async def old_copy(deployment: Deployment[EmbeddedRedis], chance: random.Random)
     await asyncio.sleep(0.5 + chance.random())
     await _pause_and_drain(deployment)
     service = deployment.services[0]
-    killed = service.kill("redis")
-    shutil.rmtree(deployment.redis.folder, ignore_errors=True)
-    shutil.copytree(copy, deployment.redis.folder, dirs_exist_ok=True)
+    with service.without_supervision():
+        killed = service.kill("redis")
+        shutil.rmtree(deployment.redis.folder, ignore_errors=True)
+        shutil.copytree(copy, deployment.redis.folder, dirs_exist_ok=True)
     await deployment.is_replaced(service, "redis", killed)
     deployment.running.set()
     await asyncio.sleep(0.5 + chance.random())
