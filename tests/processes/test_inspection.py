@@ -31,7 +31,7 @@ def test_a_redis_that_evicts_bookings_is_refused_in_one_line(tmp_path: Path) -> 
         }
         ended = run_command(["serve"], environment)
     assert ended.returncode == 2
-    starting, refusal = ended.stderr.splitlines()
+    starting, refusal = (line for line in ended.stderr.splitlines() if line.startswith("booking: "))
     assert starting.startswith("booking: starting")
     assert refusal.startswith("booking: BOOKING_REDIS_URL: maxmemory-policy allkeys-lru")
     assert "set maxmemory-policy noeviction" in refusal
