@@ -236,7 +236,7 @@ class CommandBatcher:
         if lost:
             if self._lost is not None:
                 self._lost()
-            self._fail_waiting(next((call.answer for call in calls if isinstance(call.answer, WHY_UNSENT)), None))
+            self._release_waiting(next((call.answer for call in calls if isinstance(call.answer, WHY_UNSENT)), None))
         deferred = [command for run, call in zip(runs, calls, strict=True) for command in _take_deferred(run, call)]
         self._queue.extendleft(reversed(deferred))
         self._flush()  # first, so that Redis works while the answers are delivered
@@ -248,8 +248,8 @@ class CommandBatcher:
             else:
                 self._deliver(run, call.answer)
 
-    def _fail_waiting(self, why: InventoryUnavailable | None) -> None:
-        """The connection is lost: those that wait were not sent, and have waited as long as the lost ones."""
+    def _release_waiting(self, why: InventoryUnavailable | None) -> None:
+        """Has the commands that wait sent elsewhere, or fails them: they were not sent when the connection was lost."""
         waiting = [*self._queue]
         self._queue.clear()
         if waiting and isinstance(why, NotExecuted) and self._send_elsewhere is not None:

@@ -25,8 +25,13 @@ from redis.exceptions import (
 
 from booking.inventory.errors import InventoryUnavailable, NotExecuted
 
-PASSING = (AskError, BusyLoadingError, ClusterDownError, MasterDownError, MovedError, ReadOnlyError, TryAgainError)
-"""Refusals of a server that does not have the shard, or not yet; see `NotExecuted`."""
+NOT_EXECUTED = ("MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN")
+"""How the refusals begin that a server gives before it runs a script, or at the script's first write."""
+
+NOT_EXECUTED_ERRORS = (
+    MovedError, AskError, TryAgainError, ClusterDownError, ReadOnlyError, BusyLoadingError, MasterDownError,
+)  # fmt: skip
+"""The same refusals as redis-py's errors, whose texts lack these beginnings."""
 
 REFUSED_COMMAND = re.compile(r"(?:User (\S+) )?has no permissions to run the '([\w|]+)' command")
 """What Redis says of a command that its ACL refuses. The same stands in the middle of a script's error."""
@@ -87,12 +92,13 @@ def raise_first(replies: Iterable[Any]) -> None:
     """Raises InventoryUnavailable if one of the replies is an error."""
     for reply in replies:
         if isinstance(reply, Exception):
-            raise refused(reply)
+            raise refusal_error(reply)
 
 
-def refused(reply: Exception) -> InventoryUnavailable:
-    """The error that a server's refusal becomes."""
-    return (NotExecuted if isinstance(reply, PASSING) else InventoryUnavailable)(f"Redis refuses ({reason_of(reply)})")
+def refusal_error(reply: Exception) -> InventoryUnavailable:
+    """The error that a server's refusal, read by redis-py, becomes."""
+    kind = NotExecuted if isinstance(reply, NOT_EXECUTED_ERRORS) else InventoryUnavailable
+    return kind(f"Redis refuses ({reason_of(reply)})")
 
 
 @contextmanager

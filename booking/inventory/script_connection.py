@@ -9,7 +9,7 @@ from typing import Any, cast
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 
-from booking.inventory.connection import execute, open_pool, raise_first, reason_of
+from booking.inventory.connection import NOT_EXECUTED, execute, open_pool, raise_first, reason_of
 from booking.inventory.durability import REDIS, Durability
 from booking.inventory.errors import (
     InventoryUnavailable,
@@ -34,9 +34,6 @@ Execute = Callable[[Iterable[Sequence[Argument]]], Awaitable[list[Any]]]
 """Runs commands over one connection. Returns a reply for each, which may be an error."""
 Acknowledged = Mapping[Argument, tuple[Argument, bytes]]
 """By the key of a shard's stream: the epoch and the id of the newest entry that a caller was told of."""
-
-NOT_EXECUTED = ("MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN")
-"""How the refusals begin that a server gives before it runs a script, or at the script's first write."""
 
 FEW_REPLICAS = "NOREPLICAS"
 """How a refusal begins that is Redis's (`min-replicas-to-write`), or this module's (see `Durability.check`)."""

@@ -12,7 +12,7 @@ from redis.exceptions import BusyLoadingError
 from booking.domain.changes import Change, ShardBatch
 from booking.domain.epochs import history_of
 from booking.inventory import keys
-from booking.inventory.connection import raise_first, refused
+from booking.inventory.connection import raise_first, refusal_error
 from booking.inventory.durability import WAIT_MS
 from booking.inventory.errors import InventoryUnavailable
 from booking.inventory.records import read_entry, read_epoch
@@ -358,4 +358,4 @@ def _raise_refusal(replies: Iterable[Any]) -> None:
     """Raises InventoryUnavailable if the server loads or is busy. A key of the wrong type concerns one shard only."""
     for reply in replies:
         if isinstance(reply, Exception) and not is_of_one_key(reply):
-            raise refused(reply)
+            raise refusal_error(reply)
