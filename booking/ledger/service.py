@@ -1,6 +1,6 @@
 """The table of what all nodes of the service have to agree on."""
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from booking.ledger.tables import service
@@ -22,5 +22,9 @@ async def add(connection: AsyncConnection, name: str, value: str) -> None:
 
 async def replace(connection: AsyncConnection, name: str, value: str) -> None:
     """Writes the value of this name, in place of an earlier one."""
-    await connection.execute(delete(service).where(service.c.name == name))
-    await add(connection, name, value)
+    await connection.execute(_REPLACE, {"name": name, "value": value})
+
+
+_REPLACE = text("""
+    INSERT INTO service (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+""")

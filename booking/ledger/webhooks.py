@@ -169,25 +169,8 @@ class WebhookLedger:
 
     async def replay(self, webhook_id: int, event_id: int, after: int) -> None:
         """Tells a webhook an event's changes after `after` once more. What was never told is still told."""
-        seq = select(func.coalesce(func.min(events.c.seq), 0)).where(events.c.id == event_id)
         async with self._ledger.writing() as connection:
-            start = min(after, await connection.scalar(seq) or 0)
-            there = outbox_cursors.c.consumer == webhook_id, outbox_cursors.c.event_id == event_id
-            known = (await connection.execute(select(outbox_cursors).where(*there))).one_or_none()
-            if known is None:  # it has been told nothing of the event
-                start = 0
-                await connection.execute(
-                    insert(outbox_cursors).values(consumer=webhook_id, event_id=event_id, seq=start, replays=1)
-                )
-            else:
-                moved = {
-                    "seq": min(start, known.seq),
-                    "replays": known.replays + 1,
-                    "attempts": 0,
-                    "failing_since_ms": None,
-                    "retry_at_ms": None,
-                }
-                await connection.execute(update(outbox_cursors).where(*there).values(**moved))
+            await connection.execute(_REPLAY, {"consumer": webhook_id, "event_id": event_id, "after": after})
             await _tell(connection)
 
     async def deliveries(self, webhook_id: int) -> list[Delivery]:
@@ -333,14 +316,19 @@ _WRITE_DELIVERIES = text(f"""
     *(bindparam(name, type_=column.type) for name, column in webhook_deliveries.c.items())
 )
 
-_TELL = text("""
-    INSERT INTO service (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value
-""")
+# One statement, since the outbox writes the same cursor at any time. An event of which nothing was told begins with its
+# first change.
+_REPLAY = text("""
+    INSERT INTO outbox_cursors (consumer, event_id, seq, replays, attempts) VALUES (:consumer, :event_id, 0, 1, 0)
+    ON CONFLICT (consumer, event_id) DO UPDATE SET replays = outbox_cursors.replays + 1, attempts = 0,
+        seq = CASE WHEN outbox_cursors.seq < :after THEN outbox_cursors.seq ELSE :after END,
+        failing_since_ms = NULL, retry_at_ms = NULL
+""").bindparams(*(bindparam(name, type_=BigInteger) for name in ("consumer", "event_id", "after")))
 
 
 async def _tell(connection: AsyncConnection) -> None:
     """Has the dispatcher read the webhooks again."""
-    await connection.execute(_TELL, {"name": WEBHOOKS, "value": secrets.token_hex(8)})
+    await service.replace(connection, WEBHOOKS, secrets.token_hex(8))
 
 
 async def _remove_leftovers(connection: AsyncConnection) -> None:

@@ -131,3 +131,12 @@ async def test_a_replay_begins_with_the_next_message_however_much_was_read_ahead
         await eventually_async(lambda: len(receiver.messages) >= 110, "all is told once more")
     seqs = [seq for event_id, seq in (message.place for message in receiver.messages) if event_id == 1]
     assert seqs == [*range(2, 11), *range(2, 102)]
+
+
+async def test_replays_at_the_same_time_all_succeed(books: Books) -> None:
+    await books.book(range(1, 2))
+    webhook = await books.webhook("https://example.com/hook", event_id=2)
+    await books.book(range(2, 3), times=9)
+    await asyncio.gather(*(WebhookLedger(books.ledger).replay(webhook.id, 2, after) for after in range(8)))
+    [backlog], _ = await WebhookLedger(books.ledger).behind([webhook.id], 0, 1)
+    assert (backlog.cursor.seq, backlog.cursor.replays, backlog.upto) == (0, 8, 10)
