@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,10 +19,10 @@ SQL_SECONDS_MAX = 30.0
 """How long SQL may take to catch up on a busy machine. The time is measured, not promised, here."""
 
 
-async def play_for_real(service: RunningService, show: ShowProgress, *, idempotent: bool = False) -> Outcome:
+async def play_for_real(service: RunningService, show: ShowProgress, **changed: Any) -> Outcome:
     organizer = Organizer(service.url, service.token("organizer", "organizer"))
     database = Settings(data_dir=service.data_dir).database_address
-    plan = replace(SALE, url=service.url, idempotent=idempotent)
+    plan = replace(SALE, url=service.url, **changed)
     return await run(plan, service.secret, organizer, database, SQL_SECONDS_MAX, show)
 
 
@@ -46,7 +47,8 @@ async def test_the_sale_has_no_fault_if_a_worker_and_the_persister_are_killed(tm
                     killed.append(part)
                     service.kill(part)
 
-        outcome = await asyncio.wait_for(play_for_real(service, kill, idempotent=idempotent), 90)
+        # At this rate the sale lasts for several reports of its progress, however fast the machine is.
+        outcome = await asyncio.wait_for(play_for_real(service, kill, idempotent=idempotent, rate=500.0), 90)
     assert killed == ["worker-1", "persister"]
     assert outcome.findings.examples == {}
     assert outcome.caught_up is not None, outcome.database_note
