@@ -24,6 +24,7 @@ from booking.inventory.topology import Topology, open_topology
 from booking.ledger.errors import CursorMoved, DatabaseUnfit, LedgerConflict, LedgerError, LedgerUnavailable
 from booking.ledger.ledger import Ledger
 from booking.ledger.migrate import check_schema
+from booking.ledger.records import ShardRecord
 from booking.metrics import FOLDER, Metrics, MetricsFile
 from booking.persister.bootstrap import initialize_shards, positions_of
 from booking.persister.terms import take_all_terms
@@ -323,11 +324,9 @@ class Persister:
         Returns whether a shard that seemed lost has another epoch.
         """
         lost, unreadable = set(read.lost), set(read.unreadable)
-        if lost:  # or another server is the primary by now, or a restored shard has another epoch
-            before = self._positions or {}
-            self._positions = positions_of(await take_all_terms(self._streams, self._ledger))
-            if any(self._positions[shard][0] != before[shard][0] for shard in lost):
-                return True
+        # Or another server is the primary by now, or a restored shard has another epoch.
+        if lost and self._follow(await take_all_terms(self._streams, self._ledger)) & lost:
+            return True
         if unreadable - self._unreadable:
             await self._fence(unreadable)
         if found := lost - self._lost - self._fenced:
@@ -342,6 +341,16 @@ class Persister:
         self._fenced -= self._lost - lost
         self._lost, self._unreadable = lost, unreadable
         return False
+
+    def _follow(self, records: Mapping[int, ShardRecord]) -> set[int]:
+        """Continues from where SQL is. Returns the shards that have another epoch than before.
+
+        They are trimmed again: if the epoch changed between the commit and the trim, the trim did nothing.
+        """
+        before, self._positions = self._positions or {}, positions_of(records)
+        renamed = {shard for shard, (epoch, _) in self._positions.items() if epoch != before[shard][0]}
+        self._untrimmed |= renamed
+        return renamed
 
     def _check_away(self) -> None:
         """Logs once which shards cannot be read. Those that are back are initialized or verified in the next turn."""
@@ -369,12 +378,8 @@ class Persister:
         Streams are trimmed only up to what SQL has. So SQL is an old copy, or has failed over to one. If more changes
         were applied to it, they would hide the missing ones for ever.
         """
-        before = self._positions or {}
-        self._positions = now = positions_of(await self._ledger.shards())
-        old = [
-            shard for shard in trimmed_past(trimmed_to, now) if now[shard][0] == before[shard][0]
-        ]  # else it was restored
-        if old:
+        renamed = self._follow(await self._ledger.shards())  # a restored shard has another epoch
+        if old := [shard for shard in trimmed_past(trimmed_to, self._positions or {}) if shard not in renamed]:
             await self._fence(old)
             log.error(
                 "the database lacks changes that it had; nothing is sold from these shards until it has them again, "

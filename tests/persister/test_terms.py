@@ -1,7 +1,7 @@
 """A primary's term: a forgotten primary sells nothing, and a step that was interrupted is finished by any process."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from booking.domain.changes import ShardBatch
 from booking.domain.epochs import history_of, is_of, next_term
 from booking.domain.outcomes import Status
 from booking.inventory import keys
@@ -19,6 +20,7 @@ from booking.inventory.reader import InventoryReader
 from booking.inventory.records import stored_epoch
 from booking.inventory.streams import ChangeStreams, begin_terms, run_id
 from booking.inventory.topology import open_topology
+from booking.ledger.ledger import Ledger
 from booking.operations.audit.comparison import audit_event
 from booking.persister.bootstrap import initialize_shards
 from booking.persister.terms import take_terms
@@ -223,20 +225,43 @@ async def test_sql_names_no_server_that_was_verified_against_an_earlier_cursor(
         assert (await failover.backend.ledger.shards())[1] == record
 
 
+async def begin_another_term(backend: Backend) -> None:
+    """As if another server had been the primary meanwhile."""
+    address = backend.settings.redis_address
+    streams = ChangeStreams(address)
+    try:
+        await take_terms(streams.executor(address), backend.ledger, range(SHARDS), "f" * 40, {})
+    finally:
+        await streams.close()
+
+
 async def test_a_persister_takes_a_new_term_for_no_loss(sqlite_backend: Backend) -> None:
     await sqlite_backend.stock.sale(1, capacity=50)
     async with sqlite_backend.persister() as persister:
         assert await persister.consume() == 1
         await sqlite_backend.stock.office.book(1, "ann")
-        address = sqlite_backend.settings.redis_address
-        streams = ChangeStreams(address)
-        try:  # as if another server had been the primary meanwhile
-            await take_terms(streams.executor(address), sqlite_backend.ledger, range(SHARDS), "f" * 40, {})
-        finally:
-            await streams.close()
+        await begin_another_term(sqlite_backend)
         with capture_logs() as logs:
             assert await persister.consume() == 1
         assert [line for line in logs if line["log_level"] == "error"] == []
+
+
+async def test_what_was_persisted_as_a_term_began_is_trimmed_without_another_change(
+    sqlite_backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, apply = sqlite_backend, Ledger.apply
+
+    async def apply_slowly(ledger: Ledger, batches: Sequence[ShardBatch]) -> None:
+        await apply(ledger, batches)
+        await begin_another_term(backend)
+
+    await backend.stock.sale(1, capacity=50)
+    async with backend.persister() as persister:
+        with monkeypatch.context() as patch:
+            patch.setattr(Ledger, "apply", apply_slowly)
+            assert await persister.consume() == 1
+        assert await persister.consume() == 0
+    assert sum(lag.entries for lag in await backend.stock.office.lags()) == 0
 
 
 async def test_a_shard_with_a_key_of_another_type_does_not_stop_the_others(sqlite_backend: Backend) -> None:
