@@ -11,6 +11,8 @@ from typing import Any
 import jwt
 import orjson
 
+from tests.fixtures.servers import ACCEPTING_TURNS
+
 SECRET = "only-for-the-tests-of-the-load-test-tool"
 
 
@@ -294,6 +296,8 @@ async def serving(service: LyingService) -> AsyncIterator[str]:
     finally:
         server.close()
         await server.wait_closed()
+        for _ in range(ACCEPTING_TURNS):
+            await asyncio.sleep(0)
         while service.connections:  # the client has closed them: they end in the loop's next iterations
             for transport in service.connections:
                 transport.abort()

@@ -19,6 +19,7 @@ from booking.loadtest.plan import Plan, draw_intents
 from booking.loadtest.process import ReadTimeout
 from booking.loadtest.records import Found, Seen
 from booking.loadtest.workload import ATTEMPTS_MAX, SaleWorkload
+from tests.fixtures.servers import listening
 from tests.loadtest.lying_service import LyingService
 from tests.loadtest.sale import PLAN, drive, play, play_here, workload_of
 
@@ -34,7 +35,6 @@ async def answering(
     Yields its address and a counter of its requests.
     """
     requests = [0]
-    served: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while head := await reader.readuntil(b"\r\n\r\n"):
@@ -46,26 +46,8 @@ async def answering(
             if data is not None:
                 writer.write(data)
 
-    async def serve_until_gone(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await serve(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        served[asyncio.create_task(serve_until_gone(reader, writer))] = writer
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
-    try:
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
-    finally:
-        server.close()
-        for _ in range(10):
-            await asyncio.sleep(0)  # a connection that was accepted before has its writer some turns later
-        for writer in served.values():
-            writer.close()
-        await asyncio.gather(*served, *(writer.wait_closed() for writer in served.values()), return_exceptions=True)
-        await server.wait_closed()
+    async with listening(serve, tls=tls) as port:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}", requests
 
 
 def answer(status: int, body: bytes, head: bytes = b"") -> bytes:

@@ -15,6 +15,7 @@ from booking.loadtest.organizer import Organizer, UnusableServiceError
 from booking.loadtest.player import LoadProcessError
 from booking.loadtest.records import Fault, Findings, Verdict
 from booking.loadtest.run import run
+from tests.fixtures.servers import listening
 from tests.loadtest.lying_service import SECRET, Lie, LyingService, serving
 from tests.loadtest.sale import PLAN, organizer_of, show_nothing
 from tests.loadtest.test_history import HONEST
@@ -134,14 +135,10 @@ async def test_a_service_that_opens_no_sale_is_unusable(answer: bytes, line: str
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    organizer = Organizer(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "token")
-    try:
+    async with listening(serve) as port:
+        organizer = Organizer(f"http://127.0.0.1:{port}", "token")
         with pytest.raises(UnusableServiceError, match=line):
             await asyncio.to_thread(organizer.open_sale, "a sale", 1, 4)
-    finally:
-        server.close()
-        await server.wait_closed()
 
 
 async def test_an_event_that_is_not_shown_is_unusable() -> None:

@@ -2,8 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -12,20 +11,11 @@ import pytest
 from booking.outbox import sender as module
 from booking.outbox.addresses import Allowed, Target, read_url
 from booking.outbox.sender import Answer, Pool, Sender
+from tests.fixtures.servers import Serve, listening
 from tests.fixtures.tls import make_authority
 
 LOOPBACK = Allowed(("127.0.0.0/8",))
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
-
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@asynccontextmanager
-async def serving(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """A server on this machine; its port."""
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
 
 
 def answering(*answers: bytes, requests: list[bytes] | None = None) -> Serve:
@@ -65,7 +55,7 @@ def pool_of(port: int, host: str = "127.0.0.1") -> Pool:
 
 async def test_a_message_arrives_as_it_is() -> None:
     requests: list[bytes] = []
-    async with serving(answering(NO_CONTENT, requests=requests)) as port:
+    async with listening(answering(NO_CONTENT, requests=requests)) as port:
         answer = await post(Sender(LOOPBACK), pool_of(port), b'{"a":1}')
     assert (answer.status, answer.error) == (204, None)
     (request,) = requests
@@ -78,11 +68,11 @@ async def test_a_message_arrives_as_it_is() -> None:
 @pytest.mark.parametrize("second", ["127.0.0.1", "169.254.169.254", "::ffff:127.0.0.1"])
 async def test_a_name_that_leads_inside_on_a_later_look_is_not_connected_to(second: str) -> None:
     requests: list[bytes] = []
-    async with serving(answering(NO_CONTENT, requests=requests)) as port:
+    async with listening(answering(NO_CONTENT, requests=requests)) as port:
         allowed = Allowed(("127.0.0.2",))  # stands for a public address
         resolve, names = resolving(["127.0.0.2"], [second])
         sender, pool = Sender(allowed, resolve), pool_of(port, "rebinding.example")
-        async with serving_on("127.0.0.2", port, answering(NO_CONTENT, requests=requests)):
+        async with listening(answering(NO_CONTENT, requests=requests), "127.0.0.2", port):
             first = await post(sender, pool)
         again = await post(sender, pool)
     assert (first.status, len(requests)) == (204, 1)
@@ -92,14 +82,8 @@ async def test_a_name_that_leads_inside_on_a_later_look_is_not_connected_to(seco
     assert names == ["rebinding.example"] * 2
 
 
-@asynccontextmanager
-async def serving_on(address: str, port: int, serve: Serve) -> AsyncIterator[None]:
-    async with await asyncio.start_server(serve, address, port):
-        yield
-
-
 async def test_a_connection_is_made_to_the_address_that_was_checked_by_one_look() -> None:
-    async with serving(answering(NO_CONTENT)) as port:
+    async with listening(answering(NO_CONTENT)) as port:
         resolve, names = resolving(["10.0.0.1", "127.0.0.1"], ["10.0.0.1"])
         answer = await post(Sender(LOOPBACK, resolve), pool_of(port, "two.example"))
     assert (answer.status, names) == (204, ["two.example"])
@@ -110,7 +94,7 @@ async def test_the_certificate_has_to_be_the_names(tmp_path: Path, monkeypatch: 
     trusting = ssl.create_default_context(cafile=str(authority.certificate))
     monkeypatch.setattr(ssl, "create_default_context", lambda: trusting)
     resolve, _ = resolving(["127.0.0.1"])
-    async with serving(answering(NO_CONTENT), authority.server) as port:
+    async with listening(answering(NO_CONTENT), tls=authority.server) as port:
         good = await post(Sender(LOOPBACK, resolve), Pool(read_url(f"https://good.example:{port}/", LOOPBACK)))
         other = await post(Sender(LOOPBACK, resolve), Pool(read_url(f"https://other.example:{port}/", LOOPBACK)))
     assert (good.status, good.error) == (204, None)
@@ -128,7 +112,7 @@ async def test_a_connection_is_used_again_and_one_that_was_closed_is_replaced() 
         connections.append(writer)
         await twice(reader, writer)
 
-    async with serving(serve) as port:
+    async with listening(serve) as port:
         sender, pool = Sender(LOOPBACK), pool_of(port)
         answers = [await post(sender, pool) for _ in range(4)]
         pool.close()
@@ -145,7 +129,7 @@ async def test_a_receiver_that_stands_still_costs_ten_seconds_at_most(monkeypatc
         left.set()
         writer.close()
 
-    async with serving(silent) as port:
+    async with listening(silent) as port:
         answer = await post(Sender(LOOPBACK), pool_of(port))
         await asyncio.wait_for(left.wait(), 20)
     assert (answer.status, answer.error) == (None, "There was no answer within 0.2 s.")
@@ -164,7 +148,7 @@ async def test_an_endless_answer_counts_by_its_status_and_is_not_read_on() -> No
         except ConnectionError:
             closed.set()
 
-    async with serving(endless) as port:
+    async with listening(endless) as port:
         answer = await post(Sender(LOOPBACK), pool_of(port))
         await asyncio.wait_for(closed.wait(), 20)
     assert answer.status == 500
@@ -180,7 +164,7 @@ async def test_an_endless_answer_counts_by_its_status_and_is_not_read_on() -> No
     ],
 )
 async def test_what_is_no_answer_is_told_as_such(sent: bytes, error: str) -> None:
-    async with serving(answering(sent)) as port:
+    async with listening(answering(sent)) as port:
         answer = await post(Sender(LOOPBACK), pool_of(port))
     assert (answer.status, answer.error) == (None, error)
 
@@ -196,13 +180,13 @@ async def test_what_is_no_answer_is_told_as_such(sent: bytes, error: str) -> Non
     ],
 )
 async def test_every_form_of_an_answer_is_understood(sent: bytes, status: int, body: bytes) -> None:
-    async with serving(answering(sent)) as port:
+    async with listening(answering(sent)) as port:
         answer = await post(Sender(LOOPBACK), pool_of(port))
     assert (answer.status, answer.body) == (status, body)
 
 
 async def test_a_name_is_looked_up_and_one_that_does_not_exist_is_told_as_such() -> None:
-    async with serving(answering(NO_CONTENT)) as port:
+    async with listening(answering(NO_CONTENT)) as port:
         answer = await post(Sender(Allowed(("127.0.0.0/8", "::1"))), pool_of(port, "localhost"))
     assert answer.status == 204
     nowhere = await post(Sender(LOOPBACK), pool_of(80, "nowhere.invalid"))
@@ -211,7 +195,7 @@ async def test_a_name_is_looked_up_and_one_that_does_not_exist_is_told_as_such()
 
 
 async def test_a_refused_connection_is_told_as_such() -> None:
-    async with serving(answering(NO_CONTENT)) as port:
+    async with listening(answering(NO_CONTENT)) as port:
         pass
     answer = await post(Sender(LOOPBACK), pool_of(port))
     assert answer.status is None
