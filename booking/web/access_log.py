@@ -17,7 +17,7 @@ from booking.web.requests import USER
 from booking.web.times import to_text
 
 FLUSH_SECONDS = 0.2
-"""The longest time that a line waits to be written. A crash loses no more than this of the log."""
+"""The longest time that a line waits here. A crash loses no more of the log than this and `logs.PAUSE_SECONDS`."""
 
 FLUSH_LINES = 100
 """The most lines in memory: about 25 KB, which fit into the processor's cache."""

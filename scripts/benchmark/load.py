@@ -26,7 +26,7 @@ from scripts.benchmark.processes import PartError
 CONNECTIONS = 64
 """Connections of a closed loop."""
 
-CLOSED_PER_S_MAX = 20_000
+CLOSED_PER_S_MAX = 40_000
 """Tokens are signed for this rate: above what a closed loop of one process can send."""
 
 TIMEOUT_S = 5.0
