@@ -30,6 +30,11 @@ def follows(epoch: str, before: str) -> bool:
     return history_of(epoch) == history_of(before) and _term(epoch) == _term(before) + 1
 
 
+def is_later(epoch: str, before: str) -> bool:
+    """Whether the epoch is of a later term of the same history."""
+    return history_of(epoch) == history_of(before) and _term(epoch) > _term(before)
+
+
 def _term(epoch: str) -> int:
     _, _, rest = epoch.partition(".")
     term = rest.partition(".")[0]

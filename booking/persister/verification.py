@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import structlog
 
-from booking.domain.epochs import history_of
+from booking.domain.epochs import is_later
 from booking.domain.lags import describe_lost
 from booking.inventory.durability import Durability
 from booking.inventory.errors import ServerUnverified
@@ -41,7 +41,7 @@ class Verifier:
         """By the `run_id` of a server: the positions of the shards that it has."""
         self._renewed: dict[Argument, str] = {}
         self._newest: dict[int, str] = {}
-        """Each shard's epoch at its last verification."""
+        """Each shard's epoch, as far as this process knows."""
 
     async def verify_or_fence(
         self, execute: Execute, acknowledged: Acknowledged, shards: Collection[int]
@@ -71,13 +71,21 @@ class Verifier:
             found = await verify_or_fence(execute, positions, acknowledged)
         if lost := [describe_lost(shard, text) for shard, text in found.items() if text]:
             log.error(LOST, lost=lost)
-        for shard, (now, _) in positions.items():
-            before = self._newest.get(shard, now)
-            if before != now and history_of(before) == history_of(now):
-                self._renewed |= {old: now for old, new in self._renewed.items() if new == before} | {before: now}
-            self._newest[shard] = now
+        self.use_epochs({shard: epoch for shard, (epoch, _) in positions.items()})
         self._verified[server] = positions
         return self._renewed
+
+    def use_epochs(self, epochs: Mapping[int, str]) -> None:
+        """Calls that were prepared with earlier terms' epochs are sent with these. Never the other way round: a server
+        that another one took over from would sell on.
+        """
+        for shard, now in epochs.items():
+            before = self._newest.get(shard, now)
+            if is_later(before, now):
+                continue
+            if is_later(now, before):
+                self._renewed |= {old: now for old, new in self._renewed.items() if new == before} | {before: now}
+            self._newest[shard] = now
 
 
 def verified_connections(

@@ -177,14 +177,17 @@ class Application:
         log.info("changes are acknowledged at this level", acknowledged=durability.level)
         saved: list[ReadYourWrites] = []
         waits = (lambda shard: saved[0].saved(shard)) if durability.level == "database" else None
+        verifier = Verifier(ledger)
         batchers = PrimaryBatchers(
             topology,
-            verified_connections(topology, Verifier(ledger), durability),
+            verified_connections(topology, verifier, durability),
             settings.queue_limit,
             waits,
             None if self._load is None else self._load.observe_delay,
         )
-        office = BoxOffice(batchers, await _epochs(ledger), limit, settings.persister_lag_limit)
+        epochs = await _epochs(ledger)
+        verifier.use_epochs(dict(enumerate(epochs)))
+        office = BoxOffice(batchers, epochs, limit, settings.persister_lag_limit)
         stack.push_async_callback(office.close)
         await office.connect()  # now, because the verifier needs the database, which is available
         reader = InventoryReader(topology, settings.shards, ANSWER_SECONDS_MAX)
@@ -269,7 +272,7 @@ class Application:
         )
         tasks = [
             asyncio.create_task(sweep(office), name="sweeper"),
-            asyncio.create_task(_follow_epochs(office, ledger), name="epochs"),
+            asyncio.create_task(_follow_epochs(office, verifier, ledger), name="epochs"),
             asyncio.create_task(_follow_accounts(account_tokens, watch, credentials), name="accounts"),
             asyncio.create_task(_save(self._access_log, self._load, batchers.metrics, metrics_file), name="metrics"),
         ]
@@ -291,12 +294,14 @@ async def _epochs(ledger: Ledger) -> list[str]:
     return [records[shard].epoch for shard in sorted(records)]
 
 
-async def _follow_epochs(office: BoxOffice, ledger: Ledger) -> None:
+async def _follow_epochs(office: BoxOffice, verifier: Verifier, ledger: Ledger) -> None:
     """Reads the epochs once a second, so that a restored shard sells again within a second. Runs until cancelled."""
     while True:
         await asyncio.sleep(EPOCHS_SECONDS)
         with contextlib.suppress(LedgerError):
-            office.use_epochs(await _epochs(ledger))
+            epochs = await _epochs(ledger)
+            office.use_epochs(epochs)
+            verifier.use_epochs(dict(enumerate(epochs)))
 
 
 async def _follow_accounts(account_tokens: AccountTokens, watch: Watch, credentials: Credentials) -> None:

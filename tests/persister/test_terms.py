@@ -37,11 +37,12 @@ from tests.persister.test_verification import opened
 async def node(backend: Backend, address: str) -> AsyncIterator[BoxOffice]:
     """What a web worker has to sell by: it follows the epochs in SQL, and verifies new connections."""
     topology = open_topology(address, SHARDS)
-    connection = verified_connections(topology, Verifier(backend.ledger), REDIS)(address)
+    verifier = Verifier(backend.ledger)
+    connection = verified_connections(topology, verifier, REDIS)(address)
     records = await backend.ledger.shards()
     epochs = [records[shard].epoch for shard in range(SHARDS)]
     office = BoxOffice(one_server(address, connection), epochs, None, 1_000_000)
-    following = asyncio.create_task(_follow_epochs(office, backend.ledger))
+    following = asyncio.create_task(_follow_epochs(office, verifier, backend.ledger))
     try:
         yield office
     finally:
@@ -262,6 +263,25 @@ async def test_what_was_persisted_as_a_term_began_is_trimmed_without_another_cha
             assert await persister.consume() == 1
         assert await persister.consume() == 0
     assert sum(lag.entries for lag in await backend.stock.office.lags()) == 0
+
+
+async def test_a_term_that_begins_after_a_restoration_refuses_no_call(sqlite_backend: Backend) -> None:
+    backend, shard = sqlite_backend, keys.shard_of(1, SHARDS)
+    await backend.stock.sale(1, capacity=50)
+    async with node(backend, backend.settings.redis_address) as office:
+        assert await office.get_event(1) is not None
+        record = (await backend.ledger.shards())[shard]
+        restored = replace(record, epoch="0123456789abcdef")
+        await backend.stock.redis.set(keys.epoch(shard), stored_epoch(restored.epoch))
+        await backend.ledger.replace_shards({shard: (record, restored)})
+
+        async def is_followed() -> bool:
+            return all(lag.whole for lag in await office.lags())
+
+        await eventually_async(is_followed, "the worker knows the restored shard's epoch")
+        await begin_another_term(backend)
+        await backend.stock.redis.execute_command("CLIENT", "KILL", "TYPE", "normal")
+        assert not await is_refused(office)
 
 
 async def test_a_shard_with_a_key_of_another_type_does_not_stop_the_others(sqlite_backend: Backend) -> None:
