@@ -37,6 +37,8 @@ class Contender:
     """Bookings that its books hold, once all are written; None if it keeps none."""
     settle: Callable[[], list[str]] = list
     """Waits until a round's work is done; says what is wrong."""
+    rate: float | None = None
+    """Calls a second, in an open loop; None: a closed loop, as fast as it goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,10 @@ class Contest:
 
 
 def one_round(contender: Contender, seconds: float, first_buyer: int) -> Round:
-    """Opens a sale, makes a closed loop of load, and reads the books afterwards."""
+    """Opens a sale, makes the load, and reads the books afterwards."""
     target = contender.open()
     before_stored = contender.stored(target) if contender.stored else 0
-    with prepared([Plan(target, seconds, first_buyer=first_buyer)]) as run:
+    with prepared([Plan(target, seconds, contender.rate, first_buyer=first_buyer)]) as run:
         parts = contender.parts()
         before = {role: processes.used_cpu_s(pids) for role, pids in parts.items()}
         machine_s, started = processes.machine_cpu_s(), time.monotonic()
