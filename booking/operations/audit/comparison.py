@@ -28,8 +28,8 @@ async def audit_event(
     """Compares everything that Redis and SQL store of an event. Raises InventoryUnavailable, LedgerUnavailable.
 
     Nothing is locked. A booking that differs is read again: from Redis, from SQL after it has caught up, and from Redis
-    once more. If both records in Redis are equal, the booking was not changing, and the difference is real. Give one
-    `catch_up` to all events of an audit: if no persister runs, the audit then does not wait for it at each event.
+    once more. If both records in Redis are equal and SQL's booking was not made meanwhile, the difference is real. Give
+    one `catch_up` to all events of an audit: if no persister runs, the audit then does not wait for it at each event.
     """
     return await _Comparison(reader, ledger, event_id, progress, catch_up or CatchUp(ledger)).run()
 
@@ -187,6 +187,7 @@ class _Comparison:
 
     async def _read_again(self, users: Sequence[str]) -> list[str]:
         """Notes the differences of the users whose booking did not change meanwhile, and returns the other users."""
+        begun = await self._seq() or 0
         before = await self._reader.records_of(self._event_id, users)
         stored = await self._reader.event(self._event_id) or {"seq": 0}
         record = await self._catch_up.wait_for(self._event_id, stored["seq"])
@@ -202,7 +203,10 @@ class _Comparison:
             self._event_id, [one.user_id for one in waits], [one.user_id for one in holds]
         )
         after = await self._reader.records_of(self._event_id, users)
-        settled = {user for user, was, text in zip(users, before, after, strict=True) if was == text}
+        ended = await self._seq() or 0
+        # Nothing in Redis, twice: a booking that SQL has may have been made and cancelled in between.
+        between = {user for user, booking in in_sql.items() if begun < booking.number <= ended}
+        settled = {user for user, was, text in zip(users, before, after, strict=True) if was == text} - between
         for user in (user for user in users if user in settled):
             if in_sql.get(user) != in_redis[user]:
                 self._audit.find("booking", user, booking_as_json(in_redis[user]), booking_as_json(in_sql.get(user)))

@@ -256,6 +256,36 @@ async def test_bookings_that_differ_are_read_again_together(backend: Backend, mo
     assert len(looks) <= 2 + catch_up.READS_MAX
 
 
+async def test_a_booking_made_and_cancelled_between_two_looks_is_no_difference(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office = backend.stock.office
+    await backend.stock.sale(1, capacity=200)
+    await office.book(1, "ann")
+    await backend.drain()
+    asked, live_bookings = backend.ledger.live_bookings_of, backend.ledger.live_bookings
+
+    async def live_bookings_of(event_id: int, users: Sequence[str]) -> dict[str, Booking]:
+        await office.book(1, "ann")
+        await backend.drain()
+        found = await asked(event_id, users)
+        await office.cancel(1, "ann")
+        await backend.drain()
+        return found
+
+    async def live_bookings_then_cancel(event_id: int) -> AsyncIterator[Booking]:
+        async for booking in live_bookings(event_id):
+            yield booking
+        await office.cancel(1, "ann")  # so that she is looked at again
+        await backend.drain()
+
+    monkeypatch.setattr(backend.ledger, "live_bookings", live_bookings_then_cancel)
+    monkeypatch.setattr(backend.ledger, "live_bookings_of", live_bookings_of)
+    async with opened(backend) as audited:
+        audit = await audited()
+    assert (audit.differences, audit.unsettled) == ([], 1)
+
+
 async def test_an_unreachable_side_is_reported_and_not_a_difference(backend: Backend, tmp_path: Path) -> None:
     await sell(backend)
     gone = InventoryReader("unix:///nowhere/at-all.sock", SHARDS)
