@@ -44,6 +44,9 @@ STEADY_ALONE, STEADY = "a steady rate, told to nobody", "the same, told to a web
 STEADY_PER_S = 5_000
 """The changes a second of the mark (performance.md)."""
 
+METRICS_SECONDS = 2.0
+"""After this time `/metrics` has what the outbox counted before: each process saves its metrics once a second."""
+
 TOLD_SECONDS_MAX = 30.0
 """How long a webhook may take for what is left when the load has ended."""
 
@@ -100,6 +103,7 @@ class Told:
         faults = self._service.settle()
         if name == STEADY and not self._is_all_told():
             faults.append(f"the webhook was not told of everything within {TOLD_SECONDS_MAX:g} s")
+        time.sleep(METRICS_SECONDS)
         self.attempts[name] += self._first_attempts() - self._attempts
         self.remove()
         return faults
