@@ -160,4 +160,4 @@ def test_a_token_with_an_audience_is_refused_and_the_log_names_the_missing_setti
         answer = api.with_token(token).get("/bookings")
         assert answer.verdict == REFUSED
         assert "audience" in answer.body["detail"]
-        eventually(lambda: "BOOKING_JWT_AUDIENCE is not set" in service.output, "the log names the setting")
+        service.logs("BOOKING_JWT_AUDIENCE is not set")

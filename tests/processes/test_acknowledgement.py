@@ -15,7 +15,7 @@ from tests.fixtures.valkey import running_valkey
 
 
 def test_the_default_acknowledgement_is_on_disk_and_the_start_says_so(service: RunningService) -> None:
-    assert '"acknowledged":"disk"' in service.output.replace(" ", "")
+    service.logs('"acknowledged":"disk"')
     ready = httpx.get(f"{service.base_url}/readyz", timeout=5).json()
     assert ready["parts"]["redis"]["acknowledged"] == "disk"
 

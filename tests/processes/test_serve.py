@@ -104,7 +104,7 @@ def test_a_damaged_end_of_the_append_only_file_costs_no_sale_that_sql_has(tmp_pa
         assert told.returncode == 0
         assert f"{commands} ended in 4,096 damaged bytes -> the next start repairs it" in told.stdout
         service.start()
-        assert f"booking: {commands} ended in 4,096 damaged bytes: they are cut off. " in service.output
+        service.logs(f"booking: {commands} ended in 4,096 damaged bytes: they are cut off. ")
         with open_api(service) as api:
             assert [api.user(buyer).booking(event_id).data["status"] for buyer in buyers] == ["confirmed"] * 4
         assert service.stop() == 0
@@ -113,7 +113,7 @@ def test_a_damaged_end_of_the_append_only_file_costs_no_sale_that_sql_has(tmp_pa
             last_booking = file.seek(file.read().index("zoë".encode()))
             file.write(b"\0" * (commands.stat().st_size - last_booking))
         service.start("/healthz")
-        assert "damaged bytes: they are cut off (a copy is in " in service.output
+        service.logs("damaged bytes: they are cut off (a copy is in ")
         assert book(service, event_id, "ann") == 503, "its shard has lost changes that SQL has"
         assert command(service, "restore", "--yes").returncode == 0
         eventually(lambda: book(service, event_id, "ann") == 409, "the restored shard knows its bookings")
@@ -134,7 +134,7 @@ def test_the_service_answers_at_the_address_that_it_prints(lasting: RunningServi
     assert described["url"] == lasting.base_url
     assert described["port"] == httpx.URL(lasting.base_url).port
     assert set(described["parts"]) == {"worker-1", "worker-2", "persister", "outbox", "redis"}
-    assert f"serving on {lasting.base_url}" in lasting.output
+    lasting.logs(f"serving on {lasting.base_url}")
 
 
 def test_a_second_copy_on_the_same_folder_is_refused_in_one_line(lasting: RunningService) -> None:
@@ -149,7 +149,7 @@ def test_a_killed_child_process_is_replaced(lasting: RunningService, part: str) 
     killed = lasting.kill(part)
     eventually(lambda: lasting.parts().get(part, killed) != killed, f"{part} has been started again")
     eventually(lambda: answers(lasting, "/readyz"), "all of it is ready again")
-    assert f"{part} was ended by SIGKILL; starting it again" in lasting.output
+    lasting.logs(f"{part} was ended by SIGKILL; starting it again")
 
 
 def test_a_worker_that_dies_is_replaced_by_one_if_service_json_cannot_be_written(lasting: RunningService) -> None:
@@ -182,7 +182,7 @@ def test_a_persister_that_is_starved_gets_its_priority_back(tmp_path: Path) -> N
         pressing = service.parts()["persister"]
         eventually(lambda: lag_entries(service) == 0, "it carries what was left lying")
         assert scheduling(service) == {os.SCHED_OTHER}
-        assert "falls behind; it goes on at normal priority" in service.output
+        service.logs("falls behind; it goes on at normal priority")
         service.kill("persister")
         eventually(lambda: service.parts().get("persister", pressing) != pressing, "a third has taken its place")
         eventually(lambda: scheduling(service) == {os.SCHED_OTHER}, "nor does the next")
@@ -258,7 +258,7 @@ def test_with_nohup_the_service_outlives_its_terminal(tmp_path: Path) -> None:
     with hangups(signal.SIG_IGN), running_service(tmp_path / "data", arguments=["--without-persister"]) as service:
         service.kill("service", signal.SIGHUP)
         service.kill("worker-1")
-        eventually(lambda: "worker-1 was ended by SIGKILL; starting it again" in service.output, "it goes on")
+        service.logs("worker-1 was ended by SIGKILL; starting it again")
         assert "stopping" not in service.output
         eventually(lambda: answers(service), "it serves")
 
@@ -299,7 +299,7 @@ def test_a_second_signal_speeds_up_the_stop(tmp_path: Path) -> None:
     with running_service(tmp_path / "data", arguments=["--without-persister"]) as service:
         service.kill("worker-1", signal.SIGSTOP)  # it cannot react to the first one
         service.kill("service", signal.SIGTERM)
-        eventually(lambda: "stopping" in service.output, "the first signal is taken")
+        service.logs("stopping")
         assert service.stop(signal.SIGTERM) == 0
         assert "killing all processes except Redis" in service.output
 
@@ -436,7 +436,7 @@ def test_a_missing_server_program_is_waited_for_when_redis_dies(tmp_path: Path) 
     with running_service(tmp_path / "data", {"BOOKING_REDIS_SERVER": str(program)}) as service:
         program.rename(aside)  # as a package manager does for a moment
         service.kill("redis")
-        eventually(lambda: "redis cannot be started: BOOKING_REDIS_SERVER: " in service.output, "it is missed")
+        service.logs("redis cannot be started: BOOKING_REDIS_SERVER: ")
         aside.rename(program)
         eventually(lambda: answers(service, "/readyz"), "it is found again")
 

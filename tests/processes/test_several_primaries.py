@@ -29,6 +29,7 @@ def own_bookings(service: RunningService) -> list[int]:
 
 def started_with(service: RunningService) -> dict[str, Any]:
     """The line of the log that says which shards live where."""
+    service.logs("where the shards are in Redis")
     lines: list[dict[str, Any]] = [json.loads(line) for line in service.output.splitlines() if line.startswith("{")]
     found = [line for line in lines if line.get("event") == "where the shards are in Redis"]
     assert {json.dumps(line["primaries"]) for line in found} == {json.dumps(found[0]["primaries"])}

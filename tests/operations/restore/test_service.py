@@ -113,6 +113,7 @@ def test_a_service_that_starts_on_an_empty_redis_restores_it_once(tmp_path: Path
         with open_api(service) as api:
             check(api, event_id, buyers)
             assert api.event() == event_id + 1, "no id is given out again"
+        service.logs("Redis was empty")
         told = [line for line in service.output.splitlines() if "Redis was empty" in line]
         assert len(told) == 1, "the one shard that had anything, by one worker of three"
 
