@@ -106,11 +106,9 @@ class Supervisor:
         inspections = [self._child("inspection", partial(self._command, "inspect"))] if is_external else []
         for child in (migration, *inspections, *self._workers, *persisters, *outboxes):
             child.launch()
-        migration.release()
         embedded = [await self._start_embedded()] if self._embedded is not None else []
-        for child in inspections:
+        for child in (*inspections, migration):  # one after the other: a refused start says why, and no more
             child.release()
-        for child in (*inspections, migration):
             code = await child.ended()
             if code != 0:
                 raise StartFailed(f"the {child.name} {describe_end(code)}" if code < 0 else "", max(code, 1))

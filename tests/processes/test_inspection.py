@@ -31,11 +31,14 @@ def test_a_redis_that_evicts_bookings_is_refused_in_one_line(tmp_path: Path) -> 
         }
         ended = run_command(["serve"], environment)
     assert ended.returncode == 2
-    starting, refusal = (line for line in ended.stderr.splitlines() if line.startswith("booking: "))
+    told = [line for line in ended.stderr.splitlines() if line.startswith("booking: ")]
+    assert len(told) == 2, ended.stderr
+    starting, refusal = told
     assert starting.startswith("booking: starting")
     assert refusal.startswith("booking: BOOKING_REDIS_URL: maxmemory-policy allkeys-lru")
     assert "set maxmemory-policy noeviction" in refusal
     assert ended.stdout == ""
+    assert not (tmp_path / "data" / "booking.sqlite3").exists(), "no database is made for a start that is refused"
 
 
 def test_a_server_that_refuses_the_password_is_a_wrong_setting(tmp_path: Path) -> None:
