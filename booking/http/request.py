@@ -56,13 +56,15 @@ class Request:
     def read_path(self) -> None:
         """Sets what the target says. Raises httptools.HttpParserInvalidURLError for one without a path."""
         raw = self.target
-        if b"?" in raw:
+        path = raw.decode("latin-1")  # a str is searched in a third of the time of bytes
+        if "?" in path:
             raw, _, self.query = raw.partition(b"?")
-        if not raw.startswith(b"/") or b"#" in raw:  # an absolute address (RFC 9112, section 3.2.2), or a fragment
+            path = raw.decode("latin-1")
+        if path[:1] != "/" or "#" in path:  # an absolute address (RFC 9112, section 3.2.2), or a fragment
             url = httptools.parse_url(self.target)
             raw, self.query = url.path or b"/", url.query or b""
+            path = raw.decode("latin-1")
         self.raw_path = raw
-        path = raw.decode("latin-1")
         self.path = unquote(path) if "%" in path else path
 
 
@@ -205,7 +207,8 @@ class RequestReader:
         if request is None:
             return
         request.body += body
-        if self._exceeds(request, len(request.body)) and self._parser is not None:
+        size = len(request.body)
+        if size > self._body_bytes_max and self._exceeds(request, size) and self._parser is not None:
             limit = max(self._body_bytes_max, self._larger_bodies.get(request.path, 0))
             request.body = request.body[: limit + 1]
             self._deliver_early(request)
