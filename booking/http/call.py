@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from booking.http.asgi import App, Message, Scope
-from booking.http.headers import CONTINUE, Header, header_lines, status_line
+from booking.http.headers import CLOSE, CONTINUE, Header, header_lines, status_line
 from booking.http.request import Request
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class AsgiCall:
         Raises RuntimeError for a field that would end its line, and for a body longer than its Content-Length.
         """
         if message["type"] == "http.response.start":
+            if "body" in message and self._send_whole(message["status"], message["headers"], message["body"]):
+                return DONE
             self._begin(message["status"], message["headers"])
             if "body" not in message:
                 return DONE
@@ -108,6 +110,26 @@ class AsgiCall:
             return self._send_when_drained(message)
         self._send_body(message)
         return DONE
+
+    def _send_whole(self, status: int, headers: Sequence[Header], body: bytes) -> bool:
+        """Sends nearly every response: one that is whole, on a connection that stays. Returns False for any other."""
+        connection, request = self._connection, self.request
+        if (
+            self._status
+            or self.gone
+            or request.is_last
+            or connection.drained is not None
+            or connection.is_stopping
+            or request.method == "HEAD"
+            or status in BODILESS
+            or CLOSE in headers
+        ):
+            return False
+        common, lines = connection.common_lines(), header_lines(headers)
+        connection.write(b"%b%b%bcontent-length: %d\r\n\r\n%b" % (status_line(status), common, lines, len(body), body))
+        self._status, self.is_complete = status, True
+        connection.end_turn(request, closes=False)
+        return True
 
     async def _send_when_drained(self, message: Message) -> None:
         while self._connection.drained is not None:
@@ -119,11 +141,7 @@ class AsgiCall:
         if self.gone or self.is_complete:
             return
         body, more = message.get("body", b""), message.get("more_body", False)
-        # Nearly every response: whole, on a connection that stays.
-        if self._head and not (more or self._closes or connection.is_stopping) and self._is_plain():
-            connection.write(b"%bcontent-length: %d\r\n\r\n%b" % (self._head, len(body), body))
-            self._head = b""
-        elif self._head:
+        if self._head:
             connection.write(self._framed(self._head, body, more=more))
             self._head = b""
         elif body or (self._chunked and not more):
@@ -133,9 +151,6 @@ class AsgiCall:
         elif not more:
             self.is_complete = True
             connection.end_turn(self.request, closes=self._closes)
-
-    def _is_plain(self) -> bool:
-        return self._left is None and self.request.method != "HEAD" and self._status not in BODILESS
 
     def write(self, piece: bytes) -> int:
         """Writes some of a response that goes on; returns the bytes that the client has left unread."""

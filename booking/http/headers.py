@@ -13,6 +13,7 @@ LINE_ENDS = b"\r\n\0"
 """Bytes that no field may have (RFC 9110, section 5.5)."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+CLOSE: Header = (b"connection", b"close")
 CONNECTION_CLOSE = b"connection: close\r\n"
 
 
