@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from booking.logs import printable
@@ -29,13 +28,6 @@ METHODS = {"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"}
 COLOURS = {"2": "32", "4": "33", "5": "31"}
 """A status's colour on a terminal, by its first digit: green, yellow, red."""
 
-Request = tuple[int, str, BaseRoute | None, int, int, str | None, str, tuple[str, int] | None]
-"""Time of the response (nanoseconds since 1970), method, route, status, duration (microseconds), user, request id, and
-the client's address and port.
-
-It does not hold the scope, which would keep requests and their tokens in memory.
-"""
-
 
 class AccessLog:
     """Collects the lines of one event loop, and passes them on in batches; `output` must not wait."""
@@ -43,18 +35,39 @@ class AccessLog:
     def __init__(self, render: Callable[[dict[str, Any]], bytes], output: Callable[[bytes], object], node: str) -> None:
         self._render = render
         self._node = node
-        self._durations: dict[tuple[str, str, int], Histogram] = {}
+        self._durations: dict[tuple[str, str | None, int], Histogram] = {}
+        """By method, route and status."""
         self._output = output
-        self._requests: list[Request] = []
+        self._lines: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def write(self, scope: Scope, status: int, duration_us: int, request_id: str) -> None:
-        """Records a request. `flush` writes it together with others, which is cheaper than one by one."""
+        """Records a request. `flush` writes its line together with others, which is cheaper than one by one.
+
+        The line has the route's pattern and not the path, because a path may hold secrets. `client` is the client's
+        address; behind a trusted proxy, what that proxy says, which may be any text.
+        """
         get = scope.get
-        self._requests.append(
-            (time.time_ns(), scope["method"], get("route"), status, duration_us, get(USER), request_id, get("client"))
-        )
-        if len(self._requests) >= FLUSH_LINES:
+        method, path, user, client = scope["method"], getattr(get("route"), "path", None), get(USER), get("client")
+        histogram = self._durations.get((method, path, status))
+        if histogram is None:
+            histogram = self._durations[method, path, status] = Histogram()
+        histogram.observe(duration_us / 1e6)
+        line = {
+            "at": to_text(time.time_ns() // 1_000_000),
+            "level": "info",
+            "event": "request",
+            "method": method,
+            "route": path,
+            "status": status,
+            "duration_ms": duration_us / 1000,
+            "user": user if user is None or "@" not in user else _hashed(user),
+            "client": client and client[0][:CLIENT_CHARACTERS_MAX],
+            "request_id": request_id,
+            "node": self._node,
+        }
+        self._lines.append(self._render(line))
+        if len(self._lines) >= FLUSH_LINES:
             self.flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
@@ -63,7 +76,7 @@ class AccessLog:
         """Adds the requests since the last call to `metrics`. To add them one by one would cost more a request."""
         durations, self._durations = self._durations, {}
         for (method, path, status), histogram in durations.items():
-            labels = _labels(method, path)
+            labels = _labels(method, path or "none")
             metrics.count("booking_requests_total", f'{labels},status="{status}"', sum(histogram.counts))
             metrics.histograms.setdefault(("booking_request_duration_seconds", labels), Histogram()).add(histogram)
 
@@ -72,44 +85,13 @@ class AccessLog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        requests, self._requests = self._requests, []
-        for _, method, route, status, duration_us, _, _, _ in requests:
-            labels = method, getattr(route, "path", "none"), status
-            histogram = self._durations.get(labels)
-            if histogram is None:
-                histogram = self._durations[labels] = Histogram()
-            histogram.observe(duration_us / 1e6)
-        if requests:
-            node = self._node
-            self._output(b"".join([self._render(_line(request, node)) for request in requests]))
+        lines, self._lines = self._lines, []
+        if lines:
+            self._output(b"".join(lines))
 
 
 def _labels(method: str, path: str) -> str:
     return escaped({"method": method if method in METHODS else "other", "route": path})
-
-
-def _line(request: Request, node: str) -> dict[str, Any]:
-    """The fields of a line. It has the route's pattern and not the path, because a path may hold secrets.
-
-    `client` is the client's address; behind a trusted proxy, what that proxy says, which may be any text.
-    """
-    at_ns, method, route, status, duration_us, user, request_id, client = request
-    address = client[0] if client else None
-    if address is not None and len(address) > CLIENT_CHARACTERS_MAX:
-        address = address[:CLIENT_CHARACTERS_MAX]
-    return {
-        "at": to_text(at_ns // 1_000_000),
-        "level": "info",
-        "event": "request",
-        "method": method,
-        "route": getattr(route, "path", None),
-        "status": status,
-        "duration_ms": duration_us / 1000,
-        "user": _masked(user),
-        "client": address,
-        "request_id": request_id,
-        "node": node,
-    }
 
 
 def json_line(line: dict[str, Any]) -> bytes:
@@ -129,8 +111,6 @@ def console_line(line: dict[str, Any], *, colours: bool = False) -> bytes:
     ).encode()
 
 
-def _masked(user_id: str | None) -> str | None:
-    """The user id, hashed if it is an email: identity providers may use emails as ids, and a log must hold no email."""
-    if user_id is not None and "@" in user_id:
-        return "sha256:" + hashlib.sha256(user_id.encode()).hexdigest()[:16]
-    return user_id
+def _hashed(email: str) -> str:
+    """A hash in place of an email: identity providers may use emails as user ids, and a log must hold no email."""
+    return "sha256:" + hashlib.sha256(email.encode()).hexdigest()[:16]
