@@ -392,9 +392,9 @@ class BoxOffice:
         """Answers what is queued, then closes the connections."""
         await self._batchers.close()
 
-    async def _read(self, event_id: int, *item: Argument) -> tuple[Reply, int]:
+    def _read(self, event_id: int, *item: Argument) -> asyncio.Future[tuple[Reply, int]]:
         cached = self._cached_call("get_event", event_id)
-        return await cached.batcher.submit(cached.prepared, item)
+        return cached.batcher.submit(cached.prepared, item)
 
     async def _decide(
         self,

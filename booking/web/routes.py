@@ -165,11 +165,11 @@ def routes(
         [] if resets is None else [_route("/auth/forgot", POST=resets.forgot), _route("/auth/reset", POST=resets.reset)]
     )
     return [
-        _route("/book", POST=sale.book),
-        _route("/status/{event_id}", GET=events.status),
-        _route("/cancel", POST=sale.cancel),
-        _route("/checkout", POST=sale.checkout),
-        _route("/confirm", POST=sale.confirm),
+        _sending("/book", POST=sale.book),
+        _sending("/status/{event_id}", GET=events.status),
+        _sending("/cancel", POST=sale.cancel),
+        _sending("/checkout", POST=sale.checkout),
+        _sending("/confirm", POST=sale.confirm),
         _route("/events/{event_id}/booking", GET=events.get_booking),
         _route("/events/{event_id}/ticket.svg", GET=ticket),
         _route("/events/{event_id}/calendar.ics", GET=calendar),
@@ -184,7 +184,7 @@ def routes(
         _route("/events/{event_id}/payment-secret", GET=events.payment_secret),
         _sending("/live", GET=live_of_user),
         _route("/bookings", GET=lists.own),
-        _route("/events/{event_id}", GET=events.get, PATCH=events.change),
+        _sending("/events/{event_id}", GET=events.get, PATCH=HandlerEndpoint(events.change)),
         _route("/events", GET=events.index),
         _route("/initialize", POST=events.initialize),
         _route("/webhooks", GET=webhooks.index, POST=webhooks.add),
