@@ -9,9 +9,9 @@ from booking.domain.model import Event
 from booking.domain.outcomes import Status
 from booking.inventory.errors import InventoryUnavailable, NotExecuted, OutcomeUnknown, Overloaded, ServerUnverified
 from booking.inventory.keys import shard_in
+from booking.inventory.raw_connection import Argument
 from booking.inventory.script_connection import (
     ANSWER_SECONDS_MAX,
-    Argument,
     Rows,
     ScriptCall,
     ScriptConnection,

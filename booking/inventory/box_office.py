@@ -16,8 +16,8 @@ from booking.inventory import keys
 from booking.inventory.batcher import CommandBatcher, PreparedCall, Reply
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overloaded
 from booking.inventory.primary_batchers import PrimaryBatchers
+from booking.inventory.raw_connection import Argument
 from booking.inventory.records import read_event, read_outcome
-from booking.inventory.script_connection import Argument
 from booking.inventory.scripts import Script, load
 
 CACHED_CALLS_MAX = 65_536

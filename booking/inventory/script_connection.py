@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from functools import partial
 from time import monotonic
 from typing import Any, cast
 
 import hiredis
-from redis.asyncio.connection import AbstractConnection
 
-from booking.inventory.connection import NOT_EXECUTED, execute, open_pool, raise_first, reason_of
+from booking.inventory.connection import NOT_EXECUTED, open_pool, raise_first, reason_of
 from booking.inventory.durability import REDIS, Durability
 from booking.inventory.errors import (
     InventoryUnavailable,
@@ -19,6 +17,7 @@ from booking.inventory.errors import (
     ShardFenced,
 )
 from booking.inventory.keys import EVENT_KEY_NAMES
+from booking.inventory.raw_connection import Argument, RawConnection, open_connection, pack
 from booking.inventory.scripts import Script
 from booking.logs import ThrottledLogger
 
@@ -28,7 +27,6 @@ ANSWER_SECONDS_MAX = 1.5
 FENCED_SECONDS = 1.0
 """Between two connections that are opened because a shard refuses the epoch."""
 
-Argument = bytes | str | int
 Rows = list[list[bytes | int]]
 Execute = Callable[[Iterable[Sequence[Argument]]], Awaitable[list[Any]]]
 """Runs commands over one connection. Returns a reply for each, which may be an error."""
@@ -95,9 +93,8 @@ class PendingCalls:
 class ScriptConnection(asyncio.Protocol):
     """A dedicated connection, so that no other command can come between a call and its reply.
 
-    redis-py opens it, because redis-py understands every option of a Redis URL. This class then takes its transport:
-    redis-py's streams would double the cost of a batch. redis-py can also repeat a command whose reply was lost, which
-    would book twice. This class repeats a call only after NOSCRIPT, because that call did not run.
+    It repeats a call only after NOSCRIPT, because that call did not run. A client like redis-py also repeats a command
+    whose reply was lost, which would book twice.
     """
 
     def __init__(
@@ -120,7 +117,6 @@ class ScriptConnection(asyncio.Protocol):
         self._not_durable = ThrottledLogger("changes did not reach the required durability in time")
         self._pool = open_pool(address, None)
         self._scripts = tuple(scripts)
-        self._writer: asyncio.StreamWriter | None = None  # kept: the transport is closed when the writer is deleted
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader()
         self._exchange: PendingCalls | None = None
@@ -228,7 +224,7 @@ class ScriptConnection(asyncio.Protocol):
         for call in calls:
             name = (b"EVAL", call.script.source) if with_source else (b"EVALSHA", call.script.sha)
             try:
-                packed.append(_packed(*name, len(call.keys), *call.keys, *call.arguments))
+                packed.append(pack(*name, len(call.keys), *call.keys, *call.arguments))
                 due.append(call)
             except (TypeError, ValueError) as error:
                 call.answer = InventoryUnavailable(f"the call cannot be sent ({type(error).__name__})")
@@ -344,36 +340,28 @@ class ScriptConnection(asyncio.Protocol):
         self._connecting = asyncio.create_task(self._connect(), name="connect to Redis")
 
     async def _connect(self) -> None:
-        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
+        connection: RawConnection | None = None
         try:
-            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
-            raise_first(await execute(connection, [("SCRIPT", "LOAD", script.source) for script in self._scripts]))
+            connection = await open_connection(self._pool)
+            raise_first(await connection.execute(("SCRIPT", "LOAD", script.source) for script in self._scripts))
             if self._verify_or_fence is not None:
-                self._renewed = await self._verify_or_fence(partial(execute, connection), self.acknowledged)
-        except asyncio.CancelledError:
-            await connection.disconnect(nowait=True)
-            raise
-        except Exception as error:  # noqa: BLE001 - the waiting callers need an answer after any error
-            await connection.disconnect(nowait=True)
+                self._renewed = await self._verify_or_fence(connection.execute, self.acknowledged)
+        except BaseException as error:  # the waiting callers need an answer after any error
+            if connection is not None:
+                connection.transport.abort()
+            if not isinstance(error, Exception):
+                raise
             self._connecting = None
             self._lose(reason_of(error), error if isinstance(error, InventoryUnavailable) else None)
             return
         self._connecting = None
-        self._take_over(connection)
+        self._take_over(connection.transport)
         if self._exchange is not None:
             self._begin(self._exchange.calls)
 
-    def _take_over(self, connection: AbstractConnection) -> None:
-        # redis-py has no public access to its transport. Without its streams it no longer uses the connection.
-        self._writer, connection._writer, connection._reader = connection._writer, None, None  # noqa: SLF001
-        assert self._writer is not None
-        self._transport = cast("asyncio.Transport", self._writer.transport)
-        self._transport.set_protocol(self)
-        self._transport.set_write_buffer_limits(high=0)  # uvloop then writes at once, not at the end of the iteration
+    def _take_over(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        transport.set_protocol(self)
+        transport.set_write_buffer_limits(high=0)  # uvloop then writes at once, not at the end of the iteration
         self._reader = hiredis.Reader()
         self._had_replicas_at = monotonic()
-
-
-def _packed(*words: Argument) -> bytes:
-    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub names a tuple of one
-    return packed

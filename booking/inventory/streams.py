@@ -15,8 +15,9 @@ from booking.inventory import keys
 from booking.inventory.connection import raise_first, refusal_error
 from booking.inventory.durability import WAIT_MS
 from booking.inventory.errors import InventoryUnavailable
+from booking.inventory.raw_connection import Argument
 from booking.inventory.records import read_entry, read_epoch
-from booking.inventory.script_connection import Acknowledged, Argument, Execute
+from booking.inventory.script_connection import Acknowledged, Execute
 from booking.inventory.scripts import load
 from booking.inventory.shard_clients import Command, ShardClients, failures, is_of_one_key, opened_topology
 from booking.inventory.topology import Topology

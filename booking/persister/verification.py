@@ -8,7 +8,8 @@ from booking.domain.epochs import is_later
 from booking.domain.lags import describe_lost
 from booking.inventory.durability import Durability
 from booking.inventory.errors import ServerUnverified
-from booking.inventory.script_connection import Acknowledged, Argument, Execute, ScriptConnection
+from booking.inventory.raw_connection import Argument
+from booking.inventory.script_connection import Acknowledged, Execute, ScriptConnection
 from booking.inventory.scripts import all_scripts
 from booking.inventory.streams import Positions, run_id, verify_or_fence
 from booking.inventory.topology import Topology

@@ -16,7 +16,8 @@ from booking.inventory.batcher import PreparedCall
 from booking.inventory.box_office import RateLimit
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, ShardFenced
 from booking.inventory.password_checks import PasswordChecks
-from booking.inventory.script_connection import ANSWER_SECONDS_MAX, Argument, ScriptCall, ScriptConnection
+from booking.inventory.raw_connection import Argument
+from booking.inventory.script_connection import ANSWER_SECONDS_MAX, ScriptCall, ScriptConnection
 from booking.inventory.scripts import load
 from tests.fixtures.proxy import LossyProxy, lossy_proxy
 from tests.fixtures.stock import EPOCHS, SHARDS, Stock, contents, open_stock

@@ -20,7 +20,8 @@ from booking.inventory.durability import REDIS, Durability, Level, choose
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown
 from booking.inventory.password_checks import PasswordChecks
 from booking.inventory.primary_batchers import PrimaryBatchers
-from booking.inventory.script_connection import ANSWER_SECONDS_MAX, Argument, ScriptConnection
+from booking.inventory.raw_connection import Argument
+from booking.inventory.script_connection import ANSWER_SECONDS_MAX, ScriptConnection
 from booking.inventory.scripts import all_scripts, load
 from booking.inventory.shard_clients import opened_topology
 from booking.inventory.topology import Topology, open_topology
