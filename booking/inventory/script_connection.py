@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Any, cast
 
 import hiredis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from booking.inventory.connection import NOT_EXECUTED, open_pool, raise_first, reason_of
 from booking.inventory.durability import REDIS, Durability
@@ -346,6 +347,8 @@ class ScriptConnection(asyncio.Protocol):
             raise_first(await connection.execute(("SCRIPT", "LOAD", script.source) for script in self._scripts))
             if self._verify_or_fence is not None:
                 self._renewed = await self._verify_or_fence(connection.execute, self.acknowledged)
+            if connection.transport.is_closing():  # lost meanwhile; what was written to it would never be answered
+                raise RedisConnectionError("closed by the server")  # noqa: TRY301 - as any other loss
         except BaseException as error:  # the waiting callers need an answer after any error
             if connection is not None:
                 connection.transport.abort()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from booking.domain.outcomes import IdempotencyKey, Outcome, Status
 from booking.inventory import keys
@@ -17,7 +17,7 @@ from booking.inventory.box_office import RateLimit
 from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, ShardFenced
 from booking.inventory.password_checks import PasswordChecks
 from booking.inventory.raw_connection import Argument
-from booking.inventory.script_connection import ANSWER_SECONDS_MAX, ScriptCall, ScriptConnection
+from booking.inventory.script_connection import ANSWER_SECONDS_MAX, Acknowledged, Execute, ScriptCall, ScriptConnection
 from booking.inventory.scripts import load
 from tests.fixtures.proxy import LossyProxy, lossy_proxy
 from tests.fixtures.stock import EPOCHS, SHARDS, Stock, contents, open_stock
@@ -423,6 +423,29 @@ async def test_a_connection_with_an_unexpected_reply_is_closed(remote: Stock) ->
     assert (await remote.office.book(1, "ann")).status is Status.BOOKED
     remote.connection.data_received(b"not the protocol at all\r\n")
     assert (await remote.office.book(1, "bob")).status is Status.BOOKED
+
+
+async def test_a_connection_that_is_lost_while_its_server_is_verified_is_sent_nothing(
+    stock: Stock, clean_valkey: str
+) -> None:
+    await stock.sale()
+
+    async def verify(execute: Execute, _: Acknowledged) -> dict[Argument, str]:
+        (number,) = await execute([("CLIENT", "ID")])
+        await stock.redis.client_kill_filter(_id=number)
+        with contextlib.suppress(RedisError, OSError):
+            while True:
+                await execute([("PING",)])
+        return {}
+
+    connection = ScriptConnection(clean_valkey, [load("book")], verify)
+    unsent = call("book", 1, "ann", 1, 0, "")
+    try:
+        assert await exchanged(connection, unsent) is True
+    finally:
+        await connection.close()
+    assert str(unsent.answer) == "Redis cannot be reached (ConnectionError)"
+    assert (await stock.office.get_booking(1, "ann")).status is Status.BOOKING_NOT_FOUND
 
 
 async def test_a_call_that_cannot_be_encoded_does_not_affect_its_neighbours(stock: Stock, clean_valkey: str) -> None:
