@@ -18,7 +18,8 @@ EXTENSION = "booking.response"
 """The ASGI extension of this server, in `scope["extensions"]`. An application that does not find it does without.
 
 - A message `http.response.start` may hold the whole body under `body`. No other message follows, and Content-Length is
-  the server's to add. Middleware that changes fields of a start need not know of it. One message costs less than two.
+  for the server to add: the fields must not have it. Middleware that changes fields of a start need not know of it. One
+  message costs less than two.
 - `write(piece: bytes) -> int` writes some of a response that has begun with `more_body`, without a turn of a task, and
   returns the bytes that the client has left unread. A response that was written to like this is ended as a whole one
   when the server stops, and its `receive` tells `http.disconnect` as soon as the client sends no more.

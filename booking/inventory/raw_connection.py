@@ -23,6 +23,7 @@ class RawConnection(asyncio.Protocol):
     """Runs commands, one batch after the other, until another protocol takes the transport over."""
 
     transport: asyncio.Transport
+    """Set once it is connected."""
 
     def __init__(self) -> None:
         self._reader = hiredis.Reader(replyError=DefaultParser.parse_error)
@@ -50,12 +51,13 @@ class RawConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection has ended, at whichever end."""
-        self._fail(error or RedisConnectionError("closed by the server"))
+        self._fail(RedisConnectionError(str(error or "closed by the server")))
 
     async def execute(self, commands: Iterable[Sequence[Argument]]) -> list[Any]:
         """Sends commands at once, and returns their replies; a command's error is its reply.
 
-        Raises RedisError or OSError if the connection is lost.
+        Raises RedisError if the connection is lost, and for an error that redis-py counts as such: the server still
+        loads its data, or it refuses the login.
         """
         packed = [pack(*command) for command in commands]
         if not packed:
@@ -64,7 +66,16 @@ class RawConnection(asyncio.Protocol):
             raise RedisConnectionError("closed by the server")
         self._expected, self._answered = len(packed), asyncio.get_running_loop().create_future()
         self.transport.write(b"".join(packed))
-        return await self._answered
+        replies = await self._answered
+        for reply in replies:
+            if isinstance(reply, RedisConnectionError):
+                raise reply
+        return replies
+
+    def abort(self) -> None:
+        """Ends the connection at once, if it was made."""
+        if hasattr(self, "transport"):
+            self.transport.abort()
 
     def _fail(self, error: Exception) -> None:
         answered, self._answered = self._answered, None
@@ -73,24 +84,36 @@ class RawConnection(asyncio.Protocol):
 
 
 async def open_connection(pool: ConnectionPool) -> RawConnection:
-    """Connects as the pool would, and logs in. Raises RedisError and InventoryUnavailable; it has no time limit."""
+    """Connects as the pool would, and logs in. Raises RedisError and InventoryUnavailable.
+
+    The only time limit is the URL's `socket_connect_timeout`, if it has one.
+    """
     settings: Any = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
-    loop = asyncio.get_running_loop()
+    connection = RawConnection()
     try:
-        if isinstance(settings, UnixDomainSocketConnection):
-            _, connection = await loop.create_unix_connection(RawConnection, settings.path)
-        else:
-            tls = settings.ssl_context.get() if isinstance(settings, SSLConnection) else None
-            _, connection = await loop.create_connection(RawConnection, settings.host, settings.port, ssl=tls)
-            _keep_alive(connection.transport, settings)
-    except OSError as error:
-        raise RedisConnectionError(str(error)) from error
-    try:
+        async with asyncio.timeout(settings.socket_connect_timeout):
+            await _connect(connection, settings)
         raise_first(await connection.execute(_login(settings)))
-    except BaseException:
-        connection.transport.abort()
+    except BaseException as error:
+        connection.abort()
+        if isinstance(error, OSError | UnicodeError):  # UnicodeError: a host's name that cannot be encoded
+            raise RedisConnectionError(str(error)) from error
         raise
     return connection
+
+
+async def _connect(connection: RawConnection, settings: Any) -> None:
+    loop = asyncio.get_running_loop()
+    if isinstance(settings, UnixDomainSocketConnection):
+        await loop.create_unix_connection(lambda: connection, settings.path)
+        return
+    tls = settings.ssl_context.get() if isinstance(settings, SSLConnection) else None
+    await loop.create_connection(lambda: connection, settings.host, settings.port, ssl=tls)
+    opened = connection.transport.get_extra_info("socket")
+    if opened is not None and settings.socket_keepalive:  # so that the system notices a server that is gone
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in settings.socket_keepalive_options.items():
+            opened.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def pack(*words: Argument) -> bytes:
@@ -102,20 +125,11 @@ def pack(*words: Argument) -> bytes:
 def _login(settings: Any) -> list[tuple[Argument, ...]]:
     """The commands with which a connection begins."""
     commands: list[tuple[Argument, ...]] = []
-    if settings.password:
+    if settings.username or settings.password:
         user = (settings.username,) if settings.username else ()
-        commands.append(("AUTH", *user, settings.password))
+        commands.append(("AUTH", *user, settings.password or ""))
     if settings.db:
         commands.append(("SELECT", settings.db))
     if settings.client_name:
         commands.append(("CLIENT", "SETNAME", settings.client_name))
     return commands
-
-
-def _keep_alive(transport: asyncio.Transport, settings: Any) -> None:
-    """Has the system notice a server that has gone without a word, as redis-py does."""
-    opened = transport.get_extra_info("socket")
-    if opened is not None and settings.socket_keepalive:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in settings.socket_keepalive_options.items():
-            opened.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -351,7 +351,7 @@ class ScriptConnection(asyncio.Protocol):
                 raise RedisConnectionError("closed by the server")  # noqa: TRY301 - as any other loss
         except BaseException as error:  # the waiting callers need an answer after any error
             if connection is not None:
-                connection.transport.abort()
+                connection.abort()
             if not isinstance(error, Exception):
                 raise
             self._connecting = None
