@@ -13,6 +13,7 @@ import hiredis
 from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import DefaultParser, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from booking.inventory.connection import raise_first
 
@@ -96,6 +97,8 @@ async def open_connection(pool: ConnectionPool) -> RawConnection:
         raise_first(await connection.execute(_login(settings)))
     except BaseException as error:
         connection.abort()
+        if isinstance(error, TimeoutError):
+            raise RedisTimeoutError("not connected in time") from error
         if isinstance(error, OSError | UnicodeError):  # UnicodeError: a host's name that cannot be encoded
             raise RedisConnectionError(str(error)) from error
         raise

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import BusyLoadingError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from booking.inventory.connection import open_pool, reason_of
 from booking.inventory.errors import InventoryUnavailable
@@ -89,7 +90,7 @@ async def test_a_connection_that_cannot_be_used_is_not_left_open(clean_valkey: s
 async def test_the_time_limit_for_connecting_in_a_url_is_kept() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"rediss://127.0.0.1:{silent.getsockname()[1]}?socket_connect_timeout=0.05"
-        with pytest.raises(RedisError):
+        with pytest.raises(RedisTimeoutError):
             await open_connection(open_pool(url, None))
 
 
