@@ -13,8 +13,8 @@ from functools import partial
 from typing import Protocol
 
 import uvicorn
-from starlette.types import Receive, Scope, Send
 
+from booking.http.asgi import Receive, Scope, Send
 from booking.metrics import Metrics
 from booking.processes.listening_sockets import close_all, listen
 from booking.processes.web_server import configuration, http_worker
