@@ -4,6 +4,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from tests.chaos.__main__ import verdict_on
 from tests.chaos.failovers import CLUSTER, SENTINEL
 from tests.chaos.faults import EMBEDDED
 from tests.fixtures.named_tests import missing
@@ -37,3 +38,8 @@ def test_every_test_that_the_table_names_exists() -> None:
 def test_the_table_has_exactly_the_faults_of_scripts_chaos() -> None:
     named = {one for shown_by in rows().values() for one in shown_by if "::" not in one}
     assert named == {*EMBEDDED, *CLUSTER, *SENTINEL}
+
+
+def test_a_run_that_lost_what_was_told_does_not_say_that_nothing_was_lost() -> None:
+    assert verdict_on(0) == "nothing was lost, doubled or otherwise violated"
+    assert verdict_on(1_082).startswith("1,082 changes were lost, and told of")
