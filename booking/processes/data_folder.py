@@ -44,7 +44,7 @@ class DataFolder:
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        patience_ends = time.monotonic() + TAKEOVER_SECONDS
+        deadline = time.monotonic() + TAKEOVER_SECONDS
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,7 +54,7 @@ class DataFolder:
                     os.close(lock)
                     raise LocksMissing(f"{NO_LOCKS.format(self.path)} ({error.strerror})") from None
             owner = os.pread(lock, 32, 0).decode(errors="replace").strip()
-            if _is_alive(owner) or time.monotonic() > patience_ends:
+            if _is_alive(owner) or time.monotonic() > deadline:
                 os.close(lock)
                 raise DataFolderTaken(f"another booking serve (pid {owner}) is using {self.path}")
             # The owner was killed, and its embedded server, which shares the lock, is still ending.

@@ -58,10 +58,10 @@ async def test_migrating_again_changes_nothing(address: str) -> None:
     await migrate(address)
     ledger = Ledger.open(address)
     try:
-        founded = await ledger.initialize_shards(["a"])
+        initialized = await ledger.initialize_shards(["a"])
         account = await ledger.add_account("a@example.org", "a@example.org", "hash")
         await migrate(address)
-        assert await ledger.shards() == founded
+        assert await ledger.shards() == initialized
         assert await ledger.find_account("a@example.org") == account
     finally:
         await ledger.close()

@@ -10,10 +10,10 @@ async def test_shards_are_initialized_once_and_then_kept(migrated_address: str) 
     try:
         assert await ledger.shards() == {}
         assert await ledger.initialize_shards([]) == {}
-        founded = await ledger.initialize_shards(["a", "b", "c"])
-        assert founded == {shard: ShardRecord(epoch, "0-0") for shard, epoch in enumerate("abc")}
-        assert await ledger.initialize_shards(["x", "y"]) == founded
-        assert await ledger.shards() == founded
+        initialized = await ledger.initialize_shards(["a", "b", "c"])
+        assert initialized == {shard: ShardRecord(epoch, "0-0") for shard, epoch in enumerate("abc")}
+        assert await ledger.initialize_shards(["x", "y"]) == initialized
+        assert await ledger.shards() == initialized
     finally:
         await ledger.close()
 

@@ -176,9 +176,9 @@ def scheduling(service: RunningService) -> set[int]:
 def test_a_persister_that_is_starved_gets_its_priority_back(tmp_path: Path) -> None:
     with running_service(tmp_path / "data") as service, open_api(service) as api:
         eventually(lambda: scheduling(service) == {os.SCHED_IDLE}, "it has caught up, and every thread gives way")
-        giving_way = service.kill("persister", signal.SIGSTOP)  # as if other processes used all of the processor
+        starved = service.kill("persister", signal.SIGSTOP)  # as if other processes used all of the processor
         api.user().book(api.event())
-        eventually(lambda: service.parts().get("persister", giving_way) != giving_way, "another has taken its place")
+        eventually(lambda: service.parts().get("persister", starved) != starved, "another has taken its place")
         pressing = service.parts()["persister"]
         eventually(lambda: lag_entries(service) == 0, "it carries what was left lying")
         assert scheduling(service) == {os.SCHED_OTHER}

@@ -32,7 +32,7 @@ class Client:
         self._gone.set()
 
 
-class Desk:
+class Worker:
     """Notes which questions were worked on, each until `gate` is open."""
 
     def __init__(self) -> None:
@@ -56,50 +56,50 @@ class Desk:
 
 
 async def test_a_question_that_waits_is_answered_once_for_all_who_ask_it() -> None:
-    desk = Desk()
-    first = desk.ask("large")
-    await desk.begins("large")
-    same = [desk.ask("small") for _ in range(30)]
+    worker = Worker()
+    first = worker.ask("large")
+    await worker.begins("large")
+    same = [worker.ask("small") for _ in range(30)]
     await asyncio.sleep(0)
-    desk.gate.set()
+    worker.gate.set()
     assert await first == "large 1"
     assert set(await asyncio.gather(*same)) == {"small 2"}
-    assert desk.begun == ["large", "small"]
+    assert worker.begun == ["large", "small"]
 
 
 async def test_who_asks_after_the_work_has_begun_gets_a_newer_answer() -> None:
-    desk = Desk()
-    first = desk.ask("same")
-    await desk.begins("same")
-    second = desk.ask("same")
+    worker = Worker()
+    first = worker.ask("same")
+    await worker.begins("same")
+    second = worker.ask("same")
     await asyncio.sleep(0)
-    desk.gate.set()
+    worker.gate.set()
     assert (await first, await second) == ("same 1", "same 2")
 
 
 async def test_who_has_gone_is_not_worked_for() -> None:
-    desk = Desk()
+    worker = Worker()
     clients = [Client() for _ in range(30)]
-    asked = [desk.ask(f"large {number}", client) for number, client in enumerate(clients)]
-    await desk.begins("large 0")
-    tiny = desk.ask("tiny")
+    asked = [worker.ask(f"large {number}", client) for number, client in enumerate(clients)]
+    await worker.begins("large 0")
+    tiny = worker.ask("tiny")
     for client in clients:
         client.leave()
     assert {type(one) for one in await asyncio.gather(*asked, return_exceptions=True)} == {ClientGone}
-    desk.gate.set()
+    worker.gate.set()
     assert await tiny == "tiny 1", "no other was finished before"
-    assert desk.begun == ["large 0", "tiny"]
+    assert worker.begun == ["large 0", "tiny"]
 
 
 async def test_one_who_stays_is_answered_although_others_have_gone() -> None:
-    desk = Desk()
+    worker = Worker()
     leaving = Client()
-    gone, stays = desk.ask("same", leaving), desk.ask("same")
-    await desk.begins("same")
+    gone, stays = worker.ask("same", leaving), worker.ask("same")
+    await worker.begins("same")
     leaving.leave()
     with pytest.raises(ClientGone):
         await gone
-    desk.gate.set()
+    worker.gate.set()
     assert await stays == "same 1"
 
 
@@ -115,9 +115,9 @@ async def test_all_who_ask_are_told_of_a_failure() -> None:
 
 
 async def test_a_stop_ends_the_work() -> None:
-    desk = Desk()
-    asked = desk.ask("large")
-    await desk.begins("large")
-    await desk.work.close()
+    worker = Worker()
+    asked = worker.ask("large")
+    await worker.begins("large")
+    await worker.work.close()
     with pytest.raises(asyncio.CancelledError):
         await asked

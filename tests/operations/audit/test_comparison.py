@@ -296,7 +296,7 @@ async def test_an_unreachable_side_is_reported_and_not_a_difference(backend: Bac
         silent.bind(str(tmp_path / "silent.sock"))
         silent.listen()
         still = InventoryReader(f"unix://{tmp_path / 'silent.sock'}", SHARDS, 0.1)
-        async with asyncio.timeout(READ_SECONDS_MAX):  # it has a patience of its own
+        async with asyncio.timeout(READ_SECONDS_MAX):  # it has a time limit of its own
             with pytest.raises(InventoryUnavailable):
                 await audit_event(still, backend.ledger, 1)
         await still.close()
