@@ -14,7 +14,7 @@ LINE_ENDS = b"\r\n\0"
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CLOSE: Header = (b"connection", b"close")
-CONNECTION_CLOSE = b"connection: close\r\n"
+CONNECTION_CLOSE = b"%b: %b\r\n" % CLOSE
 
 
 def status_line(status: int) -> bytes:

@@ -35,7 +35,7 @@ CACHE_MAX = 10_000
 """The most cached credentials, of about 500 bytes each. The least recently used one is removed."""
 
 COMMA = ord(",")
-"""In this form it is found in a tenth of the time."""
+"""A number, because `in` finds a number in bytes ten times as fast as a piece of bytes."""
 
 REALM = "booking"
 BASIC_CHALLENGE = f'Basic realm="{REALM}", charset="UTF-8"'
