@@ -50,10 +50,19 @@ async def read_json(scope: Scope, receive: Receive, faults: list[Fault]) -> Any:
 
     Repeated names are added to `faults`, so that they are reported together with other faults.
     """
+    require_json(scope)
+    return parse_json(await read_body(scope, receive), faults)
+
+
+def require_json(scope: Scope) -> None:
+    """Raises Problem if the body is declared to be of another media type."""
     media_type = fields_of(scope).get(b"content-type", JSON)
     if media_type != JSON and not _is_json(media_type):
         raise Problem("unsupported_media_type")
-    body = await read_body(scope, receive)
+
+
+def parse_json(body: bytes, faults: list[Fault]) -> Any:
+    """The value of a body. Names that it repeats are added to `faults`. Raises Problem if it is not JSON."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -68,7 +77,9 @@ async def read_json(scope: Scope, receive: Receive, faults: list[Fault]) -> Any:
 
 async def read_body(scope: Scope, receive: Receive, bytes_max: int = BODY_BYTES_MAX) -> bytes:
     """The whole body. Raises Problem if it has more than `bytes_max` bytes, and ClientGone."""
-    declared_too_large = int(fields_of(scope).get(b"content-length", b"").lstrip(b"0") or b"0") > bytes_max
+    declared = fields_of(scope).get(b"content-length", b"")
+    # A limit has five digits or more, so the length of most bodies need not be read.
+    declared_too_large = len(declared) > 4 and int(declared.lstrip(b"0") or b"0") > bytes_max
     body = b""
     if not declared_too_large:
         message = await receive()

@@ -15,7 +15,13 @@ LAST = (datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC) - EPOCH) // MILL
 def to_text(milliseconds: int) -> str:
     """Milliseconds since 1970 as `2026-11-22T21:30:00.125Z`. Cached, because the bookings of a batch share a time."""
     seconds, rest = divmod(milliseconds, 1000)
-    return f"{(EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()}.{rest:03}Z"
+    return f"{_second(seconds)}.{rest:03}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    """The same without parts of a second. Cached, because it takes twenty times as long as the rest."""
+    return (EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
 
 
 def from_text(text: str) -> int:
