@@ -13,7 +13,7 @@ from booking.inventory.box_office import BoxOffice, RateLimit
 from booking.inventory.keys import EVENT_KEY_NAMES
 from booking.inventory.password_checks import PasswordChecks
 from booking.inventory.script_connection import PendingCalls, ScriptCall, ScriptConnection
-from booking.inventory.scripts import Header, ScriptError, all_scripts, folder, load, read_header
+from booking.inventory.scripts import CONSTANTS, SHARED, Header, ScriptError, all_scripts, folder, load, read_header
 from booking.inventory.streams import ChangeStreams, begin_terms, verify_or_fence
 from tests.fixtures.stock import EPOCHS, open_stock
 
@@ -112,6 +112,18 @@ def test_a_script_includes_a_fragment_after_those_that_it_needs(script: str) -> 
                 assert need in said.uses[:place], f"{fragment} needs {need}"
             else:
                 assert need in (*said.keys, *said.arguments), f"{fragment} needs {need}"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_fragments_that_nearly_all_use_come_first(script: str) -> None:
+    uses = header(script).uses
+    assert [used in SHARED for used in uses] == sorted((used in SHARED for used in uses), reverse=True)
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS, *FRAGMENTS])
+def test_no_local_has_the_name_of_a_constant(name: str) -> None:
+    declared = re.findall(r"(?:local|function|for) ([\w, ]+)", code(name))
+    assert CONSTANTS.keys().isdisjoint(word for names in declared for word in names.split(", "))
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

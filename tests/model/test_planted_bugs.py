@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 
 from booking.inventory.errors import InventoryUnavailable
-from booking.inventory.scripts import Script
+from booking.inventory.scripts import Script, with_constants
 from tests.model.match import Arena, Difference
 from tests.model.money import paid_sales
 from tests.model.search import anything, search
@@ -153,9 +153,10 @@ def search_for(
     bug: Bug, scripts: dict[str, Script], address: str, name: str, drawn: st.SearchStrategy[Scenario]
 ) -> None:
     """Searches until the bug shows. Fails if it does not within STEPS_MAX steps."""
-    having = [script for script in scripts.values() if bug.right in script.source.decode()]
+    right, wrong = with_constants(bug.right), with_constants(bug.wrong)
+    having = [script for script in scripts.values() if right in script.source.decode()]
     assert having, "no script has the text to replace: update the planted bug"
-    scripts |= {script.name: rewritten(script, bug.right, bug.wrong) for script in having}
+    scripts |= {script.name: rewritten(script, right, wrong) for script in having}
     with Arena(address, scripts) as arena:
         with pytest.raises((Difference, InventoryUnavailable)):
             search(arena, f"{name}:{bug.seed}" if bug.seed else name, STEPS_MAX, shrink=False, drawn=drawn)
