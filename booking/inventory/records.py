@@ -47,6 +47,8 @@ SOURCE_LETTERS = {Source.SALE: "s", Source.WAITLIST: "w"}
 STATUSES = {letter.encode(): status for status, letter in STATUS_LETTERS.items()}
 SOURCES = {letter.encode(): source for source, letter in SOURCE_LETTERS.items()}
 OUTCOMES = {int(status): status for status in Status}
+OTHER_ROWS = frozenset(map(int, (Status.SALE_NOT_OPEN, Status.RATE_LIMITED, Status.CHECKED_OUT)))
+"""Statuses whose rows do not have a booking's position and record."""
 CHANGE_KINDS = {kind.value.encode(): kind for kind in ChangeKind}
 PAYMENT_LETTERS = {"OPEN": "o", "RELEASED": "k", "PAID": "b", "REFUND": "r"}
 """The states of a payment in the hash `payments`: open; open, and its hold was cancelled; a booking; a refund."""
@@ -148,20 +150,18 @@ def _payment_letter(payment: Payment) -> str:
 
 def read_outcome(event_id: int, user_id: str, row: Sequence[Any]) -> Outcome:
     """Parses a row: status, number, text and first request id. The status decides what number and text mean."""
-    status, number, text, first = OUTCOMES[row[0]], row[1], row[2], row[3]
-    first_request_id = first.decode() if first else None
+    code, number, text, first = row
+    status, first_request_id = OUTCOMES[code], first.decode() if first else None
+    if code not in OTHER_ROWS:
+        booking = read_record(event_id, user_id, text, position=number or None) if text else None
+        return Outcome(status, booking, first_request_id=first_request_id)
     if status is Status.SALE_NOT_OPEN:
         return Outcome(status, opens_at_ms=number, now_ms=int(text), first_request_id=first_request_id)
     if status is Status.RATE_LIMITED:
         return Outcome(status, wait_ms=number)
-    if not text:
-        return Outcome(status, first_request_id=first_request_id)
-    if status is Status.CHECKED_OUT:
-        text, _, template = text.partition(b"\t")
-        booking = read_record(event_id, user_id, text)
-        return Outcome(status, booking, payment_url=template.decode() or None, first_request_id=first_request_id)
-    booking = read_record(event_id, user_id, text, position=number or None)
-    return Outcome(status, booking, first_request_id=first_request_id)
+    text, _, template = text.partition(b"\t")
+    booking = read_record(event_id, user_id, text)
+    return Outcome(status, booking, payment_url=template.decode() or None, first_request_id=first_request_id)
 
 
 def read_event(event_id: int, row: Sequence[bytes | int]) -> Event:

@@ -84,13 +84,14 @@ class RouteTable:
 
     def __init__(self, router: Router) -> None:
         self._router = router
-        self._table: dict[tuple[str, str, str, str], tuple[Route, Endpoint]] = {}
+        self._table: dict[tuple[str, ...], tuple[Route, Endpoint]] = {}
+        """By method and path; by method and the two parts of a path around an event's id."""
 
     def serve(self, routes: Sequence[BaseRoute]) -> None:
         """Serves these routes from now on; before, every request goes to the router's default."""
         self._router.routes, self._router.default = list(routes), self._router.not_found
         self._table = {
-            (method, *route.path.partition("{event_id}")): (route, endpoint)
+            (method, *route.path.split("{event_id}")): (route, endpoint)
             for route in routes
             if isinstance(route, Route) and isinstance(route.app, ByMethod)
             for method, endpoint in route.app.endpoints.items()
@@ -111,11 +112,11 @@ class RouteTable:
         """The route, the endpoint and the path's parameters of a request; None if it is not in the table."""
         start = path.find("/", 1) + 1
         if not start:
-            found = self._table.get((method, path, "", ""))
+            found = self._table.get((method, path))
             return None if found is None else (*found, {})
         end = path.find("/", start)
         event_id, rest = (path[start:], "") if end < 0 else (path[start:end], path[end:])
-        found = self._table.get((method, path[:start], "{event_id}", rest))
+        found = self._table.get((method, path[:start], rest))
         if found is None or not (event_id.isascii() and event_id.isdigit()):
             return None
         return (*found, {"event_id": event_id})
