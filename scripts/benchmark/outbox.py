@@ -5,6 +5,7 @@ python -m scripts.benchmark.outbox        a receiver: its two ports, and then, f
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
@@ -23,7 +24,7 @@ import uvloop
 
 from booking.auth.tokens import sign_token
 from scripts.benchmark.load import TOKEN_S, Target
-from scripts.benchmark.processes import PartError
+from scripts.benchmark.processes import PartError, halves, run_on
 from scripts.benchmark.report import TIMES, Mark, ratio_mark
 from scripts.benchmark.rounds import Contender, Contest, Parts
 from scripts.benchmark.service import Service, serve
@@ -39,7 +40,11 @@ BUCKET = re.compile(r'booking_webhook_first_attempt_seconds_bucket\{le="([^"]+)"
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 ALONE, TOLD, OF_ONE = "told to nobody", "told to a webhook, and to a dead one", "the same, of one event"
+APART_ALONE, APART = "the sale on half of the cores, told to nobody", "the same, told from the other half"
 STEADY_ALONE, STEADY = "a steady rate, told to nobody", "the same, told to a webhook, and to a dead one"
+
+APART_PARTS = frozenset({"outbox", "listeners"})
+"""What runs on the other half of the cores."""
 
 STEADY_PER_S = 5_000
 """The changes a second of the mark (performance.md)."""
@@ -74,13 +79,19 @@ class Told:
 
     def contender(self, name: str, events: int = EVENTS, rate: float | None = None) -> Contender:
         """Sells so many fresh events in every round, told to the webhooks unless it is alone."""
-        is_told = name not in (ALONE, STEADY_ALONE)
+        is_told, is_apart = name not in (ALONE, APART_ALONE, STEADY_ALONE), name in (APART_ALONE, APART)
         return Contender(
-            partial(self._open, events, is_told=is_told), self._parts, self._stored, partial(self._settle, name), rate
-        )
+            partial(self._open, events, is_told=is_told, is_apart=is_apart),
+            self._parts, self._stored, partial(self._settle, name), rate,
+        )  # fmt: skip
 
-    def _open(self, events: int, *, is_told: bool) -> Target:
+    def _open(self, events: int, *, is_told: bool, is_apart: bool) -> Target:
         self.remove()
+        cores = os.sched_getaffinity(0)
+        ours, others = halves(cores)
+        for part, pids in self._parts().items():
+            own = others if part in APART_PARTS else ours
+            run_on(pids, own if is_apart else cores)
         sales = [self._service.sale() for _ in range(events)]
         self._events = [sale.event_id for sale in sales]
         for port in self._ports if is_told else ():
@@ -159,10 +170,11 @@ def outbox(session: Session) -> None:
                 {
                     **{name: told.contender(name) for name in (ALONE, TOLD)},
                     OF_ONE: told.contender(OF_ONE, 1),
+                    **{name: told.contender(name) for name in (APART_ALONE, APART)},
                     **{name: told.contender(name, rate=STEADY_PER_S) for name in (STEADY_ALONE, STEADY)},
                 },
             )
-            late_s = {name: told.first_attempt_s(name) for name in (STEADY, TOLD)}
+            late_s = {name: told.first_attempt_s(name) for name in (STEADY, TOLD, APART)}
         finally:
             told.close()
     session.mark(
@@ -172,6 +184,13 @@ def outbox(session: Session) -> None:
         Mark("  99 % of the first attempts came within", late_s[STEADY], "s", most=1),
         ratio_mark(f"as fast as it goes while they are {TOLD}", contests[TOLD], contests[ALONE], 0.95),
         Mark("  99 % of the first attempts came within", late_s[TOLD], "s", most=1),
+        ratio_mark(
+            "as fast as it goes on half of the cores, told from the other half",
+            contests[APART],
+            contests[APART_ALONE],
+            0.95,
+        ),
+        Mark("  99 % of the first attempts came within", late_s[APART], "s", most=1),
         *_where_the_time_goes(contests, {name: told.messages[name][1:] for name in (TOLD, OF_ONE)}),
     )
 

@@ -20,7 +20,7 @@ from booking.loadtest.histogram import Histogram
 from scripts.benchmark import greedy
 from scripts.benchmark.__main__ import TABLE_COLUMNS, folder
 from scripts.benchmark.load import Load, Plan, offer
-from scripts.benchmark.processes import PartError
+from scripts.benchmark.processes import PartError, halves
 from scripts.benchmark.service import Service, serve
 
 TIMES_SUSTAINABLE = 10
@@ -139,7 +139,7 @@ def overload(
     outcome: Outcome | greedy.Outcome
     with folder() as there:
         if greedy_clients:
-            ours, theirs = _halves(os.sched_getaffinity(0))
+            ours, theirs = halves(os.sched_getaffinity(0))
             with _on(ours):
                 outcome = greedy.run(there, seconds, rate or greedy.RATE, theirs, only=kind or (), together=together)
             greedy.show(outcome, shown)
@@ -157,7 +157,7 @@ def run(
 ) -> Outcome:  # fmt: skip
     """Searches, overloads, and looks at the memory meanwhile. Raises PartError."""
     secret = secrets.token_urlsafe(48)
-    ours, theirs = _halves(os.sched_getaffinity(0))
+    ours, theirs = halves(os.sched_getaffinity(0))
     with _on(ours), serve(there / "data", secret, workers) as service:
         sale = service.sale(TICKETS, waiting_list=False)
         share = len(theirs)
@@ -239,13 +239,6 @@ def _is_carried(make_load: Callable[[float, float, int], Load], rate: float, pro
 
 def _ms(latencies: Histogram, share: float) -> float:
     return latencies.quantile_ns(share) / 1e6
-
-
-def _halves(cores: set[int]) -> tuple[set[int], set[int]]:
-    """The service's cores and the load's: a load that takes the service's would be its own bottleneck."""
-    ordered = sorted(cores)
-    half = max(1, len(ordered) // 2)
-    return set(ordered[:half]), set(ordered[half:] or ordered)
 
 
 @contextmanager

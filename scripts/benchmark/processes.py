@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -72,6 +72,21 @@ def wait_until(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", lo
 def last_lines(log: Path, number: int = 12) -> str:
     """The end of what a part wrote."""
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-number:])
+
+
+def halves(cores: set[int]) -> tuple[set[int], set[int]]:
+    """The service's cores and those of the rest: a load that takes the service's would be its own bottleneck."""
+    ordered = sorted(cores)
+    half = max(1, len(ordered) // 2)
+    return set(ordered[:half]), set(ordered[half:] or ordered)
+
+
+def run_on(pids: Sequence[int], cores: set[int]) -> None:
+    """Has all threads of these processes run on these cores."""
+    for pid in pids:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(ProcessLookupError):  # the thread has ended meanwhile
+                os.sched_setaffinity(int(thread.name), cores)
 
 
 def cpu_seconds(stat: str) -> float:
