@@ -53,8 +53,8 @@ METRICS_SECONDS = 1.0
 """Between two writes of the metrics file."""
 
 BEHIND_SECONDS_MAX = 2.0
-"""How long a persister of low priority may leave entries behind before its priority is too low. It is also the bound
-within which SQL has to be equal to Redis after a sale."""
+"""How old an entry may become before a persister of low priority has fallen behind. It is also the bound within which
+SQL has to be equal to Redis after a sale."""
 
 SHARE_SECONDS = 0.5
 """Between two renewals of this persister's leases."""
@@ -86,20 +86,21 @@ class Health:
 async def run(
     settings: Settings,
     stop: asyncio.Event,
+    lower_priority: Callable[[], None] | None = None,
     health: Health | None = None,
     restore: Callable[[Settings, Topology, Metrics], Coroutine[Any, Any, None]] | None = None,
-    *,
-    ends_if_behind: bool = False,
 ) -> None:
     """Consumes until `stop` is set, and then until the streams are empty or Redis or SQL fails.
 
-    `restore` runs beside it, if given, and is cancelled at the end. With `ends_if_behind` it raises FallenBehind if it
-    has not read all there was for BEHIND_SECONDS_MAX.
+    `restore` runs beside it, if given, and is cancelled at the end.
+
+    When it has caught up for the first time, it calls `lower_priority`, if given. From then on it raises FallenBehind
+    if an entry may be older than BEHIND_SECONDS_MAX when it is read.
     """
     ledger = Ledger.open(settings.database_address, CONNECTIONS)
     topology = open_topology(settings.redis_address, settings.shards)
     streams = ChangeStreams(topology, settings.ack_replicas if settings.ack == "replica" else 0)
-    persister = Persister(settings, ledger, streams, health, ends_if_behind=ends_if_behind)
+    persister = Persister(settings, ledger, streams, lower_priority, health)
     restoring = None if restore is None else asyncio.create_task(restore(settings, topology, persister.metrics))
     try:
         with contextlib.suppress(InventoryUnavailable):  # the first turn tells it
@@ -150,12 +151,11 @@ class Persister:
         settings: Settings,
         ledger: Ledger,
         streams: ChangeStreams,
+        lower_priority: Callable[[], None] | None = None,
         health: Health | None = None,
-        *,
-        ends_if_behind: bool = False,
     ) -> None:
         self.health = Health() if health is None else health
-        self._ends_if_behind = ends_if_behind
+        self._set_low_priority, self._has_low_priority = lower_priority, False
         self._settings = settings
         self._ledger = ledger
         self._streams = streams
@@ -221,6 +221,7 @@ class Persister:
             if consumed == 0 and stop.is_set():
                 return
             if consumed < BATCH_ENTRIES:
+                self._lower_priority()
                 await _wait(stop, SYNCHRONOUS_PERIOD_SECONDS if self._settings.ack == "database" else PERIOD_SECONDS)
 
     async def _share(self) -> None:
@@ -231,6 +232,12 @@ class Persister:
             self._shared_at = time.monotonic()
             if before is not None and self._mine - before:
                 self._positions = None  # another persister has moved these shards' cursors
+
+    def _lower_priority(self) -> None:
+        """Lowers the priority when it has caught up for the first time; until then it needs the processor."""
+        if self._set_low_priority is not None and not self._has_low_priority:
+            self._has_low_priority = True
+            self._set_low_priority()
 
     def _save_metrics(self, now: float) -> None:
         """Writes the metrics file that the web workers read. A persister on another machine has no such folder."""
@@ -260,7 +267,7 @@ class Persister:
         if not (batches or read.trimmed_to):
             await self._check_when_idle(mine)
         if batches:
-            if self._ends_if_behind and time.monotonic() - drained_at > BEHIND_SECONDS_MAX:
+            if self._has_low_priority and time.monotonic() - drained_at > BEHIND_SECONDS_MAX:
                 raise FallenBehind
             batches = await self._apply(batches)
         for batch in batches:

@@ -1,6 +1,6 @@
 """What the children of `booking serve` run: a web worker, the persister, the outbox, the migration, the inspection.
 
-    web DESCRIPTORS [wait] [drain] | persist [low] | notify | migrate | check-schema | inspect
+    web DESCRIPTORS [wait] [drain] | persist [DESCRIPTOR] | notify | migrate | check-schema | inspect
 
 The settings come as JSON on standard input. Their arrival is the permission to go on. The children are forks of the
 supervisor, so everything is imported here, and once.
@@ -31,6 +31,7 @@ from booking.operations.restore.automatic import restore_behind
 from booking.operations.signing_secret import check_signing_secret
 from booking.outbox import process as outbox
 from booking.persister.persister import FallenBehind, run
+from booking.processes.priority import lower_priority
 from booking.processes.web_server import serve
 from booking.settings import EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
 from booking.web.responses import change_data
@@ -40,9 +41,8 @@ EXIT_FAILED = 1
 PERSISTER_NICENESS = 5
 """With this niceness it gets a quarter of a busy core, which is enough to consume more than is booked."""
 
-LOW_NICENESS = 10
-"""Of the outbox, and of a persister that keeps up with it: a tenth of a busy core. Buyers wait for neither. If the
-outbox had more than the persister, it would hold up the changes that it is to tell."""
+OUTBOX_NICENESS = 10
+"""With this niceness it gets a tenth of a busy core."""
 
 INSPECTION_SECONDS = 1.0
 """How long the inspection waits for a Redis that does not answer."""
@@ -66,18 +66,22 @@ def web(descriptors: str, *, waits: bool, drains: bool) -> None:
             sys.exit(EXIT_FAILED)
 
 
-def persist(*, is_low: bool) -> None:
-    """Runs the persister until SIGTERM. If `is_low`, it exits with EXIT_BEHIND if its low priority is too low.
+def persist(watch: int | None) -> None:
+    """Runs the persister until SIGTERM; with the lowest priority if a supervisor reads heartbeats from `watch`.
 
-    At level `database` its priority is normal, because every buyer waits for it.
+    At level `database` its priority is normal, because every buyer waits for it. Exits with EXIT_BEHIND if the lowest
+    priority leaves it too little processor time.
     """
     settings = _receive_settings()
-    is_low = is_low and settings.ack != "database"
+    lower = None
     if settings.ack != "database":
-        with suppress(OSError):  # a sandbox may refuse it
-            os.nice(LOW_NICENESS if is_low else PERSISTER_NICENESS)
+        if watch is not None:
+            lower = partial(lower_priority, watch)
+        else:
+            with suppress(OSError):  # a sandbox may refuse it
+                os.nice(PERSISTER_NICENESS)
     try:
-        uvloop.run(until_signalled(settings, partial(run, ends_if_behind=is_low, restore=restore_behind)))
+        uvloop.run(until_signalled(settings, partial(run, lower_priority=lower, restore=restore_behind)))
     except FallenBehind:
         sys.exit(EXIT_BEHIND)
 
@@ -86,7 +90,7 @@ def notify() -> None:
     """Runs the outbox until SIGTERM, at a low priority: no buyer waits for it."""
     settings = _receive_settings()
     with suppress(OSError):  # a sandbox may refuse it
-        os.nice(LOW_NICENESS)
+        os.nice(OUTBOX_NICENESS)
     uvloop.run(until_signalled(settings, partial(outbox.run, render=change_data)))
 
 
@@ -163,8 +167,10 @@ def main(arguments: Sequence[str]) -> None:
         match arguments:
             case ["web", descriptors, *words]:
                 web(descriptors, waits="wait" in words, drains="drain" in words)
-            case ["persist", *words]:
-                persist(is_low="low" in words)
+            case ["persist"]:
+                persist(None)
+            case ["persist", watch]:
+                persist(int(watch))
             case ["notify"]:
                 notify()
             case ["migrate"]:

@@ -15,6 +15,7 @@ from booking.processes import entry_point
 from booking.processes.child_process import CannotStart, ChildProcess, Command, Forked, describe_end
 from booking.processes.data_folder import DataFolder, DataFolderTaken, LocksMissing
 from booking.processes.listening_sockets import Listeners, answers
+from booking.processes.priority import StarvationWatch, restore_priority
 from booking.settings import DRAIN_SIGNAL, EXIT_BEHIND, EXIT_WRONG_SETTING, Settings, SettingsError
 
 STOP_ORDER = ((("worker", "migration", "inspection"), 8.0), (("persister", "outbox"), 9.0), (("redis",), 9.7))
@@ -49,8 +50,7 @@ class Supervisor:
         self._listeners: Listeners | None = None
         self._stop_requested, self._stop_now = asyncio.Event(), asyncio.Event()
         self._answers = False
-        self._persister_is_low = True
-        """Whether the next persister gets a low priority. Once one has fallen behind, none does."""
+        self._starvation_watch = StarvationWatch(report)
         self._children: list[ChildProcess] = []
         self._workers: list[ChildProcess] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -118,6 +118,7 @@ class Supervisor:
             asyncio.create_task(child.keep_running(partial(self._may_restart, child)))
             for child in (*embedded, *persisters, *outboxes, *self._workers)
         ]
+        self._tasks += [asyncio.create_task(self._starvation_watch.run(child)) for child in persisters]
         await self._first_answer(listeners.url)
         self._answers = True
         for child in (*persisters, *outboxes):
@@ -174,7 +175,11 @@ class Supervisor:
         return self._command("web", ",".join(map(str, descriptors)), *waits, *drains, pass_fds=tuple(descriptors))
 
     def _persister_command(self) -> Forked:
-        return self._command("persist", *(["low"] if self._persister_is_low else []))
+        if not self._starvation_watch.has_low_priority:
+            return self._command("persist")
+        return self._command(
+            "persist", str(self._starvation_watch.descriptor), pass_fds=(self._starvation_watch.descriptor,)
+        )
 
     def _command(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Forked:
         # It inherits the folder's lock, so that the next start after a SIGKILL waits until the port is free, too.
@@ -191,8 +196,7 @@ class Supervisor:
             # The second death in a row: new connections should go to the other workers meanwhile.
             self._listeners.close_sockets(self._workers.index(child) + 1)
         if code == EXIT_BEHIND:
-            self._persister_is_low = False
-            report("the persister falls behind; it goes on at normal priority")
+            self._starvation_watch.disable()
         return self._answers or code != EXIT_WRONG_SETTING
 
     async def _first_answer(self, url: str) -> None:
@@ -227,7 +231,11 @@ class Supervisor:
         for names, limit_seconds in STOP_ORDER:
             left_seconds = max(0.1, begun + limit_seconds - loop.time())
             children = [child for child in self._children if child.name.startswith(names)]
+            for child in children:
+                if child.name == "persister" and child.pid is not None:
+                    restore_priority(child.pid)  # it drains the streams now, which a busy machine may hold up too long
             await asyncio.gather(*(child.stop(left_seconds) for child in children))
+        self._starvation_watch.close()
         if self._embedded is not None:
             self._embedded.remove_socket()
 
