@@ -1,7 +1,9 @@
 """The persister's low priority, and the supervisor's watch for its starvation.
 
 Buyers wait for the web workers and for Redis, but not for the persister. At normal priority on two busy cores, its
-transactions dominate the p99 of bookings (9 to 12 ms instead of 6 ms, at half of one worker's capacity).
+transactions dominate the p99 of bookings (9 to 12 ms instead of 6 ms, at half of one worker's capacity). Niceness alone
+is too little: with 10 it was 15 ms beside 9 (0d84e1a). Linux interrupts a task of SCHED_IDLE at once, and any other one
+only at the end of its slice.
 """
 
 import asyncio
