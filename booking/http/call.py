@@ -20,6 +20,7 @@ EXTENSION = "booking.response"
 - A message `http.response.start` may hold the whole body under `body`. No other message follows, and Content-Length is
   for the server to add: the fields must not have it. Middleware that changes fields of a start need not know of it. One
   message costs less than two.
+- `fields` are the request's fields by name; None if a name is there twice.
 - `write(piece: bytes) -> int` writes some of a response that has begun with `more_body`, without a turn of a task, and
   returns the bytes that the client has left unread. A response that was written to like this is ended as a whole one
   when the server stops, and its `receive` tells `http.disconnect` as soon as the client sends no more.

@@ -41,6 +41,8 @@ class Request:
     is_last = False
     """Whether the connection ends with its response."""
     rejection: str | None = None
+    fields: dict[bytes, bytes] | None = None
+    """The fields by name, if no name is there twice."""
 
     def __init__(self, method: str, target: bytes, version: str, headers: list[Header]) -> None:
         """The headers' names are in lower case."""
@@ -173,7 +175,9 @@ class RequestReader:
         version = "1.1" if stays and b"connection" not in fields else parser.get_http_version()
         method = self._method or parser.get_method().decode()
         request = self._request = Request(method, self._url, version, headers)
-        if len(fields) < len(headers) or b"host" not in fields or not UNUSUAL.isdisjoint(fields):
+        if len(fields) == len(headers):
+            request.fields = fields
+        if request.fields is None or b"host" not in fields or not UNUSUAL.isdisjoint(fields):
             self._check_fields(request)
         if not stays or version == "1.0" or method == "CONNECT":
             request.is_last = True

@@ -7,6 +7,10 @@ from starlette.types import Scope
 Headers = Sequence[tuple[bytes, bytes]]
 """Fields in the order of the request, their names in lower case."""
 
+EXTENSION = "booking.response"
+"""The ASGI extension of booking.http: it has a request's fields by name, a response may be one message, and a stream is
+written without a task."""
+
 FIELDS = "booking.fields"
 """The key of a request's scope under which `fields_of` caches its result."""
 
@@ -26,5 +30,6 @@ def fields_of(scope: Scope) -> dict[bytes, bytes]:
     """The header fields of a request by name; the result is cached in the scope."""
     fields: dict[bytes, bytes] | None = scope.get(FIELDS)
     if fields is None:
-        fields = scope[FIELDS] = by_name(scope["headers"])
+        extension = scope.get("extensions", {}).get(EXTENSION, {})
+        fields = scope[FIELDS] = extension.get("fields") or by_name(scope["headers"])
     return fields

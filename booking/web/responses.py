@@ -8,14 +8,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from booking.domain.changes import Change, EventChange, actor_of, booking_of
 from booking.domain.model import Booking, Event, Rules
+from booking.web.headers import EXTENSION
 from booking.web.problems import CONTENT_TYPE, Problem
 from booking.web.response_schemas import BookingData, ChangeData, DetailsData, EventData, RulesData, ToldRulesData
 from booking.web.times import to_text
 
 JSON = b"application/json"
 NOT_MODIFIED = 304
-EXTENSION = "booking.response"
-"""The ASGI extension of booking.http: a response may be one message, and a stream is written without a task."""
 
 Header = tuple[bytes, bytes]
 

@@ -13,7 +13,7 @@ from booking.http import protocol as module
 from booking.http import worker as worker_module
 from booking.http.call import EXTENSION, AsgiCall
 from booking.http.protocol import HttpProtocol
-from booking.web import responses
+from booking.web import headers
 from tests.fixtures.notes import take_notes
 
 from .serving import Streams, connected, echo, make_worker, send_on, serving
@@ -485,7 +485,23 @@ def streaming(ended: list[Message]) -> Answer:
 
 
 def test_the_application_names_the_protocols_extension() -> None:
-    assert responses.EXTENSION == EXTENSION
+    assert headers.EXTENSION == EXTENSION
+
+
+async def test_the_extension_has_a_requests_fields_by_name_unless_a_name_is_there_twice() -> None:
+    found: list[dict[bytes, bytes] | None] = []
+
+    async def keep(scope: Scope, receive: Receive, send: Send) -> None:
+        found.append(scope["extensions"][EXTENSION]["fields"])
+        await echo(scope, receive, send)
+
+    async with serving(keep) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-One: 1\r\n\r\n")
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-One: 1\r\nx-one: 2\r\nConnection: close\r\n\r\n")
+        await reader.read()
+        writer.close()
+    assert found == [{b"host": b"x", b"x-one": b"1"}, None]
 
 
 async def test_a_whole_response_in_one_message_is_framed_like_any_other() -> None:

@@ -17,7 +17,7 @@ from booking.logs import ThrottledLogger
 from booking.web.authentication import Credentials
 from booking.web.endpoints import live
 from booking.web.endpoints.live import Connection, Listener, LiveEndpoint, Places, Watch
-from booking.web.responses import EXTENSION
+from booking.web.headers import EXTENSION
 from tests.fixtures.waiting import eventually_async
 from tests.web.asgi import scope
 

@@ -18,12 +18,12 @@ from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown, Overl
 from booking.inventory.shard_tasks import ShardTasks
 from booking.logs import ThrottledLogger
 from booking.web.authentication import Credentials
-from booking.web.headers import fields_of
+from booking.web.headers import EXTENSION, fields_of
 from booking.web.organizers import require_user
 from booking.web.password_limits import address_of
 from booking.web.problems import Problem
 from booking.web.requests import USER, read_event_id
-from booking.web.responses import EXTENSION, booking_data, event_data
+from booking.web.responses import booking_data, event_data
 
 PERIOD_SECONDS = 0.25
 """The interval at which Redis is asked which events have changed: at most 4 messages a second (contract)."""
