@@ -52,7 +52,7 @@ def embedded_redis(folder: Path) -> Iterator[tuple[Settings, int]]:
     """Runs the service's embedded server in `folder`; gives the settings that lead to it, and its process id."""
     there = Settings.read({}, data_dir=folder)
     server = EmbeddedServer(there)
-    with processes.running(server.prepare(), server.log) as process:
+    with processes.running(server.prepare(), server.log, text=server.configuration) as process:
 
         def answers() -> bool:
             try:

@@ -33,12 +33,16 @@ def running(
     environment: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
     user: int | None = None,
+    text: bytes = b"",
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Runs `command` for the length of the block, in a session of its own: Ctrl-C reaches only the bench."""
+    """Runs `command` for the length of the block, in a session of its own: Ctrl-C reaches only the bench.
+
+    `text` is its standard input.
+    """
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
@@ -48,6 +52,9 @@ def running(
             preexec_fn=_end_with_parent,
         )
     try:
+        assert process.stdin is not None
+        with suppress(BrokenPipeError), process.stdin:  # it may have ended at once, which its log explains
+            process.stdin.write(text)
         yield process
     finally:
         process.terminate()

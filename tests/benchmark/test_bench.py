@@ -1,13 +1,16 @@
 """The verdicts of the benchmark and of the overload run, and the arguments that they refuse."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import typer
+from redis import Redis
 from typer.testing import CliRunner
 
 from scripts.benchmark.__main__ import ROWS, bench
 from scripts.benchmark.against import check_out
+from scripts.benchmark.contenders import embedded_redis
 from scripts.benchmark.load import Load
 from scripts.benchmark.overload import Memory, Outcome
 from scripts.benchmark.processes import PartError
@@ -27,6 +30,11 @@ def test_a_commit_is_checked_out_and_an_unknown_one_is_refused(tmp_path: Path) -
     assert (tmp_path / "booking/__init__.py").exists()
     with pytest.raises(PartError, match="there is no commit nowhere"):
         check_out("nowhere", tmp_path)
+
+
+def test_the_redis_of_the_rivals_is_configured_as_the_services_own(tmp_path: Path) -> None:
+    with embedded_redis(tmp_path / "data") as (settings, _), closing(Redis.from_url(settings.redis_address)) as redis:
+        assert redis.config_get("appendfsync") == {"appendfsync": "always"}
 
 
 def test_the_target_applies_to_the_ratio_if_there_is_one() -> None:
