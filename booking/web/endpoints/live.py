@@ -459,7 +459,9 @@ async def open_stream(scope: Scope, receive: Receive, send: Send) -> Stream | No
         return None
     await send({"type": "http.response.body", "body": b"", "more_body": True})
     extension = scope.get("extensions", {}).get(EXTENSION)
-    return SentStream(receive, send) if extension is None else DirectStream(receive, **extension)
+    if extension is None:
+        return SentStream(receive, send)
+    return DirectStream(receive, extension["write"], extension["abort"])
 
 
 async def until_ended(connection: Connection) -> None:
