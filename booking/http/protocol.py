@@ -198,7 +198,7 @@ class HttpProtocol(asyncio.Protocol):
         }
         if self._app_state:
             scope["state"] = self._app_state.copy()
-        # With a name, and without create_task, a task costs a third less: no name is made for it.
+        # `create_task` takes half as long again: it gives each task a name of its own.
         call.task = asyncio.Task(call.run(self._app, scope), loop=self._loop, name="request")
         self.tasks.add(call.task)
 

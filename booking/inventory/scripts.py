@@ -123,8 +123,8 @@ def load(name: str) -> Script:
     statuses = dict.fromkeys((*header.statuses, *(s for part in fragments for s in read_header(part).statuses)))
     shared = sum(1 for used in header.uses if used in SHARED)
     outer, inner = [_bindings(header), *fragments[:shared]], [*fragments[shared:], text]
-    # A call makes all functions of a script anew, and Lua searches the list of its open locals for each one that a
-    # function uses. Locals of an enclosing function are not searched for, which halves that time.
+    # Each call creates all functions of the script. For each local of the same level that a function uses, Lua searches
+    # a list. Locals of an enclosing function need no search, which saves a third of this time.
     lua = "\n".join((*outer, "return (function()", *inner, "end)()"))
     source = with_constants(lua).encode()
     sha = hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
@@ -154,7 +154,7 @@ def _bindings(header: Header) -> str:
 
 
 def with_constants(source: str) -> str:
-    """The source with the values of constants in place of their names, because each local costs a call some time."""
+    """The source with the values of constants in place of their names, because each local costs each call some time."""
     return CONSTANT.sub(lambda name: CONSTANTS[name[0]], source)
 
 

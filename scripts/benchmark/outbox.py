@@ -44,7 +44,7 @@ APART_ALONE, APART = "the sale on half of the cores, told to nobody", "the same,
 STEADY_ALONE, STEADY = "a steady rate, told to nobody", "the same, told to a webhook, and to a dead one"
 
 APART_PARTS = frozenset({"outbox", "listeners"})
-"""What runs on the other half of the cores."""
+"""The parts that run on the other half of the cores."""
 
 STEADY_PER_S = 5_000
 """The changes a second of the mark (performance.md)."""

@@ -82,7 +82,7 @@ def last_lines(log: Path, number: int = 12) -> str:
 
 
 def halves(cores: set[int]) -> tuple[set[int], set[int]]:
-    """The service's cores and those of the rest: a load that takes the service's would be its own bottleneck."""
+    """The cores in two halves: what is measured gets one, and what must not take its processor time the other."""
     ordered = sorted(cores)
     half = max(1, len(ordered) // 2)
     return set(ordered[:half]), set(ordered[half:] or ordered)

@@ -14,7 +14,7 @@ from tests.fixtures.documented import Documented
 
 from .api import Api
 
-CHECKOUT = Path(__file__).parents[2]
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 HREF = re.compile(r'(?:href|src)="(/[^"#]*)"')
 PATIENCE_SECONDS = 300
 EXAMPLES = 1
@@ -62,7 +62,7 @@ def test_the_pages_link_to_each_other(api: Api) -> None:
 def test_schemathesis_finds_nothing(api: Api, tmp_path: Path) -> None:
     api.event(available_tickets=1_000, max_per_user=4)
     token = (api.organizer.authorization or "").removeprefix("Bearer ")
-    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CHECKOUT / "schemathesis.toml"), "run"]
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION), "run"]
     command += [f"{api.base_url}/openapi.json", "--phases", "examples,coverage,fuzzing"]
     command += ["--max-examples", str(EXAMPLES), "--seed", "1", "--generation-deterministic", "--no-color"]
     run = subprocess.run(

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ MODULES = sorted((CHECKOUT / "booking").rglob("*.py"))
 SOURCES = [*MODULES, *sorted((CHECKOUT / "tests").rglob("*.py")), *sorted((CHECKOUT / "scripts").rglob("*.py"))]
 LUA = sorted((CHECKOUT / "lua").rglob("*.lua"))
 
+TOP_LEVEL = {"booking", "lua", "scripts", "tests", "Procfile", "README.md", "pyproject.toml"}
 SCRIPT_COLUMNS_MAX = 120
 TEST_NAME_CHARACTERS_MAX = 80
 
@@ -25,6 +27,12 @@ def test_the_sources_are_found() -> None:
     assert CHECKOUT / "booking" / "settings.py" in MODULES
     assert Path(__file__) in SOURCES
     assert LUA
+
+
+def test_nothing_else_is_at_the_top_level() -> None:
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+    top = {path.partition("/")[0] for path in tracked.split("\0") if path}
+    assert {name for name in top if not name.startswith(".")} == TOP_LEVEL
 
 
 def test_a_script_fits_into_a_window() -> None:
