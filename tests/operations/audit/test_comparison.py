@@ -169,7 +169,7 @@ async def test_each_fault_in_sql_is_found_and_named(
 async def test_a_sale_during_the_audit_is_no_difference(backend: Backend, seed: int) -> None:
     for event_id in (1, 2, 3):
         await backend.stock.sale(event_id, capacity=200)
-    stop = asyncio.Event()
+    stop, bookings = asyncio.Event(), 0
     async with backend.persister() as persister, asyncio.TaskGroup() as group, opened(backend) as audited:
         group.create_task(backend.load(seed, stop))
         group.create_task(persister.run(stop))
@@ -177,8 +177,9 @@ async def test_a_sale_during_the_audit_is_no_difference(backend: Backend, seed: 
             await backend.sells_on()
             audit = await audited()
             assert audit.differences == []
+            bookings += audit.bookings
         stop.set()
-    assert audit.bookings
+    assert bookings > 0  # one audit may see none: at times all buyers of the event have cancelled
 
 
 async def test_a_slow_persister_that_makes_progress_is_waited_for(
