@@ -197,10 +197,13 @@ class CommandBatcher:
         self._flushing = False
         queue = self._queue
         while queue and self._in_flight is None:
-            # Half of the callers: those that wait and those just answered. So two groups of equal size alternate: Redis
-            # works for one while the other's answers are written. Otherwise a burst stays one batch, and all wait.
-            half = (len(queue) + self._last_size + 1) // 2
-            size = self._last_size = min(len(queue), BATCH_MAX, max(EARLY_BATCH, half))
+            size = min(len(queue), BATCH_MAX)
+            if any(command.prepared.changes for command in queue):
+                # Half of the callers: those that wait and those just answered. So two groups of equal size alternate:
+                # Redis works for one while the other's answers are written. Otherwise a burst stays one batch, and all
+                # wait. Reads are not divided: those of one event take Redis as long as one read.
+                size = min(size, max(EARLY_BATCH, (len(queue) + self._last_size + 1) // 2))
+            self._last_size = size
             batch = [queue.popleft() for _ in range(size)]
             runs = _runs(batch)
             if runs:
