@@ -17,6 +17,7 @@ from booking.inventory.errors import InventoryUnavailable, OutcomeUnknown
 from booking.inventory.script_connection import ScriptConnection
 from booking.inventory.scripts import all_scripts
 from booking.inventory.streams import ChangeStreams
+from tests.fixtures.servers import listening
 from tests.fixtures.stock import EPOCHS, Stock, found, one_server
 from tests.fixtures.valkey import ValkeyServer, running_valkey
 from tests.fixtures.waiting import eventually_async
@@ -201,7 +202,6 @@ async def test_a_replica_that_stops_costs_one_unknown_batch_and_then_nothing_is_
 @asynccontextmanager
 async def long_link(server: ValkeyServer, seconds: float) -> AsyncIterator[int]:
     """A port on which a server can be reached, and each message takes so long."""
-    connections = set[asyncio.Task[None]]()
 
     async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         while data := await source.read(65_536):
@@ -211,15 +211,13 @@ async def long_link(server: ValkeyServer, seconds: float) -> AsyncIterator[int]:
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_server, to_server = await asyncio.open_unix_connection(server.socket)
-        for source, target in ((reader, to_server), (from_server, writer)):
-            connections.add(asyncio.create_task(pass_on(source, target)))
+        try:
+            await asyncio.gather(pass_on(reader, to_server), pass_on(from_server, writer))
+        finally:
+            to_server.close()
 
-    link = await asyncio.start_server(connected, "127.0.0.1", 0)
-    try:
-        yield link.sockets[0].getsockname()[1]
-    finally:
-        link.close()
-        await asyncio.gather(*connections)
+    async with listening(connected) as port:
+        yield port
 
 
 async def ask_on(redis: Any) -> None:
