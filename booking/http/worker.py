@@ -136,7 +136,6 @@ class HttpWorker:
 
 async def _connect(make_protocol: Callable[[], asyncio.Protocol], accepted: socket.socket) -> None:
     try:
-        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().connect_accepted_socket(make_protocol, accepted)
     except OSError:  # its client has gone meanwhile
         accepted.close()
