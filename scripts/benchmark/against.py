@@ -16,7 +16,7 @@ from rich.table import Table
 
 from scripts.benchmark.load import Plan, new_buyers, offer
 from scripts.benchmark.processes import PartError
-from scripts.benchmark.rounds import Contender, Round, one_round
+from scripts.benchmark.rounds import WARM_UP_S, Contender, Round, one_round
 from scripts.benchmark.service import CHECKOUT, Service, serve
 from scripts.benchmark.throughput import OPEN_CONNECTIONS, RATE_SHARE
 
@@ -77,30 +77,39 @@ def check_out(commit: str, folder: Path) -> str:
 def compare(
     folder: Path, commit: str, rounds: int, seconds: float, secret: str, say: Callable[[str], None]
 ) -> Comparison:
-    """Runs both services at once and loads them in turn. Raises PartError."""
+    """Runs both services at once and loads them in turn. Raises PartError.
+
+    Each round starts both anew: two starts of the same code may differ by a tenth for as long as they run.
+    """
     source = folder / "source"
     name = check_out(commit, source)
     taken: list[tuple[Mapping[str, float], Mapping[str, float]]] = []
-    with ExitStack() as running:
-        sides = [
-            Side(THIS, running.enter_context(serve(folder / "this", secret))),
-            Side(name, running.enter_context(serve(folder / "other", secret, source=source))),
-        ]
-        for side in sides:
-            side.bookings(1.0)
-        for number in range(rounds):
-            turn = sides if number % 2 == 0 else sides[::-1]  # neither is always the first
-            found: dict[str, dict[str, float]] = {side.name: side.bookings(seconds) for side in turn}
-            for side in turn:
-                found[side.name] |= side.storm(seconds)
-            rate = RATE_SHARE * min(one["bookings/s of one worker"] for one in found.values())
-            for side in turn:
-                found[side.name] |= side.latency(rate, seconds, number)
-            taken.append((found[THIS], found[name]))
-            ours, theirs = taken[-1]
-            shares = ", ".join(f"{figure} {ours[figure] / theirs[figure]:.3f}" for figure in FIGURES)
-            say(f"round {number + 1} of {rounds}, ratios: {shares}")
+    sources = {THIS: CHECKOUT, name: source}
+    for number in range(rounds):
+        turn = [THIS, name] if number % 2 == 0 else [name, THIS]  # neither is always the first
+        with ExitStack() as running:
+            sides = [
+                Side(side, running.enter_context(serve(folder / f"{number}-{place}", secret, source=sources[side])))
+                for place, side in enumerate(turn)
+            ]
+            found = _one_round(sides, seconds, number)
+        ours, theirs = found[THIS], found[name]
+        taken.append((ours, theirs))
+        shares = ", ".join(f"{figure} {ours[figure] / theirs[figure]:.3f}" for figure in FIGURES)
+        say(f"round {number + 1} of {rounds}, ratios: {shares}")
     return Comparison(name, taken)
+
+
+def _one_round(sides: Sequence["Side"], seconds: float, number: int) -> dict[str, dict[str, float]]:
+    for side in sides:
+        side.bookings(WARM_UP_S)
+    found: dict[str, dict[str, float]] = {side.name: side.bookings(seconds) for side in sides}
+    for side in sides:
+        found[side.name] |= side.storm(seconds)
+    rate = RATE_SHARE * min(one["bookings/s of one worker"] for one in found.values())
+    for side in sides:
+        found[side.name] |= side.latency(rate, seconds, number)
+    return found
 
 
 class Side:
