@@ -209,12 +209,12 @@ class CommandBatcher:
             if runs:
                 calls = [_call(run) for run in runs]
                 self._in_flight = runs, calls
-                self._sent_at = self._loop.time()
+                self._sent_at = monotonic()
                 self.metrics.observe("booking_batch_commands", "", size, BUCKETS_COMMANDS)
                 if self._observe_delay is not None:
-                    self._observe_delay(monotonic() - batch[0].queued_at, size)
+                    self._observe_delay(self._sent_at - batch[0].queued_at, size)
                 if batch[0].was_refused:  # they come first, and have waited for the longest time
-                    left = ANSWER_SECONDS_MAX + batch[0].asked_at - monotonic()
+                    left = ANSWER_SECONDS_MAX + batch[0].asked_at - self._sent_at
                     self._connection.exchange(calls, self._answered, max(SECOND_ANSWER_SECONDS_MIN, left))
                 else:
                     self._connection.exchange(calls, self._answered)
@@ -225,7 +225,7 @@ class CommandBatcher:
         assert self._in_flight is not None
         runs, calls = self._in_flight
         self._in_flight = None
-        self.metrics.observe("booking_exchange_duration_seconds", "", self._loop.time() - self._sent_at)
+        self.metrics.observe("booking_exchange_duration_seconds", "", monotonic() - self._sent_at)
         if self._send_elsewhere is not None:
             refused = [
                 (run, call.answer)

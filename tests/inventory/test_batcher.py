@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 import pytest
+import uvloop
 
 from booking.domain.model import Event
 from booking.domain.outcomes import IdempotencyKey, Outcome, Status
@@ -93,6 +94,20 @@ async def test_a_call_holds_at_most_256_items(stock: Stock) -> None:
     assert {outcome.status for outcome in outcomes} == {Status.BOOKED}
     # At most 256 items in a call. The first call is an early one, and the last two share the rest.
     assert 6 <= await stock.calls() - before <= 8
+
+
+def test_a_call_is_timed_to_less_than_a_millisecond(clean_valkey: str) -> None:
+    """uvloop's clock, on which the service runs, stands still for a turn and counts whole milliseconds."""
+
+    async def timed() -> float:
+        async with open_stock(clean_valkey) as stock:
+            for _ in range(20):
+                await stock.office.last_event_id()
+            return stock.batcher.metrics.histograms["booking_exchange_duration_seconds", ""].total
+
+    milliseconds = 1_000 * uvloop.run(timed())
+    assert milliseconds > 0
+    assert abs(milliseconds - round(milliseconds)) > 1e-6
 
 
 async def test_readers_of_one_event_share_one_read_and_one_object(stock: Stock) -> None:
