@@ -14,6 +14,9 @@ BACKLOG = 4_096
 ANSWER_SECONDS = 1.0
 """How long one check of the service's health waits. The kernel accepts the connection even if no worker runs."""
 
+PORTS_TRIED = 10
+"""How many ports the system is asked for, since one that is free at the first host may be in use at another."""
+
 
 class Listeners:
     """The sockets of the web workers, all on one port. The supervisor owns them, so a death closes none.
@@ -29,13 +32,25 @@ class Listeners:
         """Raises OSError if a host is not this machine's, or the port is in use or not allowed; names the host."""
         self._hosts = hosts
         self._several = workers > 1
-        self.port = port  # 0: the system chooses one for the first host
+        for tries_left in reversed(range(PORTS_TRIED)):
+            self.port = port  # 0: the system chooses one for the first host
+            self._sockets: dict[int, list[socket.socket]] = {}
+            try:
+                self._open_all(workers)
+                break
+            except OSError as error:
+                self.close()
+                if port != 0 or error.errno != errno.EADDRINUSE or not tries_left:
+                    raise
+
+    def _open_all(self, workers: int) -> None:
         # First exclusively, and listening: the system allows several sockets on one port while none of them listens,
         # and a shared port could also be shared with another service of the same user.
         alone = self._open(listen)
         self.url = url_of(alone[0])
         close_all(alone)
-        self._sockets = {number: self._open(self._bind) for number in range(1, workers + 1)}
+        for number in range(1, workers + 1):
+            self._sockets[number] = self._open(self._bind)
 
     def of(self, worker: int) -> list[socket.socket]:
         """The sockets of a worker, counted from 1; they are opened again after `close_sockets`."""

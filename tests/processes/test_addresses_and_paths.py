@@ -1,6 +1,7 @@
 """Where the service is reached: several addresses, and below a path of a proxy that strips the path or leaves it."""
 
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import pytest
 
+from booking.processes import listening_sockets
+from booking.processes.listening_sockets import listen
 from tests.fixtures.service import RunningService, running_service
 
 ROOT = "/tickets"
@@ -23,6 +26,26 @@ def test_a_service_listens_on_ipv4_and_ipv6_at_once(tmp_path: Path) -> None:
         for host in ("[::1]", "127.0.0.1"):
             for _ in range(8):  # a new connection each time, to either worker
                 assert httpx.get(f"http://{host}:{port}/healthz", timeout=10).status_code == 200
+
+
+def test_a_port_that_the_system_chooses_is_free_at_each_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = list[socket.socket]()
+
+    def listen_too_late(host: str, port: int) -> socket.socket:
+        if host == "127.0.0.1" and not others:
+            others.append(listen(host, port))  # another program has taken the port meanwhile
+        return listen(host, port)
+
+    monkeypatch.setattr(listening_sockets, "listen", listen_too_late)
+    listeners = listening_sockets.Listeners(["::1", "127.0.0.1"], 0, 2)
+    try:
+        ports = {one.getsockname()[1] for worker in (1, 2) for one in listeners.of(worker)}
+        assert ports == {listeners.port}
+        assert others[0].getsockname()[1] not in ports
+        assert listeners.url.endswith(f":{listeners.port}")
+    finally:
+        listeners.close()
+        others[0].close()
 
 
 @contextmanager
