@@ -10,6 +10,7 @@ from sqlalchemy import Connection, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from booking.ledger.closing import ClosingEngine
 from booking.ledger.errors import DatabaseUnfit
 from booking.ledger.sqlite_file import SqliteEngine
 
@@ -77,7 +78,8 @@ def open_engine(address: str, *, connections: int = CONNECTIONS_MAX) -> AsyncEng
         async def connect() -> asyncpg.Connection:
             return await _connect(dsn)
 
-        engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_pre_ping=True, **common)
+        options = {**common, "async_creator": connect, "pool_pre_ping": True}
+        engine = ClosingEngine(create_async_engine("postgresql+asyncpg://", **options).sync_engine)
         event.listen(engine.sync_engine, "begin", _begin_postgresql)
         return engine
     if scheme.startswith("sqlite") and make_url(address).database not in (None, "", ":memory:"):

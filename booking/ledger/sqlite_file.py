@@ -1,6 +1,5 @@
 """A SQLite file: creates it for its owner only, opens only an existing one, and ends the threads of its connections."""
 
-import asyncio
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -11,15 +10,10 @@ from typing import Any
 import aiosqlite
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from booking.ledger.closing import ClosingEngine, wait_until
 from booking.ledger.errors import LedgerUnavailable, NotMigrated
-
-CLOSE_SECONDS_MAX = 6.0
-"""How long `dispose` waits for threads. A cancelled call may still wait for a lock, for up to 5 s."""
-
-POLL_SECONDS = 0.005
 
 
 def make_file(path: Path) -> None:
@@ -35,7 +29,7 @@ def make_file(path: Path) -> None:
         raise LedgerUnavailable(f"{path} cannot be created or written ({error.strerror})") from None
 
 
-class SqliteEngine(AsyncEngine):
+class SqliteEngine(ClosingEngine):
     """An engine whose connections create no file, and whose `dispose` waits for the threads of its connections.
 
     aiosqlite gives each connection a thread. If the connection fails or a call is cancelled, aiosqlite stops the thread
@@ -50,10 +44,7 @@ class SqliteEngine(AsyncEngine):
     async def dispose(self, close: bool = True) -> None:
         """Closes every connection, and waits up to CLOSE_SECONDS_MAX for their threads to end."""
         await super().dispose(close)
-        loop = asyncio.get_running_loop()
-        end = loop.time() + CLOSE_SECONDS_MAX
-        while any(thread.is_alive() for thread in self._threads) and loop.time() < end:  # noqa: ASYNC110
-            await asyncio.sleep(POLL_SECONDS)
+        await wait_until(lambda: not any(thread.is_alive() for thread in self._threads))
 
     def _open(self, _: Dialect, __: ConnectionPoolEntry, ___: Sequence[Any], options: dict[str, Any]) -> None:
         """Sets the function that opens a connection; SQLAlchemy calls this before each one."""

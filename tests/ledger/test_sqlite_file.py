@@ -13,6 +13,7 @@ import pytest
 from booking.ledger import Ledger, LedgerUnavailable, migrate
 from booking.ledger.inspection import inspect
 from booking.settings import Settings
+from tests.fixtures.waiting import eventually_async
 
 SLOW_SECONDS = 0.3
 
@@ -55,12 +56,10 @@ async def test_a_call_that_was_cancelled_leaves_no_thread(tmp_path: Path) -> Non
     path = tmp_path / "booking.sqlite3"
     await migrate(address_of(path))
     ledger = Ledger.open(address_of(path))
-    await ledger.shards()  # so that its connection is ready, and the call has only to wait for the lock
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     call = asyncio.create_task(ledger.initialize_shards(["first"]))
-    await asyncio.sleep(SLOW_SECONDS)
-    assert connections_threads()
+    await eventually_async(lambda: bool(connections_threads()), "it has a connection, or makes one")
     assert not call.done()
     call.cancel()
     asyncio.get_running_loop().call_later(SLOW_SECONDS, holder.close)
