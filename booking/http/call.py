@@ -45,30 +45,32 @@ DONE = _Done()
 class AsgiCall:
     """Its `receive` and `send` are those of ASGI. Lives from the start of a request to the end of its response."""
 
-    # Values that most calls keep are the class's: a call is made for each booking.
-    task: "asyncio.Task[None]"
-    """What runs it, once it has started."""
-    has_slot = False
-    """Whether it counts for the load shedder."""
-    gone = False
-    """Whether the client has left."""
-    is_complete = False
-    """Whether the response is written."""
-    _waiting: "asyncio.Future[None] | None" = None
-    """What `receive` waits for once the body was delivered."""
-    _status = 0
-    _head = b""
-    """The head's lines until the first piece of the body is there."""
-    _left: int | None = None
-    """Bytes of the body that are still to come; None if its length is not known."""
-    _chunked = False
-    _closes = False
-    _writes_directly = False
+    # A call is made for each booking. Slots are faster to read than values that only the class has.
+    __slots__ = (
+        "_body", "_chunked", "_closes", "_connection", "_head", "_left", "_status", "_waiting",
+        "_writes_directly", "gone", "has_slot", "is_complete", "request", "task",
+    )  # fmt: skip
 
     def __init__(self, connection: "HttpProtocol", request: Request) -> None:
         self.request = request
+        self.task: asyncio.Task[None] | None = None
+        """What runs it, once it has started."""
+        self.has_slot = False
+        """Whether it counts for the load shedder."""
+        self.gone = False
+        """Whether the client has left."""
+        self.is_complete = False
+        """Whether the response is written."""
         self._connection = connection
         self._body: bytes | None = request.body
+        self._waiting: asyncio.Future[None] | None = None
+        """What `receive` waits for once the body was delivered."""
+        self._status = 0
+        self._head = b""
+        """The head's lines until the first piece of the body is there."""
+        self._left: int | None = None
+        """Bytes of the body that are still to come; None if its length is not known."""
+        self._chunked = self._closes = self._writes_directly = False
 
     @property
     def has_begun(self) -> bool:

@@ -31,18 +31,10 @@ MALFORMED, NOT_IMPLEMENTED = "malformed_request", "transfer_encoding_unsupported
 class Request:
     """One request: whole, cut at the limit of a body, or not to be handed to the application (`rejection`)."""
 
-    # Values that most requests keep are the class's: a request is made for each booking.
-    body = b""
-    raw_path = query = b""
-    path = ""
-    """Decoded, so that no spelling of it makes a difference."""
-    is_whole = True
-    """False: the client is still sending it."""
-    is_last = False
-    """Whether the connection ends with its response."""
-    rejection: str | None = None
-    fields: dict[bytes, bytes] | None = None
-    """The fields by name, if no name is there twice."""
+    __slots__ = (
+        "body", "fields", "headers", "is_last", "is_whole", "method", "path", "query", "raw_path", "rejection",
+        "target", "version",
+    )  # fmt: skip
 
     def __init__(self, method: str, target: bytes, version: str, headers: list[Header]) -> None:
         """The headers' names are in lower case."""
@@ -50,6 +42,16 @@ class Request:
         self.target = target
         self.version = version
         self.headers = headers
+        self.fields: dict[bytes, bytes] | None = None
+        """The fields by name, if no name is there twice."""
+        self.body = self.raw_path = self.query = b""
+        self.path = ""
+        """Decoded, so that no spelling of it makes a difference."""
+        self.is_whole = True
+        """False: the client is still sending it."""
+        self.is_last = False
+        """Whether the connection ends with its response."""
+        self.rejection: str | None = None
 
     def size(self) -> int:
         """The bytes that it keeps, roughly."""
