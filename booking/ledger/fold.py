@@ -16,8 +16,8 @@ ChangeRow = tuple[
 ]  # fmt: skip
 """The columns of the table `changes`, in its order."""
 
-BookingRow = tuple[int, int, str, int, str, str, int, int | None, int, int, str | None]
-"""The columns of the table `bookings`, in its order."""
+BookingRow = tuple[int, int, str, int, str, str, int, int, int, int | None, str | None]
+"""The columns of the table `bookings`, those that may be NULL last."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ def fold(changes: Iterable[Change]) -> Fold:
             name = (event_id, number)
             bookings = made if number == seq or name in made else moved
             bookings[name] = (
-                event_id, number, user_id, quantity, status, source, created_at_ms, expires_at_ms, at_ms, seq,
+                event_id, number, user_id, quantity, status, source, created_at_ms, at_ms, seq, expires_at_ms,
                 change.payment_id,
             )  # fmt: skip
             if change.payment_id is not None:

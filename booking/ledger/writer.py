@@ -12,7 +12,7 @@ from booking.ledger import payments
 from booking.ledger.errors import CursorMoved, LedgerConflict, LedgerError
 from booking.ledger.fold import RULE_COLUMNS, BookingRow, ChangeRow, EventStep, Fold
 from booking.ledger.records import ShardRecord
-from booking.ledger.tables import bookings, changes, events, shards
+from booking.ledger.tables import changes, events, shards
 
 PARAMETERS_MAX = 10_000
 """Parameters of one statement, at most; the databases' own limits begin at 32,766."""
@@ -20,16 +20,15 @@ PARAMETERS_MAX = 10_000
 MovedRow = tuple[int, str, str, int | None, int, int, str | None, int, int]
 """The columns of a booking that a change may update, then its event and number."""
 
+# In the order of `ChangeRow` and of `BookingRow`.
 _CHANGE_COLUMNS = [column.name for column in changes.columns]
-_BOOKING_COLUMNS = [column.name for column in bookings.columns]
+_BOOKING_COLUMNS = [
+    "event_id", "number", "user_id", "quantity", "status", "source", "created_at_ms", "updated_at_ms", "seq",
+    "expires_at_ms", "payment_id",
+]  # fmt: skip
 
 # Each database gets rows in the way that was measured to be the fastest. New bookings are inserted and existing ones
-# are updated: an upsert of both takes 50 % longer.
-_SQLITE_INSERT_CHANGES, _SQLITE_INSERT_BOOKINGS = (
-    f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - names of this module's tables
-    for table, columns in (("changes", _CHANGE_COLUMNS), ("bookings", _BOOKING_COLUMNS))
-)
-# user_id and created_at_ms never change.
+# are updated: an upsert of both takes 50 % longer. user_id and created_at_ms never change.
 _SQLITE_UPDATE_BOOKINGS = """
     UPDATE bookings SET quantity = ?, status = ?, source = ?, expires_at_ms = ?, updated_at_ms = ?, seq = ?,
         payment_id = ?
@@ -80,9 +79,9 @@ async def write(connection: AsyncConnection, folded: Fold) -> None:
             status,
             source,
             _,
-            expires_at_ms,
             updated_at_ms,
             seq,
+            expires_at_ms,
             payment_id,
         ) in folded.moved.values()
     ]
@@ -154,13 +153,27 @@ async def _write_sqlite(
     connection: AsyncConnection, changed: list[ChangeRow], made: list[BookingRow], moved: list[MovedRow]
 ) -> int:
     """Writes with the driver's `executemany`: SQLAlchemy would take as long for each row as SQLite does."""
-    if changed:
-        await connection.exec_driver_sql(_SQLITE_INSERT_CHANGES, changed)
-    if made:
-        await connection.exec_driver_sql(_SQLITE_INSERT_BOOKINGS, made)
+    await _insert_sqlite(connection, "changes", _CHANGE_COLUMNS, changed)
+    await _insert_sqlite(connection, "bookings", _BOOKING_COLUMNS, made)
     if moved:
         return (await connection.exec_driver_sql(_SQLITE_UPDATE_BOOKINGS, moved)).rowcount
     return 0
+
+
+async def _insert_sqlite(
+    connection: AsyncConnection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Inserts rows without the NULLs at their end: Python's driver takes ten times as long to bind one as a value."""
+    by_length: dict[int, list[tuple[Any, ...]]] = {}
+    for row in rows:
+        length = len(row)
+        while row[length - 1] is None:
+            length -= 1
+        by_length.setdefault(length, []).append(row[:length])
+    for length, some in by_length.items():
+        names, places = ", ".join(columns[:length]), ", ".join("?" * length)
+        statement = f"INSERT INTO {table} ({names}) VALUES ({places})"  # noqa: S608 - names of this module's tables
+        await connection.exec_driver_sql(statement, some)
 
 
 async def _write_postgresql(
