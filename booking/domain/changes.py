@@ -27,7 +27,7 @@ class ChangeKind(StrEnum):
     """A part of the tickets was given back. The booking keeps its number, status and place."""
 
 
-# Not frozen, although it is never changed: each booking creates one, and a frozen one takes four times as long.
+# Not frozen, although it is never changed: the persister creates one for each change, and a frozen one takes longer.
 @dataclass(slots=True, unsafe_hash=True)
 class BookingChange:
     """A change of a booking, with the booking after it.

@@ -78,8 +78,8 @@ def open_engine(address: str, *, connections: int = CONNECTIONS_MAX) -> AsyncEng
         async def connect() -> asyncpg.Connection:
             return await _connect(dsn)
 
-        options = {**common, "async_creator": connect, "pool_pre_ping": True}
-        engine = ClosingEngine(create_async_engine("postgresql+asyncpg://", **options).sync_engine)
+        made = create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_pre_ping=True, **common)
+        engine = ClosingEngine(made.sync_engine)
         event.listen(engine.sync_engine, "begin", _begin_postgresql)
         return engine
     if scheme.startswith("sqlite") and make_url(address).database not in (None, "", ":memory:"):
