@@ -8,7 +8,7 @@ from functools import partial
 import httpx
 import pytest
 
-from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.service import RunningService, both_answer, running_service
 from tests.fixtures.waiting import eventually
 from tests.processes.connections import open_sale
 
@@ -74,8 +74,4 @@ def test_workers_killed_while_a_server_is_away_say_so_until_it_returns(
 
         eventually(is_told, "a worker answers with what is away")
 
-    def all_open() -> bool:  # each connection leads to one of them
-        looks = [look(service, event_id) for _ in range(8)]
-        return all(answer is not None and answer.status_code == 200 for answer in looks)
-
-    eventually(all_open, "they have opened")
+    eventually(lambda: both_answer(partial(look, service, event_id), 200), "they have opened")
