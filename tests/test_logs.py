@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from booking import logs
+from tests.fixtures.terminals import shown_to_the_end
 from tests.fixtures.waiting import eventually
 
 PROGRAM = """
@@ -158,12 +159,6 @@ def test_only_a_terminal_gets_colours_and_not_if_no_color_is_set(variables: dict
         [sys.executable, "-c", PROGRAM, "console"], stdout=terminal, env=environment | variables, timeout=60, check=True
     )
     os.close(terminal)
-    shown = b""
-    try:
-        while part := os.read(keyboard, 65_536):
-            shown += part
-    except OSError:  # the terminal's other end has gone
-        pass
-    os.close(keyboard)
+    shown = shown_to_the_end(keyboard)
     assert b"a part goes on" in shown
     assert (b"\x1b[" in shown) == coloured

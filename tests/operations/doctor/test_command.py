@@ -14,6 +14,7 @@ from tests.contract.api import open_api
 from tests.fixtures.commands import run_command
 from tests.fixtures.forks import ForkedProgram
 from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.terminals import shown_to_the_end
 from tests.fixtures.waiting import eventually
 
 
@@ -91,13 +92,8 @@ def test_a_terminal_is_shown_a_table_in_colour_unless_its_owner_wants_none(tmp_p
         process = ForkedProgram(main, ["doctor"], environment, output=Path(os.ttyname(terminal)))
         shown = os.read(keyboard, 65_536)
         os.close(terminal)  # the command has opened it
-        try:
-            while part := os.read(keyboard, 65_536):
-                shown += part
-        except OSError:  # the terminal's other end has gone
-            pass
+        shown += shown_to_the_end(keyboard)
         assert process.wait(60) == 0
-        os.close(keyboard)
         text = shown.decode()
         assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", text)) == coloured
         assert "→ set BOOKING_RATE_LIMIT to on" in re.sub(r"\x1b\[[0-9;]*m", "", text)
