@@ -11,7 +11,7 @@ from typing import Any
 import jwt
 import orjson
 
-from tests.fixtures.servers import ACCEPTING_TURNS
+from tests.fixtures.servers import stop_listening
 
 SECRET = "only-for-the-tests-of-the-load-test-tool"
 
@@ -91,16 +91,17 @@ class LyingService:
         self.replies: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
         self.connections: set[asyncio.Transport] = set()
         self.server: asyncio.Server | None = None
+        self.death: asyncio.Task[None] | None = None
 
     def answer(self, method: str, path: str, user: str, key: str | None, body: dict[str, Any]) -> tuple[int, Any]:
+        if self.lie is Lie.DIES and self.seq >= 40:
+            self.death = self.death or asyncio.create_task(self.end())
+            raise DropConnection
         if path == "/initialize":
             self.open(body["event_name"], body["available_tickets"])
             return 201, {"error": False, "event_id": 1}
         if path.startswith("/status/"):
             return self.status(path)
-        if self.lie is Lie.DIES and self.seq >= 40:
-            self.die()
-            raise DropConnection
         trouble = self.rng.random() < 0.1
         refusal = self.refusal(path, user, trouble=trouble)
         if refusal is not None:
@@ -128,12 +129,14 @@ class LyingService:
             return NO_BOOKING[self.lie]
         return BEFORE_THE_CHANGE.get(self.lie) if trouble and self.lie is not None else None
 
-    def die(self) -> None:
+    async def end(self) -> None:
         """Ends as by `kill -9`: the port is closed and every connection is cut."""
         assert self.server is not None
-        self.server.close()
-        for transport in self.connections:
-            transport.abort()
+        await stop_listening(self.server)
+        while self.connections:  # they end in the loop's next turns
+            for transport in self.connections:
+                transport.abort()
+            await asyncio.sleep(0)
 
     def open(self, name: str, capacity: int) -> None:
         self.name, self.capacity, self.seq = name, capacity, 1
@@ -294,11 +297,4 @@ async def serving(service: LyingService) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
-        server.close()
-        await server.wait_closed()
-        for _ in range(ACCEPTING_TURNS):
-            await asyncio.sleep(0)
-        while service.connections:  # the client has closed them: they end in the loop's next iterations
-            for transport in service.connections:
-                transport.abort()
-            await asyncio.sleep(0)
+        await service.end()
