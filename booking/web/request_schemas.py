@@ -1,8 +1,8 @@
 """Schemas of request bodies. Validation reports all faults of a body at once."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, TypeVar
+from collections.abc import Container, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -12,9 +12,12 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from booking.auth.emails import normalise_email
 from booking.domain.accounts import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN
@@ -328,6 +331,24 @@ class _Described(_Named):
     the shop checks the signature. A booking without a hold, by `hold_seconds` or `offer_seconds` of 0, counts at once,
     unpaid. null: none."""
 
+    # On single fields, so that these faults are listed beside those of other fields.
+
+    @field_validator("closes_at", check_fields=False)
+    @classmethod
+    def _opens_first(cls, closes_at: int | None, info: ValidationInfo) -> int | None:
+        opens_at = info.data.get("opens_at")
+        if opens_at is not None and closes_at is not None and opens_at >= closes_at:
+            raise PydanticCustomError("window_inverted", "")
+        return closes_at
+
+    @field_validator("ends_at")
+    @classmethod
+    def _starts_first(cls, ends_at: int | None, info: ValidationInfo) -> int | None:
+        starts_at = info.data.get("starts_at")
+        if starts_at is not None and ends_at is not None and ends_at < starts_at:
+            raise PydanticCustomError("dates_inverted", "")
+        return ends_at
+
     def told(self) -> dict[str, Detail]:
         """The given details by the names of `Details`; None for a default."""
         given = {field: getattr(self, field) for field in _DETAIL_FIELDS if field in self.model_fields_set}
@@ -358,14 +379,7 @@ class InitializeRequest(_Described):
     """When the sale closes."""
 
     def rules(self) -> Rules:
-        """The event's rules. Raises Problem if the sale would close, or the event end, before its beginning."""
-        faults = []
-        if self.opens_at is not None and self.closes_at is not None and self.opens_at >= self.closes_at:
-            faults.append(window_inverted())
-        if self.starts_at is not None and self.ends_at is not None and self.ends_at < self.starts_at:
-            faults.append(dates_inverted())
-        if faults:
-            raise invalid(*faults)
+        """The event's rules."""
         told: dict[str, Any] = {name: value for name, value in self.told().items() if value is not None}
         return Rules(
             name=self.event_name,
@@ -493,14 +507,18 @@ class RemoveRequest(Payload):
     """The account's password."""
 
 
-def window_inverted() -> Fault:
-    """The fault of a sale that would close before it opens, or at the same time."""
-    return Fault("/opens_at", "opens_at has to be before closes_at.")
+def window_inverted(given: Container[str]) -> Fault:
+    """The fault of a sale that would close before it opens, or at the same time. `given` are the body's fields."""
+    return Fault("/opens_at" if "opens_at" in given else "/closes_at", "opens_at has to be before closes_at.")
 
 
-def dates_inverted() -> Fault:
-    """The fault of an event that would end before it starts."""
-    return Fault("/ends_at", "ends_at cannot be before starts_at.")
+def dates_inverted(given: Container[str]) -> Fault:
+    """The fault of an event that would end before it starts. `given` are the body's fields."""
+    return Fault("/ends_at" if "ends_at" in given else "/starts_at", "ends_at cannot be before starts_at.")
+
+
+_INVERTED = {"window_inverted": window_inverted, "dates_inverted": dates_inverted}
+"""The faults of two fields together, by the types of their pydantic errors."""
 
 
 PayloadType = TypeVar("PayloadType", bound=Payload)
@@ -521,6 +539,8 @@ def validate(payload: type[PayloadType], body: object, more_faults: Sequence[Fau
 
 
 def _fault(payload: type[Payload], details: Any, body: object) -> Fault:
+    if details["type"] in _INVERTED:
+        return _INVERTED[details["type"]](cast("dict[str, Any]", body))
     place = list(details["loc"])
     if issubclass(payload, _Named) and isinstance(body, dict) and "name" in body:
         if "event_name" not in body:

@@ -170,7 +170,8 @@ def test_an_event_cannot_end_before_it_starts_and_all_such_faults_are_listed() -
     assert pointers(InitializeRequest, {**NEW, "starts_at": at, "ends_at": before}) == ["/ends_at"]
     validate(InitializeRequest, {**NEW, "starts_at": at, "ends_at": at}).rules()
     both = {"opens_at": at, "closes_at": at, "starts_at": at, "ends_at": before}
-    assert pointers(InitializeRequest, {**NEW, **both}) == ["/opens_at", "/ends_at"]
+    assert pointers(InitializeRequest, {**NEW, **both, "max_per_user": 0}) == ["/ends_at", "/max_per_user", "/opens_at"]
+    assert pointers(ChangeRequest, {**both, "capacity": 0}) == ["/ends_at", "/capacity", "/opens_at"]
 
 
 def test_a_new_events_rules_are_what_the_body_says() -> None:

@@ -68,7 +68,8 @@ class EventEndpoints:
         if event_id is not None and not caller.admin:
             require_owner(caller, await self._office.get_event(event_id))
         faults: list[Fault] = []
-        rules = validate(ChangeRequest, await read_json(scope, receive, faults), faults).changes()
+        request = validate(ChangeRequest, await read_json(scope, receive, faults), faults)
+        rules = request.changes()
         event_id, condition = read_event_id(scope), read_if_match(scope)
         outcome = await self._office.change(event_id, rules, condition, caller.user_id, asked_at)
         if outcome.status is Status.PRECONDITION_FAILED:
@@ -76,9 +77,9 @@ class EventEndpoints:
         if outcome.status is Status.CAPACITY_BELOW_SOLD:
             raise Problem("capacity_below_sold", data={"floor": outcome.tickets_taken})
         if outcome.status is Status.WINDOW_INVERTED:
-            raise invalid(window_inverted())
+            raise invalid(window_inverted(request.model_fields_set))
         if outcome.status is Status.DATES_INVERTED:
-            raise invalid(dates_inverted())
+            raise invalid(dates_inverted(request.model_fields_set))
         if outcome.event is None:
             raise Problem("event_not_found")
         return PlainResponse(200, success("Event updated successfully", event_data(outcome.event)))
