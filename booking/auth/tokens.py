@@ -185,7 +185,7 @@ class TokenVerifier:
 
     def _claims(self, token: bytes, key: Any, algorithm: str) -> dict[str, Any]:
         try:
-            return jwt.decode(
+            claims = jwt.decode(
                 token,
                 key,
                 algorithms=[algorithm],
@@ -199,10 +199,12 @@ class TokenVerifier:
         except jwt.InvalidAudienceError:
             if self._audience is not None:
                 raise InvalidToken("the token is meant for another audience") from None
-            _NO_AUDIENCE.error()
-            raise InvalidToken("the token names an audience, and this service is configured without one") from None
+            raise _unexpected_audience() from None
         except jwt.PyJWTError as error:
             raise InvalidToken(next(reason for kind, reason in _REASONS if isinstance(error, kind))) from None
+        if self._audience is None and "aud" in claims:  # PyJWT accepts an empty one
+            raise _unexpected_audience()
+        return claims
 
     def _caller(self, claims: dict[str, Any]) -> Caller:
         """The caller in claims that PyJWT has accepted. PyJWT accepts text as a time, and any subject or role."""
@@ -226,3 +228,8 @@ class TokenVerifier:
             int(claims["exp"]) + self._leeway_seconds,
             role == SERVICE,
         )
+
+
+def _unexpected_audience() -> InvalidToken:
+    _NO_AUDIENCE.error()
+    return InvalidToken("the token names an audience, and this service is configured without one")
