@@ -177,7 +177,7 @@ class WebhookLedger:
         """The last deliveries of a webhook that are kept, newest first."""
         query = select(webhook_deliveries).where(webhook_deliveries.c.webhook_id == webhook_id)
         async with self._ledger.reading() as connection:
-            rows = await connection.execute(query.order_by(webhook_deliveries.c.at_ms.desc()))
+            rows = await connection.execute(query.order_by(*_NEWEST_FIRST))
             return [_delivery(row) for row in rows.mappings()]
 
     # What the dispatcher does
@@ -231,8 +231,7 @@ class WebhookLedger:
         """The place of the newest delivery of each webhook, by whether it succeeded."""
         succeeded = (webhook_deliveries.c.place >= KEPT).label("succeeded")
         columns = webhook_deliveries.c.webhook_id, webhook_deliveries.c.place, succeeded
-        newest_first = webhook_deliveries.c.at_ms.desc()
-        place = func.row_number().over(partition_by=(columns[0], succeeded), order_by=newest_first).label("nth")
+        place = func.row_number().over(partition_by=(columns[0], succeeded), order_by=_NEWEST_FIRST).label("nth")
         found = select(*columns, place).subquery()
         async with self._ledger.reading() as connection:
             rows = await connection.execute(select(found).where(found.c.nth == 1))
@@ -305,6 +304,9 @@ def new_secret() -> str:
     """A new secret: 32 random bytes, as the specification of Standard Webhooks writes them."""
     return f"whsec_{b64encode(secrets.token_bytes(32)).decode()}"
 
+
+# Several attempts may have begun in the same millisecond.
+_NEWEST_FIRST = tuple(webhook_deliveries.c[name].desc() for name in ("at_ms", "event_id", "seq", "attempt"))
 
 _DELIVERED = tuple(field.name for field in fields(Delivery))
 

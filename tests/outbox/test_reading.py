@@ -1,6 +1,7 @@
 """The outbox reads each change once, and asks the database nothing for a receiver that does not answer."""
 
 import asyncio
+import random
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -12,13 +13,13 @@ import pytest
 from booking.domain.changes import ChangeKind
 from booking.ledger.ledger import Ledger
 from booking.ledger.outbox import Backlog, OutboxLedger, Page
-from booking.ledger.webhooks import WebhookLedger
+from booking.ledger.webhooks import Delivery, WebhookLedger
 from booking.outbox import context, webhooks
 from booking.outbox.process import Health, Outbox
 from booking.settings import Settings
 from booking.web.responses import change_data
 from tests.fixtures.waiting import eventually_async
-from tests.outbox.ledgers import Books
+from tests.outbox.ledgers import AT_MS, Books
 from tests.outbox.receiver import Receiver
 
 
@@ -140,3 +141,19 @@ async def test_replays_at_the_same_time_all_succeed(books: Books) -> None:
     await asyncio.gather(*(WebhookLedger(books.ledger).replay(webhook.id, 2, after) for after in range(8)))
     [backlog], _ = await WebhookLedger(books.ledger).behind([webhook.id], 0, 1)
     assert (backlog.cursor.seq, backlog.cursor.replays, backlog.upto) == (0, 8, 10)
+
+
+async def test_deliveries_of_the_same_millisecond_are_listed_newest_first(books: Books) -> None:
+    webhook = await books.webhook("https://shop.example.com")
+    ledger = WebhookLedger(books.ledger)
+    tries = [(seq, attempt) for seq in range(2, 7) for attempt in (1, 2)]
+    random.Random(1).shuffle(tries)
+    delivered = {
+        (webhook.id, place): Delivery(webhook.id, "id", 1, seq, "booking.booked", AT_MS, attempt, 1, 500, "no", None)
+        for place, (seq, attempt) in enumerate(tries)
+    }
+    async with books.ledger.writing() as connection:
+        await ledger.recording(delivered, {})(connection)
+    listed = [(one.seq, one.attempt) for one in await ledger.deliveries(webhook.id)]
+    assert listed == sorted(tries, reverse=True)
+    assert await ledger.newest_places() == {(webhook.id, False): tries.index((6, 2))}
