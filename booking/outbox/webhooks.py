@@ -328,11 +328,11 @@ class Dispatcher:
         try:
             while run.changes and not endpoint.is_over and self._context.has_lease and has_turn:
                 change = run.changes[0]
-                answer, at_ms = await self._attempt(endpoint, change, run.cursor.attempts + 1)
+                answer = await self._attempt(endpoint, change, run.cursor.attempts + 1)
                 self._moved.add(run)
                 failure = failure_of(answer)
                 if failure is not None:
-                    self._failed(run, failure, at_ms, answer.status)
+                    self._failed(run, failure, answer.status)
                     break
                 run.seq = change.seq
                 if run.cursor.attempts:
@@ -363,8 +363,8 @@ class Dispatcher:
         run.drop()
         self._ended.append(run)
 
-    async def _attempt(self, endpoint: Endpoint, change: Change, attempt: int) -> tuple[Answer, int]:
-        """Sends one message, and records what became of it. Returns when it was sent, too."""
+    async def _attempt(self, endpoint: Endpoint, change: Change, attempt: int) -> Answer:
+        """Sends one message, and records what became of it."""
         webhook, at_ms = endpoint.webhook, time.time_ns() // 1_000_000
         kind, message_id = type_of(change.kind), f"{webhook.id}-{change.event_id}-{change.seq}"
         if endpoint.pool is None:
@@ -386,7 +386,7 @@ class Dispatcher:
             webhook.id, message_id, change.event_id, change.seq, kind, at_ms, attempt, round(answer.seconds * 1000),
             answer.status, failure, shown(answer.body),
         )  # fmt: skip
-        return answer, at_ms
+        return answer
 
     def _place(self, webhook_id: int, *, succeeded: bool) -> int:
         """The place of the next delivery among those that are kept."""
@@ -395,9 +395,9 @@ class Dispatcher:
         place = self._places[webhook_id, succeeded] = first + (last + 1 - first) % KEPT
         return place
 
-    def _failed(self, run: Run, failure: str, at_ms: int, status: int | None) -> None:
+    def _failed(self, run: Run, failure: str, status: int | None) -> None:
         """Sets the time of the next attempt. May disable the webhook."""
-        endpoint, cursor = run.endpoint, run.cursor
+        endpoint, cursor, at_ms = run.endpoint, run.cursor, time.time_ns() // 1_000_000
         endpoint.is_failing, endpoint.sending_max = True, 1
         since_ms = min(at_ms, cursor.failing_since_ms or at_ms)
         is_gone = status == GONE
