@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from socket import inet_aton
 from urllib.parse import urlsplit
 
 URL_CHARACTERS_MAX = 2_000
@@ -12,6 +13,8 @@ Address = IPv4Address | IPv6Address
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 """Addresses that hold an IPv4 address in their last bits (RFC 6052)."""
+
+_LOOPBACK: tuple[Address, ...] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 _SPECIAL = IPv4Network("192.0.0.0/24")
 """IETF protocol assignments (RFC 6890), of which Python 3.11 takes some for public."""
@@ -68,15 +71,31 @@ def read_url(url: str, allowed: Allowed) -> Target:
         raise Refused("The URL has to begin with https:// and name a host.")
     if parts.username is not None or parts.password is not None or parts.fragment or port == 0 or "%" in host:
         raise Refused("The URL has to be without a user, a password and a fragment.")
-    try:
-        address: Address | None = ip_address(host)
-    except ValueError:
-        address = None
     is_https = parts.scheme == "https"
+    address = _address_in(host)
     if address is not None:
         check_address(address, allowed, is_https=is_https)
+    if _is_loopback_name(host) and not any(map(allowed.includes, _LOOPBACK)):
+        raise Refused(f"{host} is this machine, not a public address.")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(is_https, host, port or (443 if is_https else 80), path)
+
+
+def _address_in(host: str) -> Address | None:
+    """The address that a host names, in any notation that resolvers read: `127.1`, `2130706433`, `0x7f000001`."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        pass
+    try:
+        return IPv4Address(inet_aton(host.removesuffix(".")))
+    except OSError:
+        return None
+
+
+def _is_loopback_name(host: str) -> bool:
+    """RFC 6761, section 6.3."""
+    return f".{host.removesuffix('.')}".endswith(".localhost")
 
 
 def check_address(address: Address, allowed: Allowed, *, is_https: bool) -> None:

@@ -84,6 +84,14 @@ def test_an_allowed_network_is_reached_also_without_tls_and_no_other_is() -> Non
         "https://[::1",
         "https://[fe80::1%eth0]/",
         "https://example.com/" + "x" * 2_000,
+        "https://127.1/",
+        "https://2130706433/",
+        "https://0x7f000001/",
+        "https://0177.0.0.1/",
+        "https://127.0.0.1./",
+        "https://localhost/",
+        "https://LocalHost./",
+        "https://shop.localhost/",
         *(f"https://[{text}]/" if ":" in text else f"https://{text}/" for text in NOT_PUBLIC),
     ],
 )
@@ -99,6 +107,9 @@ def test_a_url_of_another_form_or_to_such_an_address_is_refused(url: str) -> Non
         ("https://example.com:8443/a?b=c", Target(True, "example.com", 8443, "/a?b=c"), "example.com:8443"),
         ("http://[::1]:8000/x", Target(False, "::1", 8000, "/x"), "[::1]:8000"),
         ("http://localhost/", Target(False, "localhost", 80, "/"), "localhost"),
+        ("https://127.1/", Target(True, "127.1", 443, "/"), "127.1"),
+        ("https://notlocalhost/", Target(True, "notlocalhost", 443, "/"), "notlocalhost"),
+        ("https://1e.example/", Target(True, "1e.example", 443, "/"), "1e.example"),
     ],
 )
 def test_a_url_says_where_to_send(url: str, target: Target, authority: str) -> None:
