@@ -137,7 +137,9 @@ def test_the_language_is_the_one_that_the_client_prefers(header: bytes, language
         (b"", False),
         (b"*/*", False),
         (b"application/json, text/html;q=0.5", False),
-        (b"application/problem+json, text/html", True),
+        (b"application/problem+json, text/html", False),
+        (b"text/html, application/json", True),
+        (b"application/json;q=0.9, text/html", True),
         (b"text/html;q=0", False),
     ],
 )

@@ -110,10 +110,13 @@ async def send_missing(scope: Scope, send: Send, code: str) -> None:
 
 
 def wants_html(scope: Scope) -> bool:
-    """Whether a client asks for HTML by name, and not rather for JSON: a browser that opens an address."""
-    accepted = dict(weighted(fields_of(scope).get(b"accept", b"")))
-    json = max(accepted.get("application/json", 0.0), accepted.get("application/problem+json", 0.0))
-    return accepted.get("text/html", 0.0) > 0 and accepted["text/html"] >= json
+    """Whether a client asks for HTML by name, and not first for JSON: a browser that opens an address.
+
+    Of types with the same weight the one that stands first counts.
+    """
+    accepted = sorted(weighted(fields_of(scope).get(b"accept", b"")), key=lambda accept: -accept[1])
+    known = ("text/html", "application/json", "application/problem+json")
+    return next((value for value, weight in accepted if weight > 0 and value in known), "") == "text/html"
 
 
 async def problem(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # ASGI's signature
