@@ -267,13 +267,6 @@ class WelcomeData(TypedDict):
 
 
 @documented
-class ForgottenData(TypedDict):
-    """The email that was given, whether or not an account has it."""
-
-    email: str
-
-
-@documented
 class TotalsData(TypedDict):
     """The totals of a sale."""
 

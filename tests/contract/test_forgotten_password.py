@@ -65,8 +65,7 @@ def test_every_email_gets_the_same_answer(api: Api, email: str) -> None:
     unknown = address()
     known_answer, unknown_answer = forgot(api, email), forgot(api, unknown)
     assert (known_answer.status, unknown_answer.status) == (202, 202)
-    assert known_answer.body["message"] == unknown_answer.body["message"]
-    assert (known_answer.data, unknown_answer.data) == ({"email": email}, {"email": unknown})
+    assert known_answer.body == unknown_answer.body
     assert known_answer.headers.keys() == unknown_answer.headers.keys()
     assert reset(api, tokens(api, unknown)[0]).verdict == WRONG
     assert log_in(api, unknown, NEW_PASSWORD).verdict == WRONG

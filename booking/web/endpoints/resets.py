@@ -14,7 +14,6 @@ from booking.web.endpoints.accounts import Doorway
 from booking.web.problems import Fault, Problem
 from booking.web.request_schemas import ForgotRequest, ResetRequest, validate
 from booking.web.requests import read_json
-from booking.web.response_schemas import ForgottenData
 from booking.web.responses import PlainResponse, success
 
 
@@ -41,8 +40,7 @@ class ResetEndpoints:
         request = validate(ForgotRequest, await read_json(scope, receive, faults), faults)
         nonce = new_nonce()
         await self._ledger.request_reset(email_key(request.email), hash_of(reset_token(self._secret, nonce)), nonce)
-        data: ForgottenData = {"email": request.email}
-        return PlainResponse(202, success("If an account has this email, a mail is on its way.", data))
+        return PlainResponse(202, success("If an account has this email, a mail is on its way.", {}))
 
     async def reset(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`POST /auth/reset`. It ends every token of the account, and returns a new one."""

@@ -164,8 +164,6 @@ WELCOME = {
     "user": {"id": 17, "email": "ada@example.com"},
 }
 
-FORGOTTEN = {"email": "ada@example.com"}
-
 PROBLEMS_DATA: dict[str, dict[str, Any]] = {
     "already_booked": {"booking": BOOKING},
     "sale_not_open": {"opens_at": to_text(NOON_MS + 60 * SECOND_MS), "server_time": to_text(NOON_MS)},

@@ -47,7 +47,6 @@ RESPONSES = (
     response_schemas.TestData,
     response_schemas.WelcomeData,
     response_schemas.UserData,
-    response_schemas.ForgottenData,
     response_schemas.ReportData,
     response_schemas.AuditData,
     health.AliveData,
