@@ -152,3 +152,8 @@ def test_without_mail_no_password_is_reset(api: Api, account: tuple[str, str]) -
     body = {"email": account[0]}
     assert api.anyone.post("/auth/forgot", body).verdict == (404, "not_found")
     assert api.anyone.post("/auth/reset", {"reset_token": "x", "new_password": PASSWORD}).verdict == (404, "not_found")
+
+
+def test_a_renewal_is_refused_with_a_body_that_is_too_large(api: Api, account: tuple[str, str]) -> None:
+    caller = api.with_token(log_in(api, account[0]).data["token"])
+    assert caller.call("POST", "/auth/renew", content=b" " * 16_385).verdict == (413, "body_too_large")

@@ -235,6 +235,19 @@ def test_a_webhook_is_its_organizers_alone(api: Api, organizer: Caller, receiver
     assert call(admin, "GET", webhook).status == 200
 
 
+def test_a_body_that_nothing_reads_must_not_be_too_large_either(
+    api: Api, organizer: Caller, receiver: Receiver
+) -> None:
+    webhook = register(organizer, receiver)
+    place = f"/webhooks/{webhook['id']}"
+    for method, rest in (("POST", "/rotate"), ("POST", "/test"), ("DELETE", "")):
+        refused = organizer.call(method, place + rest, content=b" " * 16_385)
+        assert refused.verdict == (413, "body_too_large")
+    assert receiver.messages == []
+    assert organizer.call("POST", f"{place}/test", content=b" " * 16_384).status == 200
+    assert receiver.messages[0].verify(webhook["secret"])
+
+
 def test_a_webhook_for_another_organizers_event_is_refused(api: Api, organizer: Caller, receiver: Receiver) -> None:
     event_id = api.event()
     answer = organizer.post("/webhooks", {"url": receiver.url, "event_id": event_id})

@@ -20,7 +20,7 @@ from booking.web.authentication import Credentials, ended, too_old
 from booking.web.password_limits import Attempts, address_of
 from booking.web.problems import Fault, Problem
 from booking.web.request_schemas import LoginRequest, PasswordRequest, RegisterRequest, RemoveRequest, validate
-from booking.web.requests import USER, read_json
+from booking.web.requests import USER, read_body, read_json
 from booking.web.response_schemas import UserData, WelcomeData
 from booking.web.responses import PlainResponse, success
 
@@ -119,12 +119,13 @@ class AccountEndpoints:
             raise Problem("invalid_credentials")
         return self._doorway.welcome(scope, 200, "Logged in successfully", account, began)
 
-    async def renew(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
+    async def renew(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`POST /auth/renew`. The old token stays valid."""
         began = time.time()
         caller, login_at = await self._credentials.renewable(scope)
         scope[USER] = caller.user_id
         await self._doorway.charge(scope)
+        await read_body(scope, receive)
         if login_at + RENEWABLE_SECONDS <= began:
             raise too_old()
         account = await self._ledger.find_account_by_id(account_id_of(caller.user_id) or 0)

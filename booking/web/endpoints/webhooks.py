@@ -27,7 +27,7 @@ from booking.web.local_limits import LocalBuckets
 from booking.web.organizers import require_organizer, require_owner
 from booking.web.problems import Fault, Problem, invalid
 from booking.web.request_schemas import ReplayRequest, WebhookChange, WebhookRequest, validate
-from booking.web.requests import event_id_of, not_in_list, read_json, read_page
+from booking.web.requests import event_id_of, not_in_list, read_body, read_json, read_page
 from booking.web.response_schemas import DeliveryData, TestData, WebhookData
 from booking.web.responses import PlainResponse, success
 from booking.web.times import to_text
@@ -123,15 +123,17 @@ class WebhookEndpoints:
         changed = _found(await self._webhooks.change(webhook.id, given, repaired=status == ENABLED))
         return PlainResponse(200, success("Webhook updated successfully", webhook_data(changed)))
 
-    async def remove(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
+    async def remove(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`DELETE /webhooks/{webhook_id}`."""
         _, webhook = await self._webhook(scope)
+        await read_body(scope, receive)
         await self._webhooks.remove(webhook.id)
         return PlainResponse(200, success("Webhook removed successfully", webhook_data(webhook)))
 
-    async def rotate(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
+    async def rotate(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`POST /webhooks/{webhook_id}/rotate`: a new secret; the old one signs, too, for a day."""
         _, webhook = await self._webhook(scope)
+        await read_body(scope, receive)
         values = {
             "secret": new_secret(),
             "old_secret": webhook.secret,
@@ -140,9 +142,10 @@ class WebhookEndpoints:
         changed = _found(await self._webhooks.change(webhook.id, values))
         return PlainResponse(200, success("Secret rotated successfully", webhook_data(changed, with_secret=True)))
 
-    async def test(self, scope: Scope, receive: Receive) -> PlainResponse:  # noqa: ARG002  # an endpoint's signature
+    async def test(self, scope: Scope, receive: Receive) -> PlainResponse:
         """`POST /webhooks/{webhook_id}/test`: sends a message now, also if the webhook is disabled."""
         _, webhook = await self._webhook(scope)
+        await read_body(scope, receive)
         at_ms = _now_ms()
         message_id = f"{webhook.id}-test-{token_hex(8)}"
         message = {"type": "webhook.test", "timestamp": to_text(at_ms), "data": {"webhook_id": webhook.id}}

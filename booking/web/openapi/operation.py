@@ -84,7 +84,9 @@ class Operation:
             codes |= {"inventory_unavailable", "outcome_unknown"}
             codes.add("forbidden")  # to a user on an organizer's endpoint, and to a service on most others
         if self.body is not None:
-            codes |= {"malformed_json", "unsupported_media_type", "body_too_large", "invalid_request"}
+            codes |= {"malformed_json", "unsupported_media_type", "invalid_request"}
+        if self.method != "GET":
+            codes.add("body_too_large")
         if self.reads_redis:
             codes |= {"inventory_unavailable", "outcome_unknown", "overloaded"}
         if self.reads_database:

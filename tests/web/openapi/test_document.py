@@ -18,7 +18,8 @@ DOCUMENT = document()
 METHODS = {"get", "post", "patch", "put", "delete"}
 
 SIGNED_IN = {"unauthenticated"}
-BODY = {"malformed_json", "body_too_large", "unsupported_media_type", "invalid_request"}
+TOO_LARGE = {"body_too_large"}
+BODY = TOO_LARGE | {"malformed_json", "unsupported_media_type", "invalid_request"}
 STEP = {
     "event_not_found",
     "idempotency_key_reused",
@@ -32,7 +33,7 @@ WEBHOOK = SIGNED_IN | {"forbidden", "webhook_not_found"}
 EXPECTED = {
     ("post", "/auth/register"): BODY | {"email_taken", "rate_limited"},
     ("post", "/auth/login"): BODY | {"invalid_credentials", "rate_limited"},
-    ("post", "/auth/renew"): SIGNED_IN | {"rate_limited", "not_found"},
+    ("post", "/auth/renew"): TOO_LARGE | SIGNED_IN | {"rate_limited", "not_found"},
     ("post", "/auth/password"): BODY | SIGNED_IN | {"invalid_credentials", "forbidden", "rate_limited"},
     ("post", "/auth/forgot"): BODY | {"rate_limited", "not_found"},
     ("post", "/auth/reset"): BODY | {"invalid_credentials", "rate_limited", "not_found"},
@@ -72,9 +73,9 @@ EXPECTED = {
     ("post", "/webhooks"): BODY | ORGANIZING | {"too_many_webhooks"},
     ("get", "/webhooks/{webhook_id}"): WEBHOOK,
     ("patch", "/webhooks/{webhook_id}"): BODY | WEBHOOK,
-    ("delete", "/webhooks/{webhook_id}"): WEBHOOK,
-    ("post", "/webhooks/{webhook_id}/rotate"): WEBHOOK,
-    ("post", "/webhooks/{webhook_id}/test"): WEBHOOK | {"invalid_request"},
+    ("delete", "/webhooks/{webhook_id}"): TOO_LARGE | WEBHOOK,
+    ("post", "/webhooks/{webhook_id}/rotate"): TOO_LARGE | WEBHOOK,
+    ("post", "/webhooks/{webhook_id}/test"): TOO_LARGE | WEBHOOK | {"invalid_request"},
     ("post", "/webhooks/{webhook_id}/replay"): BODY | WEBHOOK | {"event_not_found"},
     ("get", "/webhooks/{webhook_id}/deliveries"): WEBHOOK | {"invalid_request"},
     ("get", "/problems/{code}"): {"not_found"},
