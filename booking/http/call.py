@@ -22,8 +22,9 @@ EXTENSION = "booking.response"
   message costs less than two.
 - `fields` are the request's fields by name; None if a name is there twice.
 - `write(piece: bytes) -> int` writes some of a response that has begun with `more_body`, without a turn of a task, and
-  returns the bytes that the client has left unread. A response that was written to like this is ended as a whole one
-  when the server stops, and its `receive` tells `http.disconnect` as soon as the client sends no more.
+  returns the bytes that the client has left unread. A response that was written to like this is ended as by `end` when
+  the server stops, and its `receive` tells `http.disconnect` as soon as the client sends no more.
+- `end()` ends such a response as a whole one, and the connection after it; `receive` tells `http.disconnect` then.
 - `abort()` ends the connection at once."""
 
 BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
@@ -164,6 +165,15 @@ class AsgiCall:
         self._connection.write(self._piece(piece, more=True))
         return self._connection.unread_bytes()
 
+    def end(self) -> None:
+        """Ends a response that goes on, as a whole one, and the connection after it."""
+        if self._writes_directly and not self.is_complete and not self.gone:
+            if self._chunked:
+                self._connection.write(b"0\r\n\r\n")
+            self.is_complete = True
+            self._wake()
+            self._connection.end_turn(self.request, closes=True)
+
     def abort(self) -> None:
         """Ends the connection at once."""
         self._connection.abort()
@@ -189,15 +199,6 @@ class AsgiCall:
         waits = self._waiting is not None and not (self._waiting.done() or self.has_begun)
         if waits and self._connection.sends_no_more and self.request.version != "1.0":
             self._connection.write(CONTINUE)
-
-    def end_stream(self) -> None:
-        """The server stops: a response without an end ends here, as a whole one."""
-        if self._writes_directly and not self.is_complete and not self.gone:
-            if self._chunked:
-                self._connection.write(b"0\r\n\r\n")
-            self.is_complete = True
-            self._wake()
-            self._connection.end_turn(self.request, closes=True)
 
     def start(self) -> None:
         """Called when it has got a slot."""

@@ -144,7 +144,7 @@ class HttpProtocol(asyncio.Protocol):
         """Called by uvicorn when the server stops: the next response is the last one."""
         self._worker.is_stopping = True
         if self._call is not None:
-            self._call.end_stream()
+            self._call.end()  # which ends only a response that would go on
         if not self._is_ending:
             self._loop.call_later(LAST_REQUEST_SECONDS, self._stop)
 
@@ -194,7 +194,9 @@ class HttpProtocol(asyncio.Protocol):
             "raw_path": request.raw_path,
             "query_string": request.query,
             "headers": request.headers,
-            "extensions": {EXTENSION: {"fields": request.fields, "write": call.write, "abort": call.abort}},
+            "extensions": {
+                EXTENSION: {"fields": request.fields, "write": call.write, "end": call.end, "abort": call.abort}
+            },
         }
         if self._app_state:
             scope["state"] = self._app_state.copy()
@@ -282,7 +284,7 @@ class HttpProtocol(asyncio.Protocol):
         if self._call is None:
             self._close()
         else:
-            self._call.end_stream()
+            self._call.end()
 
     def _release_slot(self, call: AsgiCall) -> None:
         if call.has_slot:

@@ -76,7 +76,7 @@ class Sale:
             return
         extension = scope["extensions"][EXTENSION]
         extension["write"](b"z" * 10)
-        asyncio.get_running_loop().call_later(0.05, extension["abort"])
+        asyncio.get_running_loop().call_later(0.05, extension[self.dice.choice(("end", "abort"))])
         while (await receive())["type"] != "http.disconnect":
             pass
 

@@ -50,11 +50,14 @@ class Office:
 class Stream:
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
-        self.aborted = False
+        self.ended = self.aborted = False
 
     def write(self, piece: bytes) -> int:
         self.pieces.append(piece)
         return 0
+
+    def end(self) -> None:
+        self.ended = True
 
     def abort(self) -> None:
         self.aborted = True
@@ -63,7 +66,7 @@ class Stream:
         raise AssertionError
 
     def extension(self) -> dict[str, object]:
-        return {EXTENSION: {"write": self.write, "abort": self.abort}}
+        return {EXTENSION: {"write": self.write, "end": self.end, "abort": self.abort}}
 
 
 class Listening:
@@ -169,6 +172,7 @@ async def test_an_unexpected_error_does_not_end_a_channel_in_silence(
         office.event = replace(EVENT, seq=3)
         await eventually_async(lambda: any(b"-3\n" in piece for piece in stream.pieces), "the change is told")
     assert isinstance(lines[0]["exc_info"], ZeroDivisionError)
+    assert not stream.ended
     assert not stream.aborted
 
 
@@ -181,7 +185,7 @@ async def test_listeners_to_an_event_that_fails_again_and_again_are_disconnected
     office = BrokenOffice()
     with Listening(office) as stream:
         office.event = replace(EVENT, seq=3)
-        await eventually_async(lambda: stream.aborted, "so that its client asks again, and is told")
+        await eventually_async(lambda: stream.ended, "so that its client asks again, and is told")
 
 
 async def test_a_listener_who_joins_just_after_the_last_one_left_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

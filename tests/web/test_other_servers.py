@@ -75,8 +75,8 @@ async def test_a_sale_runs_on_any_asgi_server(
         }
     )  # fmt: skip
 
-    def headers(user: str, role: str | None = None) -> dict[str, str]:
-        return {"Authorization": f"Bearer {sign_token(SECRET.encode(), user, role, 600)}"}
+    def headers(user: str, role: str | None = None, seconds: int = 600) -> dict[str, str]:
+        return {"Authorization": f"Bearer {sign_token(SECRET.encode(), user, role, seconds)}"}
 
     async with running(kind, settings) as client:
         body: dict[str, object] = {"event_name": "Night", "available_tickets": 1}
@@ -102,3 +102,5 @@ async def test_a_sale_runs_on_any_asgi_server(
             async for line in lines:  # the one who waits hears of the promotion
                 if line.startswith("data: ") and '"status":"confirmed"' in line:
                     break
+        async with client.stream("GET", f"/events/{event_id}/live", headers=headers("b", seconds=2)) as live:
+            assert [line async for line in live.aiter_lines()], "it ends with its token, as a whole response"

@@ -84,22 +84,27 @@ class Stream(Protocol):
     def write(self, chunk: bytes) -> int:
         """Writes a chunk; returns the number of bytes that the client has not read yet."""
 
+    def end(self) -> None:
+        """Ends the stream after what was written."""
+
     def abort(self) -> None:
         """Ends the stream at once."""
 
     async def wait_closed(self) -> None:
-        """Returns when the client has disconnected, or the stream was aborted."""
+        """Returns when the client has disconnected, or the stream was ended."""
 
 
 class DirectStream:
     """A stream on a server that has the extension."""
 
-    def __init__(self, receive: Receive, write: Callable[[bytes], int], abort: Callable[[], None]) -> None:
-        self.write, self.abort = write, abort
+    def __init__(
+        self, receive: Receive, write: Callable[[bytes], int], end: Callable[[], None], abort: Callable[[], None]
+    ) -> None:
+        self.write, self.end, self.abort = write, end, abort
         self._receive = receive
 
     async def wait_closed(self) -> None:
-        """Returns when the client has disconnected, or the server stops."""
+        """Returns when the client has disconnected, the stream was ended, or the server stops."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
@@ -119,12 +124,14 @@ class SentStream:
         self._chunks.put_nowait(chunk)
         return self._unread
 
-    def abort(self) -> None:
+    def end(self) -> None:
         """Ends the stream after the chunks that are queued."""
         self._chunks.put_nowait(None)
 
+    abort = end
+
     async def wait_closed(self) -> None:
-        """Sends the chunks until the client has disconnected, or the stream was aborted."""
+        """Sends the chunks until the client has disconnected, or the stream was ended."""
         tasks = [asyncio.ensure_future(self._wait_disconnect()), asyncio.ensure_future(self._send_chunks())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -141,6 +148,7 @@ class SentStream:
         while (chunk := await self._chunks.get()) is not None:
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
             self._unread -= len(chunk)
+        await self._send({"type": "http.response.body", "body": b""})
 
 
 class Message:
@@ -194,7 +202,7 @@ class Listener:
 
     def end(self) -> None:
         """The event does not exist any more. The client connects again and is told so."""
-        self.connection.stream.abort()
+        self.connection.stream.end()
 
 
 class Channel:
@@ -264,7 +272,7 @@ class Channel:
     def _disconnect(self) -> None:
         """Disconnects all listeners, so that they connect again and are told what is wrong."""
         for listener in list(self.listeners):
-            listener.connection.stream.abort()
+            listener.connection.stream.end()
 
     async def _send_all(self, message: Message) -> None:
         for at, listener in enumerate(list(self.listeners)):
@@ -461,14 +469,14 @@ async def open_stream(scope: Scope, receive: Receive, send: Send) -> Stream | No
     extension = scope.get("extensions", {}).get(EXTENSION)
     if extension is None:
         return SentStream(receive, send)
-    return DirectStream(receive, extension["write"], extension["abort"])
+    return DirectStream(receive, extension["write"], extension["end"], extension["abort"])
 
 
 async def until_ended(connection: Connection) -> None:
     """Returns when the client has disconnected, or its token has ended, or after STREAM_SECONDS_MAX."""
     caller = connection.caller
     seconds = STREAM_SECONDS_MAX if caller is None else min(caller.expires_at - time.time(), STREAM_SECONDS_MAX)
-    timer = asyncio.get_running_loop().call_later(max(0, seconds), connection.stream.abort)
+    timer = asyncio.get_running_loop().call_later(max(0, seconds), connection.stream.end)
     try:
         await connection.stream.wait_closed()
     finally:
@@ -479,7 +487,7 @@ def end_streams(watch: Watch, credentials: Credentials) -> None:
     """Ends the streams of callers whose account was changed. They have to sign in again."""
     for connection in list(watch.connections):
         if connection.caller is not None and credentials.was_ended(connection.caller):
-            connection.stream.abort()
+            connection.stream.end()
 
 
 def _too_many(detail: str, limit: int) -> Problem:
