@@ -54,9 +54,10 @@ class Filler:
                 items = [part for user in users for part in (user, 1, 0, "")]
                 arguments = (epoch, event_id, 0, 0, UNLIMITED, "", *items)
                 pipeline.evalsha(script.sha.decode(), len(event_keys), *event_keys, *arguments)  # type: ignore[arg-type]  # bytes and numbers are fine
-            for rows in pipeline.execute():
+            for answer in pipeline.execute():
+                *rows, _newest_entry = answer
                 if {row[0] for row in rows} != {expected}:
-                    raise PartError(f"filling an event: not every booking was answered {expected.name}: {rows[0]}")
+                    raise PartError(f"filling an event: not every booking was answered {expected.name}: {answer[-2:]}")
             if end >= news:
                 say(f"  {end:,} of {number:,} ({end / (time.monotonic() - started):,.0f}/s)")
                 news += NEWS
