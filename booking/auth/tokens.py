@@ -88,8 +88,8 @@ class TokenVerifier:
 
     The shared secret is only used with HS256, and each public key only with the algorithm of its type. If there is a
     key set, a token that names its key (`kid`) is checked with that key, and any other with the PEM. A token with an
-    audience (`aud`) is refused if none is configured (RFC 7519, section 4.1.3, and PyJWT's default); if its signature
-    is valid, the log names the missing setting.
+    audience (`aud`) is refused if none is configured (RFC 7519, section 4.1.3); if its signature is valid, the log
+    names the missing setting.
 
     Only a token that is signed with the shared secret can be for an account of the service (`account:…`). A provider's
     subjects get the prefix `subject_prefix`, which separates its users from those of the shared secret.

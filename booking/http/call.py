@@ -24,7 +24,7 @@ EXTENSION = "booking.response"
 - `write(piece: bytes) -> int` writes some of a response that has begun with `more_body`, without a turn of a task, and
   returns the bytes that the client has left unread. A response that was written to like this is ended as by `end` when
   the server stops, and its `receive` tells `http.disconnect` as soon as the client sends no more.
-- `end()` ends such a response as a whole one, and the connection after it; `receive` tells `http.disconnect` then.
+- `end()` ends such a response as a whole one; `receive` tells `http.disconnect` then.
 - `abort()` ends the connection at once."""
 
 BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
@@ -166,13 +166,13 @@ class AsgiCall:
         return self._connection.unread_bytes()
 
     def end(self) -> None:
-        """Ends a response that goes on, as a whole one, and the connection after it."""
+        """Ends a response that goes on, as a whole one."""
         if self._writes_directly and not self.is_complete and not self.gone:
             if self._chunked:
                 self._connection.write(b"0\r\n\r\n")
             self.is_complete = True
             self._wake()
-            self._connection.end_turn(self.request, closes=True)
+            self._connection.end_turn(self.request, closes=self._closes or self._connection.is_stopping)
 
     def abort(self) -> None:
         """Ends the connection at once."""

@@ -228,10 +228,12 @@ class WebhookLedger:
             return found
 
     async def newest_places(self) -> dict[tuple[int, bool], int]:
-        """The place of the newest delivery of each webhook, by whether it succeeded."""
+        """The place of the delivery of each webhook that ended last, by whether it succeeded."""
         succeeded = (webhook_deliveries.c.place >= KEPT).label("succeeded")
         columns = webhook_deliveries.c.webhook_id, webhook_deliveries.c.place, succeeded
-        place = func.row_number().over(partition_by=(columns[0], succeeded), order_by=_NEWEST_FIRST).label("nth")
+        ended_at_ms = webhook_deliveries.c.at_ms + webhook_deliveries.c.duration_ms
+        last_first = ended_at_ms.desc(), *_NEWEST_FIRST
+        place = func.row_number().over(partition_by=(columns[0], succeeded), order_by=last_first).label("nth")
         found = select(*columns, place).subquery()
         async with self._ledger.reading() as connection:
             rows = await connection.execute(select(found).where(found.c.nth == 1))

@@ -14,8 +14,6 @@ Address = IPv4Address | IPv6Address
 _NAT64 = IPv6Network("64:ff9b::/96")
 """Addresses that hold an IPv4 address in their last bits (RFC 6052)."""
 
-_LOOPBACK: tuple[Address, ...] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
-
 _SPECIAL = IPv4Network("192.0.0.0/24")
 """IETF protocol assignments (RFC 6890), of which Python 3.11 takes some for public."""
 
@@ -75,7 +73,8 @@ def read_url(url: str, allowed: Allowed) -> Target:
     address = _address_in(host)
     if address is not None:
         check_address(address, allowed, is_https=is_https)
-    if _is_loopback_name(host) and not any(map(allowed.includes, _LOOPBACK)):
+    # Where networks are allowed, such a name may be the operator's for an address in one of them.
+    if allowed.is_empty and _is_loopback_name(host):
         raise Refused(f"{host} is this machine, not a public address.")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(is_https, host, port or (443 if is_https else 80), path)

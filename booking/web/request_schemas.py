@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Container, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -517,8 +517,8 @@ def dates_inverted(given: Container[str]) -> Fault:
     return Fault("/ends_at" if "ends_at" in given else "/starts_at", "ends_at cannot be before starts_at.")
 
 
-_INVERTED = {"window_inverted": window_inverted, "dates_inverted": dates_inverted}
-"""The faults of two fields together, by the types of their pydantic errors."""
+_INVERTED = {"window_inverted": window_inverted({"opens_at"}), "dates_inverted": dates_inverted({"ends_at"})}
+"""The faults of two fields that a body has together, by the types of their pydantic errors."""
 
 
 PayloadType = TypeVar("PayloadType", bound=Payload)
@@ -540,7 +540,7 @@ def validate(payload: type[PayloadType], body: object, more_faults: Sequence[Fau
 
 def _fault(payload: type[Payload], details: Any, body: object) -> Fault:
     if details["type"] in _INVERTED:
-        return _INVERTED[details["type"]](cast("dict[str, Any]", body))
+        return _INVERTED[details["type"]]
     place = list(details["loc"])
     if issubclass(payload, _Named) and isinstance(body, dict) and "name" in body:
         if "event_name" not in body:

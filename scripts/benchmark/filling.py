@@ -56,8 +56,9 @@ class Filler:
                 pipeline.evalsha(script.sha.decode(), len(event_keys), *event_keys, *arguments)  # type: ignore[arg-type]  # bytes and numbers are fine
             for answer in pipeline.execute():
                 *rows, _newest_entry = answer
-                if {row[0] for row in rows} != {expected}:
-                    raise PartError(f"filling an event: not every booking was answered {expected.name}: {answer[-2:]}")
+                wrong = [row for row in rows if row[0] != expected] if rows else answer
+                if wrong:
+                    raise PartError(f"filling an event: not every booking was answered {expected.name}: {wrong[0]}")
             if end >= news:
                 say(f"  {end:,} of {number:,} ({end / (time.monotonic() - started):,.0f}/s)")
                 news += NEWS

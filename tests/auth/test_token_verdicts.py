@@ -160,7 +160,7 @@ options = st.fixed_dictionaries(
 )
 
 
-def by_pyjwt_alone(token: bytes, configured: dict[str, Any]) -> Caller | None:
+def by_the_contract(token: bytes, configured: dict[str, Any]) -> Caller | None:
     """The contract's verdict on a token, written as simply as possible; None if it is refused."""
     try:
         claims = jwt.decode(
@@ -201,7 +201,7 @@ def test_every_value_of_every_claim_gets_the_contract_s_verdict(configured: dict
             for claims in ({}, {"iat": MOMENTS[0]}, {"iss": "here"}, {"aud": "there"}):
                 token = token_of({"sub": "17", "exp": in_an_hour(), **claims, name: value})
                 verdict = by_the_service(token, configured)
-                assert verdict == by_pyjwt_alone(token, configured), (name, value)
+                assert verdict == by_the_contract(token, configured), (name, value)
                 verdicts.add(verdict)
     assert {None, Caller("17", organizer=False), Caller("17", organizer=True)} <= verdicts
 
@@ -233,7 +233,7 @@ def test_heads_of_those_without_the_secret_are_not_kept() -> None:
 @settings(max_examples=400, deadline=None)
 @given(token=tokens(), configured=options)
 def test_every_token_gets_the_contract_s_verdict(token: bytes, configured: dict[str, Any]) -> None:
-    assert by_the_service(token, configured) == by_pyjwt_alone(token, configured)
+    assert by_the_service(token, configured) == by_the_contract(token, configured)
 
 
 @settings(max_examples=300, deadline=None)
@@ -252,7 +252,7 @@ def test_a_changed_byte_gets_the_contract_s_verdict(subject: str, place: int, by
         token.insert(place, byte)
     elif kind == "delete":
         del token[place]
-    assert by_the_service(bytes(token), {}) == by_pyjwt_alone(bytes(token), {})
+    assert by_the_service(bytes(token), {}) == by_the_contract(bytes(token), {})
 
 
 @settings(max_examples=300, deadline=None)

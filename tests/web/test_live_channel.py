@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from starlette.types import Message
 from structlog.testing import capture_logs
 
 from booking.domain.callers import Caller
@@ -16,7 +17,7 @@ from booking.inventory.errors import Overloaded
 from booking.logs import ThrottledLogger
 from booking.web.authentication import Credentials
 from booking.web.endpoints import live
-from booking.web.endpoints.live import Connection, Listener, LiveEndpoint, Places, Watch
+from booking.web.endpoints.live import Connection, Listener, LiveEndpoint, Places, SentStream, Watch
 from booking.web.headers import EXTENSION
 from tests.fixtures.waiting import eventually_async
 from tests.web.asgi import scope
@@ -296,3 +297,20 @@ async def test_the_limit_of_listeners_holds_however_many_connect_at_once() -> No
         one.cancel()
     await asyncio.gather(*listening, return_exceptions=True)
     assert places.taken == 0
+
+
+async def test_on_another_server_a_client_that_does_not_read_is_cut_off() -> None:
+    async def unread(_: Message) -> None:
+        await asyncio.Event().wait()
+
+    async def connected() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    stream = SentStream(connected, unread)
+    waiting = asyncio.create_task(stream.wait_closed())
+    unsent = stream.write(b"x" * 1_000)
+    await asyncio.sleep(0)
+    stream.abort()
+    await asyncio.wait_for(waiting, 10)
+    assert stream.write(b"more") == unsent, "nothing is queued any more"

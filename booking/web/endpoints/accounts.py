@@ -125,12 +125,12 @@ class AccountEndpoints:
         caller, login_at = await self._credentials.renewable(scope)
         scope[USER] = caller.user_id
         await self._doorway.charge(scope)
-        await read_body(scope, receive)
         if login_at + RENEWABLE_SECONDS <= began:
             raise too_old()
         account = await self._ledger.find_account_by_id(account_id_of(caller.user_id) or 0)
         if account is None or caller.issued_at < account.tokens_from:
             raise ended()
+        await read_body(scope, receive)
         return self._doorway.welcome(scope, 200, "Renewed successfully", account, began, login_at)
 
     async def change_password(self, scope: Scope, receive: Receive) -> PlainResponse:

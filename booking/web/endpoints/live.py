@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -117,22 +117,27 @@ class SentStream:
         self._send = send
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._unread = 0
+        self._aborted = asyncio.Event()
 
     def write(self, chunk: bytes) -> int:
         """Queues a chunk; returns the number of bytes that are not sent yet."""
-        self._unread += len(chunk)
-        self._chunks.put_nowait(chunk)
+        if not self._aborted.is_set():
+            self._unread += len(chunk)
+            self._chunks.put_nowait(chunk)
         return self._unread
 
     def end(self) -> None:
         """Ends the stream after the chunks that are queued."""
         self._chunks.put_nowait(None)
 
-    abort = end
+    def abort(self) -> None:
+        """Ends the stream at once. The response stays incomplete, so the server cuts the connection."""
+        self._aborted.set()
 
     async def wait_closed(self) -> None:
         """Sends the chunks until the client has disconnected, or the stream was ended."""
-        tasks = [asyncio.ensure_future(self._wait_disconnect()), asyncio.ensure_future(self._send_chunks())]
+        parts = (self._wait_disconnect(), self._send_chunks(), self._aborted.wait())
+        tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(part) for part in parts]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:

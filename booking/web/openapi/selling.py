@@ -148,7 +148,7 @@ SELLING = (
         "`checkout.session.completed` that is `paid` confirms, late if need be; `checkout.session.expired` and "
         "`payment_intent.payment_failed` release the hold. All other events are ignored.",
         parameters=("Stripe-Signature",),
-        refusals=("invalid_signature", "malformed_json", "body_too_large", "not_found"),
+        refusals=("invalid_signature", "malformed_json", "not_found"),
     ),
     Operation(
         "POST",

@@ -110,9 +110,9 @@ async def send_missing(scope: Scope, send: Send, code: str) -> None:
 
 
 def wants_html(scope: Scope) -> bool:
-    """Whether a client asks for HTML by name, and not first for JSON: a browser that opens an address.
+    """Whether a client asks for HTML by name, and does not prefer JSON: a browser that opens an address.
 
-    Of types with the same weight the one that stands first counts.
+    Of types with the same weight the client prefers the one that stands first.
     """
     accepted = sorted(weighted(fields_of(scope).get(b"accept", b"")), key=lambda accept: -accept[1])
     known = ("text/html", "application/json", "application/problem+json")
