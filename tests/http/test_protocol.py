@@ -548,6 +548,29 @@ async def test_a_stop_ends_a_stream_as_a_whole_response() -> None:
     writer.close()
 
 
+async def test_a_stream_that_ends_is_a_whole_response_and_the_next_request_is_answered() -> None:
+    heard: list[Message] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != "/stream":
+            await echo(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        await receive()
+        extension = scope["extensions"][EXTENSION]
+        extension["write"](b"piece")
+        asyncio.get_running_loop().call_soon(extension["end"])
+        heard.append(await receive())
+
+    async with serving(application) as address, connected(address) as (reader, writer):
+        for _ in range(2):
+            writer.write(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n" + post(b"next"))
+            await reader.readuntil(b"5\r\npiece\r\n0\r\n\r\n")
+            assert (await answer(reader))[2] == b"next"
+    assert heard == [{"type": "http.disconnect"}] * 2
+
+
 async def test_all_waiting_connections_are_accepted_in_one_loop_iteration() -> None:
     """On every event loop. uvloop by itself accepts one connection in each iteration."""
     worker = make_worker()
