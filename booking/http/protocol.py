@@ -144,7 +144,7 @@ class HttpProtocol(asyncio.Protocol):
         """Called by uvicorn when the server stops: the next response is the last one."""
         self._worker.is_stopping = True
         if self._call is not None:
-            self._call.end()  # which ends only a response that would go on
+            self._call.end()  # ends only a stream; any other response is completed
         if not self._is_ending:
             self._loop.call_later(LAST_REQUEST_SECONDS, self._stop)
 

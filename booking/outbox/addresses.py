@@ -73,7 +73,7 @@ def read_url(url: str, allowed: Allowed) -> Target:
     address = _address_in(host)
     if address is not None:
         check_address(address, allowed, is_https=is_https)
-    # Where networks are allowed, such a name may be the operator's for an address in one of them.
+    # Where networks are allowed, the operator may have given such a name to an address in one of them.
     if allowed.is_empty and _is_loopback_name(host):
         raise Refused(f"{host} is this machine, not a public address.")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -93,7 +93,7 @@ def _address_in(host: str) -> Address | None:
 
 
 def _is_loopback_name(host: str) -> bool:
-    """RFC 6761, section 6.3."""
+    """Whether it is `localhost` or a name below it: both mean this machine (RFC 6761, section 6.3)."""
     return f".{host.removesuffix('.')}".endswith(".localhost")
 
 

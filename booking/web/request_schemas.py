@@ -331,7 +331,7 @@ class _Described(_Named):
     the shop checks the signature. A booking without a hold, by `hold_seconds` or `offer_seconds` of 0, counts at once,
     unpaid. null: none."""
 
-    # On single fields, so that these faults are listed beside those of other fields.
+    # Two checks of fields, not one of the whole body: pydantic skips that one while a single field is wrong.
 
     @field_validator("closes_at", check_fields=False)
     @classmethod

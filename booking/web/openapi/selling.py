@@ -11,7 +11,7 @@ BOOKING = ref(response_schemas.BookingData)
 EVENT = ref(response_schemas.EventData)
 WELCOME = ref(response_schemas.WelcomeData)
 USER = ref(response_schemas.UserData)
-NOTHING: Schema = {"type": "object", "maxProperties": 0}
+EMPTY_OBJECT: Schema = {"type": "object", "maxProperties": 0}
 EVENT_ID = ({"type": "integer", "minimum": 1}, 1)
 
 STRIPE_OUTCOME: Schema = {
@@ -317,7 +317,7 @@ SELLING = (
             ResponseDoc(
                 202,
                 "If an account has this email, the mail is on its way.",
-                success("If an account has this email, a mail is on its way.", NOTHING, {}),
+                success("If an account has this email, a mail is on its way.", EMPTY_OBJECT, {}),
             ),
         ),
         "The response is the same, and takes the same time, whether or not an account has this email. The link works "
